@@ -1,0 +1,2 @@
+//! The `homereel-bench` program.
+fn main() {}

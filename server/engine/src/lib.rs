@@ -1,0 +1,21 @@
+//! Engines: what turns a prompt and frames into tokens.
+//!
+//! This crate knows nothing about HTTP, files of video, or ffmpeg. It is handed RGB8 frames at the
+//! size that it asked for (see [`Engine::video_size`]) and answers with a bounded stream of events.
+//! `open` holds the only match on the kind of engine.
+//!
+//! **Invariant:** every stream of events ends with [`Event::Done`] or an error; a channel that merely
+//! closes is an incomplete answer ([`EngineError::Incomplete`]). Dropping the stream stops the work.
+
+mod candle;
+mod error;
+mod qwen3vl;
+mod request;
+mod seam;
+
+pub use error::{EngineError, Kind};
+pub use request::{Clip, Frame, Message, Part, Request, Role, Sampling};
+pub use seam::{
+    Done, Engine, Event, Events, FinishReason, FrameRate, Health, ModelInfo, Stage, StageTimes,
+    TokenLogprob, Usage,
+};

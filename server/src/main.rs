@@ -1,0 +1,2 @@
+//! The `homereel` program.
+fn main() {}

@@ -1,0 +1,82 @@
+//! What a probe finds in a file. Plain data; knows no ffmpeg.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that is known of a clip before a frame is decoded (`homereel probe --json`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Container, by ffmpeg's short name (`mov,mp4,m4a,3gp,3g2,mj2`).
+    pub container: String,
+    /// Length of the video stream in seconds, by its packets (last frame's end minus first frame's start).
+    pub duration_s: f64,
+    /// The chosen video stream.
+    pub video: VideoStream,
+    /// The first audio stream, if any.
+    pub audio: Option<AudioStream>,
+    /// When the clip was taken (RFC 3339), if the file says so.
+    pub creation_time: Option<String>,
+    /// Where the clip was taken, if the file says so.
+    pub location: Option<Location>,
+    /// Make and model of the camera, if the file says so.
+    pub camera: Option<String>,
+    /// PTS of every frame in order of presentation, seconds, relative to the first frame shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frame_times: Vec<f64>,
+    /// Seconds between the container's zero and the first frame.
+    pub start_offset_s: f64,
+    /// What a person should know (header and packets disagree, frames are broken, …).
+    pub warnings: Vec<String>,
+}
+
+/// The chosen video stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VideoStream {
+    /// Index in the container.
+    pub index: usize,
+    /// Codec, by ffmpeg's name.
+    pub codec: String,
+    /// ffmpeg's name of the pixel format.
+    pub pixel_format: String,
+    /// Pixels per row as a person sees it: after rotation and sample aspect ratio.
+    pub width: u32,
+    /// Rows as a person sees it.
+    pub height: u32,
+    /// Pixels per row as coded.
+    pub coded_width: u32,
+    /// Rows as coded.
+    pub coded_height: u32,
+    /// Degrees clockwise by which the coded picture has to be turned: 0, 90, 180, 270.
+    pub rotation: u16,
+    /// Mirrored left to right, after rotation.
+    pub mirrored: bool,
+    /// Frames per second: frames / duration.
+    pub fps: f64,
+    /// Frames that the packets hold.
+    pub frame_count: u64,
+    /// Whether all frames are equally far apart (within one tick of the timebase).
+    pub constant_rate: bool,
+    /// Colour transfer, by ffmpeg's name (`bt709`, `smpte2084`, `arib-std-b67`, …), if tagged.
+    pub transfer: Option<String>,
+    /// Interlaced, as far as the header says.
+    pub interlaced: bool,
+}
+
+/// An audio stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AudioStream {
+    /// Codec, by ffmpeg's name.
+    pub codec: String,
+    /// Channels.
+    pub channels: u32,
+    /// Samples per second.
+    pub sample_rate: u32,
+}
+
+/// A place on earth.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Location {
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+}
