@@ -1,0 +1,63 @@
+//! The static files, embedded, each with an ETag made of its content and a URL that changes with it.
+
+use std::sync::LazyLock;
+
+use sha2::{Digest, Sha256};
+
+/// One embedded file.
+#[derive(Debug)]
+pub struct Asset {
+    /// Name under `/static/`.
+    pub name: &'static str,
+    /// Value of `Content-Type`.
+    pub content_type: &'static str,
+    /// The file.
+    pub bytes: &'static [u8],
+    /// Hex digits of the content's SHA-256, enough to tell versions apart.
+    pub version: String,
+    /// Where pages find it: name and version, so that it may be cached for ever.
+    pub url: String,
+}
+
+static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
+    [
+        asset("style.css", "text/css; charset=utf-8", include_bytes!("../static/style.css")),
+        asset("homereel.js", "text/javascript; charset=utf-8", include_bytes!("../static/homereel.js")),
+        asset("icon.svg", "image/svg+xml", include_bytes!("../static/icon.svg")),
+    ]
+});
+
+fn asset(name: &'static str, content_type: &'static str, bytes: &'static [u8]) -> Asset {
+    let version: String = Sha256::digest(bytes).iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let url = format!("/static/{name}?v={version}");
+    Asset { name, content_type, bytes, version, url }
+}
+
+/// Finds an embedded file by its name under `/static/`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.name == name)
+}
+
+/// URL of the file `name`; empty for a name that no file has.
+pub(crate) fn url(name: &str) -> &'static str {
+    find(name).map_or("", |asset| &asset.url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_asset_that_a_template_names_exists() {
+        for template in ["base", "library", "video", "jobs", "error"] {
+            let path = format!("{}/templates/{template}.html", env!("CARGO_MANIFEST_DIR"));
+            let html = std::fs::read_to_string(path).unwrap();
+            for name in html.split("url(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+                assert!(find(name).is_some(), "{template}.html names {name}");
+            }
+        }
+        assert!(url("style.css").starts_with("/static/style.css?v="));
+        assert_eq!(find("../Cargo.toml").map(|asset| asset.name), None);
+    }
+}

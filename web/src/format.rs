@@ -1,0 +1,82 @@
+//! Words for numbers: lengths, sizes, positions in a clip. English, short, the same on every page.
+
+/// A length of time as people say it: `4.2 s`, `3 min 20 s`, `1 h 5 min`. Empty for what is no length.
+#[must_use]
+pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return String::new();
+    }
+    if seconds < 59.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);
+    if hours == 0 { format!("{minutes} min {rest} s") } else { format!("{hours} h {minutes} min") }
+}
+
+/// A position in a clip: `0:04.2`, `12:09.0`, `1:02:03.5`.
+#[must_use]
+pub fn position(seconds: f64) -> String {
+    let tenths = (seconds.max(0.0) * 10.0).round() as u64;
+    let (whole, tenth) = (tenths / 10, tenths % 10);
+    let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);
+    if hours == 0 {
+        format!("{minutes}:{rest:02}.{tenth}")
+    } else {
+        format!("{hours}:{minutes:02}:{rest:02}.{tenth}")
+    }
+}
+
+/// A number of bytes in the units that people see elsewhere: `13 bytes`, `4.1 MB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 99.95 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+/// `1 video`, `2 videos`.
+#[must_use]
+pub fn count(n: u64, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_read_like_speech() {
+        assert_eq!(duration(4.24), "4.2 s");
+        assert_eq!(duration(59.97), "1 min 0 s");
+        assert_eq!(duration(200.0), "3 min 20 s");
+        assert_eq!(duration(3900.0), "1 h 5 min");
+        assert_eq!(duration(f64::NAN), "");
+        assert_eq!(duration(-1.0), "");
+    }
+
+    #[test]
+    fn positions_carry_tenths_over() {
+        assert_eq!(position(4.2), "0:04.2");
+        assert_eq!(position(59.96), "1:00.0");
+        assert_eq!(position(3723.5), "1:02:03.5");
+        assert_eq!(position(-3.0), "0:00.0");
+    }
+
+    #[test]
+    fn sizes_keep_three_digits() {
+        assert_eq!(size(13), "13 bytes");
+        assert_eq!(size(4_100_000), "4.1 MB");
+        assert_eq!(size(999_700), "1.0 MB");
+        assert_eq!(size(123_456_789_000), "123 GB");
+    }
+}

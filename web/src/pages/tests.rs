@@ -1,0 +1,170 @@
+//! Pages filled with hostile words, and the states that a list can be in.
+
+use super::*;
+
+const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(2)>' & \u{202e}";
+
+fn time() -> Time {
+    Time { iso: "2026-11-22T22:00:00Z".into(), text: "22 Nov 2026, 22:00 UTC".into() }
+}
+
+fn shell(model: Model) -> Shell {
+    Shell { title: HOSTILE.into(), here: "videos", model, unfinished: true }
+}
+
+fn state(kind: Kind) -> State {
+    State { kind, word: HOSTILE.into(), detail: HOSTILE.into() }
+}
+
+fn library() -> LibraryPage {
+    let card = Card {
+        id: "1".into(),
+        name: HOSTILE.into(),
+        poster: Some("/api/videos/1/poster.jpg".into()),
+        length: HOSTILE.into(),
+        size: HOSTILE.into(),
+        date: time(),
+        state: state(Kind::Working),
+    };
+    LibraryPage {
+        shell: shell(Model::Demo { id: HOSTILE.into() }),
+        upload_limit: "8 GB".into(),
+        base_url: HOSTILE.into(),
+        count: "1 video".into(),
+        videos: vec![card],
+        more: Some("/?before=1".into()),
+    }
+}
+
+fn video() -> VideoPage {
+    let fact = Fact { name: "Length", value: HOSTILE.into() };
+    let answer = Answer {
+        id: "2".into(),
+        question: HOSTILE.into(),
+        text: HOSTILE.into(),
+        state: state(Kind::Failed),
+        model: HOSTILE.into(),
+        asked: time(),
+        facts: vec![fact.clone()],
+    };
+    VideoPage {
+        shell: shell(Model::Failed { reason: HOSTILE.into() }),
+        id: "1".into(),
+        name: HOSTILE.into(),
+        state: state(Kind::Failed),
+        step: Some(Step { name: HOSTILE.into(), done: 1, total: 2 }),
+        retry: Some("/api/jobs/1/retry".into()),
+        playable: true,
+        width: 640,
+        height: 360,
+        has_poster: true,
+        start_fragment: "#t=3.5".into(),
+        codec: HOSTILE.into(),
+        askable: false,
+        why_not_askable: HOSTILE.into(),
+        example: HOSTILE.into(),
+        answers: vec![answer],
+        description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into() }),
+        no_description: HOSTILE.into(),
+        tags: vec![HOSTILE.into()],
+        moments: vec![Moment { start: "3.5".into(), at: "0:03.5–0:05.0".into(), text: HOSTILE.into() }],
+        no_moments: HOSTILE.into(),
+        facts: vec![fact],
+        added: time(),
+        warnings: vec![HOSTILE.into()],
+    }
+}
+
+fn jobs() -> JobsPage {
+    let job = Job {
+        id: "3".into(),
+        video_id: "1".into(),
+        video: HOSTILE.into(),
+        what: HOSTILE.into(),
+        state: state(Kind::Waiting),
+        step: Some(Step { name: HOSTILE.into(), done: 1, total: 2 }),
+        elapsed: HOSTILE.into(),
+        since: time(),
+        reason: HOSTILE.into(),
+        can_retry: true,
+        can_cancel: true,
+    };
+    JobsPage { shell: shell(Model::Loading), counts: HOSTILE.into(), jobs: vec![job] }
+}
+
+fn error() -> ErrorPage {
+    ErrorPage {
+        shell: shell(Model::Ready { id: HOSTILE.into() }),
+        lines: vec![HOSTILE.into()],
+        status: 404,
+        back: "/".into(),
+        back_label: "All videos".into(),
+    }
+}
+
+#[test]
+fn hostile_words_never_become_markup() {
+    for html in [library().render(), video().render(), jobs().render(), error().render()] {
+        let html = html.unwrap();
+        assert!(html.contains("&#60;script&#62;alert(1)"), "the words are shown: {html}");
+        assert!(!html.contains("<img src=x"), "{html}");
+        assert_eq!(html.matches("<script").count(), 1, "only our own script: {html}");
+    }
+}
+
+#[test]
+fn no_page_needs_more_than_the_strict_content_security_policy() {
+    for html in [library().render(), video().render(), jobs().render(), error().render()] {
+        let html = html.unwrap().replace(&askama_escaped(HOSTILE), "");
+        for inline in
+            [" style=", "<style", " onclick=", " onerror=", " onload=", "javascript:", "http://", "https://"]
+        {
+            assert!(!html.contains(inline), "{inline} in {html}");
+        }
+    }
+}
+
+/// The hostile words as askama writes them, to take them out before looking for our own slips.
+fn askama_escaped(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '"' | '<' | '>' | '\'' | '&' => format!("&#{};", u32::from(c)),
+            other => other.to_string(),
+        })
+        .collect()
+}
+
+#[test]
+fn an_empty_library_says_what_to_do() {
+    let page = LibraryPage { videos: vec![], ..library() };
+    let html = page.render().unwrap();
+    assert!(html.contains("There is no video here yet."));
+    assert!(!html.contains("class=\"card\""));
+}
+
+#[test]
+fn the_demo_model_is_named_as_such_with_the_way_out() {
+    let html = library().render().unwrap();
+    assert!(html.contains("only knows coloured shapes"));
+    assert!(html.contains("--model Qwen/Qwen3-VL-8B-Instruct"));
+    let real =
+        LibraryPage { shell: shell(Model::Ready { id: "Qwen/Qwen3-VL-8B-Instruct".into() }), ..library() };
+    assert!(!real.render().unwrap().contains("coloured shapes"));
+}
+
+#[test]
+fn moments_are_links_that_work_without_a_script() {
+    let html = video().render().unwrap();
+    assert!(html.contains("href=\"?t=3.5#player-box\""));
+    assert!(html.contains("src=\"/api/videos/1/file#t=3.5\""));
+    assert!(html.contains("kind=\"chapters\""));
+}
+
+#[test]
+fn a_finished_page_does_not_reload_itself() {
+    let waiting = library().render().unwrap();
+    assert!(waiting.contains("http-equiv=\"refresh\""));
+    let mut page = library();
+    page.shell.unfinished = false;
+    assert!(!page.render().unwrap().contains("http-equiv=\"refresh\""));
+}
