@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What is shared by the benchmark program and the tests: clips whose truth is known.
+
+pub mod draw;
