@@ -28,6 +28,12 @@ pub enum VideoError {
         /// What was found instead.
         message: String,
     },
+    /// The bytes are no picture that this build reads.
+    #[error("not a picture: {message}")]
+    NotAPicture {
+        /// What was found instead.
+        message: String,
+    },
     /// A container without a video stream.
     #[error("no video stream: the file holds {found}")]
     NoVideoStream {
@@ -85,6 +91,7 @@ impl VideoError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::NotAVideo { .. }
+            | Self::NotAPicture { .. }
             | Self::NoVideoStream { .. }
             | Self::Unsupported { .. }
             | Self::TooLarge { .. }

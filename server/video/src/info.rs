@@ -59,6 +59,39 @@ pub struct VideoStream {
     pub transfer: Option<String>,
     /// Interlaced, as far as the header says.
     pub interlaced: bool,
+    /// How the stream counts time.
+    pub clock: Clock,
+}
+
+/// How a stream counts time: what a decoder needs to find a frame of [`Probe::frame_times`] again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Seconds per tick, numerator.
+    pub num: i32,
+    /// Seconds per tick, denominator.
+    pub den: i32,
+    /// Tick of the first frame shown.
+    pub first: i64,
+    /// The packets carry no times, so frames are counted: a tick is one frame.
+    pub counted: bool,
+}
+
+impl Clock {
+    /// Returns the tick of frame `index`, whose times are `frame_times` (seconds from the first frame).
+    #[must_use]
+    pub fn ticks(&self, index: u64, frame_times: &[f64]) -> i64 {
+        if self.counted {
+            return index as i64;
+        }
+        let time = usize::try_from(index).ok().and_then(|i| frame_times.get(i)).copied().unwrap_or(0.0);
+        self.first.saturating_add((time * f64::from(self.den) / f64::from(self.num)).round() as i64)
+    }
+
+    /// Returns the seconds from the first frame to `ticks`.
+    #[must_use]
+    pub fn seconds(&self, ticks: i64) -> f64 {
+        ticks.saturating_sub(self.first) as f64 * f64::from(self.num) / f64::from(self.den)
+    }
 }
 
 /// An audio stream.

@@ -5,11 +5,35 @@
 //! Every touch of a user's bytes by ffmpeg happens in a worker process of the same program
 //! ([`worker::main`]), which gets the file as an open descriptor and is killed at its deadline, on
 //! cancel, or when the reader leaves. This crate knows no engine and no HTTP.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), homereel_video::VideoError> {
+//! use homereel_video::{DecodeRequest, Sampling, Worker, decode, plan, probe};
+//! let worker = Worker::this_program()?;
+//! let cancel = tokio_util::sync::CancellationToken::new();
+//! # let file = || std::fs::File::open("clip.mp4").unwrap();
+//! let clip = probe(&worker, file(), &cancel).await?;
+//! let chosen = plan(&clip, &Sampling::default())?;
+//! let request = DecodeRequest::new(&clip, &chosen, 640, 352);
+//! let mut frames = decode(&worker, file(), request, &cancel).await?;
+//! while let Some(frame) = frames.next().await? {
+//!     assert_eq!(frame.rgb.len(), 640 * 352 * 3);
+//! }
+//! let warnings = frames.end().map(|end| &end.warnings);
+//! # Ok(()) }
+//! ```
 
+mod client;
 mod error;
 mod info;
+mod picture;
 mod plan;
+mod request;
+pub mod worker;
 
+pub use client::{End, Frame, FrameStream, Limits, Worker, decode, poster, probe};
 pub use error::{Kind, VideoError};
-pub use info::{AudioStream, Location, Probe, VideoStream};
+pub use info::{AudioStream, Clock, Location, Probe, VideoStream};
+pub use picture::{Picture, picture};
 pub use plan::{Plan, Sampling, plan};
+pub use request::{DecodeRequest, Target};

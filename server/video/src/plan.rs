@@ -23,6 +23,13 @@ pub struct Sampling {
     pub max_frames: usize,
 }
 
+impl Default for Sampling {
+    /// Qwen3-VL's own: 2 frames per second, 4 to 768 frames, the whole clip.
+    fn default() -> Self {
+        Self { fps: None, num_frames: None, start: None, end: None, default_fps: 2.0, min_frames: 4, max_frames: 768 }
+    }
+}
+
 /// The frames to decode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

@@ -1,0 +1,56 @@
+//! What a caller asks of the decoder. Plain data; knows no ffmpeg and no process.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Clock, Plan, Probe};
+
+/// One frame to decode: its index in order of presentation and its time in ticks of the stream's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Index in order of presentation.
+    pub index: u64,
+    /// PTS in ticks of the stream.
+    pub ticks: i64,
+}
+
+/// The frames to decode, and the size to give them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecodeRequest {
+    /// Stream of the container.
+    pub stream: usize,
+    /// How that stream counts time.
+    pub clock: Clock,
+    /// Frames wanted, in order of presentation.
+    pub targets: Vec<Target>,
+    /// Pixels per row of each frame that comes out.
+    pub width: u32,
+    /// Rows of each frame that comes out.
+    pub height: u32,
+    /// Degrees clockwise by which the coded picture is turned.
+    pub rotation: u16,
+    /// Mirrored left to right, after rotation.
+    pub mirrored: bool,
+}
+
+impl DecodeRequest {
+    /// Asks for the frames of `plan`, upright and resized to `width` × `height` (the caller keeps the
+    /// proportions of [`crate::VideoStream::width`] and `height`, or not).
+    #[must_use]
+    pub fn new(probe: &Probe, plan: &Plan, width: u32, height: u32) -> Self {
+        let clock = probe.video.clock;
+        let targets = plan
+            .indices
+            .iter()
+            .map(|&index| Target { index, ticks: clock.ticks(index, &probe.frame_times) })
+            .collect();
+        Self {
+            stream: probe.video.index,
+            clock,
+            targets,
+            width,
+            height,
+            rotation: probe.video.rotation,
+            mirrored: probe.video.mirrored,
+        }
+    }
+}
