@@ -33,17 +33,35 @@ pub use words::{Moment, UNKNOWN, describe, moments, tags};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde::Serialize;
+
+use sample::{one_of, weighted};
 
 /// First seed that training never used.
 pub const FIRST_TEST_SEED: u64 = 9_000_000;
 
-/// Frame sizes of fresh clips: landscape, portrait and square, all even as 4:2:0 wants them.
-const SIZES: [(u32, u32); 8] =
-    [(320, 240), (240, 320), (426, 240), (240, 426), (256, 256), (384, 288), (640, 360), (360, 640)];
+/// Frame sizes of fresh clips: landscape, portrait and square, with their weights (small ones are cheaper).
+const SIZES: [((u32, u32), f64); 16] = [
+    ((128, 128), 2.0),
+    ((160, 120), 3.0),
+    ((192, 144), 3.0),
+    ((256, 192), 3.0),
+    ((320, 240), 3.0),
+    ((320, 180), 3.0),
+    ((240, 240), 2.0),
+    ((424, 240), 1.5),
+    ((120, 160), 1.5),
+    ((144, 256), 2.0),
+    ((180, 320), 2.0),
+    ((240, 320), 1.5),
+    ((480, 360), 0.5),
+    ((640, 480), 0.5),
+    ((640, 360), 0.5),
+    ((360, 640), 0.5),
+];
 /// Frame rates of fresh clips.
-const RATES: [f64; 6] = [8.0, 10.0, 12.0, 15.0, 24.0, 30.0];
+const RATES: [f64; 6] = [15.0, 20.0, 24.0, 25.0, 30.0, 30000.0 / 1001.0];
 
 /// What to draw.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,7 +76,7 @@ pub struct Order {
     pub size: Option<(u32, u32)>,
     /// Frames per second; none lets the seed choose.
     pub fps: Option<f64>,
-    /// Seconds; none lets the seed choose 2 to 20 (short ones more often).
+    /// Seconds; none lets the seed choose 2 to 20.
     pub duration_s: Option<f64>,
 }
 
@@ -94,8 +112,9 @@ pub struct Clip {
 pub fn draw(order: Order, dir: &Path) -> anyhow::Result<Clip> {
     let mut rng = StdRng::seed_from_u64(order.seed);
     // Drawn even where the order names them, so that naming one does not change the others.
-    let (size, fps, codec) = (pick(&SIZES, &mut rng), pick(&RATES, &mut rng), pick(&Codec::ALL, &mut rng));
-    let length = 2.0 * 10f64.powf(rng.random::<f64>());
+    let size = SIZES[weighted(&mut rng, &SIZES.map(|s| s.1))].0;
+    let (fps, codec) = (one_of(&mut rng, &RATES), one_of(&mut rng, &Codec::ALL));
+    let length = seconds(&mut rng);
     let (width, height) = order.size.unwrap_or(size);
     let (fps, codec) = (order.fps.unwrap_or(fps), order.codec.unwrap_or(codec));
     let scene = sample(&mut rng, order.kind, width, height, fps, order.duration_s.unwrap_or(length));
@@ -110,6 +129,9 @@ pub fn draw(order: Order, dir: &Path) -> anyhow::Result<Clip> {
     Ok(clip)
 }
 
-fn pick<T: Copy>(from: &[T], rng: &mut StdRng) -> T {
-    *from.choose(rng).unwrap_or(&from[0])
+/// Two to twenty seconds, mostly whole or half ones, four in five below twelve.
+fn seconds(rng: &mut StdRng) -> f64 {
+    let halves = if rng.random_bool(0.8) { rng.random_range(4..=24) } else { rng.random_range(24..=40) };
+    let off = if rng.random_bool(0.2) { rng.random_range(-0.2..0.2) } else { 0.0 };
+    (f64::from(halves) / 2.0 + off).max(2.0)
 }

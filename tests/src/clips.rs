@@ -1,0 +1,106 @@
+//! Clips for tests: drawn ones whose truth is known, and odd ones by ffmpeg's own sources. Each is made
+//! once per build folder and kept there.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use homereel_bench::draw::{self, Clip, Codec, FIRST_TEST_SEED, Kind, Order};
+
+use crate::command::target_dir;
+
+/// Folder of the clips of this build; made if it is missing.
+///
+/// # Errors
+/// When it can't be made.
+pub fn folder() -> anyhow::Result<PathBuf> {
+    let dir = target_dir().join("test-clips");
+    std::fs::create_dir_all(&dir).with_context(|| format!("failed to make {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Draws the clip of `order` (`seed` counts from [`FIRST_TEST_SEED`]); may block for a second.
+///
+/// # Errors
+/// When ffmpeg fails.
+pub fn drawn(order: Order) -> anyhow::Result<Clip> {
+    let order = Order { seed: FIRST_TEST_SEED + order.seed, ..order };
+    // A folder per order: the same seed is drawn in several ways, and tests run side by side.
+    let dir = folder()?.join(format!("{:016x}", hash(&format!("{order:?}"))));
+    std::fs::create_dir_all(&dir)?;
+    let scratch = tempfile::tempdir_in(&dir)?;
+    let mut clip = draw::draw(order, scratch.path())?;
+    let file = dir.join(clip.file.file_name().context("a clip has a name")?);
+    std::fs::rename(&clip.file, &file)?;
+    clip.file = file;
+    Ok(clip)
+}
+
+/// One object that moves all the time on a plain background: the simplest clip that has a truth.
+///
+/// # Errors
+/// When ffmpeg fails.
+pub fn simple(seed: u64) -> anyhow::Result<Clip> {
+    drawn(Order {
+        kind: Kind::Plain,
+        codec: Some(Codec::H264),
+        size: Some((320, 240)),
+        fps: Some(15.0),
+        duration_s: Some(4.0),
+        ..Order::seeded(seed)
+    })
+}
+
+/// Runs ffmpeg with `arguments` into a file called `name`, unless that is there already.
+///
+/// # Errors
+/// When ffmpeg fails.
+pub fn ffmpeg(name: &str, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+    let dir = folder()?.join(format!("{:016x}", hash(&arguments.join(" "))));
+    let file = dir.join(name);
+    if file.exists() {
+        return Ok(file);
+    }
+    std::fs::create_dir_all(&dir)?;
+    let scratch = tempfile::tempdir_in(&dir)?;
+    let part = scratch.path().join(name);
+    let output = Command::new("ffmpeg")
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"])
+        .args(arguments)
+        .arg(&part)
+        .output()
+        .context("failed to start ffmpeg")?;
+    ensure!(output.status.success(), "ffmpeg {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    std::fs::rename(&part, &file)?;
+    Ok(file)
+}
+
+/// A test picture that moves: `seconds` of 320x240 at 25 frames per second, H.264 in MP4.
+///
+/// # Errors
+/// When ffmpeg fails.
+pub fn test_pattern(seconds: u32) -> anyhow::Result<PathBuf> {
+    let source = format!("testsrc=size=320x240:rate=25:duration={seconds}");
+    ffmpeg("pattern.mp4", &["-f", "lavfi", "-i", &source, "-c:v", "libx264", "-pix_fmt", "yuv420p"])
+}
+
+/// Makes a file called `name` that holds `bytes`.
+///
+/// # Errors
+/// When it can't be written.
+pub fn file(name: &str, bytes: &[u8]) -> anyhow::Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    let dir = folder()?.join(format!("{:016x}", hasher.finish()));
+    std::fs::create_dir_all(&dir)?;
+    let path = dir.join(name);
+    std::fs::write(&path, bytes)?;
+    Ok(path)
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
