@@ -9,7 +9,7 @@
 
 mod candle;
 mod error;
-mod qwen3vl;
+pub mod qwen3vl;
 mod request;
 mod seam;
 

@@ -1,1 +1,30 @@
 //! Qwen3-VL, ours and exact: the checkpoint's files in, logits out. Knows no scheduler and no threads.
+//!
+//! [`model`] is the face: [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
+
+mod config;
+mod input;
+mod kv;
+mod layers;
+mod model;
+mod moe;
+mod rope;
+mod text;
+mod vision;
+mod weights;
+
+pub use config::{Activation, Config, MoeConfig, TextConfig, VisionConfig};
+pub use input::{Features, Progress, Prompt, Visual};
+pub use kv::Kv;
+pub use model::{Checkpoint, Model};
+pub use rope::Positions;
+pub use weights::Weights;
+
+/// Inside the network an error is the device's unless a signature says otherwise.
+type Result<T, E = candle_core::Error> = std::result::Result<T, E>;
+
+impl From<candle_core::Error> for crate::EngineError {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}

@@ -1,0 +1,169 @@
+//! What the network is given and what passes between its halves: patch rows, prompts with positions,
+//! features. Knows neither frames nor text; the processor and the prompt builder make these.
+
+use std::ops::ControlFlow;
+
+use candle_core::Tensor;
+
+use super::{
+    config::{Config, VisionConfig},
+    rope::Positions,
+};
+use crate::EngineError;
+
+/// Told of (units done, units in all); `Break` stops the work with [`EngineError::Cancelled`].
+pub type Progress<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
+
+/// The patches of one picture or one clip.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Visual {
+    /// Patch rows, one behind the other: temporal group, block row, block column, row in block, column in
+    /// block; each row channel, frame, y, x. Values are `(byte - 127.5) / 127.5`.
+    pub pixels: Vec<f32>,
+    /// Temporal groups (1 for a picture), rows and columns, in patches.
+    pub grid: [usize; 3],
+}
+
+impl Visual {
+    pub(super) fn check(&self, config: &VisionConfig) -> Result<(), EngineError> {
+        let [groups, rows, columns] = self.grid;
+        let merge = config.spatial_merge_size;
+        let whole = groups > 0 && [rows, columns].iter().all(|&side| side > 0 && side % merge == 0);
+        let values = groups
+            .checked_mul(rows)
+            .and_then(|n| n.checked_mul(columns))
+            .and_then(|n| n.checked_mul(config.patch_len()));
+        if whole && values == Some(self.pixels.len()) {
+            return Ok(());
+        }
+        Err(EngineError::Failed(format!(
+            "a visual of grid {:?} with {} values does not fit patches of {} values merged {merge}x{merge}",
+            self.grid,
+            self.pixels.len(),
+            config.patch_len()
+        )))
+    }
+}
+
+/// What the vision tower makes of one or more visuals, in the order of the prompt.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// One row per visual token: [tokens, hidden].
+    pub merged: Tensor,
+    /// Rows of the same shape for the decoder's first layers.
+    pub deepstack: Vec<Tensor>,
+}
+
+impl Features {
+    /// Returns the number of visual tokens.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.merged.dims()[0]
+    }
+
+    /// Returns the bytes that the features hold on the device.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        bytes(&self.merged) + self.deepstack.iter().map(bytes).sum::<usize>()
+    }
+
+    /// Joins the features of several visuals, in the order given.
+    ///
+    /// # Errors
+    /// When they are not of one model, or there are none.
+    pub fn cat(parts: &[&Self]) -> Result<Self, EngineError> {
+        let layers = parts.first().map_or(0, |part| part.deepstack.len());
+        let merged = parts.iter().map(|part| &part.merged).collect::<Vec<_>>();
+        let layer = |index: usize| {
+            let rows = parts.iter().filter_map(|part| part.deepstack.get(index)).collect::<Vec<_>>();
+            Tensor::cat(&rows, 0)
+        };
+        Ok(Self {
+            merged: Tensor::cat(&merged, 0)?,
+            deepstack: (0..layers).map(layer).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A tokenised prompt with the positions of its tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    ids: Vec<u32>,
+    positions: Positions,
+    /// Indices of the visual tokens, rising.
+    visual: Vec<usize>,
+}
+
+impl Prompt {
+    /// Finds the visual runs in `ids` and gives every token its position. `images` and `videos` are the
+    /// grids (temporal groups, rows, columns, in patches) in the order of appearance among their kind.
+    ///
+    /// # Errors
+    /// [`EngineError::Failed`] where pads and grids don't match, or an id is outside the vocabulary.
+    pub fn new(
+        config: &Config,
+        ids: Vec<u32>,
+        images: &[[usize; 3]],
+        videos: &[[usize; 3]],
+    ) -> Result<Self, EngineError> {
+        let merge = config.vision.spatial_merge_size;
+        let tokens = |[_, rows, columns]: [usize; 3]| (rows / merge, columns / merge);
+        let mut images = images.iter().map(|&grid| tokens(grid));
+        // A clip appears group by group, with timestamps between.
+        let mut videos = videos.iter().flat_map(|&grid| std::iter::repeat_n(tokens(grid), grid[0]));
+        let mut positions = Positions::default();
+        let mut visual = Vec::new();
+        let mut start = 0;
+        let kind = |id: u32| (id == config.image_token_id, id == config.video_token_id);
+        for run in ids.chunk_by(|&a, &b| kind(a) == kind(b)) {
+            let grid = match kind(run[0]) {
+                (true, _) => Some(images.next()),
+                (_, true) => Some(videos.next()),
+                _ => None,
+            };
+            match grid {
+                None => positions.push_text(run.len()),
+                Some(Some((rows, columns))) if rows * columns == run.len() => {
+                    positions.push_visual(rows, columns);
+                    visual.extend(start..start + run.len());
+                }
+                Some(grid) => {
+                    return Err(EngineError::Failed(format!(
+                        "the prompt has {} visual pads at token {start} where the grid is {grid:?}",
+                        run.len()
+                    )));
+                }
+            }
+            start += run.len();
+        }
+        if images.next().is_some() || videos.next().is_some() {
+            return Err(EngineError::Failed("the prompt has fewer visual runs than grids".into()));
+        }
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= config.text.vocab_size) {
+            return Err(EngineError::Failed(format!(
+                "token id {id} is outside the vocabulary of {}",
+                config.text.vocab_size
+            )));
+        }
+        Ok(Self { ids, positions, visual })
+    }
+
+    /// Returns the token ids.
+    #[must_use]
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Returns the positions of the tokens.
+    #[must_use]
+    pub fn positions(&self) -> &Positions {
+        &self.positions
+    }
+
+    /// Returns the indices of the visual tokens, rising.
+    #[must_use]
+    pub fn visual(&self) -> &[usize] {
+        &self.visual
+    }
+}

@@ -1,0 +1,124 @@
+//! Keys and values of one sequence, layer by layer. Grows by doubling and can be cut back, so a prefix
+//! can be kept; never sized for the longest context that the model could take.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{Result, config::TextConfig};
+
+/// Slots that a fresh cache holds per layer.
+const FIRST_CAPACITY: usize = 256;
+
+/// Keys and values of one sequence.
+#[derive(Debug)]
+pub struct Kv {
+    pub(super) layers: Vec<LayerKv>,
+    len: usize,
+    /// What to add to a token's index to get its position; set by the prefill.
+    pub(super) rope_delta: i64,
+}
+
+impl Kv {
+    pub(super) fn new(config: &TextConfig, device: &Device, dtype: DType) -> Self {
+        let shape = [config.num_key_value_heads, config.head_dim];
+        let layer = || LayerKv { shape, device: device.clone(), dtype, slots: None };
+        let layers = (0..config.num_hidden_layers).map(|_| layer()).collect();
+        Self { layers, len: 0, rope_delta: 0 }
+    }
+
+    /// Returns the number of tokens that the cache holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Tells whether the cache holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets all but the first `len` tokens; memory stays. Does nothing when there are fewer.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Makes room for `tokens` in all at once, where the length is known before.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn reserve(&mut self, tokens: usize) -> Result<()> {
+        let len = self.len;
+        self.layers.iter_mut().try_for_each(|layer| layer.grow(len, tokens))
+    }
+
+    /// Returns the bytes that the cache holds on the device.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(LayerKv::bytes).sum()
+    }
+
+    /// Counts tokens whose keys and values every layer has stored.
+    pub(super) fn advance(&mut self, tokens: usize) {
+        self.len += tokens;
+    }
+}
+
+/// Keys and values of one layer: [heads, capacity, head_dim] each.
+#[derive(Debug)]
+pub(super) struct LayerKv {
+    shape: [usize; 2],
+    device: Device,
+    dtype: DType,
+    slots: Option<(Tensor, Tensor)>,
+}
+
+impl LayerKv {
+    /// Stores `k` and `v` [heads, tokens, head_dim] behind the first `len` tokens; returns views of all.
+    pub(super) fn append(&mut self, len: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
+        let total = len + k.dim(1)?;
+        let (keys, values) = self.grow_for(len, total)?;
+        keys.slice_set(k, 1, len)?;
+        values.slice_set(v, 1, len)?;
+        Ok((keys.narrow(1, 0, total)?, values.narrow(1, 0, total)?))
+    }
+
+    fn capacity(&self) -> usize {
+        self.slots.as_ref().map_or(0, |(keys, _)| keys.dims()[1])
+    }
+
+    fn bytes(&self) -> usize {
+        2 * self.capacity() * self.shape.iter().product::<usize>() * self.dtype.size_in_bytes()
+    }
+
+    fn grow(&mut self, len: usize, tokens: usize) -> Result<()> {
+        if tokens > self.capacity() {
+            self.move_to(len, tokens.next_multiple_of(FIRST_CAPACITY))?;
+        }
+        Ok(())
+    }
+
+    fn grow_for(&mut self, len: usize, tokens: usize) -> Result<(Tensor, Tensor)> {
+        match &self.slots {
+            Some(slots) if tokens <= self.capacity() => Ok(slots.clone()),
+            _ => {
+                let doubled = tokens.max(2 * self.capacity());
+                self.move_to(len, doubled.next_multiple_of(FIRST_CAPACITY))
+            }
+        }
+    }
+
+    fn move_to(&mut self, len: usize, capacity: usize) -> Result<(Tensor, Tensor)> {
+        let [heads, head_dim] = self.shape;
+        let grow = |old: Option<&Tensor>| {
+            let new = Tensor::zeros((heads, capacity, head_dim), self.dtype, &self.device)?;
+            if let Some(old) = old.filter(|_| len > 0) {
+                new.slice_set(&old.narrow(1, 0, len)?.contiguous()?, 1, 0)?;
+            }
+            Ok::<_, candle_core::Error>(new)
+        };
+        let old = self.slots.as_ref();
+        let slots = (grow(old.map(|slots| &slots.0))?, grow(old.map(|slots| &slots.1))?);
+        self.slots = Some(slots.clone());
+        Ok(slots)
+    }
+}

@@ -1,0 +1,189 @@
+//! The few layers that both towers are made of, loaded by name: linear, norms, activations, and
+//! attention that bounds its score matrix. Knows no positions and no cache.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::ops;
+
+use super::{Result, config::Activation, weights::Weights};
+use crate::EngineError;
+
+/// Where a layer finds its tensors: a name prefix, and the device and type to load them as.
+#[derive(Clone)]
+pub(super) struct Source<'a> {
+    pub(super) weights: &'a Weights,
+    pub(super) device: &'a Device,
+    pub(super) dtype: DType,
+    prefix: String,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(weights: &'a Weights, device: &'a Device, dtype: DType, prefix: &str) -> Self {
+        Self { weights, device, dtype, prefix: prefix.into() }
+    }
+
+    /// Returns the source below `name`.
+    pub(super) fn at(&self, name: impl std::fmt::Display) -> Self {
+        Self { prefix: format!("{}.{name}", self.prefix), ..self.clone() }
+    }
+
+    pub(super) fn name(&self, tensor: &str) -> String {
+        format!("{}.{tensor}", self.prefix)
+    }
+
+    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, EngineError> {
+        self.weights.load(&self.name(name), shape, self.device, self.dtype)
+    }
+
+    /// Loads one linear layer `name`, `bias` or not.
+    pub(super) fn linear(
+        &self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Linear, EngineError> {
+        let source = self.at(name);
+        let weight = source.tensor("weight", &[outputs, inputs])?;
+        let bias = if bias { Some(source.tensor("bias", &[outputs])?) } else { None };
+        Ok(Linear { weight, bias })
+    }
+
+    /// Loads linear layers without bias that share their input as one: one product instead of many.
+    pub(super) fn fused(
+        &self,
+        names_and_outputs: &[(&str, usize)],
+        inputs: usize,
+    ) -> Result<Linear, EngineError> {
+        let load = |&(name, outputs): &(&str, usize)| self.at(name).tensor("weight", &[outputs, inputs]);
+        let weights = names_and_outputs.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        Ok(Linear { weight: Tensor::cat(&weights, 0)?, bias: None })
+    }
+
+    pub(super) fn layer_norm(&self, name: &str, size: usize) -> Result<LayerNorm, EngineError> {
+        let source = self.at(name);
+        Ok(LayerNorm { weight: source.tensor("weight", &[size])?, bias: source.tensor("bias", &[size])? })
+    }
+
+    pub(super) fn rms_norm(&self, name: &str, size: usize, eps: f64) -> Result<RmsNorm, EngineError> {
+        Ok(RmsNorm { weight: self.at(name).tensor("weight", &[size])?, eps: eps as f32 })
+    }
+}
+
+/// `x W^T + b` over rows.
+#[derive(Debug, Clone)]
+pub(super) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    pub(super) fn from_weight(weight: Tensor) -> Self {
+        Self { weight, bias: None }
+    }
+
+    pub(super) fn with_bias(weight: Tensor, bias: Tensor) -> Self {
+        Self { weight, bias: Some(bias) }
+    }
+
+    /// `x` is [rows, inputs]; returns [rows, outputs].
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = x.matmul(&self.weight.t()?)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+}
+
+/// Layer normalisation with weight and bias; the vision tower's epsilon is a constant of its code.
+#[derive(Debug, Clone)]
+pub(super) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl LayerNorm {
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::layer_norm(x, &self.weight, &self.bias, 1e-6)
+    }
+}
+
+/// Root mean square normalisation over the last dimension.
+#[derive(Debug, Clone)]
+pub(super) struct RmsNorm {
+    weight: Tensor,
+    eps: f32,
+}
+
+impl RmsNorm {
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        ops::rms_norm(x, &self.weight, self.eps)
+    }
+}
+
+impl Activation {
+    pub(super) fn forward(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Silu => x.silu(),
+            Self::Gelu => x.gelu_erf(),
+            Self::GeluTanh => x.gelu(),
+        }
+    }
+
+    /// Splits `x` [rows, 2n] into gate and up and returns `act(gate) * up` [rows, n].
+    pub(super) fn gated(self, x: &Tensor) -> Result<Tensor> {
+        let n = x.dim(1)? / 2;
+        self.forward(&x.narrow(1, 0, n)?.contiguous()?)? * x.narrow(1, n, n)?
+    }
+}
+
+/// Scores held at once by [`attend`], in values: 64 MiB of f32 on a CPU; a GPU wants larger pieces.
+pub(super) fn score_budget(device: &Device) -> usize {
+    if device.is_cpu() { 1 << 24 } else { 1 << 28 }
+}
+
+/// Full attention: `q`, `k`, `v` are contiguous [n, rows, head_dim], each of the n on its own.
+/// Works through pieces, so that memory holds a bounded part of the n x rows x rows scores.
+pub(super) fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    let (n, rows, head_dim) = q.dims3()?;
+    let scale = (head_dim as f64).powf(-0.5);
+    let budget = score_budget(q.device());
+    let whole = |q: &Tensor, k: &Tensor, v: &Tensor| -> Result<Tensor> {
+        let scores = (q.matmul(&k.t()?)? * scale)?;
+        softmax(&scores)?.matmul(v)
+    };
+    let heads_per_piece = (budget / (rows * rows)).min(n);
+    if heads_per_piece == n {
+        return whole(q, k, v);
+    }
+    if heads_per_piece > 0 {
+        let pieces = (0..n)
+            .step_by(heads_per_piece)
+            .map(|start| {
+                let len = heads_per_piece.min(n - start);
+                whole(&q.narrow(0, start, len)?, &k.narrow(0, start, len)?, &v.narrow(0, start, len)?)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        return Tensor::cat(&pieces, 0);
+    }
+    // Even one head's scores are too many: split its query rows.
+    let rows_per_piece = (budget / rows).max(1);
+    let mut heads = Vec::with_capacity(n);
+    for head in 0..n {
+        let (q, k, v) = (q.narrow(0, head, 1)?, k.narrow(0, head, 1)?, v.narrow(0, head, 1)?);
+        let pieces = (0..rows)
+            .step_by(rows_per_piece)
+            .map(|start| whole(&q.narrow(1, start, rows_per_piece.min(rows - start))?, &k, &v))
+            .collect::<Result<Vec<_>>>()?;
+        heads.push(Tensor::cat(&pieces, 1)?);
+    }
+    Tensor::cat(&heads, 0)
+}
+
+/// Softmax over the last dimension, in f32 whatever the type, as the reference does.
+pub(super) fn softmax(scores: &Tensor) -> Result<Tensor> {
+    if scores.dtype() == DType::F32 {
+        return ops::softmax_last_dim(scores);
+    }
+    ops::softmax_last_dim(&scores.to_dtype(DType::F32)?)?.to_dtype(scores.dtype())
+}

@@ -1,0 +1,265 @@
+//! The network's public face: a checkpoint becomes a [`Model`], visuals become features, a prompt becomes
+//! logits, and each further token becomes logits. Whoever drives it owns the caches and the sampling.
+//!
+//! All calls for one model belong on one thread: candle's CUDA streams are per thread.
+
+use std::{ops::ControlFlow, path::Path};
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{
+    config::Config,
+    input::{Features, Progress, Prompt, Visual},
+    kv::Kv,
+    layers::{Linear, Source},
+    rope::TextRotary,
+    text::{DeepStack, TextModel},
+    vision::VisionModel,
+    weights::Weights,
+};
+use crate::EngineError;
+
+/// Prompt tokens that go through the decoder together; between chunks a request can be cancelled.
+const PREFILL_CHUNK: usize = 512;
+
+/// The files of a checkpoint that the network needs: `config.json` and the weights.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// What `config.json` says.
+    pub config: Config,
+    /// The tensors.
+    pub weights: Weights,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in `directory` (the Hugging Face layout). `model` is the name for errors.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`] naming the file, what is wrong and what would fit.
+    pub fn from_dir(model: &str, directory: &Path) -> Result<Self, EngineError> {
+        let json = std::fs::read(directory.join("config.json")).map_err(|error| EngineError::Model {
+            model: model.into(),
+            message: format!("config.json can't be read: {error}"),
+        })?;
+        let config = Config::from_json(model, &json)?;
+        Ok(Self { config, weights: Weights::from_dir(model, directory)? })
+    }
+
+    /// Opens a checkpoint of one safetensors file that is part of the program.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`] saying what is wrong and what would fit.
+    pub fn from_static(model: &str, config_json: &[u8], weights: &'static [u8]) -> Result<Self, EngineError> {
+        let config = Config::from_json(model, config_json)?;
+        Ok(Self { config, weights: Weights::from_static(model, weights)? })
+    }
+}
+
+/// A loaded network.
+#[derive(Debug)]
+pub struct Model {
+    config: Config,
+    device: Device,
+    dtype: DType,
+    embeddings: Tensor,
+    rotary: TextRotary,
+    text: TextModel,
+    vision: VisionModel,
+    head: Linear,
+}
+
+impl Model {
+    /// Loads every tensor to `device` as `dtype` (f32 on a CPU, bf16 on CUDA). The checkpoint's files
+    /// are not needed afterwards.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`] naming a tensor that is missing or of another shape than the configuration
+    /// says; [`EngineError::Failed`] when the device has no room.
+    pub fn load(checkpoint: &Checkpoint, device: &Device, dtype: DType) -> Result<Self, EngineError> {
+        let Checkpoint { config, weights } = checkpoint;
+        let text = &config.text;
+        let source = |prefix| Source::new(weights, device, dtype, prefix);
+        let decoder = source("model.language_model");
+        let shape = [text.vocab_size, text.hidden_size];
+        let embeddings = decoder.tensor("embed_tokens.weight", &shape)?;
+        let head = match config.tie_word_embeddings {
+            true => embeddings.clone(),
+            false => source("lm_head").tensor("weight", &shape)?,
+        };
+        Ok(Self {
+            embeddings,
+            rotary: TextRotary::new(text.head_dim, text.rope_theta, text.mrope_section),
+            text: TextModel::load(&decoder, text)?,
+            vision: VisionModel::load(&source("model.visual"), &config.vision)?,
+            head: Linear::from_weight(head),
+            config: config.clone(),
+            device: device.clone(),
+            dtype,
+        })
+    }
+
+    /// Returns what `config.json` said.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns the device that the network runs on.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Returns an empty cache for one sequence.
+    #[must_use]
+    pub fn new_kv(&self) -> Kv {
+        Kv::new(&self.config.text, &self.device, self.dtype)
+    }
+
+    /// Returns the bytes that one token holds in a [`Kv`], for admission by memory.
+    #[must_use]
+    pub fn kv_bytes_per_token(&self) -> usize {
+        let text = &self.config.text;
+        let values = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim;
+        values * self.dtype.size_in_bytes()
+    }
+
+    /// Runs the vision tower on one picture or clip. `progress` counts blocks.
+    ///
+    /// # Errors
+    /// `Cancelled` when `progress` breaks; `Failed` where the visual's grid does not fit its values or the
+    /// device fails.
+    pub fn encode(&self, visual: &Visual, progress: &mut Progress<'_>) -> Result<Features, EngineError> {
+        self.vision.forward(visual, &self.device, progress)
+    }
+
+    /// Runs the part of `prompt` that `kv` does not hold yet (its first `kv.len()` tokens are taken to be
+    /// this prompt's) and returns the logits behind the last token, f32 [vocabulary]. `features` has one
+    /// row per visual token of the whole prompt; it may be none where no visual token is left to run.
+    /// `progress` counts tokens. When cancelled, `kv` holds the chunks that were done.
+    ///
+    /// # Errors
+    /// `Cancelled` when `progress` breaks; `Failed` where the features don't match the prompt, nothing is
+    /// left to run, or the device fails.
+    pub fn prefill(
+        &self,
+        prompt: &Prompt,
+        features: Option<&Features>,
+        kv: &mut Kv,
+        progress: &mut Progress<'_>,
+    ) -> Result<Tensor, EngineError> {
+        let total = prompt.ids().len();
+        let first = kv.len();
+        if first >= total {
+            return Err(EngineError::Failed(format!(
+                "the cache holds {first} tokens of a prompt of {total}; nothing is left to run"
+            )));
+        }
+        let features = self.check_features(prompt, features, first)?;
+        kv.rope_delta = prompt.positions().delta();
+        kv.reserve(total)?;
+        loop {
+            let start = kv.len();
+            let end = total.min(start + PREFILL_CHUNK);
+            let hidden = self.run_chunk(prompt, features, start, end, kv)?;
+            if progress(end - first, total - first) == ControlFlow::Break(()) {
+                return Err(EngineError::Cancelled);
+            }
+            if end == total {
+                return self.logits(&hidden);
+            }
+        }
+    }
+
+    /// Runs one further token behind what `kv` holds and returns the logits behind it, f32 [vocabulary].
+    ///
+    /// # Errors
+    /// `Failed` where the token is outside the vocabulary or the device fails.
+    pub fn step(&self, token: u32, kv: &mut Kv) -> Result<Tensor, EngineError> {
+        if token as usize >= self.config.text.vocab_size {
+            return Err(EngineError::Failed(format!("token id {token} is outside the vocabulary")));
+        }
+        let x = self.embed(&[token])?;
+        let position = [kv.len() as i64 + kv.rope_delta];
+        let (cos, sin) = self.rotary.tables([&position; 3], &self.device, self.dtype)?;
+        let hidden = self.text.forward(x, (&cos, &sin), None, kv)?;
+        self.logits(&hidden)
+    }
+
+    fn run_chunk(
+        &self,
+        prompt: &Prompt,
+        features: Option<&Features>,
+        start: usize,
+        end: usize,
+        kv: &mut Kv,
+    ) -> Result<Tensor, EngineError> {
+        let axes = prompt.positions().axes().each_ref().map(|axis| &axis[start..end]);
+        let (cos, sin) = self.rotary.tables(axes, &self.device, self.dtype)?;
+        let mut x = self.embed(&prompt.ids()[start..end])?;
+        let (from, to) = (
+            prompt.visual().partition_point(|&index| index < start),
+            prompt.visual().partition_point(|&index| index < end),
+        );
+        let mut deepstack = None;
+        if let Some(features) = features.filter(|_| from < to) {
+            let merged = features.merged.narrow(0, from, to - from)?;
+            let visual = &prompt.visual()[from..to];
+            x = self.replace_rows(&x, &merged, visual.iter().map(|&index| index - start))?;
+            let rows = visual.iter().map(|&index| (index - start) as u32).collect::<Vec<_>>();
+            deepstack = Some(DeepStack {
+                rows: Tensor::from_vec(rows, to - from, &self.device)?,
+                features: features
+                    .deepstack
+                    .iter()
+                    .map(|layer| layer.narrow(0, from, to - from)?.contiguous())
+                    .collect::<Result<_, _>>()?,
+            });
+        }
+        Ok(self.text.forward(x, (&cos, &sin), deepstack.as_ref(), kv)?)
+    }
+
+    /// Returns `x` with its rows at `places` replaced by those of `new`, in order: one gather.
+    fn replace_rows(
+        &self,
+        x: &Tensor,
+        new: &Tensor,
+        places: impl Iterator<Item = usize>,
+    ) -> Result<Tensor, EngineError> {
+        let rows = x.dim(0)?;
+        let mut sources = (0..rows as u32).collect::<Vec<_>>();
+        for (index, place) in places.enumerate() {
+            sources[place] = (rows + index) as u32;
+        }
+        let sources = Tensor::from_vec(sources, rows, &self.device)?;
+        Ok(Tensor::cat(&[x, new], 0)?.index_select(&sources, 0)?)
+    }
+
+    fn check_features<'a>(
+        &self,
+        prompt: &Prompt,
+        features: Option<&'a Features>,
+        first: usize,
+    ) -> Result<Option<&'a Features>, EngineError> {
+        if prompt.visual().last().is_none_or(|&last| last < first) {
+            return Ok(None);
+        }
+        let tokens = features.map_or(0, Features::tokens);
+        if tokens != prompt.visual().len() {
+            return Err(EngineError::Failed(format!(
+                "the prompt has {} visual tokens but the features {tokens}",
+                prompt.visual().len()
+            )));
+        }
+        Ok(features)
+    }
+
+    fn embed(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
+        let ids = Tensor::new(ids, &self.device)?;
+        Ok(self.embeddings.index_select(&ids, 0)?)
+    }
+
+    fn logits(&self, hidden: &Tensor) -> Result<Tensor, EngineError> {
+        Ok(self.head.forward(hidden)?.squeeze(0)?.to_dtype(DType::F32)?)
+    }
+}

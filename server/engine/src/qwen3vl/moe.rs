@@ -1,0 +1,143 @@
+//! The mixture of experts that replaces the MLP in most layers of an MoE checkpoint. Only the experts
+//! that were chosen compute. Knows nothing of attention.
+
+use candle_core::{DType, Tensor};
+
+use super::{
+    Result,
+    config::{Activation, MoeConfig},
+    layers::{Linear, Source, softmax},
+};
+use crate::EngineError;
+
+/// Router and experts of one layer.
+#[derive(Debug, Clone)]
+pub(super) struct Moe {
+    router: Linear,
+    gate_up: Experts,
+    down: Experts,
+    top_k: usize,
+    activation: Activation,
+}
+
+/// One matrix per expert, as the file stores them.
+#[derive(Debug, Clone)]
+struct Experts {
+    weights: Tensor,
+    /// Whether a matrix is [inputs, outputs] (the published layout) or [outputs, inputs].
+    inputs_first: bool,
+}
+
+impl Experts {
+    fn forward(&self, expert: usize, x: &Tensor) -> Result<Tensor> {
+        let weight = self.weights.get(expert)?;
+        x.matmul(&if self.inputs_first { weight } else { weight.t()? })
+    }
+}
+
+impl Moe {
+    pub(super) fn load(
+        source: &Source<'_>,
+        hidden: usize,
+        config: &MoeConfig,
+        activation: Activation,
+    ) -> Result<Self, EngineError> {
+        let (count, inner) = (config.num_experts, config.moe_intermediate_size);
+        let experts = source.at("experts");
+        let (gate_up, down) = if experts.weights.contains(&experts.name("gate_up_proj")) {
+            // At most one of the two matrices is square, and the other tells the layout of both.
+            let shape = experts.weights.shape(&experts.name("gate_up_proj"));
+            let other = experts.weights.shape(&experts.name("down_proj"));
+            let inputs_first =
+                !(shape == Some(&[count, 2 * inner, hidden]) && other == Some(&[count, hidden, inner]));
+            let load = |name: &str, inputs, outputs| {
+                let shape = if inputs_first { [count, inputs, outputs] } else { [count, outputs, inputs] };
+                Ok::<_, EngineError>(Experts { weights: experts.tensor(name, &shape)?, inputs_first })
+            };
+            (load("gate_up_proj", hidden, 2 * inner)?, load("down_proj", inner, hidden)?)
+        } else {
+            load_one_by_one(&experts, hidden, count, inner)?
+        };
+        Ok(Self {
+            router: source.linear("gate", hidden, count, false)?,
+            gate_up,
+            down,
+            top_k: config.num_experts_per_tok,
+            activation,
+        })
+    }
+
+    /// `x` is [tokens, hidden]. The choice is made on the host: one small transfer per layer.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let probabilities = softmax(&self.router.forward(x)?.to_dtype(DType::F32)?)?;
+        let assigned = assign(&probabilities.to_vec2::<f32>()?, self.top_k);
+        let mut sum = x.zeros_like()?;
+        for (expert, (tokens, weights)) in assigned.into_iter().enumerate() {
+            if tokens.is_empty() {
+                continue;
+            }
+            let rows = tokens.len();
+            let tokens = Tensor::from_vec(tokens, rows, x.device())?;
+            let weights = Tensor::from_vec(weights, (rows, 1), x.device())?.to_dtype(x.dtype())?;
+            let inner =
+                self.activation.gated(&self.gate_up.forward(expert, &x.index_select(&tokens, 0)?)?)?;
+            let output = self.down.forward(expert, &inner)?.broadcast_mul(&weights)?;
+            sum = sum.index_add(&tokens, &output, 0)?;
+        }
+        Ok(sum)
+    }
+}
+
+/// The layout with one tensor per expert and projection, as some converters write it.
+fn load_one_by_one(
+    experts: &Source<'_>,
+    hidden: usize,
+    count: usize,
+    inner: usize,
+) -> Result<(Experts, Experts), EngineError> {
+    let mut gate_up = Vec::with_capacity(count);
+    let mut down = Vec::with_capacity(count);
+    for expert in 0..count {
+        let expert = experts.at(expert);
+        let gate = expert.at("gate_proj").tensor("weight", &[inner, hidden])?;
+        let up = expert.at("up_proj").tensor("weight", &[inner, hidden])?;
+        gate_up.push(Tensor::cat(&[gate, up], 0)?);
+        down.push(expert.at("down_proj").tensor("weight", &[hidden, inner])?);
+    }
+    let stack = |tensors: Vec<Tensor>| {
+        Ok::<_, EngineError>(Experts { weights: Tensor::stack(&tensors, 0)?, inputs_first: false })
+    };
+    Ok((stack(gate_up)?, stack(down)?))
+}
+
+/// Returns for each expert the tokens that it serves and their weights, which sum to 1 per token.
+fn assign(probabilities: &[Vec<f32>], top_k: usize) -> Vec<(Vec<u32>, Vec<f32>)> {
+    let experts = probabilities.first().map_or(0, Vec::len);
+    let mut assigned = vec![(Vec::new(), Vec::new()); experts];
+    let mut order = Vec::with_capacity(experts);
+    for (token, row) in probabilities.iter().enumerate() {
+        order.clear();
+        order.extend(0..experts);
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+        let chosen = &order[..top_k.min(experts)];
+        let sum = chosen.iter().map(|&expert| row[expert]).sum::<f32>();
+        for &expert in chosen {
+            assigned[expert].0.push(token as u32);
+            assigned[expert].1.push(row[expert] / sum);
+        }
+    }
+    assigned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_experts_share_a_token_by_weight() {
+        let assigned = assign(&[vec![0.1, 0.6, 0.3], vec![0.5, 0.25, 0.25]], 2);
+        assert_eq!(assigned[0], (vec![1], vec![0.5 / 0.75]));
+        assert_eq!(assigned[1].0, [0, 1]);
+        assert_eq!(assigned[2], (vec![0], vec![0.3 / (0.6 + 0.3)]));
+    }
+}

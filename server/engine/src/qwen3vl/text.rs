@@ -1,0 +1,232 @@
+//! The decoder: Qwen3 with per-head query and key norms, grouped queries, SwiGLU or experts, and
+//! DeepStack's additions behind its first layers. Knows embeddings and positions, not where they came from.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::rotary_emb;
+
+use super::{
+    Result,
+    config::{Activation, TextConfig},
+    kv::{Kv, LayerKv},
+    layers::{Linear, RmsNorm, Source, score_budget, softmax},
+    moe::Moe,
+};
+use crate::EngineError;
+
+/// Features that are added to the hidden states of some tokens behind the first layers.
+#[derive(Debug, Clone)]
+pub(super) struct DeepStack {
+    /// Rows of the chunk that are visual: u32 [rows].
+    pub(super) rows: Tensor,
+    /// What to add, layer by layer: [rows, hidden].
+    pub(super) features: Vec<Tensor>,
+}
+
+/// The decoder's layers and its last norm.
+#[derive(Debug, Clone)]
+pub(super) struct TextModel {
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+}
+
+impl TextModel {
+    pub(super) fn load(source: &Source<'_>, config: &TextConfig) -> Result<Self, EngineError> {
+        let layer = |index| Layer::load(&source.at("layers").at(index), config, index);
+        Ok(Self {
+            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_, _>>()?,
+            norm: source.rms_norm("norm", config.hidden_size, config.rms_norm_eps)?,
+        })
+    }
+
+    /// Runs `x` [tokens, hidden] behind what `kv` holds, which then holds it too. Rotations are
+    /// [tokens, head_dim / 2]. Returns the normalised hidden state of the last token, [1, hidden].
+    pub(super) fn forward(
+        &self,
+        mut x: Tensor,
+        (cos, sin): (&Tensor, &Tensor),
+        deepstack: Option<&DeepStack>,
+        kv: &mut Kv,
+    ) -> Result<Tensor> {
+        let tokens = x.dim(0)?;
+        let past = kv.len();
+        let mask = match tokens {
+            1 => None,
+            _ => Some(causal_mask(tokens, past, x.device(), x.dtype())?),
+        };
+        for (index, (layer, cache)) in self.layers.iter().zip(&mut kv.layers).enumerate() {
+            x = layer.forward(&x, (cos, sin), mask.as_ref(), past, cache)?;
+            if let Some(deepstack) = deepstack
+                && let Some(features) = deepstack.features.get(index)
+            {
+                x = x.index_add(&deepstack.rows, features, 0)?;
+            }
+        }
+        kv.advance(tokens);
+        self.norm.forward(&x.narrow(0, tokens - 1, 1)?.contiguous()?)
+    }
+}
+
+/// Additive mask [tokens, past + tokens]: a token sees itself and what came before.
+fn causal_mask(tokens: usize, past: usize, device: &Device, dtype: DType) -> Result<Tensor> {
+    let total = past + tokens;
+    let mut mask = vec![0f32; tokens * total];
+    for (row, values) in mask.chunks_exact_mut(total).enumerate() {
+        values[past + row + 1..].fill(f32::NEG_INFINITY);
+    }
+    Tensor::from_vec(mask, (tokens, total), device)?.to_dtype(dtype)
+}
+
+#[derive(Debug, Clone)]
+struct Layer {
+    input_norm: RmsNorm,
+    attention: Attention,
+    post_attention_norm: RmsNorm,
+    mlp: FeedForward,
+}
+
+impl Layer {
+    fn load(source: &Source<'_>, config: &TextConfig, index: usize) -> Result<Self, EngineError> {
+        let norm = |name| source.rms_norm(name, config.hidden_size, config.rms_norm_eps);
+        let mlp = source.at("mlp");
+        Ok(Self {
+            input_norm: norm("input_layernorm")?,
+            attention: Attention::load(&source.at("self_attn"), config)?,
+            post_attention_norm: norm("post_attention_layernorm")?,
+            mlp: match config.moe_at(index) {
+                Some(moe) => {
+                    FeedForward::Experts(Moe::load(&mlp, config.hidden_size, moe, config.hidden_act)?)
+                }
+                None => FeedForward::Dense(Mlp::load(&mlp, config)?),
+            },
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        rotation: (&Tensor, &Tensor),
+        mask: Option<&Tensor>,
+        past: usize,
+        cache: &mut LayerKv,
+    ) -> Result<Tensor> {
+        let attended = self.attention.forward(&self.input_norm.forward(x)?, rotation, mask, past, cache)?;
+        let x = (x + attended)?;
+        let normed = self.post_attention_norm.forward(&x)?;
+        x + match &self.mlp {
+            FeedForward::Dense(mlp) => mlp.forward(&normed)?,
+            FeedForward::Experts(moe) => moe.forward(&normed)?,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum FeedForward {
+    Dense(Mlp),
+    Experts(Moe),
+}
+
+#[derive(Debug, Clone)]
+struct Mlp {
+    gate_up: Linear,
+    down: Linear,
+    activation: Activation,
+}
+
+impl Mlp {
+    fn load(source: &Source<'_>, config: &TextConfig) -> Result<Self, EngineError> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        Ok(Self {
+            gate_up: source.fused(&[("gate_proj", inner), ("up_proj", inner)], hidden)?,
+            down: source.linear("down_proj", inner, hidden, false)?,
+            activation: config.hidden_act,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.down.forward(&self.activation.gated(&self.gate_up.forward(x)?)?)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Attention {
+    qkv: Linear,
+    q_norm: RmsNorm,
+    k_norm: RmsNorm,
+    output: Linear,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+impl Attention {
+    fn load(source: &Source<'_>, config: &TextConfig) -> Result<Self, EngineError> {
+        let (heads, kv_heads, head_dim) =
+            (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
+        let (q, kv) = (heads * head_dim, kv_heads * head_dim);
+        Ok(Self {
+            qkv: source.fused(&[("q_proj", q), ("k_proj", kv), ("v_proj", kv)], config.hidden_size)?,
+            q_norm: source.rms_norm("q_norm", head_dim, config.rms_norm_eps)?,
+            k_norm: source.rms_norm("k_norm", head_dim, config.rms_norm_eps)?,
+            output: source.linear("o_proj", q, config.hidden_size, false)?,
+            heads,
+            kv_heads,
+            head_dim,
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        (cos, sin): (&Tensor, &Tensor),
+        mask: Option<&Tensor>,
+        past: usize,
+        cache: &mut LayerKv,
+    ) -> Result<Tensor> {
+        let tokens = x.dim(0)?;
+        let all = self
+            .qkv
+            .forward(x)?
+            .reshape((tokens, self.heads + 2 * self.kv_heads, self.head_dim))?
+            .transpose(0, 1)?;
+        let part = |start, heads| all.narrow(0, start, heads)?.contiguous();
+        let rotate = |x: Tensor| rotary_emb::rope(&x.unsqueeze(0)?, cos, sin)?.squeeze(0);
+        let q = rotate(self.q_norm.forward(&part(0, self.heads)?)?)?;
+        let k = rotate(self.k_norm.forward(&part(self.heads, self.kv_heads)?)?)?;
+        let v = part(self.heads + self.kv_heads, self.kv_heads)?;
+        let (k, v) = cache.append(past, &k, &v)?;
+        let attended = self.attend(&q, &k, &v, mask)?;
+        let rows = attended.transpose(0, 1)?.reshape((tokens, self.heads * self.head_dim))?;
+        self.output.forward(&rows)
+    }
+
+    /// `q` is [heads, tokens, head_dim], `k` and `v` [kv_heads, total, head_dim]. Queries that share a
+    /// key head are stacked as rows of one product, so keys are never repeated.
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+        let (tokens, total) = (q.dim(1)?, k.dim(1)?);
+        let group = self.heads / self.kv_heads;
+        let q = q.reshape((self.kv_heads, group * tokens, self.head_dim))?;
+        let piece = |start, heads| -> Result<Tensor> {
+            let (q, k) = (q.narrow(0, start, heads)?, k.narrow(0, start, heads)?);
+            let scores = (q.matmul(&k.t()?)? * (self.head_dim as f64).powf(-0.5))?;
+            let scores = match mask {
+                None => scores,
+                Some(mask) => {
+                    let by_head = scores.reshape((heads * group, tokens, total))?;
+                    by_head.broadcast_add(mask)?.reshape((heads, group * tokens, total))?
+                }
+            };
+            softmax(&scores)?.matmul(&v.narrow(0, start, heads)?)
+        };
+        let at_once = (score_budget(q.device()) / (group * tokens * total)).clamp(1, self.kv_heads);
+        let attended = if at_once == self.kv_heads {
+            piece(0, self.kv_heads)?
+        } else {
+            let pieces = (0..self.kv_heads)
+                .step_by(at_once)
+                .map(|start| piece(start, at_once.min(self.kv_heads - start)))
+                .collect::<Result<Vec<_>>>()?;
+            Tensor::cat(&pieces, 0)?
+        };
+        attended.reshape((self.heads, tokens, self.head_dim))
+    }
+}

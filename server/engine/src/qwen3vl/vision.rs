@@ -1,0 +1,276 @@
+//! The vision tower: rows of patches in, features of the decoder's width out. Nothing in it looks past
+//! one temporal group, so a long clip goes through in batches of groups and memory stays bounded.
+
+use std::ops::ControlFlow;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::rotary_emb;
+
+use super::{
+    Result,
+    config::{Activation, VisionConfig},
+    input::{Features, Progress, Visual},
+    layers::{LayerNorm, Linear, Source, attend},
+    rope,
+};
+use crate::EngineError;
+
+/// Patch rows that go through the blocks together (one temporal group at least).
+fn rows_at_once(device: &Device) -> usize {
+    if device.is_cpu() { 4096 } else { 16384 }
+}
+
+/// The vision tower of one checkpoint.
+#[derive(Debug, Clone)]
+pub(super) struct VisionModel {
+    config: VisionConfig,
+    patch_embed: Linear,
+    /// Learned positions in f32: [side * side, hidden].
+    positions: Tensor,
+    blocks: Vec<Block>,
+    merger: Merger,
+    deepstack_mergers: Vec<Merger>,
+    dtype: DType,
+}
+
+impl VisionModel {
+    pub(super) fn load(source: &Source<'_>, config: &VisionConfig) -> Result<Self, EngineError> {
+        let hidden = config.hidden_size;
+        let side = config.patch_size;
+        let patch = source.at("patch_embed.proj");
+        // The kernel's stride is its size, so the 3-D convolution is a product with flat patch rows.
+        let weight = patch
+            .tensor("weight", &[hidden, config.in_channels, config.temporal_patch_size, side, side])?
+            .reshape((hidden, config.patch_len()))?;
+        let positions = config.positions_per_side * config.positions_per_side;
+        let blocks = |index| Block::load(&source.at("blocks").at(index), config);
+        let mergers = source.at("deepstack_merger_list");
+        Ok(Self {
+            patch_embed: Linear::with_bias(weight, patch.tensor("bias", &[hidden])?),
+            positions: source.tensor("pos_embed.weight", &[positions, hidden])?.to_dtype(DType::F32)?,
+            blocks: (0..config.depth).map(blocks).collect::<Result<_, _>>()?,
+            merger: Merger::load(&source.at("merger"), config, NormPlace::BeforeMerge)?,
+            deepstack_mergers: (0..config.deepstack_visual_indexes.len())
+                .map(|index| Merger::load(&mergers.at(index), config, NormPlace::AfterMerge))
+                .collect::<Result<_, _>>()?,
+            dtype: source.dtype,
+            config: config.clone(),
+        })
+    }
+
+    /// Encodes one picture or clip. `progress` is told of blocks.
+    pub(super) fn forward(
+        &self,
+        visual: &Visual,
+        device: &Device,
+        progress: &mut Progress<'_>,
+    ) -> Result<Features, EngineError> {
+        let [groups, rows, columns] = visual.grid;
+        visual.check(&self.config)?;
+        let order = rope::frame_order(rows, columns, self.config.spatial_merge_size);
+        let positions = self.interpolate(&order, rows, columns)?;
+        let head_dim = self.config.hidden_size / self.config.num_heads;
+        let rotation = rope::vision_tables(&order, head_dim, self.config.rope_theta, device)?;
+
+        let per_batch = (rows_at_once(device) / order.len()).clamp(1, groups);
+        let batches = groups.div_ceil(per_batch);
+        let mut counter = Counter { done: 0, total: batches * self.config.depth, progress };
+        let group_values = order.len() * self.config.patch_len();
+        let mut parts = Vec::with_capacity(batches);
+        for pixels in visual.pixels.chunks(per_batch * group_values) {
+            let groups = pixels.len() / group_values;
+            let shape = (groups * order.len(), self.config.patch_len());
+            let x = Tensor::from_slice(pixels, shape, device)?.to_dtype(self.dtype)?;
+            parts.push(self.encode(&x, groups, &positions, &rotation, &mut counter)?);
+        }
+        Ok(match parts.len() {
+            1 => parts.remove(0),
+            _ => Features::cat(&parts.iter().collect::<Vec<_>>())?,
+        })
+    }
+
+    fn encode(
+        &self,
+        pixels: &Tensor,
+        groups: usize,
+        positions: &Tensor,
+        rotation: &(Tensor, Tensor),
+        counter: &mut Counter<'_, '_>,
+    ) -> Result<Features, EngineError> {
+        let x = self.patch_embed.forward(pixels)?;
+        let (rows, hidden) = x.dims2()?;
+        let by_group = x.reshape((groups, rows / groups, hidden))?;
+        let mut x = by_group.broadcast_add(positions)?.reshape((rows, hidden))?;
+        let mut deepstack = Vec::with_capacity(self.deepstack_mergers.len());
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, groups, rotation)?;
+            if self.config.deepstack_visual_indexes.get(deepstack.len()) == Some(&index) {
+                deepstack.push(self.deepstack_mergers[deepstack.len()].forward(&x)?);
+            }
+            counter.step()?;
+        }
+        Ok(Features { merged: self.merger.forward(&x)?, deepstack })
+    }
+
+    /// Resamples the learned square of positions to one frame's patches, bilinear with aligned corners,
+    /// in f32 as transformers 5 does (4.57 rounded the weights to the model's type).
+    fn interpolate(&self, order: &[(usize, usize)], rows: usize, columns: usize) -> Result<Tensor> {
+        let side = self.config.positions_per_side;
+        let mut taps: [(Vec<u32>, Vec<f32>); 4] = Default::default();
+        for &(row, column) in order {
+            let (y, x) = (taps_of(row, rows, side), taps_of(column, columns, side));
+            let corners = [(0, 0), (0, 1), (1, 0), (1, 1)];
+            for ((indices, weights), (i, j)) in taps.iter_mut().zip(corners) {
+                indices.push((y[i].0 * side + x[j].0) as u32);
+                weights.push(y[i].1 * x[j].1);
+            }
+        }
+        let device = self.positions.device();
+        let mut sum: Option<Tensor> = None;
+        for (indices, weights) in taps {
+            let indices = Tensor::from_vec(indices, order.len(), device)?;
+            let weights = Tensor::from_vec(weights, (order.len(), 1), device)?;
+            let part = self.positions.index_select(&indices, 0)?.broadcast_mul(&weights)?;
+            sum = Some(match sum {
+                None => part,
+                Some(sum) => (sum + part)?,
+            });
+        }
+        match sum {
+            Some(sum) => sum.to_dtype(self.dtype),
+            None => Err(candle_core::Error::Msg("no interpolation taps".into())),
+        }
+    }
+}
+
+/// Returns the two learned positions around patch `index` of `len`, with their weights.
+fn taps_of(index: usize, len: usize, side: usize) -> [(usize, f32); 2] {
+    let place = match len {
+        1 => 0.0,
+        _ => index as f32 * ((side - 1) as f32 / (len - 1) as f32),
+    };
+    let low = place.floor();
+    let weight = place - low;
+    let low = (low as usize).min(side - 1);
+    [(low, 1.0 - weight), ((low + 1).min(side - 1), weight)]
+}
+
+/// Tells of blocks done and turns a wish to stop into an error.
+struct Counter<'a, 'b> {
+    done: usize,
+    total: usize,
+    progress: &'a mut Progress<'b>,
+}
+
+impl Counter<'_, '_> {
+    fn step(&mut self) -> Result<(), EngineError> {
+        self.done += 1;
+        match (self.progress)(self.done, self.total) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(EngineError::Cancelled),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    norm1: LayerNorm,
+    qkv: Linear,
+    proj: Linear,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    activation: Activation,
+    heads: usize,
+}
+
+impl Block {
+    fn load(source: &Source<'_>, config: &VisionConfig) -> Result<Self, EngineError> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        Ok(Self {
+            norm1: source.layer_norm("norm1", hidden)?,
+            qkv: source.linear("attn.qkv", hidden, 3 * hidden, true)?,
+            proj: source.linear("attn.proj", hidden, hidden, true)?,
+            norm2: source.layer_norm("norm2", hidden)?,
+            fc1: source.linear("mlp.linear_fc1", hidden, inner, true)?,
+            fc2: source.linear("mlp.linear_fc2", inner, hidden, true)?,
+            activation: config.hidden_act,
+            heads: config.num_heads,
+        })
+    }
+
+    /// `x` is [groups * patches, hidden]; `rotation` [patches, head_dim / 2].
+    fn forward(&self, x: &Tensor, groups: usize, rotation: &(Tensor, Tensor)) -> Result<Tensor> {
+        let x = (x + self.attention(&self.norm1.forward(x)?, groups, rotation)?)?;
+        let inner = self.activation.forward(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
+        x + self.fc2.forward(&inner)?
+    }
+
+    fn attention(&self, x: &Tensor, groups: usize, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
+        let (rows, hidden) = x.dims2()?;
+        let (patches, head_dim) = (rows / groups, hidden / self.heads);
+        let qkv = self
+            .qkv
+            .forward(x)?
+            .reshape(&[groups, patches, 3, self.heads, head_dim])?
+            .permute([2, 0, 3, 1, 4])?
+            .contiguous()?;
+        let batch = (groups * self.heads, patches, head_dim);
+        // Rotated in f32 whatever the type, as the reference does.
+        let rotate = |x: Tensor| {
+            rotary_emb::rope(&x.to_dtype(DType::F32)?, cos, sin)?.to_dtype(x.dtype())?.reshape(batch)
+        };
+        let attended = attend(&rotate(qkv.get(0)?)?, &rotate(qkv.get(1)?)?, &qkv.get(2)?.reshape(batch)?)?;
+        let rows_of_heads = attended
+            .reshape((groups, self.heads, patches, head_dim))?
+            .transpose(1, 2)?
+            .reshape((rows, hidden))?;
+        self.proj.forward(&rows_of_heads)
+    }
+}
+
+/// Where a merger normalises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NormPlace {
+    /// Each patch by itself (the last merger).
+    BeforeMerge,
+    /// The merged row as a whole (DeepStack's mergers).
+    AfterMerge,
+}
+
+#[derive(Debug, Clone)]
+struct Merger {
+    norm: LayerNorm,
+    place: NormPlace,
+    fc1: Linear,
+    fc2: Linear,
+    unit: usize,
+}
+
+impl Merger {
+    fn load(source: &Source<'_>, config: &VisionConfig, place: NormPlace) -> Result<Self, EngineError> {
+        let merged = config.hidden_size * config.merge_unit();
+        let width = match place {
+            NormPlace::BeforeMerge => config.hidden_size,
+            NormPlace::AfterMerge => merged,
+        };
+        Ok(Self {
+            norm: source.layer_norm("norm", width)?,
+            place,
+            fc1: source.linear("linear_fc1", merged, merged, true)?,
+            fc2: source.linear("linear_fc2", merged, config.out_hidden_size, true)?,
+            unit: config.merge_unit(),
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (rows, hidden) = x.dims2()?;
+        let merged = (rows / self.unit, hidden * self.unit);
+        let x = match self.place {
+            NormPlace::BeforeMerge => self.norm.forward(x)?.reshape(merged)?,
+            NormPlace::AfterMerge => self.norm.forward(&x.reshape(merged)?)?,
+        };
+        // The mergers' GELU is the exact one; only the blocks use the approximation.
+        self.fc2.forward(&self.fc1.forward(&x)?.gelu_erf()?)
+    }
+}
