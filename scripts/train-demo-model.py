@@ -1,0 +1,342 @@
+#!/usr/bin/env python3
+"""Train the demo model: a true Qwen3-VL checkpoint of about 3 M parameters that says what coloured shapes do, and when.
+
+    python scripts/train-demo-model.py train --run DIR --minutes 110    # from nothing, or on from DIR/state.pt
+    python scripts/train-demo-model.py train --run DIR --minutes 60 --init server/demo-model   # on from a checkpoint
+    python scripts/train-demo-model.py export --run DIR --out server/demo-model
+    python scripts/train-demo-model.py check --out server/demo-model    # packed forward == transformers
+    python scripts/train-demo-model.py eval --out server/demo-model --clips 300 --seed 900000
+
+Needs torch, transformers >= 5.10, torchvision and av (PyAV). Everything is drawn here (`demo_model/scene.py`), no data
+is fetched. The data of step s depends on `--seed` and s only; the learning rate follows the share of `--minutes` that
+has been used, so two runs on unlike machines differ.
+
+How it learns so fast: each clip is encoded once and asked about 10 to 20 times (`demo_model/net.py`); the vision tower
+also has to say, for each merged token, which colour, shape and motion lies there (heads that are thrown away); hidden
+matrices are trained with Muon, the rest with AdamW; what is exported is an average of the weights (EMA).
+
+Resuming: the state (weights, optimizer, EMA, step, used time) is saved every 5 minutes to DIR/state.pt; `train` with
+the same --run goes on from there. `--init` starts a new schedule from an exported checkpoint (weights only).
+The log (DIR/log.txt) has the loss and, for each skill, the share of answers whose every token is the likeliest one
+given the tokens before it (that is: greedy decoding would be exact), on clips not seen before (each clip is new).
+"""
+
+import os  # noqa: I001
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads must not spin: the cores are shared
+import argparse
+import json
+import math
+import multiprocessing as mp
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from demo_model import checkpoint, data, net  # noqa: E402
+
+HEADS = [9, 9, 5, 6, 1, 1]
+PHASES = ((0.0, 0), (0.06, 1), (0.16, 2))  # share of the time -> level of the scenes
+VISION_ONLY = 0.05  # share of the time that the vision tower trains alone
+
+
+def worker(queue, seed, first, level, stop, clips):
+    """Draw micro-batches in order, for ever."""
+    torch.set_num_threads(1)
+    os.nice(3)
+    tok = checkpoint.Tokenizer.from_file(os.environ["DEMO_TOKENIZER"])
+    n = first
+    while not stop.value:
+        queue.put((n, level.value, data.batch([seed, n], tok, level.value, clips)))
+        n += 1
+
+
+def collate(examples):
+    """Stack a micro-batch: visual parts by grid, text parts padded."""
+    pmax = max(len(e[2]) for e in examples)
+    b = len(examples)
+    ids, pos = np.zeros((b, pmax), int), np.zeros((3, b, pmax), int)
+    grids = {}
+    for i, (frames, labels, pid, ppos, visual, *_) in enumerate(examples):
+        ids[i, : len(pid)], pos[:, i, : len(pid)] = pid, ppos
+        if len(frames):
+            grids.setdefault(frames.shape[2:], []).append((frames, labels, visual + i * pmax))
+    parts = [(h, w, *(np.concatenate(p) for p in zip(*items, strict=True))) for (h, w), items in grids.items()]
+    rows = [torch.from_numpy(np.stack([e[k] for e in examples])) for k in range(5, 9)]
+    lengths = torch.tensor([len(e[2]) for e in examples])
+    return torch.from_numpy(ids), torch.from_numpy(pos), lengths, parts, rows, [e[9] for e in examples]
+
+
+def see(model, parts):
+    """Vision tower over all grids of a micro-batch: features, deepstack features, places, labels."""
+    feats, deep, where, labels = [], [], [], []
+    for h, w, frames, lab, at in parts:
+        x, d = net.vision(model, net.patches(torch.from_numpy(frames)), h // 16, w // 16)
+        feats.append(x.flatten(0, 1))
+        deep.append([f.flatten(0, 1) for f in d])
+        where.append(torch.from_numpy(at))
+        labels.append(torch.from_numpy(lab).flatten(0, 1))
+    deep = [torch.cat(d) for d in zip(*deep, strict=True)]
+    return torch.cat(feats), deep, torch.cat(where), torch.cat(labels)
+
+
+def aux_loss(heads, feats, labels):
+    """Dense supervision: loss, and accuracies of colour, shape, motion and centre where there's something."""
+    out = heads(feats).split(HEADS, -1)
+    loss, some = 0.0, (labels[:, 2] > 0)
+    weight = torch.where(some, 1.0, 0.25)
+    acc = []
+    for k in range(4):
+        ce = F.cross_entropy(out[k], labels[:, k], reduction="none")
+        loss = loss + (ce * weight).sum() / weight.sum()
+        acc.append((out[k].argmax(-1) == labels[:, k])[some].float().mean().item() if some.any() else 1.0)
+    for k in (4, 5):
+        loss = loss + F.binary_cross_entropy_with_logits(out[k][:, 0], labels[:, k].float()) * 2
+    acc.append(((out[4][:, 0] > 0) == (labels[:, 4] > 0))[some].float().mean().item() if some.any() else 1.0)
+    return loss, acc
+
+
+def answer_logits(model, ids, pos, lengths, rows, feats, deep, where):
+    """Logits that predict the answer tokens: (logits, targets, index of (clip, row, place) of each target)."""
+    rid, rpos, seg, ans = rows
+    emb = model.model.language_model.embed_tokens
+    x = emb(ids)
+    if feats is not None:
+        x = x.flatten(0, 1).index_copy(0, where, feats).view(*x.shape)
+    n = rid.shape[-1]
+    own = (seg[..., :, None] == seg[..., None, :]) & torch.ones(n, n, dtype=torch.bool).tril()
+    hidden = net.text(model, x, pos, emb(rid), rpos[None].expand(3, *rpos.shape), lengths, own, where, deep)
+    at = ans.nonzero()
+    before = hidden[at[:, 0], at[:, 1], at[:, 2] - 1]
+    return F.linear(before, emb.weight), rid[ans], at
+
+
+def exact(logits, targets, at, seg, marks, tally):
+    """Count per skill the segments whose every answer token is the likeliest."""
+    right = logits.argmax(-1) == targets
+    key = at[:, 0] * 1000 + seg[at[:, 0], at[:, 1], at[:, 2]]
+    uniq, inv = key.unique(return_inverse=True)
+    good = torch.ones(len(uniq)).scatter_reduce(0, inv, right.float(), "amin")
+    for k, g in zip(uniq.tolist(), good.tolist(), strict=True):
+        mark = marks[k // 1000][k % 1000]
+        name = data.SKILLS[mark] if mark >= 0 else "two"
+        t = tally.setdefault(name, [0, 0])
+        t[0] += g
+        t[1] += 1
+
+
+class Muon:
+    """Muon for matrices (momentum, orthogonalised by Newton-Schulz, same-shape matrices at once)."""
+
+    def __init__(self, params, momentum=0.95):
+        self.groups, self.momentum = {}, momentum
+        for p in params:
+            self.groups.setdefault(tuple(p.shape), []).append(p)
+        self.buf = {s: torch.zeros(len(ps), *s) for s, ps in self.groups.items()}
+
+    @torch.no_grad()
+    def step(self, lr, decay):
+        """One step; the update has the size of an AdamW update."""
+        for shape, ps in self.groups.items():
+            g = torch.stack([p.grad for p in ps])
+            buf = self.buf[shape].mul_(self.momentum).add_(g, alpha=1 - self.momentum)
+            x = g.lerp(buf, self.momentum)
+            tall = shape[0] > shape[1]
+            x = x.transpose(1, 2) if tall else x
+            x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-12)
+            for _ in range(5):
+                a = x @ x.transpose(1, 2)
+                x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+            x = x.transpose(1, 2) if tall else x
+            for p, u in zip(ps, x, strict=True):
+                p.mul_(1 - lr * decay).add_(u, alpha=-lr * 0.2 * max(shape) ** 0.5)
+
+
+def split_params(model, heads):
+    """Matrices for Muon, the rest for AdamW."""
+    muon, rest = [], list(heads.parameters())
+    for name, p in model.named_parameters():
+        hidden = p.dim() == 2 and "embed" not in name
+        (muon if hidden else rest).append(p)
+    return muon, rest
+
+
+def level_at(share):
+    """Level of the scenes at a share of the time."""
+    return max(lv for s, lv in PHASES if share >= s)
+
+
+def rate_at(share, step):
+    """Learning-rate factor: short warmup, flat, then down to 2 % from 50 % of the time on."""
+    return min(1.0, (step + 1) / 60) * min(1.0, max(0.02, (1 - share) / 0.5))
+
+
+def tokenizer(run):
+    """The run's tokenizer, trained at first use."""
+    path = Path(run) / "tokenizer.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.train_tokenizer(list(data.corpus(7, 1500))).save(str(path))
+    os.environ["DEMO_TOKENIZER"] = str(path)
+    return checkpoint.Tokenizer.from_file(str(path))
+
+
+def train(args):
+    """Train until the time is used up."""
+    torch.set_num_threads(args.threads)
+    run = Path(args.run)
+    run.mkdir(parents=True, exist_ok=True)
+    if args.init and not (run / "tokenizer.json").exists():
+        (run / "tokenizer.json").write_bytes((Path(args.init) / "tokenizer.json").read_bytes())
+    tok = tokenizer(run)
+    model = checkpoint.new_model(tok, args.seed)
+    heads = torch.nn.Linear(192, sum(HEADS))
+    muon_params, rest = split_params(model, heads)
+    muon, adam = Muon(muon_params), torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    ema = {k: v.detach().clone() for k, v in model.named_parameters()}
+    step, micro, used, seen = 0, 0, 0.0, 0
+    if (run / "state.pt").exists():
+        s = torch.load(run / "state.pt")
+        model.load_state_dict(s["model"], strict=False)
+        heads.load_state_dict(s["heads"])
+        adam.load_state_dict(s["adam"])
+        muon.buf, ema, step, micro, used, seen = s["muon"], s["ema"], s["step"], s["micro"], s["used"], s["seen"]
+    elif args.init:
+        loaded = checkpoint.Qwen3VLForConditionalGeneration.from_pretrained(args.init, dtype=torch.float32)
+        model.load_state_dict(loaded.state_dict())
+        ema = {k: v.detach().clone() for k, v in model.named_parameters()}
+    total = args.minutes * 60
+    log = (run / "log.txt").open("a", buffering=1)
+
+    def say(text):
+        line = time.strftime("%H:%M:%S ") + text
+        print(line, flush=True)
+        log.write(line + "\n")
+
+    size = sum(p.numel() for p in model.parameters())
+    say(f"start: {size / 1e6:.2f} M parameters, step {step}, used {used / 60:.1f} of {args.minutes} min, {vars(args)}")
+    ctx = mp.get_context("fork")
+    level, stop = ctx.Value("i", 2 if args.init else level_at(used / total)), ctx.Value("i", 0)
+    queues = []
+    for k in range(args.workers):
+        q = ctx.Queue(3)
+        ctx.Process(target=worker, args=(q, args.seed * 10 + k, micro, level, stop, args.clips), daemon=True).start()
+        queues.append(q)
+    tally, losses, aux, grads, waits = {}, [], [], [], 0.0
+    clock = saved = shown = time.time()
+    while used < total:
+        share = used / total
+        level.value = 2 if args.init else level_at(share)
+        blind = not args.init and share < VISION_ONLY
+        for p in (*muon_params, *rest):
+            p.grad = None
+        for _ in range(args.micro):
+            t = time.time()
+            _, _, examples = queues[micro % len(queues)].get()
+            waits += time.time() - t
+            micro += 1
+            seen += len(examples)
+            ids, pos, lengths, parts, rows, marks = collate(examples)
+            feats, deep, where, labels = see(model, parts)
+            extra, acc = aux_loss(heads, feats, labels)
+            aux.append([extra.item(), *acc])
+            loss = extra * (1.0 if blind else 0.3 if share < 0.5 else 0.1)
+            if not blind:
+                logits, targets, at = answer_logits(model, ids, pos, lengths, rows, feats, deep, where)
+                ce = F.cross_entropy(logits, targets)
+                loss = loss + ce
+                losses.append(ce.item())
+                exact(logits.detach(), targets, at, rows[2], marks, tally)
+            (loss / args.micro).backward()
+        if blind:
+            for p in (*muon_params, *rest):
+                if p.grad is None:
+                    p.grad = torch.zeros_like(p)
+        norm = torch.nn.utils.clip_grad_norm_([*muon_params, *rest], 1.0)
+        grads.append(norm.item())
+        factor = rate_at(share, step)
+        muon.step(args.lr * factor, 0.02)
+        for g in adam.param_groups:
+            g["lr"] = args.lr * 0.7 * factor
+        adam.step()
+        keep = min(0.998, (step + 1) / (step + 20))
+        with torch.no_grad():
+            for k, v in model.named_parameters():
+                ema[k].lerp_(v, 1 - keep)
+        step += 1
+        now = time.time()
+        used += now - clock
+        clock = now
+        if now - shown > args.show:
+            a = np.mean(aux, 0)
+            skills = " ".join(f"{k}={v[0] / v[1]:.3f}" for k, v in sorted(tally.items()))
+            every = sum(v[0] for v in tally.values()) / max(1, sum(v[1] for v in tally.values()))
+            say(f"step {step} min {used / 60:.1f} clips {seen} lv {level.value} lr {args.lr * factor:.1e} "
+                f"loss {np.mean(losses) if losses else math.nan:.4f} aux {a[0]:.3f} "
+                f"col {a[1]:.3f}/{a[2]:.3f} shp {a[3]:.3f} mot {a[4]:.3f} ctr {a[5]:.3f} gn {np.mean(grads):.2f} "
+                f"wait {waits / (now - shown):.2f} all={every:.3f} {skills}")  # fmt: skip
+            tally, losses, aux, grads, waits, shown = {}, [], [], [], 0.0, now
+        if now - saved > 300 or used >= total:
+            state = {"model": model.state_dict(), "heads": heads.state_dict(), "adam": adam.state_dict(), "muon": muon.buf,
+                     "ema": ema, "step": step, "micro": micro, "used": used, "seen": seen}  # fmt: skip
+            torch.save(state, run / "state.part")
+            os.replace(run / "state.part", run / "state.pt")
+            saved = now
+    stop.value = 1
+    say("done")
+
+
+def export(args):
+    """Write the averaged weights of a run as a checkpoint."""
+    tok = tokenizer(args.run)
+    model = checkpoint.new_model(tok)
+    s = torch.load(Path(args.run) / "state.pt")
+    model.load_state_dict(s["ema"] if not args.raw else s["model"], strict=False)
+    model.tie_weights()
+    checkpoint.export(model, tok, args.out)
+    print(f"step {s['step']}, {s['seen']} clips, {s['used'] / 60:.1f} min -> {args.out}")
+
+
+def check(args):
+    """Compare the packed forward with transformers' processor and model on one clip, one image, one text."""
+    from demo_model.verify import check as run
+
+    run(args.out)
+
+
+def evaluate(args):
+    """Measure a checkpoint with transformers' generate on H.264 clips at their full frame rate."""
+    torch.set_num_threads(args.threads)
+    from demo_model.verify import evaluate as run
+
+    print(json.dumps(run(args.out, args.clips, args.seed, args.per_clip), indent=1))
+
+
+def main():
+    """Command line."""
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("what", choices=["train", "export", "check", "eval"])
+    ap.add_argument("--run", default="demo-train")
+    ap.add_argument("--out", default="server/demo-model")
+    ap.add_argument("--init")
+    ap.add_argument("--minutes", type=float, default=110)
+    ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--lr", type=float, default=3e-3)
+    ap.add_argument("--clips", type=int, default=8)
+    ap.add_argument("--micro", type=int, default=2)
+    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--workers", type=int, default=1)
+    ap.add_argument("--show", type=float, default=60)
+    ap.add_argument("--per-clip", type=int, default=6)
+    ap.add_argument("--raw", action="store_true")
+    args = ap.parse_args()
+    {"train": train, "export": export, "check": check, "eval": evaluate}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()
