@@ -105,11 +105,9 @@ pub struct Clip {
     pub questions: Vec<Question>,
 }
 
-/// Draws the clip of `order` to `DIR/SEED.mp4` (or `.webm`) and its truth to `DIR/SEED.json`.
-///
-/// # Errors
-/// When `ffmpeg` is missing or fails, or the files can't be written.
-pub fn draw(order: Order, dir: &Path) -> anyhow::Result<Clip> {
+/// Chooses what the clip of `order` shows and what can be asked about it, without drawing a pixel.
+#[must_use]
+pub fn compose(order: Order) -> (Scene, Codec, Vec<Question>) {
     let mut rng = StdRng::seed_from_u64(order.seed);
     // Drawn even where the order names them, so that naming one does not change the others.
     let size = SIZES[weighted(&mut rng, &SIZES.map(|s| s.1))].0;
@@ -119,6 +117,15 @@ pub fn draw(order: Order, dir: &Path) -> anyhow::Result<Clip> {
     let (fps, codec) = (order.fps.unwrap_or(fps), order.codec.unwrap_or(codec));
     let scene = sample(&mut rng, order.kind, width, height, fps, order.duration_s.unwrap_or(length));
     let questions = questions(&mut rng, &scene);
+    (scene, codec, questions)
+}
+
+/// Draws the clip of `order` to `DIR/SEED.mp4` (or `.webm`) and its truth to `DIR/SEED.json`.
+///
+/// # Errors
+/// When `ffmpeg` is missing or fails, or the files can't be written.
+pub fn draw(order: Order, dir: &Path) -> anyhow::Result<Clip> {
+    let (scene, codec, questions) = compose(order);
     let file = dir.join(format!("{}.{}", order.seed, codec.extension()));
     encode(&scene, codec, &file)?;
     let duration_s = f64::from(scene.total) / scene.fps;

@@ -1,0 +1,296 @@
+//! Everything that should not be sent, by command line and by HTTP: each is refused with a message that
+//! names the thing, the value and what would fit, and the next good request works.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use homereel_bench::draw::Skill;
+use homereel_tests::{Output, Server, clips, homereel};
+use serde_json::{Value, json};
+
+const QUESTION: &str = "What color is the object?";
+
+async fn ask(file: &Path) -> anyhow::Result<Output> {
+    homereel(["ask".as_ref(), file.as_os_str(), QUESTION.as_ref()]).await
+}
+
+/// Asserts that `output` is a refusal that names all of `words`, in one clean line.
+fn refused(output: &Output, status: i32, words: &[&str]) {
+    assert_eq!(output.status, Some(status), "{}{}", output.stdout, output.stderr);
+    assert_eq!(output.stdout, "", "an error is no answer");
+    for word in words {
+        assert!(output.stderr.contains(word), "'{word}' is not in: {}", output.stderr);
+    }
+    assert!(!output.stderr.contains("panicked"), "{}", output.stderr);
+}
+
+/// Files that hold no picture at all: (name, file, word that the message must hold).
+fn hopeless() -> anyhow::Result<Vec<(&'static str, PathBuf, &'static str)>> {
+    let whole = std::fs::read(clips::test_pattern(2)?)?;
+    let tone = ["-f", "lavfi", "-i", "sine=duration=1"];
+    Ok(vec![
+        ("no video", clips::file("notes.mp4", b"Dear diary, today the cat moved left.\n")?, "not a video"),
+        ("audio", clips::ffmpeg("tone.m4a", &tone)?, "audio"),
+        ("audio in WAV", clips::ffmpeg("tone.wav", &tone)?, ""),
+        // The index of this MP4 comes last, so half of it is a box without contents.
+        ("truncated", clips::file("half.mp4", &whole[..whole.len() / 2])?, "not a video"),
+        ("zero bytes", clips::file("empty.mp4", b"")?, "empty"),
+        ("zeros", clips::file("zeros.mp4", &[0; 100_000])?, "not a video"),
+    ])
+}
+
+#[tokio::test]
+async fn files_without_a_picture_are_refused() -> anyhow::Result<()> {
+    for (name, file, word) in hopeless()? {
+        let output = ask(&file).await.with_context(|| name)?;
+        refused(&output, 1, &[word]);
+        let output = homereel(["probe".as_ref(), file.as_os_str()]).await?;
+        refused(&output, 1, &[word]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_truncated_clip_with_its_index_in_front_is_answered_and_its_loss_told() -> anyhow::Result<()> {
+    let whole = clips::simple(3)?;
+    let bytes = std::fs::read(&whole.file)?;
+    let cut = clips::file("cut.mp4", &bytes[..bytes.len() * 3 / 4])?;
+    let told =
+        homereel(["ask".as_ref(), cut.as_os_str(), QUESTION.as_ref(), "--json".as_ref()]).await?.json()?;
+    let truth = whole.questions.iter().find(|q| q.skill == Skill::Colour).context("a colour")?;
+    assert_eq!(told["answer"], truth.answer.as_str(), "{told}");
+    let media = if told["media"].is_array() { &told["media"][0] } else { &told["media"] };
+    assert!(media["warnings"].as_array().is_some_and(|w| !w.is_empty()), "no warning in {told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_shortest_clips_are_answered() -> anyhow::Result<()> {
+    let clip = |frames: &str| {
+        // A red square on grey.
+        let filter = "drawbox=x=120:y=80:w=80:h=80:color=red:t=fill";
+        let arguments =
+            ["-f", "lavfi", "-i", "color=gray:size=320x240:rate=20", "-vf", filter, "-frames:v", frames];
+        clips::ffmpeg("short.mp4", &[&arguments[..], &["-pix_fmt", "yuv420p"]].concat())
+    };
+    for frames in ["1", "2", "10"] {
+        let output = ask(&clip(frames)?).await?;
+        assert_eq!(output.answer()?, "Red.", "{frames} frames");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_clip_10000_pixels_wide_does_no_harm() -> anyhow::Result<()> {
+    // 10,000 x 6,000 is beyond any home video: refused by its size, before a frame of it is decoded.
+    let vast = clips::ffmpeg(
+        "vast.mkv",
+        &["-f", "lavfi", "-i", "color=red:size=10000x6000:rate=1", "-frames:v", "2", "-c:v", "mjpeg"],
+    )?;
+    refused(&ask(&vast).await?, 1, &["10000x6000", "limit"]);
+    // As wide but flat: no more pixels than a photograph, so it is read.
+    let flat = clips::ffmpeg(
+        "flat.mkv",
+        &["-f", "lavfi", "-i", "color=red:size=10000x100:rate=5", "-frames:v", "10", "-c:v", "mjpeg"],
+    )?;
+    ask(&flat).await?.answer()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn model_directories_that_do_not_fit_are_refused() -> anyhow::Result<()> {
+    let clip = clips::simple(1)?;
+    let ask_with = async |model: &Path| {
+        let arguments = ["ask".as_ref(), clip.file.as_os_str(), QUESTION.as_ref(), "--model".as_ref()];
+        homereel(arguments.into_iter().chain([model.as_os_str()])).await
+    };
+    let whole = model(|_| Ok(()))?;
+    let answer = ask_with(whole.path()).await?;
+    assert_eq!(answer.answer()?, ask(&clip.file).await?.answer()?, "the copy is the demo model");
+
+    let nothing = tempfile::tempdir()?;
+    refused(&ask_with(nothing.path()).await?, 1, &["config.json"]);
+    refused(&ask_with(Path::new("./no/such/model")).await?, 1, &["no/such/model"]);
+
+    let other = model(|dir| edit(dir, |config| config["model_type"] = json!("qwen9_vl")))?;
+    refused(&ask_with(other.path()).await?, 1, &["qwen9_vl", "qwen3_vl"]);
+
+    let shard = "model-00002-of-00002.safetensors";
+    let missing = model(|dir| {
+        std::fs::rename(dir.join("model.safetensors"), dir.join("model-00001-of-00002.safetensors"))?;
+        let map = json!({"a": "model-00001-of-00002.safetensors", "b": shard});
+        let index = json!({"metadata": {}, "weight_map": map});
+        Ok(std::fs::write(dir.join("model.safetensors.index.json"), index.to_string())?)
+    })?;
+    refused(&ask_with(missing.path()).await?, 1, &[shard]);
+
+    let turned = model(turn_a_tensor)?;
+    refused(&ask_with(turned.path()).await?, 1, &["shape", "model."]);
+
+    let cut = model(|dir| {
+        let bytes = std::fs::read(dir.join("model.safetensors"))?;
+        Ok(std::fs::write(dir.join("model.safetensors"), &bytes[..bytes.len() / 2])?)
+    })?;
+    refused(&ask_with(cut.path()).await?, 1, &["model.safetensors"]);
+
+    let bad = model(|dir| Ok(std::fs::write(dir.join("config.json"), "{")?))?;
+    refused(&ask_with(bad.path()).await?, 1, &["config.json"]);
+    Ok(())
+}
+
+/// Copies the demo model and spoils the copy.
+fn model(spoil: impl Fn(&Path) -> anyhow::Result<()>) -> anyhow::Result<tempfile::TempDir> {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/demo-model");
+    let dir = tempfile::tempdir()?;
+    for entry in std::fs::read_dir(demo)? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name()))?;
+    }
+    spoil(dir.path())?;
+    Ok(dir)
+}
+
+fn edit(dir: &Path, change: impl Fn(&mut Value)) -> anyhow::Result<()> {
+    let path = dir.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    change(&mut config);
+    Ok(std::fs::write(path, config.to_string())?)
+}
+
+/// Writes a matrix's shape the other way round into the header of the weights.
+fn turn_a_tensor(dir: &Path) -> anyhow::Result<()> {
+    let path = dir.join("model.safetensors");
+    let bytes = std::fs::read(&path)?;
+    let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into()?))?;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length])?;
+    let tensors = header.as_object_mut().context("a header is an object")?;
+    let shape = tensors
+        .iter_mut()
+        .filter(|(name, _)| name.ends_with("proj.weight"))
+        .find_map(|(_, tensor)| {
+            let shape = tensor["shape"].as_array_mut()?;
+            (shape.len() == 2 && shape[0] != shape[1]).then_some(shape)
+        })
+        .context("a matrix that is not square")?;
+    shape.reverse();
+    let header = serde_json::to_vec(&header)?;
+    let mut out = u64::try_from(header.len())?.to_le_bytes().to_vec();
+    out.extend(header);
+    out.extend(&bytes[8 + length..]);
+    Ok(std::fs::write(path, out)?)
+}
+
+#[tokio::test]
+async fn a_question_longer_than_the_context_is_refused() -> anyhow::Result<()> {
+    let clip = clips::simple(1)?;
+    let long = "What color is the object? ".repeat(3000);
+    let output = homereel(["ask".as_ref(), clip.file.as_os_str(), long.as_ref()]).await?;
+    refused(&output, 1, &["tokens", "8192"]);
+    Ok(())
+}
+
+fn video_url(url: &str) -> Value {
+    json!({"type": "video_url", "video_url": {"url": url}})
+}
+
+fn question(content: Value) -> Value {
+    json!({"model": "demo", "messages": [{"role": "user", "content": content}]})
+}
+
+fn text() -> Value {
+    json!({"type": "text", "text": QUESTION})
+}
+
+#[tokio::test]
+async fn the_endpoint_refuses_in_the_shape_of_openai_and_goes_on() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let clip = clips::simple(1)?;
+    let bytes = std::fs::read(&clip.file)?;
+    let good =
+        question(json!([video_url(&format!("data:video/mp4;base64,{}", BASE64.encode(&bytes))), text()]));
+    let truth = server.answer(&good).await?;
+
+    let mut bad: Vec<(String, Value, &str)> = Vec::new();
+    for (name, file, word) in hopeless()? {
+        let url = format!("data:video/mp4;base64,{}", BASE64.encode(std::fs::read(file)?));
+        bad.push((name.to_owned(), question(json!([video_url(&url), text()])), word));
+    }
+    let urls = [
+        ("text that claims to be a video", "data:video/mp4;base64,SGVsbG8gd29ybGQ=", "not a video"),
+        ("no base64", "data:video/mp4;base64,!!!!", "base64"),
+        ("no data", "data:video/mp4;base64,", "empty"),
+        ("a picture that claims to be a video", "data:image/png;base64,SGVsbG8=", "image/png"),
+        ("a file", "file:///etc/passwd", "file"),
+        ("no such video", "homereel:no-such-id", "no-such-id"),
+        ("a scheme that nobody knows", "gopher://example.org/clip", "gopher"),
+        ("no URL", "clip.mp4", "clip.mp4"),
+    ];
+    for (name, url, word) in urls {
+        bad.push((name.to_owned(), question(json!([video_url(url), text()])), word));
+    }
+    let many = vec![video_url("homereel:no-such-id"); 1000];
+    let long = "What color is the object? ".repeat(3000);
+    let mut two = good.clone();
+    two["temperature"] = json!("hot");
+    let mut negative = good.clone();
+    negative["max_tokens"] = json!(-1);
+    bad.extend([
+        ("1,000 videos".into(), question(json!(many)), "1000"),
+        ("a prompt longer than the context".into(), question(json!(long)), "8192"),
+        ("no messages".into(), json!({"model": "demo", "messages": []}), "messages"),
+        ("messages left out".into(), json!({"model": "demo"}), "messages"),
+        ("an unknown part".into(), question(json!([{"type": "smell", "smell": "rose"}])), "smell"),
+        (
+            "an unknown role".into(),
+            json!({"model": "demo", "messages": [{"role": "king", "content": "x"}]}),
+            "king",
+        ),
+        (
+            "an unknown model".into(),
+            json!({"model": "gpt-9", "messages": [{"role": "user", "content": "x"}]}),
+            "gpt-9",
+        ),
+        ("a temperature that is no number".into(), two, "temperature"),
+        ("less than no tokens".into(), negative, "max_tokens"),
+    ]);
+    for (name, body, word) in bad {
+        let response = server.chat(&body).await.with_context(|| name.clone())?;
+        let status = response.status().as_u16();
+        let told: Value = response.json().await.with_context(|| name.clone())?;
+        ensure!((400..500).contains(&status), "{name}: {status} {told}");
+        let message = told["error"]["message"].as_str().with_context(|| format!("{name}: {told}"))?;
+        ensure!(message.contains(word), "{name}: '{word}' is not in '{message}'");
+        ensure!(told["error"]["type"].is_string(), "{name}: {told}");
+        ensure!(!message.contains("/tmp") && message.len() < 1000, "{name}: {message}");
+        ensure!(server.answer(&good).await? == truth, "{name} left a trace");
+    }
+    for body in ["{", "[]", "null", "", "{\"messages\": \"\u{0}\"}"] {
+        let post = server.client().post(server.url("/v1/chat/completions")).body(body);
+        let response = post.header("content-type", "application/json").send().await?;
+        let status = response.status().as_u16();
+        let told: Value = response.json().await.with_context(|| format!("'{body}'"))?;
+        ensure!(status == 400 && told["error"]["message"].is_string(), "'{body}': {status} {told}");
+    }
+    assert_eq!(server.answer(&good).await?, truth);
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+    Ok(())
+}
+
+#[tokio::test]
+async fn uploads_that_are_no_video_do_no_harm() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    for (name, file, _) in hopeless()? {
+        let post = server.client().post(server.url("/api/videos")).header("content-type", "video/mp4");
+        let response = post.body(std::fs::read(file)?).send().await?;
+        // Either refused at once, or kept and then shown as failed: never an error of the server.
+        ensure!(response.status().as_u16() < 500, "{name}: {}", response.status());
+    }
+    let clip = clips::simple(1)?;
+    let id = server.upload(&clip.file).await?;
+    let body = question(json!([video_url(&format!("homereel:{id}")), text()]));
+    let truth = clip.questions.iter().find(|q| q.skill == Skill::Colour).context("a colour")?;
+    assert_eq!(server.answer(&body).await?, truth.answer);
+    Ok(())
+}

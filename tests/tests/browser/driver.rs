@@ -1,0 +1,221 @@
+//! A headless Chromium that a test drives: starts chromedriver on a free port, a browser with a fresh
+//! profile, waits for what a page shows, and reads the browser's own console.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// How long a page may take to show what a test waits for; the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Without these, Chromium phones its maker, or does not start as root in a container.
+const FLAGS: [&str; 11] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--lang=en-GB",
+];
+
+/// A browser window of its own.
+#[derive(Debug)]
+pub(crate) struct Browser {
+    pub(crate) client: Client,
+    _driver: Child,
+    _profile: TempDir,
+}
+
+/// How to start a browser.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) javascript: bool,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) dark: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { javascript: true, width: 1280, height: 900, dark: false }
+    }
+}
+
+impl Browser {
+    /// Starts a browser.
+    pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let (driver, port) = start_driver().await?;
+        let profile = tempfile::tempdir()?;
+        let mut flags = FLAGS.map(str::to_owned).to_vec();
+        flags.push(format!("--user-data-dir={}", profile.path().display()));
+        flags.push(format!("--window-size={},{}", settings.width, settings.height));
+        if settings.dark {
+            flags.push("--force-dark-mode".into());
+            flags.push("--blink-settings=preferredColorScheme=0".into());
+        }
+        let javascript = if settings.javascript { 1 } else { 2 };
+        let capabilities = json!({
+            "goog:chromeOptions": {
+                "args": flags,
+                "prefs": {"profile.managed_default_content_settings.javascript": javascript},
+            },
+            "goog:loggingPrefs": {"browser": "ALL"},
+        });
+        let Value::Object(capabilities) = capabilities else { bail!("capabilities are an object") };
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .context("chromedriver could not start chromium (Debian's package chromium)")?;
+        Ok(Self { client, _driver: driver, _profile: profile })
+    }
+
+    /// Opens a page.
+    pub(crate) async fn open(&self, url: &str) -> anyhow::Result<()> {
+        Ok(self.client.goto(url).await?)
+    }
+
+    /// Waits until the first element of `css` is there and its text holds `words`; returns the text.
+    pub(crate) async fn wait_for(&self, css: &str, words: &str) -> anyhow::Result<String> {
+        self.wait_until(&format!("{css} says {words:?}"), async |browser| {
+            Ok(browser.text(css).await?.filter(|text| text.contains(words)))
+        })
+        .await
+    }
+
+    /// Waits until `look` finds something.
+    pub(crate) async fn wait_until<T>(
+        &self,
+        what: &str,
+        look: impl AsyncFn(&Self) -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look(self).await? {
+                return Ok(found);
+            }
+            if Instant::now() > end {
+                let page = self.client.source().await.unwrap_or_default();
+                bail!("no {what} after {PATIENCE:?}; the page is\n{page}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The text that the first element of `css` shows; none when there is no such element.
+    pub(crate) async fn text(&self, css: &str) -> anyhow::Result<Option<String>> {
+        // One script, not find + text: live pages swap elements between two commands.
+        let text = self
+            .client
+            .execute("return document.querySelector(arguments[0])?.innerText ?? null", vec![json!(css)]);
+        Ok(text.await?.as_str().map(str::to_owned))
+    }
+
+    /// What a script returns.
+    pub(crate) async fn run(&self, script: &str) -> anyhow::Result<Value> {
+        Ok(self.client.execute(script, vec![]).await?)
+    }
+
+    /// Clicks the first element of `css`.
+    pub(crate) async fn click(&self, css: &str) -> anyhow::Result<()> {
+        let element = self.client.find(Locator::Css(css)).await.with_context(|| format!("no {css}"))?;
+        Ok(element.click().await?)
+    }
+
+    /// Types into (or, for a file input, chooses the files of) the first element of `css`.
+    pub(crate) async fn type_into(&self, css: &str, text: &str) -> anyhow::Result<()> {
+        let element = self.client.find(Locator::Css(css)).await.with_context(|| format!("no {css}"))?;
+        Ok(element.send_keys(text).await?)
+    }
+
+    /// Fails when the browser's console holds an error or a warning: script errors, violations of the
+    /// content security policy, failed requests. `known` are those that the test provoked.
+    pub(crate) async fn assert_console_is_clean(&self, known: &[&str]) -> anyhow::Result<()> {
+        let log = self.client.issue_cmd(ConsoleLog).await?;
+        let bad: Vec<&Value> = log
+            .as_array()
+            .context("the console log is a list")?
+            .iter()
+            .filter(|entry| matches!(entry["level"].as_str(), Some("SEVERE" | "WARNING")))
+            .filter(|entry| {
+                !known.iter().any(|&known| entry["message"].as_str().is_some_and(|m| m.contains(known)))
+            })
+            .collect();
+        ensure!(bad.is_empty(), "the console says {bad:#?}");
+        Ok(())
+    }
+
+    /// Fails when the page is wider than the window.
+    pub(crate) async fn assert_no_sideways_scroll(&self) -> anyhow::Result<()> {
+        let script = "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]";
+        let widths = self.run(script).await?;
+        let (page, window) = (widths[0].as_u64(), widths[1].as_u64());
+        ensure!(page <= window, "the page is {page:?} wide, the window {window:?}");
+        Ok(())
+    }
+
+    /// Writes what the window shows as PNG.
+    pub(crate) async fn screenshot(&self, file: &Path) -> anyhow::Result<()> {
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        Ok(std::fs::write(file, self.client.screenshot().await?)?)
+    }
+
+    /// Ends the browser.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        Ok(self.client.close().await?)
+    }
+}
+
+/// Starts chromedriver on a port that the system chooses, and returns it.
+async fn start_driver() -> anyhow::Result<(Child, u16)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .context("failed to start chromedriver; install Debian's packages chromium and chromium-driver")?;
+    let out = driver.stdout.take().context("chromedriver's output is piped")?;
+    let mut lines = BufReader::new(out).lines();
+    while let Some(line) = lines.next_line().await? {
+        if let Some(port) =
+            line.split("on port ").nth(1).and_then(|rest| rest.trim_end_matches('.').parse().ok())
+        {
+            // Read on, or the driver blocks on a full pipe.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return Ok((driver, port));
+        }
+    }
+    bail!("chromedriver ended before it listened")
+}
+
+/// Chromedriver's own command that returns and empties the console's log.
+#[derive(Debug)]
+struct ConsoleLog;
+
+impl WebDriverCompatibleCommand for ConsoleLog {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({"type": "browser"}).to_string()))
+    }
+}

@@ -1,0 +1,328 @@
+//! A real browser on the pages of a real server: what a person does, with JavaScript and without.
+//!
+//! Needs Debian's `chromium` and `chromium-driver`; a missing one is a failure. With
+//! `HOMEREEL_SCREENSHOTS=DIR` the pages that the README shows are written there.
+
+mod driver;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use homereel_bench::draw::{Clip, Codec, Kind, Order};
+use homereel_tests::{Server, clips};
+use serde_json::{Value, json};
+
+use crate::driver::{Browser, Settings};
+
+/// A name that would do harm on a page that does not escape.
+const HOSTILE: &str = "\"><img src=x onerror=document.title='hacked'><b>'&quot;.mp4";
+
+const COLOR: &str = "What color is the object?";
+
+/// A file of `clip` under another name, in a folder that lives as long as the first value.
+fn named(clip: &Clip, name: &str) -> anyhow::Result<(tempfile::TempDir, PathBuf)> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join(name);
+    std::fs::copy(&clip.file, &file)?;
+    Ok((dir, file))
+}
+
+/// The true answer to `question` about `clip`.
+fn truth<'a>(clip: &'a Clip, question: &str) -> anyhow::Result<&'a str> {
+    let found = clip.questions.iter().find(|q| q.question == question);
+    Ok(&found.with_context(|| format!("the clip has no question {question:?}"))?.answer)
+}
+
+/// Chooses files by the file dialog and waits until the server has them; returns the last one's page.
+async fn choose(browser: &Browser, files: &[&Path]) -> anyhow::Result<String> {
+    let paths: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    browser.type_into("#files", &paths.join("\n")).await?;
+    let rows = format!("return document.querySelectorAll('#uploads .done a').length === {}", files.len());
+    browser
+        .wait_until("stored upload", async |b| Ok(b.run(&rows).await?.as_bool().filter(|&all| all)))
+        .await?;
+    let link = browser.run("return [...document.querySelectorAll('#uploads .done, #uploads a')].pop() && [...document.querySelectorAll('#uploads a')].pop().href").await?;
+    Ok(link.as_str().context("an upload links to its video")?.to_owned())
+}
+
+#[tokio::test]
+async fn a_person_uploads_watches_asks_and_finds_it_all_after_a_crash() -> anyhow::Result<()> {
+    let clip = clips::simple(1)?;
+    let (_dir, file) = named(&clip, "Sunday in the garden.mp4")?;
+    let mut server = Server::start().await?;
+    let browser = Browser::start(Settings::default()).await?;
+
+    browser.open(&server.url("/")).await?;
+    browser.wait_for("#videos", "There is no video here yet").await?;
+    browser.wait_for("#banner", "It only knows coloured shapes").await?;
+    let page = choose(&browser, &[&file]).await?;
+
+    // The list follows by itself, without a reload.
+    browser.wait_for("#videos .card", "Sunday in the garden.mp4").await?;
+    browser.wait_for("#videos .card .state", "ready").await?;
+    browser.assert_console_is_clean(&[]).await?;
+
+    browser.open(&page).await?;
+    browser.wait_for("#side", "Made by the model").await?;
+    let poster = "const v = document.querySelector('#player'); return [v.getAttribute('width'), v.getAttribute('height'), !!v.poster]";
+    ensure!(browser.run(poster).await? == json!(["320", "240", true]), "the player knows the clip's size");
+    seek_by_the_first_moment(&browser).await?;
+
+    ask(&browser, COLOR).await?;
+    let answer = browser.wait_for("#answers .answer .text", "").await?;
+    ensure!(
+        answer == truth(&clip, COLOR)?,
+        "the truth is {:?}, the page says {answer:?}",
+        truth(&clip, COLOR)?
+    );
+    browser.wait_for("#answers .answer .times", "Reading the prompt").await?;
+    browser.assert_console_is_clean(&[]).await?;
+
+    browser.client.refresh().await?;
+    ensure!(browser.wait_for("#answers .answer .text", "").await? == answer, "the answer outlives a reload");
+
+    let id = page.rsplit('/').next().context("an id")?.to_owned();
+    browser.open("about:blank").await?;
+    server.kill_and_restart().await?;
+    browser.open(&server.url(&format!("/videos/{id}"))).await?;
+    browser.wait_for("#name", "Sunday in the garden.mp4").await?;
+    browser.wait_for("#side", "Made by the model").await?;
+    browser.wait_for("#answers .question", COLOR).await?;
+    ensure!(browser.wait_for("#answers .answer .text", "").await? == answer, "the answer outlives a crash");
+    browser.open(&server.url("/jobs")).await?;
+    browser.wait_for("#jobs .job .state", "done").await?;
+    browser.assert_console_is_clean(&[]).await?;
+    browser.close().await
+}
+
+/// Clicks the first moment and expects the player there.
+async fn seek_by_the_first_moment(browser: &Browser) -> anyhow::Result<()> {
+    let script = "return [...document.querySelectorAll('[data-seek]')].pop()?.dataset.seek ?? null";
+    let moment = browser.run(script).await?;
+    let Some(second) = moment.as_str().map(str::parse::<f64>).transpose()? else {
+        // A model may find no moments; the page then says so.
+        browser.wait_for("#side", "no moments").await?;
+        return Ok(());
+    };
+    let ready = "return document.querySelector('#player').readyState >= 1 || null";
+    browser.wait_until("metadata of the clip", async |b| Ok(b.run(ready).await?.as_bool())).await?;
+    browser.run("[...document.querySelectorAll('[data-seek]')].pop().click()").await?;
+    let time = browser.run("return document.querySelector('#player').currentTime").await?;
+    ensure!(
+        time.as_f64().is_some_and(|time| (time - second).abs() < 0.1),
+        "the player is at {time}, not {second}"
+    );
+    Ok(())
+}
+
+/// Types a question and waits for the end of its answer; the stages must have been on show.
+async fn ask(browser: &Browser, question: &str) -> anyhow::Result<()> {
+    // Remembers all that the stages ever showed: on a fast machine they are gone before a look.
+    browser
+        .run(
+            "window.stages = new Set(); new MutationObserver(() => { for (const row of document.querySelectorAll( \
+             '.stages [aria-current]')) window.stages.add(row.dataset.stage); }).observe( \
+             document.querySelector('#asking'), { subtree: true, attributes: true, childList: true });",
+        )
+        .await?;
+    browser.type_into("#question", question).await?;
+    browser.click("#ask button").await?;
+    browser.wait_for("#answers .answer .question", question).await?;
+    let stages = browser.run("return [...window.stages]").await?;
+    for stage in ["decode", "vision", "prefill", "tokens"] {
+        let seen = stages.as_array().is_some_and(|stages| stages.contains(&json!(stage)));
+        ensure!(seen, "the stage {stage} was not on show, only {stages}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn several_files_are_dropped_and_the_bad_ones_say_why() -> anyhow::Result<()> {
+    let clip = clips::simple(2)?;
+    let server = Server::start().await?;
+    let browser = Browser::start(Settings::default()).await?;
+    browser.open(&server.url("/")).await?;
+    // What a browser makes of files that are dropped on the page.
+    let drop = "const [bytes, hostile] = arguments, data = new DataTransfer();
+        const clip = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
+        data.items.add(new File([clip], hostile, { type: 'video/mp4' }));
+        data.items.add(new File([clip], 'the same again.mp4', { type: 'video/mp4' }));
+        data.items.add(new File(['not a video'], 'letter.txt', { type: 'text/plain' }));
+        data.items.add(new File(['not a video at all'], 'liar.mp4', { type: 'video/mp4' }));
+        data.items.add(new File([], 'empty.mp4', { type: 'video/mp4' }));
+        document.querySelector('.drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));";
+    let bytes =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, std::fs::read(&clip.file)?);
+    browser.client.execute(drop, vec![json!(bytes), json!(HOSTILE)]).await?;
+
+    browser.wait_for("#uploads li:nth-child(3) .fail", "this is no video (text/plain)").await?;
+    browser.wait_for("#uploads li:nth-child(5) .fail", "this file is empty").await?;
+    let refused = browser.wait_for("#uploads li:nth-child(4) .fail", "").await?;
+    ensure!(!refused.contains("server answered"), "the refusal has a reason: {refused}");
+    browser.wait_for("#uploads li:nth-child(1) .done", "").await?;
+    browser.wait_for("#uploads li:nth-child(2) .done", "").await?;
+    let says = browser
+        .run("return [...document.querySelectorAll('#uploads .done')].map((row) => row.innerText).sort()")
+        .await?;
+    ensure!(
+        says == json!(["stored, is being read", "was already here"]),
+        "one is stored, its twin is known: {says}"
+    );
+
+    // The name is shown letter by letter, in every place, and nothing of it runs.
+    browser.wait_for("#videos .card .state", "ready").await?;
+    let shown = browser.text("#videos .name").await?.unwrap_or_default();
+    ensure!(shown == HOSTILE || shown == "the same again.mp4", "the name is {shown:?}");
+    let link =
+        browser.run("return document.querySelector('#videos .card-link').getAttribute('href')").await?;
+    let path = link.as_str().context("a link")?.to_owned();
+    let id = path.rsplit('/').next().context("an id")?;
+    let renamed = server
+        .client()
+        .patch(server.url(&format!("/api/videos/{id}")))
+        .json(&json!({"name": HOSTILE}))
+        .send()
+        .await?;
+    ensure!(renamed.status() == 200, "PATCH answered {}", renamed.status());
+    for page in ["/", path.as_str(), "/jobs"] {
+        browser.open(&server.url(page)).await?;
+        browser.wait_for("main", HOSTILE).await?;
+        let harmed = browser
+            .run("return document.title === 'hacked' || !!document.querySelector('img[src=x], main b')")
+            .await?;
+        ensure!(harmed == json!(false), "the name became markup on {page}");
+    }
+    let file = server.get(&format!("/api/videos/{id}/file?download=1")).await?;
+    let disposition = file.headers()["content-disposition"].to_str()?.to_owned();
+    ensure!(disposition.starts_with("attachment; ") && !disposition.contains('<'), "{disposition}");
+    browser.assert_console_is_clean(&["/api/videos - Failed to load resource"]).await?;
+    browser.close().await
+}
+
+#[tokio::test]
+async fn everything_works_without_javascript() -> anyhow::Result<()> {
+    let clip = clips::simple(3)?;
+    let server = Server::start().await?;
+    let browser = Browser::start(Settings { javascript: false, ..Settings::default() }).await?;
+    browser.open(&server.url("/")).await?;
+    browser.type_into("#files", &clip.file.display().to_string()).await?;
+    browser.click("#upload button").await?;
+    // The page reloads itself (meta refresh) until the clip is read.
+    browser.wait_for("#videos .card .state", "ready").await?;
+    ensure!(browser.client.current_url().await?.path() == "/", "the form comes back to the list");
+
+    browser.click("#videos .card-link").await?;
+    browser.wait_for("#side", "Made by the model").await?;
+    browser.type_into("#question", COLOR).await?;
+    browser.click("#ask button").await?;
+    let answer = browser.wait_for("#answers .answer .text", " ").await?;
+    ensure!(
+        answer == truth(&clip, COLOR)?,
+        "the truth is {:?}, the page says {answer:?}",
+        truth(&clip, COLOR)?
+    );
+
+    let video = browser.client.current_url().await?;
+    browser.open(&format!("{}?t=2.5", video.as_str().split(['?', '#']).next().unwrap_or_default())).await?;
+    let source = browser.client.source().await?;
+    ensure!(source.contains("/file#t=2.5\""), "?t= reaches the player");
+
+    browser.click(".manage summary").await?;
+    let name = browser.client.find(fantoccini::Locator::Css("#new-name")).await?;
+    name.clear().await?;
+    name.send_keys("Tea & <cake>").await?;
+    browser.click("form[action$='/rename'] button").await?;
+    browser.wait_for("#name", "Tea & <cake>").await?;
+
+    browser.click(".manage summary").await?;
+    browser.click("input[name=sure]").await?;
+    browser.click("form[action$='/delete'] button").await?;
+    browser.wait_for("#videos", "There is no video here yet").await?;
+    browser.close().await
+}
+
+#[tokio::test]
+async fn a_question_can_be_stopped_and_says_so() -> anyhow::Result<()> {
+    // Long enough that there is time to press the button: the demo model sees many large frames.
+    let clip = clips::drawn(Order {
+        kind: Kind::Plain,
+        codec: Some(Codec::H264),
+        size: Some((640, 480)),
+        duration_s: Some(20.0),
+        ..Order::seeded(4)
+    })?;
+    let server = Server::start().await?;
+    let id = server.upload(&clip.file).await?;
+    let browser = Browser::start(Settings::default()).await?;
+    browser.open(&server.url(&format!("/videos/{id}"))).await?;
+    browser.type_into("#question", COLOR).await?;
+    // Pressed as soon as it shows, from within the page: a driver's click would come too late.
+    browser
+        .run(
+            "new MutationObserver((_, observer) => { const stop = document.querySelector('#asking .stop'); \
+             if (document.querySelector('#asking .text').textContent || document.querySelector( \
+             '.stages [aria-current]')) { observer.disconnect(); setTimeout(() => stop.click(), 20); } }).observe( \
+             document.querySelector('#asking'), { subtree: true, attributes: true, childList: true });",
+        )
+        .await?;
+    browser.click("#ask button").await?;
+    browser.wait_for("#answers .answer .state", "stopped").await?;
+    let asked: Value = server.json(&format!("/api/videos/{id}")).await?;
+    ensure!(asked["answers"][0]["status"] == "cancelled", "the library says it too: {}", asked["answers"][0]);
+    // The next question works.
+    browser
+        .wait_until("free button", async |b| {
+            b.run("return !document.querySelector('#ask button').disabled || null").await.map(|v| v.as_bool())
+        })
+        .await?;
+    ask(&browser, "What shape is the object?").await?;
+    browser.assert_console_is_clean(&[]).await?;
+    browser.close().await
+}
+
+#[tokio::test]
+async fn pages_fit_a_phone_and_unknown_ones_say_so() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let id = server.upload(&clips::simple(5)?.file).await?;
+    let phone = Settings { width: 360, height: 740, dark: true, ..Settings::default() };
+    let browser = Browser::start(phone).await?;
+    browser.open(&server.url(&format!("/videos/{id}"))).await?;
+    browser.wait_for("#side", "Made by the model").await?;
+    for page in ["/".to_owned(), format!("/videos/{id}"), "/jobs".to_owned(), "/videos/none".to_owned()] {
+        browser.open(&server.url(&page)).await?;
+        browser.client.set_window_size(360, 740).await?;
+        browser.assert_no_sideways_scroll().await.with_context(|| format!("on {page}"))?;
+    }
+    browser.wait_for("main", "no video has the id none").await?;
+    browser.wait_for("main a", "All videos").await?;
+    browser.assert_console_is_clean(&["404"]).await?;
+    browser.close().await
+}
+
+/// Not a check of its own: the pictures that the README shows, when they are asked for.
+#[tokio::test]
+async fn screenshots() -> anyhow::Result<()> {
+    let Some(dir) = std::env::var_os("HOMEREEL_SCREENSHOTS").map(PathBuf::from) else { return Ok(()) };
+    let server = Server::start().await?;
+    let browser = Browser::start(Settings { width: 1200, height: 900, ..Settings::default() }).await?;
+    browser.open(&server.url("/")).await?;
+    let names = ["Birthday.mp4", "At the lake.mp4", "First steps.mp4", "Sunday in the garden.mp4"];
+    let mut page = String::new();
+    for (seed, name) in names.iter().enumerate() {
+        let order =
+            Order { codec: Some(Codec::H264), size: Some((480, 270)), ..Order::seeded(40 + seed as u64) };
+        let (_dir, file) = named(&clips::drawn(order)?, name)?;
+        browser.client.refresh().await?;
+        page = choose(&browser, &[&file]).await?;
+    }
+    browser.client.refresh().await?;
+    let ready = "return document.querySelectorAll('#videos .state.done').length === 4 || null";
+    browser.wait_until("four read clips", async |b| Ok(b.run(ready).await?.as_bool())).await?;
+    browser.screenshot(&dir.join("library.png")).await?;
+    browser.open(&page).await?;
+    ask(&browser, "Which direction does the object move?").await?;
+    ask(&browser, COLOR).await?;
+    browser.run("scrollTo(0, 0)").await?;
+    browser.screenshot(&dir.join("video.png")).await?;
+    browser.close().await
+}

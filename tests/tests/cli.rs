@@ -1,0 +1,211 @@
+//! The command line as a person meets it: answers on stdout, progress on stderr, exit codes, JSON.
+
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use homereel_bench::draw::{Clip, Skill};
+use homereel_tests::{binary, clips, homereel};
+use serde_json::Value;
+
+/// The plain question about the colour of a clip's one object, and the true answer.
+const COLOUR: &str = "What color is the object?";
+
+fn colour(clip: &Clip) -> anyhow::Result<String> {
+    let question = clip.questions.iter().find(|q| q.skill == Skill::Colour);
+    Ok(question.context("a clip of one object has a colour")?.answer.clone())
+}
+
+fn path(clip: &Clip) -> anyhow::Result<&str> {
+    clip.file.to_str().context("a path of ours is text")
+}
+
+#[tokio::test]
+async fn ask_prints_nothing_but_the_answer_on_stdout() -> anyhow::Result<()> {
+    let clip = clips::simple(1)?;
+    let output = homereel(["ask", path(&clip)?, COLOUR]).await?;
+    assert_eq!(output.answer()?, colour(&clip)?, "{}", output.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ask_shows_progress_on_a_terminal_and_only_on_stderr() -> anyhow::Result<()> {
+    let clip = clips::simple(1)?;
+    let answer = tempfile::NamedTempFile::new()?;
+    // `script` gives the command a terminal; stdout goes to a file, so what the terminal shows is stderr.
+    let command =
+        format!("{} ask {} '{COLOUR}' >{}", binary().display(), path(&clip)?, answer.path().display());
+    let output = Command::new("script").args(["-qec", &command, "/dev/null"]).output()?;
+    let shown = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "{shown}");
+    assert_eq!(std::fs::read_to_string(answer.path())?.trim_end(), colour(&clip)?);
+    assert!(shown.contains("decod") || shown.contains("frames"), "no progress on the terminal: {shown:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ask_json_tells_answer_usage_model_stages_and_media() -> anyhow::Result<()> {
+    let clip = clips::simple(1)?;
+    let told = homereel(["ask", path(&clip)?, COLOUR, "--json"]).await?.json()?;
+    assert_eq!(told["answer"], colour(&clip)?.as_str());
+    for stage in ["queue", "probe", "decode", "preprocess", "vision", "prefill", "ttft", "generate", "total"]
+    {
+        assert!(told["stages_ms"][stage].as_f64().is_some_and(|ms| ms >= 0.0), "{stage} in {told}");
+    }
+    assert!(told["stages_ms"]["total"].as_f64() > told["stages_ms"]["vision"].as_f64(), "{told}");
+    assert!(told["usage"]["prompt_tokens"].as_u64() > Some(50), "{told}");
+    assert!(told["usage"]["completion_tokens"].as_u64() > Some(0), "{told}");
+    assert!(told["model"].as_str().is_some_and(|model| model.contains("demo")), "{told}");
+    let media = if told["media"].is_array() { &told["media"][0] } else { &told["media"] };
+    // 4 s at 2 frames per second.
+    assert_eq!(numbers(&media["timestamps"]).len(), 8, "{told}");
+    assert_eq!(numbers(&media["timestamps"])[0], 0.0, "{told}");
+    assert!(media["warnings"].is_array(), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ask_takes_sampling_flags() -> anyhow::Result<()> {
+    let clip = clips::simple(1)?;
+    let stamps = async |flags: &[&str]| {
+        let told = homereel([&["ask", path(&clip)?, COLOUR, "--json"], flags].concat()).await?.json()?;
+        let media = if told["media"].is_array() { &told["media"][0] } else { &told["media"] };
+        anyhow::Ok(numbers(&media["timestamps"]))
+    };
+    assert_eq!(stamps(&["--num-frames", "6"]).await?.len(), 6);
+    assert_eq!(stamps(&["--fps", "4"]).await?.len(), 16);
+    let part = stamps(&["--start", "1", "--end", "3"]).await?;
+    assert!(part.iter().all(|t| (0.9..=3.1).contains(t)), "{part:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ask_stops_at_max_tokens() -> anyhow::Result<()> {
+    let clip = clips::simple(1)?;
+    let told = homereel(["ask", path(&clip)?, "Describe the video.", "--max-tokens", "3", "--json"])
+        .await?
+        .json()?;
+    assert_eq!(told["usage"]["completion_tokens"], 3, "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn probe_tells_what_is_in_a_file() -> anyhow::Result<()> {
+    let file = clips::test_pattern(3)?;
+    let told = homereel(["probe".as_ref(), file.as_os_str(), "--json".as_ref()]).await?.json()?;
+    assert_eq!(told["video"]["codec"], "h264");
+    assert_eq!((told["video"]["width"].as_u64(), told["video"]["height"].as_u64()), (Some(320), Some(240)));
+    assert_eq!(told["video"]["frame_count"], 75);
+    assert!((told["duration_s"].as_f64().unwrap_or(0.0) - 3.0).abs() < 0.01, "{told}");
+    let text = homereel(["probe".as_ref(), file.as_os_str()]).await?;
+    assert!(text.answer()?.contains("320") && text.stdout.contains("h264"), "{}", text.stdout);
+    Ok(())
+}
+
+#[tokio::test]
+async fn probe_turns_a_clip_upright() -> anyhow::Result<()> {
+    let flat = clips::test_pattern(1)?;
+    let flat = flat.to_str().context("text")?;
+    let turned = clips::ffmpeg("turned.mp4", &["-display_rotation", "90", "-i", flat, "-c", "copy"])
+        .or_else(|_| {
+            clips::ffmpeg("turned.mp4", &["-i", flat, "-c", "copy", "-metadata:s:v", "rotate=90"])
+        })?;
+    let told = homereel(["probe".as_ref(), turned.as_os_str(), "--json".as_ref()]).await?.json()?;
+    assert_eq!(
+        (told["video"]["width"].as_u64(), told["video"]["height"].as_u64()),
+        (Some(240), Some(320)),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn frames_writes_pictures_with_their_times() -> anyhow::Result<()> {
+    let file = clips::ffmpeg(
+        "red.mp4",
+        &["-f", "lavfi", "-i", "color=red:size=320x240:rate=10:duration=2", "-pix_fmt", "yuv420p"],
+    )?;
+    let out = tempfile::tempdir()?;
+    let run =
+        homereel(["frames".as_ref(), file.as_os_str(), "--out".as_ref(), out.path().as_os_str()]).await?;
+    run.answer()?;
+    let list: Value = serde_json::from_slice(&std::fs::read(out.path().join("frames.json"))?)?;
+    let frames = list["frames"].as_array().context("frames")?;
+    assert_eq!(frames.len(), 4, "{list}");
+    // Frames 0, 6, 13, 19 of 20: evenly spaced, first and last among them.
+    let times: Vec<f64> = frames.iter().filter_map(|f| f["pts_s"].as_f64()).collect();
+    assert_eq!(times, [0.0, 0.6, 1.3, 1.9]);
+    for frame in frames {
+        let picture = image::open(out.path().join(frame["file"].as_str().context("file")?))?.to_rgb8();
+        assert_eq!(picture.dimensions(), (320, 240));
+        let [r, g, b] = picture.get_pixel(160, 120).0;
+        assert!(r > 240 && g < 15 && b < 15, "red is {r},{g},{b}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn frames_resizes_on_demand() -> anyhow::Result<()> {
+    let file = clips::test_pattern(1)?;
+    let out = tempfile::tempdir()?;
+    let size = ["--width", "64", "--height", "48", "--num-frames", "5"].map(AsRef::<std::ffi::OsStr>::as_ref);
+    let mut arguments = vec!["frames".as_ref(), file.as_os_str(), "--out".as_ref(), out.path().as_os_str()];
+    arguments.extend(size);
+    homereel(arguments).await?.answer()?;
+    let list: Value = serde_json::from_slice(&std::fs::read(out.path().join("frames.json"))?)?;
+    let frames = list["frames"].as_array().context("frames")?;
+    assert_eq!(frames.len(), 5, "{list}");
+    let first = image::open(out.path().join(frames[0]["file"].as_str().context("file")?))?;
+    assert_eq!((first.width(), first.height()), (64, 48));
+    Ok(())
+}
+
+#[tokio::test]
+async fn model_info_says_that_the_demo_model_is_one() -> anyhow::Result<()> {
+    let list = homereel(["model", "list"]).await?;
+    assert!(list.answer()?.contains("demo"), "{}", list.stdout);
+    let info = homereel(["model", "info", "demo"]).await?;
+    assert!(info.answer()?.contains("shapes"), "{}", info.stdout);
+    Ok(())
+}
+
+#[tokio::test]
+async fn version_and_help_succeed() -> anyhow::Result<()> {
+    assert!(homereel(["--version"]).await?.answer()?.starts_with("homereel 0."));
+    let help = homereel(["--help"]).await?;
+    for command in ["serve", "ask", "frames", "probe", "model"] {
+        assert!(help.answer()?.contains(command), "{}", help.stdout);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn usage_errors_exit_2_and_name_the_flag() -> anyhow::Result<()> {
+    for arguments in [
+        &["ask", "clip.mp4", COLOUR, "--frobnicate"][..],
+        &["ask", "clip.mp4", COLOUR, "--fps", "fast"],
+        &["ask", "clip.mp4", COLOUR, "--fps", "1", "--num-frames", "4"],
+        &["ask", "clip.mp4"],
+        &["frobnicate"],
+    ] {
+        let output = homereel(arguments).await?;
+        assert_eq!(output.status, Some(2), "{arguments:?}: {}", output.stderr);
+        assert_eq!(output.stdout, "", "{arguments:?}");
+        assert!(output.stderr.contains("Usage") || output.stderr.contains("error"), "{}", output.stderr);
+    }
+    assert!(homereel(["probe", "--frobnicate"]).await?.stderr.contains("--frobnicate"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_exits_1_and_is_named() -> anyhow::Result<()> {
+    for command in [&["ask", "no-such-clip.mp4", COLOUR][..], &["probe", "no-such-clip.mp4"]] {
+        let output = homereel(command).await?;
+        assert_eq!(output.status, Some(1), "{command:?}: {}", output.stderr);
+        assert!(output.stderr.contains("no-such-clip.mp4"), "{}", output.stderr);
+    }
+    Ok(())
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
+}
