@@ -1,0 +1,132 @@
+//! The server put together: what handlers see, and how it is started and stopped.
+
+use std::{future::IntoFuture, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use homereel_engine::{Engine, Health};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+
+use crate::{
+    ask::Asker,
+    config::Server,
+    http,
+    jobs::{self, Jobs},
+    library::Library,
+    media::Media,
+    shutdown::Lifecycle,
+};
+
+/// How often the engine is asked whether it lives.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// How long the process lingers after the last request for tasks that were told to stop.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What handlers see. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// Engine and media.
+    pub asker: Asker,
+    /// Videos, texts, answers, jobs.
+    pub library: Library,
+    /// The background runner's face.
+    pub jobs: Jobs,
+    /// Settings.
+    pub config: Arc<Server>,
+    /// How the process ends.
+    pub lifecycle: Lifecycle,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+    /// Bytes of request bodies that may lie in memory at once, in MiB.
+    pub bodies: http::Bodies,
+}
+
+impl AppState {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// When the library cannot be opened.
+    pub async fn open(
+        config: Server,
+        engine: Arc<dyn Engine>,
+        media: Media,
+        metrics: PrometheusHandle,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let library = Library::open(&config.data).await?;
+        Ok(Self {
+            asker: Asker::new(engine, media, config.max_requests),
+            jobs: Jobs::new(library.clone()),
+            library,
+            bodies: http::Bodies::new(config.max_body_bytes.saturating_mul(2)),
+            config: Arc::new(config),
+            lifecycle,
+            metrics,
+        })
+    }
+}
+
+/// Listens, serves until the lifecycle ends, then waits for what is in flight.
+///
+/// # Errors
+/// When the address is taken or a part of the server died.
+pub async fn serve(state: AppState) -> anyhow::Result<()> {
+    let listen = state.config.listen;
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("failed to listen on {listen}"))?;
+    let address = listener.local_addr()?;
+    let runner = tokio::spawn(jobs::run(state.clone()));
+    tokio::spawn(watch_engine(state.clone()));
+    announce(address, &state.config.data);
+
+    let life = state.lifecycle.clone();
+    let soft = state.lifecycle.soft().clone();
+    let server = axum::serve(listener, http::router(state.clone()))
+        .with_graceful_shutdown(async move { soft.cancelled().await });
+    tokio::select! {
+        result = server.into_future() => result.context("failed to serve")?,
+        () = life.hard().cancelled() => tracing::warn!("requests in flight were cut off"),
+    }
+    // A reader that is gone already has no use for a job's last words.
+    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
+    life.drain();
+    if tokio::time::timeout(LINGER, runner).await.is_err() {
+        tracing::warn!("a job did not stop in time; it starts again with the next server");
+    }
+    state.library.close().await;
+    anyhow::ensure!(!life.crashed(), "the engine failed");
+    Ok(())
+}
+
+fn announce(address: SocketAddr, data: &Path) {
+    tracing::info!(data = %data.display(), "listening on http://{address}");
+}
+
+/// Reports readiness once, and ends the process when the engine dies, so that systemd starts it anew.
+async fn watch_engine(state: AppState) {
+    let mut told = false;
+    loop {
+        match state.asker.engine().health() {
+            Health::Ready if !told => {
+                told = true;
+                // Without systemd there is nobody to tell.
+                let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+                match state.asker.engine().info() {
+                    Ok(info) => tracing::info!(model = info.id, backend = info.backend, "ready"),
+                    Err(error) => tracing::warn!(%error, "ready, but the model does not describe itself"),
+                }
+            }
+            Health::Failed(reason) => {
+                tracing::error!(reason, "the engine failed; the server stops");
+                state.lifecycle.crash();
+                return;
+            }
+            Health::Ready | Health::Loading => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PULSE) => {}
+            () = state.lifecycle.soft().cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Errors over HTTP: kind → status in one place, then two renderings: RFC 9457 for `/api`, OpenAI's for `/v1`.
+//! (Pages render a [`Failure`] as HTML.) Texts of 5xx are fixed; their cause goes to the log, once.
+
+use axum::{
+    Json,
+    extract::rejection::JsonRejection,
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use homereel_engine::EngineError;
+use serde_json::json;
+
+use crate::{
+    ask::{self, AskError},
+    library::{self, LibraryError},
+};
+
+/// What a client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// One word for programs (`not_found`, `context_length_exceeded`, …).
+    pub code: &'static str,
+    /// What, which value, what would fit.
+    pub message: String,
+    /// Name of the parameter at fault.
+    pub param: Option<String>,
+    /// Seconds after which a retry makes sense.
+    pub retry_after_s: Option<u64>,
+}
+
+impl Failure {
+    /// Makes a failure without parameter.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), param: None, retry_after_s: None }
+    }
+
+    /// Makes a 400 that names the parameter at fault.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..Self::new(StatusCode::BAD_REQUEST, "invalid_value", message) }
+    }
+
+    /// Makes a 404.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// Makes a 413.
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+    }
+
+    /// Makes a 500 with a fixed text; the cause goes to the log.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(%cause, "internal error");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error; the server's log has the cause")
+    }
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        let param = error.param().map(str::to_owned);
+        let message = error.to_string();
+        let failure = match error.kind() {
+            ask::Kind::Invalid if matches!(error, AskError::Engine(EngineError::ContextLength { .. })) => {
+                Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message)
+            }
+            ask::Kind::Invalid => Self::new(StatusCode::BAD_REQUEST, "invalid_value", message),
+            ask::Kind::Overloaded => Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message),
+            ask::Kind::NotReady => Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message),
+            // 499 is nginx's word for a client that left; nobody reads it but the log.
+            ask::Kind::Cancelled => {
+                Self::new(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "cancelled", message)
+            }
+            ask::Kind::TimedOut => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "timed_out", message),
+            ask::Kind::Failed => Self::internal(message),
+        };
+        let retry_after_s = match error {
+            AskError::Engine(EngineError::Overloaded { retry_after_s, .. }) => Some(retry_after_s),
+            AskError::Engine(EngineError::NotReady) => Some(5),
+            _ => None,
+        };
+        Self { param, retry_after_s, ..failure }
+    }
+}
+
+impl From<LibraryError> for Failure {
+    fn from(error: LibraryError) -> Self {
+        let (status, code) = match error.kind() {
+            library::Kind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            library::Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
+            library::Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
+            library::Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            library::Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
+            library::Kind::Failed => return Self::internal(error),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), "invalid_json", lower_first(&rejection.body_text()))
+    }
+}
+
+/// A failure as RFC 9457 problem details.
+#[derive(Debug)]
+pub struct Problem(pub Failure);
+
+/// A failure in OpenAI's shape.
+#[derive(Debug)]
+pub struct OpenAiError(pub Failure);
+
+impl<E: Into<Failure>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl<E: Into<Failure>> From<E> for OpenAiError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl OpenAiError {
+    /// Returns the body: the same in a response and as the last event of a broken stream.
+    #[must_use]
+    pub fn body(&self) -> serde_json::Value {
+        let kind = match self.0.status {
+            StatusCode::UNAUTHORIZED => "authentication_error",
+            StatusCode::FORBIDDEN => "permission_error",
+            StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+            status if status.is_client_error() => "invalid_request_error",
+            _ => "server_error",
+        };
+        json!({ "error": {
+            "message": self.0.message, "type": kind, "param": self.0.param, "code": self.0.code,
+        }})
+    }
+}
+
+impl IntoResponse for OpenAiError {
+    fn into_response(self) -> Response {
+        let body = Json(self.body());
+        with_retry((self.0.status, body).into_response(), self.0.retry_after_s)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Failure { status, code, message, param, retry_after_s } = self.0;
+        let mut body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or("Error"),
+            "status": status.as_u16(),
+            "detail": message,
+            "code": code,
+        });
+        if let Some(param) = param {
+            body["param"] = param.into();
+        }
+        let mut response = (status, Json(body)).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        with_retry(response, retry_after_s)
+    }
+}
+
+fn with_retry(mut response: Response, seconds: Option<u64>) -> Response {
+    if let Some(seconds) = seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Renders a failure in the shape that readers of `path` expect.
+pub fn render(path: &str, failure: Failure) -> Response {
+    if path.starts_with("/v1/") { OpenAiError(failure).into_response() } else { Problem(failure).into_response() }
+}
+
+/// Answers for a URL without a handler.
+pub async fn no_such_url(method: Method, uri: Uri) -> Response {
+    let message = format!("there is nothing at {method} {}", shown(uri.path()));
+    render(uri.path(), Failure::not_found(message))
+}
+
+/// Answers for a URL with another method.
+pub async fn no_such_method(method: Method, uri: Uri) -> Response {
+    let message = format!("{} does not take {method}", shown(uri.path()));
+    render(uri.path(), Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message))
+}
+
+/// Cuts what a caller sent, so that a message stays short.
+pub fn shown(text: &str) -> String {
+    let mut short: String = text.chars().filter(|c| !c.is_control()).take(100).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_answers_429_and_says_when_to_come_back() {
+        let error = AskError::Engine(EngineError::Overloaded { queued: 8, retry_after_s: 3 });
+        let response = OpenAiError(error.into()).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "3");
+    }
+
+    #[test]
+    fn causes_of_5xx_stay_in_the_log() {
+        let failure = Failure::from(AskError::Engine(EngineError::Failed("/root/secret".into())));
+        assert_eq!(failure.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!failure.message.contains("secret"));
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_has_openai_s_code() {
+        let error = EngineError::ContextLength { prompt_tokens: 9, context: 8, hint: "use fewer frames".into() };
+        let failure = Failure::from(AskError::Engine(error));
+        assert_eq!(failure.code, "context_length_exceeded");
+        assert_eq!(failure.param.as_deref(), Some("messages"));
+    }
+}

@@ -1,0 +1,132 @@
+//! What every request passes, in one place and in order: id, trace, panic guard, origin guard, security headers.
+
+use std::any::Any;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
+use tracing::Instrument as _;
+
+use super::error::{Failure, Problem, render, shown};
+use crate::{app::AppState, library::new_id};
+
+/// Scripts, styles, pictures and video come from here and nowhere else.
+const CSP: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; \
+                   base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Wraps the table. The layer added last is the first that a request meets.
+pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppState> {
+    let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    table
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(state.clone(), guard))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::REFERRER_POLICY, "same-origin"))
+        .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(fixed(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(middleware::from_fn(identify))
+}
+
+/// Gives the request an id (its own, if it is a sane one), a span and one line of log.
+async fn identify(request: Request, next: Next) -> Response {
+    let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| sane(id));
+    let id = given.map_or_else(new_id, str::to_owned);
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", id, %method, route);
+    let started = std::time::Instant::now();
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    let elapsed = started.elapsed();
+    span.in_scope(|| tracing::debug!(status = status.as_u16(), head_ms = elapsed.as_millis(), "answered"));
+    metrics::histogram!("homereel_http_response_head_seconds", "route" => route.clone()).record(elapsed.as_secs_f64());
+    metrics::counter!("homereel_http_requests_total", "route" => route, "status" => status.as_str().to_owned())
+        .increment(1);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+fn sane(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// Refuses what another site's page sends with a visitor's browser: foreign origins on unsafe methods, and hosts
+/// that this server does not have (DNS rebinding) on any.
+async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    match refuse(&state, &request) {
+        Some(failure) => render(request.uri().path(), failure),
+        None => next.run(request).await,
+    }
+}
+
+fn refuse(state: &AppState, request: &Request<Body>) -> Option<Failure> {
+    let forbidden = |code, message| Some(Failure::new(StatusCode::FORBIDDEN, code, message));
+    let headers = request.headers();
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
+    if let Some(host) = host
+        && state.config.listen.ip().is_loopback()
+        && !known_host(host, &state.config.hosts)
+    {
+        let message = format!("host {} is not one of this server's; allow it with --host", shown(host));
+        return forbidden("unknown_host", message);
+    }
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return None;
+    }
+    let site = text(HeaderName::from_static("sec-fetch-site"));
+    if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return forbidden("foreign_origin", "another site's page may not do this".into());
+    }
+    let origin = text(header::ORIGIN)?;
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    if authority.is_some() && authority == host {
+        return None;
+    }
+    forbidden("foreign_origin", format!("origin {} may not do this", shown(origin)))
+}
+
+/// Tells whether a Host header names this machine or one of the configured names.
+fn known_host(host: &str, configured: &[String]) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host();
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        || configured.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Answers for a handler that panicked; the panic's text is in the log only.
+fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
+    let text = cause.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no text");
+    Problem(Failure::internal(format!("a handler panicked: {text}"))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::known_host;
+
+    #[test]
+    fn only_this_machine_and_configured_names_are_known_hosts() {
+        let configured = ["reel.home".to_owned()];
+        for host in ["localhost:8080", "127.0.0.1", "[::1]:1", "REEL.home:80"] {
+            assert!(known_host(host, &configured), "{host}");
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", ""] {
+            assert!(!known_host(host, &configured), "{host}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `/v1/models`: the one model that is loaded, in OpenAI's shape.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use homereel_engine::ModelInfo;
+use serde_json::{Value, json};
+
+use super::error::{Failure, OpenAiError, shown};
+use crate::{app::AppState, ask::AskError};
+
+/// `GET /v1/models`.
+pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, OpenAiError> {
+    let info = state.asker.engine().info().map_err(AskError::from)?;
+    Ok(Json(json!({ "object": "list", "data": [card(&info)] })))
+}
+
+/// `GET /v1/models/{id}`; hub ids hold a slash.
+pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, OpenAiError> {
+    let info = state.asker.engine().info().map_err(AskError::from)?;
+    if id != info.id {
+        return Err(Failure { param: Some("model".into()), ..unknown(&id, &info.id) }.into());
+    }
+    Ok(Json(card(&info)))
+}
+
+/// Says that a model is not the one that is loaded.
+pub(super) fn unknown(asked: &str, loaded: &str) -> Failure {
+    let message = format!("the model {} is not loaded; this server runs {loaded}", shown(asked));
+    Failure { code: "model_not_found", param: Some("model".into()), ..Failure::not_found(message) }
+}
+
+fn card(info: &ModelInfo) -> Value {
+    json!({
+        "id": info.id, "object": "model", "created": 0, "owned_by": "homereel",
+        "max_model_len": info.max_model_len, "demo": info.demo, "backend": info.backend,
+    })
+}

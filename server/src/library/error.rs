@@ -1,0 +1,91 @@
+//! What can go wrong in the library. Knows no HTTP status.
+
+use std::path::PathBuf;
+
+/// The class of an error: what a caller can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// There is no such thing.
+    NotFound,
+    /// The request does not fit the present state.
+    Conflict,
+    /// The upload is too large.
+    TooLarge,
+    /// The request is at fault.
+    Invalid,
+    /// The disk is full.
+    NoSpace,
+    /// Database or disk failed.
+    Failed,
+}
+
+/// An error of the library.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// No row with this id.
+    #[error("no {what} has the id {id}")]
+    NotFound {
+        /// `video`, `job`, `answer`.
+        what: &'static str,
+        /// The id asked for.
+        id: String,
+    },
+    /// The request does not fit the present state.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request is at fault.
+    #[error("{0}")]
+    Invalid(String),
+    /// More bytes than an upload may have.
+    #[error("the upload is larger than {limit} bytes, the limit for one file")]
+    TooLarge {
+        /// Bytes that one upload may have.
+        limit: u64,
+    },
+    /// The disk cannot hold the upload.
+    #[error("the disk is full: {needed} bytes are needed and {free} are free")]
+    NoSpace {
+        /// Bytes that the upload needs, as far as known.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// Another process has the directory open.
+    #[error("the data directory {} is in use by another homereel; stop it or choose another with --data", directory.display())]
+    InUse {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// A column holds what this version cannot read.
+    #[error("column {column} is damaged: {source}")]
+    Damaged {
+        /// Name of the column.
+        column: &'static str,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// SQLite failed.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migration: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The file system failed.
+    #[error("disk: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl LibraryError {
+    /// Returns the class of this error.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::Conflict(_) | Self::InUse { .. } => Kind::Conflict,
+            Self::Invalid(_) => Kind::Invalid,
+            Self::TooLarge { .. } => Kind::TooLarge,
+            Self::NoSpace { .. } => Kind::NoSpace,
+            Self::Damaged { .. } | Self::Database(_) | Self::Migration(_) | Self::Io(_) => Kind::Failed,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Uploads on their way to disk: hashed as they come, durable before they are acknowledged.
+//! Knows nothing of HTTP bodies and never looks into the bytes.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use homereel_video::Probe;
+use sha2::{Digest, Sha256};
+
+use super::{Change, Library, LibraryError, Step, Video, new_id, now_ms, to_json};
+
+/// Bytes gathered before one trip to the blocking pool.
+const CHUNK: usize = 1 << 20;
+
+/// Bytes that stay free for the database, posters and the rest of the system.
+const RESERVE: u64 = 64 << 20;
+
+/// Characters that a name keeps.
+const NAME_CHARS: usize = 200;
+
+/// An upload that is being written. Dropping it removes what was written.
+#[derive(Debug)]
+pub struct Incoming {
+    library: Library,
+    /// Away only while a chunk is on the blocking pool.
+    sink: Option<Sink>,
+    pending: Vec<u8>,
+    size: u64,
+    limit: u64,
+}
+
+/// A durable upload that is not yet part of the library. Dropping it removes the file.
+#[derive(Debug)]
+pub struct Sealed {
+    library: Library,
+    path: Scratch,
+    /// Lower-case hexadecimal SHA-256 of the bytes.
+    pub sha256: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What became of an upload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// The video: the new one, or the one that already held the same bytes.
+    pub video: Video,
+    /// Whether the library already held these bytes.
+    pub duplicate: bool,
+}
+
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    hash: Sha256,
+    path: Scratch,
+}
+
+/// A file that is removed when its owner is dropped.
+#[derive(Debug)]
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "failed to remove an unfinished upload");
+        }
+    }
+}
+
+impl Library {
+    /// Starts an upload of at most `limit` bytes, of which `expected` are announced.
+    ///
+    /// # Errors
+    /// `TooLarge` and `NoSpace` at once where `expected` says so; `Io`.
+    pub async fn incoming(&self, expected: Option<u64>, limit: u64) -> Result<Incoming, LibraryError> {
+        let needed = expected.unwrap_or(0);
+        if needed > limit {
+            return Err(LibraryError::TooLarge { limit });
+        }
+        let free = self.free_bytes()?;
+        if free < needed.saturating_add(RESERVE) {
+            return Err(LibraryError::NoSpace { needed, free: free.saturating_sub(RESERVE) });
+        }
+        let path = Scratch(self.root.join("incoming").join(new_id()));
+        let file = File::create_new(&path.0)?;
+        let sink = Sink { file, hash: Sha256::new(), path };
+        Ok(Incoming { library: self.clone(), sink: Some(sink), pending: Vec::new(), size: 0, limit })
+    }
+}
+
+impl Incoming {
+    /// Returns the bytes received so far.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// `TooLarge` beyond the limit, `NoSpace` when the disk is full; the upload is then of no more use.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LibraryError> {
+        self.size = self.size.saturating_add(bytes.len() as u64);
+        if self.size > self.limit {
+            return Err(LibraryError::TooLarge { limit: self.limit });
+        }
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() < CHUNK {
+            return Ok(());
+        }
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), LibraryError> {
+        let chunk = std::mem::take(&mut self.pending);
+        let sink = self.blocking(move |sink| {
+            sink.hash.update(&chunk);
+            sink.file.write_all(&chunk)
+        });
+        sink.await
+    }
+
+    /// Runs `work` on the blocking pool.
+    async fn blocking(
+        &mut self,
+        work: impl FnOnce(&mut Sink) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), LibraryError> {
+        let Some(mut sink) = self.sink.take() else {
+            return Err(LibraryError::Conflict("the upload failed before; start it again".into()));
+        };
+        let task = tokio::task::spawn_blocking(move || {
+            let result = work(&mut sink);
+            (sink, result)
+        });
+        let (sink, result) = task.await.map_err(io::Error::other)?;
+        match result {
+            Ok(()) => {
+                self.sink = Some(sink);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                drop(sink);
+                Err(LibraryError::NoSpace { needed: self.size, free: self.library.free_bytes()? })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes the bytes durable, so that they can be looked into before they become a video.
+    ///
+    /// # Errors
+    /// `Invalid` for no bytes at all, `NoSpace`, `Io`.
+    pub async fn seal(mut self) -> Result<Sealed, LibraryError> {
+        self.flush().await?;
+        if self.size == 0 {
+            return Err(LibraryError::Invalid("the upload is empty: 0 bytes came".into()));
+        }
+        self.blocking(|sink| sink.file.sync_all()).await?;
+        let Some(sink) = self.sink.take() else {
+            return Err(LibraryError::Conflict("the upload failed before; start it again".into()));
+        };
+        let sha256 = hex(&sink.hash.finalize());
+        Ok(Sealed { library: self.library.clone(), path: sink.path, sha256, size: self.size })
+    }
+}
+
+impl Sealed {
+    /// Returns where the bytes lie for now.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path.0
+    }
+
+    /// Makes the upload a video and queues its ingest job, in one transaction after the rename is durable.
+    /// Bytes that the library holds already return the existing video.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Database`.
+    pub async fn commit(self, name: &str, mime: &str, probe: &Probe) -> Result<Stored, LibraryError> {
+        let library = self.library.clone();
+        if let Some(video) = library.video_by_hash(&self.sha256).await? {
+            return Ok(Stored { video, duplicate: true });
+        }
+        let target = library.original_path(&self.sha256);
+        let source = self.path.0.clone();
+        tokio::task::spawn_blocking(move || rename_durably(&source, &target)).await.map_err(io::Error::other)??;
+        let id = new_id();
+        let now = now_ms();
+        let mut transaction = library.pool.begin().await?;
+        let inserted = sqlx::query(
+            "INSERT INTO videos (id, sha256, name, size, mime, created_ms, probe) VALUES (?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (sha256) DO NOTHING",
+        )
+        .bind(&id)
+        .bind(&self.sha256)
+        .bind(display_name(name))
+        .bind(i64::try_from(self.size).unwrap_or(i64::MAX))
+        .bind(mime)
+        .bind(now)
+        .bind(to_json("videos.probe", probe)?)
+        .execute(&mut *transaction)
+        .await?;
+        let duplicate = inserted.rows_affected() == 0;
+        if !duplicate {
+            super::jobs::insert_ingest(&mut transaction, &id, Step::Poster, now).await?;
+        }
+        transaction.commit().await?;
+        let video = library.video_by_hash(&self.sha256).await?;
+        let video = video.ok_or_else(|| LibraryError::NotFound { what: "video", id: id.clone() })?;
+        library.announce(Change::Video { id: video.id.clone() });
+        library.announce_jobs_of(&video.id).await?;
+        Ok(Stored { video, duplicate })
+    }
+}
+
+/// Renames and makes the new name durable (the file itself was synced before).
+fn rename_durably(source: &Path, target: &Path) -> io::Result<()> {
+    fs::rename(source, target)?;
+    match target.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Keeps the last component of a name, without control characters, so that it can be shown anywhere.
+fn display_name(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let clean: String = last.chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
+    let clean = clean.trim();
+    if clean.is_empty() { "video".into() } else { clean.into() }
+}
+
+/// Writes bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::display_name;
+
+    #[test]
+    fn names_lose_their_directories_and_control_characters() {
+        assert_eq!(display_name("C:\\clips\\a\u{7}.mp4"), "a.mp4");
+        assert_eq!(display_name("../../etc/passwd"), "passwd");
+        assert_eq!(display_name("  /"), "video");
+        assert_eq!(display_name(&"x".repeat(900)).len(), 200);
+    }
+}

@@ -1,0 +1,381 @@
+//! Rows of `jobs`: what is owed to videos. Knows how jobs are leased and retried, not what they do.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{Change, Library, LibraryError, from_json, new_id, now_ms, to_json, videos::shorten};
+
+/// Tries before a job counts as failed.
+const MAX_ATTEMPTS: i64 = 4;
+
+/// State of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits for its turn.
+    Queued,
+    /// At work.
+    Running,
+    /// Everything is done.
+    Done,
+    /// Gave up; see the error.
+    Failed,
+    /// Stopped by a person.
+    Cancelled,
+}
+
+/// Steps of an ingest job, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// What is in the file.
+    Probe,
+    /// A still picture.
+    Poster,
+    /// A few sentences.
+    Describe,
+    /// What happens when.
+    Moments,
+    /// Keywords.
+    Tags,
+}
+
+impl Step {
+    /// Returns the step after this one.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        match self {
+            Self::Probe => Some(Self::Poster),
+            Self::Poster => Some(Self::Describe),
+            Self::Describe => Some(Self::Moments),
+            Self::Moments => Some(Self::Tags),
+            Self::Tags => None,
+        }
+    }
+
+    /// Returns the word used in rows, JSON and pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Poster => "poster",
+            Self::Describe => "describe",
+            Self::Moments => "moments",
+            Self::Tags => "tags",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "poster" => Self::Poster,
+            "describe" => Self::Describe,
+            "moments" => Self::Moments,
+            "tags" => Self::Tags,
+            _ => Self::Probe,
+        }
+    }
+}
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Job {
+    /// 32 hexadecimal digits that sort by time.
+    pub id: String,
+    /// `ingest`.
+    pub kind: String,
+    /// Id of the video.
+    pub video_id: String,
+    /// State.
+    pub state: JobState,
+    /// The step that runs or comes next.
+    pub step: Step,
+    /// Tries so far, the running one included.
+    pub attempts: i64,
+    /// Not before this time (milliseconds since 1970).
+    pub run_after_ms: i64,
+    /// Why the last try failed.
+    pub error: Option<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// When it was made.
+    pub created_ms: i64,
+    /// When it last changed.
+    pub updated_ms: i64,
+}
+
+impl FromRow<'_, SqliteRow> for Job {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let warnings = from_json("jobs.warnings", row.try_get("warnings")?);
+        Ok(Self {
+            id: row.try_get("id")?,
+            kind: row.try_get("kind")?,
+            video_id: row.try_get("video_id")?,
+            state: match row.try_get::<&str, _>("state")? {
+                "queued" => JobState::Queued,
+                "running" => JobState::Running,
+                "done" => JobState::Done,
+                "cancelled" => JobState::Cancelled,
+                _ => JobState::Failed,
+            },
+            step: Step::parse(row.try_get("step")?),
+            attempts: row.try_get("attempts")?,
+            run_after_ms: row.try_get("run_after_ms")?,
+            error: row.try_get("error")?,
+            warnings: warnings.map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            created_ms: row.try_get("created_ms")?,
+            updated_ms: row.try_get("updated_ms")?,
+        })
+    }
+}
+
+/// Queues the ingest of a new video within the transaction that makes its row.
+pub(super) async fn insert_ingest(
+    connection: &mut SqliteConnection,
+    video_id: &str,
+    step: Step,
+    now: i64,
+) -> Result<(), LibraryError> {
+    sqlx::query(
+        "INSERT INTO jobs (id, kind, video_id, state, step, run_after_ms, created_ms, updated_ms)
+         VALUES (?, 'ingest', ?, 'queued', ?, ?, ?, ?)",
+    )
+    .bind(new_id())
+    .bind(video_id)
+    .bind(step.as_str())
+    .bind(now)
+    .bind(now)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+impl Library {
+    /// Returns the newest jobs, at most `limit`.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn jobs(&self, limit: u32) -> Result<Vec<Job>, LibraryError> {
+        let rows = sqlx::query_as("SELECT * FROM jobs ORDER BY created_ms DESC, id DESC LIMIT ?")
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows)
+    }
+
+    /// Returns the jobs of a video, newest first.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn jobs_of(&self, video_id: &str) -> Result<Vec<Job>, LibraryError> {
+        let rows = sqlx::query_as("SELECT * FROM jobs WHERE video_id = ? ORDER BY created_ms DESC, id DESC LIMIT 20")
+            .bind(video_id)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows)
+    }
+
+    /// Returns the job with this id.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`.
+    pub async fn job(&self, id: &str) -> Result<Job, LibraryError> {
+        let job = sqlx::query_as("SELECT * FROM jobs WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        job.ok_or_else(|| LibraryError::NotFound { what: "job", id: shorten(id) })
+    }
+
+    /// Takes the oldest job that is due, or whose lease ran out, and leases it.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn lease_job(&self, lease: Duration) -> Result<Option<Job>, LibraryError> {
+        let now = now_ms();
+        let job: Option<Job> = sqlx::query_as(
+            "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_ms = ?, updated_ms = ?
+             WHERE id = (SELECT id FROM jobs WHERE (state = 'queued' AND run_after_ms <= ?)
+                         OR (state = 'running' AND lease_ms < ?) ORDER BY run_after_ms, id LIMIT 1)
+             RETURNING *",
+        )
+        .bind(now + millis(lease))
+        .bind(now)
+        .bind(now)
+        .bind(now)
+        .fetch_optional(&self.pool)
+        .await?;
+        if let Some(job) = &job {
+            self.announce(Change::Job { job: job.clone() });
+        }
+        Ok(job)
+    }
+
+    /// Extends the lease of a running job; false when the job is no longer this runner's (cancelled, deleted).
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn heartbeat(&self, id: &str, lease: Duration) -> Result<bool, LibraryError> {
+        let result = sqlx::query("UPDATE jobs SET lease_ms = ? WHERE id = ? AND state = 'running'")
+            .bind(now_ms() + millis(lease))
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    /// Notes that a running job comes to `step`, with the warnings so far: where a retry goes on.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn advance_job(&self, id: &str, step: Step, warnings: &[String]) -> Result<(), LibraryError> {
+        let query = sqlx::query("UPDATE jobs SET step = ?, warnings = ?, updated_ms = ? WHERE id = ?")
+            .bind(step.as_str())
+            .bind(to_json("jobs.warnings", &warnings)?)
+            .bind(now_ms())
+            .bind(id);
+        query.execute(&self.pool).await?;
+        self.announce_job(id).await
+    }
+
+    /// Notes that a running job is done.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn finish_job(&self, id: &str, warnings: &[String]) -> Result<(), LibraryError> {
+        sqlx::query(
+            "UPDATE jobs SET state = 'done', error = NULL, lease_ms = NULL, warnings = ?, updated_ms = ?
+             WHERE id = ? AND state = 'running'",
+        )
+        .bind(to_json("jobs.warnings", &warnings)?)
+        .bind(now_ms())
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await
+    }
+
+    /// Notes that a try failed: the job is queued again after `backoff`, or has failed for good when `retry` is
+    /// false or its tries are used up.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn fail_job(&self, id: &str, error: &str, retry: Option<Duration>) -> Result<(), LibraryError> {
+        let now = now_ms();
+        sqlx::query(
+            "UPDATE jobs SET state = CASE WHEN ?1 AND attempts < ?2 THEN 'queued' ELSE 'failed' END,
+             run_after_ms = ?3, error = ?4, lease_ms = NULL, updated_ms = ?5 WHERE id = ?6 AND state = 'running'",
+        )
+        .bind(retry.is_some())
+        .bind(MAX_ATTEMPTS)
+        .bind(now + millis(retry.unwrap_or_default()))
+        .bind(error)
+        .bind(now)
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await
+    }
+
+    /// Gives a running job back without counting the try (the server stops, the engine is busy).
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn release_job(&self, id: &str, after: Duration) -> Result<(), LibraryError> {
+        let now = now_ms();
+        sqlx::query(
+            "UPDATE jobs SET state = 'queued', attempts = attempts - 1, run_after_ms = ?, lease_ms = NULL,
+             updated_ms = ? WHERE id = ? AND state = 'running'",
+        )
+        .bind(now + millis(after))
+        .bind(now)
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await
+    }
+
+    /// Cancels a job that waits or runs.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it has ended; `Database`.
+    pub async fn cancel_job(&self, id: &str) -> Result<Job, LibraryError> {
+        self.change_job(id, "cancelled", &[JobState::Queued, JobState::Running], "cancelled").await
+    }
+
+    /// Queues a job again that failed or was cancelled; it goes on at the step where it stopped.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it waits, runs or is done; `Database`.
+    pub async fn retry_job(&self, id: &str) -> Result<Job, LibraryError> {
+        self.change_job(id, "queued", &[JobState::Failed, JobState::Cancelled], "retried").await
+    }
+
+    async fn change_job(
+        &self,
+        id: &str,
+        to: &'static str,
+        from: &[JobState],
+        verb: &str,
+    ) -> Result<Job, LibraryError> {
+        let job = self.job(id).await?;
+        let words = |state: JobState| format!("{state:?}").to_lowercase();
+        let now = now_ms();
+        let result = sqlx::query(
+            "UPDATE jobs SET state = ?, attempts = 0, run_after_ms = ?, lease_ms = NULL, updated_ms = ?
+             WHERE id = ? AND state IN (?, ?)",
+        )
+        .bind(to)
+        .bind(now)
+        .bind(now)
+        .bind(id)
+        .bind(from.first().copied().map(words))
+        .bind(from.last().copied().map(words))
+        .execute(&self.pool)
+        .await?;
+        if result.rows_affected() == 0 {
+            return Err(LibraryError::Conflict(format!(
+                "the job is {} and cannot be {verb}",
+                words(job.state)
+            )));
+        }
+        self.announce_job(id).await?;
+        self.job(id).await
+    }
+
+    async fn announce_job(&self, id: &str) -> Result<(), LibraryError> {
+        match self.job(id).await {
+            Ok(job) => self.announce(Change::Job { job }),
+            // Its video was deleted meanwhile, and the job with it.
+            Err(LibraryError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn announce_jobs_of(&self, video_id: &str) -> Result<(), LibraryError> {
+        for job in self.jobs_of(video_id).await? {
+            self.announce(Change::Job { job });
+        }
+        Ok(())
+    }
+
+    /// Queues what a dead process left running (the directory's lock says that it is dead).
+    pub(super) async fn requeue_running(&self) -> Result<(), LibraryError> {
+        let now = now_ms();
+        sqlx::query(
+            "UPDATE jobs SET state = CASE WHEN attempts < ? THEN 'queued' ELSE 'failed' END,
+             error = 'the server stopped while the job ran', lease_ms = NULL, run_after_ms = ?, updated_ms = ?
+             WHERE state = 'running'",
+        )
+        .bind(MAX_ATTEMPTS)
+        .bind(now)
+        .bind(now)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,197 @@
+//! The library: one SQLite file and a directory of originals named by their SHA-256.
+//!
+//! Knows neither HTTP nor engines, and never looks into a video.
+//! **Invariant:** a row of `videos` exists only after its original was fsynced and renamed into place; at
+//! most one process has a data directory open (see [`Library::open`]).
+
+mod answers;
+mod error;
+mod incoming;
+mod jobs;
+mod texts;
+mod videos;
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
+pub use error::{Kind, LibraryError};
+pub use incoming::{Incoming, Sealed, Stored};
+pub use jobs::{Job, JobState, Step};
+pub use texts::{Moment, Text, TextKind, Texts};
+pub use videos::{Poster, Video};
+
+/// Changes that a slow listener may miss before it is told so ([`broadcast::error::RecvError::Lagged`]).
+const CHANGES: usize = 256;
+
+/// What changed, for pages and `/api/events`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Change {
+    /// A video was added or something of it changed.
+    Video {
+        /// Id of the video.
+        id: String,
+    },
+    /// A video was deleted.
+    VideoDeleted {
+        /// Id of the video.
+        id: String,
+    },
+    /// A job changed its state or step.
+    Job {
+        /// The job as it is now.
+        job: Job,
+    },
+    /// A running job advanced within its step.
+    Progress {
+        /// Id of the job.
+        job_id: String,
+        /// Id of its video.
+        video_id: String,
+        /// The job's step.
+        step: Step,
+        /// What is being done (`probe`, `decode`, `preprocess`, `vision`, `prefill`, `generate`).
+        stage: crate::ask::Stage,
+        /// Units done.
+        done: usize,
+        /// Units in all; 0 where that is not known.
+        total: usize,
+    },
+}
+
+/// The library. Cheap to clone; all clones share one pool of connections.
+#[derive(Debug, Clone)]
+pub struct Library {
+    pool: SqlitePool,
+    root: Arc<PathBuf>,
+    changes: broadcast::Sender<Change>,
+    /// Holds the data directory's lock as long as any clone lives.
+    _lock: Arc<File>,
+}
+
+impl Library {
+    /// Opens the library under `root`, creating what is missing, and repairs what a killed process left:
+    /// half uploads are removed, running jobs queued again, running answers marked as failed.
+    ///
+    /// # Errors
+    /// `InUse` when another process has the directory open; `Io` or `Database` otherwise.
+    pub async fn open(root: &Path) -> Result<Self, LibraryError> {
+        for directory in ["originals", "incoming", "posters"] {
+            fs::create_dir_all(root.join(directory))?;
+        }
+        let lock = lock(root)?;
+        remove_leftovers(&root.join("incoming"))?;
+        let options = SqliteConnectOptions::new()
+            .filename(root.join("homereel.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
+        sqlx::migrate!("./migrations").run(&pool).await?;
+        let library = Self {
+            pool,
+            root: Arc::new(root.to_owned()),
+            changes: broadcast::Sender::new(CHANGES),
+            _lock: Arc::new(lock),
+        };
+        library.requeue_running().await?;
+        library.fail_running_answers().await?;
+        Ok(library)
+    }
+
+    /// Listens to changes from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Tells listeners of a change; without listeners nothing happens.
+    pub fn announce(&self, change: Change) {
+        // An error only says that nobody listens.
+        let _ = self.changes.send(change);
+    }
+
+    /// Returns bytes that are free for uploads.
+    ///
+    /// # Errors
+    /// `Io` where the file system does not tell.
+    pub fn free_bytes(&self) -> Result<u64, LibraryError> {
+        let stat = rustix::fs::statvfs(self.root.as_path()).map_err(std::io::Error::from)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Returns where the original with this hash lies.
+    #[must_use]
+    pub fn original_path(&self, sha256: &str) -> PathBuf {
+        self.root.join("originals").join(sha256)
+    }
+
+    /// Returns where the poster (JPEG) of the original with this hash lies, once there is one.
+    #[must_use]
+    pub fn poster_path(&self, sha256: &str) -> PathBuf {
+        self.root.join("posters").join(format!("{sha256}.jpg"))
+    }
+
+    /// Closes the database: waits for running statements and checkpoints the log.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Takes the data directory's lock, which the kernel frees when this process ends in any way.
+fn lock(root: &Path) -> Result<File, LibraryError> {
+    let file = File::create(root.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LibraryError::InUse { directory: root.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// Uploads that were not finished are nobody's: their clients never got an acknowledgement.
+fn remove_leftovers(incoming: &Path) -> Result<(), LibraryError> {
+    for entry in fs::read_dir(incoming)? {
+        let path = entry?.path();
+        if path.is_file() {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes an id: 32 hexadecimal digits that sort by time.
+#[must_use]
+pub fn new_id() -> String {
+    Uuid::now_v7().simple().to_string()
+}
+
+/// Returns milliseconds since 1970 (UTC).
+#[must_use]
+pub fn now_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Reads a column of JSON that this program wrote.
+fn from_json<T: serde::de::DeserializeOwned>(column: &'static str, text: &str) -> Result<T, LibraryError> {
+    serde_json::from_str(text).map_err(|source| LibraryError::Damaged { column, source })
+}
+
+/// Writes a column of JSON.
+fn to_json<T: serde::Serialize>(column: &'static str, value: &T) -> Result<String, LibraryError> {
+    serde_json::to_string(value).map_err(|source| LibraryError::Damaged { column, source })
+}

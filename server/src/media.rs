@@ -1,0 +1,278 @@
+//! From a source of video to what an engine takes: probe, plan, size, decode, one clip of frames.
+//!
+//! The one place for it: command line, OpenAI endpoint, pages and jobs all come through here. Knows neither HTTP
+//! nor the library; a source is a file that somebody else put there.
+
+mod cache;
+mod source;
+
+use std::{sync::Arc, time::Instant};
+
+use homereel_engine::{Clip, Engine, Frame};
+use homereel_video::{DecodeRequest, Plan, Probe, VideoError, Worker};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ask::{AskError, Stage},
+    library::hex,
+};
+use cache::Cache;
+pub use source::Source;
+
+/// Pixels that one picture of a request may have.
+const MAX_PICTURE_PIXELS: u64 = 64 << 20;
+
+/// Frames that one clip may have, whatever the request says.
+const MAX_FRAMES: usize = 768;
+
+/// Bytes of decoded clips that are kept for a second question.
+const CACHE_BYTES: usize = 384 << 20;
+
+/// How a request wants a video sampled; with neither `fps` nor `num_frames` at the model's own rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrameSampling {
+    /// Frames per second of video.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fps: Option<f64>,
+    /// Exactly so many frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_frames: Option<usize>,
+    /// From this second on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<f64>,
+    /// Up to this second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<f64>,
+}
+
+/// What an answer was made from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Frames that the model sees.
+    pub frames: usize,
+    /// Their times, seconds from the first frame of the clip.
+    pub timestamps: Vec<f64>,
+    /// Pixels per row, as the model sees it.
+    pub width: u32,
+    /// Rows, as the model sees it.
+    pub height: u32,
+    /// Length of the whole clip in seconds.
+    pub duration_s: f64,
+    /// Frames per second of the clip.
+    pub native_fps: f64,
+    /// Frames of the whole clip.
+    pub total_frames: u64,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// A clip ready for the engine.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The frames.
+    pub clip: Clip,
+    /// What they are.
+    pub report: Report,
+    /// Milliseconds of the probe; 0 when it was known.
+    pub probe_ms: f64,
+    /// Milliseconds of decoding; 0 when the frames were known.
+    pub decode_ms: f64,
+}
+
+/// The way from files to clips. Cheap to clone; clones share limits and caches.
+#[derive(Debug, Clone)]
+pub struct Media {
+    worker: Worker,
+    probes: Arc<Cache<Probe>>,
+    clips: Arc<Cache<Prepared>>,
+}
+
+impl Media {
+    /// Makes a way that decodes in `worker`.
+    #[must_use]
+    pub fn new(worker: Worker) -> Self {
+        Self { worker, probes: Arc::new(Cache::new(64 << 20)), clips: Arc::new(Cache::new(CACHE_BYTES)) }
+    }
+
+    /// Finds out what is in a source; a known content is not probed again.
+    ///
+    /// # Errors
+    /// See [`VideoError`]; `Io` when the file cannot be opened.
+    pub async fn probe(&self, source: &Source, cancel: &CancellationToken) -> Result<Arc<Probe>, AskError> {
+        if let Some(known) = source.sha256().and_then(|sha256| self.probes.get(sha256)) {
+            return Ok(known);
+        }
+        let probe = Arc::new(homereel_video::probe(&self.worker, source.open()?, cancel).await?);
+        if let Some(sha256) = source.sha256() {
+            let bytes = 8 * probe.frame_times.len() + 4096;
+            self.probes.put(sha256.to_owned(), Arc::clone(&probe), bytes);
+        }
+        Ok(probe)
+    }
+
+    /// Makes a poster (JPEG) at most `max_width` pixels wide.
+    ///
+    /// # Errors
+    /// See [`VideoError`].
+    pub async fn poster(
+        &self,
+        source: &Source,
+        max_width: u32,
+        cancel: &CancellationToken,
+    ) -> Result<bytes::Bytes, AskError> {
+        Ok(homereel_video::poster(&self.worker, source.open()?, max_width, cancel).await?)
+    }
+
+    /// Chooses frames by the model's own rule as far as `sampling` leaves it free.
+    ///
+    /// # Errors
+    /// `Invalid` where the settings leave no frame or contradict each other.
+    pub fn plan(engine: &dyn Engine, probe: &Probe, sampling: &FrameSampling) -> Result<Plan, AskError> {
+        let rate = engine.info()?.frame_rate;
+        if let Some(frames) = sampling.num_frames
+            && frames > MAX_FRAMES
+        {
+            return Err(AskError::invalid(
+                "num_frames",
+                format!("num_frames is {frames}; at most {MAX_FRAMES} frames of one video can be read"),
+            ));
+        }
+        let sampling = homereel_video::Sampling {
+            fps: sampling.fps,
+            num_frames: sampling.num_frames,
+            start: sampling.start,
+            end: sampling.end,
+            default_fps: rate.fps,
+            min_frames: rate.min_frames,
+            max_frames: rate.max_frames.min(MAX_FRAMES),
+        };
+        Ok(homereel_video::plan(probe, &sampling)?)
+    }
+
+    /// Turns a source into a clip at the model's size. `progress` hears of (stage, done, total).
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn clip(
+        &self,
+        engine: &dyn Engine,
+        source: &Source,
+        sampling: &FrameSampling,
+        cancel: &CancellationToken,
+        progress: &(dyn Fn(Stage, usize, usize) + Sync),
+    ) -> Result<Arc<Prepared>, AskError> {
+        progress(Stage::Probe, 0, 1);
+        let started = Instant::now();
+        let probe = self.probe(source, cancel).await?;
+        let probe_ms = ms(started);
+        progress(Stage::Probe, 1, 1);
+
+        let plan = Self::plan(engine, &probe, sampling)?;
+        let (width, height) = engine.video_size(plan.indices.len(), probe.video.width, probe.video.height)?;
+        let key = source.sha256().map(|sha256| clip_key(sha256, &plan, width, height));
+        if let Some(known) = key.as_deref().and_then(|key| self.clips.get(key)) {
+            progress(Stage::Decode, plan.indices.len(), plan.indices.len());
+            return Ok(Arc::new(Prepared { probe_ms, decode_ms: 0.0, ..(*known).clone() }));
+        }
+
+        let started = Instant::now();
+        let (frames, mut warnings) =
+            self.decode(source, DecodeRequest::new(&probe, &plan, width, height), cancel, progress).await?;
+        let mut all_warnings = probe.warnings.clone();
+        all_warnings.append(&mut warnings);
+        let report = Report {
+            frames: frames.len(),
+            timestamps: plan.times.clone(),
+            width,
+            height,
+            duration_s: probe.duration_s,
+            native_fps: probe.video.fps,
+            total_frames: probe.video.frame_count,
+            warnings: all_warnings,
+        };
+        let clip = Clip {
+            frames,
+            times: plan.times,
+            indices: plan.indices,
+            native_fps: probe.video.fps,
+            total_frames: probe.video.frame_count,
+            duration_s: probe.duration_s,
+            key: key.clone(),
+        };
+        let bytes = clip.frames.iter().map(|frame| frame.rgb.len()).sum();
+        let prepared = Arc::new(Prepared { clip, report, probe_ms, decode_ms: ms(started) });
+        if let Some(key) = key {
+            self.clips.put(key, Arc::clone(&prepared), bytes);
+        }
+        Ok(prepared)
+    }
+
+    async fn decode(
+        &self,
+        source: &Source,
+        request: DecodeRequest,
+        cancel: &CancellationToken,
+        progress: &(dyn Fn(Stage, usize, usize) + Sync),
+    ) -> Result<(Vec<Frame>, Vec<String>), AskError> {
+        let total = request.targets.len();
+        progress(Stage::Decode, 0, total);
+        let mut stream = homereel_video::decode(&self.worker, source.open()?, request, cancel).await?;
+        let mut frames = Vec::with_capacity(total);
+        while let Some(frame) = stream.next().await? {
+            frames.push(Frame { width: frame.width, height: frame.height, rgb: frame.rgb });
+            progress(Stage::Decode, frames.len(), total);
+        }
+        if frames.len() != total {
+            let message = format!("{} of {total} frames came", frames.len());
+            return Err(VideoError::Worker { message }.into());
+        }
+        let warnings = stream.end().map(|end| end.warnings.clone()).unwrap_or_default();
+        Ok((frames, warnings))
+    }
+
+    /// Decodes a still picture of a request and brings it to the model's size.
+    ///
+    /// # Errors
+    /// `Video` when the bytes are no picture or too large; `Engine` where the model has no size for it.
+    pub async fn picture(&self, engine: Arc<dyn Engine>, bytes: bytes::Bytes) -> Result<Frame, AskError> {
+        let work = move || -> Result<Frame, AskError> {
+            let picture = homereel_video::picture(&bytes, MAX_PICTURE_PIXELS)?;
+            let (width, height) = engine.image_size(picture.width, picture.height)?;
+            resize(picture, width, height)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| AskError::Io(std::io::Error::other(error)))?
+    }
+}
+
+fn resize(picture: homereel_video::Picture, width: u32, height: u32) -> Result<Frame, AskError> {
+    if (picture.width, picture.height) == (width, height) {
+        return Ok(Frame { width, height, rgb: picture.rgb });
+    }
+    let image = image::RgbImage::from_raw(picture.width, picture.height, picture.rgb.to_vec())
+        .ok_or_else(|| AskError::invalid("image_url", "the picture's bytes do not fit its size"))?;
+    let image = image::imageops::resize(&image, width, height, image::imageops::FilterType::CatmullRom);
+    Ok(Frame { width, height, rgb: image.into_raw().into() })
+}
+
+/// Names content, frames and size: equal keys mean equal pixels.
+fn clip_key(sha256: &str, plan: &Plan, width: u32, height: u32) -> String {
+    let mut hash = Sha256::new();
+    hash.update(sha256.as_bytes());
+    hash.update(width.to_le_bytes());
+    hash.update(height.to_le_bytes());
+    for index in &plan.indices {
+        hash.update(index.to_le_bytes());
+    }
+    for time in &plan.times {
+        hash.update(time.to_le_bytes());
+    }
+    hex(&hash.finalize())
+}
+
+/// Returns the milliseconds since `started`.
+pub(crate) fn ms(started: Instant) -> f64 {
+    started.elapsed().as_secs_f64() * 1e3
+}

@@ -1,0 +1,61 @@
+//! Where a video's bytes lie. Knows no URL: whoever has one puts the bytes into a file first.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tempfile::TempPath;
+
+use crate::ask::AskError;
+
+/// A file of video. A scratch file is removed with its last clone.
+#[derive(Debug, Clone)]
+pub struct Source {
+    path: Arc<Place>,
+    sha256: Option<String>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Kept(PathBuf),
+    Scratch(TempPath),
+}
+
+impl Source {
+    /// Names a file that stays; with the hash of its content, frames and features can be reused.
+    #[must_use]
+    pub fn file(path: PathBuf, sha256: Option<String>) -> Self {
+        Self { path: Arc::new(Place::Kept(path)), sha256 }
+    }
+
+    /// Names a file that nobody needs afterwards.
+    #[must_use]
+    pub fn scratch(path: TempPath, sha256: Option<String>) -> Self {
+        Self { path: Arc::new(Place::Scratch(path)), sha256 }
+    }
+
+    /// Returns the hash of the content, if known.
+    #[must_use]
+    pub fn sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
+    }
+
+    /// Opens the file. Directories, devices and pipes are refused: a worker could wait for them for ever.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(&self) -> Result<File, AskError> {
+        let path: &Path = match &*self.path {
+            Place::Kept(path) => path,
+            Place::Scratch(path) => path,
+        };
+        // Asked before opening: opening a pipe waits for its writer.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(AskError::Io(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        Ok(File::open(path)?)
+    }
+}

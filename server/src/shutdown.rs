@@ -1,0 +1,91 @@
+//! How the process ends: the first signal drains, the second aborts, a crash counts as a failure.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How long requests in flight may go on after the first signal.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// The life of the process. Cheap to clone; clones end together.
+#[derive(Debug, Clone, Default)]
+pub struct Lifecycle {
+    soft: CancellationToken,
+    hard: CancellationToken,
+    crashed: Arc<AtomicBool>,
+}
+
+impl Lifecycle {
+    /// Listens for SIGTERM and SIGINT from now on.
+    ///
+    /// # Errors
+    /// When the runtime cannot listen for signals.
+    pub fn listen(&self) -> std::io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let life = self.clone();
+        tokio::spawn(async move {
+            for wave in 0.. {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if wave == 0 {
+                    tracing::info!("draining: requests in flight go on, new ones are refused; again to abort");
+                    life.drain();
+                } else {
+                    tracing::warn!("aborting");
+                    life.hard.cancel();
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Starts to drain: no new work, and an end to the old after a grace time.
+    pub fn drain(&self) {
+        self.soft.cancel();
+        let hard = self.hard.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(DRAIN).await;
+            hard.cancel();
+        });
+    }
+
+    /// Drains because a part of the server died: the exit code will say so.
+    pub fn crash(&self) {
+        self.crashed.store(true, Ordering::Release);
+        self.drain();
+    }
+
+    /// Is cancelled when the server drains: end live streams, take no new work.
+    #[must_use]
+    pub fn soft(&self) -> &CancellationToken {
+        &self.soft
+    }
+
+    /// Is cancelled when everything has to stop now.
+    #[must_use]
+    pub fn hard(&self) -> &CancellationToken {
+        &self.hard
+    }
+
+    /// Tells whether the server drains.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.soft.is_cancelled()
+    }
+
+    /// Tells whether a part of the server died.
+    #[must_use]
+    pub fn crashed(&self) -> bool {
+        self.crashed.load(Ordering::Acquire)
+    }
+}
