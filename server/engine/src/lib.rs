@@ -8,14 +8,23 @@
 //! closes is an incomplete answer ([`EngineError::Incomplete`]). Dropping the stream stops the work.
 
 mod candle;
+mod demo;
 mod error;
+pub mod fake;
+pub mod hub;
+mod open;
 pub mod qwen3vl;
 mod request;
 mod seam;
+mod source;
 
+pub use candle::{DeviceKind, WeightType};
 pub use error::{EngineError, Kind};
+pub use open::{EngineConfig, EngineKind, open};
+pub use qwen3vl::PromptWrapper;
 pub use request::{Clip, Frame, Message, Part, Request, Role, Sampling};
 pub use seam::{
     Done, Engine, Event, Events, FinishReason, FrameRate, Health, ModelInfo, Stage, StageTimes,
     TokenLogprob, Usage,
 };
+pub use source::{BadModelSource, ModelSource};

@@ -2,7 +2,7 @@
 //! Knows neither Qwen3-VL nor vLLM.
 
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{EngineError, Request};
 
@@ -184,6 +184,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Tells whether requests can be served now.
     fn health(&self) -> Health;
 
+    /// Watches [`Engine::health`]: to wait until the engine is `Ready`, or to learn that it died. The
+    /// sender going away means death too.
+    fn watch_health(&self) -> watch::Receiver<Health>;
+
     /// Returns the (width, height) at which the model wants `frames` frames of a `width` x `height`
     /// video (upright, square pixels), by the checkpoint's own rule.
     ///
@@ -197,7 +201,7 @@ pub trait Engine: Send + Sync + 'static {
     /// `Invalid` where the rule has no answer (aspect ratio above 200).
     fn image_size(&self, width: u32, height: u32) -> Result<(u32, u32), EngineError>;
 
-    /// Queues a request. Returns at once.
+    /// Queues a request. Tokenises it (milliseconds for a page of text), never waits.
     ///
     /// # Errors
     /// `Overloaded` when the queue is full, `NotReady` while loading, `Invalid` or `ContextLength`

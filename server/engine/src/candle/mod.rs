@@ -1,1 +1,15 @@
 //! The engine on candle: one thread that owns the weights and serves requests in turn. Knows no HTTP.
+//!
+//! [`engine`] is what the server sees; [`worker`] is the thread; [`generate`] is one answer.
+
+mod cache;
+mod engine;
+mod generate;
+mod queue;
+mod sampler;
+mod sink;
+mod stop;
+mod worker;
+
+pub(crate) use engine::{CandleEngine, CandleOptions};
+pub use engine::{DeviceKind, WeightType};

@@ -3,21 +3,33 @@
 //! [`model`] is the face: [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
 
 mod config;
+mod generation;
 mod input;
 mod kv;
 mod layers;
 mod model;
 mod moe;
+mod processor;
+mod processor_config;
+mod prompt;
 mod rope;
+mod template;
 mod text;
+mod tokenizer;
 mod vision;
 mod weights;
 
 pub use config::{Activation, Config, MoeConfig, TextConfig, VisionConfig};
+pub use generation::GenerationConfig;
 pub use input::{Features, Progress, Prompt, Visual};
 pub use kv::Kv;
 pub use model::{Checkpoint, Model};
+pub use processor::{Grid, Processor};
+pub use processor_config::ProcessorConfig;
+pub use prompt::{Media, PreparedPrompt, PromptBuilder, PromptWrapper};
 pub use rope::Positions;
+pub use template::ChatTemplate;
+pub use tokenizer::{TextStream, Tokenizer};
 pub use weights::Weights;
 
 /// Inside the network an error is the device's unless a signature says otherwise.

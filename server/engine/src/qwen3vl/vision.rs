@@ -145,14 +145,12 @@ impl VisionModel {
 
 /// Returns the two learned positions around patch `index` of `len`, with their weights.
 fn taps_of(index: usize, len: usize, side: usize) -> [(usize, f32); 2] {
-    let place = match len {
-        1 => 0.0,
-        _ => index as f32 * ((side - 1) as f32 / (len - 1) as f32),
-    };
+    let place = index as f32 * (side - 1) as f32 / (len - 1).max(1) as f32;
     let low = place.floor();
-    let weight = place - low;
-    let low = (low as usize).min(side - 1);
-    [(low, 1.0 - weight), ((low + 1).min(side - 1), weight)]
+    let distance = place - low;
+    let low = low as usize;
+    // The far weight is written as the reference computes it, to the last bit.
+    [(low, 1.0 - distance), ((low + 1).min(side - 1), 1.0 - (1.0 - distance))]
 }
 
 /// Tells of blocks done and turns a wish to stop into an error.

@@ -1,0 +1,196 @@
+//! What one answer leaves for the next: vision features by content, and the keys and values of recent
+//! prompts by their common beginning. Both bounded in bytes. Knows no requests.
+
+use std::collections::VecDeque;
+
+use sha2::{Digest, Sha256};
+
+use crate::qwen3vl::{Features, Grid, Kv, Media, Prompt};
+
+/// Identity of the content of one picture or clip, its sampling and size.
+pub(super) type Identity = [u8; 32];
+
+/// Returns the identity of a picture or clip: by the caller's key where there is one, else by content.
+#[must_use]
+pub(super) fn identity(media: &Media, grid: Grid) -> Identity {
+    let mut hash = Sha256::new();
+    hash.update(format!("{}x{}x{}", grid.t, grid.h, grid.w));
+    match media {
+        Media::Image(image) => {
+            hash.update(b"image");
+            hash.update(&image.rgb);
+        }
+        Media::Video(clip) => {
+            hash.update(b"video");
+            match &clip.key {
+                Some(key) => {
+                    hash.update(b"key");
+                    hash.update(key);
+                    for index in &clip.indices {
+                        hash.update(index.to_le_bytes());
+                    }
+                }
+                None => clip.frames.iter().for_each(|frame| hash.update(&frame.rgb)),
+            }
+        }
+    }
+    hash.finalize().into()
+}
+
+/// Vision features by content, least recently used first out.
+pub(super) struct FeatureCache {
+    /// Most recently used last.
+    entries: VecDeque<(Identity, Features)>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl FeatureCache {
+    /// Makes an empty cache of at most `max_bytes`.
+    #[must_use]
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, max_bytes }
+    }
+
+    /// Returns the features of a content.
+    pub(super) fn get(&mut self, identity: &Identity) -> Option<Features> {
+        let at = self.entries.iter().position(|(key, _)| key == identity)?;
+        let entry = self.entries.remove(at)?;
+        let features = entry.1.clone();
+        self.entries.push_back(entry);
+        Some(features)
+    }
+
+    /// Keeps the features of a content, if they fit at all.
+    pub(super) fn put(&mut self, identity: Identity, features: Features) {
+        let bytes = features.bytes();
+        if bytes > self.max_bytes || self.entries.iter().any(|(key, _)| *key == identity) {
+            return;
+        }
+        self.bytes += bytes;
+        self.entries.push_back((identity, features));
+        while self.bytes > self.max_bytes
+            && let Some((_, old)) = self.entries.pop_front()
+        {
+            self.bytes -= old.bytes();
+        }
+    }
+}
+
+/// Tokens of a prompt as they count for reuse: a visual placeholder is not just its id, but its content
+/// and its place in it.
+#[must_use]
+pub(super) fn prefix_keys(prompt: &Prompt, contents: &[(Identity, usize)]) -> Vec<u64> {
+    // The upper half is for visual tokens, so that none equals a text token's id.
+    const VISUAL: u64 = 1 << 63;
+    let mut keys: Vec<u64> = prompt.ids().iter().map(|&id| u64::from(id)).collect();
+    let mut places = prompt.visual().iter();
+    for (identity, tokens) in contents {
+        for (index, &place) in places.by_ref().take(*tokens).enumerate() {
+            let mut hash = Sha256::new();
+            hash.update(identity);
+            hash.update((index as u64).to_le_bytes());
+            let digest = hash.finalize();
+            let head = digest.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+            keys[place] = head | VISUAL;
+        }
+    }
+    keys
+}
+
+/// Keys and values of recent sequences, least recently used first out.
+pub(super) struct PrefixCache {
+    entries: VecDeque<Entry>,
+    max_bytes: usize,
+}
+
+struct Entry {
+    keys: Vec<u64>,
+    /// How many of `keys` were prompt, the rest being answer.
+    prompt_len: usize,
+    kv: Kv,
+}
+
+/// A common beginning shorter than this is not worth the entry that it would use up.
+const MIN_COMMON: usize = 16;
+
+impl PrefixCache {
+    /// Makes an empty cache of at most `max_bytes`.
+    #[must_use]
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { entries: VecDeque::new(), max_bytes }
+    }
+
+    /// Takes the cache that shares the longest beginning with `keys`, cut to that beginning; at least one
+    /// token of `keys` is left to run. None where too little is shared, so that a question about another
+    /// video doesn't use up what a first one left.
+    pub(super) fn take(&mut self, keys: &[u64]) -> Option<Kv> {
+        let most = keys.len().checked_sub(1)?;
+        let common = |entry: &Entry| common_prefix(&entry.keys, keys).min(most);
+        let (at, len) = self
+            .entries
+            .iter()
+            .map(common)
+            .enumerate()
+            .filter(|&(at, len)| len >= MIN_COMMON && 2 * len >= self.entries[at].prompt_len)
+            .max_by_key(|&(_, len)| len)?;
+        let mut kv = self.entries.remove(at)?.kv;
+        kv.truncate(len);
+        Some(kv)
+    }
+
+    /// Keeps what a sequence left. `keys` are those of all its tokens, `prompt_len` of which were prompt;
+    /// only those count whose keys and values `kv` holds.
+    pub(super) fn put(&mut self, mut keys: Vec<u64>, prompt_len: usize, kv: Kv) {
+        keys.truncate(kv.len());
+        if keys.len() < MIN_COMMON || keys.len() < kv.len() {
+            return;
+        }
+        let prompt_len = prompt_len.min(keys.len());
+        self.entries.push_back(Entry { keys, prompt_len, kv });
+        while self.entries.iter().map(|entry| entry.kv.bytes()).sum::<usize>() > self.max_bytes {
+            self.entries.pop_front();
+        }
+    }
+}
+
+fn common_prefix(a: &[u64], b: &[u64]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::*;
+    use crate::Frame;
+
+    fn features(rows: usize) -> Features {
+        let merged = Tensor::zeros((rows, 4), DType::F32, &Device::Cpu).unwrap();
+        Features { merged, deepstack: Vec::new() }
+    }
+
+    #[test]
+    fn features_leave_by_age_of_use_and_by_bytes() {
+        let mut cache = FeatureCache::new(3 * 16);
+        for name in 0..3u8 {
+            cache.put([name; 32], features(1));
+        }
+        assert!(cache.get(&[0; 32]).is_some());
+        cache.put([3; 32], features(1));
+        assert!(cache.get(&[1; 32]).is_none(), "the least recently used one left");
+        assert!(cache.get(&[0; 32]).is_some() && cache.get(&[3; 32]).is_some());
+        cache.put([4; 32], features(4));
+        assert!(cache.get(&[4; 32]).is_none(), "too large for the whole cache");
+        assert!(cache.get(&[0; 32]).is_some());
+    }
+
+    #[test]
+    fn identity_is_content_kind_and_size() {
+        let grid = Grid { t: 1, h: 2, w: 2 };
+        let image = |byte: u8| Media::Image(Frame { width: 1, height: 1, rgb: vec![byte; 3].into() });
+        assert_eq!(identity(&image(1), grid), identity(&image(1), grid));
+        assert_ne!(identity(&image(1), grid), identity(&image(2), grid));
+        assert_ne!(identity(&image(1), grid), identity(&image(1), Grid { t: 2, ..grid }));
+    }
+}

@@ -1,0 +1,259 @@
+//! The face of the candle engine: checks and tokenises requests where they come in, and hands them to
+//! the thread that owns the model. Knows no HTTP.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use candle_core::{DType, Device};
+use tokio::sync::watch;
+
+use super::cache::{FeatureCache, PrefixCache};
+use super::generate::{Generator, Job};
+use super::queue::Waiting;
+use super::sink::Sink;
+use super::worker::{Task, Worker};
+use super::{sampler, stop};
+use crate::qwen3vl::{
+    ChatTemplate, Checkpoint, Config, GenerationConfig, Model, Processor, ProcessorConfig, PromptBuilder,
+    PromptWrapper, Tokenizer,
+};
+use crate::source::ModelFiles;
+use crate::{Engine, EngineError, Event, Events, Health, ModelInfo, Request, demo};
+
+/// Tokens generated when a request doesn't say how many: small models ramble.
+const DEFAULT_MAX_TOKENS: usize = 2048;
+
+/// How to run a model on candle.
+#[derive(Debug, Clone)]
+pub(crate) struct CandleOptions {
+    /// Id under which requests name the model.
+    pub(crate) id: String,
+    /// Where it runs.
+    pub(crate) device: DeviceKind,
+    /// Type of the weights on the device; none is f32 on a CPU and bf16 on CUDA.
+    pub(crate) dtype: Option<WeightType>,
+    /// Kind of video prompt.
+    pub(crate) wrapper: PromptWrapper,
+    /// Tokens that prompt and answer share; none is what the model was made for.
+    pub(crate) max_model_len: Option<usize>,
+    /// Requests that may wait.
+    pub(crate) queue_depth: usize,
+    /// Bytes of vision features that are kept for further questions.
+    pub(crate) feature_cache_bytes: usize,
+    /// Bytes of keys and values that are kept for further questions.
+    pub(crate) prefix_cache_bytes: usize,
+}
+
+/// A device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The first CUDA device.
+    Cuda,
+}
+
+/// A type of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WeightType {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit brain floats.
+    Bf16,
+    /// 16-bit IEEE floats.
+    F16,
+}
+
+/// What `submit` needs once the model is loaded.
+struct Front {
+    builder: PromptBuilder,
+    info: ModelInfo,
+    eos: Vec<u32>,
+}
+
+/// Qwen3-VL on candle.
+pub(crate) struct CandleEngine {
+    worker: Worker<Job>,
+    front: Arc<OnceLock<Front>>,
+    /// Mean milliseconds per request of late, for `Retry-After`.
+    mean_ms: Arc<AtomicU64>,
+}
+
+impl CandleEngine {
+    /// Starts the engine's thread. `locate` runs there first and finds the model's files (it may download
+    /// them).
+    ///
+    /// # Errors
+    /// `Failed` when the system gives no thread. All else shows in the health.
+    pub(crate) fn spawn(
+        options: CandleOptions,
+        locate: impl FnOnce() -> Result<ModelFiles, EngineError> + Send + 'static,
+    ) -> Result<Self, EngineError> {
+        let front = Arc::new(OnceLock::new());
+        let mean_ms = Arc::new(AtomicU64::new(1000));
+        let (own, mean) = (Arc::clone(&front), Arc::clone(&mean_ms));
+        let depth = options.queue_depth;
+        let worker = Worker::spawn("engine", depth, move || {
+            let files = locate()?;
+            let start = Instant::now();
+            let (loaded, mut generator) = load(&options, &files)?;
+            tracing::info!(
+                model = loaded.info.id,
+                backend = loaded.info.backend,
+                load_ms = start.elapsed().as_millis() as u64,
+                "the model is loaded"
+            );
+            own.get_or_init(|| loaded);
+            Ok(move |job: &Job| {
+                let Some(front) = own.get() else { return };
+                let start = Instant::now();
+                generator.run(job, &front.builder, &front.eos);
+                let took = start.elapsed().as_millis() as u64;
+                mean.store((3 * mean.load(Ordering::Relaxed) + took) / 4, Ordering::Relaxed);
+            })
+        })
+        .map_err(|error| EngineError::Failed(format!("no thread for the engine: {error}")))?;
+        Ok(Self { worker, front, mean_ms })
+    }
+
+    fn front(&self) -> Result<&Front, EngineError> {
+        self.worker.ready()?;
+        self.front.get().ok_or(EngineError::NotReady)
+    }
+}
+
+impl Engine for CandleEngine {
+    fn info(&self) -> Result<ModelInfo, EngineError> {
+        Ok(self.front()?.info.clone())
+    }
+
+    fn health(&self) -> Health {
+        self.worker.health()
+    }
+
+    fn watch_health(&self) -> watch::Receiver<Health> {
+        self.worker.watch()
+    }
+
+    fn video_size(&self, frames: usize, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
+        self.front()?.builder.processor.video_size(frames, width, height)
+    }
+
+    fn image_size(&self, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
+        self.front()?.builder.processor.image_size(width, height)
+    }
+
+    fn submit(&self, mut request: Request) -> Result<Events, EngineError> {
+        let front = self.front()?;
+        let submitted = Instant::now();
+        sampler::check(&request.sampling)?;
+        stop::check(&request)?;
+        if let Some(count) = request.logprobs.filter(|count| *count > sampler::MAX_LOGPROBS) {
+            let message = format!("top_logprobs is {count}; {} would fit", sampler::MAX_LOGPROBS);
+            return Err(EngineError::invalid("top_logprobs", message));
+        }
+        if request.max_tokens == Some(0) {
+            let message = "max_tokens is 0; at least 1 is needed";
+            return Err(EngineError::invalid("max_tokens", message));
+        }
+        let prepared = front.builder.build(&request)?;
+        request.messages.clear();
+        let left = front.builder.context - prepared.prompt.ids().len();
+        let max_tokens = request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left);
+        let (sink, receiver) = Sink::channel();
+        let queued = Instant::now();
+        let job = Job { request, prepared, max_tokens, sink, submitted, queued };
+        let seconds = self.mean_ms.load(Ordering::Relaxed).div_ceil(1000);
+        self.worker.submit(job, seconds)?;
+        Ok(Events::new(receiver))
+    }
+}
+
+impl Waiting for Job {
+    fn is_gone(&self) -> bool {
+        self.sink.is_gone()
+    }
+
+    fn moved_to(&self, position: usize) {
+        // Whoever reads slowly may miss a position.
+        let _ = self.sink.offer(Event::Queued { position });
+    }
+}
+
+impl Task for Job {
+    fn fail(&self, error: EngineError) {
+        // Nobody is left to tell if this fails.
+        let _ = self.sink.send(Err(error));
+    }
+}
+
+fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator), EngineError> {
+    let id = &options.id;
+    let fail = |message: String| EngineError::Model { model: id.clone(), message };
+    let read = |name: &str| files.read(name);
+    let device = open_device(options.device)?;
+    let dtype = match (options.dtype, options.device) {
+        (Some(WeightType::F32), _) | (None, DeviceKind::Cpu) => DType::F32,
+        (Some(WeightType::Bf16), _) | (None, DeviceKind::Cuda) => DType::BF16,
+        (Some(WeightType::F16), _) => DType::F16,
+    };
+    let checkpoint = match files {
+        ModelFiles::Demo => {
+            let config = demo::file("config.json").unwrap_or_default();
+            Checkpoint::from_static(id, config, demo::WEIGHTS)?
+        }
+        ModelFiles::Dir(directory) => Checkpoint::from_dir(id, directory)?,
+    };
+    let config: Config = checkpoint.config.clone();
+    let tokenizer = read("tokenizer.json").ok_or_else(|| fail("tokenizer.json is missing".into()))?;
+    let most = config.text.max_position_embeddings;
+    let context = options.max_model_len.unwrap_or(most);
+    if context > most || context == 0 {
+        return Err(fail(format!("--max-model-len is {context}; 1 to {most} would fit")));
+    }
+    let builder = PromptBuilder {
+        tokenizer: Tokenizer::from_json(&tokenizer).map_err(fail)?,
+        template: ChatTemplate::read(read).map_err(fail)?,
+        processor: Processor::new(ProcessorConfig::read(read).map_err(fail)?),
+        wrapper: options.wrapper,
+        context,
+        config,
+    };
+    builder.check().map_err(fail)?;
+    let GenerationConfig { eos, sampling } = GenerationConfig::read(read).map_err(fail)?;
+    let backend = match options.device {
+        DeviceKind::Cpu => format!("candle cpu {}", dtype.as_str()),
+        DeviceKind::Cuda => format!("candle cuda {}", dtype.as_str()),
+    };
+    let info = ModelInfo {
+        id: id.clone(),
+        demo: *files == ModelFiles::Demo,
+        max_model_len: context,
+        frame_rate: builder.processor.frame_rate(),
+        backend,
+        sampling,
+    };
+    let model = Model::load(&checkpoint, &device, dtype)?;
+    let generator = Generator {
+        model,
+        features: FeatureCache::new(options.feature_cache_bytes),
+        prefixes: PrefixCache::new(options.prefix_cache_bytes),
+    };
+    Ok((Front { builder, info, eos }, generator))
+}
+
+fn open_device(kind: DeviceKind) -> Result<Device, EngineError> {
+    match kind {
+        DeviceKind::Cpu => Ok(Device::Cpu),
+        DeviceKind::Cuda if !cfg!(feature = "cuda") => Err(EngineError::Failed(
+            "--device cuda needs a build with the cuda feature (cargo build --features cuda); \
+             --device cpu would fit"
+                .into(),
+        )),
+        DeviceKind::Cuda => {
+            Device::new_cuda(0).map_err(|error| EngineError::Failed(format!("no CUDA device: {error}")))
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One answer from beginning to end: pixels, vision tower, prefill, tokens. Checks between all steps
+//! whether the reader is still there. Knows the network's face only, and no threads.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use candle_core::Tensor;
+
+use super::cache::{FeatureCache, Identity, PrefixCache, identity, prefix_keys};
+use super::sampler::{self, Sampler};
+use super::sink::Sink;
+use super::stop::{StopIds, StopStrings};
+use crate::qwen3vl::{Features, Kv, Media, Model, PreparedPrompt, PromptBuilder, TextStream};
+use crate::{Done, EngineError, Event, FinishReason, Request, Stage, StageTimes, Usage};
+
+/// A request on its way through the engine.
+pub(super) struct Job {
+    /// The request; its messages are in `prepared`.
+    pub(super) request: Request,
+    /// Its prompt.
+    pub(super) prepared: PreparedPrompt,
+    /// Tokens to generate at most.
+    pub(super) max_tokens: usize,
+    /// Where the events go.
+    pub(super) sink: Sink,
+    /// When it was submitted.
+    pub(super) submitted: Instant,
+    /// When it joined the queue.
+    pub(super) queued: Instant,
+}
+
+/// The model with its caches.
+pub(super) struct Generator {
+    /// The network.
+    pub(super) model: Model,
+    /// Vision features of recent content.
+    pub(super) features: FeatureCache,
+    /// Keys and values of recent prompts.
+    pub(super) prefixes: PrefixCache,
+}
+
+impl Generator {
+    /// Answers one job; the events go to its sink, the last one included.
+    pub(super) fn run(&mut self, job: &Job, builder: &PromptBuilder, eos: &[u32]) {
+        let last = match self.answer(job, builder, eos) {
+            Ok(done) => Ok(Event::Done(done)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &last
+            && !matches!(error, EngineError::Cancelled)
+        {
+            tracing::error!(%error, "a request failed");
+        }
+        // A reader that left needs no last event.
+        let _ = job.sink.send(last);
+    }
+
+    fn answer(&mut self, job: &Job, builder: &PromptBuilder, eos: &[u32]) -> Result<Done, EngineError> {
+        let mut clock = Clock::start(job);
+        let prompt = &job.prepared.prompt;
+        let contents: Vec<(Identity, usize)> = job
+            .prepared
+            .media
+            .iter()
+            .map(|(media, grid)| {
+                let tokens = grid.patches() / builder.config.vision.merge_unit();
+                (identity(media, *grid), tokens)
+            })
+            .collect();
+        let keys = prefix_keys(prompt, &contents);
+        let mut kv = self.prefixes.take(&keys).unwrap_or_else(|| self.model.new_kv());
+        let cached_tokens = kv.len();
+
+        let needed = prompt.visual().last().is_some_and(|&last| last >= cached_tokens);
+        let features = match needed {
+            true => self.see(job, builder, &contents, &mut clock)?,
+            false => None,
+        };
+
+        let start = Instant::now();
+        let mut progress = report(job, Stage::Prefill);
+        let prefill = self.model.prefill(prompt, features.as_ref(), &mut kv, &mut progress);
+        clock.times.prefill_ms = ms(start);
+        let logits = match prefill {
+            Ok(logits) => logits,
+            Err(error) => {
+                // What was done of a cancelled prefill serves the next attempt.
+                self.prefixes.put(keys, prompt.ids().len(), kv);
+                return Err(error);
+            }
+        };
+
+        let mut answer = Answer::new(job, builder, eos);
+        let finished = self.generate(&mut answer, logits, &mut kv, &mut clock);
+        let mut keys = keys;
+        keys.extend(answer.ids.iter().map(|&id| u64::from(id)));
+        self.prefixes.put(keys, prompt.ids().len(), kv);
+        let usage =
+            Usage { prompt_tokens: prompt.ids().len(), completion_tokens: answer.ids.len(), cached_tokens };
+        Ok(Done { finish_reason: finished?, usage, stages: clock.finish(), warnings: Vec::new() })
+    }
+
+    /// Features of all pictures and videos, from the cache or from the vision tower.
+    fn see(
+        &mut self,
+        job: &Job,
+        builder: &PromptBuilder,
+        contents: &[(Identity, usize)],
+        clock: &mut Clock,
+    ) -> Result<Option<Features>, EngineError> {
+        let count = contents.len();
+        let mut all = Vec::with_capacity(count);
+        for (index, ((media, _), (identity, _))) in job.prepared.media.iter().zip(contents).enumerate() {
+            if let Some(features) = self.features.get(identity) {
+                all.push(features);
+                continue;
+            }
+            let start = Instant::now();
+            report(job, Stage::Preprocess)(index, count).continue_or_cancel()?;
+            let visual = match media {
+                Media::Image(image) => builder.processor.image_patches(image),
+                Media::Video(clip) => builder.processor.video_patches(clip),
+            };
+            clock.times.preprocess_ms += ms(start);
+            let start = Instant::now();
+            let mut report = report(job, Stage::Vision);
+            // Blocks of all, as if each took as many: what is known before the others are seen.
+            let mut progress = |done: usize, total: usize| report(index * total + done, count * total);
+            let features = self.model.encode(&visual, &mut progress)?;
+            clock.times.vision_ms += ms(start);
+            self.features.put(*identity, features.clone());
+            all.push(features);
+        }
+        if all.len() == 1 {
+            return Ok(all.pop());
+        }
+        Features::cat(&all.iter().collect::<Vec<_>>()).map(Some)
+    }
+
+    fn generate(
+        &self,
+        answer: &mut Answer<'_>,
+        first: Tensor,
+        kv: &mut Kv,
+        clock: &mut Clock,
+    ) -> Result<FinishReason, EngineError> {
+        let mut logits = first;
+        loop {
+            let values = logits.to_vec1::<f32>()?;
+            let finished = answer.next(&values)?;
+            clock.token();
+            if let Some(reason) = finished {
+                return Ok(reason);
+            }
+            let last = answer.ids.last().copied().unwrap_or_default();
+            logits = self.model.step(last, kv)?;
+        }
+    }
+}
+
+/// The answer as it grows.
+struct Answer<'a> {
+    job: &'a Job,
+    builder: &'a PromptBuilder,
+    sampler: Sampler,
+    stop_ids: StopIds,
+    stops: StopStrings,
+    text: TextStream<'a>,
+    ids: Vec<u32>,
+}
+
+impl<'a> Answer<'a> {
+    fn new(job: &'a Job, builder: &'a PromptBuilder, eos: &[u32]) -> Self {
+        let Job { request, prepared, .. } = job;
+        Self {
+            job,
+            builder,
+            sampler: Sampler::new(request.sampling.clone(), prepared.prompt.ids()),
+            stop_ids: StopIds::new(eos, request),
+            stops: StopStrings::new(&request.stop),
+            text: TextStream::new(&builder.tokenizer),
+            ids: Vec::new(),
+        }
+    }
+
+    /// Chooses a token, sends it, and tells whether it was the last.
+    fn next(&mut self, logits: &[f32]) -> Result<Option<FinishReason>, EngineError> {
+        let id = self.sampler.choose(logits)?;
+        self.ids.push(id);
+        let logprob = self
+            .job
+            .request
+            .logprobs
+            .map(|count| sampler::logprobs(logits, id, count, &self.builder.tokenizer));
+        let ended = self.stop_ids.contains(id);
+        let full = self.ids.len() >= self.job.max_tokens;
+        let mut certain = if ended { String::new() } else { self.text.push(id) };
+        if ended || full {
+            certain.push_str(&self.text.finish());
+        }
+        let mut scanned = self.stops.push(&certain);
+        if !scanned.stopped && (ended || full) {
+            scanned.text.push_str(&self.stops.finish());
+        }
+        let token = Event::Token { text: scanned.text, id: Some(id), logprob };
+        self.job.sink.send(Ok(token)).continue_or_cancel()?;
+        Ok(match (scanned.stopped || ended, full) {
+            (true, _) => Some(FinishReason::Stop),
+            (false, true) => Some(FinishReason::Length),
+            (false, false) => None,
+        })
+    }
+}
+
+/// Wall time of a job's stages.
+struct Clock {
+    submitted: Instant,
+    first_token: Option<Instant>,
+    times: StageTimes,
+}
+
+impl Clock {
+    fn start(job: &Job) -> Self {
+        let times = StageTimes {
+            queue_ms: ms(job.queued),
+            preprocess_ms: (job.queued - job.submitted).as_secs_f64() * 1e3,
+            ..StageTimes::default()
+        };
+        Self { submitted: job.submitted, first_token: None, times }
+    }
+
+    fn token(&mut self) {
+        if self.first_token.is_none() {
+            self.first_token = Some(Instant::now());
+            self.times.ttft_ms = ms(self.submitted);
+        }
+    }
+
+    fn finish(mut self) -> StageTimes {
+        self.times.generate_ms = self.first_token.map_or(0.0, ms);
+        self.times
+    }
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// A progress callback that tells the reader and breaks once it has left.
+fn report(job: &Job, stage: Stage) -> impl FnMut(usize, usize) -> ControlFlow<()> {
+    move |done, total| job.sink.offer(Event::Progress { stage, done, total })
+}
+
+trait ContinueOrCancel {
+    fn continue_or_cancel(self) -> Result<(), EngineError>;
+}
+
+impl ContinueOrCancel for ControlFlow<()> {
+    fn continue_or_cancel(self) -> Result<(), EngineError> {
+        match self {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(EngineError::Cancelled),
+        }
+    }
+}

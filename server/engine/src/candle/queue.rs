@@ -1,0 +1,168 @@
+//! The bounded line in front of the engine's thread. Whoever waits is told its position when the line
+//! moves; whoever left is dropped from it. Knows neither model nor tokens.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Something that waits in line.
+pub(super) trait Waiting {
+    /// Tells whether its reader has left.
+    fn is_gone(&self) -> bool;
+    /// Tells it how many are ahead.
+    fn moved_to(&self, position: usize);
+}
+
+/// A bounded queue from many threads to one.
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    arrived: Condvar,
+    depth: usize,
+}
+
+struct State<T> {
+    waiting: VecDeque<T>,
+    /// The thread is working on one that it took.
+    busy: bool,
+    closed: bool,
+}
+
+/// Why [`Queue::push`] refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// So many wait already.
+    Full(usize),
+    /// Nobody takes from the queue any more.
+    Closed,
+}
+
+impl<T: Waiting> Queue<T> {
+    /// Makes an empty queue for `depth` waiting items.
+    #[must_use]
+    pub(super) fn new(depth: usize) -> Self {
+        let state = State { waiting: VecDeque::new(), busy: false, closed: false };
+        Self { state: Mutex::new(state), arrived: Condvar::new(), depth }
+    }
+
+    /// Appends an item and tells it its position. Never waits.
+    ///
+    /// # Errors
+    /// [`Refused`] when full or closed.
+    pub(super) fn push(&self, item: T) -> Result<(), Refused> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        if state.waiting.len() >= self.depth {
+            state.waiting.retain(|item| !item.is_gone());
+        }
+        if state.waiting.len() >= self.depth {
+            return Err(Refused::Full(state.waiting.len()));
+        }
+        let ahead = state.waiting.len() + usize::from(state.busy);
+        if ahead > 0 {
+            item.moved_to(ahead);
+        }
+        state.waiting.push_back(item);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Takes the next item whose reader is still there; waits for one. None once closed.
+    pub(super) fn pop(&self) -> Option<T> {
+        let mut state = self.lock();
+        state.busy = false;
+        loop {
+            if state.closed {
+                return None;
+            }
+            state.waiting.retain(|item| !item.is_gone());
+            if let Some(item) = state.waiting.pop_front() {
+                state.busy = true;
+                for (ahead, item) in state.waiting.iter().enumerate() {
+                    item.moved_to(ahead + 1);
+                }
+                return Some(item);
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Refuses new items, wakes the taker, and returns those that wait.
+    pub(super) fn close(&self) -> Vec<T> {
+        let mut state = self.lock();
+        state.closed = true;
+        self.arrived.notify_all();
+        state.waiting.drain(..).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // The state is valid after every statement, so a panic elsewhere cannot have broken it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Item {
+        name: u32,
+        gone: AtomicBool,
+        position: AtomicUsize,
+    }
+
+    impl Waiting for Arc<Item> {
+        fn is_gone(&self) -> bool {
+            self.gone.load(Ordering::Relaxed)
+        }
+        fn moved_to(&self, position: usize) {
+            self.position.store(position, Ordering::Relaxed);
+        }
+    }
+
+    fn item(name: u32) -> Arc<Item> {
+        Arc::new(Item { name, ..Item::default() })
+    }
+
+    #[test]
+    fn positions_follow_the_line() {
+        let queue = Queue::new(4);
+        let items = [item(0), item(1), item(2)];
+        for item in &items {
+            queue.push(Arc::clone(item)).unwrap();
+        }
+        let position = |i: usize| items[i].position.load(Ordering::Relaxed);
+        assert_eq!((position(0), position(1), position(2)), (0, 1, 2));
+        assert_eq!(queue.pop().unwrap().name, 0);
+        assert_eq!((position(1), position(2)), (1, 2));
+        assert_eq!(queue.pop().unwrap().name, 1);
+        assert_eq!(position(2), 1);
+    }
+
+    #[test]
+    fn a_full_queue_refuses_and_those_who_left_make_room() {
+        let queue = Queue::new(2);
+        let (first, second) = (item(0), item(1));
+        queue.push(Arc::clone(&first)).unwrap();
+        queue.push(Arc::clone(&second)).unwrap();
+        assert_eq!(queue.push(item(2)), Err(Refused::Full(2)));
+        first.gone.store(true, Ordering::Relaxed);
+        queue.push(item(3)).unwrap();
+        assert_eq!(queue.pop().unwrap().name, 1);
+        assert_eq!(queue.pop().unwrap().name, 3);
+    }
+
+    #[test]
+    fn closing_returns_the_waiting_and_ends_the_taker() {
+        let queue = Arc::new(Queue::new(2));
+        let taker = Arc::clone(&queue);
+        let thread = std::thread::Builder::new().spawn(move || taker.pop().is_none()).unwrap();
+        queue.close();
+        assert!(thread.join().unwrap());
+        assert_eq!(queue.push(item(0)), Err(Refused::Closed));
+    }
+}

@@ -1,0 +1,325 @@
+//! Chooses the next token from logits. The order of operations is vLLM's: penalties, greedy or
+//! temperature, min-p, top-k, top-p, draw; log-probabilities are those of the untouched logits.
+//!
+//! candle-transformers' `LogitsProcessor` has neither min-p nor presence and frequency penalties, and
+//! applies top-p to probabilities that top-k has not renormalised; hence our own.
+
+use std::collections::HashMap;
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use crate::{EngineError, Sampling, TokenLogprob, qwen3vl::Tokenizer};
+
+/// Temperatures below this are greedy, as in vLLM.
+const GREEDY_BELOW: f64 = 1e-5;
+/// Alternatives whose log-probabilities can be asked for.
+pub(super) const MAX_LOGPROBS: usize = 20;
+
+/// Checks the ranges of sampling parameters.
+///
+/// # Errors
+/// `Invalid` naming the parameter, its value and the range.
+pub(super) fn check(sampling: &Sampling) -> Result<(), EngineError> {
+    let ranges: [(&'static str, f64, bool, &str); 6] = [
+        ("temperature", sampling.temperature, sampling.temperature >= 0.0, "at least 0"),
+        ("top_p", sampling.top_p, sampling.top_p > 0.0 && sampling.top_p <= 1.0, "above 0, up to 1"),
+        ("min_p", sampling.min_p, (0.0..=1.0).contains(&sampling.min_p), "0 to 1"),
+        (
+            "repetition_penalty",
+            sampling.repetition_penalty,
+            sampling.repetition_penalty > 0.0 && sampling.repetition_penalty <= 100.0,
+            "above 0, up to 100",
+        ),
+        (
+            "presence_penalty",
+            sampling.presence_penalty,
+            (-2.0..=2.0).contains(&sampling.presence_penalty),
+            "-2 to 2",
+        ),
+        (
+            "frequency_penalty",
+            sampling.frequency_penalty,
+            (-2.0..=2.0).contains(&sampling.frequency_penalty),
+            "-2 to 2",
+        ),
+    ];
+    for (name, value, fits, range) in ranges {
+        if !value.is_finite() || !fits {
+            return Err(EngineError::invalid(name, format!("{name} is {value}; it must be {range}")));
+        }
+    }
+    Ok(())
+}
+
+/// The sampler of one answer.
+pub(super) struct Sampler {
+    sampling: Sampling,
+    rng: StdRng,
+    /// How often each token occurred: whether in the prompt, and how often in the answer.
+    seen: HashMap<u32, Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    answer: u32,
+}
+
+impl Sampler {
+    /// Starts an answer to `prompt`. The same seed gives the same draws; without one they differ.
+    #[must_use]
+    pub(super) fn new(sampling: Sampling, prompt: &[u32]) -> Self {
+        let rng = match sampling.seed {
+            Some(seed) => StdRng::seed_from_u64(seed),
+            None => StdRng::from_os_rng(),
+        };
+        // Only the repetition penalty counts the prompt.
+        let prompt = if sampling.repetition_penalty == 1.0 { &[] } else { prompt };
+        let seen = prompt.iter().map(|&id| (id, Seen::default())).collect();
+        Self { sampling, rng, seen }
+    }
+
+    /// Chooses the next token; `logits` has one value per id.
+    ///
+    /// # Errors
+    /// `Failed` when the logits are not numbers.
+    pub(super) fn choose(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
+        let mut logits = logits.to_vec();
+        self.penalise(&mut logits);
+        let best = argmax(&logits)?;
+        let id = if self.sampling.temperature < GREEDY_BELOW {
+            best
+        } else {
+            self.draw(&logits, logits[best as usize])
+        };
+        self.seen.entry(id).or_default().answer += 1;
+        Ok(id)
+    }
+
+    fn penalise(&self, logits: &mut [f32]) {
+        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        let (repetition, presence, frequency) =
+            (repetition_penalty as f32, presence_penalty as f32, frequency_penalty as f32);
+        for (&id, seen) in &self.seen {
+            let Some(logit) = logits.get_mut(id as usize) else { continue };
+            *logit = if *logit > 0.0 { *logit / repetition } else { *logit * repetition };
+            if seen.answer > 0 {
+                *logit -= frequency * seen.answer as f32 + presence;
+            }
+        }
+    }
+
+    /// Draws from what temperature, min-p, top-k and top-p leave. `best` is the largest logit.
+    fn draw(&mut self, logits: &[f32], best: f32) -> u32 {
+        let Sampling { temperature, top_p, top_k, min_p, .. } = self.sampling;
+        // Weights relative to the best token's, which has 1: min-p is then a plain threshold.
+        let weight = |logit: f32| (f64::from(logit - best) / temperature).exp();
+        let mut kept: Vec<(u32, f64)> = (0..)
+            .zip(logits)
+            .map(|(id, &logit)| (id, weight(logit)))
+            .filter(|&(_, weight)| weight > 0.0 && weight >= min_p)
+            .collect();
+        let order = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if top_k > 0 && top_k < kept.len() {
+            kept.select_nth_unstable_by(top_k - 1, order);
+            kept.truncate(top_k);
+        }
+        // Sorted always, so that a draw depends on the seed and not on the order of partitioning.
+        kept.sort_unstable_by(order);
+        if top_p < 1.0 {
+            let total: f64 = kept.iter().map(|&(_, weight)| weight).sum();
+            let mut before = 0.0;
+            let nucleus = kept.iter().take_while(|&&(_, weight)| {
+                let inside = before < top_p * total;
+                before += weight;
+                inside
+            });
+            let len = nucleus.count().max(1);
+            kept.truncate(len);
+        }
+        let total: f64 = kept.iter().map(|&(_, weight)| weight).sum();
+        let mut left = self.rng.random::<f64>() * total;
+        for &(id, weight) in &kept {
+            left -= weight;
+            if left < 0.0 {
+                return id;
+            }
+        }
+        kept[0].0
+    }
+}
+
+/// Returns the id of the largest logit, the lowest id of equals.
+fn argmax(logits: &[f32]) -> Result<u32, EngineError> {
+    let mut best: Option<(u32, f32)> = None;
+    for (id, &logit) in (0..).zip(logits) {
+        if logit.is_nan() {
+            return Err(EngineError::Failed("the model's logits are not numbers".into()));
+        }
+        if best.is_none_or(|(_, top)| logit > top) {
+            best = Some((id, logit));
+        }
+    }
+    match best {
+        Some((id, logit)) if logit.is_finite() => Ok(id),
+        _ => Err(EngineError::Failed("the model's logits are not finite".into())),
+    }
+}
+
+/// Returns the log-probability of `id` and of the `count` likeliest tokens.
+#[must_use]
+pub(super) fn logprobs(logits: &[f32], id: u32, count: usize, tokenizer: &Tokenizer) -> TokenLogprob {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from(logit - max).exp()).sum();
+    let log_sum = f64::from(max) + sum.ln();
+    let logprob = |id: u32| (f64::from(logits[id as usize]) - log_sum) as f32;
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    let order = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+    let count = count.min(ids.len());
+    if count > 0 && count < ids.len() {
+        ids.select_nth_unstable_by(count - 1, order);
+    }
+    ids.truncate(count);
+    ids.sort_unstable_by(order);
+    let top = ids.into_iter().map(|id| (tokenizer.token_text(id), id, logprob(id))).collect();
+    TokenLogprob { logprob: logprob(id), top }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Probabilities 0.5, 0.25, 0.15, 0.07, 0.03 of ids 3, 1, 0, 4, 2.
+    fn logits() -> Vec<f32> {
+        [0.15f32, 0.25, 0.03, 0.5, 0.07].iter().map(|p| p.ln()).collect()
+    }
+
+    fn sampling(change: impl FnOnce(&mut Sampling)) -> Sampling {
+        let mut sampling = Sampling { temperature: 1.0, seed: Some(7), ..Sampling::default() };
+        change(&mut sampling);
+        sampling
+    }
+
+    /// Relative frequencies of 20,000 first draws.
+    fn frequencies(sampling: &Sampling) -> [f64; 5] {
+        let mut counts = [0u32; 5];
+        let mut sampler = Sampler::new(sampling.clone(), &[]);
+        for _ in 0..20_000 {
+            counts[sampler.choose(&logits()).unwrap() as usize] += 1;
+            sampler.seen.clear();
+        }
+        counts.map(|count| f64::from(count) / 20_000.0)
+    }
+
+    fn assert_near(got: [f64; 5], want: [f64; 5]) {
+        for (id, (got, want)) in got.iter().zip(want).enumerate() {
+            assert!((got - want).abs() < 0.015, "id {id}: {got} instead of {want}");
+            assert!(want > 0.0 || *got == 0.0, "id {id} is cut but was drawn");
+        }
+    }
+
+    #[test]
+    fn greedy_takes_the_likeliest_and_the_lowest_id_of_equals() {
+        let mut sampler = Sampler::new(Sampling::default(), &[]);
+        assert_eq!(sampler.choose(&logits()).unwrap(), 3);
+        assert_eq!(sampler.choose(&[1.0, 2.0, 2.0]).unwrap(), 1);
+    }
+
+    #[test]
+    fn plain_sampling_follows_the_probabilities() {
+        assert_near(frequencies(&sampling(|_| ())), [0.15, 0.25, 0.03, 0.5, 0.07]);
+    }
+
+    #[test]
+    fn temperature_sharpens() {
+        // p^2 renormalised: squares sum to 0.3408.
+        let got = frequencies(&sampling(|s| s.temperature = 0.5));
+        let sum = 0.3408;
+        assert_near(got, [0.0225 / sum, 0.0625 / sum, 0.0009 / sum, 0.25 / sum, 0.0049 / sum]);
+    }
+
+    #[test]
+    fn top_k_keeps_the_k_likeliest() {
+        let got = frequencies(&sampling(|s| s.top_k = 2));
+        assert_near(got, [0.0, 1.0 / 3.0, 0.0, 2.0 / 3.0, 0.0]);
+    }
+
+    #[test]
+    fn top_p_keeps_the_smallest_set_that_reaches_p() {
+        let got = frequencies(&sampling(|s| s.top_p = 0.8));
+        assert_near(got, [0.15 / 0.9, 0.25 / 0.9, 0.0, 0.5 / 0.9, 0.0]);
+    }
+
+    #[test]
+    fn top_p_counts_what_top_k_left() {
+        // Of 2/3 and 1/3 the first alone reaches 0.6.
+        let got = frequencies(&sampling(|s| (s.top_k, s.top_p) = (2, 0.6)));
+        assert_near(got, [0.0, 0.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn min_p_is_relative_to_the_likeliest() {
+        let got = frequencies(&sampling(|s| s.min_p = 0.2));
+        assert_near(got, [0.15 / 0.9, 0.25 / 0.9, 0.0, 0.5 / 0.9, 0.0]);
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_and_another_does_not() {
+        let draw = |seed| {
+            let mut sampler = Sampler::new(sampling(|s| s.seed = Some(seed)), &[]);
+            (0..64).map(|_| sampler.choose(&logits()).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(1), draw(1));
+        assert_ne!(draw(1), draw(2));
+    }
+
+    #[test]
+    fn penalties_are_those_of_vllm() {
+        let penalised = |change: fn(&mut Sampling), prompt: &[u32], answer: &[u32]| {
+            let mut sampler = Sampler::new(sampling(change), prompt);
+            for &id in answer {
+                sampler.seen.entry(id).or_default().answer += 1;
+            }
+            let mut logits = vec![2.0, -2.0, 1.0];
+            sampler.penalise(&mut logits);
+            logits
+        };
+        // Repetition counts the prompt and works on the sign; the others count the answer only.
+        assert_eq!(penalised(|s| s.repetition_penalty = 2.0, &[0], &[1]), [1.0, -4.0, 1.0]);
+        assert_eq!(penalised(|s| s.presence_penalty = 0.5, &[0], &[1, 1]), [2.0, -2.5, 1.0]);
+        assert_eq!(penalised(|s| s.frequency_penalty = 0.5, &[0], &[1, 1]), [2.0, -3.0, 1.0]);
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_an_error() {
+        let mut sampler = Sampler::new(Sampling::default(), &[]);
+        assert!(sampler.choose(&[0.0, f32::NAN]).is_err());
+        assert!(sampler.choose(&[f32::NEG_INFINITY]).is_err());
+        assert!(sampler.choose(&[]).is_err());
+    }
+
+    #[test]
+    fn ranges_are_checked_and_named() {
+        check(&Sampling::default()).unwrap();
+        for (change, name) in [
+            ((|s| s.temperature = -1.0) as fn(&mut Sampling), "temperature"),
+            (|s| s.top_p = 0.0, "top_p"),
+            (|s| s.min_p = 1.5, "min_p"),
+            (|s| s.repetition_penalty = 0.0, "repetition_penalty"),
+            (|s| s.presence_penalty = f64::NAN, "presence_penalty"),
+            (|s| s.frequency_penalty = 3.0, "frequency_penalty"),
+        ] {
+            let message = check(&sampling(change)).unwrap_err().to_string();
+            assert!(message.starts_with(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn logprobs_are_those_of_the_untouched_logits() {
+        let tokenizer = crate::demo::tokenizer();
+        let got = logprobs(&logits(), 0, 2, &tokenizer);
+        assert!((got.logprob - 0.15f32.ln()).abs() < 1e-5);
+        let ids: Vec<u32> = got.top.iter().map(|entry| entry.1).collect();
+        assert_eq!(ids, [3, 1]);
+        assert!((got.top[0].2 - 0.5f32.ln()).abs() < 1e-5);
+    }
+}

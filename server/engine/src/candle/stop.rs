@@ -1,0 +1,155 @@
+//! Where an answer ends: ids that end it, and strings that end it even across tokens.
+//! Knows no tokenizer: it is fed text that is already certain.
+
+use std::collections::HashSet;
+
+use crate::{EngineError, Request};
+
+/// Stop strings per request, and bytes of each.
+const MAX_STOPS: usize = 16;
+const MAX_STOP_BYTES: usize = 1024;
+
+/// Checks the stop strings of a request.
+///
+/// # Errors
+/// `Invalid` for empty, too long or too many strings.
+pub(super) fn check(request: &Request) -> Result<(), EngineError> {
+    let stops = &request.stop;
+    if stops.len() > MAX_STOPS {
+        let message = format!("stop has {} strings; {MAX_STOPS} would fit", stops.len());
+        return Err(EngineError::invalid("stop", message));
+    }
+    for stop in stops {
+        if stop.is_empty() || stop.len() > MAX_STOP_BYTES {
+            let message = format!("a stop string has {} bytes; 1 to {MAX_STOP_BYTES} would fit", stop.len());
+            return Err(EngineError::invalid("stop", message));
+        }
+    }
+    Ok(())
+}
+
+/// Ids that end an answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StopIds(HashSet<u32>);
+
+impl StopIds {
+    /// Joins the model's own end tokens (unless ignored) with the request's.
+    #[must_use]
+    pub(super) fn new(eos: &[u32], request: &Request) -> Self {
+        let own = if request.ignore_eos { &[] } else { eos };
+        Self(own.iter().chain(&request.stop_token_ids).copied().collect())
+    }
+
+    /// Tells whether `id` ends the answer.
+    #[must_use]
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.0.contains(&id)
+    }
+}
+
+/// Looks for stop strings in text that comes in pieces. Text is held back while it may be the start of
+/// one; the stop string itself is never shown.
+#[derive(Debug, Clone)]
+pub(super) struct StopStrings {
+    stops: Vec<String>,
+    held: String,
+}
+
+/// What [`StopStrings::push`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Scanned {
+    /// Text that can be shown.
+    pub(super) text: String,
+    /// A stop string was found; nothing after it is shown.
+    pub(super) stopped: bool,
+}
+
+impl StopStrings {
+    /// Starts at the beginning of an answer.
+    #[must_use]
+    pub(super) fn new(stops: &[String]) -> Self {
+        Self { stops: stops.to_vec(), held: String::new() }
+    }
+
+    /// Takes the next piece of text.
+    pub(super) fn push(&mut self, text: &str) -> Scanned {
+        self.held.push_str(text);
+        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+            self.held.truncate(at);
+            return Scanned { text: std::mem::take(&mut self.held), stopped: true };
+        }
+        let rest = self.held.split_off(self.held.len() - self.possible_start());
+        Scanned { text: std::mem::replace(&mut self.held, rest), stopped: false }
+    }
+
+    /// Returns what was held back, at the end of an answer without a stop string.
+    pub(super) fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Bytes at the end of `held` that may be the start of a stop string.
+    fn possible_start(&self) -> usize {
+        self.held
+            .char_indices()
+            .map(|(at, _)| &self.held[at..])
+            .find(|tail| self.stops.iter().any(|stop| stop.starts_with(tail)))
+            .map_or(0, str::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(stops: &[&str], pieces: &[&str]) -> (Vec<String>, bool) {
+        let stops: Vec<String> = stops.iter().map(|&stop| stop.to_owned()).collect();
+        let mut scanner = StopStrings::new(&stops);
+        let mut shown = Vec::new();
+        for piece in pieces {
+            let scanned = scanner.push(piece);
+            shown.push(scanned.text);
+            if scanned.stopped {
+                return (shown, true);
+            }
+        }
+        shown.push(scanner.finish());
+        (shown, false)
+    }
+
+    #[test]
+    fn a_stop_string_across_tokens_is_never_shown() {
+        let (shown, stopped) = feed(&["\n\nUser:"], &["Yes.", "\n", "\nUs", "er: more"]);
+        assert!(stopped);
+        assert_eq!(shown, ["Yes.", "", "", ""]);
+    }
+
+    #[test]
+    fn text_that_turns_out_to_be_no_stop_string_is_shown_later() {
+        let (shown, stopped) = feed(&["END"], &["the E", "N", "ds"]);
+        assert!(!stopped);
+        assert_eq!(shown, ["the ", "", "ENds", ""]);
+    }
+
+    #[test]
+    fn what_is_held_at_the_end_is_shown() {
+        assert_eq!(feed(&["END"], &["the EN"]), (vec!["the ".into(), "EN".into()], false));
+    }
+
+    #[test]
+    fn the_earliest_of_several_stops_wins() {
+        assert_eq!(feed(&["cd", "b"], &["abcd"]), (vec!["a".into()], true));
+    }
+
+    #[test]
+    fn a_repeated_start_is_found() {
+        assert_eq!(
+            feed(&["aab"], &["a", "a", "a", "b"]),
+            (vec!["".into(), "".into(), "a".into(), "".into()], true)
+        );
+    }
+
+    #[test]
+    fn multi_byte_stops_work() {
+        assert_eq!(feed(&["…終"], &["ok…", "終わり"]), (vec!["ok".into(), "".into()], true));
+    }
+}

@@ -1,0 +1,244 @@
+//! The one thread that owns a model: loads it, takes tasks from the queue in turn, and dies loudly.
+//! Knows no model: it runs whatever closure the loader returns.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use tokio::sync::watch;
+
+use super::queue::{Queue, Refused, Waiting};
+use crate::{EngineError, Health};
+
+/// Something that the thread works on.
+pub(super) trait Task: Waiting + Send + 'static {
+    /// Ends the task with an error.
+    fn fail(&self, error: EngineError);
+}
+
+/// A handle to the thread. Dropping it lets the thread end after the task at hand.
+pub(super) struct Worker<T: Task> {
+    queue: Arc<Queue<T>>,
+    health: watch::Receiver<Health>,
+    failure: Arc<OnceLock<EngineError>>,
+}
+
+impl<T: Task> Worker<T> {
+    /// Starts the thread. `load` runs there, so that neither weights nor device contexts cross threads;
+    /// what it returns is called once per task. A panic in either is the thread's end.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn spawn<R: FnMut(&T)>(
+        name: &str,
+        depth: usize,
+        load: impl FnOnce() -> Result<R, EngineError> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue::new(depth));
+        let failure = Arc::new(OnceLock::new());
+        let (sender, health) = watch::channel(Health::Loading);
+        let thread = Thread { queue: Arc::clone(&queue), failure: Arc::clone(&failure), health: sender };
+        thread::Builder::new().name(name.to_owned()).spawn(move || thread.run(load))?;
+        Ok(Self { queue, health, failure })
+    }
+
+    /// Returns the state of the thread.
+    #[must_use]
+    pub(super) fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// Watches the state of the thread.
+    #[must_use]
+    pub(super) fn watch(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Checks that tasks are taken.
+    ///
+    /// # Errors
+    /// `NotReady` while loading; afterwards why the thread died.
+    pub(super) fn ready(&self) -> Result<(), EngineError> {
+        match &*self.health.borrow() {
+            Health::Loading => Err(EngineError::NotReady),
+            Health::Ready => Ok(()),
+            Health::Failed(_) => Err(self.failure.get().cloned().unwrap_or(EngineError::NotReady)),
+        }
+    }
+
+    /// Queues a task; never waits.
+    ///
+    /// # Errors
+    /// `Overloaded` when the queue is full (`retry_after_s` is told per waiting task), otherwise as
+    /// [`Worker::ready`].
+    pub(super) fn submit(&self, task: T, seconds_per_task: u64) -> Result<(), EngineError> {
+        self.ready()?;
+        self.queue.push(task).map_err(|refused| match refused {
+            Refused::Full(queued) => {
+                let retry_after_s = (seconds_per_task * queued as u64).clamp(1, 300);
+                EngineError::Overloaded { queued, retry_after_s }
+            }
+            Refused::Closed => self.failure.get().cloned().unwrap_or(EngineError::NotReady),
+        })
+    }
+}
+
+impl<T: Task> Drop for Worker<T> {
+    fn drop(&mut self) {
+        fail_all(self.queue.close());
+    }
+}
+
+/// What the thread itself holds.
+struct Thread<T: Task> {
+    queue: Arc<Queue<T>>,
+    failure: Arc<OnceLock<EngineError>>,
+    health: watch::Sender<Health>,
+}
+
+impl<T: Task> Thread<T> {
+    fn run<R: FnMut(&T)>(self, load: impl FnOnce() -> Result<R, EngineError>) {
+        let loaded = catch_unwind(AssertUnwindSafe(load))
+            .unwrap_or_else(|panic| Err(panicked("while loading the model", &*panic)));
+        let mut runner = match loaded {
+            Ok(runner) => runner,
+            Err(error) => return self.die(error),
+        };
+        self.health.send_replace(Health::Ready);
+        while let Some(task) = self.queue.pop() {
+            // The model may be half way through an update after a panic: nothing else runs on it.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| runner(&task))) {
+                let error = panicked("during a request", &*panic);
+                task.fail(error.clone());
+                return self.die(error);
+            }
+        }
+    }
+
+    fn die(self, error: EngineError) {
+        tracing::error!(%error, "the engine's thread ends");
+        let text = error.to_string();
+        // First the reason, then the state: whoever sees `Failed` finds the reason.
+        let _ = self.failure.set(error);
+        self.health.send_replace(Health::Failed(text));
+        fail_all(self.queue.close());
+    }
+}
+
+fn fail_all<T: Task>(tasks: Vec<T>) {
+    for task in tasks {
+        task.fail(EngineError::Incomplete);
+    }
+}
+
+fn panicked(when: &str, panic: &(dyn Any + Send)) -> EngineError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    EngineError::Failed(format!("the engine's thread panicked {when}: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Plain(mpsc::Sender<Result<u32, EngineError>>, u32);
+
+    impl Waiting for Plain {
+        fn is_gone(&self) -> bool {
+            false
+        }
+        fn moved_to(&self, _: usize) {}
+    }
+
+    impl Task for Plain {
+        fn fail(&self, error: EngineError) {
+            self.0.send(Err(error)).unwrap();
+        }
+    }
+
+    async fn until(worker: &Worker<Plain>, want: fn(&Health) -> bool) {
+        worker.watch().wait_for(want).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn tasks_run_in_turn_once_loaded() {
+        let (go, gate) = mpsc::channel::<()>();
+        let worker = Worker::spawn("test", 4, move || {
+            gate.recv().unwrap();
+            Ok(|task: &Plain| task.0.send(Ok(task.1)).unwrap())
+        })
+        .unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let error = worker.submit(Plain(sender.clone(), 0), 1).unwrap_err();
+        assert!(matches!(error, EngineError::NotReady));
+        go.send(()).unwrap();
+        until(&worker, |health| *health == Health::Ready).await;
+        for i in 0..3 {
+            worker.submit(Plain(sender.clone(), i), 1).unwrap();
+        }
+        let got: Vec<u32> = (0..3).map(|_| receiver.recv().unwrap().unwrap()).collect();
+        assert_eq!(got, [0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_task_the_queue_and_the_health() {
+        let (go, gate) = mpsc::channel::<()>();
+        let worker = Worker::spawn("test", 4, move || {
+            Ok(move |_: &Plain| {
+                gate.recv().unwrap();
+                panic!("boom");
+            })
+        })
+        .unwrap();
+        until(&worker, |health| *health == Health::Ready).await;
+        let (sender, receiver) = mpsc::channel();
+        worker.submit(Plain(sender.clone(), 0), 1).unwrap();
+        worker.submit(Plain(sender.clone(), 1), 1).unwrap();
+        go.send(()).unwrap();
+        until(&worker, |health| matches!(health, Health::Failed(why) if why.contains("boom"))).await;
+        let wait = Duration::from_secs(10);
+        let first = receiver.recv_timeout(wait).unwrap().unwrap_err();
+        assert!(first.to_string().contains("boom"), "{first}");
+        let second = receiver.recv_timeout(wait).unwrap().unwrap_err();
+        assert!(matches!(second, EngineError::Incomplete));
+        assert!(worker.submit(Plain(sender, 2), 1).unwrap_err().to_string().contains("boom"));
+    }
+
+    #[tokio::test]
+    async fn a_model_that_does_not_load_says_why() {
+        let error = || EngineError::Model { model: "m".into(), message: "no weights".into() };
+        let load = move || Err::<fn(&Plain), _>(error());
+        let worker = Worker::spawn("test", 4, load).unwrap();
+        until(&worker, |health| matches!(health, Health::Failed(_))).await;
+        let (sender, _receiver) = mpsc::channel();
+        let error = worker.submit(Plain(sender, 0), 1).unwrap_err();
+        assert!(error.to_string().contains("no weights"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_overloaded_with_a_time_to_wait() {
+        let (_go, gate) = mpsc::channel::<()>();
+        let worker = Worker::spawn("test", 1, move || {
+            Ok(move |_: &Plain| {
+                let _ = gate.recv();
+            })
+        })
+        .unwrap();
+        until(&worker, |health| *health == Health::Ready).await;
+        let (sender, _receiver) = mpsc::channel();
+        let mut refused = None;
+        for i in 0..3 {
+            refused = refused.or(worker.submit(Plain(sender.clone(), i), 7).err());
+        }
+        let Some(EngineError::Overloaded { queued: 1, retry_after_s: 7 }) = refused else {
+            panic!("not overloaded: {refused:?}");
+        };
+    }
+}

@@ -1,0 +1,29 @@
+//! The demo model inside the program: a small Qwen3-VL checkpoint that knows coloured shapes, in the
+//! same file layout as a published one. Knows no engine.
+
+/// Id under which requests name the demo model.
+pub(crate) const ID: &str = "homereel-demo";
+
+/// `model.safetensors`.
+pub(crate) const WEIGHTS: &[u8] = include_bytes!("../../demo-model/model.safetensors");
+
+/// Returns a file of the checkpoint besides its weights.
+#[must_use]
+pub(crate) fn file(name: &str) -> Option<&'static [u8]> {
+    let bytes: &'static [u8] = match name {
+        "config.json" => include_bytes!("../../demo-model/config.json"),
+        "generation_config.json" => include_bytes!("../../demo-model/generation_config.json"),
+        "tokenizer.json" => include_bytes!("../../demo-model/tokenizer.json"),
+        "chat_template.jinja" => include_bytes!("../../demo-model/chat_template.jinja"),
+        "processor_config.json" => include_bytes!("../../demo-model/processor_config.json"),
+        _ => return None,
+    };
+    Some(bytes)
+}
+
+/// The demo model's tokenizer, for tests of what works on any.
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "the file is part of the program")]
+pub(crate) fn tokenizer() -> crate::qwen3vl::Tokenizer {
+    crate::qwen3vl::Tokenizer::from_json(file("tokenizer.json").unwrap()).unwrap()
+}

@@ -1,0 +1,158 @@
+//! An engine for tests of the server: it answers what it is told to, without any model.
+//! Never reachable from the command line; [`crate::open`] does not know it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::{Engine, EngineError, Event, Events, FrameRate, Health, ModelInfo, Request, Sampling};
+
+/// One step of a script.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Sends an event.
+    Event(Event),
+    /// Waits.
+    Wait(Duration),
+    /// Ends the stream with an error.
+    Fail(EngineError),
+    /// Ends the stream without `Done`, as an engine that dies does.
+    Vanish,
+}
+
+/// An engine that plays the same script for every request.
+pub struct FakeEngine {
+    info: ModelInfo,
+    script: Vec<Step>,
+    health: watch::Sender<Health>,
+    requests: Mutex<Vec<Request>>,
+    /// One message for each stream whose reader left before its end.
+    left: watch::Sender<usize>,
+}
+
+impl FakeEngine {
+    /// Makes a ready engine named `id` that plays `script`.
+    #[must_use]
+    pub fn new(id: &str, script: Vec<Step>) -> Self {
+        let info = ModelInfo {
+            id: id.to_owned(),
+            demo: false,
+            max_model_len: 32_768,
+            frame_rate: FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 },
+            backend: "fake".to_owned(),
+            sampling: Sampling::default(),
+        };
+        Self {
+            info,
+            script,
+            health: watch::Sender::new(Health::Ready),
+            requests: Mutex::default(),
+            left: watch::Sender::new(0),
+        }
+    }
+
+    /// Changes what [`Engine::health`] says.
+    pub fn set_health(&self, health: Health) {
+        self.health.send_replace(health);
+    }
+
+    /// Returns the requests so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Watches how many readers left before the end.
+    #[must_use]
+    pub fn left(&self) -> watch::Receiver<usize> {
+        self.left.subscribe()
+    }
+}
+
+impl Engine for FakeEngine {
+    fn info(&self) -> Result<ModelInfo, EngineError> {
+        match self.health() {
+            Health::Ready => Ok(self.info.clone()),
+            Health::Loading => Err(EngineError::NotReady),
+            Health::Failed(why) => Err(EngineError::Failed(why)),
+        }
+    }
+
+    fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    fn watch_health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    fn video_size(&self, _: usize, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
+        self.image_size(width, height)
+    }
+
+    fn image_size(&self, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
+        let whole = |edge: u32| (edge.min(4096) / 32).max(1) * 32;
+        Ok((whole(width), whole(height)))
+    }
+
+    fn submit(&self, request: Request) -> Result<Events, EngineError> {
+        self.info()?;
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        let (sender, receiver) = mpsc::channel(16);
+        let (script, left) = (self.script.clone(), self.left.clone());
+        tokio::spawn(async move {
+            for step in script {
+                let sent = match step {
+                    Step::Wait(time) => tokio::select! {
+                        () = tokio::time::sleep(time) => Ok(()),
+                        () = sender.closed() => Err(()),
+                    },
+                    Step::Event(event) => sender.send(Ok(event)).await.map_err(|_| ()),
+                    Step::Fail(error) => sender.send(Err(error)).await.map_err(|_| ()),
+                    Step::Vanish => return,
+                };
+                if sent.is_err() {
+                    left.send_modify(|count| *count += 1);
+                    return;
+                }
+            }
+        });
+        Ok(Events::new(receiver))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> Request {
+        Request {
+            messages: Vec::new(),
+            sampling: Sampling::default(),
+            max_tokens: None,
+            stop: Vec::new(),
+            stop_token_ids: Vec::new(),
+            ignore_eos: false,
+            logprobs: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_vanishes_is_incomplete() {
+        let queued = Step::Event(Event::Queued { position: 1 });
+        let engine = FakeEngine::new("fake", vec![queued, Step::Vanish]);
+        let mut events = engine.submit(request()).unwrap();
+        assert!(matches!(events.next().await, Some(Ok(Event::Queued { position: 1 }))));
+        assert!(matches!(events.next().await, Some(Err(EngineError::Incomplete))));
+        assert!(events.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_leaves_is_counted() {
+        let engine = FakeEngine::new("fake", vec![Step::Wait(Duration::from_secs(60))]);
+        drop(engine.submit(request()).unwrap());
+        engine.left().wait_for(|count| *count == 1).await.unwrap();
+        assert_eq!(engine.requests().len(), 1);
+    }
+}

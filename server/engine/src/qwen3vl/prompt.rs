@@ -1,0 +1,350 @@
+//! From a conversation to token ids: template, special tokens defused, pictures and videos expanded to
+//! as many placeholder tokens as they have features, timestamps between.
+//!
+//! Equals transformers' `Qwen3VLProcessor` of 5.x, or of 4.57 by [`PromptWrapper`]. Knows no pixels
+//! beyond their grid, and no device.
+
+use super::config::Config;
+use super::input::Prompt;
+use super::processor::{Grid, Processor};
+use super::template::{ChatTemplate, TemplateContent, TemplateMessage, TemplatePart};
+use super::tokenizer::{Piece, Tokenizer};
+use crate::{Clip, EngineError, Frame, Message, Part, Request, Role};
+
+/// Pictures per request.
+const MAX_IMAGES: usize = 64;
+/// Videos per request.
+const MAX_VIDEOS: usize = 16;
+/// Bytes of text per token of context that are still tokenised to count them exactly.
+const MAX_BYTES_PER_TOKEN: usize = 32;
+/// Characters that can mark defused text, none of which means anything to anyone.
+const GUARDS: std::ops::RangeInclusive<char> = '\u{E000}'..='\u{F8FF}';
+
+/// Which transformers built the video prompts that the model expects.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PromptWrapper {
+    /// 5.x and vLLM: the template's `<|vision_start|>`, `<|vision_end|>` stay around the frames.
+    #[default]
+    V5,
+    /// 4.57: the frames replace them.
+    V4_57,
+}
+
+/// Builds prompts for one checkpoint.
+pub struct PromptBuilder {
+    /// The checkpoint's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The checkpoint's chat template.
+    pub template: ChatTemplate,
+    /// The checkpoint's processor.
+    pub processor: Processor,
+    /// Token ids of placeholders.
+    pub config: Config,
+    /// Kind of video prompt.
+    pub wrapper: PromptWrapper,
+    /// Tokens that prompt and answer share.
+    pub context: usize,
+}
+
+/// One picture or video of a prompt.
+#[derive(Debug, Clone)]
+pub enum Media {
+    /// A picture.
+    Image(Frame),
+    /// A video.
+    Video(Clip),
+}
+
+/// A prompt, ready for the model but for its pixels.
+#[derive(Debug, Clone)]
+pub struct PreparedPrompt {
+    /// Token ids, placeholders included, and their positions.
+    pub prompt: Prompt,
+    /// Pictures and videos in the order in which they occur, with their grids.
+    pub media: Vec<(Media, Grid)>,
+}
+
+impl PromptBuilder {
+    /// Checks that tokenizer and config agree on the placeholder tokens.
+    ///
+    /// # Errors
+    /// Names the token that the tokenizer lacks.
+    pub fn check(&self) -> Result<(), String> {
+        let specials = self.tokenizer.specials();
+        for (name, id) in [
+            ("image_token_id", self.config.image_token_id),
+            ("video_token_id", self.config.video_token_id),
+            ("vision_start_token_id", self.config.vision_start_token_id),
+            ("vision_end_token_id", self.config.vision_end_token_id),
+        ] {
+            if !specials.values().any(|special| *special == id) {
+                return Err(format!(
+                    "config.json: {name} is {id}, which is no special token of tokenizer.json"
+                ));
+            }
+        }
+        let rows = self.config.text.vocab_size;
+        if let Some((token, id)) = specials.iter().find(|(_, id)| **id as usize >= rows) {
+            return Err(format!(
+                "tokenizer.json: {token} has id {id} but config.json's vocab_size is {rows}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Builds the prompt of a request.
+    ///
+    /// # Errors
+    /// `Invalid` for what can't be shown to the model, `ContextLength` when it is too long.
+    pub fn build(&self, request: &Request) -> Result<PreparedPrompt, EngineError> {
+        let media = self.media(&request.messages)?;
+        let pieces = self.pieces(&request.messages)?;
+        let (ids, used) = self.expand(pieces, &media)?;
+        if used != media.len() {
+            let message = format!(
+                "the model's chat template shows {used} of the {} pictures and videos; those of \
+                 user messages are shown",
+                media.len()
+            );
+            return Err(EngineError::invalid("messages", message));
+        }
+        if ids.len() >= self.context {
+            let hint = self.hint(ids.len(), &media);
+            let (prompt_tokens, context) = (ids.len(), self.context);
+            return Err(EngineError::ContextLength { prompt_tokens, context, hint });
+        }
+        let grids = |keep: fn(&Media) -> bool| -> Vec<[usize; 3]> {
+            media.iter().filter(|(media, _)| keep(media)).map(|&(_, grid)| grid.into()).collect()
+        };
+        let images = grids(|media| matches!(media, Media::Image(_)));
+        let videos = grids(|media| matches!(media, Media::Video(_)));
+        let prompt = Prompt::new(&self.config, ids, &images, &videos)?;
+        Ok(PreparedPrompt { prompt, media })
+    }
+
+    fn media(&self, messages: &[Message]) -> Result<Vec<(Media, Grid)>, EngineError> {
+        let parts = || messages.iter().flat_map(|message| &message.content);
+        let count = |keep: fn(&Part) -> bool| parts().filter(|part| keep(part)).count();
+        for (what, count, max) in [
+            ("pictures", count(|part| matches!(part, Part::Image(_))), MAX_IMAGES),
+            ("videos", count(|part| matches!(part, Part::Video(_))), MAX_VIDEOS),
+        ] {
+            if count > max {
+                let message = format!("the request has {count} {what}; {max} would fit");
+                return Err(EngineError::invalid("messages", message));
+            }
+        }
+        let mut media = Vec::new();
+        for part in parts() {
+            match part {
+                Part::Text(_) => {}
+                Part::Image(image) => {
+                    let grid = self.processor.image_grid(image)?;
+                    media.push((Media::Image(image.clone()), grid));
+                }
+                Part::Video(clip) => {
+                    let grid = self.processor.video_grid(clip)?;
+                    media.push((Media::Video(clip.clone()), grid));
+                }
+            }
+        }
+        Ok(media)
+    }
+
+    /// Renders the template and cuts the result at its own special tokens.
+    fn pieces(&self, messages: &[Message]) -> Result<Vec<Piece>, EngineError> {
+        if messages.is_empty() {
+            return Err(EngineError::invalid("messages", "messages is empty; at least 1 is needed"));
+        }
+        let texts = || {
+            messages.iter().flat_map(|message| &message.content).filter_map(|part| match part {
+                Part::Text(text) => Some(text.as_str()),
+                Part::Image(_) | Part::Video(_) => None,
+            })
+        };
+        let bytes: usize = texts().map(str::len).sum();
+        if bytes / MAX_BYTES_PER_TOKEN >= self.context {
+            // Not worth counting: no vocabulary packs this many bytes into a token on average.
+            let hint = "a shorter text would fit".to_owned();
+            let prompt_tokens = bytes / MAX_BYTES_PER_TOKEN;
+            return Err(EngineError::ContextLength { prompt_tokens, context: self.context, hint });
+        }
+        let used: std::collections::HashSet<char> =
+            texts().flat_map(str::chars).filter(|c| GUARDS.contains(c)).collect();
+        let guard = GUARDS
+            .into_iter()
+            .find(|c| !used.contains(c))
+            .ok_or_else(|| EngineError::invalid("messages", "the text uses every private-use character"))?;
+        let messages: Vec<TemplateMessage> =
+            messages.iter().map(|message| self.template_message(message, guard)).collect();
+        let rendered =
+            self.template.render(&messages).map_err(|message| EngineError::invalid("messages", message))?;
+        Ok(self.tokenizer.split(&rendered, guard))
+    }
+
+    fn template_message(&self, message: &Message, guard: char) -> TemplateMessage {
+        let role = match message.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+        };
+        let content = match message.content.as_slice() {
+            [Part::Text(text)] => TemplateContent::Text(self.tokenizer.defuse(text, guard)),
+            parts => TemplateContent::Parts(
+                parts
+                    .iter()
+                    .map(|part| match part {
+                        Part::Text(text) => TemplatePart::Text { text: self.tokenizer.defuse(text, guard) },
+                        Part::Image(_) => TemplatePart::Image,
+                        Part::Video(_) => TemplatePart::Video,
+                    })
+                    .collect(),
+            ),
+        };
+        TemplateMessage { role, content }
+    }
+
+    /// Replaces each placeholder by the tokens of its picture or video and encodes the text between.
+    /// Returns the ids and how many pictures and videos were placed.
+    fn expand(&self, pieces: Vec<Piece>, media: &[(Media, Grid)]) -> Result<(Vec<u32>, usize), EngineError> {
+        let Config { image_token_id, video_token_id, vision_start_token_id, vision_end_token_id, .. } =
+            self.config;
+        let mut out = Ids { builder: self, ids: Vec::new(), text: String::new() };
+        let mut used = 0;
+        let mut drop_end = false;
+        for piece in pieces {
+            let id = match piece {
+                Piece::Text(text) => {
+                    out.text.push_str(&text);
+                    continue;
+                }
+                Piece::Special(id) => id,
+            };
+            if id == vision_end_token_id && std::mem::take(&mut drop_end) {
+                continue;
+            }
+            drop_end = false;
+            if id != image_token_id && id != video_token_id {
+                out.special(id)?;
+                continue;
+            }
+            let Some((item, grid)) = media.get(used) else {
+                return Err(EngineError::invalid(
+                    "messages",
+                    "the model's chat template shows more pictures and videos than there are",
+                ));
+            };
+            used += 1;
+            match item {
+                Media::Image(_) if id == image_token_id => out.pads(id, self.tokens(*grid))?,
+                Media::Video(clip) if id == video_token_id => {
+                    if self.wrapper == PromptWrapper::V4_57 && out.drop_last(vision_start_token_id) {
+                        drop_end = true;
+                    }
+                    let per_group = self.tokens(Grid { t: 1, ..*grid });
+                    for time in self.processor.group_times(&clip.times) {
+                        out.text.push_str(&format!("<{time:.1} seconds>"));
+                        out.special(vision_start_token_id)?;
+                        out.pads(video_token_id, per_group)?;
+                        out.special(vision_end_token_id)?;
+                    }
+                }
+                _ => {
+                    return Err(EngineError::invalid(
+                        "messages",
+                        "the model's chat template changes the order of pictures and videos",
+                    ));
+                }
+            }
+        }
+        out.flush()?;
+        Ok((out.ids, used))
+    }
+
+    /// Visual tokens of a grid.
+    fn tokens(&self, grid: Grid) -> usize {
+        grid.patches() / self.config.vision.merge_unit()
+    }
+
+    /// A setting under which a prompt of `tokens` would fit.
+    fn hint(&self, tokens: usize, media: &[(Media, Grid)]) -> String {
+        let largest = media
+            .iter()
+            .filter_map(|(item, grid)| match item {
+                Media::Video(clip) => Some((clip.frames.len(), *grid)),
+                Media::Image(_) => None,
+            })
+            .max_by_key(|(_, grid)| grid.patches());
+        if let Some((frames, grid)) = largest {
+            // A group costs its visual tokens, the two around them, and about nine of timestamp.
+            let per_group = self.tokens(Grid { t: 1, ..grid }) + 11;
+            let excess = tokens + 1 - self.context + ANSWER_ROOM.min(self.context / 8);
+            let groups = grid.t.saturating_sub(excess.div_ceil(per_group));
+            if groups > 0 && !self.processor.is_scaled_to_budget(frames, grid) {
+                return format!("--num-frames {} would fit", groups * 2);
+            }
+        }
+        let most = self.config.text.max_position_embeddings;
+        let need = (tokens + ANSWER_ROOM).next_multiple_of(1024);
+        if need <= most {
+            return format!("--max-model-len {need} would fit");
+        }
+        let what = if media.is_empty() { "a shorter text" } else { "fewer videos or a shorter text" };
+        format!("{what} would fit")
+    }
+}
+
+/// Tokens that a hint leaves for the answer.
+const ANSWER_ROOM: usize = 512;
+
+/// Ids under construction: ordinary text is collected and encoded as one stretch, so that merges across
+/// what template and user wrote are those of the reference.
+struct Ids<'a> {
+    builder: &'a PromptBuilder,
+    ids: Vec<u32>,
+    text: String,
+}
+
+impl Ids<'_> {
+    fn flush(&mut self) -> Result<(), EngineError> {
+        if self.text.is_empty() {
+            return Ok(());
+        }
+        let ids = self
+            .builder
+            .tokenizer
+            .encode(&self.text)
+            .map_err(|error| EngineError::Failed(format!("tokenizer: {error}")))?;
+        let config = &self.builder.config;
+        let rows = config.text.vocab_size;
+        // A tokenizer without special tokens proper could still read placeholders out of text.
+        if ids
+            .iter()
+            .any(|id| *id as usize >= rows || *id == config.image_token_id || *id == config.video_token_id)
+        {
+            return Err(EngineError::invalid(
+                "messages",
+                "the text holds a token that the model keeps for pictures",
+            ));
+        }
+        self.ids.extend(ids);
+        self.text.clear();
+        Ok(())
+    }
+
+    fn special(&mut self, id: u32) -> Result<(), EngineError> {
+        self.pads(id, 1)
+    }
+
+    fn pads(&mut self, id: u32, count: usize) -> Result<(), EngineError> {
+        self.flush()?;
+        self.ids.extend(std::iter::repeat_n(id, count));
+        Ok(())
+    }
+
+    /// Takes back the last token if it is `id` and no text came after it.
+    fn drop_last(&mut self, id: u32) -> bool {
+        self.text.is_empty() && self.ids.pop_if(|last| *last == id).is_some()
+    }
+}

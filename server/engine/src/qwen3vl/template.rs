@@ -1,0 +1,238 @@
+//! The checkpoint's chat template, rendered as transformers renders it: jinja with `trim_blocks` and
+//! `lstrip_blocks`, `tojson` without HTML escapes, `raise_exception`.
+//!
+//! A template is a foreign program: it runs with bounded fuel and recursion, without loader, files or
+//! network, and its output is bounded. Knows no tokens.
+
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
+use serde::Serialize;
+
+/// Instructions that one rendering may take; a long conversation takes some tens per message part.
+const FUEL: u64 = 20_000_000;
+const MAX_RECURSION: usize = 64;
+const NAME: &str = "chat_template";
+
+/// A compiled chat template.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+}
+
+/// One message, in the shape that templates expect.
+#[derive(Debug, Clone, Serialize)]
+pub struct TemplateMessage {
+    /// `system`, `user`, `assistant` or `tool`.
+    pub role: &'static str,
+    /// Text, or the list of parts.
+    pub content: TemplateContent,
+}
+
+/// Content of a message.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum TemplateContent {
+    /// Only text.
+    Text(String),
+    /// Text, images and videos in order.
+    Parts(Vec<TemplatePart>),
+}
+
+/// One part of a message.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum TemplatePart {
+    /// Text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// A picture.
+    Image,
+    /// A video.
+    Video,
+}
+
+impl ChatTemplate {
+    /// Finds and compiles the template: `chat_template.jinja`, `chat_template.json`, or the one inside
+    /// `tokenizer_config.json`. `read` returns a file's bytes or none.
+    ///
+    /// # Errors
+    /// Says which files were looked for, or where the template is wrong.
+    pub fn read(read: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, String> {
+        let inside = |file: &str| -> Result<Option<String>, String> {
+            let Some(bytes) = read(file) else { return Ok(None) };
+            let value: serde_json::Value =
+                serde_json::from_slice(&bytes).map_err(|error| format!("{file}: {error}"))?;
+            Ok(named_template(&value["chat_template"]))
+        };
+        let source = match read("chat_template.jinja") {
+            Some(bytes) => {
+                Some(String::from_utf8(bytes).map_err(|_| "chat_template.jinja is not UTF-8".to_owned())?)
+            }
+            None => match inside("chat_template.json")? {
+                Some(source) => Some(source),
+                None => inside("tokenizer_config.json")?,
+            },
+        };
+        let source = source.ok_or(
+            "no chat template; chat_template.jinja, chat_template.json or chat_template in \
+             tokenizer_config.json would fit",
+        )?;
+        Self::new(source)
+    }
+
+    /// Compiles a template.
+    ///
+    /// # Errors
+    /// Says where the template is wrong.
+    pub fn new(source: String) -> Result<Self, String> {
+        let mut environment = Environment::new();
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(MAX_RECURSION);
+        environment.add_filter("tojson", to_json);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_template_owned(NAME, source).map_err(|error| format!("chat template: {error}"))?;
+        Ok(Self { environment })
+    }
+
+    /// Renders a conversation up to where the assistant speaks.
+    ///
+    /// # Errors
+    /// The template's own complaint (roles in a wrong order, …), or that it takes too long.
+    pub fn render(&self, messages: &[TemplateMessage]) -> Result<String, String> {
+        let template =
+            self.environment.get_template(NAME).map_err(|error| format!("chat template: {error}"))?;
+        template.render(context! { messages, add_generation_prompt => true }).map_err(|error| {
+            match error.kind() {
+                ErrorKind::OutOfFuel => "chat template: takes too long".to_owned(),
+                _ => format!("chat template: {}", error.detail().unwrap_or("failed")),
+            }
+        })
+    }
+}
+
+/// A template is a string, or a list of {name, template} of which `default` is meant.
+fn named_template(value: &serde_json::Value) -> Option<String> {
+    if let Some(source) = value.as_str() {
+        return Some(source.to_owned());
+    }
+    let entry = value.as_array()?.iter().find(|entry| entry["name"] == "default")?;
+    Some(entry["template"].as_str()?.to_owned())
+}
+
+/// `json.dumps(value, ensure_ascii=False, indent=…)` with Python's separators, as transformers has it.
+fn to_json(value: Value, kwargs: minijinja::value::Kwargs) -> Result<Value, Error> {
+    let indent: Option<usize> = kwargs.get("indent")?;
+    let fail = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
+    let mut bytes = Vec::new();
+    match indent {
+        Some(width) => {
+            let spaces = " ".repeat(width.min(16));
+            let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
+            let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+            value.serialize(&mut serializer).map_err(fail)?;
+        }
+        None => {
+            let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, PythonFormatter);
+            value.serialize(&mut serializer).map_err(fail)?;
+        }
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    Ok(Value::from_safe_string(text))
+}
+
+/// Python's default separators: `", "` and `": "`.
+struct PythonFormatter;
+
+impl serde_json::ser::Formatter for PythonFormatter {
+    fn begin_array_value<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + std::io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> std::io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
+fn raise_exception(message: String) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str, messages: &[TemplateMessage]) -> Result<String, String> {
+        ChatTemplate::new(source.to_owned())?.render(messages)
+    }
+
+    fn text(role: &'static str, text: &str) -> TemplateMessage {
+        TemplateMessage { role, content: TemplateContent::Text(text.into()) }
+    }
+
+    #[test]
+    fn blocks_are_trimmed_as_transformers_trims_them() {
+        let source = "{% for message in messages %}\n    {% if message.role == 'user' %}\n{{ message.content }}\n    {% endif %}\n{% endfor %}\nend";
+        assert_eq!(render(source, &[text("user", "hi")]).unwrap(), "hi\nend");
+    }
+
+    #[test]
+    fn tojson_is_pythons_and_escapes_no_html() {
+        let source = "{{ messages | tojson }}";
+        let got = render(source, &[text("user", "<a> & 'ü' \"q\"")]).unwrap();
+        assert_eq!(got, r#"[{"role": "user", "content": "<a> & 'ü' \"q\""}]"#);
+        let got = render("{{ messages | tojson(indent=2) }}", &[text("user", "x")]).unwrap();
+        assert!(got.starts_with("[\n  {\n    \"role\": \"user\""), "{got}");
+    }
+
+    #[test]
+    fn parts_are_seen_by_type_and_by_key() {
+        let source = "{%- for p in messages[0].content -%}{%- if p.type == 'image' or 'image' in p -%}I{%- elif p.type == 'video' -%}V{%- elif 'text' in p -%}{{ p.text }}{%- endif -%}{%- endfor -%}";
+        let parts = vec![TemplatePart::Image, TemplatePart::Text { text: "<b>".into() }, TemplatePart::Video];
+        let message = TemplateMessage { role: "user", content: TemplateContent::Parts(parts) };
+        assert_eq!(render(source, &[message]).unwrap(), "I<b>V");
+    }
+
+    #[test]
+    fn the_templates_own_complaint_is_told() {
+        let error = render("{{ raise_exception('roles must alternate') }}", &[]).unwrap_err();
+        assert!(error.contains("roles must alternate"), "{error}");
+    }
+
+    #[test]
+    fn an_endless_template_is_stopped() {
+        let source = "{% for a in range(99999) %}{% for b in range(99999) %}{% set c = a + b %}{% endfor %}{% endfor %}";
+        assert!(render(source, &[]).unwrap_err().contains("takes too long"));
+    }
+
+    #[test]
+    fn the_template_is_found_in_each_of_its_places() {
+        let find = |file: &'static str, body: &'static str| {
+            ChatTemplate::read(move |name| (name == file).then(|| body.as_bytes().to_vec()))
+                .and_then(|template| template.render(&[]))
+        };
+        assert_eq!(find("chat_template.jinja", "a").unwrap(), "a");
+        assert_eq!(find("chat_template.json", r#"{"chat_template": "b"}"#).unwrap(), "b");
+        assert_eq!(find("tokenizer_config.json", r#"{"chat_template": "c"}"#).unwrap(), "c");
+        let named =
+            r#"{"chat_template": [{"name": "x", "template": "n"}, {"name": "default", "template": "d"}]}"#;
+        assert_eq!(find("tokenizer_config.json", named).unwrap(), "d");
+        assert!(find("other", "").unwrap_err().contains("no chat template"));
+    }
+}

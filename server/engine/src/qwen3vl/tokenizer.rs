@@ -1,0 +1,253 @@
+//! The checkpoint's `tokenizer.json`: text to ids without ever reading special tokens out of a user's
+//! text, and ids back to text as they come. Knows no template and no pictures.
+
+use std::collections::HashMap;
+
+use tokenizers::Tokenizer as HfTokenizer;
+
+/// Tokens that a character may be spread over before its bytes are shown as they are.
+const MAX_PENDING: usize = 16;
+
+/// A checkpoint's tokenizer.
+pub struct Tokenizer {
+    inner: HfTokenizer,
+    /// Special tokens by text, longest first, so that the longest match wins.
+    specials: Vec<(String, u32)>,
+}
+
+/// A stretch of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Ordinary text: encoded as such, whatever it says.
+    Text(String),
+    /// A special token that the template wrote.
+    Special(u32),
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub fn from_json(json: &[u8]) -> Result<Self, String> {
+        let mut inner = HfTokenizer::from_bytes(json).map_err(|error| format!("tokenizer.json: {error}"))?;
+        // From now on special tokens in text are ordinary text; `split` finds those that are meant.
+        inner.set_encode_special_tokens(true);
+        let mut specials: Vec<(String, u32)> = inner
+            .get_added_tokens_decoder()
+            .into_iter()
+            .filter(|(_, token)| token.special && !token.content.is_empty())
+            .map(|(id, token)| (token.content, id))
+            .collect();
+        specials.sort_by(|a, b| b.0.len().cmp(&a.0.len()).then_with(|| a.cmp(b)));
+        Ok(Self { inner, specials })
+    }
+
+    /// Returns the id of a token given by its exact text.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Returns the number of ids, added ones included.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Puts `guard` into every special token that `text` holds, begins to hold at its end, or could
+    /// complete with a text after it, so that [`Tokenizer::split`] finds none of them.
+    #[must_use]
+    pub fn defuse(&self, text: &str, guard: char) -> String {
+        let mut out = String::with_capacity(text.len() + 8);
+        let mut copied = 0;
+        for (at, _) in text.char_indices() {
+            let rest = &text[at..];
+            let special = self
+                .specials
+                .iter()
+                .any(|(token, _)| rest.starts_with(token.as_str()) || token.starts_with(rest));
+            if special {
+                let after = at + rest.chars().next().map_or(0, char::len_utf8);
+                out.push_str(&text[copied..after]);
+                out.push(guard);
+                copied = after;
+            }
+        }
+        out.push_str(&text[copied..]);
+        out
+    }
+
+    /// Cuts a rendered prompt at its special tokens and takes the guards out of the rest.
+    #[must_use]
+    pub fn split(&self, rendered: &str, guard: char) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut text = String::new();
+        let mut rest = rendered;
+        while let Some(first) = rest.chars().next() {
+            let found = self.specials.iter().find(|(token, _)| rest.starts_with(token.as_str()));
+            if let Some((token, id)) = found {
+                if !text.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                }
+                pieces.push(Piece::Special(*id));
+                rest = &rest[token.len()..];
+                continue;
+            }
+            if first != guard {
+                text.push(first);
+            }
+            rest = &rest[first.len_utf8()..];
+        }
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text));
+        }
+        pieces
+    }
+
+    /// Returns the ids of ordinary text; special tokens in it are spelled out.
+    ///
+    /// # Errors
+    /// Says why the text has no ids.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        let encoding = self.inner.encode_fast(text, false).map_err(|error| error.to_string())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Returns the text of ids, special tokens left out.
+    #[must_use]
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.inner.decode(ids, true).unwrap_or_default()
+    }
+
+    /// Returns the text of one token for log-probabilities, special tokens by name.
+    #[must_use]
+    pub fn token_text(&self, id: u32) -> String {
+        self.inner.decode(&[id], false).unwrap_or_default()
+    }
+
+    /// Returns special tokens by their text.
+    #[must_use]
+    pub fn specials(&self) -> HashMap<&str, u32> {
+        self.specials.iter().map(|(token, id)| (token.as_str(), *id)).collect()
+    }
+}
+
+/// Turns a stream of ids into a stream of text. Text comes out only once it is certain: a character
+/// whose bytes are spread over tokens waits for its last byte.
+pub struct TextStream<'a> {
+    tokenizer: &'a Tokenizer,
+    /// Ids from a little before what has been shown: decoding may depend on the token before.
+    window: Vec<u32>,
+    /// How many of `window` have been shown.
+    shown: usize,
+}
+
+impl<'a> TextStream<'a> {
+    /// Starts at the beginning of an answer.
+    #[must_use]
+    pub fn new(tokenizer: &'a Tokenizer) -> Self {
+        Self { tokenizer, window: Vec::new(), shown: 0 }
+    }
+
+    /// Takes one id; returns the text that became certain with it, which may be none.
+    pub fn push(&mut self, id: u32) -> String {
+        self.window.push(id);
+        let pending = self.window.len() - self.shown;
+        let (before, now) = self.texts();
+        let incomplete = now.ends_with(char::REPLACEMENT_CHARACTER) && pending < MAX_PENDING;
+        if incomplete || !now.starts_with(&before) {
+            return String::new();
+        }
+        let text = now[before.len()..].to_owned();
+        self.window.drain(..self.shown);
+        self.shown = self.window.len();
+        text
+    }
+
+    /// Returns what is left at the end of an answer, broken bytes as U+FFFD.
+    pub fn finish(&mut self) -> String {
+        let (before, now) = self.texts();
+        self.shown = self.window.len();
+        now.strip_prefix(before.as_str()).unwrap_or_default().to_owned()
+    }
+
+    fn texts(&self) -> (String, String) {
+        let before = self.tokenizer.decode(&self.window[..self.shown]);
+        (before, self.tokenizer.decode(&self.window))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUARD: char = '\u{E000}';
+
+    fn tokenizer() -> Tokenizer {
+        crate::demo::tokenizer()
+    }
+
+    #[test]
+    fn special_tokens_in_user_text_become_ordinary_text() {
+        let tokenizer = tokenizer();
+        let pad = tokenizer.id("<|video_pad|>").unwrap();
+        let text = "see <|video_pad|> and <|im_end|>";
+        let rendered = format!("<|im_start|>user\n{}<|im_end|>", tokenizer.defuse(text, GUARD));
+        let pieces = tokenizer.split(&rendered, GUARD);
+        let start = tokenizer.id("<|im_start|>").unwrap();
+        let end = tokenizer.id("<|im_end|>").unwrap();
+        assert_eq!(
+            pieces,
+            [Piece::Special(start), Piece::Text(format!("user\n{text}")), Piece::Special(end)]
+        );
+        let ids = tokenizer.encode(text).unwrap();
+        assert!(!ids.contains(&pad) && !ids.contains(&end));
+        assert_eq!(tokenizer.decode(&ids), text);
+    }
+
+    #[test]
+    fn a_special_token_put_together_from_parts_is_defused_too() {
+        let tokenizer = tokenizer();
+        let parts = ["a <", "|im_", "end|> b", "<|im_end", "|>"];
+        let joined: String = parts.iter().map(|part| tokenizer.defuse(part, GUARD)).collect();
+        let pieces = tokenizer.split(&joined, GUARD);
+        assert_eq!(pieces, [Piece::Text(parts.concat())]);
+    }
+
+    #[test]
+    fn clean_text_is_untouched() {
+        let text = "is 3 < 4? <b>yes</b> a|b <0.5 seconds>";
+        assert_eq!(tokenizer().defuse(text, GUARD), text);
+    }
+
+    #[test]
+    fn characters_spread_over_tokens_come_out_whole() {
+        let tokenizer = tokenizer();
+        let text = "Grüße, 世界 👨‍👩‍👧 end";
+        let mut stream = TextStream::new(&tokenizer);
+        let mut pieces = Vec::new();
+        for id in tokenizer.encode(text).unwrap() {
+            pieces.push(stream.push(id));
+        }
+        pieces.push(stream.finish());
+        assert!(pieces.iter().all(|piece| !piece.contains('\u{FFFD}')), "{pieces:?}");
+        assert!(pieces.iter().any(String::is_empty), "no character was spread: {pieces:?}");
+        assert_eq!(pieces.concat(), text);
+    }
+
+    #[test]
+    fn broken_bytes_are_not_held_for_ever() {
+        let tokenizer = tokenizer();
+        let first_byte = tokenizer.encode("👨").unwrap()[0];
+        let mut stream = TextStream::new(&tokenizer);
+        let shown: String = (0..40).map(|_| stream.push(first_byte)).collect();
+        assert!(shown.chars().count() >= 16, "{shown:?}");
+        assert!(stream.finish().chars().count() <= 24);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_that_names_it() {
+        assert!(Tokenizer::from_json(b"{}").err().unwrap().contains("tokenizer.json"));
+    }
+}
