@@ -279,7 +279,9 @@ fn read_rope(section: &Section, head_dim: usize) -> Result<(f64, [usize; 3]), St
 }
 
 fn read_moe(section: &Section) -> Result<MoeConfig, String> {
-    let num_experts = section.size("num_experts", 1, 1 << 16)?;
+    // transformers 5 saves the same number under another name.
+    let key = if section.has("num_local_experts") { "num_local_experts" } else { "num_experts" };
+    let num_experts = section.size(key, 1, 1 << 16)?;
     let layers = section.size("num_hidden_layers", 1, MAX_LAYERS)? as u64;
     if section.boolean("norm_topk_prob")? == Some(false) {
         return Err("text_config.norm_topk_prob is false; Qwen3-VL renormalises always".into());

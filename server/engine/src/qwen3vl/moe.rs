@@ -130,8 +130,23 @@ fn assign(probabilities: &[Vec<f32>], top_k: usize) -> Vec<(Vec<u32>, Vec<f32>)>
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 mod tests {
-    use super::*;
+    use std::collections::HashMap;
+
+    use candle_core::Device;
+
+    use super::{super::weights::Weights, *};
+
+    const HIDDEN: usize = 4;
+    const CONFIG: MoeConfig = MoeConfig {
+        num_experts: 3,
+        num_experts_per_tok: 2,
+        // Twice this is the hidden size, so one of the two matrices alone doesn't tell the layout.
+        moe_intermediate_size: 2,
+        decoder_sparse_step: 1,
+        mlp_only_layers: Vec::new(),
+    };
 
     #[test]
     fn the_likeliest_experts_share_a_token_by_weight() {
@@ -139,5 +154,49 @@ mod tests {
         assert_eq!(assigned[0], (vec![1], vec![0.5 / 0.75]));
         assert_eq!(assigned[1].0, [0, 1]);
         assert_eq!(assigned[2], (vec![0], vec![0.3 / (0.6 + 0.3)]));
+    }
+
+    /// Deterministic numbers between -1 and 1.
+    fn numbers(shape: &[usize], seed: f32) -> Tensor {
+        let count = shape.iter().product::<usize>();
+        let values = (0..count).map(|i| (i as f32 * 1.7 + seed).sin()).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn run(tensors: HashMap<String, Tensor>) -> Vec<Vec<f32>> {
+        let bytes = safetensors::serialize(&tensors, None).unwrap();
+        let weights = Weights::from_static("test", bytes.leak()).unwrap();
+        let source = Source::new(&weights, &Device::Cpu, DType::F32, "mlp");
+        let moe = Moe::load(&source, HIDDEN, &CONFIG, Activation::Silu).unwrap();
+        moe.forward(&numbers(&[5, HIDDEN], 0.5)).unwrap().to_vec2().unwrap()
+    }
+
+    #[test]
+    fn every_layout_on_disk_gives_the_same_output() {
+        let inner = CONFIG.moe_intermediate_size;
+        let gate_up = numbers(&[3, 2 * inner, HIDDEN], 1.0);
+        let down = numbers(&[3, HIDDEN, inner], 2.0);
+        let router = ("mlp.gate.weight".to_owned(), numbers(&[3, HIDDEN], 3.0));
+        let named = |gate_up: Tensor, down: Tensor| {
+            HashMap::from([
+                router.clone(),
+                ("mlp.experts.gate_up_proj".to_owned(), gate_up),
+                ("mlp.experts.down_proj".to_owned(), down),
+            ])
+        };
+        let turned = |tensor: &Tensor| tensor.transpose(1, 2).unwrap().contiguous().unwrap();
+        let mut apart = HashMap::from([router.clone()]);
+        for expert in 0..3 {
+            let name = |part: &str| format!("mlp.experts.{expert}.{part}.weight");
+            let both = gate_up.get(expert).unwrap();
+            let half = |start| both.narrow(0, start, inner).unwrap().contiguous().unwrap();
+            apart.insert(name("gate_proj"), half(0));
+            apart.insert(name("up_proj"), half(inner));
+            apart.insert(name("down_proj"), down.get(expert).unwrap());
+        }
+
+        let published = run(named(turned(&gate_up), turned(&down)));
+        assert_eq!(published, run(named(gate_up.clone(), down.clone())));
+        assert_eq!(published, run(apart));
     }
 }

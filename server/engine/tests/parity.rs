@@ -1,0 +1,197 @@
+//! The network equals transformers: features and logits within 1e-3, 64 greedy tokens the same, for every
+//! random checkpoint and the demo model. Golden files: `scripts/reference.py`.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
+
+mod golden;
+
+use std::ops::ControlFlow;
+
+use anyhow::Result;
+use candle_core::{DType, Device};
+use golden::{Case, Drawn, Golden, checkpoint_dir};
+use homereel_engine::qwen3vl::{Checkpoint, Features, Kv, Model, Prompt, Visual};
+use sha2::{Digest, Sha256};
+
+#[test]
+fn tied_head() -> Result<()> {
+    check("tied")
+}
+
+#[test]
+fn untied_head() -> Result<()> {
+    check("untied")
+}
+
+#[test]
+fn heads_wider_than_hidden() -> Result<()> {
+    check("wide-heads")
+}
+
+#[test]
+fn vision_head_of_72() -> Result<()> {
+    check("vision72")
+}
+
+#[test]
+fn mixture_of_experts() -> Result<()> {
+    check("moe")
+}
+
+#[test]
+fn sharded_files_of_transformers_457() -> Result<()> {
+    check("v457")
+}
+
+#[test]
+fn demo_model() -> Result<()> {
+    check("demo")
+}
+
+fn load(name: &str) -> Result<Model> {
+    let checkpoint = Checkpoint::from_dir(name, &checkpoint_dir(name))?;
+    Ok(Model::load(&checkpoint, &Device::Cpu, DType::F32)?)
+}
+
+fn check(name: &str) -> Result<()> {
+    let model = load(name)?;
+    let golden = Golden::read(name)?;
+    assert!(golden.cases.len() >= 6, "{name}: {} cases", golden.cases.len());
+    for case in &golden.cases {
+        let what = format!("{name}/{}", case.name);
+        let visuals = case.visuals();
+        let features = visuals
+            .iter()
+            .map(|drawn| encode(&model, drawn))
+            .collect::<Result<Vec<_>>>()?;
+        for kind in ["image", "video"] {
+            check_features(&what, case, kind, &visuals, &features, &model)?;
+        }
+        let prompt = prompt_of(&model, case)?;
+        check_positions(&what, case, &prompt);
+        let all = (!features.is_empty())
+            .then(|| Features::cat(&features.iter().collect::<Vec<_>>()))
+            .transpose()?;
+        check_answer(&what, case, &model, &prompt, all.as_ref())?;
+    }
+    Ok(())
+}
+
+fn visual_of(model: &Model, drawn: &Drawn) -> Visual {
+    let vision = &model.config().vision;
+    let (bytes, grid) =
+        drawn.patch_bytes(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size);
+    Visual { pixels: bytes.iter().map(|&byte| (f32::from(byte) - 127.5) / 127.5).collect(), grid }
+}
+
+fn encode(model: &Model, drawn: &Drawn) -> Result<Features> {
+    Ok(model.encode(&visual_of(model, drawn), &mut |_, _| ControlFlow::Continue(()))?)
+}
+
+fn prompt_of(model: &Model, case: &Case) -> Result<Prompt> {
+    let ids = case.numbers("input_ids");
+    Ok(Prompt::new(model.config(), ids, &case.grids("image"), &case.grids("video"))?)
+}
+
+fn check_features(
+    what: &str,
+    case: &Case,
+    kind: &str,
+    visuals: &[Drawn],
+    features: &[Features],
+    model: &Model,
+) -> Result<()> {
+    let of_kind = |drawn: &Drawn| drawn.is_video == (kind == "video");
+    let vision = &model.config().vision;
+    let mut hash = Sha256::new();
+    let mut grids = Vec::new();
+    for drawn in visuals.iter().filter(|drawn| of_kind(drawn)) {
+        let (bytes, grid) =
+            drawn.patch_bytes(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size);
+        hash.update(&bytes);
+        grids.push(grid);
+    }
+    assert_eq!(grids, case.grids(kind), "{what}: {kind} grids");
+    if grids.is_empty() {
+        return Ok(());
+    }
+    let hash = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(case.record["pixel_sha256"][kind], hash.as_str(), "{what}: {kind} pixels");
+
+    let pairs = visuals.iter().zip(features).filter(|(drawn, _)| of_kind(drawn));
+    let joined = Features::cat(&pairs.map(|(_, features)| features).collect::<Vec<_>>())?;
+    let close = |key: String, tensor: &candle_core::Tensor| -> Result<()> {
+        let (shape, want) = case.tensor(&key);
+        let rows = tensor.to_vec2::<f32>()?;
+        let last = (rows.len() - 1) as f64;
+        let sampled = (0..shape[0]).flat_map(|index| {
+            let row = match shape[0] {
+                1 => 0.0,
+                rows => (index as f64 * last / (rows - 1) as f64).round_ties_even(),
+            };
+            rows[row as usize].clone()
+        });
+        assert_close(&format!("{what}: {key}"), &sampled.collect::<Vec<_>>(), want);
+        Ok(())
+    };
+    close(format!("{kind}.merged"), &joined.merged)?;
+    for (layer, tensor) in joined.deepstack.iter().enumerate() {
+        close(format!("{kind}.deepstack.{layer}"), tensor)?;
+    }
+    Ok(())
+}
+
+fn check_positions(what: &str, case: &Case, prompt: &Prompt) {
+    let (_, want) = case.tensor("positions");
+    let got = prompt.positions().axes().concat().iter().map(|&p| p as f32).collect::<Vec<_>>();
+    assert_eq!(got, want, "{what}: positions");
+    assert_eq!(case.record["rope_delta"], prompt.positions().delta(), "{what}: rope delta");
+}
+
+fn check_answer(
+    what: &str,
+    case: &Case,
+    model: &Model,
+    prompt: &Prompt,
+    features: Option<&Features>,
+) -> Result<()> {
+    let mut kv = model.new_kv();
+    let logits = prefill(model, prompt, features, &mut kv)?;
+    assert_close(&format!("{what}: logits"), &logits, case.tensor("logits").1);
+    let want = case.numbers("greedy");
+    assert_eq!(greedy(model, logits.clone(), &mut kv, want.len())?, want, "{what}: greedy tokens");
+
+    // A prefix that was kept gives the same logits as a fresh start, wherever it was cut.
+    for keep in [1, prompt.ids().len() / 2, prompt.ids().len() - 1] {
+        kv.truncate(keep);
+        let again = prefill(model, prompt, features, &mut kv)?;
+        assert_close(&format!("{what}: logits behind {keep} kept tokens"), &again, &logits);
+    }
+    Ok(())
+}
+
+fn prefill(model: &Model, prompt: &Prompt, features: Option<&Features>, kv: &mut Kv) -> Result<Vec<f32>> {
+    let logits = model.prefill(prompt, features, kv, &mut |_, _| ControlFlow::Continue(()))?;
+    Ok(logits.to_vec1()?)
+}
+
+fn greedy(model: &Model, mut logits: Vec<f32>, kv: &mut Kv, tokens: usize) -> Result<Vec<u32>> {
+    let mut answer = Vec::with_capacity(tokens);
+    loop {
+        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
+        answer.push(best);
+        if answer.len() == tokens {
+            return Ok(answer);
+        }
+        logits = model.step(best, kv)?.to_vec1()?;
+    }
+}
+
+/// Largest difference at most 1e-3 of the largest value.
+fn assert_close(what: &str, got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    let scale = want.iter().fold(0f32, |most, value| most.max(value.abs()));
+    assert!(scale > 0.1, "{what}: the golden values are all near zero");
+    for (index, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= 1e-3 * scale, "{what}: value {index} is {got}, not {want} (scale {scale})");
+    }
+}
