@@ -139,6 +139,7 @@ fn time_in(answer: &str) -> Option<f64> {
 }
 
 /// Prints the table; returns what is below its mark.
+#[expect(clippy::print_stdout, reason = "the table is what a person runs this test for")]
 fn print(scores: &BTreeMap<Skill, Score>, codecs: &BTreeMap<String, Score>, start: Instant) -> Vec<String> {
     let share = |s: &Score| s.right as f64 / s.asked.max(1) as f64;
     let mut missed = Vec::new();

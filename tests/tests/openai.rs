@@ -1,0 +1,57 @@
+//! The official OpenAI Python client gets what curl gets, streamed and whole.
+//!
+//! Needs a Python with the `openai` package, named by `HOMEREEL_OPENAI_PYTHON`;
+//! `scripts/test.sh openai` makes one.
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use homereel_bench::draw::Skill;
+use homereel_tests::{Server, clips};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+const QUESTION: &str = "What color is the object?";
+
+#[tokio::test]
+async fn the_official_client_and_curl_get_the_same_answer() -> anyhow::Result<()> {
+    let python = std::env::var_os("HOMEREEL_OPENAI_PYTHON")
+        .context("HOMEREEL_OPENAI_PYTHON is not set; run scripts/test.sh openai")?;
+    let server = Server::start().await?;
+    let clip = clips::simple(1)?;
+    let truth = clip.questions.iter().find(|q| q.skill == Skill::Colour).context("a colour")?;
+
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("openai_client.py");
+    let client = Command::new(python)
+        .arg(script)
+        .args([server.url("/v1").as_ref(), clip.file.as_os_str(), QUESTION.as_ref()])
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    ensure!(client.status.success(), "{}", String::from_utf8_lossy(&client.stderr));
+    let told: Value = serde_json::from_slice(&client.stdout)?;
+    assert_eq!(told["whole"], truth.answer.as_str(), "{told}");
+    assert_eq!(told["streamed"], truth.answer.as_str(), "{told}");
+    assert_eq!(told["error"], "BadRequestError", "{told}");
+    assert!(told["models"].as_array().is_some_and(|m| m.len() == 1), "{told}");
+
+    let url = format!("data:video/mp4;base64,{}", told["base64"].as_str().context("base64")?);
+    let content =
+        json!([{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": QUESTION}]);
+    let body = json!({"model": told["models"][0], "messages": [{"role": "user", "content": content}], "temperature": 0});
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("body.json");
+    std::fs::write(&file, body.to_string())?;
+    let curl = Command::new("curl")
+        .args(["-fsS", "-H", "Content-Type: application/json", "--data-binary"])
+        .arg(format!("@{}", file.display()))
+        .arg(server.url("/v1/chat/completions"))
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    ensure!(curl.status.success(), "{}", String::from_utf8_lossy(&curl.stderr));
+    let answer: Value = serde_json::from_slice(&curl.stdout)?;
+    assert_eq!(answer["choices"][0]["message"]["content"], told["whole"], "{answer}");
+    assert_eq!(answer["usage"], told["usage"], "{answer}");
+    Ok(())
+}
