@@ -3,7 +3,10 @@
 
 use axum::{
     Json,
-    extract::rejection::JsonRejection,
+    extract::{
+        multipart::{MultipartError, MultipartRejection},
+        rejection::{FormRejection, JsonRejection},
+    },
     http::{HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -12,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     ask::{self, AskError},
+    jobs::ReceiveError,
     library::{self, LibraryError},
 };
 
@@ -99,9 +103,36 @@ impl From<LibraryError> for Failure {
     }
 }
 
+impl From<ReceiveError> for Failure {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Unreadable(error) => error.into(),
+            ReceiveError::Library(error) => error.into(),
+        }
+    }
+}
+
 impl From<JsonRejection> for Failure {
     fn from(rejection: JsonRejection) -> Self {
         Self::new(rejection.status(), "invalid_json", lower_first(&rejection.body_text()))
+    }
+}
+
+impl From<FormRejection> for Failure {
+    fn from(rejection: FormRejection) -> Self {
+        Self::new(rejection.status(), "invalid_form", lower_first(&rejection.body_text()))
+    }
+}
+
+impl From<MultipartRejection> for Failure {
+    fn from(rejection: MultipartRejection) -> Self {
+        Self::new(rejection.status(), "invalid_form", lower_first(&rejection.body_text()))
+    }
+}
+
+impl From<MultipartError> for Failure {
+    fn from(error: MultipartError) -> Self {
+        Self::new(error.status(), "invalid_form", lower_first(&error.body_text()))
     }
 }
 

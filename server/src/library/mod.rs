@@ -25,6 +25,10 @@ use sqlx::{
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::media::Source;
+
+pub(crate) use incoming::hex;
+
 pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
 pub use error::{Kind, LibraryError};
 pub use incoming::{Incoming, Sealed, Stored};
@@ -144,6 +148,18 @@ impl Library {
     #[must_use]
     pub fn poster_path(&self, sha256: &str) -> PathBuf {
         self.root.join("posters").join(format!("{sha256}.jpg"))
+    }
+
+    /// Returns where scratch files of requests go: on the library's own disk, removed at the next start.
+    #[must_use]
+    pub fn scratch_dir(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
+    /// Returns a video's original as a source to ask about.
+    #[must_use]
+    pub fn source(&self, video: &Video) -> Source {
+        Source::file(self.original_path(&video.sha256), Some(video.sha256.clone()))
     }
 
     /// Closes the database: waits for running statements and checkpoints the log.

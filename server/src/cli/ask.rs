@@ -1,0 +1,136 @@
+//! `homereel ask`: in this process, or by a running server; the same output either way.
+
+use std::{io::{self, Write}, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use homereel_engine::{Engine, Health};
+use homereel_video::Worker;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{AskArgs, Usage, cancel_on_ctrl_c, progress::{Progress, warn}, remote, source};
+use crate::{
+    ask::{AskEvent, Asker, Class, Conversation},
+    config,
+    media::{Media, Report},
+};
+
+/// What an answer came with.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) answer: String,
+    pub(super) model: String,
+    pub(super) finish_reason: Value,
+    pub(super) usage: Value,
+    pub(super) stages_ms: Value,
+    pub(super) media: Value,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Where an answer goes while it is made.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) progress: Progress,
+    json: bool,
+}
+
+impl Output {
+    /// Prints a piece of the answer, unless one object is wanted at the end.
+    pub(super) fn piece(&self, text: &str) -> anyhow::Result<()> {
+        if self.json || text.is_empty() {
+            return Ok(());
+        }
+        self.progress.clear();
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("failed to write the answer")
+    }
+
+    fn end(&self, outcome: Outcome) -> anyhow::Result<()> {
+        self.progress.clear();
+        let Outcome { answer, model, finish_reason, usage, stages_ms, media, warnings } = outcome;
+        let text = if self.json {
+            json!({
+                "answer": answer, "finish_reason": finish_reason, "usage": usage, "model": model,
+                "stages_ms": stages_ms, "media": media,
+            })
+            .to_string()
+        } else {
+            warnings.iter().for_each(|warning| warn(warning));
+            String::new()
+        };
+        writeln!(io::stdout(), "{text}").context("failed to write the answer")
+    }
+}
+
+/// Asks and prints.
+pub(super) async fn run(args: AskArgs) -> anyhow::Result<()> {
+    let output = Output { progress: Progress::start(), json: args.json };
+    let cancel = cancel_on_ctrl_c();
+    let outcome = tokio::select! {
+        biased;
+        () = cancel.cancelled() => bail!("cancelled"),
+        outcome = answer(&args, &output, &cancel) => outcome?,
+    };
+    output.end(outcome)
+}
+
+async fn answer(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> anyhow::Result<Outcome> {
+    match &args.server {
+        Some(server) => remote::ask(args, server, output).await,
+        None => local(args, output, cancel).await,
+    }
+}
+
+async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> anyhow::Result<Outcome> {
+    let file = source(&args.file)?;
+    let config = config::engine(args.config.as_ref(), args.engine.clone()).map_err(Usage)?;
+    let engine = homereel_engine::open(&config)?;
+    output.progress.show("loading the model", 0, 0);
+    ready(&engine).await?;
+
+    let mut sampling = engine.info()?.sampling;
+    sampling.temperature = args.temperature.unwrap_or(sampling.temperature);
+    sampling.seed = args.seed.or(sampling.seed);
+    let mut conversation = Conversation::about(file, args.sampling.into(), &args.question, sampling);
+    conversation.max_tokens = Some(args.max_tokens as usize);
+    let asker = Asker::new(engine, Media::new(Worker::this_program()?), 1);
+    let mut answering = asker.ask(conversation, Class::Interactive, cancel)?;
+
+    let mut outcome = Outcome::default();
+    let mut report = Report::default();
+    let name = || args.file.display().to_string();
+    while let Some(event) = answering.next().await {
+        match event.with_context(name)? {
+            AskEvent::Queued { .. } => output.progress.stage("queued", 0, 0),
+            AskEvent::Progress { stage, done, total } => {
+                output.progress.stage(stage.as_str(), done as u64, total as u64);
+            }
+            AskEvent::Media(media) => report = media,
+            AskEvent::Token { text, .. } => {
+                output.piece(&text)?;
+                outcome.answer.push_str(&text);
+            }
+            AskEvent::Done(finished) => {
+                report.warnings.clone_from(&finished.warnings);
+                outcome.model = finished.model;
+                outcome.finish_reason = json!(finished.finish_reason);
+                outcome.usage = json!(finished.usage);
+                outcome.stages_ms = json!(finished.stages_ms);
+                outcome.warnings = finished.warnings;
+            }
+        }
+    }
+    outcome.media = json!(report);
+    Ok(outcome)
+}
+
+/// Waits until the model is loaded.
+async fn ready(engine: &Arc<dyn Engine>) -> anyhow::Result<()> {
+    let mut health = engine.watch_health();
+    let health = health.wait_for(|health| *health != Health::Loading).await;
+    match health.as_deref() {
+        Ok(Health::Failed(reason)) => bail!("{reason}"),
+        Ok(_) => Ok(()),
+        Err(_) => bail!("the engine died while it loaded the model"),
+    }
+}

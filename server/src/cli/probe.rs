@@ -1,0 +1,59 @@
+//! `homereel probe`.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use homereel_video::{Probe, Worker};
+
+use super::{cancel_on_ctrl_c, progress::warn, source};
+
+/// Prints what is in a file: facts a line each, or one JSON object (with the time of every frame).
+pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<()> {
+    let worker = Worker::this_program()?;
+    let open = source(file)?.open()?;
+    let probe = homereel_video::probe(&worker, open, &cancel_on_ctrl_c()).await;
+    let probe = probe.with_context(|| file.display().to_string())?;
+    let text = if json { format!("{}\n", serde_json::to_string(&probe)?) } else { facts(&probe) };
+    io::stdout().write_all(text.as_bytes()).context("failed to write")?;
+    if !json {
+        probe.warnings.iter().for_each(|warning| warn(warning));
+    }
+    Ok(())
+}
+
+fn facts(probe: &Probe) -> String {
+    let video = &probe.video;
+    let mut lines = vec![
+        format!("container  {}", probe.container),
+        format!("duration   {:.3} s", probe.duration_s),
+        format!(
+            "video      {} {}x{}, {} frames, {:.3} per second{}",
+            video.codec,
+            video.width,
+            video.height,
+            video.frame_count,
+            video.fps,
+            if video.constant_rate { "" } else { " (varying)" }
+        ),
+    ];
+    if video.rotation != 0 || video.mirrored {
+        let mirrored = if video.mirrored { ", mirrored" } else { "" };
+        lines.push(format!("turned     {}° clockwise{mirrored}", video.rotation));
+    }
+    match &probe.audio {
+        Some(audio) => lines.push(format!(
+            "audio      {}, {} channels, {} samples per second",
+            audio.codec, audio.channels, audio.sample_rate
+        )),
+        None => lines.push("audio      none".into()),
+    }
+    lines.extend(probe.creation_time.as_ref().map(|time| format!("taken      {time}")));
+    lines.extend(probe.camera.as_ref().map(|camera| format!("camera     {camera}")));
+    lines.extend(
+        probe.location.as_ref().map(|place| format!("place      {:.5}, {:.5}", place.latitude, place.longitude)),
+    );
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,250 @@
+//! Settings: defaults < TOML file < `HOMEREEL_*` environment < flags, resolved and checked once.
+
+use std::{fs, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, ValueEnum};
+use homereel_engine::{DeviceKind, EngineConfig, ModelSource, WeightType};
+use serde::Deserialize;
+
+/// Where the engine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// The first CUDA device (needs a build with the feature `cuda`).
+    Cuda,
+}
+
+/// Type of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// 32-bit floats (the default on a processor).
+    F32,
+    /// 16-bit brain floats (the default on CUDA).
+    Bf16,
+    /// 16-bit IEEE floats.
+    F16,
+}
+
+/// Flags that choose the model and where it runs; the same names in the TOML file.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Model")]
+pub struct EngineFlags {
+    /// "demo" (built in; knows coloured shapes only), a directory, or a hub id such as
+    /// Qwen/Qwen3-VL-4B-Instruct, optionally with @revision [default: demo]
+    #[arg(long, env = "HOMEREEL_MODEL")]
+    pub model: Option<String>,
+    /// Where the model runs [default: cpu]
+    #[arg(long, env = "HOMEREEL_DEVICE")]
+    pub device: Option<Device>,
+    /// Type of the weights [default: f32 on cpu, bf16 on cuda]
+    #[arg(long, env = "HOMEREEL_DTYPE")]
+    pub dtype: Option<Dtype>,
+    /// Tokens that prompt and answer share [default: what the model was made for]
+    #[arg(long, env = "HOMEREEL_MAX_MODEL_LEN", value_name = "TOKENS")]
+    pub max_model_len: Option<usize>,
+}
+
+/// Flags of `serve`; the same names in the TOML file.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "Server")]
+pub struct ServerFlags {
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "HOMEREEL_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Directory of the library [default: ~/.local/share/homereel]
+    #[arg(long, env = "HOMEREEL_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Further names under which browsers reach this server (behind a proxy)
+    #[arg(long = "host", env = "HOMEREEL_HOSTS", value_name = "NAME", value_delimiter = ',')]
+    pub hosts: Vec<String>,
+    /// Bytes of one upload [default: 64 GiB]
+    #[arg(long, env = "HOMEREEL_MAX_UPLOAD_BYTES", value_name = "BYTES")]
+    pub max_upload_bytes: Option<u64>,
+    /// Bytes of one JSON body, clips as data: URLs included [default: 512 MiB]
+    #[arg(long, env = "HOMEREEL_MAX_BODY_BYTES", value_name = "BYTES")]
+    pub max_body_bytes: Option<usize>,
+    /// Questions that are held at once; more are refused with 429 [default: 32]
+    #[arg(long, env = "HOMEREEL_MAX_REQUESTS", value_name = "N")]
+    pub max_requests: Option<usize>,
+    /// Videos that are decoded at once [default: half of the processors]
+    #[arg(long, env = "HOMEREEL_VIDEO_WORKERS", value_name = "N")]
+    pub video_workers: Option<usize>,
+    /// Listen beyond this machine without any password: everybody who reaches the port sees all videos
+    #[arg(long, env = "HOMEREEL_INSECURE_NO_AUTH")]
+    pub insecure_no_auth: bool,
+}
+
+/// The TOML file: `[server]` and `[engine]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    server: ServerFlags,
+    engine: EngineFlags,
+}
+
+/// Settings of `serve`, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Directory of the library.
+    pub data: PathBuf,
+    /// Further names of this server.
+    pub hosts: Vec<String>,
+    /// Bytes of one upload.
+    pub max_upload_bytes: u64,
+    /// Bytes of one JSON body.
+    pub max_body_bytes: usize,
+    /// Questions that are held at once.
+    pub max_requests: usize,
+    /// Videos of one request.
+    pub max_videos: usize,
+    /// Pictures of one request.
+    pub max_images: usize,
+    /// Videos that are decoded at once.
+    pub video_workers: usize,
+}
+
+impl Server {
+    /// Returns the defaults for a library in `data`, listening on a free port of this machine.
+    #[must_use]
+    pub fn new(data: PathBuf) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data,
+            hosts: Vec::new(),
+            max_upload_bytes: 64 << 30,
+            max_body_bytes: 512 << 20,
+            max_requests: 32,
+            max_videos: 8,
+            max_images: 32,
+            video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
+        }
+    }
+}
+
+/// Reads the TOML file and lets flags and environment (which clap has joined) go first.
+///
+/// # Errors
+/// When the file cannot be read or holds an unknown key or a wrong value; when a setting does not fit.
+pub fn resolve(
+    file: Option<&PathBuf>,
+    flags: ServerFlags,
+    engine: EngineFlags,
+) -> anyhow::Result<(Server, EngineConfig)> {
+    let file = read(file)?;
+    let from_file = file.server;
+    let data = flags.data.or(from_file.data).map_or_else(default_data, Ok)?;
+    let defaults = Server::new(data);
+    let server = Server {
+        listen: flags.listen.or(from_file.listen).unwrap_or(defaults.listen),
+        hosts: if flags.hosts.is_empty() { from_file.hosts } else { flags.hosts },
+        max_upload_bytes: flags
+            .max_upload_bytes
+            .or(from_file.max_upload_bytes)
+            .unwrap_or(defaults.max_upload_bytes),
+        max_body_bytes: flags.max_body_bytes.or(from_file.max_body_bytes).unwrap_or(defaults.max_body_bytes),
+        max_requests: flags.max_requests.or(from_file.max_requests).unwrap_or(defaults.max_requests),
+        video_workers: flags.video_workers.or(from_file.video_workers).unwrap_or(defaults.video_workers),
+        ..defaults
+    };
+    for (name, value) in [("max_requests", server.max_requests), ("video_workers", server.video_workers)] {
+        ensure!((1..=1024).contains(&value), "{name} is {value}; 1 to 1024 would fit");
+    }
+    ensure!(
+        server.listen.ip().is_loopback() || flags.insecure_no_auth || from_file.insecure_no_auth,
+        "{} is reachable from other machines and this server has no password yet; listen on 127.0.0.1, or pass \
+         --insecure-no-auth if everybody who reaches it may see all videos",
+        server.listen
+    );
+    Ok((server, merge_engine(engine, file.engine)?))
+}
+
+/// Resolves the engine's settings alone (`ask`).
+///
+/// # Errors
+/// As [`resolve`].
+pub fn engine(file: Option<&PathBuf>, flags: EngineFlags) -> anyhow::Result<EngineConfig> {
+    merge_engine(flags, read(file)?.engine)
+}
+
+fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
+    let Some(path) = file else { return Ok(File::default()) };
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} does not fit", path.display()))
+}
+
+fn merge_engine(flags: EngineFlags, file: EngineFlags) -> anyhow::Result<EngineConfig> {
+    let model = flags.model.or(file.model).unwrap_or_else(|| "demo".into());
+    let mut config = EngineConfig::new(model.parse::<ModelSource>()?);
+    config.device = match flags.device.or(file.device).unwrap_or(Device::Cpu) {
+        Device::Cpu => DeviceKind::Cpu,
+        Device::Cuda => DeviceKind::Cuda,
+    };
+    config.dtype = flags.dtype.or(file.dtype).map(|dtype| match dtype {
+        Dtype::F32 => WeightType::F32,
+        Dtype::Bf16 => WeightType::Bf16,
+        Dtype::F16 => WeightType::F16,
+    });
+    config.max_model_len = flags.max_model_len.or(file.max_model_len);
+    Ok(config)
+}
+
+fn default_data() -> anyhow::Result<PathBuf> {
+    // systemd's StateDirectory= first; then where the desktop's rules put data.
+    let candidates = [("STATE_DIRECTORY", ""), ("XDG_DATA_HOME", "homereel"), ("HOME", ".local/share/homereel")];
+    candidates
+        .into_iter()
+        .find_map(|(name, below)| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| PathBuf::from(value).join(below))
+        })
+        .context("no home directory to keep the library in; name one with --data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn flags_go_before_the_file_and_the_file_before_defaults() {
+        let file = file("[server]\nlisten = \"127.0.0.1:1\"\nmax_requests = 3\n[engine]\nmodel = \"a/b\"");
+        let flags = ServerFlags { max_requests: Some(4), data: Some("/x".into()), ..ServerFlags::default() };
+        let (server, engine) =
+            resolve(Some(&file.path().to_owned()), flags, EngineFlags::default()).unwrap();
+        assert_eq!((server.listen.port(), server.max_requests), (1, 4));
+        assert_eq!(server.max_body_bytes, 512 << 20);
+        assert_eq!(engine.model.to_string(), "a/b");
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        let file = file("[server]\nlissten = \"127.0.0.1:1\"");
+        let error = engine(Some(&file.path().to_owned()), EngineFlags::default()).unwrap_err();
+        assert!(format!("{error:#}").contains("lissten"), "{error:#}");
+    }
+
+    #[test]
+    fn other_machines_are_kept_out_unless_told() {
+        let flags = |insecure_no_auth| ServerFlags {
+            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
+            data: Some("/x".into()),
+            insecure_no_auth,
+            ..ServerFlags::default()
+        };
+        let error = resolve(None, flags(false), EngineFlags::default()).unwrap_err();
+        assert!(error.to_string().contains("--insecure-no-auth"));
+        assert!(resolve(None, flags(true), EngineFlags::default()).is_ok());
+    }
+}

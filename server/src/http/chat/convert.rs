@@ -1,0 +1,363 @@
+//! From the wire to a conversation: every value is checked here, and named in the message if it does not fit.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use homereel_engine::{Role, Sampling};
+
+use super::super::error::{Failure, shown};
+use super::media_url::{self, Video};
+use super::wire::{ChatRequest, Content, VideoKwargs, WireMessage, WirePart};
+use crate::{
+    ask::{Conversation, Piece, Turn},
+    library::{Library, LibraryError},
+    media::{FrameSampling, Source},
+};
+
+/// Messages of one conversation.
+const MAX_MESSAGES: usize = 1024;
+
+/// Strings that may end an answer.
+const MAX_STOPS: usize = 16;
+
+/// Bytes of one such string.
+const MAX_STOP_BYTES: usize = 1024;
+
+/// Alternatives per token.
+const MAX_LOGPROBS: i64 = 20;
+
+/// What one request may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) videos: usize,
+    pub(super) images: usize,
+}
+
+/// How the reply is wanted.
+#[derive(Debug, Clone)]
+pub(super) struct Want {
+    pub(super) model: Option<String>,
+    pub(super) stream: bool,
+    pub(super) include_usage: bool,
+    pub(super) logprobs: bool,
+}
+
+/// A request that is checked, with the library's videos still to be looked up.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) want: Want,
+    pub(super) conversation: Unresolved,
+}
+
+/// A conversation with the library's videos still to be looked up.
+#[derive(Debug)]
+pub(super) struct Unresolved {
+    turns: Vec<(Role, Vec<DraftPiece>)>,
+    /// Everything but the turns.
+    rest: Conversation,
+}
+
+#[derive(Debug)]
+enum DraftPiece {
+    Text(String),
+    Image(Bytes),
+    Video(Video, FrameSampling),
+}
+
+/// Parses and checks a body; writes clips that came with it into `scratch`.
+pub(super) fn read(
+    body: &[u8],
+    limits: &Limits,
+    scratch: &Path,
+    defaults: Sampling,
+) -> Result<Draft, Failure> {
+    let request = parse(body)?;
+    let want = want(&request)?;
+    let rest = rest(&request, defaults)?;
+    let frames = frames(&request)?;
+    count(&request.messages, limits)?;
+    let mut turns = Vec::with_capacity(request.messages.len());
+    for (at, message) in request.messages.into_iter().enumerate() {
+        turns.push(turn(at, message, frames, scratch)?);
+    }
+    Ok(Draft { want, conversation: Unresolved { turns, rest } })
+}
+
+fn parse(body: &[u8]) -> Result<ChatRequest<'_>, Failure> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let request = serde_path_to_error::deserialize(&mut json);
+    let request: ChatRequest<'_> = request.map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        if path == "." {
+            let code = if inner.is_data() { "invalid_value" } else { "invalid_json" };
+            let missing = inner.to_string();
+            let param = missing.split('`').nth(1).filter(|_| inner.is_data()).map(str::to_owned);
+            return Failure { code, param, ..Failure::invalid("", format!("the body does not fit: {}", cut(&missing))) };
+        }
+        Failure::invalid(path.clone(), format!("{path}: {}", cut(&inner.to_string())))
+    })?;
+    json.end().map_err(|error| Failure {
+        code: "invalid_json",
+        param: None,
+        ..Failure::invalid("", format!("the body does not fit: {error}"))
+    })?;
+    Ok(request)
+}
+
+/// serde quotes the value at fault, which may be a whole clip.
+fn cut(message: &str) -> String {
+    if message.len() <= 300 {
+        return message.to_owned();
+    }
+    let head: String = message.chars().take(150).collect();
+    let tail: Vec<char> = message.chars().rev().take(100).collect();
+    format!("{head}…{}", tail.into_iter().rev().collect::<String>())
+}
+
+fn want(request: &ChatRequest<'_>) -> Result<Want, Failure> {
+    if let Some(n) = request.n.filter(|&n| n != 1) {
+        return Err(Failure::invalid("n", format!("n is {n}; only 1 answer per request is served")));
+    }
+    if request.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+        return Err(Failure::invalid("tools", "tools are not served yet; leave them out"));
+    }
+    if let Some(format) = request.response_format.as_ref().filter(|format| format.kind != "text") {
+        return Err(Failure::invalid(
+            "response_format",
+            format!("response_format {} is not served yet; \"text\" would fit", shown(&format.kind)),
+        ));
+    }
+    Ok(Want {
+        model: request.model.clone(),
+        stream: request.stream.unwrap_or(false),
+        include_usage: request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false),
+        logprobs: request.logprobs.unwrap_or(false),
+    })
+}
+
+fn rest(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Conversation, Failure> {
+    let sampling = sampling(request, defaults)?;
+    let max_tokens = match request.max_completion_tokens.map(|n| ("max_completion_tokens", n)) {
+        None => request.max_tokens.map(|n| ("max_tokens", n)),
+        given => given,
+    };
+    let max_tokens = max_tokens.map(|(name, n)| {
+        usize::try_from(n)
+            .ok()
+            .filter(|&n| n > 0)
+            .ok_or_else(|| Failure::invalid(name, format!("{name} is {n}; at least 1 would fit")))
+    });
+    let stop = request.stop.as_ref().map(|stop| stop.0.clone()).unwrap_or_default();
+    if stop.len() > MAX_STOPS || stop.iter().any(|stop| stop.is_empty() || stop.len() > MAX_STOP_BYTES) {
+        let message = format!("stop holds at most {MAX_STOPS} strings of 1 to {MAX_STOP_BYTES} bytes");
+        return Err(Failure::invalid("stop", message));
+    }
+    let logprobs = match (request.logprobs.unwrap_or(false), request.top_logprobs) {
+        (_, Some(top)) if !(0..=MAX_LOGPROBS).contains(&top) => {
+            let message = format!("top_logprobs is {top}; 0 to {MAX_LOGPROBS} would fit");
+            return Err(Failure::invalid("top_logprobs", message));
+        }
+        (false, Some(_)) => {
+            return Err(Failure::invalid("top_logprobs", "top_logprobs needs \"logprobs\": true"));
+        }
+        (true, top) => Some(usize::try_from(top.unwrap_or(0)).unwrap_or(0)),
+        (false, None) => None,
+    };
+    Ok(Conversation {
+        turns: Vec::new(),
+        sampling,
+        max_tokens: max_tokens.transpose()?,
+        stop,
+        stop_token_ids: request.stop_token_ids.clone().unwrap_or_default(),
+        ignore_eos: request.ignore_eos.unwrap_or(false),
+        logprobs,
+    })
+}
+
+fn sampling(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Sampling, Failure> {
+    let number = |name: &'static str, given: Option<f64>, default: f64, low: f64, high: f64| match given {
+        None => Ok(default),
+        Some(value) if (low..=high).contains(&value) => Ok(value),
+        Some(value) => Err(Failure::invalid(name, format!("{name} is {value}; {low} to {high} would fit"))),
+    };
+    let top_k = match request.top_k {
+        None => defaults.top_k,
+        // vLLM's two ways to say "off".
+        Some(-1 | 0) => 0,
+        Some(k) => usize::try_from(k)
+            .map_err(|_| Failure::invalid("top_k", format!("top_k is {k}; -1, 0 (off) or more would fit")))?,
+    };
+    Ok(Sampling {
+        temperature: number("temperature", request.temperature, defaults.temperature, 0.0, 2.0)?,
+        top_p: number("top_p", request.top_p, defaults.top_p, f64::MIN_POSITIVE, 1.0)
+            .map_err(|failure| Failure { message: "top_p: more than 0 and at most 1 would fit".into(), ..failure })?,
+        top_k,
+        min_p: number("min_p", request.min_p, defaults.min_p, 0.0, 1.0)?,
+        repetition_penalty: number(
+            "repetition_penalty",
+            request.repetition_penalty,
+            defaults.repetition_penalty,
+            0.01,
+            100.0,
+        )?,
+        presence_penalty: number("presence_penalty", request.presence_penalty, defaults.presence_penalty, -2.0, 2.0)?,
+        frequency_penalty: number(
+            "frequency_penalty",
+            request.frequency_penalty,
+            defaults.frequency_penalty,
+            -2.0,
+            2.0,
+        )?,
+        // Any 64 bits are a seed.
+        seed: request.seed.map(i64::cast_unsigned).or(defaults.seed),
+    })
+}
+
+/// Reads how videos are to be sampled: `media_io_kwargs.video` first, `mm_processor_kwargs` for what it leaves open.
+fn frames(request: &ChatRequest<'_>) -> Result<FrameSampling, Failure> {
+    let io = request.media_io_kwargs.as_ref().and_then(|kwargs| kwargs.video).unwrap_or_default();
+    let mm = request.mm_processor_kwargs.unwrap_or_default();
+    let (param, chosen) = if io.fps.is_some() || io.num_frames.is_some() {
+        ("media_io_kwargs", io)
+    } else {
+        ("mm_processor_kwargs", VideoKwargs { start: io.start, end: io.end, ..mm })
+    };
+    // vLLM's word for "no number": all frames, or as many as fps says.
+    let num_frames = chosen.num_frames.filter(|&n| n != -1);
+    let num_frames = num_frames.map(|n| {
+        usize::try_from(n)
+            .ok()
+            .filter(|&n| n > 0)
+            .ok_or_else(|| Failure::invalid(param, format!("num_frames is {n}; at least 1 would fit")))
+    });
+    if let Some(fps) = chosen.fps.filter(|fps| !(fps.is_finite() && *fps > 0.0)) {
+        return Err(Failure::invalid(param, format!("fps is {fps}; more than 0 would fit")));
+    }
+    let num_frames = num_frames.transpose()?;
+    if num_frames.is_some() && chosen.fps.is_some() {
+        return Err(Failure::invalid(param, "fps and num_frames exclude each other; send one of them"));
+    }
+    Ok(FrameSampling { fps: chosen.fps, num_frames, start: chosen.start, end: chosen.end })
+}
+
+fn count(messages: &[WireMessage<'_>], limits: &Limits) -> Result<(), Failure> {
+    if messages.is_empty() {
+        return Err(Failure::invalid("messages", "messages is empty; at least 1 would fit"));
+    }
+    if messages.len() > MAX_MESSAGES {
+        let message = format!("there are {} messages; at most {MAX_MESSAGES} would fit", messages.len());
+        return Err(Failure::invalid("messages", message));
+    }
+    let parts = || {
+        messages.iter().flat_map(|message| match &message.content {
+            Some(Content::Parts(parts)) => parts.as_slice(),
+            _ => &[],
+        })
+    };
+    let counted = [
+        ("video", parts().filter(|part| part.kind == "video_url").count(), limits.videos),
+        ("image", parts().filter(|part| part.kind == "image_url").count(), limits.images),
+    ];
+    for (what, found, limit) in counted {
+        if found > limit {
+            let message = format!("the request has {found} {what}s; at most {limit} would fit");
+            return Err(Failure::invalid("messages", message));
+        }
+    }
+    Ok(())
+}
+
+fn turn(
+    at: usize,
+    message: WireMessage<'_>,
+    frames: FrameSampling,
+    scratch: &Path,
+) -> Result<(Role, Vec<DraftPiece>), Failure> {
+    let role = match message.role.as_str() {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
+        other => {
+            return Err(Failure::invalid(
+                format!("messages[{at}].role"),
+                format!("role {} is unknown; system, user, assistant or tool would fit", shown(other)),
+            ));
+        }
+    };
+    let pieces = match message.content {
+        None => {
+            let param = format!("messages[{at}].content");
+            return Err(Failure::invalid(param, format!("messages[{at}] has no content; a string would fit")));
+        }
+        Some(Content::Text(text)) => vec![DraftPiece::Text(text.into_owned())],
+        Some(Content::Parts(parts)) => {
+            let pieces = parts.into_iter().enumerate().map(|(part_at, part)| {
+                piece(part, role, frames, scratch).map_err(|failure| Failure {
+                    param: Some(match failure.param {
+                        Some(param) => format!("messages[{at}].content[{part_at}].{param}"),
+                        None => format!("messages[{at}].content[{part_at}]"),
+                    }),
+                    ..failure
+                })
+            });
+            pieces.collect::<Result<_, _>>()?
+        }
+    };
+    Ok((role, pieces))
+}
+
+fn piece(part: WirePart<'_>, role: Role, frames: FrameSampling, scratch: &Path) -> Result<DraftPiece, Failure> {
+    let lacking = |param: &str| Failure::invalid(param, format!("a part of type {param} needs {param}"));
+    match part.kind.as_str() {
+        "text" => Ok(DraftPiece::Text(part.text.ok_or_else(|| lacking("text"))?.into_owned())),
+        "image_url" | "video_url" if role != Role::User => {
+            Err(Failure::invalid("type", format!("{} is taken in messages of the user only", part.kind)))
+        }
+        "image_url" => {
+            let url = part.image_url.ok_or_else(|| lacking("image_url"))?.url;
+            Ok(DraftPiece::Image(media_url::image(&url)?))
+        }
+        "video_url" => {
+            let url = part.video_url.ok_or_else(|| lacking("video_url"))?.url;
+            Ok(DraftPiece::Video(media_url::video(&url, scratch)?, frames))
+        }
+        other => Err(Failure::invalid(
+            "type",
+            format!("parts of type {} are not taken; text, image_url or video_url would fit", shown(other)),
+        )),
+    }
+}
+
+impl Unresolved {
+    /// Looks up the library's videos.
+    pub(super) async fn resolve(self, library: &Library) -> Result<Conversation, Failure> {
+        let mut turns = Vec::with_capacity(self.turns.len());
+        for (role, pieces) in self.turns {
+            let mut content = Vec::with_capacity(pieces.len());
+            for piece in pieces {
+                content.push(match piece {
+                    DraftPiece::Text(text) => Piece::Text(text),
+                    DraftPiece::Image(bytes) => Piece::Image(bytes),
+                    DraftPiece::Video(Video::Scratch(source), frames) => Piece::Video(source, frames),
+                    DraftPiece::Video(Video::Library(id), frames) => {
+                        Piece::Video(stored(library, &id).await?, frames)
+                    }
+                });
+            }
+            turns.push(Turn { role, content });
+        }
+        Ok(Conversation { turns, ..self.rest })
+    }
+}
+
+async fn stored(library: &Library, id: &str) -> Result<Source, Failure> {
+    match library.video(id).await {
+        Ok(video) => Ok(library.source(&video)),
+        Err(error @ LibraryError::NotFound { .. }) => {
+            Err(Failure { param: Some("video_url".into()), ..Failure::not_found(error.to_string()) })
+        }
+        Err(error) => Err(error.into()),
+    }
+}

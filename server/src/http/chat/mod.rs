@@ -1,0 +1,62 @@
+//! `POST /v1/chat/completions`: OpenAI's shapes in and out, our pipeline in between.
+//!
+//! [`wire`] is what clients send, [`convert`] makes a conversation of it, [`media_url`] gets at the videos,
+//! [`reply`] builds what goes back, whole or streamed.
+
+mod convert;
+mod media_url;
+mod reply;
+mod wire;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+
+use super::{error::OpenAiError, error::Failure, models};
+use crate::{
+    app::AppState,
+    ask::{AskError, Class},
+};
+use convert::{Draft, Want};
+
+/// `POST /v1/chat/completions`.
+pub(super) async fn completions(State(state): State<AppState>, request: Request) -> Result<Response, OpenAiError> {
+    let info = state.asker.engine().info().map_err(AskError::from)?;
+    let held = state.bodies.read(request.into_body(), state.config.max_body_bytes).await?;
+    let limits = convert::Limits { videos: state.config.max_videos, images: state.config.max_images };
+    let scratch = state.library.scratch_dir();
+    let sampling = info.sampling.clone();
+    // Decoding base64 is work for a core, not for the reactor; the body is freed when it is done.
+    let draft = tokio::task::spawn_blocking(move || convert::read(&held.bytes, &limits, &scratch, sampling));
+    let Draft { want, conversation } = draft.await.map_err(Failure::internal)??;
+    if !names(want.model.as_deref(), &info) {
+        return Err(models::unknown(want.model.as_deref().unwrap_or_default(), &info.id).into());
+    }
+    let conversation = conversation.resolve(&state.library).await?;
+    let answering = state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
+    let head = reply::Head { id: format!("chatcmpl-{}", crate::library::new_id()), created: now_s(), model: info.id };
+    if want.stream {
+        return Ok(reply::stream(head, answering, want).into_response());
+    }
+    Ok(Json(reply::whole(head, answering, &want).await?).into_response())
+}
+
+/// Tells whether a request's model is the one that is loaded; without a name it is, and `demo` names the demo.
+fn names(asked: Option<&str>, info: &homereel_engine::ModelInfo) -> bool {
+    match asked {
+        None | Some("") => true,
+        Some("demo") => info.demo || info.id == "demo",
+        Some(asked) => asked == info.id,
+    }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! What goes back: one object, or chunks as server-sent events. Knows OpenAI's shapes and nothing of requests.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use homereel_engine::{TokenLogprob, Usage};
+use serde_json::{Value, json};
+
+use super::super::error::OpenAiError;
+use super::convert::Want;
+use crate::{
+    ask::{Answering, AskError, AskEvent, Finished},
+    media::Report,
+};
+
+/// How often a silent stream says that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// What every chunk of an answer repeats.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) id: String,
+    pub(super) created: u64,
+    pub(super) model: String,
+}
+
+/// Waits for the end and returns the whole answer.
+pub(super) async fn whole(head: Head, mut answering: Answering, want: &Want) -> Result<Value, AskError> {
+    let mut text = String::new();
+    let mut media = Vec::new();
+    let mut logprobs = Vec::new();
+    while let Some(event) = answering.next().await {
+        match event? {
+            AskEvent::Queued { .. } | AskEvent::Progress { .. } => {}
+            AskEvent::Media(report) => media.push(report),
+            AskEvent::Token { text: piece, id, logprob } => {
+                logprobs.extend(logprob.as_ref().map(|logprob| token_logprob(&piece, id, logprob)));
+                text.push_str(&piece);
+            }
+            AskEvent::Done(finished) => {
+                let logprobs = if want.logprobs { json!({ "content": logprobs }) } else { Value::Null };
+                return Ok(json!({
+                    "id": head.id, "object": "chat.completion", "created": head.created, "model": head.model,
+                    "choices": [{
+                        "index": 0,
+                        "message": { "role": "assistant", "content": text, "refusal": null },
+                        "logprobs": logprobs,
+                        "finish_reason": finished.finish_reason,
+                    }],
+                    "usage": usage(&finished.usage),
+                    "homereel": extras(&finished, &media),
+                }));
+            }
+        }
+    }
+    Err(homereel_engine::EngineError::Incomplete.into())
+}
+
+/// Streams the answer: progress as comments, which clients skip, then chunks, then `[DONE]`.
+pub(super) fn stream(
+    head: Head,
+    answering: Answering,
+    want: Want,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let state = Streaming { head, answering, want, media: Vec::new(), queue: Vec::new(), started: false, over: false };
+    let events = futures_util::stream::unfold(state, |mut state| async move {
+        let event = state.next().await?;
+        Some((Ok(event), state))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+struct Streaming {
+    head: Head,
+    answering: Answering,
+    want: Want,
+    media: Vec<Report>,
+    /// Events to be sent before the next is asked for, last first.
+    queue: Vec<Event>,
+    started: bool,
+    over: bool,
+}
+
+impl Streaming {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.queue.pop() {
+                return Some(event);
+            }
+            if self.over {
+                return None;
+            }
+            let events = match self.answering.next().await? {
+                Ok(event) => self.render(event),
+                Err(error) => {
+                    self.over = true;
+                    // The status is long sent: the error travels as OpenAI's clients expect it, without [DONE].
+                    vec![Event::default().data(OpenAiError(error.into()).body().to_string())]
+                }
+            };
+            self.queue = events;
+            self.queue.reverse();
+        }
+    }
+
+    fn render(&mut self, event: AskEvent) -> Vec<Event> {
+        match event {
+            AskEvent::Queued { position } => vec![comment(format!("queued {position}"))],
+            AskEvent::Progress { stage, done, total } => {
+                vec![comment(format!("{} {done}/{total}", stage.as_str()))]
+            }
+            AskEvent::Media(report) => {
+                self.media.push(report);
+                Vec::new()
+            }
+            AskEvent::Token { text, id, logprob } => {
+                let mut events = self.role();
+                let logprobs = match logprob.filter(|_| self.want.logprobs) {
+                    Some(logprob) => json!({ "content": [token_logprob(&text, id, &logprob)] }),
+                    None if text.is_empty() => return events,
+                    None => Value::Null,
+                };
+                events.push(self.chunk(json!([{
+                    "index": 0, "delta": { "content": text }, "logprobs": logprobs, "finish_reason": null,
+                }])));
+                events
+            }
+            AskEvent::Done(finished) => {
+                self.over = true;
+                let mut events = self.role();
+                let mut last = self.body(json!([{
+                    "index": 0, "delta": {}, "logprobs": null, "finish_reason": finished.finish_reason,
+                }]));
+                last["homereel"] = extras(&finished, &self.media);
+                events.push(Event::default().data(last.to_string()));
+                if self.want.include_usage {
+                    let mut counts = self.body(json!([]));
+                    counts["usage"] = usage(&finished.usage);
+                    events.push(Event::default().data(counts.to_string()));
+                }
+                events.push(Event::default().data("[DONE]"));
+                events
+            }
+        }
+    }
+
+    /// The first chunk names the role.
+    fn role(&mut self) -> Vec<Event> {
+        if std::mem::replace(&mut self.started, true) {
+            return Vec::new();
+        }
+        vec![self.chunk(json!([{
+            "index": 0, "delta": { "role": "assistant", "content": "" }, "logprobs": null, "finish_reason": null,
+        }]))]
+    }
+
+    fn chunk(&self, choices: Value) -> Event {
+        Event::default().data(self.body(choices).to_string())
+    }
+
+    fn body(&self, choices: Value) -> Value {
+        let Head { id, created, model } = &self.head;
+        let mut body = json!({
+            "id": id, "object": "chat.completion.chunk", "created": created, "model": model, "choices": choices,
+        });
+        if self.want.include_usage {
+            body["usage"] = Value::Null;
+        }
+        body
+    }
+}
+
+/// A comment is no event: `EventSource` and OpenAI clients skip it.
+fn comment(text: String) -> Event {
+    Event::default().comment(text)
+}
+
+fn usage(usage: &Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": { "cached_tokens": usage.cached_tokens },
+    })
+}
+
+/// What OpenAI's shape has no place for.
+fn extras(finished: &Finished, media: &[Report]) -> Value {
+    json!({ "stages_ms": finished.stages_ms, "media": media, "warnings": finished.warnings })
+}
+
+fn token_logprob(text: &str, id: Option<u32>, logprob: &TokenLogprob) -> Value {
+    // While a character is incomplete the token has no text of its own; the alternatives may name it.
+    let token = logprob.top.iter().find(|(_, top, _)| Some(*top) == id).map_or(text, |(token, _, _)| token);
+    let one = |token: &str, value: f32| json!({ "token": token, "logprob": value, "bytes": token.as_bytes() });
+    let mut entry = one(token, logprob.logprob);
+    entry["top_logprobs"] = logprob.top.iter().map(|(token, _, value)| one(token, *value)).collect();
+    entry
+}

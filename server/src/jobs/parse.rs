@@ -1,0 +1,124 @@
+//! Reads what a model wrote as JSON: leniently about what surrounds it, strictly about what it says.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::library::Moment;
+
+/// Moments of one video.
+const MAX_MOMENTS: usize = 512;
+
+/// Characters of one moment's text.
+const MAX_TEXT: usize = 1000;
+
+/// Tags of one video.
+const MAX_TAGS: usize = 8;
+
+/// Characters of one tag.
+const MAX_TAG: usize = 60;
+
+/// Seconds that a moment may reach past the end: models round.
+const SLACK: f64 = 1.0;
+
+#[derive(Deserialize)]
+struct Wire {
+    start: f64,
+    end: f64,
+    text: String,
+}
+
+/// Reads `{"moments": [{start, end, text}]}` or the bare array, in order of start, ends cut to `duration` seconds.
+/// None when it is no such JSON or any moment does not fit the video.
+pub(super) fn moments(answer: &str, duration: f64) -> Option<Vec<Moment>> {
+    let json = json_in(answer)?;
+    let list = json.get("moments").unwrap_or(&json);
+    let wire: Vec<Wire> = Vec::deserialize(list).ok()?;
+    if wire.len() > MAX_MOMENTS {
+        return None;
+    }
+    let mut moments = Vec::with_capacity(wire.len());
+    for Wire { start, end, text } in wire {
+        let text = text.trim();
+        let fits = start >= 0.0 && start <= end && end <= duration + SLACK && start <= duration;
+        if !fits || text.is_empty() || text.chars().count() > MAX_TEXT {
+            return None;
+        }
+        moments.push(Moment { start, end: end.min(duration), text: text.to_owned() });
+    }
+    moments.sort_by(|a, b| a.start.total_cmp(&b.start));
+    Some(moments)
+}
+
+/// Reads an array of short strings, without doubles.
+pub(super) fn tags(answer: &str) -> Option<Vec<String>> {
+    let json = json_in(answer)?;
+    let list = json.get("tags").unwrap_or(&json);
+    let words: Vec<String> = Vec::deserialize(list).ok()?;
+    let mut tags: Vec<String> = Vec::new();
+    for word in words {
+        let word = word.trim().trim_start_matches('#').to_owned();
+        let fits = !word.is_empty() && word.chars().count() <= MAX_TAG && !word.chars().any(char::is_control);
+        if fits && !tags.iter().any(|tag| tag.eq_ignore_ascii_case(&word)) {
+            tags.push(word);
+        }
+    }
+    tags.truncate(MAX_TAGS);
+    (!tags.is_empty()).then_some(tags)
+}
+
+/// Finds the JSON in an answer: all of it, or what lies within a code fence or between words.
+fn json_in(answer: &str) -> Option<Value> {
+    if let Ok(value) = serde_json::from_str(answer.trim()) {
+        return Some(value);
+    }
+    let start = answer.find(['{', '['])?;
+    let value = serde_json::Deserializer::from_str(&answer[start..]).into_iter::<Value>().next()?;
+    value.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_bare_fenced_and_between_words() {
+        for answer in [
+            r#"{"moments": [{"start": 0, "end": 1.5, "text": "a"}]}"#,
+            "```json\n[{\"start\": 0, \"end\": 1.5, \"text\": \"a\"}]\n```",
+            r#"Sure: {"moments": [{"start": 0, "end": 1.5, "text": " a ", "who": 1}]} Anything else?"#,
+        ] {
+            let expected = Moment { start: 0.0, end: 1.5, text: "a".into() };
+            assert_eq!(moments(answer, 4.0), Some(vec![expected]), "{answer}");
+        }
+    }
+
+    #[test]
+    fn moments_that_do_not_fit_the_video_are_none() {
+        for answer in [
+            "nothing happens",
+            r#"{"moments": [{"start": 3, "end": 2, "text": "a"}]}"#,
+            r#"{"moments": [{"start": -1, "end": 2, "text": "a"}]}"#,
+            r#"{"moments": [{"start": 0, "end": 9, "text": "a"}]}"#,
+            r#"{"moments": [{"start": 0, "end": 2, "text": ""}]}"#,
+            r#"{"moments": [{"start": 0, "end": 2, "text": "a""#,
+            r#"{"moments": "none"}"#,
+        ] {
+            assert_eq!(moments(answer, 4.0), None, "{answer}");
+        }
+    }
+
+    #[test]
+    fn moments_are_sorted_and_cut_to_the_video() {
+        let answer = r#"[{"start": 2, "end": 4.2, "text": "b"}, {"start": 0, "end": 2, "text": "a"}]"#;
+        let read = moments(answer, 4.0).unwrap();
+        assert_eq!(read.iter().map(|m| m.text.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(read[1].end, 4.0);
+    }
+
+    #[test]
+    fn tags_are_few_short_and_distinct() {
+        assert_eq!(tags(r##"["#Dog", "dog", " beach ", ""]"##), Some(vec!["Dog".into(), "beach".into()]));
+        assert_eq!(tags("dog, beach"), None);
+        assert_eq!(tags(r#"["a","b","c","d","e","f","g","h","i"]"#).unwrap().len(), 8);
+    }
+}
