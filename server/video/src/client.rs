@@ -1,16 +1,30 @@
-//! The parent's side: starts a worker per call, believes nothing that it says, and kills it in time.
+//! What the rest of the program calls: starts a worker per call and believes nothing that it says.
 
-use std::{fs::File, path::PathBuf, time::Duration};
+use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::{DecodeRequest, Probe, VideoError};
+use crate::{
+    DecodeRequest, Probe, VideoError,
+    session::{Launch, Session},
+    wire::{Job, Reply},
+};
+
+/// Frames that wait for their reader.
+const QUEUE: usize = 2;
+/// Pixels per side of a frame that is asked for.
+const MAX_SIDE: u32 = 16384;
+/// Frames of one request.
+const MAX_FRAMES: usize = 1 << 18;
+/// Bytes of a poster.
+const MAX_POSTER: usize = 16 << 20;
 
 /// What one worker may use.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Wall time of one call.
+    /// Wall time of one call. Time in which a [`FrameStream`] waits for its reader does not count.
     pub deadline: Duration,
     /// Processor time of one call, all threads together.
     pub cpu: Duration,
@@ -22,17 +36,30 @@ pub struct Limits {
     pub max_packets: u64,
 }
 
-/// How to start worker processes. Cheap to clone; clones share the limit on how many run at once.
-#[derive(Debug, Clone)]
-pub struct Worker {
-    program: PathBuf,
+impl Default for Limits {
+    /// Ten minutes, an hour of processor time, 3 GiB, 8K pictures, a day of 50 frames per second.
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(600),
+            cpu: Duration::from_secs(3600),
+            memory: 3 << 30,
+            max_pixels: 8192 * 4320,
+            max_packets: 1 << 22,
+        }
+    }
 }
 
+/// How to start worker processes. Cheap to clone; clones share the limit on how many run at once.
+#[derive(Debug, Clone)]
+pub struct Worker(Arc<Launch>);
+
 impl Worker {
-    /// Starts workers as `program args…`, which has to call [`crate::worker::main`].
+    /// Starts workers as `program args…`, which has to call [`crate::worker::main`]. Two run at once unless
+    /// [`Worker::with_concurrency`] says otherwise.
     #[must_use]
-    pub fn new(program: PathBuf, _args: &[&str]) -> Self {
-        Self { program }
+    pub fn new(program: PathBuf, args: &[&str]) -> Self {
+        let args = args.iter().map(Into::into).collect();
+        Self(Arc::new(Launch { program, args, limits: Limits::default(), slots: Arc::new(Semaphore::new(2)) }))
     }
 
     /// Starts workers as `<this very program> video-worker`.
@@ -47,14 +74,24 @@ impl Worker {
 
     /// Sets what one worker may use.
     #[must_use]
-    pub fn with_limits(self, _limits: Limits) -> Self {
-        self
+    pub fn with_limits(self, limits: Limits) -> Self {
+        let Launch { program, args, slots, .. } = &*self.0;
+        let (program, args, slots) = (program.clone(), args.clone(), Arc::clone(slots));
+        Self(Arc::new(Launch { program, args, limits, slots }))
     }
 
     /// Sets how many workers run at once; more calls wait for their turn.
     #[must_use]
-    pub fn with_concurrency(self, _workers: usize) -> Self {
-        self
+    pub fn with_concurrency(self, workers: usize) -> Self {
+        let Launch { program, args, limits, .. } = &*self.0;
+        let slots = Arc::new(Semaphore::new(workers.max(1)));
+        Self(Arc::new(Launch { program: program.clone(), args: args.clone(), limits: *limits, slots }))
+    }
+
+    /// Returns what one worker may use.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
     }
 }
 
@@ -74,7 +111,7 @@ pub struct Frame {
 }
 
 /// What is said after the last frame.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct End {
     /// What a person should know (frames replaced, colours not mapped, …).
     pub warnings: Vec<String>,
@@ -82,9 +119,17 @@ pub struct End {
     pub replaced: u64,
 }
 
+enum Item {
+    Frame(Frame),
+    End(End),
+}
+
 /// Frames in order, as they are decoded. Dropping it kills the worker.
 #[derive(Debug)]
-pub struct FrameStream {}
+pub struct FrameStream {
+    items: mpsc::Receiver<Result<Item, VideoError>>,
+    end: Option<End>,
+}
 
 impl FrameStream {
     /// Waits for the next frame; `None` after the last. Safe to cancel.
@@ -92,14 +137,29 @@ impl FrameStream {
     /// # Errors
     /// What stopped the decoder. The stream is over then.
     pub async fn next(&mut self) -> Result<Option<Frame>, VideoError> {
-        Ok(None)
+        if self.end.is_some() {
+            return Ok(None);
+        }
+        match self.items.recv().await {
+            Some(Ok(Item::Frame(frame))) => Ok(Some(frame)),
+            Some(Ok(Item::End(end))) => {
+                self.end = Some(end);
+                Ok(None)
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(VideoError::Worker { message: "the stream is over".into() }),
+        }
     }
 
     /// Returns the report that follows the last frame, once `next` has returned `None`.
     #[must_use]
     pub fn end(&self) -> Option<&End> {
-        None
+        self.end.as_ref()
     }
+}
+
+fn nonsense(what: &str) -> VideoError {
+    VideoError::Worker { message: format!("it answered {what}") }
 }
 
 /// Finds out what is in `file`: streams, sizes, the time of every frame. Reads packets, decodes none.
@@ -107,8 +167,24 @@ impl FrameStream {
 /// # Errors
 /// See [`VideoError`].
 pub async fn probe(worker: &Worker, file: File, cancel: &CancellationToken) -> Result<Probe, VideoError> {
-    let _ = (worker, file, cancel);
-    Err(VideoError::Cancelled)
+    let mut session = Session::start(&worker.0, file, Job::Probe, cancel).await?;
+    let most = usize::try_from(worker.limits().max_packets).unwrap_or(usize::MAX).saturating_mul(8);
+    let (reply, body) = session.reply(most).await?;
+    let Reply::Probe(mut probe) = reply else { return Err(nonsense("something else than a probe")) };
+    let (times, rest) = body.as_chunks::<8>();
+    probe.frame_times = times.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+    let clock = probe.video.clock;
+    let sane = rest.is_empty()
+        && probe.frame_times.first() == Some(&0.0)
+        && probe.frame_times.is_sorted()
+        && probe.frame_times.iter().all(|time| time.is_finite())
+        && [probe.video.fps, probe.duration_s].iter().all(|x| x.is_finite() && *x > 0.0)
+        && probe.video.frame_count == probe.frame_times.len() as u64
+        && probe.video.width > 0
+        && probe.video.height > 0
+        && clock.num > 0
+        && clock.den > 0;
+    if sane { Ok(*probe) } else { Err(nonsense("with impossible numbers")) }
 }
 
 /// Starts to decode the frames of `request` out of `file`. Waits for a free worker first.
@@ -121,8 +197,72 @@ pub async fn decode(
     request: DecodeRequest,
     cancel: &CancellationToken,
 ) -> Result<FrameStream, VideoError> {
-    let _ = (worker, file, request, cancel);
-    Err(VideoError::Cancelled)
+    check(&request, worker.limits())?;
+    let wanted: Vec<u64> = request.targets.iter().map(|target| target.index).collect();
+    let size = (request.width, request.height);
+    let session = Session::start(&worker.0, file, Job::Decode(request), cancel).await?;
+    let (sender, items) = mpsc::channel(QUEUE);
+    tokio::spawn(pump(session, wanted, size, sender));
+    Ok(FrameStream { items, end: None })
+}
+
+fn check(request: &DecodeRequest, limits: &Limits) -> Result<(), VideoError> {
+    let DecodeRequest { width, height, ref targets, .. } = *request;
+    let refuse = |message| Err(VideoError::BadRequest { message });
+    if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
+        return refuse(format!("frames of {width}x{height} pixels were asked for; 1 to {MAX_SIDE} per side would fit"));
+    }
+    if u64::from(width) * u64::from(height) > limits.max_pixels {
+        let limit = limits.max_pixels;
+        return refuse(format!("frames of {width}x{height} pixels were asked for; {limit} pixels would fit"));
+    }
+    if targets.is_empty() || targets.len() > MAX_FRAMES {
+        return refuse(format!("{} frames were asked for; 1 to {MAX_FRAMES} would fit", targets.len()));
+    }
+    if !targets.is_sorted_by_key(|target| target.ticks) {
+        return refuse("frames were asked for out of order".into());
+    }
+    Ok(())
+}
+
+/// Carries frames from the worker to their reader, and ends the worker with either.
+async fn pump(
+    mut session: Session,
+    wanted: Vec<u64>,
+    size: (u32, u32),
+    sender: mpsc::Sender<Result<Item, VideoError>>,
+) {
+    let mut wanted = wanted.into_iter();
+    loop {
+        let item = tokio::select! {
+            biased;
+            () = sender.closed() => break,
+            item = next(&mut session, &mut wanted, size) => item,
+        };
+        let more = matches!(item, Ok(Item::Frame(_)));
+        if sender.send(item).await.is_err() || !more {
+            break;
+        }
+    }
+    session.kill().await;
+}
+
+async fn next(
+    session: &mut Session,
+    wanted: &mut impl ExactSizeIterator<Item = u64>,
+    (width, height): (u32, u32),
+) -> Result<Item, VideoError> {
+    let bytes = width as usize * height as usize * 3;
+    match session.reply(bytes).await? {
+        (Reply::Frame { index, pts_s }, rgb) => {
+            if wanted.next() != Some(index) || rgb.len() != bytes || !pts_s.is_finite() {
+                return Err(nonsense("with a frame that was not asked for"));
+            }
+            Ok(Item::Frame(Frame { index, pts_s, width, height, rgb }))
+        }
+        (Reply::End { warnings, replaced }, _) if wanted.len() == 0 => Ok(Item::End(End { warnings, replaced })),
+        _ => Err(nonsense("before all frames were sent")),
+    }
 }
 
 /// Makes a poster: a JPEG of the best of a few frames, upright, at most `max_width` pixels wide.
@@ -135,6 +275,13 @@ pub async fn poster(
     max_width: u32,
     cancel: &CancellationToken,
 ) -> Result<Bytes, VideoError> {
-    let _ = (worker, file, max_width, cancel);
-    Err(VideoError::Cancelled)
+    if max_width == 0 || max_width > MAX_SIDE {
+        let message = format!("a poster {max_width} pixels wide was asked for; 1 to {MAX_SIDE} would fit");
+        return Err(VideoError::BadRequest { message });
+    }
+    let mut session = Session::start(&worker.0, file, Job::Poster { max_width }, cancel).await?;
+    match session.reply(MAX_POSTER).await? {
+        (Reply::Poster, jpeg) if jpeg.starts_with(&[0xff, 0xd8]) => Ok(jpeg),
+        _ => Err(nonsense("something else than a poster")),
+    }
 }

@@ -56,6 +56,16 @@ pub enum VideoError {
         /// Limit on width times height.
         limit: u64,
     },
+    /// A side is too long.
+    #[error("the frames are {width}x{height} pixels; {limit} pixels per side is the limit")]
+    TooWide {
+        /// Pixels per row.
+        width: u32,
+        /// Rows.
+        height: u32,
+        /// Limit on both.
+        limit: u32,
+    },
     /// Nothing could be decoded.
     #[error("no frame could be decoded: {message}")]
     NoFrames {
@@ -95,6 +105,7 @@ impl VideoError {
             | Self::NoVideoStream { .. }
             | Self::Unsupported { .. }
             | Self::TooLarge { .. }
+            | Self::TooWide { .. }
             | Self::NoFrames { .. } => Kind::BadVideo,
             Self::BadRequest { .. } => Kind::BadRequest,
             Self::Cancelled => Kind::Cancelled,

@@ -24,11 +24,22 @@
 //! ```
 
 mod client;
+mod decode;
 mod error;
+mod ffmpeg;
 mod info;
+mod metadata;
+mod orient;
 mod picture;
 mod plan;
+mod poster;
 mod request;
+mod resize;
+mod scan;
+mod session;
+mod sniff;
+mod timeline;
+mod wire;
 pub mod worker;
 
 pub use client::{End, Frame, FrameStream, Limits, Worker, decode, poster, probe};
@@ -37,3 +48,4 @@ pub use info::{AudioStream, Clock, Location, Probe, VideoStream};
 pub use picture::{Picture, picture};
 pub use plan::{Plan, Sampling, plan};
 pub use request::{DecodeRequest, Target};
+pub use resize::resize;

@@ -30,6 +30,8 @@ pub struct DecodeRequest {
     pub rotation: u16,
     /// Mirrored left to right, after rotation.
     pub mirrored: bool,
+    /// Frames per second, by which a frame's time may be off by a quarter of a frame and still be its time.
+    pub fps: f64,
 }
 
 impl DecodeRequest {
@@ -51,6 +53,16 @@ impl DecodeRequest {
             height,
             rotation: probe.video.rotation,
             mirrored: probe.video.mirrored,
+            fps: probe.video.fps,
         }
+    }
+
+    /// Returns how far, in ticks, a decoded picture may be from a target and still be that frame.
+    pub(crate) fn slack(&self) -> i64 {
+        if self.clock.counted || !(self.fps > 0.0) {
+            return 0;
+        }
+        let frame = f64::from(self.clock.den) / f64::from(self.clock.num) / self.fps;
+        (frame / 4.0).clamp(0.0, 1e15) as i64
     }
 }

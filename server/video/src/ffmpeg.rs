@@ -1,0 +1,395 @@
+//! The one file with `unsafe`: what ffmpeg-next has no safe word for. Knows no plan and no process.
+//!
+//! Numbers that come out of hostile files are read as integers here, never as Rust enums, and text is
+//! never believed to be UTF-8.
+#![expect(unsafe_code, reason = "this file wraps ffmpeg")]
+
+use std::{
+    ffi::{CStr, c_char, c_int},
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::FileExt,
+    ptr,
+};
+
+use ffmpeg_next::{
+    Dictionary, Error, Packet, Stream, codec, decoder, ffi,
+    format::{
+        Pixel,
+        context::{Input, StreamIo},
+    },
+    frame, log,
+    software::scaling,
+};
+
+/// Containers that are opened at all. None of them can name another file.
+const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,dv,ogg,gif,mxf,ivf,h264,hevc,m4v,\
+                        mjpeg,rm,wtv,obu,h263";
+
+/// Decoders that are opened at all: what cameras, phones, screens and the web have written, and nothing exotic.
+const DECODERS: &str = "h264,hevc,libdav1d,vp8,vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,mjpeg,mjpegb,h261,h263,\
+                        h263i,h263p,flv,wmv1,wmv2,wmv3,vc1,msmpeg4v1,msmpeg4v2,msmpeg4,msmpeg4v3,dvvideo,theora,\
+                        svq1,svq3,prores,dnxhd,gif,rawvideo,cinepak,indeo3,vp6,vp6a,vp6f,huffyuv,ffvhuff,ffv1,qtrle,\
+                        rv10,rv20,rv30,rv40,png,rpza,smc,wrapped_avframe";
+
+/// An open file, read by position, so that the descriptor's own offset (shared with the parent) never matters.
+struct Source {
+    file: File,
+    position: u64,
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.position)?;
+        self.position += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Source {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let base = match to {
+            SeekFrom::Start(position) => {
+                self.position = position;
+                return Ok(position);
+            }
+            SeekFrom::Current(_) => self.position,
+            SeekFrom::End(_) => self.file.metadata()?.len(),
+        };
+        let (SeekFrom::Current(offset) | SeekFrom::End(offset)) = to else { return Ok(base) };
+        self.position = base.checked_add_signed(offset).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+/// Silences ffmpeg and bounds what one of its allocations may take.
+pub(crate) fn init(max_alloc: usize) {
+    log::set_level(log::Level::Quiet);
+    // SAFETY: sets one global number.
+    unsafe { ffi::av_max_alloc(max_alloc) };
+}
+
+/// Refuses every file that a container asks for beside itself.
+unsafe extern "C" fn refuse(
+    _: *mut ffi::AVFormatContext,
+    _: *mut *mut ffi::AVIOContext,
+    _: *const c_char,
+    _: c_int,
+    _: *mut *mut ffi::AVDictionary,
+) -> c_int {
+    ffi::AVERROR(ffi::EPERM)
+}
+
+/// Opens a container that lies in `file` and nowhere else.
+///
+/// # Errors
+/// ffmpeg's, mostly `InvalidData`.
+pub(crate) fn open(file: File) -> Result<Input, Error> {
+    let mut io = StreamIo::from_read_seek_with_capacity(Source { file, position: 0 }, 256 << 10)?;
+    let mut options = Dictionary::new();
+    options.set("format_whitelist", DEMUXERS);
+    options.set("codec_whitelist", DECODERS);
+    options.set("protocol_whitelist", "none");
+    options.set("max_streams", "64");
+    // SAFETY: the context is freshly made and ours; `io` outlives it, being moved into the `Input` on
+    // success and dropped after the context is closed on failure (avformat_open_input frees the context
+    // itself when it fails). `options` is handed over and taken back.
+    unsafe {
+        let mut context = ffi::avformat_alloc_context();
+        if context.is_null() {
+            return Err(Error::Other { errno: ffi::ENOMEM });
+        }
+        (*context).pb = io.as_mut_ptr();
+        (*context).io_open = Some(refuse);
+        (*context).flags |= ffi::AVFMT_FLAG_CUSTOM_IO | ffi::AVFMT_FLAG_GENPTS;
+        let mut options = options.disown();
+        let opened = ffi::avformat_open_input(&raw mut context, ptr::null(), ptr::null(), &raw mut options);
+        Dictionary::own(options);
+        if opened < 0 {
+            return Err(Error::from(opened));
+        }
+        let input = Input::wrap_with_custom_io(context, io);
+        match ffi::avformat_find_stream_info(context, ptr::null_mut()) {
+            error if error < 0 => Err(Error::from(error)),
+            _ => Ok(input),
+        }
+    }
+}
+
+/// What kind of stream it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Medium {
+    Video,
+    Audio,
+    Other,
+}
+
+/// What the header says of a stream; nothing of it is trusted.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) index: usize,
+    pub(crate) medium: Medium,
+    pub(crate) codec: String,
+    /// Four characters by which the container names the codec.
+    pub(crate) tag: String,
+    pub(crate) decodable: bool,
+    pub(crate) intra_only: bool,
+    pub(crate) pixel_format: String,
+    pub(crate) width: i32,
+    pub(crate) height: i32,
+    pub(crate) aspect: (i32, i32),
+    pub(crate) time_base: (i32, i32),
+    pub(crate) rates: [(i32, i32); 2],
+    pub(crate) duration: Option<i64>,
+    pub(crate) frames: i64,
+    pub(crate) matrix: Option<[i32; 9]>,
+    pub(crate) cover_art: bool,
+    pub(crate) still: bool,
+    pub(crate) default: bool,
+    pub(crate) transfer: Option<String>,
+    pub(crate) interlaced: bool,
+    pub(crate) channels: u32,
+    pub(crate) sample_rate: u32,
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+/// Reads what the header says of `stream`.
+pub(crate) fn facts(stream: &Stream<'_>) -> Facts {
+    let matrix = stream
+        .side_data()
+        .find(|data| data.kind() == codec::packet::side_data::Type::DisplayMatrix)
+        .and_then(|data| {
+            let (words, _) = data.data().as_chunks::<4>();
+            words.get(..9)?.iter().map(|&word| i32::from_ne_bytes(word)).collect::<Vec<_>>().try_into().ok()
+        });
+    // SAFETY: the pointers come from a live `Stream`, whose `codecpar` is never null; fields are copied
+    // out, enums through integers; the names are static strings or null.
+    unsafe {
+        let raw = stream.as_ptr().cast_mut();
+        let parameters = (*raw).codecpar;
+        let id = (*parameters).codec_id;
+        let decoder = ffi::avcodec_find_decoder(id);
+        let decoder = if decoder.is_null() { String::new() } else { text((*decoder).name) };
+        let descriptor = ffi::avcodec_descriptor_get(id);
+        let intra = ffi::AV_CODEC_PROP_INTRA_ONLY as c_int;
+        let medium = match (&raw const (*parameters).codec_type).cast::<c_int>().read() {
+            0 => Medium::Video,
+            1 => Medium::Audio,
+            _ => Medium::Other,
+        };
+        let transfer = (&raw const (*parameters).color_trc).cast::<c_int>().read();
+        let field_order = (&raw const (*parameters).field_order).cast::<c_int>().read();
+        let aspect = ffi::av_guess_sample_aspect_ratio(ptr::null_mut(), raw, ptr::null_mut());
+        let rational = |r: ffi::AVRational| (r.num, r.den);
+        let disposition = (*raw).disposition;
+        Facts {
+            index: stream.index(),
+            medium,
+            codec: text(ffi::avcodec_get_name(id)),
+            tag: (*parameters).codec_tag.to_le_bytes().into_iter().map(printable).collect(),
+            decodable: DECODERS.split(',').any(|name| name == decoder),
+            intra_only: !descriptor.is_null() && (*descriptor).props & intra != 0,
+            pixel_format: pixel_name((*parameters).format),
+            width: (*parameters).width,
+            height: (*parameters).height,
+            aspect: rational(aspect),
+            time_base: rational((*raw).time_base),
+            rates: [rational((*raw).avg_frame_rate), rational((*raw).r_frame_rate)],
+            duration: ((*raw).duration != ffi::AV_NOPTS_VALUE).then_some((*raw).duration),
+            frames: (*raw).nb_frames,
+            matrix,
+            cover_art: disposition & (ffi::AV_DISPOSITION_ATTACHED_PIC as c_int) != 0,
+            still: disposition
+                & (ffi::AV_DISPOSITION_STILL_IMAGE | ffi::AV_DISPOSITION_TIMED_THUMBNAILS) as c_int
+                != 0,
+            default: disposition & (ffi::AV_DISPOSITION_DEFAULT as c_int) != 0,
+            transfer: transfer_name(transfer),
+            interlaced: (2..=5).contains(&field_order),
+            channels: u32::try_from((*parameters).ch_layout.nb_channels).unwrap_or(0),
+            sample_rate: u32::try_from((*parameters).sample_rate).unwrap_or(0),
+            metadata: dictionary((*raw).metadata),
+        }
+    }
+}
+
+/// Reads the container's own metadata.
+pub(crate) fn metadata(input: &Input) -> Vec<(String, String)> {
+    // SAFETY: the pointer comes from a live `Input`.
+    unsafe { dictionary((*input.as_ptr()).metadata) }
+}
+
+/// Tells the demuxer that only stream `wanted(index)` will be read.
+pub(crate) fn read_only(input: &mut Input, wanted: impl Fn(usize) -> bool) {
+    for mut stream in input.streams_mut() {
+        if !wanted(stream.index()) {
+            // SAFETY: a live stream, to which we hold the only reference.
+            unsafe { (*stream.as_mut_ptr()).discard = ffi::AVDiscard::AVDISCARD_ALL };
+        }
+    }
+}
+
+/// Returns whether an edit list hides the packet's frame.
+pub(crate) fn hidden(packet: &Packet) -> bool {
+    use codec::packet::Ref;
+    // SAFETY: a live packet.
+    unsafe { (*packet.as_ptr()).flags & ffi::AV_PKT_FLAG_DISCARD != 0 }
+}
+
+/// Opens the decoder of `stream`.
+///
+/// # Errors
+/// ffmpeg's; `DecoderNotFound` when it is not on the list.
+pub(crate) fn decoder(stream: &Stream<'_>, threads: usize, max_pixels: u64) -> Result<decoder::Video, Error> {
+    if !facts(stream).decodable {
+        return Err(Error::DecoderNotFound);
+    }
+    let mut context = codec::Context::from_parameters(stream.parameters())?;
+    // SAFETY: a context that is not open yet and is ours.
+    unsafe {
+        let raw = context.as_mut_ptr();
+        (*raw).thread_count = c_int::try_from(threads).unwrap_or(1);
+        (*raw).thread_type = (ffi::FF_THREAD_FRAME | ffi::FF_THREAD_SLICE) as c_int;
+        (*raw).max_pixels = i64::try_from(max_pixels).unwrap_or(i64::MAX);
+        (*raw).pkt_timebase = (*stream.as_ptr()).time_base;
+    }
+    context.decoder().video()
+}
+
+/// Turns decoded frames into packed RGB8 of the same size: matrix and range by the frame's tags,
+/// accurately rounded, chroma interpolated.
+pub(crate) struct Converter {
+    context: Option<(Key, scaling::Context)>,
+    out: frame::Video,
+}
+
+type Key = (c_int, u32, u32, c_int, c_int);
+
+impl Converter {
+    pub(crate) fn new() -> Self {
+        Self { context: None, out: frame::Video::empty() }
+    }
+
+    /// Converts `frame` and returns its rows without padding, 3 × width × height bytes.
+    pub(crate) fn rgb(&mut self, frame: &frame::Video) -> Result<Vec<u8>, Error> {
+        // SAFETY: a live frame; enums are read as integers.
+        let (format, matrix, range) = unsafe {
+            let raw = frame.as_ptr();
+            (
+                (*raw).format,
+                (&raw const (*raw).colorspace).cast::<c_int>().read(),
+                (&raw const (*raw).color_range).cast::<c_int>().read(),
+            )
+        };
+        let (width, height) = (frame.width(), frame.height());
+        if width == 0 || height == 0 {
+            return Err(Error::InvalidData);
+        }
+        let key = (format, width, height, matrix, range);
+        if self.context.as_ref().is_none_or(|(of, _)| *of != key) {
+            self.context = Some((key, scaler(frame.format(), width, height, matrix, range)?));
+            self.out = frame::Video::new(Pixel::RGB24, width, height);
+        }
+        let Some((_, context)) = &mut self.context else { return Err(Error::Bug) };
+        context.run(frame, &mut self.out)?;
+        let (row, stride) = (width as usize * 3, self.out.stride(0));
+        let rows = self.out.data(0).chunks(stride).take(height as usize);
+        let mut rgb = Vec::with_capacity(row * height as usize);
+        rows.for_each(|line| rgb.extend_from_slice(&line[..row]));
+        Ok(rgb)
+    }
+}
+
+fn scaler(format: Pixel, width: u32, height: u32, matrix: c_int, range: c_int) -> Result<scaling::Context, Error> {
+    let (format, full) = match format {
+        Pixel::YUVJ420P => (Pixel::YUV420P, true),
+        Pixel::YUVJ422P => (Pixel::YUV422P, true),
+        Pixel::YUVJ444P => (Pixel::YUV444P, true),
+        Pixel::YUVJ440P => (Pixel::YUV440P, true),
+        other => (other, range == 2),
+    };
+    let flags = scaling::Flags::BILINEAR | scaling::Flags::ACCURATE_RND | scaling::Flags::FULL_CHR_H_INT;
+    let mut context = scaling::Context::get(format, width, height, Pixel::RGB24, width, height, flags)?;
+    // Untagged pictures are BT.601, as swscale, PyAV and torchcodec have it.
+    let table = match matrix {
+        1 => ffi::SWS_CS_ITU709,
+        4 => ffi::SWS_CS_FCC,
+        7 => ffi::SWS_CS_SMPTE240M,
+        9 | 10 => ffi::SWS_CS_BT2020,
+        _ => ffi::SWS_CS_ITU601,
+    } as c_int;
+    // SAFETY: a live context; the tables are static. The call fails for RGB input, which needs no matrix.
+    unsafe {
+        let from = ffi::sws_getCoefficients(table);
+        let to = ffi::sws_getCoefficients(ffi::SWS_CS_DEFAULT as c_int);
+        ffi::sws_setColorspaceDetails(context.as_mut_ptr(), from, c_int::from(full), to, 1, 0, 1 << 16, 1 << 16);
+    }
+    Ok(context)
+}
+
+/// Returns ffmpeg's name of the frame's transfer function, if tagged.
+pub(crate) fn frame_transfer(frame: &frame::Video) -> Option<String> {
+    // SAFETY: a live frame; the enum is read as an integer.
+    transfer_name(unsafe { (&raw const (*frame.as_ptr()).color_trc).cast::<c_int>().read() })
+}
+
+fn transfer_name(transfer: c_int) -> Option<String> {
+    let name = match transfer {
+        1 => "bt709",
+        4 => "gamma22",
+        5 => "gamma28",
+        6 => "smpte170m",
+        7 => "smpte240m",
+        8 => "linear",
+        11 => "iec61966-2-4",
+        13 => "iec61966-2-1",
+        14 => "bt2020-10",
+        15 => "bt2020-12",
+        16 => "smpte2084",
+        18 => "arib-std-b67",
+        _ => return None,
+    };
+    Some(name.into())
+}
+
+fn pixel_name(format: c_int) -> String {
+    // SAFETY: returns null for numbers that name no format.
+    unsafe {
+        let descriptor = (0..ffi::AVPixelFormat::AV_PIX_FMT_NB as c_int).contains(&format).then(|| {
+            // SAFETY: the number lies within the enum, which has no holes.
+            std::mem::transmute::<c_int, ffi::AVPixelFormat>(format)
+        });
+        descriptor.map_or_else(String::new, |format| text(ffi::av_get_pix_fmt_name(format)))
+    }
+}
+
+fn printable(byte: u8) -> char {
+    if byte.is_ascii_graphic() { char::from(byte) } else { '.' }
+}
+
+/// Copies a C string; null is empty.
+unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: the callers pass ffmpeg's own null-terminated strings.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+/// Copies a dictionary, at most 256 entries of at most 1024 characters.
+unsafe fn dictionary(dictionary: *const ffi::AVDictionary) -> Vec<(String, String)> {
+    let mut entries = Vec::new();
+    let mut entry: *mut ffi::AVDictionaryEntry = ptr::null_mut();
+    while entries.len() < 256 {
+        // SAFETY: the dictionary is live or null; `entry` is the one that it returned last.
+        entry = unsafe {
+            ffi::av_dict_get(dictionary, c"".as_ptr(), entry, ffi::AV_DICT_IGNORE_SUFFIX as c_int)
+        };
+        if entry.is_null() {
+            break;
+        }
+        // SAFETY: an entry holds two null-terminated strings.
+        let (key, value) = unsafe { (text((*entry).key), text((*entry).value)) };
+        entries.push((key.chars().take(1024).collect(), value.chars().take(1024).collect()));
+    }
+    entries
+}

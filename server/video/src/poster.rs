@@ -1,0 +1,69 @@
+//! The poster, inside the worker: the best of a few frames as a JPEG.
+
+use std::fs::File;
+
+use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
+
+use crate::{
+    DecodeRequest, Plan, VideoError, decode,
+    scan::{self, Bounds},
+};
+
+/// Seconds into the clip at which frames are looked at.
+const LOOKS: [f64; 6] = [0.0, 0.5, 1.5, 3.0, 6.0, 12.0];
+const QUALITY: u8 = 85;
+
+/// Makes a poster at most `max_width` pixels wide.
+pub(crate) fn poster(file: File, max_width: u32, bounds: Bounds) -> Result<Vec<u8>, VideoError> {
+    let failed = |message: String| VideoError::Worker { message };
+    let copy = file.try_clone().map_err(|error| failed(format!("the descriptor cannot be copied: {error}")))?;
+    let probe = scan::scan(copy, bounds)?;
+    let (full_width, full_height) = (u64::from(probe.video.width), u64::from(probe.video.height));
+    let width = full_width.min(u64::from(max_width)).max(1);
+    let height = (full_height * width / full_width.max(1)).clamp(1, 4 * u64::from(max_width).max(1));
+    let mut indices: Vec<u64> = LOOKS
+        .iter()
+        .map(|look| probe.frame_times.partition_point(|time| time < look).min(probe.frame_times.len() - 1) as u64)
+        .collect();
+    indices.dedup();
+    let plan = Plan { indices, times: Vec::new() };
+    let request = DecodeRequest::new(&probe, &plan, width as u32, height as u32);
+    let mut best: Option<(f64, Vec<u8>)> = None;
+    decode::decode(&file, &request, bounds.max_pixels, |_, _, rgb| {
+        let score = liveliness(&rgb);
+        if best.as_ref().is_none_or(|(of, _)| score > *of * 1.25) {
+            best = Some((score, rgb));
+        }
+        true
+    })?;
+    let (_, rgb) = best.ok_or_else(|| VideoError::NoFrames { message: "no frame for a poster".into() })?;
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
+        .encode(&rgb, request.width, request.height, ExtendedColorType::Rgb8)
+        .map_err(|error| failed(format!("the poster cannot be encoded: {error}")))?;
+    Ok(jpeg)
+}
+
+/// How much there is to see: the spread of brightness, less where nearly all is black or white.
+fn liveliness(rgb: &[u8]) -> f64 {
+    let (pixels, _) = rgb.as_chunks::<3>();
+    let luma = |[r, g, b]: [u8; 3]| 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
+    let count = pixels.len().max(1) as f64;
+    let mean = pixels.iter().map(|pixel| luma(*pixel)).sum::<f64>() / count;
+    let variance = pixels.iter().map(|pixel| (luma(*pixel) - mean).powi(2)).sum::<f64>() / count;
+    let exposed = if (24.0..=232.0).contains(&mean) { 1.0 } else { 0.25 };
+    (variance.sqrt() + 1.0) * exposed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::liveliness;
+
+    #[test]
+    fn black_and_white_lose_against_a_picture() {
+        let picture: Vec<u8> = (0..3000u32).map(|i| (i * 7 % 251) as u8).collect();
+        assert!(liveliness(&picture) > 4.0 * liveliness(&[0; 3000]));
+        assert!(liveliness(&picture) > 4.0 * liveliness(&[255; 3000]));
+        assert!(liveliness(&[128; 3000]) > liveliness(&[0; 3000]));
+    }
+}

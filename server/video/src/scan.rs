@@ -1,0 +1,264 @@
+//! The probe, inside the worker: header, then every packet's times, decoding nothing.
+
+use std::fs::File;
+
+use ffmpeg_next::{Error, Packet, format::context::Input};
+
+use crate::{
+    AudioStream, Clock, Probe, VideoError, VideoStream,
+    ffmpeg::{self, Facts, Medium},
+    metadata,
+    orient::Orientation,
+    sniff,
+    timeline::{Stamp, Timeline, timeline},
+};
+
+/// Pixels per side beyond which nothing is decoded.
+const MAX_SIDE: u32 = 8192;
+
+/// Read errors in a row after which the rest of the file is given up.
+pub(crate) const MAX_READ_ERRORS: u32 = 64;
+
+/// What a scan may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) max_pixels: u64,
+    pub(crate) max_packets: u64,
+}
+
+/// Probes `file`.
+pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
+    let (mut input, streams) = open(&file)?;
+    let candidates = candidates(&streams)?;
+    ffmpeg::read_only(&mut input, |index| candidates.iter().any(|facts| facts.index == index));
+    let packets = read(&mut input, &candidates, bounds.max_packets);
+    let chosen = choose(&candidates, &packets.stamps)?;
+    let stamps = &packets.stamps[chosen.index];
+    let (coded_width, coded_height) = size(chosen, bounds.max_pixels)?;
+    let mut warnings = packets.warnings;
+    let orientation = orientation(chosen, &mut warnings);
+    let (shown_width, shown_height) = square(coded_width, coded_height, chosen.aspect, &mut warnings);
+    let (width, height) = orientation.size(shown_width, shown_height);
+    let line = timeline(stamps, chosen.time_base, &chosen.rates);
+    compare(chosen, &input, &line, &mut warnings);
+    let mut tags = ffmpeg::metadata(&input);
+    tags.extend(chosen.metadata.iter().cloned());
+    let (num, den) = chosen.time_base;
+    let clock = Clock { num: num.max(1), den: den.max(1), first: line.first, counted: line.counted };
+    Ok(Probe {
+        container: input.format().name().to_owned(),
+        duration_s: line.duration_s,
+        video: VideoStream {
+            index: chosen.index,
+            codec: chosen.codec.clone(),
+            pixel_format: chosen.pixel_format.clone(),
+            width,
+            height,
+            coded_width,
+            coded_height,
+            rotation: orientation.rotation,
+            mirrored: orientation.mirrored,
+            fps: line.fps,
+            frame_count: line.times.len() as u64,
+            constant_rate: line.constant,
+            transfer: chosen.transfer.clone(),
+            interlaced: chosen.interlaced,
+            clock,
+        },
+        audio: streams.iter().find(|facts| facts.medium == Medium::Audio).map(|facts| AudioStream {
+            codec: facts.codec.clone(),
+            channels: facts.channels,
+            sample_rate: facts.sample_rate,
+        }),
+        creation_time: metadata::creation_time(&tags),
+        location: metadata::location(&tags),
+        camera: metadata::camera(&tags),
+        start_offset_s: if line.counted { 0.0 } else { line.first as f64 * f64::from(num) / f64::from(den) },
+        frame_times: line.times,
+        warnings,
+    })
+}
+
+/// Opens a container and reads its header.
+pub(crate) fn open(file: &File) -> Result<(Input, Vec<Facts>), VideoError> {
+    let clone = file
+        .try_clone()
+        .map_err(|error| VideoError::Worker { message: format!("the descriptor cannot be copied: {error}") })?;
+    if let Some(message) = sniff::not_a_video(file) {
+        return Err(VideoError::NotAVideo { message: message.into() });
+    }
+    let input = ffmpeg::open(clone).map_err(|error| VideoError::NotAVideo {
+        message: match error {
+            Error::InvalidData => "no container that this build reads".into(),
+            other => format!("the container is damaged ({other})"),
+        },
+    })?;
+    let streams = input.streams().map(|stream| ffmpeg::facts(&stream)).collect();
+    Ok((input, streams))
+}
+
+/// Returns the streams that could be the film: video that can be decoded, no cover art.
+fn candidates(streams: &[Facts]) -> Result<Vec<Facts>, VideoError> {
+    let moving: Vec<&Facts> =
+        streams.iter().filter(|facts| facts.medium == Medium::Video && !facts.cover_art).collect();
+    if moving.is_empty() {
+        return Err(VideoError::NoVideoStream { found: inventory(streams) });
+    }
+    let decodable: Vec<Facts> = moving.iter().filter(|facts| facts.decodable).map(|facts| (*facts).clone()).collect();
+    if decodable.is_empty() {
+        let names: Vec<String> = moving.iter().map(|facts| format!("{} ({})", facts.codec, facts.tag)).collect();
+        return Err(VideoError::Unsupported { message: format!("no decoder for the codec {}", names.join(", ")) });
+    }
+    Ok(decodable)
+}
+
+fn inventory(streams: &[Facts]) -> String {
+    let names: Vec<String> = streams
+        .iter()
+        .map(|facts| match facts.medium {
+            Medium::Audio => format!("sound ({})", facts.codec),
+            Medium::Video => format!("cover art ({})", facts.codec),
+            Medium::Other => format!("data ({})", facts.codec),
+        })
+        .collect();
+    if names.is_empty() { "no streams at all".into() } else { names.join(", ") }
+}
+
+struct Packets {
+    /// By stream index.
+    stamps: Vec<Vec<Stamp>>,
+    warnings: Vec<String>,
+}
+
+fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
+    let mut stamps = vec![Vec::new(); input.nb_streams() as usize];
+    let mut warnings = Vec::new();
+    let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
+    let mut packet = Packet::empty();
+    loop {
+        match packet.read(input) {
+            Ok(()) => errors = 0,
+            Err(Error::Eof) => break,
+            Err(error) => {
+                errors += 1;
+                if errors >= MAX_READ_ERRORS {
+                    warnings.push(format!("reading stopped before the end of the file ({error})"));
+                    break;
+                }
+                continue;
+            }
+        }
+        seen += 1;
+        if seen > max_packets {
+            warnings.push(format!("only the first {max_packets} packets were read"));
+            break;
+        }
+        let Some(facts) = candidates.iter().find(|facts| facts.index == packet.stream()) else { continue };
+        corrupt += u64::from(packet.is_corrupt());
+        if packet.size() == 0 || ffmpeg::hidden(&packet) || never_shown(facts, &packet) {
+            continue;
+        }
+        if let Some(stamps) = stamps.get_mut(facts.index) {
+            stamps.push(Stamp { pts: packet.pts().or(packet.dts()), duration: packet.duration() });
+        }
+    }
+    if corrupt > 0 {
+        warnings.push(format!("{corrupt} packets are damaged or cut off"));
+    }
+    Packets { stamps, warnings }
+}
+
+/// VP8 keeps reference pictures that are never shown in packets of their own.
+fn never_shown(facts: &Facts, packet: &Packet) -> bool {
+    facts.codec == "vp8" && packet.data().and_then(<[u8]>::first).is_some_and(|byte| byte & 0x10 == 0)
+}
+
+/// Chooses the film: of the streams that hold at least half as many frames as the longest one, the default
+/// one, then the largest. Still tracks (motion photos) lose by their count.
+fn choose<'a>(candidates: &'a [Facts], stamps: &[Vec<Stamp>]) -> Result<&'a Facts, VideoError> {
+    let count = |facts: &Facts| stamps.get(facts.index).map_or(0, Vec::len);
+    let most = candidates.iter().map(count).max().unwrap_or(0);
+    candidates
+        .iter()
+        .filter(|facts| count(facts) > 0 && count(facts) * 2 >= most)
+        .max_by_key(|facts| {
+            let pixels = i64::from(facts.width) * i64::from(facts.height);
+            (!facts.still, facts.default, pixels, std::cmp::Reverse(facts.index))
+        })
+        .ok_or_else(|| VideoError::NoFrames { message: "the video stream holds no packets".into() })
+}
+
+fn size(facts: &Facts, max_pixels: u64) -> Result<(u32, u32), VideoError> {
+    let side = |n: i32| u32::try_from(n).ok().filter(|n| *n > 0);
+    let (Some(width), Some(height)) = (side(facts.width), side(facts.height)) else {
+        return Err(VideoError::NoFrames { message: "the frames have no size".into() });
+    };
+    if width > MAX_SIDE || height > MAX_SIDE {
+        return Err(VideoError::TooWide { width, height, limit: MAX_SIDE });
+    }
+    if u64::from(width) * u64::from(height) > max_pixels {
+        return Err(VideoError::TooLarge { width, height, limit: max_pixels });
+    }
+    Ok((width, height))
+}
+
+fn orientation(facts: &Facts, warnings: &mut Vec<String>) -> Orientation {
+    let Some(matrix) = &facts.matrix else { return Orientation::default() };
+    Orientation::from_matrix(matrix).unwrap_or_else(|| {
+        warnings.push("the rotation is no multiple of 90 degrees and is ignored".into());
+        Orientation::default()
+    })
+}
+
+/// Returns the size with square pixels, never smaller than coded.
+fn square(width: u32, height: u32, (num, den): (i32, i32), warnings: &mut Vec<String>) -> (u32, u32) {
+    if num <= 0 || den <= 0 || num == den {
+        return (width, height);
+    }
+    let ratio = f64::from(num) / f64::from(den);
+    let stretch = |side: u32, by: f64| (f64::from(side) * by).round() as u32;
+    let (wide, high) = if ratio > 1.0 {
+        (stretch(width, ratio), height)
+    } else {
+        (width, stretch(height, 1.0 / ratio))
+    };
+    if !(0.1..=10.0).contains(&ratio) || wide > 2 * MAX_SIDE || high > 2 * MAX_SIDE {
+        warnings.push(format!("the pixels are said to be {num}:{den} wide to high; that is ignored"));
+        return (width, height);
+    }
+    (wide, high)
+}
+
+/// Compares the header's claims with what the packets say.
+fn compare(facts: &Facts, input: &Input, line: &Timeline, warnings: &mut Vec<String>) {
+    let tick = f64::from(facts.time_base.0) / f64::from(facts.time_base.1);
+    let claimed = facts.duration.map(|ticks| ticks as f64 * tick).or_else(|| {
+        let microseconds = input.duration();
+        (microseconds > 0).then_some(microseconds as f64 / 1e6)
+    });
+    if let Some(claimed) = claimed
+        && (claimed - line.duration_s).abs() > 1.0 + 0.05 * line.duration_s
+    {
+        warnings.push(format!("the header says {claimed:.1} s, the frames last {:.1} s", line.duration_s));
+    }
+    let held = line.times.len() as f64;
+    if facts.frames > 0 && (facts.frames as f64 - held).abs() > 1.0 + 0.05 * held {
+        warnings.push(format!("the header counts {} frames, the file shows {held}", facts.frames));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_that_are_not_square_stretch_the_shorter_side() {
+        let mut warnings = Vec::new();
+        assert_eq!(square(720, 576, (16, 15), &mut warnings), (768, 576));
+        assert_eq!(square(720, 480, (8, 9), &mut warnings), (720, 540));
+        assert_eq!(square(64, 64, (0, 1), &mut warnings), (64, 64));
+        assert!(warnings.is_empty());
+        assert_eq!(square(64, 64, (1000, 1), &mut warnings), (64, 64));
+        assert_eq!(warnings.len(), 1);
+    }
+}

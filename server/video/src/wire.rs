@@ -1,0 +1,87 @@
+//! What parent and worker say to each other: length-prefixed messages of a JSON header and raw bytes.
+//!
+//! Each message is two little-endian `u32` (lengths of header and body), the header, the body. The parent
+//! sends one [`Order`]; the worker answers with [`Reply`]s, the last of which is an end or an error.
+
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{DecodeRequest, Probe, VideoError};
+
+/// Bytes of a reply's header at most.
+pub(crate) const MAX_HEADER: usize = 1 << 20;
+/// Bytes of an order at most; orders come from the parent, which is trusted.
+const MAX_ORDER: usize = 64 << 20;
+/// Bytes of a message's two lengths.
+pub(crate) const PREFIX: usize = 8;
+
+/// What a worker is to do, and what it may use.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) job: Job,
+    pub(crate) max_pixels: u64,
+    pub(crate) max_packets: u64,
+    pub(crate) memory: u64,
+    pub(crate) cpu_s: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Job {
+    Probe,
+    Decode(DecodeRequest),
+    Poster { max_width: u32 },
+}
+
+/// What a worker says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// What was found, without the frame times; they are the body, little-endian `f64`.
+    Probe(Box<Probe>),
+    /// A frame; its pixels are the body.
+    Frame { index: u64, pts_s: f64 },
+    /// A poster; the JPEG is the body.
+    Poster,
+    /// The last frame was sent.
+    End { warnings: Vec<String>, replaced: u64 },
+    /// It did not work.
+    Error(VideoError),
+}
+
+/// Makes the bytes before a message's body.
+pub(crate) fn head(header: &impl Serialize, body: usize) -> io::Result<Vec<u8>> {
+    let too_long = |_| io::Error::from(io::ErrorKind::FileTooLarge);
+    let json = serde_json::to_vec(header)?;
+    let mut head = Vec::with_capacity(PREFIX + json.len());
+    head.extend(u32::try_from(json.len()).map_err(too_long)?.to_le_bytes());
+    head.extend(u32::try_from(body).map_err(too_long)?.to_le_bytes());
+    head.extend(json);
+    Ok(head)
+}
+
+/// Reads the two lengths of a message.
+pub(crate) fn lengths(prefix: [u8; PREFIX]) -> (usize, usize) {
+    let [a, b, c, d, e, f, g, h] = prefix;
+    (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]) as usize)
+}
+
+/// Writes a message.
+pub(crate) fn write(to: &mut impl Write, header: &impl Serialize, body: &[u8]) -> io::Result<()> {
+    to.write_all(&head(header, body.len())?)?;
+    to.write_all(body)
+}
+
+/// Reads an order, which has no body.
+pub(crate) fn read_order<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
+    let mut prefix = [0u8; PREFIX];
+    from.read_exact(&mut prefix)?;
+    let (header, body) = lengths(prefix);
+    if header > MAX_ORDER || body != 0 {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut json = vec![0u8; header];
+    from.read_exact(&mut json)?;
+    Ok(serde_json::from_slice(&json)?)
+}
