@@ -99,9 +99,15 @@ function refreshSoon() {
 function listen() {
   const events = new EventSource('/api/events');
   const mine = location.pathname.match(/^\/videos\/([\w-]+)/)?.[1];
-  const changed = (event) => { if (!mine || event.data.includes(mine)) refreshSoon(); };
-  for (const name of ['video', 'job', 'answer']) events.addEventListener(name, changed);
-  events.addEventListener('model', refreshSoon);
+  const changed = (event) => { if (!mine || event.type === 'lagged' || event.data.includes(mine)) refreshSoon(); };
+  for (const name of ['video', 'job', 'lagged']) events.addEventListener(name, changed);
+  events.addEventListener('progress', (event) => {
+    const { video_id, stage, done, total } = JSON.parse(event.data);
+    const words = { probe: 'looking into the file', decode: 'decoding', preprocess: 'preparing', vision: 'looking', prefill: 'reading', generate: 'writing' };
+    for (const place of document.querySelectorAll(`[data-progress="${CSS.escape(video_id)}"]`)) {
+      place.textContent = `· ${words[stage] ?? stage}${total ? ` ${done} of ${total}` : done ? ` ${done}` : ''}`;
+    }
+  });
   let away = false;
   events.onerror = () => { away = true; };
   events.onopen = () => { if (away) { away = false; refreshSoon(); } };
@@ -316,8 +322,9 @@ async function ask(event) {
   button.disabled = false;
   asking = false;
   await refresh();
-  // The stored answer is in the history below now; the live box stays only for what failed.
+  // The stored answer is in the history below now, with its times; the live box stays for what failed.
   if (ended || stop.signal.aborted) box.hidden = true;
+  if (ended) $('#answers details')?.setAttribute('open', '');
 }
 
 function showTimes(box, stages) {

@@ -1,15 +1,24 @@
 //! HTTP: one table of routes; the handler of any URL is one hop from here.
 
+mod ask;
 mod body;
 mod chat;
 pub mod error;
+mod events;
+mod files;
 mod jobs;
 pub mod layers;
 mod models;
+mod moments;
+mod pages;
 mod probes;
+mod upload;
+mod videos;
+mod views;
 
 use axum::{
     Router,
+    extract::DefaultBodyLimit,
     routing::{get, post},
 };
 
@@ -24,7 +33,26 @@ pub fn router(state: AppState) -> Router {
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::show))
-        // The library's API.
+        // For people.
+        .route("/", get(pages::library))
+        .route("/videos/{id}", get(pages::video))
+        .route("/videos/{id}/rename", post(videos::rename_form))
+        .route("/videos/{id}/delete", post(videos::delete_form))
+        .route("/jobs", get(pages::jobs))
+        .route("/jobs/{id}/cancel", post(pages::cancel_job))
+        .route("/jobs/{id}/retry", post(pages::retry_job))
+        .route("/static/{name}", get(pages::asset))
+        // The library's API. An upload has its own limit, for each file.
+        .route("/api/videos", get(videos::list).post(upload::upload).layer(DefaultBodyLimit::disable()))
+        .route("/api/videos/{id}", get(videos::show).patch(videos::patch).delete(videos::delete))
+        .route("/api/videos/{id}/file", get(files::original))
+        .route("/api/videos/{id}/poster.jpg", get(files::poster))
+        .route("/api/videos/{id}/moments.json", get(moments::json))
+        .route("/api/videos/{id}/moments.vtt", get(moments::vtt))
+        .route("/api/videos/{id}/moments.srt", get(moments::srt))
+        .route("/api/videos/{id}/moments.md", get(moments::md))
+        .route("/api/videos/{id}/ask", post(ask::ask))
+        .route("/api/events", get(events::events))
         .route("/api/jobs", get(jobs::list))
         .route("/api/jobs/{id}/cancel", post(jobs::cancel))
         .route("/api/jobs/{id}/retry", post(jobs::retry))
@@ -33,7 +61,7 @@ pub fn router(state: AppState) -> Router {
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics))
-        .fallback(error::no_such_url)
+        .fallback(pages::no_such_url)
         .method_not_allowed_fallback(error::no_such_method);
     layers::around(table, &state).with_state(state)
 }

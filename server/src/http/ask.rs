@@ -1,0 +1,271 @@
+//! `POST /api/videos/{id}/ask`: a question about one video, answered as events (SSE), or for a form
+//! without JavaScript as the page that shows the answer.
+//!
+//! The answer belongs to the library from the first moment: a task of its own carries it to its end and
+//! stores how it ended. **Invariant:** a reader of events that leaves stops that task.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Form, Json,
+    extract::{FromRequest, Path, Request, State},
+    http::{StatusCode, header},
+    response::{
+        IntoResponse, Redirect, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+
+use super::{
+    error::{Failure, Problem},
+    pages,
+};
+use crate::{
+    app::AppState,
+    ask::{Answering, AskError, AskEvent, Class, Conversation, Finished},
+    library::{AnswerEnd, AnswerStatus, Change, Library, NewAnswer},
+    media::{FrameSampling, Report, Source},
+};
+
+/// Characters that a question may have.
+const MAX_QUESTION: usize = 2000;
+
+/// Events between the task and its reader.
+const EVENTS: usize = 64;
+
+/// How long a form waits for its answer before it shows the page, which then reloads itself.
+const FORM_PATIENCE: Duration = Duration::from_secs(25);
+
+/// A question; all but the question as in `/v1/chat/completions`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Question {
+    question: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fps: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    num_frames: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+}
+
+/// What is told of an answer to whoever reads along.
+enum Told {
+    Event(AskEvent),
+    Failed(String),
+}
+
+/// `POST /api/videos/{id}/ask`
+pub(super) async fn ask(State(state): State<AppState>, Path(id): Path<String>, request: Request) -> Response {
+    let is_form = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    if is_form {
+        return pages::or_error(&state, by_form(&state, &id, request).await);
+    }
+    by_events(&state, &id, request).await.map_err(Problem).into_response()
+}
+
+/// Answers with events.
+async fn by_events(state: &AppState, id: &str, request: Request) -> Result<Response, Failure> {
+    let Json(question) = Json::from_request(request, state).await?;
+    let (sender, receiver) = mpsc::channel(EVENTS);
+    let answer_id = start(state, id, question, Some(sender)).await?;
+    let asked = event("asked", &json!({"id": answer_id}));
+    let events = ReceiverStream::new(receiver).map(move |told| render(&answer_id, &told));
+    let events = tokio_stream::once(asked).chain(events).map(Ok::<_, Infallible>);
+    // Proxies that gather output would turn a stream into a pause.
+    let headers = [("x-accel-buffering", "no"), ("cache-control", "no-store")];
+    Ok((headers, Sse::new(events).keep_alive(KeepAlive::default())).into_response())
+}
+
+/// Answers a form: waits a while for the end, then shows the page, complete or still at work.
+async fn by_form(state: &AppState, id: &str, request: Request) -> Result<Response, Failure> {
+    let Form(question) = Form::from_request(request, state).await?;
+    let (sender, mut receiver) = mpsc::channel(EVENTS);
+    let answer_id = start(state, id, question, Some(sender)).await?;
+    let mut wait = tokio::task::spawn(async move { while receiver.recv().await.is_some() {} });
+    // Beyond its patience the waiting goes on in the background: the reader has a page now and comes back.
+    let _ = tokio::time::timeout(FORM_PATIENCE, &mut wait).await;
+    Ok(Redirect::to(&format!("/videos/{id}#answer-{answer_id}")).into_response())
+}
+
+/// Stores the question, starts the work and returns the answer's id.
+async fn start(
+    state: &AppState,
+    id: &str,
+    question: Question,
+    reader: Option<mpsc::Sender<Told>>,
+) -> Result<String, Failure> {
+    let text = question.question.trim();
+    if text.is_empty() || text.chars().count() > MAX_QUESTION {
+        return Err(Failure::invalid(
+            "question",
+            format!("a question has 1 to {MAX_QUESTION} characters, this one has {}", text.chars().count()),
+        ));
+    }
+    let video = state.library.video(id).await?;
+    if let Some(error) = &video.error {
+        return Err(Failure::new(
+            StatusCode::CONFLICT,
+            "unreadable",
+            format!("this video cannot be read: {error}"),
+        ));
+    }
+    let info = state.asker.engine().info().map_err(AskError::from)?;
+    let mut sampling = info.sampling;
+    sampling.temperature = question.temperature.unwrap_or(sampling.temperature);
+    sampling.seed = question.seed.or(sampling.seed);
+    let frames = FrameSampling {
+        fps: question.fps,
+        num_frames: question.num_frames,
+        start: question.start,
+        end: question.end,
+    };
+    let source = Source::file(state.library.original_path(&video.sha256), Some(video.sha256.clone()));
+    let mut conversation = Conversation::about(source, frames, text, sampling);
+    conversation.max_tokens = question.max_tokens;
+    let mut settings = serde_json::to_value(&question).map_err(Failure::internal)?;
+    if let Value::Object(settings) = &mut settings {
+        settings.remove("question");
+    }
+    // Asked before it is stored: a full house leaves no trace of a question that nobody takes.
+    let answering = state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
+    let new = NewAnswer { video_id: video.id.clone(), question: text.to_owned(), model: info.id, settings };
+    let answer_id = state.library.start_answer(&new).await?;
+    let stored = Stored { library: state.library.clone(), id: answer_id.clone(), video_id: video.id };
+    tokio::spawn(carry(stored, answering, reader));
+    Ok(answer_id)
+}
+
+/// A row of the library that waits for its end.
+struct Stored {
+    library: Library,
+    id: String,
+    video_id: String,
+}
+
+impl Stored {
+    async fn end(&self, end: AnswerEnd) {
+        if let Err(error) = self.library.end_answer(&self.id, &end).await {
+            tracing::warn!(%error, answer = self.id, "failed to store the end of an answer");
+        }
+        self.library.announce(Change::Video { id: self.video_id.clone() });
+    }
+}
+
+/// Carries an answer to its end, tells its reader, and stores how it ended.
+async fn carry(stored: Stored, mut answering: Answering, reader: Option<mpsc::Sender<Told>>) {
+    let mut text = String::new();
+    let mut media: Option<Report> = None;
+    let mut finished: Option<Finished> = None;
+    let mut failure: Option<String> = None;
+    let mut cancelled = false;
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = gone(reader.as_ref()) => { cancelled = true; break }
+            event = answering.next() => event,
+        };
+        let told = match event {
+            None => break,
+            Some(Ok(event)) => {
+                match &event {
+                    AskEvent::Token { text: more, .. } => text.push_str(more),
+                    AskEvent::Media(report) => media = Some(report.clone()),
+                    AskEvent::Done(done) => finished = Some(done.clone()),
+                    AskEvent::Queued { .. } | AskEvent::Progress { .. } => {}
+                }
+                Told::Event(event)
+            }
+            Some(Err(error)) => {
+                cancelled = error.kind() == crate::ask::Kind::Cancelled;
+                failure = Some(Failure::from(error).message);
+                Told::Failed(failure.clone().unwrap_or_default())
+            }
+        };
+        // Stored before the end is told: who reads `done` finds the answer in the library.
+        let last = finished.is_some() || failure.is_some();
+        if last {
+            stored.end(end(&text, media.as_ref(), finished.as_ref(), failure.clone(), cancelled)).await;
+        }
+        if let Some(reader) = &reader
+            && reader.send(told).await.is_err()
+            && !last
+        {
+            cancelled = true;
+            break;
+        }
+        if last {
+            return;
+        }
+    }
+    drop(answering);
+    stored.end(end(&text, media.as_ref(), None, None, cancelled)).await;
+}
+
+/// Ends when the reader has left; never where there is none.
+async fn gone(reader: Option<&mpsc::Sender<Told>>) {
+    match reader {
+        Some(reader) => reader.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn end(
+    text: &str,
+    media: Option<&Report>,
+    finished: Option<&Finished>,
+    failure: Option<String>,
+    cancelled: bool,
+) -> AnswerEnd {
+    let value = |value: Option<Value>| value.filter(|value| !value.is_null());
+    AnswerEnd {
+        status: match finished {
+            Some(_) => AnswerStatus::Done,
+            None if cancelled => AnswerStatus::Cancelled,
+            None => AnswerStatus::Failed,
+        },
+        answer: text.to_owned(),
+        error: failure.filter(|_| !cancelled),
+        finish_reason: finished
+            .and_then(|done| serde_json::to_value(done.finish_reason).ok()?.as_str().map(str::to_owned)),
+        usage: value(finished.and_then(|done| serde_json::to_value(done.usage).ok())),
+        stages_ms: value(finished.and_then(|done| serde_json::to_value(done.stages_ms).ok())),
+        media: value(media.and_then(|media| serde_json::to_value(media).ok())),
+    }
+}
+
+fn event(name: &str, data: &Value) -> Event {
+    Event::default().event(name).data(data.to_string())
+}
+
+fn render(id: &str, told: &Told) -> Event {
+    match told {
+        Told::Event(AskEvent::Queued { position }) => event("queued", &json!({"position": position})),
+        Told::Event(AskEvent::Progress { stage, done, total }) => {
+            event("progress", &json!({"stage": stage, "done": done, "total": total}))
+        }
+        Told::Event(AskEvent::Media(report)) => event("media", &json!(report)),
+        Told::Event(AskEvent::Token { text, .. }) => event("token", &json!({"text": text})),
+        Told::Event(AskEvent::Done(finished)) => {
+            let mut data = json!(finished);
+            data["id"] = json!(id);
+            event("done", &data)
+        }
+        Told::Failed(detail) => event("error", &json!({"id": id, "detail": detail})),
+    }
+}

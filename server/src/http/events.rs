@@ -1,0 +1,45 @@
+//! `/api/events`: what changes in the library, as server-sent events, for pages that follow along.
+
+use std::convert::Infallible;
+
+use axum::{
+    extract::State,
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use tokio_stream::{
+    Stream, StreamExt as _,
+    wrappers::{BroadcastStream, errors::BroadcastStreamRecvError},
+};
+
+use crate::{app::AppState, library::Change};
+
+/// `GET /api/events`: ends when the server stops, so that it can stop.
+pub(super) async fn events(State(state): State<AppState>) -> Response {
+    let changes =
+        BroadcastStream::new(state.library.subscribe()).map(|change| Ok::<_, Infallible>(render(change)));
+    let stop = state.lifecycle.soft().clone();
+    let until_stop = ended_by(changes, async move { stop.cancelled().await });
+    let headers = [("x-accel-buffering", "no"), ("cache-control", "no-store")];
+    (headers, Sse::new(until_stop).keep_alive(KeepAlive::default())).into_response()
+}
+
+fn ended_by<S: Stream>(stream: S, end: impl Future<Output = ()>) -> impl Stream<Item = S::Item> {
+    futures_util::StreamExt::take_until(stream, end)
+}
+
+fn render(change: Result<Change, BroadcastStreamRecvError>) -> Event {
+    let Ok(change) = change else {
+        // The reader was too slow and missed some: it asks for everything again.
+        return Event::default().event("lagged").data("{}");
+    };
+    let name = match change {
+        Change::Video { .. } | Change::VideoDeleted { .. } => "video",
+        Change::Job { .. } => "job",
+        Change::Progress { .. } => "progress",
+    };
+    let data = serde_json::to_string(&change).unwrap_or_else(|_| "{}".into());
+    Event::default().event(name).data(data)
+}

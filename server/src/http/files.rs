@@ -1,0 +1,151 @@
+//! `/api/videos/{id}/file` and `/poster.jpg`: bytes of the library, with ranges and validators.
+//! An original is somebody's upload: its type is ours, it is never sniffed, never a page.
+
+use axum::{
+    body::Body,
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use tower_http::services::ServeFile;
+
+use super::error::{Failure, Problem};
+use crate::{app::AppState, library::Poster};
+
+/// Characters that RFC 5987 lets stand in `filename*`.
+const ATTR_CHARS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
+
+/// Query of `/file`.
+#[derive(Debug, Deserialize)]
+pub(super) struct FileQuery {
+    /// Anything but absent or `0`: save instead of play.
+    download: Option<String>,
+}
+
+/// `GET /api/videos/{id}/file`: the original, whole or a range of it.
+pub(super) async fn original(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    Query(query): Query<FileQuery>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let video = state.library.video(&id).await?;
+    let etag = format!("\"{}\"", video.sha256);
+    let mut response = ranged(&state.library.original_path(&video.sha256), &etag, method, &headers).await?;
+    let kind = if query.download.is_some_and(|value| value != "0") { "attachment" } else { "inline" };
+    let out = response.headers_mut();
+    // What the library holds was probed before it got its type, and no type of it is one that runs.
+    out.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_str(&video.mime).unwrap_or(HeaderValue::from_static("application/octet-stream")),
+    );
+    if let Ok(value) = HeaderValue::from_str(&disposition(kind, &video.name)) {
+        out.insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+/// `GET /api/videos/{id}/poster.jpg`
+pub(super) async fn poster(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let video = state.library.video(&id).await?;
+    if video.poster != Poster::Ready {
+        return Err(Failure::not_found("this video has no poster yet").into());
+    }
+    let etag = format!("\"{}-poster\"", video.sha256);
+    let mut response = ranged(&state.library.poster_path(&video.sha256), &etag, method, &headers).await?;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
+    Ok(response)
+}
+
+/// Serves a file whose content `etag` names; tower-http reads the range, we know what it may rest on.
+async fn ranged(
+    path: &std::path::Path,
+    etag: &str,
+    method: Method,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let validator = HeaderValue::from_str(etag).map_err(Failure::internal)?;
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|value| matches(value, etag)) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, validator)]).into_response());
+    }
+    let mut request = Request::builder().method(method).body(Body::empty()).map_err(Failure::internal)?;
+    let same = headers.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes());
+    // Several ranges at once may be ignored (RFC 9110, 14.2), and no player asks for them.
+    let range = headers.get(header::RANGE).filter(|range| same && !range.as_bytes().contains(&b','));
+    if let Some(range) = range {
+        request.headers_mut().insert(header::RANGE, range.clone());
+    }
+    let file = ServeFile::new(path).try_call(request).await.map_err(Failure::internal)?;
+    if file.status() == StatusCode::NOT_FOUND {
+        return Err(Failure::not_found("the file of this video is gone"));
+    }
+    let mut response = file.map(Body::new);
+    let out = response.headers_mut();
+    out.insert(header::ETAG, validator);
+    out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    out.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
+}
+
+/// Tells whether `If-None-Match` names `etag` (weakly, as for GET).
+fn matches(value: &HeaderValue, etag: &str) -> bool {
+    let Ok(list) = value.to_str() else { return false };
+    list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == etag)
+}
+
+/// `Content-Disposition` for any name: an ASCII stand-in, and the name itself by RFC 5987.
+fn disposition(kind: &str, name: &str) -> String {
+    let safe =
+        |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ') { c } else { '_' };
+    let ascii: String = name.chars().map(safe).collect();
+    format!("{kind}; filename=\"{ascii}\"; filename*=UTF-8''{}", utf8_percent_encode(name, ATTR_CHARS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_stays_within_its_header() {
+        let value = disposition("attachment", "a\"; x=\r\n\u{202e}<é>.mp4");
+        assert!(HeaderValue::from_str(&value).is_ok());
+        assert_eq!(
+            value,
+            "attachment; filename=\"a__ x_____<é>.mp4\"; filename*=".replace("<é>", "___")
+                + "UTF-8''a%22%3B%20x%3D%0D%0A%E2%80%AE%3C%C3%A9%3E.mp4"
+        );
+    }
+
+    #[tokio::test]
+    async fn ranges_follow_the_validator() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        std::fs::write(&path, "0123456789").unwrap();
+        let ask = async |headers: &[(header::HeaderName, &str)]| {
+            let headers =
+                headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
+            let response = ranged(&path, "\"tag\"", Method::GET, &headers.collect()).await.unwrap();
+            let (parts, body) = response.into_parts();
+            let body = axum::body::to_bytes(body, 100).await.unwrap();
+            (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+        };
+        let range = header::RANGE;
+        assert_eq!(ask(&[]).await, (200, "0123456789".into()));
+        assert_eq!(ask(&[(range.clone(), "bytes=2-4")]).await, (206, "234".into()));
+        assert_eq!(ask(&[(range.clone(), "bytes=-3")]).await, (206, "789".into()));
+        assert_eq!(ask(&[(range.clone(), "bytes=50-")]).await.0, 416);
+        assert_eq!(ask(&[(range.clone(), "bytes=0-1,4-5")]).await.0, 200);
+        assert_eq!(ask(&[(range.clone(), "bytes=2-4"), (header::IF_RANGE, "\"tag\"")]).await.0, 206);
+        assert_eq!(ask(&[(range, "bytes=2-4"), (header::IF_RANGE, "\"old\"")]).await.0, 200);
+        assert_eq!(ask(&[(header::IF_NONE_MATCH, "\"old\", W/\"tag\"")]).await, (304, String::new()));
+    }
+}

@@ -1,0 +1,299 @@
+//! The pages that people see: `/`, `/videos/{id}`, `/jobs`, errors, and their static files.
+//! Asks the library for rows and fills homereel-web's structs; the words are chosen in [`super::views`].
+
+use std::collections::HashMap;
+
+use axum::{
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use homereel_web::{
+    Template, assets, format,
+    pages::{ErrorPage, JobsPage, LibraryPage, VideoPage},
+    views::{Kind, Model, Shell},
+};
+use serde::Deserialize;
+
+use super::{
+    error::{self, Failure},
+    videos::ANSWERS,
+    views,
+};
+use crate::{
+    app::AppState,
+    library::{AnswerStatus, Job, JobState, Poster, Video, now_ms},
+};
+
+/// Videos on one page.
+const VIDEOS: u32 = 60;
+
+/// Jobs on the page.
+const JOBS: u32 = 100;
+
+/// Where in the list.
+#[derive(Debug, Deserialize)]
+pub(super) struct LibraryQuery {
+    offset: Option<u32>,
+}
+
+/// Where in the clip: seconds, as text, for a bad value is no reason to refuse a page.
+#[derive(Debug, Deserialize)]
+pub(super) struct VideoQuery {
+    t: Option<String>,
+}
+
+/// `GET /`
+pub(super) async fn library(
+    State(state): State<AppState>,
+    Query(query): Query<LibraryQuery>,
+    headers: HeaderMap,
+) -> Response {
+    or_error(&state, library_page(&state, query.offset.unwrap_or(0), &headers).await)
+}
+
+async fn library_page(state: &AppState, offset: u32, headers: &HeaderMap) -> Result<Response, Failure> {
+    let count = state.library.video_count().await?;
+    let mut videos = Vec::new();
+    for video in state.library.videos(VIDEOS, offset).await? {
+        let jobs = state.library.jobs_of(&video.id).await?;
+        videos.push(views::card(&video, jobs.first()));
+    }
+    let next = offset.saturating_add(VIDEOS);
+    let unfinished = videos.iter().any(|card| card.state.kind.unfinished());
+    render(&LibraryPage {
+        shell: shell(state, "Your videos", "videos", unfinished),
+        upload_limit: format::size(state.config.max_upload_bytes),
+        base_url: base_url(headers),
+        count: format::count(count, "video"),
+        videos,
+        more: (u64::from(next) < count).then(|| format!("/?offset={next}")),
+    })
+}
+
+/// `GET /videos/{id}`
+pub(super) async fn video(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    Query(query): Query<VideoQuery>,
+) -> Response {
+    let work = async || {
+        let video = state.library.video(&id).await?;
+        let jobs = state.library.jobs_of(&id).await?;
+        let answers = state.library.answers(&id, ANSWERS).await?;
+        render(&video_page(&state, video, jobs.first(), &answers, query.t.as_deref()))
+    };
+    or_error(&state, work().await)
+}
+
+fn video_page(
+    state: &AppState,
+    video: Video,
+    job: Option<&Job>,
+    answers: &[crate::library::Answer],
+    second: Option<&str>,
+) -> VideoPage {
+    let reading = views::video_state(&video, job);
+    let answering = answers.iter().any(|answer| answer.status == AnswerStatus::Running);
+    let shell = shell(state, &video.name, "videos", reading.kind.unfinished() || answering);
+    let second = second
+        .and_then(|text| text.parse::<f64>().ok())
+        .filter(|second| second.is_finite() && *second >= 0.0);
+    let stream = video.probe.as_ref().map(|probe| &probe.video);
+    let why_not_askable = match (&video.error, &shell.model) {
+        (Some(_), _) => "This file cannot be read, so nothing can be asked about it.",
+        (_, Model::Loading) => "The model is still loading; questions are taken as soon as it is ready.",
+        (_, Model::Failed { .. }) => "No model is running, so nothing can be asked.",
+        _ => "",
+    };
+    let nothing_yet = |made: &str, none: &str| match reading.kind {
+        Kind::Waiting | Kind::Working => made.to_owned(),
+        _ => none.to_owned(),
+    };
+    let warning = |warning: Option<&String>| warning.cloned();
+    let texts = &video.texts;
+    let mut warnings: Vec<String> =
+        video.probe.as_ref().map(|probe| probe.warnings.clone()).unwrap_or_default();
+    warnings.extend(warning(texts.description.as_ref().and_then(|text| text.warning.as_ref())));
+    warnings.extend(warning(texts.moments.as_ref().and_then(|text| text.warning.as_ref())));
+    warnings.extend(warning(texts.tags.as_ref().and_then(|text| text.warning.as_ref())));
+    VideoPage {
+        example: match shell.model {
+            Model::Demo { .. } => "What color is the object?".into(),
+            _ => "Who is in this video, and what do they do?".into(),
+        },
+        shell,
+        step: job.and_then(views::step),
+        retry: job
+            .filter(|job| matches!(job.state, JobState::Failed | JobState::Cancelled))
+            .map(|job| format!("/jobs/{}/retry", job.id)),
+        playable: stream.is_some(),
+        width: stream.map_or(16, |stream| stream.width),
+        height: stream.map_or(9, |stream| stream.height),
+        has_poster: video.poster == Poster::Ready,
+        start_fragment: second.map(|second| format!("#t={second}")).unwrap_or_default(),
+        codec: stream.map(|stream| stream.codec.clone()).unwrap_or_default(),
+        askable: why_not_askable.is_empty(),
+        why_not_askable: why_not_askable.into(),
+        answers: answers.iter().map(views::answer).collect(),
+        description: views::description(&video),
+        no_description: nothing_yet("The model has not described it yet.", "There is no description."),
+        tags: views::tags(&video),
+        moments: views::moments(&video),
+        no_moments: nothing_yet("The model has not listed the moments yet.", "There are no moments."),
+        facts: views::file_facts(&video),
+        added: views::time(video.created_ms),
+        warnings,
+        state: reading,
+        id: video.id,
+        name: video.name,
+    }
+}
+
+/// `GET /jobs`
+pub(super) async fn jobs(State(state): State<AppState>) -> Response {
+    or_error(&state, jobs_page(&state).await)
+}
+
+async fn jobs_page(state: &AppState) -> Result<Response, Failure> {
+    let mut jobs = state.library.jobs(JOBS).await?;
+    // Stable: within a state the newest stays first.
+    jobs.sort_by_key(|job| match job.state {
+        JobState::Running => 0,
+        JobState::Queued => 1,
+        JobState::Failed => 2,
+        JobState::Cancelled => 3,
+        JobState::Done => 4,
+    });
+    let mut videos: HashMap<String, Video> = HashMap::new();
+    for job in &jobs {
+        // A video may be deleted between the two queries.
+        if let Ok(video) = state.library.video(&job.video_id).await {
+            videos.insert(video.id.clone(), video);
+        }
+    }
+    let number = |state: JobState| jobs.iter().filter(|job| job.state == state).count();
+    let (running, queued, failed) =
+        (number(JobState::Running), number(JobState::Queued), number(JobState::Failed));
+    let now = now_ms();
+    render(&JobsPage {
+        shell: shell(state, "Jobs", "jobs", running + queued > 0),
+        counts: format!("{running} running, {queued} waiting, {failed} failed"),
+        jobs: jobs.iter().map(|job| views::job(job, videos.get(&job.video_id), now)).collect(),
+    })
+}
+
+/// Static files: those asked for by their content's name may be kept for ever.
+pub(super) async fn asset(
+    Path(name): Path<String>,
+    Query(query): Query<AssetQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(asset) = assets::find(&name) else { return StatusCode::NOT_FOUND.into_response() };
+    let etag = format!("\"{}\"", asset.version);
+    let caching = if query.v.as_deref() == Some(&asset.version) {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
+    let headers = [(header::ETAG, etag), (header::CACHE_CONTROL, caching.into())];
+    if known {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, [(header::CONTENT_TYPE, asset.content_type)], asset.bytes).into_response()
+}
+
+/// Version of a static file.
+#[derive(Debug, Deserialize)]
+pub(super) struct AssetQuery {
+    v: Option<String>,
+}
+
+/// An error as a page.
+pub(super) fn error_page(state: &AppState, status: StatusCode, title: &str, lines: Vec<String>) -> Response {
+    let page = ErrorPage {
+        shell: shell(state, title, "", false),
+        lines,
+        status: status.as_u16(),
+        back: "/".into(),
+        back_label: "All videos".into(),
+    };
+    match render(&page) {
+        Ok(response) => (status, response).into_response(),
+        Err(failure) => failure.status.into_response(),
+    }
+}
+
+/// The response, or the failure as a page.
+pub(super) fn or_error(state: &AppState, result: Result<Response, Failure>) -> Response {
+    result.unwrap_or_else(|failure| {
+        let title = match failure.status {
+            StatusCode::NOT_FOUND => "Not found",
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "Not now",
+            status if status.is_client_error() => "That did not work",
+            _ => "Something broke",
+        };
+        error_page(state, failure.status, title, vec![failure.message])
+    })
+}
+
+/// Answers for a URL without a handler: a page for people, else the shape that readers of the path expect.
+pub(super) async fn no_such_url(
+    State(state): State<AppState>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let of_programs = uri.path().starts_with("/api/") || uri.path().starts_with("/v1/");
+    if of_programs || !wants_html(&headers) {
+        return error::no_such_url(method, uri).await;
+    }
+    or_error(&state, Err(Failure::not_found(format!("there is no page at {}", error::shown(uri.path())))))
+}
+
+/// `POST /jobs/{id}/cancel`: the page's form.
+pub(super) async fn cancel_job(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    let result = state.jobs.cancel(&id).await.map_err(Failure::from);
+    or_error(&state, result.map(|_| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/{id}/retry`: the page's form.
+pub(super) async fn retry_job(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    let result = state.jobs.retry(&id).await.map_err(Failure::from);
+    or_error(&state, result.map(|_| Redirect::to("/jobs").into_response()))
+}
+
+/// Tells whether a person in a browser waits for the answer, not a program.
+pub(super) fn wants_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}
+
+fn shell(state: &AppState, title: &str, here: &'static str, unfinished: bool) -> Shell {
+    let model = views::model(state.asker.engine().as_ref());
+    Shell { title: title.into(), here, unfinished: unfinished || model == Model::Loading, model }
+}
+
+/// Scheme and authority by which the reader came; shown, never used for links.
+fn base_url(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost:8080");
+    let scheme = headers
+        .get("x-forwarded-proto")
+        .and_then(|value| value.to_str().ok())
+        .filter(|&s| s == "https")
+        .unwrap_or("http");
+    format!("{scheme}://{host}")
+}
+
+fn render(page: &impl Template) -> Result<Response, Failure> {
+    let html = page.render().map_err(Failure::internal)?;
+    // Pages hold what changes and what is private.
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
+    ];
+    Ok((headers, html).into_response())
+}

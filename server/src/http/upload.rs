@@ -1,0 +1,207 @@
+//! `POST /api/videos`: files on their way into the library, as a form with several or as a raw body.
+//!
+//! Bytes go to disk as they come and are hashed on the way; no file is ever whole in memory. A file is
+//! looked into before it becomes a video: what holds no picture is refused by name, and why.
+
+use axum::{
+    Json,
+    extract::{FromRequest, Multipart, Query, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use homereel_video::Probe;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    error::{Failure, Problem},
+    pages,
+};
+use crate::{app::AppState, library::Stored, media::Source};
+
+/// Files that one form may bring.
+const MAX_FILES: usize = 100;
+
+/// Query of a raw upload.
+#[derive(Debug, Deserialize)]
+pub(super) struct UploadQuery {
+    /// Name of the file; a form says it itself.
+    name: Option<String>,
+}
+
+/// A file that was not taken.
+struct Refused {
+    name: String,
+    failure: Failure,
+}
+
+/// `POST /api/videos`
+pub(super) async fn upload(
+    State(state): State<AppState>,
+    Query(query): Query<UploadQuery>,
+    request: Request,
+) -> Response {
+    let for_person = pages::wants_html(request.headers());
+    let result = receive(&state, query, request).await;
+    if for_person { pages::or_error(&state, result) } else { result.map_err(Problem).into_response() }
+}
+
+async fn receive(state: &AppState, query: UploadQuery, request: Request) -> Result<Response, Failure> {
+    let headers = request.headers().clone();
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if content_type.starts_with("multipart/form-data") {
+        let form = Multipart::from_request(request, state).await?;
+        let (stored, refused) = by_form(state, form).await?;
+        return if pages::wants_html(&headers) {
+            Ok(answer_person(state, &refused))
+        } else {
+            answer_program(&stored, refused)
+        };
+    }
+    if content_type.starts_with("video/") || content_type.starts_with("application/octet-stream") {
+        let name = query.name.or_else(|| name_of(&headers)).unwrap_or_else(|| "video".into());
+        let expected =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let stored = take(state, &name, expected, request.into_body().into_data_stream()).await?;
+        return answer_program(&[stored], Vec::new());
+    }
+    Err(Failure::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "an upload is multipart/form-data, or the file itself with a content type of video/*",
+    ))
+}
+
+async fn by_form(state: &AppState, mut form: Multipart) -> Result<(Vec<Stored>, Vec<Refused>), Failure> {
+    let (mut stored, mut refused) = (Vec::new(), Vec::new());
+    while let Some(field) = form.next_field().await? {
+        // Fields that are no files (and the file input of an empty form) have nothing for us.
+        let Some(name) = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
+            continue;
+        };
+        if stored.len() + refused.len() == MAX_FILES {
+            return Err(Failure::invalid(
+                "files",
+                format!("one form brings at most {MAX_FILES} files; send the others in another"),
+            ));
+        }
+        match take(state, &name, None, field).await {
+            Ok(video) => stored.push(video),
+            // The file is at fault: the next one may be a good one.
+            Err(failure) if failure.status.is_client_error() => refused.push(Refused { name, failure }),
+            Err(failure) => return Err(failure),
+        }
+    }
+    if stored.is_empty() && refused.is_empty() {
+        return Err(Failure::invalid("files", "the form brings no file; its file fields may have any name"));
+    }
+    Ok((stored, refused))
+}
+
+/// Takes one file: to disk, looked into, into the library.
+async fn take<E: std::fmt::Display>(
+    state: &AppState,
+    name: &str,
+    expected: Option<u64>,
+    bytes: impl Stream<Item = Result<Bytes, E>>,
+) -> Result<Stored, Failure> {
+    let mut incoming = state.library.incoming(expected, state.config.max_upload_bytes).await?;
+    let mut bytes = std::pin::pin!(bytes);
+    while let Some(chunk) = bytes.next().await {
+        let chunk = chunk.map_err(|error| {
+            Failure::new(
+                StatusCode::BAD_REQUEST,
+                "incomplete_body",
+                format!("the upload broke off after {} bytes: {error}", incoming.size()),
+            )
+        })?;
+        incoming.write(&chunk).await?;
+    }
+    let sealed = incoming.seal().await?;
+    if let Some(video) = state.library.video_by_hash(&sealed.sha256).await? {
+        return Ok(Stored { video, duplicate: true });
+    }
+    let source = Source::file(sealed.path().to_owned(), Some(sealed.sha256.clone()));
+    let probe = state.asker.media().probe(&source, state.lifecycle.hard()).await?;
+    let mut kept = (*probe).clone();
+    // Times of all frames can be megabytes; who needs them probes again.
+    kept.frame_times = Vec::new();
+    Ok(sealed.commit(name, media_type(&kept, name), &kept).await?)
+}
+
+/// Type under which a file is served; what the sender claims counts for nothing.
+fn media_type(probe: &Probe, name: &str) -> &'static str {
+    let has = |container: &str| probe.container.split(',').any(|known| known == container);
+    if has("mp4") || has("mov") {
+        "video/mp4"
+    } else if has("webm") {
+        // One demuxer reads both; browsers play what WebM holds.
+        if name.to_lowercase().ends_with(".mkv") { "video/x-matroska" } else { "video/webm" }
+    } else if has("avi") {
+        "video/x-msvideo"
+    } else if has("mpegts") {
+        "video/mp2t"
+    } else if has("mpeg") || has("mpegvideo") {
+        "video/mpeg"
+    } else if has("ogg") {
+        "video/ogg"
+    } else {
+        "application/octet-stream"
+    }
+}
+
+/// The file name of a raw upload's `Content-Disposition`, plain or by RFC 5987.
+fn name_of(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_DISPOSITION)?.to_str().ok()?;
+    let parameter = |key: &str| value.split(';').find_map(|part| part.trim().strip_prefix(key));
+    if let Some(encoded) = parameter("filename*=UTF-8''") {
+        return Some(percent_encoding::percent_decode_str(encoded).decode_utf8_lossy().into_owned());
+    }
+    parameter("filename=").map(|name| name.trim_matches('"').to_owned())
+}
+
+/// 201 with what is stored, refused files named beside it; where nothing is stored, the first refusal.
+fn answer_program(stored: &[Stored], mut refused: Vec<Refused>) -> Result<Response, Failure> {
+    if stored.is_empty() && !refused.is_empty() {
+        return Err(refused.swap_remove(0).failure);
+    }
+    let mut videos = Vec::with_capacity(stored.len());
+    for one in stored {
+        let mut video = serde_json::to_value(&one.video).map_err(Failure::internal)?;
+        video["duplicate"] = json!(one.duplicate);
+        videos.push(video);
+    }
+    let refused: Vec<Value> =
+        refused.iter().map(|one| json!({"name": one.name, "detail": one.failure.message})).collect();
+    let status = if stored.iter().all(|one| one.duplicate) { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(json!({"videos": videos, "refused": refused}))).into_response())
+}
+
+/// Back to the list, or a page that names every file that was not taken.
+fn answer_person(state: &AppState, refused: &[Refused]) -> Response {
+    if refused.is_empty() {
+        return Redirect::to("/").into_response();
+    }
+    let lines = refused.iter().map(|one| format!("{}: {}", one.name, one.failure.message)).collect();
+    pages::error_page(state, StatusCode::UNPROCESSABLE_ENTITY, "Some files were not added", lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_upload_names_its_file_in_either_way() {
+        let name = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_DISPOSITION, value.parse().unwrap());
+            name_of(&headers)
+        };
+        assert_eq!(name("attachment; filename=\"a b.mp4\"").as_deref(), Some("a b.mp4"));
+        assert_eq!(name("attachment; filename=\"x\"; filename*=UTF-8''%C3%A9.mp4").as_deref(), Some("é.mp4"));
+        assert_eq!(name("attachment"), None);
+    }
+}

@@ -1,0 +1,245 @@
+//! Rows of the library as the parts of pages: every word that a page shows of a video, an answer or a
+//! job is chosen here. Knows no request and asks nobody: rows in, strings out.
+
+use homereel_engine::{Engine, EngineError, Health};
+use homereel_video::Probe;
+use homereel_web::{
+    format,
+    views::{self, Fact, Kind, Made, Model, State, Time},
+};
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::Value;
+
+use crate::library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
+
+/// Steps of an ingest, for `step 2 of 5`.
+const STEPS: [Step; 5] = [Step::Probe, Step::Poster, Step::Describe, Step::Moments, Step::Tags];
+
+/// What pages say of the engine.
+pub(super) fn model(engine: &dyn Engine) -> Model {
+    match (engine.health(), engine.info()) {
+        (Health::Failed(_), _) => {
+            Model::Failed { reason: "The model could not be loaded; the server's log says why.".into() }
+        }
+        (Health::Loading, _) | (_, Err(EngineError::NotReady)) => Model::Loading,
+        (_, Ok(info)) if info.demo => Model::Demo { id: info.id },
+        (_, Ok(info)) => Model::Ready { id: info.id },
+        (_, Err(_)) => {
+            Model::Failed { reason: "The model could not be loaded; the server's log says why.".into() }
+        }
+    }
+}
+
+/// A point in time for `<time>`.
+pub(super) fn time(ms: i64) -> Time {
+    let at = Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    let text = at.to_zoned(TimeZone::UTC).strftime("%-d %b %Y, %H:%M UTC").to_string();
+    Time { iso: at.to_string(), text }
+}
+
+/// When the clip was taken, as far as the file says so in a way that can be read; else when it came.
+fn date(video: &Video) -> Time {
+    let taken = video.probe.as_ref().and_then(|probe| probe.creation_time.as_deref());
+    let taken = taken.and_then(|text| text.parse::<Timestamp>().ok());
+    time(taken.map_or(video.created_ms, Timestamp::as_millisecond))
+}
+
+/// Where the reading of a video stands; `job` is its newest job.
+pub(super) fn video_state(video: &Video, job: Option<&Job>) -> State {
+    let state = |kind, word: &str, detail: &str| State { kind, word: word.into(), detail: detail.into() };
+    if let Some(error) = &video.error {
+        return state(Kind::Failed, "cannot be read", error);
+    }
+    let Some(job) = job else { return state(Kind::Done, "ready", "") };
+    match job.state {
+        JobState::Done => state(Kind::Done, "ready", ""),
+        JobState::Running => state(Kind::Working, "being read", step_words(job.step)),
+        JobState::Queued => match &job.error {
+            Some(error) => state(Kind::Waiting, "will be tried again", error),
+            None => state(Kind::Waiting, "waits to be read", ""),
+        },
+        JobState::Failed => state(Kind::Failed, "reading failed", job.error.as_deref().unwrap_or_default()),
+        JobState::Cancelled => state(Kind::Stopped, "reading was cancelled", ""),
+    }
+}
+
+/// What a step does, in words.
+fn step_words(step: Step) -> &'static str {
+    match step {
+        Step::Probe => "looking into the file",
+        Step::Poster => "making the poster",
+        Step::Describe => "describing it",
+        Step::Moments => "finding the moments",
+        Step::Tags => "choosing tags",
+    }
+}
+
+/// How far a running job is.
+pub(super) fn step(job: &Job) -> Option<views::Step> {
+    if job.state != JobState::Running {
+        return None;
+    }
+    let index = STEPS.iter().position(|&step| step == job.step).unwrap_or_default();
+    let name = format!("{}, step {} of {}", step_words(job.step), index + 1, STEPS.len());
+    Some(views::Step { name, done: index as u64, total: STEPS.len() as u64 })
+}
+
+/// A video in the list.
+pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
+    views::Card {
+        id: video.id.clone(),
+        name: video.name.clone(),
+        poster: (video.poster == Poster::Ready).then(|| format!("/api/videos/{}/poster.jpg", video.id)),
+        length: video.probe.as_ref().map(|probe| format::duration(probe.duration_s)).unwrap_or_default(),
+        size: format::size(video.size),
+        date: date(video),
+        state: video_state(video, job),
+    }
+}
+
+/// A job in the list.
+pub(super) fn job(job: &Job, video: Option<&Video>, now_ms: i64) -> views::Job {
+    let (kind, word) = match job.state {
+        JobState::Queued if job.error.is_some() => (Kind::Waiting, "will be tried again"),
+        JobState::Queued => (Kind::Waiting, "waiting"),
+        JobState::Running => (Kind::Working, "running"),
+        JobState::Done => (Kind::Done, "done"),
+        JobState::Failed => (Kind::Failed, "failed"),
+        JobState::Cancelled => (Kind::Stopped, "cancelled"),
+    };
+    let end = if job.state == JobState::Running { now_ms } else { job.updated_ms };
+    let elapsed = match job.state {
+        JobState::Queued => String::new(),
+        _ => format!("{} since it was added", format::duration((end - job.created_ms) as f64 / 1000.0)),
+    };
+    let tries = if job.attempts > 1 { format!(" (try {})", job.attempts) } else { String::new() };
+    let mut reasons: Vec<&str> = job.error.as_deref().into_iter().collect();
+    reasons.extend(job.warnings.iter().map(String::as_str));
+    views::Job {
+        id: job.id.clone(),
+        video_id: job.video_id.clone(),
+        video: video.map_or_else(|| job.video_id.clone(), |video| video.name.clone()),
+        what: format!("Read the video{tries}"),
+        state: State { kind, word: word.into(), detail: String::new() },
+        step: step(job),
+        elapsed,
+        since: time(job.updated_ms),
+        reason: reasons.join("; "),
+        can_retry: matches!(job.state, JobState::Failed | JobState::Cancelled),
+        can_cancel: matches!(job.state, JobState::Queued | JobState::Running),
+    }
+}
+
+/// A question and its answer.
+pub(super) fn answer(answer: &Answer) -> views::Answer {
+    let error = answer.error.clone().unwrap_or_default();
+    let (kind, word, detail) = match answer.status {
+        AnswerStatus::Running => (Kind::Working, "being answered", String::new()),
+        AnswerStatus::Done if answer.finish_reason.as_deref() == Some("length") => {
+            (Kind::Stopped, "cut off", "the answer reached its largest length".into())
+        }
+        AnswerStatus::Done => (Kind::Done, "answered", String::new()),
+        AnswerStatus::Failed => (Kind::Failed, "failed", error),
+        AnswerStatus::Cancelled => (Kind::Stopped, "stopped", "what came before is kept".into()),
+    };
+    views::Answer {
+        id: answer.id.clone(),
+        question: answer.question.clone(),
+        text: answer.answer.clone(),
+        state: State { kind, word: word.into(), detail },
+        model: answer.model.clone(),
+        asked: time(answer.created_ms),
+        facts: answer_facts(answer),
+    }
+}
+
+/// Frames, tokens and stage times of an answer, those that are known.
+fn answer_facts(answer: &Answer) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let media = answer.media.as_ref();
+    if let Some(frames) = media.and_then(|media| media["frames"].as_u64()) {
+        facts.push(Fact { name: "Frames seen", value: frames.to_string() });
+    }
+    let stage = |key: &str| answer.stages_ms.as_ref().and_then(|stages| stages[key].as_f64());
+    for (name, key) in [
+        ("Waiting", "queue"),
+        ("Decoding", "decode"),
+        ("Looking", "vision"),
+        ("Reading the prompt", "prefill"),
+        ("First word after", "ttft"),
+        ("Answering", "generate"),
+        ("In all", "total"),
+    ] {
+        if let Some(ms) = stage(key) {
+            facts.push(Fact { name, value: seconds(ms) });
+        }
+    }
+    let tokens = |key: &str| answer.usage.as_ref().and_then(|usage| usage[key].as_u64());
+    if let (Some(prompt), Some(completion)) = (tokens("prompt_tokens"), tokens("completion_tokens")) {
+        facts.push(Fact { name: "Tokens", value: format!("{prompt} in, {completion} out") });
+    }
+    let warnings =
+        media.and_then(|media| media["warnings"].as_array()).map(Vec::as_slice).unwrap_or_default();
+    for warning in warnings.iter().filter_map(Value::as_str) {
+        facts.push(Fact { name: "Note", value: warning.into() });
+    }
+    facts
+}
+
+fn seconds(ms: f64) -> String {
+    if ms < 10_000.0 { format!("{:.2} s", ms / 1000.0) } else { format::duration(ms / 1000.0) }
+}
+
+/// What the model saw.
+pub(super) fn description(video: &Video) -> Option<Made> {
+    let text = video.texts.description.as_ref()?;
+    Some(Made { text: text.content.clone()?, model: text.model.clone() })
+}
+
+/// Tags by the model.
+pub(super) fn tags(video: &Video) -> Vec<String> {
+    video.texts.tags.as_ref().and_then(|text| text.content.clone()).unwrap_or_default()
+}
+
+/// Moments by the model.
+pub(super) fn moments(video: &Video) -> Vec<views::Moment> {
+    let moments = video.texts.moments.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
+    let view = |moment: &crate::library::Moment| views::Moment {
+        start: format!("{:.1}", moment.start.max(0.0)),
+        at: format!("{}–{}", format::position(moment.start), format::position(moment.end)),
+        text: moment.text.clone(),
+    };
+    moments.iter().map(view).collect()
+}
+
+/// Facts of the file.
+pub(super) fn file_facts(video: &Video) -> Vec<Fact> {
+    let mut facts = vec![Fact { name: "File size", value: format::size(video.size) }];
+    if let Some(probe) = &video.probe {
+        facts.extend(probe_facts(probe));
+    }
+    facts
+}
+
+fn probe_facts(probe: &Probe) -> Vec<Fact> {
+    let stream = &probe.video;
+    let mut facts = vec![
+        Fact { name: "Length", value: format::duration(probe.duration_s) },
+        Fact { name: "Picture", value: format!("{} × {}", stream.width, stream.height) },
+        Fact { name: "Frames", value: format!("{} ({:.2} per second)", stream.frame_count, stream.fps) },
+        Fact { name: "Codec", value: stream.codec.clone() },
+    ];
+    let sound = probe.audio.as_ref().map_or_else(|| "none".to_owned(), |audio| audio.codec.clone());
+    facts.push(Fact { name: "Sound", value: sound });
+    let taken = probe.creation_time.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+    if let Some(taken) = taken {
+        facts.push(Fact { name: "Taken", value: time(taken.as_millisecond()).text });
+    }
+    if let Some(place) = probe.location {
+        facts.push(Fact { name: "Place", value: format!("{:.4}, {:.4}", place.latitude, place.longitude) });
+    }
+    if let Some(camera) = &probe.camera {
+        facts.push(Fact { name: "Camera", value: camera.clone() });
+    }
+    facts
+}
