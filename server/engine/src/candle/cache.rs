@@ -154,6 +154,17 @@ impl PrefixCache {
     }
 }
 
+#[cfg(test)]
+impl PrefixCache {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn longest(&self) -> usize {
+        self.entries.iter().map(|entry| entry.keys.len()).max().unwrap_or(0)
+    }
+}
+
 fn common_prefix(a: &[u64], b: &[u64]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }

@@ -263,3 +263,7 @@ impl ContinueOrCancel for ControlFlow<()> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "generate_tests.rs"]
+mod tests;

@@ -159,7 +159,8 @@ mod tests {
 
     impl Task for Plain {
         fn fail(&self, error: EngineError) {
-            self.0.send(Err(error)).unwrap();
+            // A test that is over does not listen.
+            let _ = self.0.send(Err(error));
         }
     }
 

@@ -1,12 +1,14 @@
-//! Keys and values of one sequence, layer by layer. Grows by doubling and can be cut back, so a prefix
-//! can be kept; never sized for the longest context that the model could take.
+//! Keys and values of one sequence, layer by layer. Grows as needed and can be cut back, so a prefix can
+//! be kept; never sized for the longest context that the model could take.
 
 use candle_core::{DType, Device, Tensor};
 
 use super::{Result, config::TextConfig};
 
-/// Slots that a fresh cache holds per layer.
-const FIRST_CAPACITY: usize = 256;
+/// Slots are taken in multiples of this.
+const BLOCK: usize = 256;
+/// A full cache doubles, but grows by no more slots than this: long ones would waste gigabytes.
+const MAX_GROWTH: usize = 1024;
 
 /// Keys and values of one sequence.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl LayerKv {
 
     fn grow(&mut self, len: usize, tokens: usize) -> Result<()> {
         if tokens > self.capacity() {
-            self.move_to(len, tokens.next_multiple_of(FIRST_CAPACITY))?;
+            self.move_to(len, tokens.next_multiple_of(BLOCK))?;
         }
         Ok(())
     }
@@ -101,8 +103,9 @@ impl LayerKv {
         match &self.slots {
             Some(slots) if tokens <= self.capacity() => Ok(slots.clone()),
             _ => {
-                let doubled = tokens.max(2 * self.capacity());
-                self.move_to(len, doubled.next_multiple_of(FIRST_CAPACITY))
+                let capacity = self.capacity();
+                let grown = tokens.max(capacity + capacity.min(MAX_GROWTH));
+                self.move_to(len, grown.next_multiple_of(BLOCK))
             }
         }
     }

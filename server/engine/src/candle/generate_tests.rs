@@ -1,0 +1,107 @@
+//! Tests of cancellation, on the demo model without a thread between.
+
+use candle_core::{DType, Device};
+
+use super::*;
+use crate::qwen3vl::{
+    ChatTemplate, Checkpoint, GenerationConfig, Processor, ProcessorConfig, PromptWrapper, Tokenizer,
+};
+use crate::{Clip, Frame, Message, Part, Role, Sampling, demo};
+
+fn builder() -> (PromptBuilder, Generator) {
+    let read = |name: &str| demo::file(name).map(<[u8]>::to_vec);
+    let config = read("config.json").unwrap();
+    let checkpoint = Checkpoint::from_static("demo", &config, demo::WEIGHTS).unwrap();
+    let builder = PromptBuilder {
+        tokenizer: Tokenizer::from_json(&read("tokenizer.json").unwrap()).unwrap(),
+        template: ChatTemplate::read(read).unwrap(),
+        processor: Processor::new(ProcessorConfig::read(read).unwrap()),
+        wrapper: PromptWrapper::V5,
+        context: checkpoint.config.text.max_position_embeddings,
+        config: checkpoint.config.clone(),
+    };
+    GenerationConfig::read(read).unwrap();
+    let model = Model::load(&checkpoint, &Device::Cpu, DType::F32).unwrap();
+    let features = FeatureCache::new(1 << 20);
+    (builder, Generator { model, features, prefixes: PrefixCache::new(1 << 30) })
+}
+
+fn job(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Job {
+    let frame = Frame { width: 64, height: 64, rgb: vec![90; 64 * 64 * 3].into() };
+    let clip = Clip {
+        frames: vec![frame; 4],
+        times: vec![0.0, 0.5, 1.0, 1.5],
+        indices: vec![0, 1, 2, 3],
+        native_fps: 2.0,
+        total_frames: 4,
+        duration_s: 2.0,
+        key: None,
+    };
+    let content = vec![Part::Video(clip), Part::Text("what happens?".into())];
+    let request = Request {
+        messages: vec![Message { role: Role::User, content }],
+        sampling: Sampling::default(),
+        max_tokens: Some(max_tokens),
+        stop: Vec::new(),
+        stop_token_ids: Vec::new(),
+        ignore_eos: true,
+        logprobs: None,
+    };
+    let prepared = builder.build(&request).unwrap();
+    let now = Instant::now();
+    Job { request, prepared, max_tokens, sink, submitted: now, queued: now }
+}
+
+#[test]
+fn a_reader_that_left_costs_no_vision_and_no_prefill() {
+    let (builder, mut generator) = builder();
+    let (sink, receiver) = Sink::channel();
+    drop(receiver);
+    let job = job(&builder, sink, 100);
+    let error = generator.answer(&job, &builder, &[]).unwrap_err();
+    assert!(matches!(error, EngineError::Cancelled), "{error}");
+    assert!(generator.prefixes.is_empty(), "the text model ran");
+}
+
+#[test]
+fn a_reader_that_leaves_during_the_answer_stops_it() {
+    let (builder, mut generator) = builder();
+    let (sink, mut receiver) = Sink::channel();
+    let job = job(&builder, sink, 4000);
+    let reader = std::thread::Builder::new()
+        .spawn(move || {
+            while !matches!(receiver.blocking_recv(), Some(Ok(Event::Token { .. })) | None) {}
+        })
+        .unwrap();
+    let error = generator.answer(&job, &builder, &[]).unwrap_err();
+    reader.join().unwrap();
+    assert!(matches!(error, EngineError::Cancelled), "{error}");
+    // What was done is kept, and is far from the whole answer.
+    let kept = generator.prefixes.longest();
+    let prompt = job.prepared.prompt.ids().len();
+    assert!((prompt..prompt + 2000).contains(&kept), "{kept} tokens, {prompt} of them prompt");
+}
+
+#[test]
+fn a_cancelled_request_leaves_a_model_that_answers_the_same() {
+    let (builder, mut generator) = builder();
+    let answer = |generator: &mut Generator| {
+        let (sink, mut receiver) = Sink::channel();
+        let done = generator.answer(&job(&builder, sink, 32), &builder, &[]).unwrap();
+        let mut ids = Vec::new();
+        while let Ok(Ok(event)) = receiver.try_recv() {
+            if let Event::Token { id, .. } = event {
+                ids.extend(id);
+            }
+        }
+        (ids, done.usage.cached_tokens)
+    };
+    let (want, cached) = answer(&mut generator);
+    assert_eq!((want.len(), cached), (32, 0));
+    let (sink, receiver) = Sink::channel();
+    drop(receiver);
+    generator.answer(&job(&builder, sink, 32), &builder, &[]).unwrap_err();
+    let (got, cached) = answer(&mut generator);
+    assert_eq!(got, want);
+    assert!(cached > 0, "nothing was reused");
+}
