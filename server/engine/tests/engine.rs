@@ -2,7 +2,6 @@
 //! transformers', bad requests are told apart, and a cancelled, full or broken engine says so.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
-#[expect(dead_code, reason = "the parity tests use the rest")]
 mod golden;
 
 use std::path::{Path, PathBuf};
@@ -14,13 +13,12 @@ use homereel_engine::qwen3vl::{
     ChatTemplate, Checkpoint, Media, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use homereel_engine::{
-    Clip, Done, Engine, EngineConfig, EngineError, Event, Events, FinishReason, Frame, Health, Kind,
-    Message, ModelSource, Part, PromptWrapper, Request, Role, Sampling, Stage, open,
+    Clip, Done, Engine, EngineConfig, EngineError, Event, Events, FinishReason, Frame, Health, Kind, Message,
+    ModelSource, Part, PromptWrapper, Request, Role, Sampling, Stage, open,
 };
 use serde_json::Value;
 
-const CHECKPOINTS: [&str; 7] =
-    ["tied", "untied", "wide-heads", "vision72", "moe", "v457", "demo"];
+const CHECKPOINTS: [&str; 7] = ["tied", "untied", "wide-heads", "vision72", "moe", "v457", "demo"];
 
 fn read(directory: &Path) -> impl Fn(&str) -> Option<Vec<u8>> + Copy + '_ {
     move |name| std::fs::read(directory.join(name)).ok()
@@ -65,11 +63,8 @@ fn part_of(part: &Value, drawn: &mut impl Iterator<Item = Drawn>) -> Part {
     }
     let drawn = drawn.next().unwrap();
     let (width, height) = (drawn.width as u32, drawn.height as u32);
-    let mut frames: Vec<Frame> = drawn
-        .frames
-        .into_iter()
-        .map(|rgb| Frame { width, height, rgb: rgb.into() })
-        .collect();
+    let mut frames: Vec<Frame> =
+        drawn.frames.into_iter().map(|rgb| Frame { width, height, rgb: rgb.into() }).collect();
     if !drawn.is_video {
         return Part::Image(frames.remove(0));
     }
@@ -138,6 +133,11 @@ async fn demo() -> Arc<dyn Engine> {
     engine
 }
 
+/// A random checkpoint, whose answers vary.
+async fn random() -> Arc<dyn Engine> {
+    opened(ModelSource::Dir(checkpoint_dir("tied")), |_| ()).await
+}
+
 /// Ids and text of an answer, and its end.
 async fn collect(mut events: Events) -> Result<(Vec<u32>, String, Done), EngineError> {
     let (mut ids, mut answer) = (Vec::new(), String::new());
@@ -168,10 +168,8 @@ fn prompts_and_pixels_equal_the_reference() -> Result<()> {
             assert_eq!(axes.iter().map(|&p| p as f32).collect::<Vec<_>>(), positions, "{what}");
             assert_eq!(case.record["rope_delta"], prepared.prompt.positions().delta(), "{what}");
             for (kind, is_video) in [("image", false), ("video", true)] {
-                let of_kind = prepared
-                    .media
-                    .iter()
-                    .filter(|(media, _)| matches!(media, Media::Video(_)) == is_video);
+                let of_kind =
+                    prepared.media.iter().filter(|(media, _)| matches!(media, Media::Video(_)) == is_video);
                 let grids: Vec<[usize; 3]> = of_kind.map(|(_, grid)| (*grid).into()).collect();
                 assert_eq!(grids, case.grids(kind), "{what}: {kind} grids");
             }
@@ -187,8 +185,7 @@ fn prompts_and_pixels_equal_the_reference() -> Result<()> {
                     Media::Video(clip) => builder.processor.video_patches(clip),
                 };
                 assert_eq!(visual.grid, grid, "{what}");
-                let want: Vec<f32> =
-                    bytes.iter().map(|&byte| (f32::from(byte) - 127.5) / 127.5).collect();
+                let want: Vec<f32> = bytes.iter().map(|&byte| (f32::from(byte) - 127.5) / 127.5).collect();
                 assert!(visual.pixels == want, "{what}: pixel values differ");
             }
         }
@@ -215,7 +212,7 @@ fn sizes_equal_the_reference() -> Result<()> {
     let rows = |key: &str| rules[key]["rows"].as_array().cloned().unwrap_or_default();
     let number = |value: &Value| value.as_u64().map(|n| n as u32);
     let size = |width: &Value, height: &Value| Some((number(width)?, number(height)?));
-    assert!(rows("image_sizes").len() > 8 && rows("video_sizes").len() > 16);
+    assert!(rows("image_sizes").len() >= 8 && rows("video_sizes").len() >= 63);
     for row in rows("image_sizes") {
         let got = processor.image_size(number(&row[1]).unwrap(), number(&row[0]).unwrap()).ok();
         assert_eq!(got, size(&row[3], &row[2]), "{row}");
@@ -231,12 +228,10 @@ fn sizes_equal_the_reference() -> Result<()> {
 #[test]
 fn prompts_of_457_have_no_outer_wrapper() -> Result<()> {
     let directory = checkpoint_dir("demo");
-    let (old, new) =
-        (builder(&directory, PromptWrapper::V4_57)?, builder(&directory, PromptWrapper::V5)?);
+    let (old, new) = (builder(&directory, PromptWrapper::V4_57)?, builder(&directory, PromptWrapper::V5)?);
     let request = ask(vec![text("see "), Part::Video(clip(4, None)), text(" end")]);
-    let ids = |builder: &PromptBuilder| -> Result<Vec<u32>> {
-        Ok(builder.build(&request)?.prompt.ids().to_vec())
-    };
+    let ids =
+        |builder: &PromptBuilder| -> Result<Vec<u32>> { Ok(builder.build(&request)?.prompt.ids().to_vec()) };
     let (old_ids, new_ids) = (ids(&old)?, ids(&new)?);
     let count = |ids: &[u32], token: u32| ids.iter().filter(|id| **id == token).count();
     let (start, end) = (old.config.vision_start_token_id, old.config.vision_end_token_id);
@@ -333,11 +328,12 @@ async fn a_follow_up_reuses_question_and_answer() {
 
 #[tokio::test]
 async fn stop_strings_and_ids_end_the_answer() {
-    let engine = demo().await;
+    let engine = random().await;
     let plain = ask(vec![text("what is red and what is blue?")]);
     let (ids, answer, _) = collect(engine.submit(plain.clone()).unwrap()).await.unwrap();
-    let cut = answer.char_indices().map(|(at, _)| at).nth(5).unwrap();
-    let stop = answer[cut..].chars().take(3).collect::<String>();
+    let words = |window: &&[u8]| window.iter().all(u8::is_ascii_graphic);
+    let stop = answer.as_bytes().windows(3).skip(8).find(words).expect("three characters in a row");
+    let stop = String::from_utf8(stop.to_vec()).unwrap();
     let with_stop = Request { stop: vec![stop.clone()], ..plain.clone() };
     let (_, short, done) = collect(engine.submit(with_stop).unwrap()).await.unwrap();
     assert_eq!(short, answer[..answer.find(&stop).unwrap()]);
@@ -350,7 +346,7 @@ async fn stop_strings_and_ids_end_the_answer() {
 
 #[tokio::test]
 async fn a_seed_repeats_an_answer_and_logprobs_are_told() {
-    let engine = demo().await;
+    let engine = random().await;
     let sampled = |seed: u64| Request {
         sampling: Sampling { temperature: 1.5, seed: Some(seed), ..Sampling::default() },
         logprobs: Some(3),
@@ -391,7 +387,6 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
         (ask(vec![Part::Video(clip(0, None))]), &["0 frames"]),
         (ask(vec![Part::Image(wrong_size)]), &["100x64", "96x64"]),
         (ask(vec![text(&"word ".repeat(context))]), &["context holds", "would fit"]),
-        (ask(vec![Part::Video(clip(768, None))]), &["context holds", "--num-frames"]),
         (ask(vec![text(&"x".repeat(40 * context))]), &["context holds", "shorter"]),
         (sampling(|s| s.temperature = -1.0), &["temperature is -1"]),
         (sampling(|s| s.top_p = 2.0), &["top_p is 2"]),
@@ -413,14 +408,14 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
 
 #[tokio::test]
 async fn a_hint_on_frames_fits() {
-    let engine = opened(ModelSource::Demo, |config| config.max_model_len = Some(1024)).await;
+    let engine = opened(ModelSource::Demo, |config| config.max_model_len = Some(256)).await;
     let asked = |frames| engine.submit(ask(vec![Part::Video(clip(frames, None)), text("hi")]));
-    let message = asked(140).expect_err("too long").to_string();
+    let message = asked(40).expect_err("too long").to_string();
     let frames: usize = message
         .split_once("--num-frames ")
         .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
         .unwrap_or_else(|| panic!("{message}"));
-    assert!((20..140).contains(&frames), "{message}");
+    assert!((4..40).contains(&frames), "{message}");
     collect(asked(frames).unwrap()).await.unwrap();
 }
 
@@ -484,7 +479,9 @@ async fn models_that_do_not_load_say_what_is_wrong() {
         (broken("shard", &|path| remove(path, &shard)), &shard),
         (broken("tokenizer", &|path| remove(path, "tokenizer.json")), "tokenizer.json is missing"),
         (
-            broken("type", &|path| std::fs::write(path.join("config.json"), r#"{"model_type": "llama"}"#).unwrap()),
+            broken("type", &|path| {
+                std::fs::write(path.join("config.json"), r#"{"model_type": "llama"}"#).unwrap()
+            }),
             "llama",
         ),
         (

@@ -69,9 +69,7 @@ fn a_reader_that_leaves_during_the_answer_stops_it() {
     let (sink, mut receiver) = Sink::channel();
     let job = job(&builder, sink, 4000);
     let reader = std::thread::Builder::new()
-        .spawn(move || {
-            while !matches!(receiver.blocking_recv(), Some(Ok(Event::Token { .. })) | None) {}
-        })
+        .spawn(move || while !matches!(receiver.blocking_recv(), Some(Ok(Event::Token { .. })) | None) {})
         .unwrap();
     let error = generator.answer(&job, &builder, &[]).unwrap_err();
     reader.join().unwrap();

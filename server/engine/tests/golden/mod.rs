@@ -52,7 +52,8 @@ impl Golden {
             let mut tensors = HashMap::new();
             for (key, view) in file.iter() {
                 if let Some(key) = key.strip_prefix(&format!("{name}/")) {
-                    tensors.insert(key.to_owned(), (view.shape().to_vec(), floats(view.dtype(), view.data())));
+                    tensors
+                        .insert(key.to_owned(), (view.shape().to_vec(), floats(view.dtype(), view.data())));
                 }
             }
             Ok(Case { name, record, tensors })
@@ -74,7 +75,8 @@ fn floats(dtype: Dtype, data: &[u8]) -> Vec<f32> {
 impl Case {
     /// Returns shape and values of the tensor `key`.
     pub fn tensor(&self, key: &str) -> (&[usize], &[f32]) {
-        let (shape, values) = self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor {key}", self.name));
+        let (shape, values) =
+            self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor {key}", self.name));
         (shape, values)
     }
 
