@@ -52,6 +52,25 @@ pub struct CachedModel {
     pub complete: bool,
 }
 
+/// Where models come from and where they are kept.
+struct Hub {
+    cache: Cache,
+    /// None is the hub itself.
+    endpoint: Option<String>,
+    offline: bool,
+}
+
+impl Hub {
+    fn from_env() -> Self {
+        let offline = std::env::var("HF_HUB_OFFLINE").unwrap_or_default().to_ascii_lowercase();
+        Self {
+            cache: Cache::from_env(),
+            endpoint: std::env::var("HF_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty()),
+            offline: matches!(offline.as_str(), "1" | "true" | "yes" | "on"),
+        }
+    }
+}
+
 /// Tells whether `text` is `owner/name`, of characters that the hub allows.
 #[must_use]
 pub fn is_id(text: &str) -> bool {
@@ -85,7 +104,7 @@ pub fn locate(id: &str, revision: Option<&str>) -> Result<PathBuf, EngineError> 
     let logged = Mutex::new((String::new(), 0));
     runtime.block_on(pull(id, revision, move |progress| {
         let PullProgress { file, index, files, done, total } = progress;
-        let tenth = if total == 0 { 10 } else { 10 * done / total };
+        let tenth = (10 * done).checked_div(total).unwrap_or(10);
         let mut last = logged.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != (file.clone(), tenth) {
             tracing::info!(file, index, files, percent = 10 * tenth, "downloading the model");
@@ -104,36 +123,19 @@ pub async fn pull(
     revision: Option<&str>,
     progress: impl Fn(PullProgress) + Send + Sync + 'static,
 ) -> Result<PathBuf, EngineError> {
-    let fail = |message: String| EngineError::Model { model: id.to_owned(), message };
-    if !is_id(id) || revision.is_some_and(|revision| !is_revision(revision)) {
-        return Err(fail("this is no hub id; owner/name[@revision] would fit".into()));
-    }
-    let here = cached(id, revision).filter(|model| model.complete);
-    if offline() {
-        return here
-            .map(|model| model.path)
-            .ok_or_else(|| fail("not in the cache, and HF_HUB_OFFLINE forbids the download".into()));
-    }
-    match download(id, revision, Arc::new(progress)).await {
-        Ok(path) => Ok(path),
-        // A complete copy is better than none, but not instead of a damaged or refused one.
-        Err(Trouble::Unreachable(why)) => here.map(|model| model.path).ok_or_else(|| {
-            fail(format!("the hub is out of reach ({why}), and the cache has no complete copy"))
-        }),
-        Err(Trouble::Refused(message)) => Err(fail(message)),
-    }
+    Hub::from_env().pull(id, revision, Arc::new(progress)).await
 }
 
 /// Returns the models of the cache, by id.
 #[must_use]
 pub fn list() -> Vec<CachedModel> {
-    list_in(&Cache::from_env())
+    Hub::from_env().list()
 }
 
 /// Returns a model of the cache, complete or not.
 #[must_use]
 pub fn cached(id: &str, revision: Option<&str>) -> Option<CachedModel> {
-    cached_in(&Cache::from_env(), id, revision)
+    Hub::from_env().cached(id, revision)
 }
 
 enum Trouble {
@@ -167,46 +169,105 @@ impl From<ApiError> for Trouble {
 
 type Report = Arc<dyn Fn(PullProgress) + Send + Sync>;
 
-async fn download(id: &str, revision: Option<&str>, report: Report) -> Result<PathBuf, Trouble> {
-    let api = ApiBuilder::from_env()
-        .with_progress(false)
-        .build()
-        .map_err(|error| Trouble::Refused(format!("the hub client can't start: {error}")))?;
-    let repo = api.repo(repo(id, revision));
-    let info = tokio::time::timeout(ANSWER_TIMEOUT, repo.info())
-        .await
-        .map_err(|_| Trouble::Unreachable("timeout".into()))??;
-    let files: Vec<String> = info
-        .siblings
-        .into_iter()
-        .map(|file| file.rfilename)
-        .filter(|name| is_wanted(name))
-        .take(MAX_FILES)
-        .collect();
-    if !files.iter().any(|name| name.ends_with(".safetensors")) {
-        return Err(Trouble::Refused(
-            "the repository has no .safetensors weights; a Qwen3-VL checkpoint would fit".into(),
-        ));
-    }
-    if !is_name(&info.sha) {
-        return Err(Trouble::Refused("the hub names no commit".into()));
-    }
-    let directory = Cache::from_env().repo(self::repo(id, revision)).pointer_path(&info.sha);
-    for (index, file) in files.iter().enumerate() {
-        // A pointer appears only once its file has been downloaded whole.
-        if directory.join(file).exists() {
-            continue;
+impl Hub {
+    async fn pull(&self, id: &str, revision: Option<&str>, report: Report) -> Result<PathBuf, EngineError> {
+        let fail = |message: String| EngineError::Model { model: id.to_owned(), message };
+        if !is_id(id) || revision.is_some_and(|revision| !is_revision(revision)) {
+            return Err(fail("this is no hub id; owner/name[@revision] would fit".into()));
         }
-        let meter = Meter::new(file, index + 1, files.len(), Arc::clone(&report));
-        let path = fetch(&repo, file, &meter).await?;
-        check_hash(&path).await.map_err(|message| Trouble::Refused(format!("{file}: {message}")))?;
+        let here = self.cached(id, revision).filter(|model| model.complete);
+        if self.offline {
+            return here
+                .map(|model| model.path)
+                .ok_or_else(|| fail("not in the cache, and HF_HUB_OFFLINE forbids the download".into()));
+        }
+        match self.download(id, revision, report).await {
+            Ok(path) => Ok(path),
+            // A complete copy is better than none, but not instead of a damaged or refused one.
+            Err(Trouble::Unreachable(why)) => here.map(|model| model.path).ok_or_else(|| {
+                fail(format!("the hub is out of reach ({why}), and the cache has no complete copy"))
+            }),
+            Err(Trouble::Refused(message)) => Err(fail(message)),
+        }
     }
-    // Names the commit for later look-ups even where every file was there already.
-    Cache::from_env()
-        .repo(self::repo(id, revision))
-        .create_ref(&info.sha)
-        .map_err(|error| Trouble::Refused(format!("the cache can't be written: {error}")))?;
-    Ok(directory)
+
+    async fn download(&self, id: &str, revision: Option<&str>, report: Report) -> Result<PathBuf, Trouble> {
+        let mut api = ApiBuilder::from_cache(self.cache.clone()).with_progress(false);
+        if let Some(endpoint) = &self.endpoint {
+            api = api.with_endpoint(endpoint.clone());
+        }
+        let api =
+            api.build().map_err(|error| Trouble::Refused(format!("the hub client can't start: {error}")))?;
+        let remote = api.repo(repo(id, revision));
+        let info = tokio::time::timeout(ANSWER_TIMEOUT, remote.info())
+            .await
+            .map_err(|_| Trouble::Unreachable("timeout".into()))??;
+        let files: Vec<String> = info
+            .siblings
+            .into_iter()
+            .map(|file| file.rfilename)
+            .filter(|name| is_wanted(name))
+            .take(MAX_FILES)
+            .collect();
+        if !files.iter().any(|name| name.ends_with(".safetensors")) {
+            return Err(Trouble::Refused(
+                "the repository has no .safetensors weights; a Qwen3-VL checkpoint would fit".into(),
+            ));
+        }
+        if !is_name(&info.sha) {
+            return Err(Trouble::Refused("the hub names no commit".into()));
+        }
+        // All files of one commit, whatever happens to the branch meanwhile.
+        let pinned = api.repo(repo(id, Some(&info.sha)));
+        let directory = self.cache.repo(repo(id, revision)).pointer_path(&info.sha);
+        for (index, file) in files.iter().enumerate() {
+            // A pointer appears only once its file has been downloaded whole.
+            if directory.join(file).exists() {
+                continue;
+            }
+            let meter = Meter::new(file, index + 1, files.len(), Arc::clone(&report));
+            let path = fetch(&pinned, file, &meter).await?;
+            check_hash(&path).await.map_err(|message| Trouble::Refused(format!("{file}: {message}")))?;
+        }
+        // Last, so that a branch never names a commit whose files are not all here.
+        self.cache
+            .repo(repo(id, revision))
+            .create_ref(&info.sha)
+            .map_err(|error| Trouble::Refused(format!("the cache can't be written: {error}")))?;
+        Ok(directory)
+    }
+
+    fn cached(&self, id: &str, revision: Option<&str>) -> Option<CachedModel> {
+        if !is_id(id) || revision.is_some_and(|revision| !is_revision(revision)) {
+            return None;
+        }
+        let repo = repo(id, revision);
+        let reference = self.cache.path().join(repo.folder_name()).join("refs").join(repo.revision());
+        // A revision may be a branch or tag, which the cache resolves, or the commit itself.
+        let commit = std::fs::read_to_string(reference)
+            .map_or_else(|_| repo.revision().to_owned(), |commit| commit.trim().to_owned());
+        let path = self.cache.repo(repo).pointer_path(&commit);
+        if !is_name(&commit) || !path.is_dir() {
+            return None;
+        }
+        let files = std::fs::read_dir(&path).ok()?.flatten();
+        let bytes = files.filter_map(|file| file.path().metadata().ok()).map(|data| data.len()).sum();
+        Some(CachedModel { id: id.to_owned(), commit, complete: is_complete(&path), path, bytes })
+    }
+
+    fn list(&self) -> Vec<CachedModel> {
+        let Ok(entries) = std::fs::read_dir(self.cache.path()) else { return Vec::new() };
+        let mut models: Vec<CachedModel> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let id = name.strip_prefix("models--")?.replacen("--", "/", 1);
+                self.cached(&id, None)
+            })
+            .collect();
+        models.sort_by(|a, b| a.id.cmp(&b.id));
+        models
+    }
 }
 
 /// Downloads one file, again and again where the connection breaks.
@@ -310,46 +371,9 @@ impl Progress for Meter {
     }
 }
 
-fn offline() -> bool {
-    let value = std::env::var("HF_HUB_OFFLINE").unwrap_or_default();
-    matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
-}
-
 fn repo(id: &str, revision: Option<&str>) -> Repo {
     let revision = revision.unwrap_or("main").to_owned();
     Repo::with_revision(id.to_owned(), RepoType::Model, revision)
-}
-
-fn cached_in(cache: &Cache, id: &str, revision: Option<&str>) -> Option<CachedModel> {
-    if !is_id(id) || revision.is_some_and(|revision| !is_revision(revision)) {
-        return None;
-    }
-    let repo = repo(id, revision);
-    let reference = cache.path().join(repo.folder_name()).join("refs").join(repo.revision());
-    // A revision may be a branch or tag, which the cache resolves, or the commit itself.
-    let commit = std::fs::read_to_string(reference)
-        .map_or_else(|_| repo.revision().to_owned(), |commit| commit.trim().to_owned());
-    let path = cache.repo(repo).pointer_path(&commit);
-    if !is_name(&commit) || !path.is_dir() {
-        return None;
-    }
-    let files = std::fs::read_dir(&path).ok()?;
-    let bytes = files.flatten().filter_map(|file| file.path().metadata().ok()).map(|m| m.len()).sum();
-    Some(CachedModel { id: id.to_owned(), commit, complete: is_complete(&path), path, bytes })
-}
-
-fn list_in(cache: &Cache) -> Vec<CachedModel> {
-    let Ok(entries) = std::fs::read_dir(cache.path()) else { return Vec::new() };
-    let mut models: Vec<CachedModel> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let id = name.strip_prefix("models--")?.replacen("--", "/", 1);
-            cached_in(cache, &id, None)
-        })
-        .collect();
-    models.sort_by(|a, b| a.id.cmp(&b.id));
-    models
 }
 
 /// Tells whether a directory has what an engine needs: configuration, tokenizer and every shard.

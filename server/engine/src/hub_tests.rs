@@ -1,4 +1,10 @@
-//! Tests of the cache and of the hash check, without network.
+//! Tests of the cache, and of downloads from a stub of the hub on this machine.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -9,6 +15,10 @@ fn scratch(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();
     path
+}
+
+fn hub(cache: &Path, endpoint: Option<String>) -> Hub {
+    Hub { cache: Cache::new(cache.to_owned()), endpoint, offline: false }
 }
 
 fn put(cache: &Path, files: &[(&str, &str)]) {
@@ -37,9 +47,9 @@ fn ids_and_revisions_cannot_leave_the_cache() {
 #[test]
 fn a_model_is_complete_when_every_shard_is_there() {
     let path = scratch("complete");
-    let cache = Cache::new(path.clone());
+    let hub = hub(&path, None);
     let id = "Qwen/Qwen3-VL-2B-Instruct";
-    assert_eq!(cached_in(&cache, id, None), None);
+    assert_eq!(hub.cached(id, None), None);
     let index = r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
     put(
         &path,
@@ -50,15 +60,15 @@ fn a_model_is_complete_when_every_shard_is_there() {
             ("model-1.safetensors", "1234"),
         ],
     );
-    assert!(!cached_in(&cache, id, None).unwrap().complete, "a shard is missing");
+    assert!(!hub.cached(id, None).unwrap().complete, "a shard is missing");
     put(&path, &[("model-2.safetensors", "5678")]);
-    let model = cached_in(&cache, id, None).unwrap();
+    let model = hub.cached(id, None).unwrap();
     assert!(model.complete);
     assert_eq!(model.commit, COMMIT);
     assert_eq!(model.bytes, 2 + 2 + 8 + index.len() as u64);
-    assert_eq!(cached_in(&cache, id, Some(COMMIT)), Some(model.clone()), "by commit");
-    assert_eq!(cached_in(&cache, id, Some("v2")), None);
-    assert_eq!(list_in(&cache), [model]);
+    assert_eq!(hub.cached(id, Some(COMMIT)), Some(model.clone()), "by commit");
+    assert_eq!(hub.cached(id, Some("v2")), None);
+    assert_eq!(hub.list(), [model]);
     std::fs::remove_dir_all(path).unwrap();
 }
 
@@ -86,4 +96,176 @@ fn only_files_that_an_engine_reads_are_fetched() {
     for name in ["README.md", "pytorch_model.bin", "onnx/model.json", "../config.json", ".gitattributes"] {
         assert!(!is_wanted(name), "{name}");
     }
+}
+
+/// What the stub serves: bodies by file name. The hash that it names is that of the body it should be.
+struct Stub {
+    files: HashMap<&'static str, (Vec<u8>, String)>,
+    /// Requests for bytes of a file, beyond the first.
+    reads: AtomicUsize,
+    /// The read that is cut off in the middle.
+    breaks_at: Option<usize>,
+}
+
+fn sha256(body: &[u8]) -> String {
+    Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn stub(breaks_at: Option<usize>) -> Stub {
+    let weights: Vec<u8> = (0..25_000_000u32).map(|i| (i % 251) as u8).collect();
+    let bodies = [
+        ("config.json", b"{}".to_vec()),
+        ("tokenizer.json", b"{}".to_vec()),
+        ("README.md", b"no".to_vec()),
+        ("model.safetensors", weights),
+    ];
+    let files = bodies.into_iter().map(|(name, body)| (name, (body.clone(), sha256(&body))));
+    Stub { files: files.collect(), reads: AtomicUsize::new(0), breaks_at }
+}
+
+/// Serves `stub` on a port of this machine; returns the endpoint.
+async fn serve(stub: Arc<Stub>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(Arc::clone(&stub), stream));
+        }
+    });
+    endpoint
+}
+
+/// Answers one request as the hub does and closes.
+async fn answer(stub: Arc<Stub>, stream: TcpStream) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await? > 0 {}
+    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    if path.starts_with("/api/models/a/b/revision/") {
+        let siblings: Vec<_> =
+            stub.files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
+        let body = serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string();
+        return send(&mut stream, "200 OK", "", body.as_bytes()).await;
+    }
+    let file = path.strip_prefix(&format!("/a/b/resolve/{COMMIT}/")).and_then(|f| stub.files.get(f));
+    let Some((body, hash)) = file else {
+        return send(&mut stream, "404 Not Found", "", b"").await;
+    };
+    let range = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+    let (from, to) = range
+        .as_deref()
+        .and_then(|range| range.split_once('-'))
+        .map(|(from, to)| (from.parse::<usize>().unwrap(), to.parse::<usize>().unwrap()))
+        .unwrap();
+    let to = to.min(body.len() - 1);
+    let headers = format!(
+        "etag: \"{hash}\"\r\nx-repo-commit: {COMMIT}\r\ncontent-range: bytes {from}-{to}/{}\r\n",
+        body.len()
+    );
+    let broken = to > 0 && stub.breaks_at == Some(stub.reads.fetch_add(1, Ordering::SeqCst));
+    let body = &body[from..=to];
+    if broken {
+        let head = format!("HTTP/1.1 206 Partial Content\r\n{headers}content-length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).await?;
+        return stream.write_all(&body[..body.len() / 2]).await;
+    }
+    send(&mut stream, "206 Partial Content", &headers, body).await
+}
+
+async fn send(
+    stream: &mut BufReader<TcpStream>,
+    status: &str,
+    headers: &str,
+    body: &[u8],
+) -> std::io::Result<()> {
+    let head =
+        format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body).await?;
+    stream.flush().await
+}
+
+#[tokio::test]
+async fn a_model_is_downloaded_once_with_progress_and_found_afterwards() {
+    let path = scratch("pull");
+    let stub = Arc::new(stub(None));
+    let hub = hub(&path, Some(serve(Arc::clone(&stub)).await));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let report: Report = Arc::new(move |progress| log.lock().unwrap().push(progress));
+    let directory = hub.pull("a/b", None, Arc::clone(&report)).await.unwrap();
+    assert_eq!(
+        std::fs::read(directory.join("model.safetensors")).unwrap(),
+        stub.files["model.safetensors"].0
+    );
+    assert!(!directory.join("README.md").exists(), "nobody reads it");
+    let model = hub.cached("a/b", None).unwrap();
+    assert!(model.complete && model.path == directory && model.commit == COMMIT);
+    let reads = stub.reads.load(Ordering::SeqCst);
+    {
+        let seen = seen.lock().unwrap();
+        let weights: Vec<_> = seen.iter().filter(|at| at.file == "model.safetensors").collect();
+        assert_eq!(weights.last().unwrap().done, 25_000_000);
+        assert!(weights.len() > 3 && weights.iter().all(|at| at.files == 3 && at.total == 25_000_000));
+    }
+    assert_eq!(hub.pull("a/b", None, report).await.unwrap(), directory);
+    assert_eq!(stub.reads.load(Ordering::SeqCst), reads, "it was downloaded again");
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_download_is_taken_up_where_it_stopped() {
+    let path = scratch("resume");
+    // Reads: two small files and three pieces of the weights, in the stub's order of files.
+    let stub = Arc::new(stub(Some(3)));
+    let hub = hub(&path, Some(serve(Arc::clone(&stub)).await));
+    let directory = hub.pull("a/b", None, Arc::new(|_| ())).await.unwrap();
+    assert_eq!(
+        std::fs::read(directory.join("model.safetensors")).unwrap(),
+        stub.files["model.safetensors"].0
+    );
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_the_hub_names_is_refused() {
+    let path = scratch("damaged");
+    let mut stub = stub(None);
+    stub.files.insert("model.safetensors", (b"not the weights".to_vec(), sha256(b"the weights")));
+    let hub = hub(&path, Some(serve(Arc::new(stub)).await));
+    let error = hub.pull("a/b", None, Arc::new(|_| ())).await.unwrap_err().to_string();
+    assert!(error.contains("model.safetensors: damaged on the way"), "{error}");
+    assert!(hub.cached("a/b", None).is_none_or(|model| !model.complete));
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[tokio::test]
+async fn a_hub_out_of_reach_is_told_unless_there_is_a_copy() {
+    let path = scratch("unreachable");
+    let id = "Qwen/Qwen3-VL-2B-Instruct";
+    // A port of this machine on which nobody listens.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut hub = hub(&path, Some(format!("http://{nobody}")));
+    let error = hub.pull(id, None, Arc::new(|_| ())).await.unwrap_err().to_string();
+    assert!(error.contains("out of reach (no connection)"), "{error}");
+    hub.offline = true;
+    let error = hub.pull(id, None, Arc::new(|_| ())).await.unwrap_err().to_string();
+    assert!(error.contains("HF_HUB_OFFLINE"), "{error}");
+    put(&path, &[("config.json", "{}"), ("tokenizer.json", "{}"), ("model.safetensors", "")]);
+    for offline in [true, false] {
+        hub.offline = offline;
+        assert!(hub.pull(id, None, Arc::new(|_| ())).await.is_ok(), "offline: {offline}");
+    }
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[tokio::test]
+async fn a_model_that_the_hub_lacks_is_told() {
+    let path = scratch("missing");
+    let hub = hub(&path, Some(serve(Arc::new(stub(None))).await));
+    let error = hub.pull("a/other", None, Arc::new(|_| ())).await.unwrap_err().to_string();
+    assert!(error.contains("a/other") && error.contains("no such model"), "{error}");
+    std::fs::remove_dir_all(path).unwrap();
 }

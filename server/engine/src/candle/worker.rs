@@ -148,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    struct Plain(mpsc::Sender<Result<u32, EngineError>>, u32);
+    struct Plain(mpsc::SyncSender<Result<u32, EngineError>>, u32);
 
     impl Waiting for Plain {
         fn is_gone(&self) -> bool {
@@ -170,13 +170,13 @@ mod tests {
 
     #[tokio::test]
     async fn tasks_run_in_turn_once_loaded() {
-        let (go, gate) = mpsc::channel::<()>();
+        let (go, gate) = mpsc::sync_channel::<()>(4);
         let worker = Worker::spawn("test", 4, move || {
             gate.recv().unwrap();
             Ok(|task: &Plain| task.0.send(Ok(task.1)).unwrap())
         })
         .unwrap();
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(4);
         let error = worker.submit(Plain(sender.clone(), 0), 1).unwrap_err();
         assert!(matches!(error, EngineError::NotReady));
         go.send(()).unwrap();
@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_the_task_the_queue_and_the_health() {
-        let (go, gate) = mpsc::channel::<()>();
+        let (go, gate) = mpsc::sync_channel::<()>(4);
         let worker = Worker::spawn("test", 4, move || {
             Ok(move |_: &Plain| {
                 gate.recv().unwrap();
@@ -199,7 +199,7 @@ mod tests {
         })
         .unwrap();
         until(&worker, |health| *health == Health::Ready).await;
-        let (sender, receiver) = mpsc::channel();
+        let (sender, receiver) = mpsc::sync_channel(4);
         worker.submit(Plain(sender.clone(), 0), 1).unwrap();
         worker.submit(Plain(sender.clone(), 1), 1).unwrap();
         go.send(()).unwrap();
@@ -218,14 +218,14 @@ mod tests {
         let load = move || Err::<fn(&Plain), _>(error());
         let worker = Worker::spawn("test", 4, load).unwrap();
         until(&worker, |health| matches!(health, Health::Failed(_))).await;
-        let (sender, _receiver) = mpsc::channel();
+        let (sender, _receiver) = mpsc::sync_channel(4);
         let error = worker.submit(Plain(sender, 0), 1).unwrap_err();
         assert!(error.to_string().contains("no weights"), "{error}");
     }
 
     #[tokio::test]
     async fn a_full_queue_is_overloaded_with_a_time_to_wait() {
-        let (_go, gate) = mpsc::channel::<()>();
+        let (_go, gate) = mpsc::sync_channel::<()>(4);
         let worker = Worker::spawn("test", 1, move || {
             Ok(move |_: &Plain| {
                 let _ = gate.recv();
@@ -233,7 +233,7 @@ mod tests {
         })
         .unwrap();
         until(&worker, |health| *health == Health::Ready).await;
-        let (sender, _receiver) = mpsc::channel();
+        let (sender, _receiver) = mpsc::sync_channel(4);
         let mut refused = None;
         for i in 0..3 {
             refused = refused.or(worker.submit(Plain(sender.clone(), i), 7).err());
