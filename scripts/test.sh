@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that CI runs. `scripts/test.sh` runs the standard steps, `--full` adds the slow ones,
 # `scripts/test.sh clippy e2e` only those. Every step runs even if one before it failed; the last line
-# is `N passed, N failed` (steps), and the exit status is 1 if any failed.
+# is `N passed, N failed` (steps; `, N skipped` where this machine lacks something), and the exit status is 1 if any failed.
 #
 #   fmt clippy doc deny   the source: format, lints, docs, licences and origins of dependencies
 #   unit                  tests inside the crates
@@ -19,6 +19,8 @@ standard=(fmt clippy doc deny unit parity e2e truth openai browser)
 slow=(cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
+# Exit status of a step that can't be done on this machine.
+skipped=77
 
 # One profile and one feature set for all steps (`--workspace`), or cargo would compile things twice.
 cargo_test() { cargo test --release --workspace --locked -q "$@"; }
@@ -49,15 +51,63 @@ step_browser() {
   binaries && cargo_test --test browser
 }
 
+# Type-checks the Rust side of the CUDA build. With a real nvcc in PATH its kernels are compiled too; without one a
+# stand-in only writes empty files, which is enough for `cargo check` and for nothing else.
+step_cuda() {
+  local path=$PATH
+  if ! command -v nvcc >/dev/null; then
+    echo "no nvcc here: checking types only, the kernels are not compiled"
+    stand_in_nvcc "$tools/nvcc" && path=$tools/nvcc:$PATH
+  fi
+  PATH=$path CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-121} \
+    cargo check --release --locked -q -p homereel --features cuda
+}
+
+# stand_in_nvcc DIR: an nvcc 13.0 that writes empty outputs.
+stand_in_nvcc() {
+  mkdir -p "$1"
+  cat >"$1/nvcc" <<'NVCC'
+#!/bin/sh
+[ "$1" = --version ] && { printf 'nvcc: NVIDIA (R) Cuda compiler driver\nstand-in\nstand-in\nCuda compilation tools, release 13.0, V13.0.88\n'; exit; }
+while [ $# -gt 0 ]; do
+  case $1 in
+    -o) : >"$2"; shift ;;
+    --output-directory) dir=$2; shift ;;
+    *.cu) name=$(basename "$1" .cu) ;;
+  esac
+  shift
+done
+[ -z "${dir:-}" ] || : >"$dir/$name.ptx"
+NVCC
+  chmod +x "$1/nvcc"
+}
+
+# Type-checks for the DGX Spark's architecture, where its Rust library can be had.
+step_aarch64() {
+  local target=aarch64-unknown-linux-gnu
+  if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && ! rustup target add "$target" 2>&1; then
+    echo "no Rust library for $target here, and it can't be fetched: nothing was checked"
+    return $skipped
+  fi
+  need_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross || return 1
+  # ffmpeg's headers are the same on both; what would differ is only linked, which a check does not do.
+  CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc PKG_CONFIG_ALLOW_CROSS=1 \
+    PKG_CONFIG_PATH=/usr/lib/x86_64-linux-gnu/pkgconfig \
+    cargo check --release --locked -q -p homereel --target "$target"
+}
+
 run_step() {
-  local name=$1 start=$SECONDS log=target/test-logs/$1.log
+  local name=$1 start=$SECONDS log=target/test-logs/$1.log status=0
   say "$name"
   # A subshell: `die` in a step ends that step, not the run.
-  if ( "step_$name" ) > >(tee "$log") 2>&1; then
-    results+=("ok      $name ($((SECONDS - start)) s)"); passed=$((passed + 1))
-  else
-    results+=("FAILED  $name ($((SECONDS - start)) s; see $log)"); failed=$((failed + 1))
-  fi
+  ( "step_$name" ) 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  local took="($((SECONDS - start)) s)"
+  case $status in
+    0) results+=("ok       $name $took"); passed=$((passed + 1)) ;;
+    "$skipped") results+=("skipped  $name $took: $(tail -n 1 "$log")"); skips=$((skips + 1)) ;;
+    *) results+=("FAILED   $name $took; see $log"); failed=$((failed + 1)) ;;
+  esac
 }
 
 steps=() full=
@@ -77,9 +127,11 @@ fi
 need_build_packages
 need_rust
 mkdir -p target/test-logs
-passed=0 failed=0 results=()
+passed=0 failed=0 skips=0 results=()
 for name in "${steps[@]}"; do run_step "$name"; done
 echo
 printf '%s\n' "${results[@]}"
-echo "$passed passed, $failed failed"
+summary="$passed passed, $failed failed"
+[ "$skips" -eq 0 ] || summary+=", $skips skipped"
+echo "$summary"
 [ "$failed" -eq 0 ]

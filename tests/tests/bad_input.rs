@@ -284,11 +284,14 @@ async fn uploads_that_are_no_video_do_no_harm() -> anyhow::Result<()> {
     for (name, file, _) in hopeless()? {
         let post = server.client().post(server.url("/api/videos")).header("content-type", "video/mp4");
         let response = post.body(std::fs::read(file)?).send().await?;
-        // Either refused at once, or kept and then shown as failed: never an error of the server.
-        ensure!(response.status().as_u16() < 500, "{name}: {}", response.status());
+        let status = response.status().as_u16();
+        let told: Value = response.json().await.with_context(|| name)?;
+        ensure!((400..500).contains(&status) && told["detail"].is_string(), "{name}: {status} {told}");
     }
     let clip = clips::simple(1)?;
     let id = server.upload(&clip.file).await?;
+    let list = server.json("/api/videos").await?;
+    assert_eq!(list["videos"].as_array().map(Vec::len), Some(1), "only the good one is kept: {list}");
     let body = question(json!([video_url(&format!("homereel:{id}")), text()]));
     let truth = clip.questions.iter().find(|q| q.skill == Skill::Colour).context("a colour")?;
     assert_eq!(server.answer(&body).await?, truth.answer);
