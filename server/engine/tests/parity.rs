@@ -59,10 +59,7 @@ fn check(name: &str) -> Result<()> {
     for case in &golden.cases {
         let what = format!("{name}/{}", case.name);
         let visuals = case.visuals();
-        let features = visuals
-            .iter()
-            .map(|drawn| encode(&model, drawn))
-            .collect::<Result<Vec<_>>>()?;
+        let features = visuals.iter().map(|drawn| encode(&model, drawn)).collect::<Result<Vec<_>>>()?;
         for kind in ["image", "video"] {
             check_features(&what, case, kind, &visuals, &features, &model)?;
         }
@@ -192,6 +189,9 @@ fn assert_close(what: &str, got: &[f32], want: &[f32]) {
     let scale = want.iter().fold(0f32, |most, value| most.max(value.abs()));
     assert!(scale > 0.1, "{what}: the golden values are all near zero");
     for (index, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= 1e-3 * scale, "{what}: value {index} is {got}, not {want} (scale {scale})");
+        assert!(
+            (got - want).abs() <= 1e-3 * scale,
+            "{what}: value {index} is {got}, not {want} (scale {scale})"
+        );
     }
 }
