@@ -17,9 +17,6 @@ use crate::{
     shutdown::Lifecycle,
 };
 
-/// How often the engine is asked whether it lives.
-const PULSE: Duration = Duration::from_secs(1);
-
 /// How long the process lingers after the last request for tasks that were told to stop.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -103,13 +100,14 @@ fn announce(address: SocketAddr, data: &Path) {
     tracing::info!(data = %data.display(), "listening on http://{address}");
 }
 
-/// Reports readiness once, and ends the process when the engine dies, so that systemd starts it anew.
+/// Reports readiness, and ends the process when the engine dies, so that systemd starts it anew.
 async fn watch_engine(state: AppState) {
-    let mut told = false;
+    let mut watch = state.asker.engine().watch_health();
     loop {
-        match state.asker.engine().health() {
-            Health::Ready if !told => {
-                told = true;
+        // Copied, so that nothing is borrowed while the engine wants to change it.
+        let health = watch.borrow_and_update().clone();
+        match health {
+            Health::Ready => {
                 // Without systemd there is nobody to tell.
                 let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
                 match state.asker.engine().info() {
@@ -122,10 +120,14 @@ async fn watch_engine(state: AppState) {
                 state.lifecycle.crash();
                 return;
             }
-            Health::Ready | Health::Loading => {}
+            Health::Loading => {}
         }
         tokio::select! {
-            () = tokio::time::sleep(PULSE) => {}
+            changed = watch.changed() => if changed.is_err() {
+                tracing::error!("the engine died; the server stops");
+                state.lifecycle.crash();
+                return;
+            },
             () = state.lifecycle.soft().cancelled() => return,
         }
     }

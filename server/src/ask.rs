@@ -66,7 +66,12 @@ pub struct Conversation {
 impl Conversation {
     /// Asks one question about one video.
     #[must_use]
-    pub fn about(source: Source, frames: FrameSampling, question: &str, sampling: homereel_engine::Sampling) -> Self {
+    pub fn about(
+        source: Source,
+        frames: FrameSampling,
+        question: &str,
+        sampling: homereel_engine::Sampling,
+    ) -> Self {
         let content = vec![Piece::Video(source, frames), Piece::Text(question.to_owned())];
         Self {
             turns: vec![Turn { role: Role::User, content }],
@@ -240,7 +245,10 @@ impl Pipeline {
             ignore_eos: conversation.ignore_eos,
             logprobs: conversation.logprobs,
         };
-        let mut events = self.asker.engine.submit(request)?;
+        // Tokenising a long text takes milliseconds, which the reactor does not have.
+        let engine = Arc::clone(&self.asker.engine);
+        let submitted = tokio::task::spawn_blocking(move || engine.submit(request)).await;
+        let mut events = submitted.map_err(std::io::Error::other)??;
         let mut first_token = None;
         while let Some(event) = events.next().await {
             match event? {

@@ -26,7 +26,7 @@ use crate::{
 
 /// Asks a home's videos questions, on this machine.
 #[derive(Debug, Parser)]
-#[command(name = "homereel", version, about, arg_required_else_help = true)]
+#[command(name = "homereel", version, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -198,11 +198,14 @@ fn merge_engine(flags: EngineFlags, file: EngineFlags) -> anyhow::Result<EngineC
 
 fn default_data() -> anyhow::Result<PathBuf> {
     // systemd's StateDirectory= first; then where the desktop's rules put data.
-    let candidates = [("STATE_DIRECTORY", ""), ("XDG_DATA_HOME", "homereel"), ("HOME", ".local/share/homereel")];
+    let candidates =
+        [("STATE_DIRECTORY", ""), ("XDG_DATA_HOME", "homereel"), ("HOME", ".local/share/homereel")];
     candidates
         .into_iter()
         .find_map(|(name, below)| {
-            std::env::var_os(name).filter(|value| !value.is_empty()).map(|value| PathBuf::from(value).join(below))
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(|value| PathBuf::from(value).join(below))
         })
         .context("no home directory to keep the library in; name one with --data")
 }
@@ -221,8 +224,7 @@ mod tests {
     fn flags_go_before_the_file_and_the_file_before_defaults() {
         let file = file("[server]\nlisten = \"127.0.0.1:1\"\nmax_requests = 3\n[engine]\nmodel = \"a/b\"");
         let flags = ServerFlags { max_requests: Some(4), data: Some("/x".into()), ..ServerFlags::default() };
-        let (server, engine) =
-            resolve(Some(&file.path().to_owned()), flags, EngineFlags::default()).unwrap();
+        let (server, engine) = resolve(Some(&file.path().to_owned()), flags, EngineFlags::default()).unwrap();
         assert_eq!((server.listen.port(), server.max_requests), (1, 4));
         assert_eq!(server.max_body_bytes, 512 << 20);
         assert_eq!(engine.model.to_string(), "a/b");

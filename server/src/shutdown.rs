@@ -38,7 +38,9 @@ impl Lifecycle {
                     _ = interrupt.recv() => {}
                 }
                 if wave == 0 {
-                    tracing::info!("draining: requests in flight go on, new ones are refused; again to abort");
+                    tracing::info!(
+                        "draining: requests in flight go on, new ones are refused; again to abort"
+                    );
                     life.drain();
                 } else {
                     tracing::warn!("aborting");

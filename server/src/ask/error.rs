@@ -77,7 +77,9 @@ impl AskError {
             Self::Invalid { param, .. } => Some(param),
             Self::Engine(EngineError::Invalid { param, .. }) => *param,
             Self::Engine(EngineError::ContextLength { .. }) => Some("messages"),
-            Self::Video(error) if self.kind() == Kind::Invalid && error.kind() != homereel_video::Kind::BadRequest => {
+            Self::Video(error)
+                if self.kind() == Kind::Invalid && error.kind() != homereel_video::Kind::BadRequest =>
+            {
                 Some("video_url")
             }
             _ => None,

@@ -1,6 +1,9 @@
 //! `homereel ask`: in this process, or by a running server; the same output either way.
 
-use std::{io::{self, Write}, sync::Arc};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
 use homereel_engine::{Engine, Health};
@@ -8,7 +11,11 @@ use homereel_video::Worker;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{AskArgs, Usage, cancel_on_ctrl_c, progress::{Progress, warn}, remote, source};
+use super::{
+    AskArgs, Usage, cancel_on_ctrl_c,
+    progress::{Progress, warn},
+    remote, source,
+};
 use crate::{
     ask::{AskEvent, Asker, Class, Conversation},
     config,

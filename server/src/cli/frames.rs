@@ -24,13 +24,15 @@ pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
     progress.stage("probe", 0, 1);
     let mut probe = homereel_video::probe(&worker, file.open()?, &cancel).await.with_context(name)?;
     let FrameSampling { fps, num_frames, start, end } = args.sampling.into();
-    let plan = homereel_video::plan(&probe, &Sampling { fps, num_frames, start, end, ..Sampling::default() })?;
+    let plan =
+        homereel_video::plan(&probe, &Sampling { fps, num_frames, start, end, ..Sampling::default() })?;
 
     let (width, height) = size(&args, probe.video.width, probe.video.height);
     let request = DecodeRequest::new(&probe, &plan, width, height);
     let total = request.targets.len() as u64;
     fs::create_dir_all(&args.out).with_context(|| format!("failed to make {}", args.out.display()))?;
-    let mut stream = homereel_video::decode(&worker, file.open()?, request, &cancel).await.with_context(name)?;
+    let mut stream =
+        homereel_video::decode(&worker, file.open()?, request, &cancel).await.with_context(name)?;
     let mut list = Vec::new();
     while let Some(frame) = stream.next().await.with_context(name)? {
         let file = format!("frame-{:07}.png", frame.index);

@@ -21,7 +21,9 @@ pub(super) async fn run(command: ModelCommand) -> anyhow::Result<()> {
     let text = match command {
         ModelCommand::Pull { id } => pull(&id).await?,
         ModelCommand::List { json } => list(json)?,
-        ModelCommand::Info { model } => info(&model.parse().map_err(|error| Usage(anyhow::Error::new(error)))?)?,
+        ModelCommand::Info { model } => {
+            info(&model.parse().map_err(|error| Usage(anyhow::Error::new(error)))?)?
+        }
     };
     io::stdout().write_all(text.as_bytes()).context("failed to write")
 }
@@ -56,7 +58,8 @@ fn list(json: bool) -> anyhow::Result<String> {
     }
     let mut text = String::from("demo  built in; knows coloured shapes only\n");
     for model in models {
-        let state = if model.complete { "complete" } else { "incomplete: finish it with `homereel model pull`" };
+        let state =
+            if model.complete { "complete" } else { "incomplete: finish it with `homereel model pull`" };
         text += &format!("{}  {} MiB, {}, {state}\n", model.id, model.bytes >> 20, short(&model.commit));
     }
     Ok(text)
@@ -81,7 +84,9 @@ fn info(model: &ModelSource) -> anyhow::Result<String> {
                 found.path.display(),
                 described(&found.path)?
             )),
-            Some(_) => bail!("{id} is not complete on this machine; finish it with `homereel model pull {id}`"),
+            Some(_) => {
+                bail!("{id} is not complete on this machine; finish it with `homereel model pull {id}`")
+            }
             None => bail!("{id} is not on this machine; get it with `homereel model pull {id}`"),
         },
     }

@@ -53,7 +53,10 @@ fn facts(probe: &Probe) -> String {
     lines.extend(probe.creation_time.as_ref().map(|time| format!("taken      {time}")));
     lines.extend(probe.camera.as_ref().map(|camera| format!("camera     {camera}")));
     lines.extend(
-        probe.location.as_ref().map(|place| format!("place      {:.5}, {:.5}", place.latitude, place.longitude)),
+        probe
+            .location
+            .as_ref()
+            .map(|place| format!("place      {:.5}, {:.5}", place.latitude, place.longitude)),
     );
     lines.join("\n") + "\n"
 }

@@ -9,7 +9,11 @@ use futures_util::{Stream, StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::{fs::File, io::AsyncReadExt as _};
 
-use super::{AskArgs, ask::{Outcome, Output}, source};
+use super::{
+    AskArgs,
+    ask::{Outcome, Output},
+    source,
+};
 use crate::media::Report;
 
 /// How long the server may take to answer the connection.
@@ -34,7 +38,8 @@ pub(super) async fn ask(args: &AskArgs, server: &url::Url, output: &Output) -> a
     let body = body(args).await?;
     let client = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).build()?;
     output.progress.show("sending the video", 0, 0);
-    let request = client.post(url).header("content-type", "application/json").body(reqwest::Body::wrap_stream(body));
+    let request =
+        client.post(url).header("content-type", "application/json").body(reqwest::Body::wrap_stream(body));
     let response = request.send().await.with_context(|| format!("failed to ask {server}"))?;
     if !response.status().is_success() {
         let status = response.status();

@@ -37,7 +37,11 @@ impl Bodies {
         let mut paid = 0;
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|error| {
-                Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", format!("the body broke off: {error}"))
+                Failure::new(
+                    StatusCode::BAD_REQUEST,
+                    "incomplete_body",
+                    format!("the body broke off: {error}"),
+                )
             })?;
             if held.bytes.len() + chunk.len() > limit {
                 return Err(Failure::too_large(format!(

@@ -58,7 +58,11 @@ impl Failure {
     /// Makes a 500 with a fixed text; the cause goes to the log.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(%cause, "internal error");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error; the server's log has the cause")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "internal error; the server's log has the cause",
+        )
     }
 }
 
@@ -210,7 +214,11 @@ fn with_retry(mut response: Response, seconds: Option<u64>) -> Response {
 
 /// Renders a failure in the shape that readers of `path` expect.
 pub fn render(path: &str, failure: Failure) -> Response {
-    if path.starts_with("/v1/") { OpenAiError(failure).into_response() } else { Problem(failure).into_response() }
+    if path.starts_with("/v1/") {
+        OpenAiError(failure).into_response()
+    } else {
+        Problem(failure).into_response()
+    }
 }
 
 /// Answers for a URL without a handler.
@@ -260,7 +268,8 @@ mod tests {
 
     #[test]
     fn a_prompt_that_is_too_long_has_openai_s_code() {
-        let error = EngineError::ContextLength { prompt_tokens: 9, context: 8, hint: "use fewer frames".into() };
+        let error =
+            EngineError::ContextLength { prompt_tokens: 9, context: 8, hint: "use fewer frames".into() };
         let failure = Failure::from(AskError::Engine(error));
         assert_eq!(failure.code, "context_length_exceeded");
         assert_eq!(failure.param.as_deref(), Some("messages"));

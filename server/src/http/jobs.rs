@@ -18,11 +18,17 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, P
 }
 
 /// `POST /api/jobs/{id}/cancel`.
-pub(super) async fn cancel(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Job>, Problem> {
+pub(super) async fn cancel(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Job>, Problem> {
     Ok(Json(state.jobs.cancel(&id).await?))
 }
 
 /// `POST /api/jobs/{id}/retry`.
-pub(super) async fn retry(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Job>, Problem> {
+pub(super) async fn retry(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Job>, Problem> {
     Ok(Json(state.jobs.retry(&id).await?))
 }

@@ -17,7 +17,10 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, O
 }
 
 /// `GET /v1/models/{id}`; hub ids hold a slash.
-pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, OpenAiError> {
+pub(super) async fn show(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, OpenAiError> {
     let info = state.asker.engine().info().map_err(AskError::from)?;
     if id != info.id {
         return Err(Failure { param: Some("model".into()), ..unknown(&id, &info.id) }.into());

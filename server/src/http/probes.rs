@@ -33,7 +33,8 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'stat
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     metrics::gauge!("vllm:num_requests_running").set(state.asker.in_flight() as f64);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
+        .into_response()
 }
 
 /// `GET /api/system`: version, model, disk.

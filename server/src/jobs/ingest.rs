@@ -57,7 +57,11 @@ pub async fn receive(
 }
 
 /// Runs the steps that are left and returns the warnings.
-pub(super) async fn run(state: &AppState, job: &Job, cancel: &CancellationToken) -> Result<Vec<String>, Stop> {
+pub(super) async fn run(
+    state: &AppState,
+    job: &Job,
+    cancel: &CancellationToken,
+) -> Result<Vec<String>, Stop> {
     let library = &state.library;
     let video = library.video(&job.video_id).await?;
     let mut warnings = job.warnings.clone();
@@ -102,7 +106,9 @@ async fn poster(state: &AppState, video: &Video, cancel: &CancellationToken) -> 
     let library = &state.library;
     match state.asker.media().poster(&library.source(video), POSTER_WIDTH, cancel).await {
         Ok(jpeg) => {
-            write_poster(state, video, jpeg).await.map_err(|error| Stop::Retry(format!("poster: {error}")))?;
+            write_poster(state, video, jpeg)
+                .await
+                .map_err(|error| Stop::Retry(format!("poster: {error}")))?;
             library.set_poster(&video.id, Poster::Ready).await?;
             Ok(None)
         }

@@ -196,6 +196,3 @@ impl From<LibraryError> for Stop {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -179,11 +179,13 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn answers(&self, video_id: &str, limit: u32) -> Result<Vec<Answer>, LibraryError> {
-        let rows = sqlx::query_as("SELECT * FROM answers WHERE video_id = ? ORDER BY created_ms DESC, id DESC LIMIT ?")
-            .bind(video_id)
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = sqlx::query_as(
+            "SELECT * FROM answers WHERE video_id = ? ORDER BY created_ms DESC, id DESC LIMIT ?",
+        )
+        .bind(video_id)
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
         Ok(rows)
     }
 

@@ -189,7 +189,9 @@ impl Sealed {
         }
         let target = library.original_path(&self.sha256);
         let source = self.path.0.clone();
-        tokio::task::spawn_blocking(move || rename_durably(&source, &target)).await.map_err(io::Error::other)??;
+        tokio::task::spawn_blocking(move || rename_durably(&source, &target))
+            .await
+            .map_err(io::Error::other)??;
         let id = new_id();
         let now = now_ms();
         let mut transaction = library.pool.begin().await?;

@@ -170,10 +170,12 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn jobs_of(&self, video_id: &str) -> Result<Vec<Job>, LibraryError> {
-        let rows = sqlx::query_as("SELECT * FROM jobs WHERE video_id = ? ORDER BY created_ms DESC, id DESC LIMIT 20")
-            .bind(video_id)
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = sqlx::query_as(
+            "SELECT * FROM jobs WHERE video_id = ? ORDER BY created_ms DESC, id DESC LIMIT 20",
+        )
+        .bind(video_id)
+        .fetch_all(&self.pool)
+        .await?;
         Ok(rows)
     }
 
@@ -182,7 +184,8 @@ impl Library {
     /// # Errors
     /// `NotFound`, `Database`.
     pub async fn job(&self, id: &str) -> Result<Job, LibraryError> {
-        let job = sqlx::query_as("SELECT * FROM jobs WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        let job =
+            sqlx::query_as("SELECT * FROM jobs WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
         job.ok_or_else(|| LibraryError::NotFound { what: "job", id: shorten(id) })
     }
 

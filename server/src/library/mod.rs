@@ -211,3 +211,6 @@ fn from_json<T: serde::de::DeserializeOwned>(column: &'static str, text: &str) -
 fn to_json<T: serde::Serialize>(column: &'static str, value: &T) -> Result<String, LibraryError> {
     serde_json::to_string(value).map_err(|source| LibraryError::Damaged { column, source })
 }
+
+#[cfg(test)]
+mod tests;

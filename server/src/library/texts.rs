@@ -70,7 +70,10 @@ impl Library {
     /// # Errors
     /// `Database`, `Damaged`.
     pub async fn texts(&self, video_id: &str) -> Result<Texts, LibraryError> {
-        let rows = sqlx::query("SELECT * FROM texts WHERE video_id = ?").bind(video_id).fetch_all(&self.pool).await?;
+        let rows = sqlx::query("SELECT * FROM texts WHERE video_id = ?")
+            .bind(video_id)
+            .fetch_all(&self.pool)
+            .await?;
         let mut texts = Texts::default();
         for row in rows {
             let content: Option<String> = row.try_get("content")?;
@@ -95,7 +98,12 @@ impl Library {
     ///
     /// # Errors
     /// `Database` (also when the video was deleted meanwhile).
-    pub async fn put_text(&self, video_id: &str, kind: TextKind, text: Text<String>) -> Result<(), LibraryError> {
+    pub async fn put_text(
+        &self,
+        video_id: &str,
+        kind: TextKind,
+        text: Text<String>,
+    ) -> Result<(), LibraryError> {
         sqlx::query(
             "INSERT OR REPLACE INTO texts (video_id, kind, content, warning, model, settings, created_ms)
              VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -109,7 +109,8 @@ impl Library {
     /// # Errors
     /// `NotFound`, `Database`.
     pub async fn video(&self, id: &str) -> Result<Video, LibraryError> {
-        let video = sqlx::query_as("SELECT * FROM videos WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        let video =
+            sqlx::query_as("SELECT * FROM videos WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
         self.with_texts(video).await?.ok_or_else(|| LibraryError::NotFound { what: "video", id: shorten(id) })
     }
 
@@ -118,8 +119,10 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn video_by_hash(&self, sha256: &str) -> Result<Option<Video>, LibraryError> {
-        let video =
-            sqlx::query_as("SELECT * FROM videos WHERE sha256 = ?").bind(sha256).fetch_optional(&self.pool).await?;
+        let video = sqlx::query_as("SELECT * FROM videos WHERE sha256 = ?")
+            .bind(sha256)
+            .fetch_optional(&self.pool)
+            .await?;
         self.with_texts(video).await
     }
 
@@ -162,7 +165,11 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn set_video_error(&self, id: &str, error: &str) -> Result<(), LibraryError> {
-        sqlx::query("UPDATE videos SET error = ? WHERE id = ?").bind(error).bind(id).execute(&self.pool).await?;
+        sqlx::query("UPDATE videos SET error = ? WHERE id = ?")
+            .bind(error)
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
         self.announce(Change::Video { id: id.into() });
         Ok(())
     }
@@ -174,9 +181,15 @@ impl Library {
     pub async fn rename_video(&self, id: &str, name: &str) -> Result<Video, LibraryError> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
-            return Err(LibraryError::Invalid("a name has 1 to 200 characters and no control characters".into()));
+            return Err(LibraryError::Invalid(
+                "a name has 1 to 200 characters and no control characters".into(),
+            ));
         }
-        sqlx::query("UPDATE videos SET name = ? WHERE id = ?").bind(name).bind(id).execute(&self.pool).await?;
+        sqlx::query("UPDATE videos SET name = ? WHERE id = ?")
+            .bind(name)
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
         let video = self.video(id).await?;
         self.announce(Change::Video { id: id.into() });
         Ok(video)

@@ -93,7 +93,11 @@ fn parse(body: &[u8]) -> Result<ChatRequest<'_>, Failure> {
             let code = if inner.is_data() { "invalid_value" } else { "invalid_json" };
             let missing = inner.to_string();
             let param = missing.split('`').nth(1).filter(|_| inner.is_data()).map(str::to_owned);
-            return Failure { code, param, ..Failure::invalid("", format!("the body does not fit: {}", cut(&missing))) };
+            return Failure {
+                code,
+                param,
+                ..Failure::invalid("", format!("the body does not fit: {}", cut(&missing)))
+            };
         }
         Failure::invalid(path.clone(), format!("{path}: {}", cut(&inner.to_string())))
     })?;
@@ -131,7 +135,11 @@ fn want(request: &ChatRequest<'_>) -> Result<Want, Failure> {
     Ok(Want {
         model: request.model.clone(),
         stream: request.stream.unwrap_or(false),
-        include_usage: request.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false),
+        include_usage: request
+            .stream_options
+            .as_ref()
+            .and_then(|options| options.include_usage)
+            .unwrap_or(false),
         logprobs: request.logprobs.unwrap_or(false),
     })
 }
@@ -190,8 +198,9 @@ fn sampling(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Sampling, F
     };
     Ok(Sampling {
         temperature: number("temperature", request.temperature, defaults.temperature, 0.0, 2.0)?,
-        top_p: number("top_p", request.top_p, defaults.top_p, f64::MIN_POSITIVE, 1.0)
-            .map_err(|failure| Failure { message: "top_p: more than 0 and at most 1 would fit".into(), ..failure })?,
+        top_p: number("top_p", request.top_p, defaults.top_p, f64::MIN_POSITIVE, 1.0).map_err(|failure| {
+            Failure { message: "top_p: more than 0 and at most 1 would fit".into(), ..failure }
+        })?,
         top_k,
         min_p: number("min_p", request.min_p, defaults.min_p, 0.0, 1.0)?,
         repetition_penalty: number(
@@ -201,7 +210,13 @@ fn sampling(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Sampling, F
             0.01,
             100.0,
         )?,
-        presence_penalty: number("presence_penalty", request.presence_penalty, defaults.presence_penalty, -2.0, 2.0)?,
+        presence_penalty: number(
+            "presence_penalty",
+            request.presence_penalty,
+            defaults.presence_penalty,
+            -2.0,
+            2.0,
+        )?,
         frequency_penalty: number(
             "frequency_penalty",
             request.frequency_penalty,
@@ -289,7 +304,10 @@ fn turn(
     let pieces = match message.content {
         None => {
             let param = format!("messages[{at}].content");
-            return Err(Failure::invalid(param, format!("messages[{at}] has no content; a string would fit")));
+            return Err(Failure::invalid(
+                param,
+                format!("messages[{at}] has no content; a string would fit"),
+            ));
         }
         Some(Content::Text(text)) => vec![DraftPiece::Text(text.into_owned())],
         Some(Content::Parts(parts)) => {
@@ -308,7 +326,12 @@ fn turn(
     Ok((role, pieces))
 }
 
-fn piece(part: WirePart<'_>, role: Role, frames: FrameSampling, scratch: &Path) -> Result<DraftPiece, Failure> {
+fn piece(
+    part: WirePart<'_>,
+    role: Role,
+    frames: FrameSampling,
+    scratch: &Path,
+) -> Result<DraftPiece, Failure> {
     let lacking = |param: &str| Failure::invalid(param, format!("a part of type {param} needs {param}"));
     match part.kind.as_str() {
         "text" => Ok(DraftPiece::Text(part.text.ok_or_else(|| lacking("text"))?.into_owned())),

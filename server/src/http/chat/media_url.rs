@@ -1,7 +1,12 @@
 //! From the URL of a picture or video to its bytes. Nothing is fetched: what is not in the request or in the
 //! library is refused.
 
-use std::{borrow::Cow, fs::File, io::{self, Read, Write}, path::Path};
+use std::{
+    borrow::Cow,
+    fs::File,
+    io::{self, Read, Write},
+    path::Path,
+};
 
 use axum::http::StatusCode;
 use base64::{engine::general_purpose::STANDARD, read::DecoderReader};
@@ -31,7 +36,10 @@ pub(super) fn video(url: &str, scratch: &Path) -> Result<Video, Failure> {
     }
     let data = data("video_url", url)?;
     if data.mime.eq_ignore_ascii_case("video/jpeg") {
-        return Err(Failure::invalid("video_url", "lists of frames (video/jpeg) are not taken; send the clip itself"));
+        return Err(Failure::invalid(
+            "video_url",
+            "lists of frames (video/jpeg) are not taken; send the clip itself",
+        ));
     }
     if !kind_fits(data.mime, "video/") {
         return Err(Failure::invalid(
@@ -117,7 +125,10 @@ impl<'a> Data<'a> {
         if self.base64 {
             // Some clients percent-encode the + and / of base64.
             if self.payload.as_bytes().iter().take(1 << 16).any(|&byte| byte == b'%') {
-                return Err(Failure::invalid(self.param, "the data: URL's base64 is percent-encoded; send it plain"));
+                return Err(Failure::invalid(
+                    self.param,
+                    "the data: URL's base64 is percent-encoded; send it plain",
+                ));
             }
             return Ok(Box::new(DecoderReader::new(self.payload.as_bytes(), &STANDARD)));
         }
@@ -153,7 +164,11 @@ fn not_base64(param: &'static str, error: &io::Error) -> Failure {
 
 fn disk(error: io::Error) -> Failure {
     if error.kind() == io::ErrorKind::StorageFull {
-        return Failure::new(StatusCode::INSUFFICIENT_STORAGE, "no_space", "the disk is full: no room for the clip");
+        return Failure::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "no_space",
+            "the disk is full: no room for the clip",
+        );
     }
     Failure::internal(error)
 }

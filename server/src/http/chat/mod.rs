@@ -16,15 +16,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{error::OpenAiError, error::Failure, models};
+use super::{error::Failure, error::OpenAiError, models};
 use crate::{
     app::AppState,
     ask::{AskError, Class},
 };
-use convert::{Draft, Want};
+use convert::Draft;
 
 /// `POST /v1/chat/completions`.
-pub(super) async fn completions(State(state): State<AppState>, request: Request) -> Result<Response, OpenAiError> {
+pub(super) async fn completions(
+    State(state): State<AppState>,
+    request: Request,
+) -> Result<Response, OpenAiError> {
     let info = state.asker.engine().info().map_err(AskError::from)?;
     let held = state.bodies.read(request.into_body(), state.config.max_body_bytes).await?;
     let limits = convert::Limits { videos: state.config.max_videos, images: state.config.max_images };
@@ -38,7 +41,11 @@ pub(super) async fn completions(State(state): State<AppState>, request: Request)
     }
     let conversation = conversation.resolve(&state.library).await?;
     let answering = state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
-    let head = reply::Head { id: format!("chatcmpl-{}", crate::library::new_id()), created: now_s(), model: info.id };
+    let head = reply::Head {
+        id: format!("chatcmpl-{}", crate::library::new_id()),
+        created: now_s(),
+        model: info.id,
+    };
     if want.stream {
         return Ok(reply::stream(head, answering, want).into_response());
     }

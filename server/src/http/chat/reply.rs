@@ -63,7 +63,15 @@ pub(super) fn stream(
     answering: Answering,
     want: Want,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let state = Streaming { head, answering, want, media: Vec::new(), queue: Vec::new(), started: false, over: false };
+    let state = Streaming {
+        head,
+        answering,
+        want,
+        media: Vec::new(),
+        queue: Vec::new(),
+        started: false,
+        over: false,
+    };
     let events = futures_util::stream::unfold(state, |mut state| async move {
         let event = state.next().await?;
         Some((Ok(event), state))
@@ -193,7 +201,8 @@ fn extras(finished: &Finished, media: &[Report]) -> Value {
 fn token_logprob(text: &str, id: Option<u32>, logprob: &TokenLogprob) -> Value {
     // While a character is incomplete the token has no text of its own; the alternatives may name it.
     let token = logprob.top.iter().find(|(_, top, _)| Some(*top) == id).map_or(text, |(token, _, _)| token);
-    let one = |token: &str, value: f32| json!({ "token": token, "logprob": value, "bytes": token.as_bytes() });
+    let one =
+        |token: &str, value: f32| json!({ "token": token, "logprob": value, "bytes": token.as_bytes() });
     let mut entry = one(token, logprob.logprob);
     entry["top_logprobs"] = logprob.top.iter().map(|(token, _, value)| one(token, *value)).collect();
     entry
