@@ -15,7 +15,6 @@ use serde_json::json;
 
 use crate::{
     ask::{self, AskError},
-    jobs::ReceiveError,
     library::{self, LibraryError},
 };
 
@@ -104,15 +103,6 @@ impl From<LibraryError> for Failure {
             library::Kind::Failed => return Self::internal(error),
         };
         Self::new(status, code, error.to_string())
-    }
-}
-
-impl From<ReceiveError> for Failure {
-    fn from(error: ReceiveError) -> Self {
-        match error {
-            ReceiveError::Unreadable(error) => error.into(),
-            ReceiveError::Library(error) => error.into(),
-        }
     }
 }
 

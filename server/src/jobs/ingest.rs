@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Stop, parse};
 use crate::{
     app::AppState,
-    ask::{AskError, AskEvent, Class, Conversation, Stage},
-    library::{Change, Job, LibraryError, Poster, Sealed, Step, Stored, Text, TextKind, Video, now_ms},
-    media::{FrameSampling, Source},
+    ask::{AskEvent, Class, Conversation, Stage},
+    library::{Change, Job, Poster, Step, Text, TextKind, Video, now_ms},
+    media::FrameSampling,
     prompts,
 };
 
@@ -26,35 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often progress within a step is announced at most.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
-
-/// Why an upload did not become a video.
-#[derive(Debug, thiserror::Error)]
-pub enum ReceiveError {
-    /// It could not be read as a video.
-    #[error(transparent)]
-    Unreadable(#[from] AskError),
-    /// It could not be kept.
-    #[error(transparent)]
-    Library(#[from] LibraryError),
-}
-
-/// Takes a finished upload into the library: looks into it first, so that a file that is no video is refused
-/// rather than kept, and queues its ingest.
-///
-/// # Errors
-/// `Unreadable` where the file is no video; else the library's.
-pub async fn receive(
-    state: &AppState,
-    sealed: Sealed,
-    name: &str,
-    mime: &str,
-) -> Result<Stored, ReceiveError> {
-    let source = Source::file(sealed.path().to_owned(), Some(sealed.sha256.clone()));
-    let probe = state.asker.media().probe(&source, state.lifecycle.hard()).await?;
-    let stored = sealed.commit(name, mime, &slim(&probe)).await?;
-    state.jobs.wake();
-    Ok(stored)
-}
 
 /// Runs the steps that are left and returns the warnings.
 pub(super) async fn run(

@@ -12,16 +12,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::AppState,
     ask::{AskError, Kind},
-    library::{Job, Library, LibraryError},
+    library::{Change, Job, JobState, Library, LibraryError},
 };
-
-pub use ingest::{ReceiveError, receive};
 
 /// How long a job belongs to its runner without a heartbeat.
 const LEASE: Duration = Duration::from_secs(60);
@@ -36,7 +34,6 @@ const POLL: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Jobs {
     library: Library,
-    wake: Arc<Notify>,
     running: Arc<Mutex<HashMap<String, CancellationToken>>>,
 }
 
@@ -57,12 +54,7 @@ impl Jobs {
     /// Makes the face; [`run`] is the body.
     #[must_use]
     pub fn new(library: Library) -> Self {
-        Self { library, wake: Arc::new(Notify::new()), running: Arc::default() }
-    }
-
-    /// Tells the runner that there is something to do.
-    pub fn wake(&self) {
-        self.wake.notify_one();
+        Self { library, running: Arc::default() }
     }
 
     /// Cancels a job, at work or not.
@@ -82,21 +74,7 @@ impl Jobs {
     /// # Errors
     /// `NotFound`; `Conflict` when it waits, runs or is done; `Database`.
     pub async fn retry(&self, id: &str) -> Result<Job, LibraryError> {
-        let job = self.library.retry_job(id).await?;
-        self.wake();
-        Ok(job)
-    }
-
-    /// Deletes a video and stops what is done for it.
-    ///
-    /// # Errors
-    /// `NotFound`, `Database`.
-    pub async fn delete_video(&self, id: &str) -> Result<(), LibraryError> {
-        let jobs = self.library.jobs_of(id).await?;
-        self.library.delete_video(id).await?;
-        let tokens = self.tokens();
-        jobs.iter().filter_map(|job| tokens.get(&job.id)).for_each(CancellationToken::cancel);
-        Ok(())
+        self.library.retry_job(id).await
     }
 
     fn tokens(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
@@ -107,12 +85,14 @@ impl Jobs {
 /// Runs jobs until the server drains. The one at work then is given back, its finished steps kept.
 pub async fn run(state: AppState) {
     let soft = state.lifecycle.soft();
+    // Listens before it looks: what is queued in between is heard.
+    let mut changes = state.library.subscribe();
     while !soft.is_cancelled() {
         match state.library.lease_job(LEASE).await {
             Ok(Some(job)) => work(&state, job).await,
             Ok(None) => {
                 tokio::select! {
-                    () = state.jobs.wake.notified() => {}
+                    () = queued(&mut changes) => {}
                     () = tokio::time::sleep(POLL) => {}
                     () = soft.cancelled() => return,
                 }
@@ -125,6 +105,28 @@ pub async fn run(state: AppState) {
     }
 }
 
+/// Waits until a job is queued, or so much happens that one may have been.
+async fn queued(changes: &mut broadcast::Receiver<Change>) {
+    while let Ok(change) = changes.recv().await {
+        if matches!(change, Change::Job { job } if job.state == JobState::Queued) {
+            return;
+        }
+    }
+}
+
+/// Waits until a video is deleted. One that is missed in a flood of changes is found by the next heartbeat.
+async fn deleted(state: &AppState, video_id: &str) {
+    let mut changes = state.library.subscribe();
+    loop {
+        match changes.recv().await {
+            Ok(Change::VideoDeleted { id }) if id == video_id => return,
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            // Cannot be: the state holds a sender.
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
 /// Runs one leased job and writes down how it ended.
 async fn work(state: &AppState, job: Job) {
     let cancel = state.lifecycle.soft().child_token();
@@ -133,6 +135,7 @@ async fn work(state: &AppState, job: Job) {
     let result = tokio::select! {
         result = ingest::run(state, &job, &cancel) => result,
         stop = keep(state, &job.id) => Err(stop),
+        () = deleted(state, &job.video_id) => Err(Stop::Cancelled),
         () = cancel.cancelled() => Err(Stop::Cancelled),
     };
     state.jobs.tokens().remove(&job.id);

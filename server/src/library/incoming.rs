@@ -184,6 +184,7 @@ impl Sealed {
     /// `NoSpace`, `Io`, `Database`.
     pub async fn commit(self, name: &str, mime: &str, probe: &Probe) -> Result<Stored, LibraryError> {
         let library = self.library.clone();
+        let _originals = library.originals.lock().await;
         if let Some(video) = library.video_by_hash(&self.sha256).await? {
             return Ok(Stored { video, duplicate: true });
         }

@@ -22,7 +22,7 @@ use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex, broadcast};
 use uuid::Uuid;
 
 use crate::media::Source;
@@ -81,6 +81,9 @@ pub struct Library {
     pool: SqlitePool,
     root: Arc<PathBuf>,
     changes: broadcast::Sender<Change>,
+    /// Held while originals and their rows change together: an upload of the bytes that are just being deleted
+    /// must not end as a row without a file.
+    originals: Arc<Mutex<()>>,
     /// Holds the data directory's lock as long as any clone lives.
     _lock: Arc<File>,
 }
@@ -110,6 +113,7 @@ impl Library {
             pool,
             root: Arc::new(root.to_owned()),
             changes: broadcast::Sender::new(CHANGES),
+            originals: Arc::default(),
             _lock: Arc::new(lock),
         };
         library.requeue_running().await?;

@@ -200,6 +200,7 @@ impl Library {
     /// # Errors
     /// `NotFound`, `Database`. A file that stays behind is logged: no row names it any more.
     pub async fn delete_video(&self, id: &str) -> Result<(), LibraryError> {
+        let _originals = self.originals.lock().await;
         let video = self.video(id).await?;
         sqlx::query("DELETE FROM videos WHERE id = ?").bind(id).execute(&self.pool).await?;
         for path in [self.original_path(&video.sha256), self.poster_path(&video.sha256)] {
