@@ -36,9 +36,9 @@ step_deny() {
   "$tools/deny/bin/cargo-deny" --workspace --locked check licenses bans sources
 }
 
-step_unit() { cargo_test --lib --bins; }
-step_parity() { cargo_test --test 'parity*'; }
-step_e2e() { binaries && cargo_test --test cli --test api --test bad_input; }
+step_unit() { cargo_test --lib --bins --test worker; }
+step_parity() { cargo_test --test network --test parity --test engine; }
+step_e2e() { binaries && cargo_test --test cli --test api --test pages --test bad_input; }
 step_truth() { binaries && cargo_test --test truth -- --nocapture; }
 
 step_openai() {

@@ -197,8 +197,10 @@ function uploadFailed(parts, reason, again) {
 
 function uploads() {
   const form = $('#upload'), input = $('#files'), drop = $('.drop');
+  // What is chosen is sent at once; the button is for pages without this script.
+  $('button', form).hidden = true;
   input.onchange = () => { addFiles(input.files); form.reset(); };
-  form.onsubmit = (event) => { event.preventDefault(); input.click(); };
+  form.onsubmit = (event) => event.preventDefault();
   const carriesFiles = (event) => event.dataTransfer?.types.includes('Files');
   addEventListener('dragover', (event) => { if (carriesFiles(event)) { event.preventDefault(); drop.classList.add('over'); } });
   addEventListener('dragleave', (event) => { if (!event.relatedTarget) drop.classList.remove('over'); });

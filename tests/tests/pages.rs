@@ -1,0 +1,222 @@
+//! The pages and the library's files over plain HTTP: headers, validators, formats, events, refusals.
+//! What a browser makes of them is `browser`'s business.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use futures_util::StreamExt as _;
+use homereel_bench::draw::Skill;
+use homereel_tests::{Server, clips};
+use reqwest::{Response, header};
+use serde_json::{Value, json};
+
+const QUESTION: &str = "What color is the object?";
+
+/// Waits until the video `id` has its moments, and returns it.
+async fn read(server: &Server, id: &str) -> anyhow::Result<Value> {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let video = server.json(&format!("/api/videos/{id}")).await?;
+        if video["jobs"][0]["state"] == "done" {
+            return Ok(video);
+        }
+        ensure!(Instant::now() < end, "never read: {video}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn header_of(response: &Response, name: header::HeaderName) -> anyhow::Result<String> {
+    Ok(response.headers().get(&name).with_context(|| format!("no {name}"))?.to_str()?.to_owned())
+}
+
+#[tokio::test]
+async fn pages_are_small_strict_and_never_kept_by_proxies() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let id = server.upload(&clips::simple(1)?.file).await?;
+    for path in ["/".to_owned(), format!("/videos/{id}"), format!("/videos/{id}?t=abc"), "/jobs".to_owned()] {
+        let page = server.get(&path).await?;
+        ensure!(page.status() == 200, "{path}: {}", page.status());
+        ensure!(
+            header_of(&page, header::CONTENT_SECURITY_POLICY)?.starts_with("default-src 'self'"),
+            "{path}"
+        );
+        ensure!(header_of(&page, header::CACHE_CONTROL)?.contains("private"), "{path}");
+        let html = page.text().await?;
+        ensure!(html.len() < 100_000, "{path} has {} bytes", html.len());
+        for link in html.split("/static/").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let file = server.get(&format!("/static/{link}")).await?;
+            ensure!(file.status() == 200, "{link}");
+            ensure!(header_of(&file, header::CACHE_CONTROL)?.contains("immutable"), "{link}");
+            let etag = header_of(&file, header::ETAG)?;
+            let name = link.split('?').next().unwrap_or_default();
+            let again = server.client().get(server.url(&format!("/static/{name}")));
+            ensure!(again.header(header::IF_NONE_MATCH, etag).send().await?.status() == 304, "{link}");
+        }
+    }
+    let missing =
+        server.client().get(server.url("/nowhere")).header(header::ACCEPT, "text/html").send().await?;
+    ensure!(
+        missing.status() == 404 && missing.text().await?.contains("<h1>Not found</h1>"),
+        "a page says so"
+    );
+    ensure!(server.get("/static/..%2FCargo.toml").await?.status() == 404, "only what is embedded");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_original_is_served_by_its_validator_and_never_as_a_page() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let clip = clips::simple(2)?;
+    let bytes = std::fs::read(&clip.file)?;
+    let post =
+        server.client().post(server.url("/api/videos?name=%22%3Cb%3E%0D%0Aé.html")).body(bytes.clone());
+    let told: Value = post.header(header::CONTENT_TYPE, "video/html").send().await?.json().await?;
+    let id = told["videos"][0]["id"].as_str().context("an id")?;
+    let path = server.url(&format!("/api/videos/{id}/file"));
+
+    let head = server.client().head(&path).send().await?;
+    ensure!(head.status() == 200, "HEAD answers {}", head.status());
+    assert_eq!(header_of(&head, header::CONTENT_LENGTH)?, bytes.len().to_string());
+    assert_eq!(header_of(&head, header::CONTENT_TYPE)?, "video/mp4", "the type is what the probe says");
+    assert_eq!(header_of(&head, header::X_CONTENT_TYPE_OPTIONS)?, "nosniff");
+    assert_eq!(header_of(&head, header::ACCEPT_RANGES)?, "bytes");
+    let disposition = header_of(&head, header::CONTENT_DISPOSITION)?;
+    assert_eq!(disposition, "inline; filename=\"__b__.html\"; filename*=UTF-8''%22%3Cb%3E%C3%A9.html");
+
+    let etag = header_of(&head, header::ETAG)?;
+    let get = |range: &'static str| server.client().get(&path).header(header::RANGE, range);
+    let known = server.client().get(&path).header(header::IF_NONE_MATCH, &etag).send().await?;
+    assert_eq!(known.status(), 304);
+    let same = get("bytes=5-9").header(header::IF_RANGE, &etag).send().await?;
+    assert_eq!(same.status(), 206);
+    assert_eq!(same.bytes().await?, bytes[5..10]);
+    let other = get("bytes=5-9").header(header::IF_RANGE, "\"another\"").send().await?;
+    assert_eq!(other.status(), 200);
+    assert_eq!(other.bytes().await?.len(), bytes.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn moments_and_poster_are_files_of_other_programs() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let id = server.upload(&clips::simple(3)?.file).await?;
+    let video = read(&server, &id).await?;
+    let count = video["moments"]["content"].as_array().with_context(|| format!("moments in {video}"))?.len();
+    let file = async |name: &str| -> anyhow::Result<(String, String)> {
+        let response = server.get(&format!("/api/videos/{id}/{name}")).await?.error_for_status()?;
+        Ok((header_of(&response, header::CONTENT_TYPE)?, response.text().await?))
+    };
+    let (_, text) = file("moments.json").await?;
+    let told: Value = serde_json::from_str(&text)?;
+    assert_eq!(told["video"], id.as_str());
+    assert_eq!(told["model"], video["moments"]["model"]);
+    assert_eq!(told["moments"], video["moments"]["content"]);
+    let (kind, text) = file("moments.vtt").await?;
+    assert!(kind.starts_with("text/vtt") && text.starts_with("WEBVTT\n"), "{kind} {text}");
+    assert_eq!(text.matches(" --> ").count(), count);
+    assert_eq!(file("moments.srt").await?.1.matches(" --> ").count(), count);
+    assert_eq!(file("moments.md").await?.1.lines().filter(|line| line.starts_with("- ")).count(), count);
+    let poster = server.get(&format!("/api/videos/{id}/poster.jpg")).await?.error_for_status()?;
+    assert_eq!(header_of(&poster, header::CONTENT_TYPE)?, "image/jpeg");
+    assert!(poster.bytes().await?.starts_with(&[0xff, 0xd8, 0xff]), "a JPEG");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_question_is_answered_in_events_and_one_that_nobody_reads_is_cancelled() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let clip = clips::simple(4)?;
+    let id = server.upload(&clip.file).await?;
+    read(&server, &id).await?;
+    let path = server.url(&format!("/api/videos/{id}/ask"));
+    let ask = |body: Value| server.client().post(&path).json(&body).send();
+
+    let text = ask(json!({"question": QUESTION})).await?.error_for_status()?.text().await?;
+    let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!(names.first(), Some(&"asked"), "{text}");
+    assert_eq!(names.last(), Some(&"done"), "{text}");
+    assert!(names.contains(&"media") && names.contains(&"token"), "{text}");
+    let data = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).context("data")?;
+    let done: Value = serde_json::from_str(data)?;
+    for stage in ["decode", "vision", "prefill", "ttft", "generate", "total"] {
+        assert!(done["stages_ms"][stage].is_number(), "{stage} in {done}");
+    }
+    let truth = clip.questions.iter().find(|q| q.skill == Skill::Colour).context("a colour")?;
+    let stored = server.json(&format!("/api/videos/{id}")).await?["answers"][0].clone();
+    assert_eq!((&stored["status"], &stored["answer"]), (&json!("done"), &json!(truth.answer)), "{stored}");
+
+    for (body, word) in [
+        (json!({"question": " "}), "question"),
+        (json!({"question": "x".repeat(5000)}), "5000"),
+        (json!({"question": QUESTION, "frames": 3}), "frames"),
+        (json!({"question": QUESTION, "num_frames": 100_000}), "num_frames"),
+    ] {
+        let refused = ask(body).await?;
+        let status = refused.status();
+        let told = refused.text().await?;
+        // What only the decoder knows comes as the last event of a stream.
+        assert!(
+            (status.is_client_error() || told.contains("event: error")) && told.contains(word),
+            "{status} {told}"
+        );
+    }
+
+    // A reader who leaves after the first event: the answer says so in the library.
+    let body = json!({"question": "Describe the video.", "fps": 8});
+    let mut stream = ask(body).await?.error_for_status()?.bytes_stream();
+    stream.next().await.context("a first event")??;
+    drop(stream);
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answers = server.json(&format!("/api/videos/{id}")).await?["answers"].clone();
+        if answers[0]["question"] == "Describe the video." && answers[0]["status"] != "running" {
+            assert_eq!(answers[0]["status"], "cancelled", "{}", answers[0]);
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "still {}", answers[0]);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn changes_are_told_as_they_happen() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let mut stream = server.get("/api/events").await?.error_for_status()?.bytes_stream();
+    let id = server.upload(&clips::simple(5)?.file).await?;
+    let mut text = String::new();
+    let heard = |text: &str| {
+        let lines = text.lines().any(|line| line.contains("\"state\":\"done\"") && line.contains(&id));
+        lines && text.contains("event: video") && text.contains("event: job")
+    };
+    while !heard(&text) {
+        let chunk = tokio::time::timeout(Duration::from_secs(60), stream.next()).await;
+        let chunk = chunk.with_context(|| format!("silence after {text}"))?.context("the stream ended")??;
+        text.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upload_beyond_the_limit_names_it_and_leaves_nothing() -> anyhow::Result<()> {
+    let server = Server::start_with(&["--max-upload-bytes", "100000"]).await?;
+    let post = |body: Vec<u8>| {
+        let post = server.client().post(server.url("/api/videos")).header(header::CONTENT_TYPE, "video/mp4");
+        post.body(body).send()
+    };
+    let refused = post(vec![0; 200_000]).await?;
+    assert_eq!(refused.status(), 413);
+    assert!(refused.text().await?.contains("100000 bytes"));
+    let form = server.client().post(server.url("/api/videos")).body("x");
+    assert_eq!(form.header(header::CONTENT_TYPE, "text/plain").send().await?.status(), 415);
+    // Who stops in the middle leaves no half file behind.
+    let half = futures_util::stream::iter([Ok(vec![0_u8; 1000]), Err(std::io::Error::other("cut"))]);
+    let post = server.client().post(server.url("/api/videos")).header(header::CONTENT_TYPE, "video/mp4");
+    assert!(post.body(reqwest::Body::wrap_stream(half)).send().await.is_err(), "the client gave up");
+    let end = Instant::now() + Duration::from_secs(10);
+    while std::fs::read_dir(server.data().join("incoming"))?.next().is_some() {
+        ensure!(Instant::now() < end, "a half file stays");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.json("/api/videos").await?["total"], 0);
+    Ok(())
+}
