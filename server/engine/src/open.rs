@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::candle::{CandleEngine, CandleOptions, DeviceKind, WeightType};
-use crate::qwen3vl::PromptWrapper;
+use crate::qwen3vl::{PromptWrapper, Quantization};
 use crate::source::{ModelFiles, ModelSource};
 use crate::{Engine, EngineError, hub};
 
@@ -26,6 +26,8 @@ pub struct EngineConfig {
     pub device: DeviceKind,
     /// Type of the weights on the device; none is f32 on a CPU and bf16 on CUDA.
     pub dtype: Option<WeightType>,
+    /// How the decoder's matrices are held; none is as they are.
+    pub quantization: Option<Quantization>,
     /// Kind of video prompt.
     pub wrapper: PromptWrapper,
     /// Tokens that prompt and answer share; none is what the model was made for.
@@ -47,6 +49,7 @@ impl EngineConfig {
             model,
             device: DeviceKind::default(),
             dtype: None,
+            quantization: None,
             wrapper: PromptWrapper::default(),
             max_model_len: None,
             queue_depth: 32,
@@ -72,6 +75,7 @@ fn open_candle(config: &EngineConfig) -> Result<Arc<dyn Engine>, EngineError> {
         id: config.model.id(),
         device: config.device,
         dtype: config.dtype,
+        quantization: config.quantization,
         wrapper: config.wrapper,
         max_model_len: config.max_model_len,
         queue_depth: config.queue_depth,

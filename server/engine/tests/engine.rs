@@ -14,7 +14,7 @@ use homereel_engine::qwen3vl::{
 };
 use homereel_engine::{
     Clip, Done, Engine, EngineConfig, EngineError, Event, Events, FinishReason, Frame, Health, Kind, Message,
-    ModelSource, Part, PromptWrapper, Request, Role, Sampling, Stage, open,
+    ModelSource, Part, PromptWrapper, Quantization, Request, Role, Sampling, Stage, open,
 };
 use serde_json::Value;
 
@@ -258,6 +258,33 @@ async fn answers_equal_the_reference_for_64_tokens() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn quantized_weights_give_nearly_the_same_probabilities() {
+    let first = |quantization: Option<Quantization>| async move {
+        let directory = checkpoint_dir("tied");
+        let change = |config: &mut EngineConfig| config.quantization = quantization;
+        let engine = opened(ModelSource::Dir(directory), change).await;
+        let parts = vec![Part::Video(clip(4, None)), text("which color?")];
+        let request = Request { logprobs: Some(5), max_tokens: Some(1), ..ask(parts) };
+        let mut events = engine.submit(request).unwrap();
+        loop {
+            if let Event::Token { logprob, .. } = events.next().await.unwrap().unwrap() {
+                return (engine.info().unwrap().backend, logprob.unwrap());
+            }
+        }
+    };
+    let (_, exact) = first(None).await;
+    for (quantization, name, tolerance) in
+        [(Quantization::Q8_0, "candle cpu q8_0", 0.1), (Quantization::Q4K, "candle cpu q4k", 1.0)]
+    {
+        let (backend, got) = first(Some(quantization)).await;
+        assert_eq!(backend, name);
+        let difference = (got.top[0].2 - exact.top[0].2).abs();
+        assert!(difference < tolerance, "{name}: {difference}");
+        assert!(got.top[0].2 != exact.top[0].2, "{name}: nothing was quantized");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::worker::{Task, Worker};
 use super::{sampler, stop};
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, Config, GenerationConfig, Model, Processor, ProcessorConfig, PromptBuilder,
-    PromptWrapper, Tokenizer,
+    PromptWrapper, Quantization, Tokenizer,
 };
 use crate::source::ModelFiles;
 use crate::{Engine, EngineError, Event, Events, Health, ModelInfo, Request, demo};
@@ -33,6 +33,8 @@ pub(crate) struct CandleOptions {
     pub(crate) device: DeviceKind,
     /// Type of the weights on the device; none is f32 on a CPU and bf16 on CUDA.
     pub(crate) dtype: Option<WeightType>,
+    /// How the decoder's matrices are held; none is as they are.
+    pub(crate) quantization: Option<Quantization>,
     /// Kind of video prompt.
     pub(crate) wrapper: PromptWrapper,
     /// Tokens that prompt and answer share; none is what the model was made for.
@@ -223,10 +225,16 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator
     };
     builder.check().map_err(fail)?;
     let GenerationConfig { eos, sampling } = GenerationConfig::read(read).map_err(fail)?;
-    let backend = match options.device {
-        DeviceKind::Cpu => format!("candle cpu {}", dtype.as_str()),
-        DeviceKind::Cuda => format!("candle cuda {}", dtype.as_str()),
+    let device_name = match options.device {
+        DeviceKind::Cpu => "cpu",
+        DeviceKind::Cuda => "cuda",
     };
+    let weights = match options.quantization {
+        None => dtype.as_str(),
+        Some(Quantization::Q8_0) => "q8_0",
+        Some(Quantization::Q4K) => "q4k",
+    };
+    let backend = format!("candle {device_name} {weights}");
     let info = ModelInfo {
         id: id.clone(),
         demo: *files == ModelFiles::Demo,
@@ -235,7 +243,7 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator
         backend,
         sampling,
     };
-    let model = Model::load(&checkpoint, &device, dtype)?;
+    let model = Model::load_quantized(&checkpoint, &device, dtype, options.quantization)?;
     let generator = Generator {
         model,
         features: FeatureCache::new(options.feature_cache_bytes),

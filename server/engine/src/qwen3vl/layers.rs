@@ -1,7 +1,10 @@
 //! The few layers that both towers are made of, loaded by name: linear, norms, activations, and
 //! attention that bounds its score matrix. Knows no positions and no cache.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{
+    DType, Device, Module, Tensor,
+    quantized::{GgmlDType, QMatMul, QTensor},
+};
 use candle_nn::ops;
 
 use super::{Result, config::Activation, weights::Weights};
@@ -13,12 +16,28 @@ pub(super) struct Source<'a> {
     pub(super) weights: &'a Weights,
     pub(super) device: &'a Device,
     pub(super) dtype: DType,
+    /// How the matrices of linear layers are held; none is as they are.
+    quantization: Option<Quantization>,
     prefix: String,
+}
+
+/// How the decoder's matrices are held: fewer bytes to read per token, at some loss of exactness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantization {
+    /// 8.5 bits per weight, in blocks of 32.
+    Q8_0,
+    /// 4.5 bits per weight, in blocks of 256; rows that don't divide so are held as `Q8_0`.
+    Q4K,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(weights: &'a Weights, device: &'a Device, dtype: DType, prefix: &str) -> Self {
-        Self { weights, device, dtype, prefix: prefix.into() }
+        Self { weights, device, dtype, quantization: None, prefix: prefix.into() }
+    }
+
+    /// Returns the same source whose linear layers are held quantized, or as they are.
+    pub(super) fn quantized(&self, quantization: Option<Quantization>) -> Self {
+        Self { quantization, ..self.clone() }
     }
 
     /// Returns the source below `name`.
@@ -43,7 +62,7 @@ impl<'a> Source<'a> {
         bias: bool,
     ) -> Result<Linear, EngineError> {
         let source = self.at(name);
-        let weight = source.tensor("weight", &[outputs, inputs])?;
+        let weight = self.hold(source.tensor("weight", &[outputs, inputs])?)?;
         let bias = if bias { Some(source.tensor("bias", &[outputs])?) } else { None };
         Ok(Linear { weight, bias })
     }
@@ -56,7 +75,19 @@ impl<'a> Source<'a> {
     ) -> Result<Linear, EngineError> {
         let load = |&(name, outputs): &(&str, usize)| self.at(name).tensor("weight", &[outputs, inputs]);
         let weights = names_and_outputs.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        Ok(Linear { weight: Tensor::cat(&weights, 0)?, bias: None })
+        Ok(Linear { weight: self.hold(Tensor::cat(&weights, 0)?)?, bias: None })
+    }
+
+    /// Holds a matrix [outputs, inputs] the way this source does.
+    pub(super) fn hold(&self, weight: Tensor) -> Result<Weight, EngineError> {
+        let inputs = weight.dim(1)?;
+        let kind = match self.quantization {
+            Some(Quantization::Q4K) if inputs.is_multiple_of(256) => GgmlDType::Q4K,
+            Some(_) if inputs.is_multiple_of(32) => GgmlDType::Q8_0,
+            _ => return Ok(Weight::Dense(weight)),
+        };
+        let quantized = QTensor::quantize_onto(&weight.to_device(&Device::Cpu)?, kind, self.device)?;
+        Ok(Weight::Quantized(QMatMul::from_qtensor(quantized)?))
     }
 
     pub(super) fn layer_norm(&self, name: &str, size: usize) -> Result<LayerNorm, EngineError> {
@@ -69,25 +100,50 @@ impl<'a> Source<'a> {
     }
 }
 
+/// A matrix [outputs, inputs].
+#[derive(Debug, Clone)]
+pub(super) enum Weight {
+    Dense(Tensor),
+    Quantized(QMatMul),
+}
+
+/// From so many rows on, a CPU multiplies faster by the matrix unpacked than block by block.
+const UNPACK_ROWS: usize = 32;
+
+impl Weight {
+    /// `x` is [rows, inputs]; returns [rows, outputs].
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense(weight) => x.matmul(&weight.t()?),
+            Self::Quantized(QMatMul::QTensor(weight)) if x.device().is_cpu() && x.dim(0)? >= UNPACK_ROWS => {
+                x.matmul(&weight.dequantize(x.device())?.to_dtype(x.dtype())?.t()?)
+            }
+            Self::Quantized(weight) => {
+                weight.forward(&x.to_dtype(DType::F32)?.contiguous()?)?.to_dtype(x.dtype())
+            }
+        }
+    }
+}
+
 /// `x W^T + b` over rows.
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    pub(super) fn from_weight(weight: Tensor) -> Self {
+    pub(super) fn from_weight(weight: Weight) -> Self {
         Self { weight, bias: None }
     }
 
     pub(super) fn with_bias(weight: Tensor, bias: Tensor) -> Self {
-        Self { weight, bias: Some(bias) }
+        Self { weight: Weight::Dense(weight), bias: Some(bias) }
     }
 
     /// `x` is [rows, inputs]; returns [rows, outputs].
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.weight.t()?)?;
+        let y = self.weight.forward(x)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
@@ -207,6 +263,36 @@ mod tests {
             for (got, want) in run(budget).iter().zip(&whole) {
                 assert!((got - want).abs() < 1e-6, "budget {budget}: {got}, not {want}");
             }
+        }
+    }
+
+    /// Largest difference between a quantized and a dense product, relative to the largest value.
+    fn error_of(quantization: Quantization, inputs: usize, rows: usize) -> f32 {
+        let value = |i: usize| ((i * 7919 % 1013) as f32 / 506.5 - 1.0) * 0.1;
+        let tensor = |rows: usize, seed: usize| {
+            let values = (0..rows * inputs).map(|i| value(i + seed)).collect::<Vec<_>>();
+            Tensor::from_vec(values, (rows, inputs), &Device::Cpu).unwrap()
+        };
+        let (weight, x) = (tensor(24, 0), tensor(rows, 31));
+        let weights = Weights::from_static("test", b"\x02\0\0\0\0\0\0\0{}").unwrap();
+        let source = Source::new(&weights, &Device::Cpu, DType::F32, "x").quantized(Some(quantization));
+        let held = source.hold(weight.clone()).unwrap();
+        assert!(matches!(held, Weight::Quantized(_)));
+        let got = held.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let want = Weight::Dense(weight).forward(&x).unwrap().flatten_all().unwrap();
+        let want = want.to_vec1::<f32>().unwrap();
+        let scale = want.iter().fold(0f32, |most, value| most.max(value.abs()));
+        got.iter().zip(want).fold(0f32, |most, (a, b)| most.max((a - b).abs())) / scale
+    }
+
+    #[test]
+    fn quantized_products_are_close_for_few_rows_and_for_many() {
+        for rows in [1, UNPACK_ROWS, UNPACK_ROWS + 3] {
+            let eight = error_of(Quantization::Q8_0, 512, rows);
+            assert!(eight < 0.02, "q8_0, {rows} rows: {eight}");
+            let four = error_of(Quantization::Q4K, 512, rows);
+            assert!(four < 0.2 && four > eight, "q4k, {rows} rows: {four}");
+            assert_eq!(error_of(Quantization::Q4K, 96, rows), error_of(Quantization::Q8_0, 96, rows));
         }
     }
 }

@@ -23,6 +23,7 @@ pub use config::{Activation, Config, MoeConfig, TextConfig, VisionConfig};
 pub use generation::GenerationConfig;
 pub use input::{Features, Progress, Prompt, Visual};
 pub use kv::Kv;
+pub use layers::Quantization;
 pub use model::{Checkpoint, Model};
 pub use processor::{Grid, Processor};
 pub use processor_config::ProcessorConfig;

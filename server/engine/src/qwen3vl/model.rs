@@ -11,7 +11,7 @@ use super::{
     config::Config,
     input::{Features, Progress, Prompt, Visual},
     kv::Kv,
-    layers::{Linear, Source},
+    layers::{Linear, Quantization, Source},
     rope::TextRotary,
     text::{DeepStack, TextModel},
     vision::VisionModel,
@@ -76,10 +76,26 @@ impl Model {
     /// [`EngineError::Model`] naming a tensor that is missing or of another shape than the configuration
     /// says; [`EngineError::Failed`] when the device has no room.
     pub fn load(checkpoint: &Checkpoint, device: &Device, dtype: DType) -> Result<Self, EngineError> {
+        Self::load_quantized(checkpoint, device, dtype, None)
+    }
+
+    /// Loads as [`Model::load`] does, with the matrices of the decoder's dense layers and of the output
+    /// head quantized. The vision tower, embeddings, norms and experts stay `dtype`.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_quantized(
+        checkpoint: &Checkpoint,
+        device: &Device,
+        dtype: DType,
+        quantization: Option<Quantization>,
+    ) -> Result<Self, EngineError> {
         let Checkpoint { config, weights } = checkpoint;
         let text = &config.text;
         let source = |prefix| Source::new(weights, device, dtype, prefix);
-        let decoder = source("model.language_model");
+        let decoder = source("model.language_model").quantized(quantization);
+        // The head decides between tokens: it is never held in fewer than eight bits.
+        let head_quantization = quantization.map(|_| Quantization::Q8_0);
         let shape = [text.vocab_size, text.hidden_size];
         let embeddings = decoder.tensor("embed_tokens.weight", &shape)?;
         let head = match config.tie_word_embeddings {
@@ -91,7 +107,7 @@ impl Model {
             rotary: TextRotary::new(text.head_dim, text.rope_theta, text.mrope_section),
             text: TextModel::load(&decoder, text)?,
             vision: VisionModel::load(&source("model.visual"), &config.vision)?,
-            head: Linear::from_weight(head),
+            head: Linear::from_weight(decoder.quantized(head_quantization).hold(head)?),
             config: config.clone(),
             device: device.clone(),
             dtype,

@@ -59,7 +59,7 @@ impl Moe {
             load_one_by_one(&experts, hidden, count, inner)?
         };
         Ok(Self {
-            router: source.linear("gate", hidden, count, false)?,
+            router: source.quantized(None).linear("gate", hidden, count, false)?,
             gate_up,
             down,
             top_k: config.num_experts_per_tok,
@@ -195,8 +195,12 @@ mod tests {
             apart.insert(name("down_proj"), down.get(expert).unwrap());
         }
 
-        let published = run(named(turned(&gate_up), turned(&down)));
-        assert_eq!(published, run(named(gate_up.clone(), down.clone())));
-        assert_eq!(published, run(apart));
+        // Layouts differ in strides, so the products may differ in rounding.
+        let published = run(named(turned(&gate_up), turned(&down))).concat();
+        for other in [run(named(gate_up.clone(), down.clone())), run(apart)] {
+            for (got, want) in other.concat().iter().zip(&published) {
+                assert!((got - want).abs() < 1e-5, "{got}, not {want}");
+            }
+        }
     }
 }
