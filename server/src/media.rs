@@ -241,20 +241,11 @@ impl Media {
         let work = move || -> Result<Frame, AskError> {
             let picture = homereel_video::picture(&bytes, MAX_PICTURE_PIXELS)?;
             let (width, height) = engine.image_size(picture.width, picture.height)?;
-            resize(picture, width, height)
+            let picture = homereel_video::resize(&picture, width, height)?;
+            Ok(Frame { width, height, rgb: picture.rgb })
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| AskError::Io(std::io::Error::other(error)))?
     }
-}
-
-fn resize(picture: homereel_video::Picture, width: u32, height: u32) -> Result<Frame, AskError> {
-    if (picture.width, picture.height) == (width, height) {
-        return Ok(Frame { width, height, rgb: picture.rgb });
-    }
-    let image = image::RgbImage::from_raw(picture.width, picture.height, picture.rgb.to_vec())
-        .ok_or_else(|| AskError::invalid("image_url", "the picture's bytes do not fit its size"))?;
-    let image = image::imageops::resize(&image, width, height, image::imageops::FilterType::CatmullRom);
-    Ok(Frame { width, height, rgb: image.into_raw().into() })
 }
 
 /// Names content, frames and size: equal keys mean equal pixels.
