@@ -23,7 +23,6 @@ pub(crate) fn file(name: &str) -> Option<&'static [u8]> {
 
 /// The demo model's tokenizer, for tests of what works on any.
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "the file is part of the program")]
 pub(crate) fn tokenizer() -> crate::qwen3vl::Tokenizer {
     crate::qwen3vl::Tokenizer::from_json(file("tokenizer.json").unwrap()).unwrap()
 }

@@ -2,6 +2,7 @@
 //! cancelled. What the numbers mean is `parity.rs`'s business.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
+#[expect(dead_code, reason = "only its paths are used here")]
 mod golden;
 
 use std::{fs, ops::ControlFlow, path::Path};

@@ -79,9 +79,9 @@ impl TextConfig {
     /// Returns the mixture of experts of layer `index`, none if its MLP is dense.
     #[must_use]
     pub fn moe_at(&self, index: usize) -> Option<&MoeConfig> {
-        self.moe
-            .as_ref()
-            .filter(|moe| !moe.mlp_only_layers.contains(&index) && (index + 1) % moe.decoder_sparse_step == 0)
+        self.moe.as_ref().filter(|moe| {
+            !moe.mlp_only_layers.contains(&index) && (index + 1).is_multiple_of(moe.decoder_sparse_step)
+        })
     }
 }
 
@@ -432,7 +432,7 @@ impl<'a> Section<'a> {
     }
 
     fn divides(&self, whole: &str, n: usize, part: &str, by: usize) -> Result<(), String> {
-        if n % by == 0 {
+        if n.is_multiple_of(by) {
             return Ok(());
         }
         Err(format!("{} is {n}, which {} {by} does not divide", self.path(whole), self.path(part)))

@@ -243,7 +243,6 @@ pub(super) fn softmax(scores: &Tensor) -> Result<Tensor> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 mod tests {
     use super::*;
 

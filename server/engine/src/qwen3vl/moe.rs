@@ -130,7 +130,6 @@ fn assign(probabilities: &[Vec<f32>], top_k: usize) -> Vec<(Vec<u32>, Vec<f32>)>
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 mod tests {
     use std::collections::HashMap;
 

@@ -7,32 +7,32 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 /// Everything known of one checkpoint.
-pub struct Golden {
-    pub cases: Vec<Case>,
+pub(crate) struct Golden {
+    pub(crate) cases: Vec<Case>,
 }
 
 /// One conversation and what the reference makes of it.
-pub struct Case {
-    pub name: String,
-    pub record: Value,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) record: Value,
     tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
 /// One picture or clip of a case.
-pub struct Drawn {
-    pub is_video: bool,
-    pub width: usize,
-    pub height: usize,
+pub(crate) struct Drawn {
+    pub(crate) is_video: bool,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
     /// RGB8, row by row.
-    pub frames: Vec<Vec<u8>>,
+    pub(crate) frames: Vec<Vec<u8>>,
 }
 
-pub fn parity_dir() -> PathBuf {
+pub(crate) fn parity_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity")
 }
 
 /// Returns the directory of the checkpoint `name`.
-pub fn checkpoint_dir(name: &str) -> PathBuf {
+pub(crate) fn checkpoint_dir(name: &str) -> PathBuf {
     match name {
         "demo" => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../demo-model"),
         _ => parity_dir().join("checkpoints").join(name),
@@ -40,7 +40,7 @@ pub fn checkpoint_dir(name: &str) -> PathBuf {
 }
 
 impl Golden {
-    pub fn read(name: &str) -> Result<Self> {
+    pub(crate) fn read(name: &str) -> Result<Self> {
         let golden = parity_dir().join("golden");
         let json = std::fs::read(golden.join(format!("{name}.json"))).context(name.to_owned())?;
         let mut json: Value = serde_json::from_slice(&json)?;
@@ -74,24 +74,24 @@ fn floats(dtype: Dtype, data: &[u8]) -> Vec<f32> {
 
 impl Case {
     /// Returns shape and values of the tensor `key`.
-    pub fn tensor(&self, key: &str) -> (&[usize], &[f32]) {
+    pub(crate) fn tensor(&self, key: &str) -> (&[usize], &[f32]) {
         let (shape, values) =
             self.tensors.get(key).unwrap_or_else(|| panic!("{}: no tensor {key}", self.name));
         (shape, values)
     }
 
-    pub fn numbers(&self, key: &str) -> Vec<u32> {
+    pub(crate) fn numbers(&self, key: &str) -> Vec<u32> {
         self.record[key].as_array().expect(key).iter().map(|n| n.as_u64().expect(key) as u32).collect()
     }
 
     /// Returns the grids (groups, rows, columns) of the images or of the videos.
-    pub fn grids(&self, kind: &str) -> Vec<[usize; 3]> {
+    pub(crate) fn grids(&self, kind: &str) -> Vec<[usize; 3]> {
         let rows = self.record["grids"][kind].as_array().cloned().unwrap_or_default();
         rows.iter().map(|row| [0, 1, 2].map(|axis| row[axis].as_u64().expect("grid") as usize)).collect()
     }
 
     /// Draws the pictures and clips, in the order of the messages.
-    pub fn visuals(&self) -> Vec<Drawn> {
+    pub(crate) fn visuals(&self) -> Vec<Drawn> {
         let messages = self.record["messages"].as_array().expect("messages");
         let parts = messages.iter().filter_map(|message| message["content"].as_array()).flatten();
         parts.filter(|part| part["type"] != "text").map(draw_part).collect()
@@ -131,7 +131,7 @@ fn draw(seed: u64, t: u64, width: u64, height: u64) -> Vec<u8> {
 impl Drawn {
     /// Cuts the frames into patch rows, as bytes: written anew here, so that the engine's own processor has
     /// something to be compared with.
-    pub fn patch_bytes(&self, patch: usize, merge: usize, per_group: usize) -> (Vec<u8>, [usize; 3]) {
+    pub(crate) fn patch_bytes(&self, patch: usize, merge: usize, per_group: usize) -> (Vec<u8>, [usize; 3]) {
         let grid = [self.frames.len().div_ceil(per_group), self.height / patch, self.width / patch];
         let frames = if self.is_video { self.frames.len() } else { 1 };
         let mut bytes = Vec::new();
