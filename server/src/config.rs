@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
-use homereel_engine::{DeviceKind, EngineConfig, ModelSource, WeightType};
+use homereel_engine::{DeviceKind, EngineConfig, ModelSource, PromptWrapper, Quantization, WeightType};
 use serde::Deserialize;
 
 /// Where the engine runs.
@@ -29,6 +29,32 @@ pub enum Dtype {
     F16,
 }
 
+/// How the matrices of the text model are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+pub enum Quantize {
+    /// 8.5 bits per weight.
+    #[value(name = "q8_0")]
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// 4.5 bits per weight.
+    #[value(name = "q4k")]
+    #[serde(rename = "q4k")]
+    Q4K,
+}
+
+/// Which transformers built the video prompts that a model expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+pub enum Wrapper {
+    /// 5.x and vLLM.
+    #[value(name = "5")]
+    #[serde(rename = "5")]
+    V5,
+    /// 4.57, with which Qwen3-VL was published.
+    #[value(name = "4.57")]
+    #[serde(rename = "4.57")]
+    V4_57,
+}
+
 /// Flags that choose the model and where it runs; the same names in the TOML file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,6 +70,12 @@ pub struct EngineFlags {
     /// Type of the weights [default: f32 on cpu, bf16 on cuda]
     #[arg(long, env = "HOMEREEL_DTYPE")]
     pub dtype: Option<Dtype>,
+    /// Hold the text model's matrices in fewer bits: less memory, faster answers, a little less exact
+    #[arg(long, env = "HOMEREEL_QUANTIZE")]
+    pub quantize: Option<Quantize>,
+    /// Video prompts as this version of transformers builds them [default: 5]
+    #[arg(long, env = "HOMEREEL_PROMPT_WRAPPER", value_name = "VERSION")]
+    pub prompt_wrapper: Option<Wrapper>,
     /// Tokens that prompt and answer share [default: what the model was made for]
     #[arg(long, env = "HOMEREEL_MAX_MODEL_LEN", value_name = "TOKENS")]
     pub max_model_len: Option<usize>,
@@ -192,6 +224,14 @@ fn merge_engine(flags: EngineFlags, file: EngineFlags) -> anyhow::Result<EngineC
         Dtype::Bf16 => WeightType::Bf16,
         Dtype::F16 => WeightType::F16,
     });
+    config.quantization = flags.quantize.or(file.quantize).map(|kind| match kind {
+        Quantize::Q8_0 => Quantization::Q8_0,
+        Quantize::Q4K => Quantization::Q4K,
+    });
+    config.wrapper = match flags.prompt_wrapper.or(file.prompt_wrapper) {
+        None | Some(Wrapper::V5) => PromptWrapper::V5,
+        Some(Wrapper::V4_57) => PromptWrapper::V4_57,
+    };
     config.max_model_len = flags.max_model_len.or(file.max_model_len);
     Ok(config)
 }

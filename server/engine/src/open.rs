@@ -82,12 +82,13 @@ fn open_candle(config: &EngineConfig) -> Result<Arc<dyn Engine>, EngineError> {
         feature_cache_bytes: config.feature_cache_bytes,
         prefix_cache_bytes: config.prefix_cache_bytes,
     };
-    let source = config.model.clone();
+    let (id, source) = (config.model.id(), config.model.clone());
     let engine = CandleEngine::spawn(options, move || match source {
         ModelSource::Demo => Ok(ModelFiles::Demo),
         ModelSource::Dir(directory) if directory.is_dir() => Ok(ModelFiles::Dir(directory)),
-        ModelSource::Dir(directory) => Err(EngineError::Model {
-            model: directory.display().to_string(),
+        // Named without its path: health is shown to browsers too.
+        ModelSource::Dir(_) => Err(EngineError::Model {
+            model: id,
             message: "there is no such directory; \"demo\", a directory or a hub id would fit".into(),
         }),
         ModelSource::Hub { id, revision } => hub::locate(&id, revision.as_deref()).map(ModelFiles::Dir),

@@ -13,8 +13,9 @@ use homereel_engine::qwen3vl::{
     ChatTemplate, Checkpoint, Media, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use homereel_engine::{
-    Clip, Done, Engine, EngineConfig, EngineError, Event, Events, FinishReason, Frame, Health, Kind, Message,
-    ModelSource, Part, PromptWrapper, Quantization, Request, Role, Sampling, Stage, open,
+    Clip, DeviceKind, Done, Engine, EngineConfig, EngineError, Event, Events, FinishReason, Frame, Health,
+    Kind, Message, ModelSource, Part, PromptWrapper, Quantization, Request, Role, Sampling, Stage,
+    WeightType, open,
 };
 use serde_json::Value;
 
@@ -258,6 +259,23 @@ async fn answers_equal_the_reference_for_64_tokens() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_are_told() {
+    let cases: [(fn(&mut EngineConfig), &str); 3] = [
+        (|config| config.max_model_len = Some(1 << 30), "--max-model-len is 1073741824"),
+        (|config| config.dtype = Some(WeightType::Bf16), "--dtype bf16 runs on cuda only"),
+        #[cfg(not(feature = "cuda"))]
+        (|config| config.device = DeviceKind::Cuda, "needs a build with the cuda feature"),
+        #[cfg(feature = "cuda")]
+        (|config| config.max_model_len = Some(0), "--max-model-len is 0"),
+    ];
+    for (change, part) in cases {
+        let engine = opened(ModelSource::Demo, change).await;
+        let Health::Failed(why) = engine.health() else { panic!("{part:?}: it was loaded") };
+        assert!(why.contains(part), "{part:?} is not in {why:?}");
+    }
 }
 
 #[tokio::test]

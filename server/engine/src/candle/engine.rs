@@ -201,6 +201,13 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator
         (Some(WeightType::Bf16), _) | (None, DeviceKind::Cuda) => DType::BF16,
         (Some(WeightType::F16), _) => DType::F16,
     };
+    if options.device == DeviceKind::Cpu && dtype != DType::F32 {
+        // candle widens such weights to f32 in every product: slower, and no smaller where it counts.
+        return Err(fail(format!(
+            "--dtype {} runs on cuda only; f32 would fit, or --quantize q8_0 for less memory",
+            dtype.as_str()
+        )));
+    }
     let checkpoint = match files {
         ModelFiles::Demo => {
             let config = demo::file("config.json").unwrap_or_default();
