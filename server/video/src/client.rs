@@ -59,7 +59,12 @@ impl Worker {
     #[must_use]
     pub fn new(program: PathBuf, args: &[&str]) -> Self {
         let args = args.iter().map(Into::into).collect();
-        Self(Arc::new(Launch { program, args, limits: Limits::default(), slots: Arc::new(Semaphore::new(2)) }))
+        Self(Arc::new(Launch {
+            program,
+            args,
+            limits: Limits::default(),
+            slots: Arc::new(Semaphore::new(2)),
+        }))
     }
 
     /// Starts workers as `<this very program> video-worker`.
@@ -210,7 +215,9 @@ fn check(request: &DecodeRequest, limits: &Limits) -> Result<(), VideoError> {
     let DecodeRequest { width, height, ref targets, .. } = *request;
     let refuse = |message| Err(VideoError::BadRequest { message });
     if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
-        return refuse(format!("frames of {width}x{height} pixels were asked for; 1 to {MAX_SIDE} per side would fit"));
+        return refuse(format!(
+            "frames of {width}x{height} pixels were asked for; 1 to {MAX_SIDE} per side would fit"
+        ));
     }
     if u64::from(width) * u64::from(height) > limits.max_pixels {
         let limit = limits.max_pixels;
@@ -260,7 +267,9 @@ async fn next(
             }
             Ok(Item::Frame(Frame { index, pts_s, width, height, rgb }))
         }
-        (Reply::End { warnings, replaced }, _) if wanted.len() == 0 => Ok(Item::End(End { warnings, replaced })),
+        (Reply::End { warnings, replaced }, _) if wanted.len() == 0 => {
+            Ok(Item::End(End { warnings, replaced }))
+        }
         _ => Err(nonsense("before all frames were sent")),
     }
 }

@@ -12,7 +12,9 @@ use std::{
     thread,
 };
 
-use ffmpeg_next::{Error, Packet, codec::discard::Discard, decoder, error::EAGAIN, format::context::Input, frame};
+use ffmpeg_next::{
+    Error, Packet, codec::discard::Discard, decoder, error::EAGAIN, format::context::Input, frame,
+};
 
 use crate::{
     DecodeRequest, Target, VideoError,
@@ -65,12 +67,14 @@ pub(crate) fn decode(
         _ => Pace::All,
     };
     let (sender, receiver) = sync_channel(QUEUE);
-    let picker = Picker { targets: &request.targets, next: 0, previous: None, spare: None, slack, sender, found: 0 };
+    let picker =
+        Picker { targets: &request.targets, next: 0, previous: None, spare: None, slack, sender, found: 0 };
     let reader = Reader { input, decoder, picker, request, pace, decoded: 0, damaged: 0, first_error: None };
     thread::scope(|scope| {
         let converter = scope.spawn(|| convert(receiver, request, emit));
         let mut report = reader.run()?;
-        let converted = converter.join().map_err(|_| VideoError::Worker { message: "the converter panicked".into() })?;
+        let converted =
+            converter.join().map_err(|_| VideoError::Worker { message: "the converter panicked".into() })?;
         report.warnings.extend(converted?);
         Ok(report)
     })
@@ -170,7 +174,9 @@ impl Reader<'_> {
 
     fn finish(mut self) -> Result<Report, VideoError> {
         let replaced = self.picker.flush().ok_or_else(|| VideoError::NoFrames {
-            message: self.first_error.map_or_else(|| "the decoder gave none".into(), |error| error.to_string()),
+            message: self
+                .first_error
+                .map_or_else(|| "the decoder gave none".into(), |error| error.to_string()),
         })?;
         let mut warnings = Vec::new();
         if replaced > 0 {
@@ -272,9 +278,9 @@ fn convert(
             _ => {
                 hdr = hdr.or_else(|| ffmpeg::frame_transfer(&picture).filter(|name| is_hdr(name)));
                 let (width, height) = (picture.width() as usize, picture.height() as usize);
-                let rgb = converter
-                    .rgb(&picture)
-                    .map_err(|error| VideoError::Unsupported { message: format!("colours of the frames ({error})") })?;
+                let rgb = converter.rgb(&picture).map_err(|error| VideoError::Unsupported {
+                    message: format!("colours of the frames ({error})"),
+                })?;
                 let rgb = orientation.apply(rgb, width, height);
                 let to = (request.width as usize, request.height as usize);
                 resample(&rgb, orientation.size(width, height), to).unwrap_or(rgb)
@@ -285,7 +291,10 @@ fn convert(
         }
         last = Some((picture, rgb));
     }
-    Ok(hdr.map(|name| format!("the clip is HDR ({name}); its colours are shown without tone mapping")).into_iter().collect())
+    Ok(hdr
+        .map(|name| format!("the clip is HDR ({name}); its colours are shown without tone mapping"))
+        .into_iter()
+        .collect())
 }
 
 fn is_hdr(transfer: &str) -> bool {

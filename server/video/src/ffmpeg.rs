@@ -299,7 +299,13 @@ impl Converter {
     }
 }
 
-fn scaler(format: Pixel, width: u32, height: u32, matrix: c_int, range: c_int) -> Result<scaling::Context, Error> {
+fn scaler(
+    format: Pixel,
+    width: u32,
+    height: u32,
+    matrix: c_int,
+    range: c_int,
+) -> Result<scaling::Context, Error> {
     let (format, full) = match format {
         Pixel::YUVJ420P => (Pixel::YUV420P, true),
         Pixel::YUVJ422P => (Pixel::YUV422P, true),
@@ -321,7 +327,16 @@ fn scaler(format: Pixel, width: u32, height: u32, matrix: c_int, range: c_int) -
     unsafe {
         let from = ffi::sws_getCoefficients(table);
         let to = ffi::sws_getCoefficients(ffi::SWS_CS_DEFAULT as c_int);
-        ffi::sws_setColorspaceDetails(context.as_mut_ptr(), from, c_int::from(full), to, 1, 0, 1 << 16, 1 << 16);
+        ffi::sws_setColorspaceDetails(
+            context.as_mut_ptr(),
+            from,
+            c_int::from(full),
+            to,
+            1,
+            0,
+            1 << 16,
+            1 << 16,
+        );
     }
     Ok(context)
 }
@@ -381,9 +396,8 @@ unsafe fn dictionary(dictionary: *const ffi::AVDictionary) -> Vec<(String, Strin
     let mut entry: *mut ffi::AVDictionaryEntry = ptr::null_mut();
     while entries.len() < 256 {
         // SAFETY: the dictionary is live or null; `entry` is the one that it returned last.
-        entry = unsafe {
-            ffi::av_dict_get(dictionary, c"".as_ptr(), entry, ffi::AV_DICT_IGNORE_SUFFIX as c_int)
-        };
+        entry =
+            unsafe { ffi::av_dict_get(dictionary, c"".as_ptr(), entry, ffi::AV_DICT_IGNORE_SUFFIX as c_int) };
         if entry.is_null() {
             break;
         }

@@ -88,7 +88,10 @@ mod tests {
     #[test]
     fn places_are_read_and_null_island_is_not_one() {
         let place = |text| location(&tags(&[("location", text)]));
-        assert_eq!(place("+48.8577-002.2950+035.000/"), Some(Location { latitude: 48.8577, longitude: -2.295 }));
+        assert_eq!(
+            place("+48.8577-002.2950+035.000/"),
+            Some(Location { latitude: 48.8577, longitude: -2.295 })
+        );
         assert_eq!(place("-33.9+18.4/"), Some(Location { latitude: -33.9, longitude: 18.4 }));
         for none in ["+00.0000+000.0000/", "+95.0+000.1/", "north", "", "+", "é+é"] {
             assert_eq!(place(none), None, "{none}");
@@ -97,7 +100,10 @@ mod tests {
 
     #[test]
     fn make_and_model_are_joined_once() {
-        assert_eq!(camera(&tags(&[("make", "Apple"), ("model", "iPhone 14")])).as_deref(), Some("Apple iPhone 14"));
+        assert_eq!(
+            camera(&tags(&[("make", "Apple"), ("model", "iPhone 14")])).as_deref(),
+            Some("Apple iPhone 14")
+        );
         assert_eq!(camera(&tags(&[("make", "Canon"), ("model", "Canon R5")])).as_deref(), Some("Canon R5"));
         assert_eq!(camera(&tags(&[])), None);
     }

@@ -25,9 +25,9 @@ pub struct Picture {
 /// `NotAPicture` when the bytes are no picture, `TooLarge` when it has too many pixels.
 pub fn picture(bytes: &[u8], max_pixels: u64) -> Result<Picture, VideoError> {
     let reader = || {
-        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| {
-            VideoError::NotAPicture { message: error.to_string() }
-        })?;
+        let mut reader = ImageReader::new(Cursor::new(bytes))
+            .with_guessed_format()
+            .map_err(|error| VideoError::NotAPicture { message: error.to_string() })?;
         let mut limits = Limits::default();
         limits.max_alloc = Some(max_pixels.saturating_mul(16).saturating_add(1 << 20));
         reader.limits(limits);

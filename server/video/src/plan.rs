@@ -26,7 +26,15 @@ pub struct Sampling {
 impl Default for Sampling {
     /// Qwen3-VL's own: 2 frames per second, 4 to 768 frames, the whole clip.
     fn default() -> Self {
-        Self { fps: None, num_frames: None, start: None, end: None, default_fps: 2.0, min_frames: 4, max_frames: 768 }
+        Self {
+            fps: None,
+            num_frames: None,
+            start: None,
+            end: None,
+            default_fps: 2.0,
+            min_frames: 4,
+            max_frames: 768,
+        }
     }
 }
 
@@ -41,10 +49,140 @@ pub struct Plan {
 
 /// Chooses frames: on constant-rate clips exactly as transformers does (n = trunc(total / native_fps * fps)
 /// clamped to [min, max, total], `linspace(0, total - 1, n)` rounded half to even, time = index / native_fps);
-/// on others the frames nearest to evenly spaced times.
+/// on others the frames nearest to evenly spaced times. A range (`start`, `end`) is treated as a clip of its own
+/// whose times are those of the whole.
 ///
 /// # Errors
 /// `BadRequest` when the settings leave no frame or contradict each other.
-pub fn plan(_probe: &Probe, _sampling: &Sampling) -> Result<Plan, VideoError> {
-    Err(VideoError::BadRequest { message: "not written yet".into() })
+pub fn plan(probe: &Probe, sampling: &Sampling) -> Result<Plan, VideoError> {
+    let rate = rate(sampling)?;
+    let times: Vec<f64> = if probe.video.constant_rate {
+        (0..probe.frame_times.len()).map(|index| index as f64 / probe.video.fps).collect()
+    } else {
+        probe.frame_times.clone()
+    };
+    let (first, window) = window(&times, probe.duration_s, sampling)?;
+    let total = window.len();
+    let count = match rate {
+        Rate::Frames(count) => count.min(total),
+        Rate::Fps(fps) => {
+            let wanted = if probe.video.constant_rate {
+                total as f64 / probe.video.fps * fps
+            } else {
+                span(probe, first, total) * fps
+            };
+            // `as` truncates and saturates, as `int()` truncates.
+            (wanted as usize).max(sampling.min_frames).min(sampling.max_frames).min(total).max(1)
+        }
+    };
+    let chosen = if probe.video.constant_rate { spread(count, total) } else { nearest(window, count) };
+    Ok(Plan {
+        times: chosen.iter().map(|&index| window[index]).collect(),
+        indices: chosen.into_iter().map(|index| (first + index) as u64).collect(),
+    })
 }
+
+enum Rate {
+    Fps(f64),
+    Frames(usize),
+}
+
+fn refuse<T>(message: String) -> Result<T, VideoError> {
+    Err(VideoError::BadRequest { message })
+}
+
+fn rate(sampling: &Sampling) -> Result<Rate, VideoError> {
+    let Sampling { min_frames: min, max_frames: max, .. } = *sampling;
+    if max == 0 || min > max {
+        return refuse(format!(
+            "between {min} and {max} frames were asked for; the first has to be the smaller, and 1 frame is the least"
+        ));
+    }
+    match (sampling.fps, sampling.num_frames) {
+        (Some(_), Some(_)) => refuse("fps and num_frames exclude each other; give one of them".into()),
+        (None, Some(0)) => refuse(format!("num_frames is 0; 1 to {max} would fit")),
+        (None, Some(count)) if count > max => refuse(format!("num_frames is {count}; 1 to {max} would fit")),
+        (None, Some(count)) => Ok(Rate::Frames(count)),
+        (fps, None) => {
+            let fps = fps.unwrap_or(sampling.default_fps);
+            if fps.is_finite() && fps > 0.0 {
+                Ok(Rate::Fps(fps))
+            } else {
+                refuse(format!("fps is {fps}; a number above 0 would fit"))
+            }
+        }
+    }
+}
+
+/// Returns the frames within the range that was asked for: the index of the first, and their times.
+fn window<'a>(
+    times: &'a [f64],
+    duration: f64,
+    sampling: &Sampling,
+) -> Result<(usize, &'a [f64]), VideoError> {
+    let (start, end) = (sampling.start.unwrap_or(0.0), sampling.end.unwrap_or(f64::INFINITY));
+    if !start.is_finite() || start < 0.0 {
+        return refuse(format!("start is {start} s; 0 to {duration:.3} s would fit"));
+    }
+    if end.is_nan() || end <= start {
+        return refuse(format!("end is {end} s and start is {start} s; the end has to be later"));
+    }
+    let Some(&last) = times.last() else { return refuse("the clip has no frames".into()) };
+    if start >= duration {
+        return refuse(format!("start is {start} s; the clip is {duration:.3} s long"));
+    }
+    // A range between two frames, or after the last one has begun, shows the frame before it.
+    let near = 1e-6;
+    let first = times.partition_point(|time| *time < start - near);
+    let after = times.partition_point(|time| *time <= end + near);
+    if first < after {
+        return Ok((first, &times[first..after]));
+    }
+    let shown = if start >= last { times.len() - 1 } else { first.saturating_sub(1) };
+    Ok((shown, &times[shown..=shown]))
+}
+
+/// Seconds for which the `total` frames from `first` on are shown.
+fn span(probe: &Probe, first: usize, total: usize) -> f64 {
+    let until = probe.frame_times.get(first + total).copied().unwrap_or(probe.duration_s);
+    until - probe.frame_times[first]
+}
+
+/// numpy's `linspace(0, total - 1, count).round()`.
+fn spread(count: usize, total: usize) -> Vec<usize> {
+    if count == 1 {
+        return vec![0];
+    }
+    let last = (total - 1) as f64;
+    let step = last / (count - 1) as f64;
+    let mut chosen: Vec<usize> = (0..count).map(|i| (i as f64 * step).round_ties_even() as usize).collect();
+    chosen[count - 1] = total - 1;
+    chosen
+}
+
+/// The frames nearest to `count` evenly spaced times, each once; where a clip stands still, frames from
+/// elsewhere make up the number.
+fn nearest(times: &[f64], count: usize) -> Vec<usize> {
+    if count == 1 {
+        return vec![0];
+    }
+    let (begin, end) = (times[0], times[times.len() - 1]);
+    let mut taken = vec![false; times.len()];
+    let mut missing = 0usize;
+    for i in 0..count {
+        let wanted = begin + (end - begin) * i as f64 / (count - 1) as f64;
+        let after = times.partition_point(|time| *time < wanted).min(times.len() - 1);
+        let before = after.saturating_sub(1);
+        let at = if wanted - times[before] <= times[after] - wanted { before } else { after };
+        missing += usize::from(std::mem::replace(&mut taken[at], true));
+    }
+    let free: Vec<usize> = (0..times.len()).filter(|index| !taken[*index]).collect();
+    for pick in spread(missing.max(1), free.len().max(1)).into_iter().take(missing) {
+        taken[free[pick]] = true;
+    }
+    (0..times.len()).filter(|index| taken[*index]).collect()
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

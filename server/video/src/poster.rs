@@ -16,14 +16,17 @@ const QUALITY: u8 = 85;
 /// Makes a poster at most `max_width` pixels wide.
 pub(crate) fn poster(file: File, max_width: u32, bounds: Bounds) -> Result<Vec<u8>, VideoError> {
     let failed = |message: String| VideoError::Worker { message };
-    let copy = file.try_clone().map_err(|error| failed(format!("the descriptor cannot be copied: {error}")))?;
+    let copy =
+        file.try_clone().map_err(|error| failed(format!("the descriptor cannot be copied: {error}")))?;
     let probe = scan::scan(copy, bounds)?;
     let (full_width, full_height) = (u64::from(probe.video.width), u64::from(probe.video.height));
     let width = full_width.min(u64::from(max_width)).max(1);
     let height = (full_height * width / full_width.max(1)).clamp(1, 4 * u64::from(max_width).max(1));
     let mut indices: Vec<u64> = LOOKS
         .iter()
-        .map(|look| probe.frame_times.partition_point(|time| time < look).min(probe.frame_times.len() - 1) as u64)
+        .map(|look| {
+            probe.frame_times.partition_point(|time| time < look).min(probe.frame_times.len() - 1) as u64
+        })
         .collect();
     indices.dedup();
     let plan = Plan { indices, times: Vec::new() };

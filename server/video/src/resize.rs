@@ -170,3 +170,58 @@ fn down(rgb: &[u8], width: usize, height: usize, to: usize) -> Vec<u8> {
     });
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    /// `scripts/reference.py: frame()` with seed 1 at t = 0.
+    fn drawn(height: u32, width: u32, kind: &str) -> Picture {
+        let mut rgb = Vec::new();
+        for y in 0..u64::from(height) {
+            for x in 0..u64::from(width) {
+                for c in 0..3u64 {
+                    rgb.push(if kind == "pattern" {
+                        ((x * 6 + y * (3 + 2 * c) + ((x * y) >> 4) * (1 + c) + 31 + 64 * c) & 255) as u8
+                    } else {
+                        let h = (x * 73_856_093) ^ (y * 19_349_663) ^ ((c + 1) * 83_492_791) ^ 2_654_435_761;
+                        let h = h & 0xffff_ffff;
+                        let h = ((h ^ (h >> 15)) * 2_246_822_519) & 0xffff_ffff;
+                        (h >> 24) as u8
+                    });
+                }
+            }
+        }
+        Picture { width, height, rgb: rgb.into() }
+    }
+
+    fn size(text: &str) -> (u32, u32) {
+        let (height, width) = text.split_once('x').unwrap();
+        (height.parse().unwrap(), width.parse().unwrap())
+    }
+
+    #[test]
+    fn every_byte_is_that_of_torchvision() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/parity/golden/resize.safetensors");
+        let bytes = std::fs::read(path).unwrap();
+        let golden = SafeTensors::deserialize(&bytes).unwrap();
+        assert!(golden.len() >= 20, "{} goldens", golden.len());
+        for (name, tensor) in golden.tensors() {
+            let (sizes, kind) = name.split_once('.').unwrap();
+            let (from, to) = sizes.split_once("_to_").unwrap();
+            let (height, width) = size(to);
+            let resized = resize(&drawn(size(from).0, size(from).1, kind), width, height).unwrap();
+            let wrong = resized.rgb.iter().zip(tensor.data()).filter(|(ours, theirs)| ours != theirs).count();
+            assert_eq!((resized.rgb.len(), wrong), (tensor.data().len(), 0), "{name}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_are_refused() {
+        let picture = drawn(4, 4, "noise");
+        assert!(resize(&picture, 0, 4).is_err());
+        assert!(resize(&Picture { width: 5, ..picture }, 4, 4).is_err());
+    }
+}

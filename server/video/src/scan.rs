@@ -81,9 +81,9 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
 
 /// Opens a container and reads its header.
 pub(crate) fn open(file: &File) -> Result<(Input, Vec<Facts>), VideoError> {
-    let clone = file
-        .try_clone()
-        .map_err(|error| VideoError::Worker { message: format!("the descriptor cannot be copied: {error}") })?;
+    let clone = file.try_clone().map_err(|error| VideoError::Worker {
+        message: format!("the descriptor cannot be copied: {error}"),
+    })?;
     if let Some(message) = sniff::not_a_video(file) {
         return Err(VideoError::NotAVideo { message: message.into() });
     }
@@ -104,10 +104,14 @@ fn candidates(streams: &[Facts]) -> Result<Vec<Facts>, VideoError> {
     if moving.is_empty() {
         return Err(VideoError::NoVideoStream { found: inventory(streams) });
     }
-    let decodable: Vec<Facts> = moving.iter().filter(|facts| facts.decodable).map(|facts| (*facts).clone()).collect();
+    let decodable: Vec<Facts> =
+        moving.iter().filter(|facts| facts.decodable).map(|facts| (*facts).clone()).collect();
     if decodable.is_empty() {
-        let names: Vec<String> = moving.iter().map(|facts| format!("{} ({})", facts.codec, facts.tag)).collect();
-        return Err(VideoError::Unsupported { message: format!("no decoder for the codec {}", names.join(", ")) });
+        let names: Vec<String> =
+            moving.iter().map(|facts| format!("{} ({})", facts.codec, facts.tag)).collect();
+        return Err(VideoError::Unsupported {
+            message: format!("no decoder for the codec {}", names.join(", ")),
+        });
     }
     Ok(decodable)
 }
@@ -217,11 +221,8 @@ fn square(width: u32, height: u32, (num, den): (i32, i32), warnings: &mut Vec<St
     }
     let ratio = f64::from(num) / f64::from(den);
     let stretch = |side: u32, by: f64| (f64::from(side) * by).round() as u32;
-    let (wide, high) = if ratio > 1.0 {
-        (stretch(width, ratio), height)
-    } else {
-        (width, stretch(height, 1.0 / ratio))
-    };
+    let (wide, high) =
+        if ratio > 1.0 { (stretch(width, ratio), height) } else { (width, stretch(height, 1.0 / ratio)) };
     if !(0.1..=10.0).contains(&ratio) || wide > 2 * MAX_SIDE || high > 2 * MAX_SIDE {
         warnings.push(format!("the pixels are said to be {num}:{den} wide to high; that is ignored"));
         return (width, height);

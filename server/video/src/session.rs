@@ -72,7 +72,8 @@ impl Session {
             () = cancel.cancelled() => return Err(VideoError::Cancelled),
             slot = Arc::clone(&launch.slots).acquire_owned() => slot.map_err(|error| failed("no slot", error))?,
         };
-        let (child, socket) = spawn(launch, file).map_err(|error| failed("it could not be started", error))?;
+        let (child, socket) =
+            spawn(launch, file).map_err(|error| failed("it could not be started", error))?;
         let mut session = Self {
             last_words: tokio::spawn(async { String::new() }),
             child,
@@ -87,7 +88,8 @@ impl Session {
         }
         let Limits { max_pixels, max_packets, memory, cpu, .. } = launch.limits;
         let order = Order { job, max_pixels, max_packets, memory, cpu_s: cpu.as_secs().max(1) };
-        let message = wire::head(&order, 0).map_err(|error| failed("the order could not be written", error))?;
+        let message =
+            wire::head(&order, 0).map_err(|error| failed("the order could not be written", error))?;
         match session.guarded(async |socket| socket.write_all(&message).await).await? {
             Ok(()) => Ok(session),
             Err(_) => Err(session.died().await),
@@ -169,7 +171,8 @@ async fn receive(socket: &mut UnixStream, max_body: usize) -> io::Result<(Reply,
     }
     let mut json = vec![0u8; header];
     socket.read_exact(&mut json).await?;
-    let reply = serde_json::from_slice(&json).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let reply =
+        serde_json::from_slice(&json).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let mut bytes = vec![0u8; body];
     socket.read_exact(&mut bytes).await?;
     Ok((reply, bytes.into()))

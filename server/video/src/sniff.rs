@@ -38,7 +38,7 @@ fn kind(head: &[u8]) -> Option<&'static str> {
     }
     let magic = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, name)| *name);
     let printable = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
-    magic.or_else(|| head.iter().all(printable).then_some("a text file"))
+    magic.or_else(|| (head.iter().all(printable) && !head.starts_with(b"GIF8")).then_some("a text file"))
 }
 
 #[cfg(test)]

@@ -64,7 +64,9 @@ pub(crate) fn timeline(stamps: &[Stamp], (num, den): (i32, i32), rates: &[(i32, 
 }
 
 fn rate_of((num, den): (i32, i32)) -> Option<f64> {
-    (num > 0 && den > 0).then(|| f64::from(num) / f64::from(den)).filter(|rate| (0.01..=1000.0).contains(rate))
+    (num > 0 && den > 0)
+        .then(|| f64::from(num) / f64::from(den))
+        .filter(|rate| (0.01..=1000.0).contains(rate))
 }
 
 /// Whether frame i lies within one tick of i × `gap` ticks (less than that where a frame is few ticks long).
@@ -75,7 +77,8 @@ fn obeyed(ticks: &[f64], gap: f64) -> bool {
 
 /// Ticks for which the last frame is shown: what its packet says, unless that is absurd.
 fn tail(ticks: &[f64], claimed: i64, tick: f64, claims: &[f64]) -> f64 {
-    let mut gaps: Vec<f64> = ticks.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > 0.0).collect();
+    let mut gaps: Vec<f64> =
+        ticks.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > 0.0).collect();
     let middle = gaps.len() / 2;
     let usual = if gaps.is_empty() {
         1.0 / (claims.first().copied().unwrap_or(FALLBACK_RATE) * tick)
@@ -128,7 +131,11 @@ mod tests {
         assert!(!line.constant);
         assert_eq!(line.duration_s, 1.5);
         stamps[3].duration = 143_000_000;
-        assert_eq!(timeline(&stamps, (1, 1000), &[(10, 1)]).duration_s, 1.1, "an absurd duration is not believed");
+        assert_eq!(
+            timeline(&stamps, (1, 1000), &[(10, 1)]).duration_s,
+            1.1,
+            "an absurd duration is not believed"
+        );
     }
 
     #[test]

@@ -1,0 +1,151 @@
+//! Workers that crash, hang or lie, and readers that leave: each is an error of that call and nothing else.
+
+use std::{
+    fs::{self, File},
+    time::{Duration, Instant},
+};
+
+use homereel_video::{DecodeRequest, Kind, Limits, Plan, VideoError, decode, probe};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio_util::sync::CancellationToken;
+
+use crate::clips::{self, Clips, quarters, worker_as};
+
+/// Finds the process that has `mark` among its arguments.
+fn process(mark: &str) -> Option<Pid> {
+    let ids = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    ids.into_iter().find_map(|id| {
+        let line = fs::read(format!("/proc/{id}/cmdline")).ok()?;
+        let found = line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes());
+        if found { Pid::from_raw(id) } else { None }
+    })
+}
+
+async fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < limit {
+        if condition() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+fn clip() -> (Clips, File) {
+    let clips = Clips::new();
+    let path = clips.draw("clip.mp4", &quarters(64, 64, 10, 1.0), "-c:v libx264");
+    (clips, File::open(path).unwrap())
+}
+
+#[tokio::test]
+async fn a_worker_that_crashes_is_an_error_with_its_last_words() {
+    let (_clips, file) = clip();
+    let error = probe(&worker_as(&["crash"]), file, &CancellationToken::new()).await.unwrap_err();
+    let expected = "the video worker failed: it was killed by signal 6; its last words: about to crash";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(error.kind(), Kind::Failed);
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_without_an_answer_is_an_error() {
+    let (_clips, file) = clip();
+    let error = probe(&worker_as(&["silent"]), file, &CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the video worker failed: it ended before its answer");
+}
+
+#[tokio::test]
+async fn a_worker_that_lies_is_not_believed() {
+    let (_clips, file) = clip();
+    for lie in ["lie", "flood"] {
+        let copy = file.try_clone().unwrap();
+        let began = Instant::now();
+        let error = probe(&worker_as(&[lie]), copy, &CancellationToken::new()).await.unwrap_err();
+        assert!(error.to_string().contains("it answered nonsense: a message of"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_is_killed_at_its_deadline() {
+    let (_clips, file) = clip();
+    let limits = Limits { deadline: Duration::from_millis(300), ..Limits::default() };
+    let worker = worker_as(&["hang", "hangs-until-deadline"]).with_limits(limits);
+    let error = probe(&worker, file, &CancellationToken::new()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::TimedOut);
+    assert_eq!(process("hangs-until-deadline"), None);
+}
+
+#[tokio::test]
+async fn cancelling_kills_the_worker_at_once() {
+    let (_clips, file) = clip();
+    let cancel = CancellationToken::new();
+    let worker = worker_as(&["hang", "hangs-until-cancelled"]);
+    let call = tokio::spawn({
+        let cancel = cancel.clone();
+        async move { probe(&worker, file, &cancel).await }
+    });
+    assert!(within(Duration::from_secs(10), || process("hangs-until-cancelled").is_some()).await);
+    let began = Instant::now();
+    cancel.cancel();
+    assert_eq!(call.await.unwrap(), Err(VideoError::Cancelled));
+    assert_eq!(process("hangs-until-cancelled"), None);
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_ends_its_worker() {
+    let clips = Clips::new();
+    let path = clips.draw("long.mp4", "testsrc2=s=320x240:r=25:d=8", "-c:v libx264 -preset ultrafast");
+    let found = clips::probe(&path).await.unwrap();
+    let all = Plan { indices: (0..200).collect(), times: Vec::new() };
+    let request = DecodeRequest::new(&found, &all, 320, 240);
+    let worker = worker_as(&["honest", "left-alone"]);
+    let mut stream =
+        decode(&worker, File::open(&path).unwrap(), request, &CancellationToken::new()).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap().index, 0);
+    assert!(process("left-alone").is_some());
+    drop(stream);
+    assert!(within(Duration::from_secs(2), || process("left-alone").is_none()).await);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_in_mid_stream_is_an_error_and_the_next_one_works() {
+    let clips = Clips::new();
+    let path = clips.draw("long.mp4", "testsrc2=s=320x240:r=25:d=8", "-c:v libx264 -preset ultrafast");
+    let found = clips::probe(&path).await.unwrap();
+    let all = Plan { indices: (0..200).collect(), times: Vec::new() };
+    let request = DecodeRequest::new(&found, &all, 320, 240);
+    let worker = worker_as(&["honest", "shot-in-mid-stream"]);
+    let cancel = CancellationToken::new();
+    let mut stream = decode(&worker, File::open(&path).unwrap(), request.clone(), &cancel).await.unwrap();
+    assert!(stream.next().await.unwrap().is_some());
+    kill_process(process("shot-in-mid-stream").unwrap(), Signal::KILL).unwrap();
+    let error = loop {
+        match stream.next().await {
+            Ok(frame) => assert!(frame.is_some(), "the stream ended as if all were well"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.to_string(), "the video worker failed: it was killed by signal 9");
+    assert_eq!(clips::collect(&path, request).await.unwrap().0.len(), 200);
+}
+
+#[tokio::test]
+async fn workers_wait_for_their_turn() {
+    let (_clips, file) = clip();
+    let worker = worker_as(&["hang", "holds-the-slot"]).with_concurrency(1);
+    let cancel = CancellationToken::new();
+    let first = tokio::spawn({
+        let (worker, file, cancel) = (worker.clone(), file.try_clone().unwrap(), cancel.clone());
+        async move { probe(&worker, file, &cancel).await }
+    });
+    assert!(within(Duration::from_secs(10), || process("holds-the-slot").is_some()).await);
+    let second = CancellationToken::new();
+    let waiting = probe(&worker, file, &second);
+    assert!(tokio::time::timeout(Duration::from_millis(200), waiting).await.is_err(), "it did not wait");
+    cancel.cancel();
+    assert_eq!(first.await.unwrap(), Err(VideoError::Cancelled));
+}
