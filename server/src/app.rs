@@ -78,9 +78,8 @@ pub async fn serve(state: AppState) -> anyhow::Result<()> {
     announce(address, &state.config.data);
 
     let life = state.lifecycle.clone();
-    let soft = state.lifecycle.soft().clone();
-    let server = axum::serve(listener, http::router(state.clone()))
-        .with_graceful_shutdown(async move { soft.cancelled().await });
+    let drained = drained(life.clone(), state.asker.clone());
+    let server = axum::serve(listener, http::router(state.clone())).with_graceful_shutdown(drained);
     tokio::select! {
         result = server.into_future() => result.context("failed to serve")?,
         () = life.hard().cancelled() => tracing::warn!("requests in flight were cut off"),
@@ -94,6 +93,13 @@ pub async fn serve(state: AppState) -> anyhow::Result<()> {
     state.library.close().await;
     anyhow::ensure!(!life.crashed(), "the engine failed");
     Ok(())
+}
+
+/// Ends when the server drains and no answer is in the making: until then the door stays open, so that whoever
+/// asks `/readyz` is told.
+async fn drained(life: Lifecycle, asker: Asker) {
+    life.soft().cancelled().await;
+    asker.interactive_idle(Duration::MAX).await;
 }
 
 fn announce(address: SocketAddr, data: &Path) {
@@ -130,5 +136,63 @@ async fn watch_engine(state: AppState) {
             },
             () = state.lifecycle.soft().cancelled() => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homereel_engine::fake::FakeEngine;
+    use homereel_video::Worker;
+
+    use super::*;
+    use crate::library::{JobState, Poster, Step, tests::probe};
+
+    async fn state(data: &Path) -> (AppState, Arc<FakeEngine>) {
+        let engine = Arc::new(FakeEngine::new("fake", Vec::new()));
+        let config = Server { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Server::new(data.to_owned()) };
+        let media = Media::new(Worker::new("/nonexistent".into(), &[]));
+        let metrics = crate::telemetry::unrecorded().unwrap();
+        let state = AppState::open(config, engine.clone(), media, metrics, Lifecycle::default());
+        (state.await.unwrap(), engine)
+    }
+
+    #[tokio::test]
+    async fn a_dead_engine_ends_the_server_with_an_error() {
+        let data = tempfile::tempdir().unwrap();
+        let (state, engine) = state(data.path()).await;
+        engine.set_health(Health::Failed("out of memory".into()));
+        let result = tokio::time::timeout(Duration::from_secs(20), serve(state)).await.unwrap();
+        assert!(result.unwrap_err().to_string().contains("engine"));
+    }
+
+    #[tokio::test]
+    async fn a_drained_server_ends_without_one() {
+        let data = tempfile::tempdir().unwrap();
+        let (state, _engine) = state(data.path()).await;
+        state.lifecycle.drain();
+        tokio::time::timeout(Duration::from_secs(20), serve(state)).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_worker_is_missing_waits_for_another_try() {
+        let data = tempfile::tempdir().unwrap();
+        let (state, _engine) = state(data.path()).await;
+        let mut changes = state.library.subscribe();
+        let mut incoming = state.library.incoming(None, 100).await.unwrap();
+        incoming.write(b"bytes").await.unwrap();
+        let video =
+            incoming.seal().await.unwrap().commit("a.mp4", "video/mp4", &probe()).await.unwrap().video;
+        let runner = tokio::spawn(jobs::run(state.clone()));
+        let job = loop {
+            match changes.recv().await.unwrap() {
+                crate::library::Change::Job { job } if job.error.is_some() => break job,
+                _ => {}
+            }
+        };
+        assert_eq!((job.state, job.step, job.attempts), (JobState::Queued, Step::Describe, 1));
+        assert!(job.warnings[0].starts_with("no poster"), "{:?}", job.warnings);
+        assert_eq!(state.library.video(&video.id).await.unwrap().poster, Poster::Failed);
+        state.lifecycle.drain();
+        runner.await.unwrap();
     }
 }

@@ -207,7 +207,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn quietly() {
-    crate::telemetry::log("error");
+    // Errors are told once, by `failed`; RUST_LOG shows the rest.
+    crate::telemetry::log("off");
 }
 
 /// Names a file of the caller's as a source, after the mistakes that are best told by name.

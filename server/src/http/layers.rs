@@ -65,11 +65,24 @@ fn sane(id: &str) -> bool {
 
 /// Refuses what another site's page sends with a visitor's browser: foreign origins on unsafe methods, and hosts
 /// that this server does not have (DNS rebinding) on any.
+/// While the server drains, it takes no new work.
 async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    match refuse(&state, &request) {
+    match refuse(&state, &request).or_else(|| drained(&state, &request)) {
         Some(failure) => render(request.uri().path(), failure),
         None => next.run(request).await,
     }
+}
+
+fn drained(state: &AppState, request: &Request<Body>) -> Option<Failure> {
+    let work = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    (work && state.lifecycle.draining()).then(|| Failure {
+        retry_after_s: Some(10),
+        ..Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining",
+            "the server is stopping; try again in 10 s",
+        )
+    })
 }
 
 fn refuse(state: &AppState, request: &Request<Body>) -> Option<Failure> {

@@ -217,4 +217,4 @@ fn to_json<T: serde::Serialize>(column: &'static str, value: &T) -> Result<Strin
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,8 @@ use super::*;
 
 const LEASE: Duration = Duration::from_secs(60);
 
-fn probe() -> Probe {
+/// A clip of 20 frames, as a probe would find it.
+pub(crate) fn probe() -> Probe {
     Probe {
         container: "mp4".into(),
         duration_s: 2.0,

@@ -8,7 +8,7 @@ mod media_url;
 mod reply;
 mod wire;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::{
     Json,
@@ -19,9 +19,12 @@ use axum::{
 use super::{error::Failure, error::OpenAiError, models};
 use crate::{
     app::AppState,
-    ask::{AskError, Class},
+    ask::{Answering, AskError, AskEvent, Class, Stage},
 };
 use convert::Draft;
+
+/// How long the head of a stream waits for the first sign of success.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `POST /v1/chat/completions`.
 pub(super) async fn completions(
@@ -40,16 +43,31 @@ pub(super) async fn completions(
         return Err(models::unknown(want.model.as_deref().unwrap_or_default(), &info.id).into());
     }
     let conversation = conversation.resolve(&state.library).await?;
-    let answering = state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
+    let mut answering = state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
     let head = reply::Head {
         id: format!("chatcmpl-{}", crate::library::new_id()),
         created: now_s(),
         model: info.id,
     };
     if want.stream {
-        return Ok(reply::stream(head, answering, want).into_response());
+        let first = first_events(&mut answering).await?;
+        return Ok(reply::stream(head, first, answering, want).into_response());
     }
     Ok(Json(reply::whole(head, answering, &want).await?).into_response())
+}
+
+/// Waits until a stream is worth its 200: a file that is no video, or a text that is too long, is still a 4xx.
+async fn first_events(answering: &mut Answering) -> Result<Vec<AskEvent>, AskError> {
+    let mut first = Vec::new();
+    while let Ok(Some(event)) = tokio::time::timeout(PATIENCE, answering.next()).await {
+        let event = event?;
+        let probing = matches!(event, AskEvent::Progress { stage: Stage::Probe, .. });
+        first.push(event);
+        if !probing {
+            break;
+        }
+    }
+    Ok(first)
 }
 
 /// Tells whether a request's model is the one that is loaded; without a name it is, and `demo` names the demo.

@@ -60,10 +60,11 @@ pub(super) async fn whole(head: Head, mut answering: Answering, want: &Want) -> 
 /// Streams the answer: progress as comments, which clients skip, then chunks, then `[DONE]`.
 pub(super) fn stream(
     head: Head,
+    first: Vec<AskEvent>,
     answering: Answering,
     want: Want,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let state = Streaming {
+    let mut state = Streaming {
         head,
         answering,
         want,
@@ -72,6 +73,8 @@ pub(super) fn stream(
         started: false,
         over: false,
     };
+    state.queue = first.into_iter().flat_map(|event| state.render(event)).collect();
+    state.queue.reverse();
     let events = futures_util::stream::unfold(state, |mut state| async move {
         let event = state.next().await?;
         Some((Ok(event), state))
