@@ -273,10 +273,15 @@ function stage(box, name, done, total, words) {
       row.setAttribute('aria-current', 'step');
       if (total) { bar.max = total; bar.value = done; } else bar.removeAttribute('value');
       $('.count', row).textContent = words ?? (total ? `${done} of ${total}` : '');
-      say(`${$('span', row).textContent} ${$('.count', row).textContent}`);
+      // Tokens are not counted aloud.
+      say(name === 'tokens' ? 'Answering' : `${$('span', row).textContent} ${$('.count', row).textContent}`);
     } else {
       row.removeAttribute('aria-current');
-      if (before) { bar.max = 1; bar.value = 1; }
+      if (!before) continue;
+      bar.max = bar.value = 1;
+      const count = $('.count', row);
+      if (row.dataset.stage === 'queue') count.textContent = '';
+      else if (!count.textContent) count.textContent = 'known from before';
     }
   }
 }
@@ -305,7 +310,7 @@ async function ask(event) {
     for await (const [name, data] of serverEvents(response.body)) {
       if (name === 'queued') stage(box, 'queue', 0, 0, data.position ? `${data.position} before this one` : '');
       if (name === 'progress') stage(box, data.stage === 'probe' || data.stage === 'preprocess' ? 'decode' : data.stage, data.done, data.total);
-      if (name === 'token') { text.textContent += data.text; stage(box, 'tokens', 0, 0, `${++tokens} tokens`); }
+      if (name === 'token') { text.append(data.text); stage(box, 'tokens', 0, 0, `${++tokens} tokens`); }
       if (name === 'error') throw new Error(data.detail ?? data.message);
       if (name === 'done') {
         ended = true;
@@ -331,7 +336,7 @@ async function ask(event) {
 
 function showTimes(box, stages) {
   for (const [name, key] of [['decode', 'decode'], ['vision', 'vision'], ['prefill', 'prefill']]) {
-    if (stages[key] !== undefined) $(`[data-stage=${name}] .count`, box).textContent = seconds(stages[key]);
+    if (stages[key] > 0) $(`[data-stage=${name}] .count`, box).textContent = seconds(stages[key]);
   }
 }
 

@@ -149,7 +149,10 @@ async fn ask(browser: &Browser, question: &str) -> anyhow::Result<()> {
     browser.click("#ask button").await?;
     browser.wait_for("#answers .answer .question", question).await?;
     let stages = browser.run("return [...window.stages]").await?;
-    for stage in ["decode", "vision", "prefill", "tokens"] {
+    // What the model saw while it read the clip is reused: that row then says so, without its turn.
+    let vision = browser.run("return document.querySelector('[data-stage=vision] .count').textContent").await?;
+    ensure!(vision.as_str().is_some_and(|says| !says.is_empty()), "the row of the vision tower says nothing");
+    for stage in ["decode", "prefill", "tokens"] {
         let seen = stages.as_array().is_some_and(|stages| stages.contains(&json!(stage)));
         ensure!(seen, "the stage {stage} was not on show, only {stages}");
     }
