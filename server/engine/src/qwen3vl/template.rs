@@ -92,6 +92,8 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(MAX_RECURSION);
+        // Templates of the Thinking models call startswith, split, strip, … on strings.
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
         environment.add_template_owned(NAME, source).map_err(|error| format!("chat template: {error}"))?;
@@ -213,6 +215,13 @@ mod tests {
     fn the_templates_own_complaint_is_told() {
         let error = render("{{ raise_exception('roles must alternate') }}", &[]).unwrap_err();
         assert!(error.contains("roles must alternate"), "{error}");
+    }
+
+    #[test]
+    fn strings_have_pythons_methods_and_lists_go_backwards() {
+        let source = "{%- for m in messages[::-1] -%}{{ m.content.split('</think>')[-1].strip() }}{%- if m.content.startswith('<') -%}!{%- endif -%};{%- endfor -%}";
+        let messages = [text("user", "<think>a</think> b "), text("assistant", "c")];
+        assert_eq!(render(source, &messages).unwrap(), "c;b!;");
     }
 
     #[test]

@@ -155,11 +155,10 @@ impl<'a> TextStream<'a> {
         self.window.push(id);
         let pending = self.window.len() - self.shown;
         let (before, now) = self.texts();
-        let incomplete = now.ends_with(char::REPLACEMENT_CHARACTER) && pending < MAX_PENDING;
-        if incomplete || !now.starts_with(&before) {
+        if now.ends_with(char::REPLACEMENT_CHARACTER) && pending < MAX_PENDING {
             return String::new();
         }
-        let text = now[before.len()..].to_owned();
+        let text = behind(&before, &now).to_owned();
         self.window.drain(..self.shown);
         self.shown = self.window.len();
         text
@@ -169,13 +168,20 @@ impl<'a> TextStream<'a> {
     pub fn finish(&mut self) -> String {
         let (before, now) = self.texts();
         self.shown = self.window.len();
-        now.strip_prefix(before.as_str()).unwrap_or_default().to_owned()
+        behind(&before, &now).to_owned()
     }
 
     fn texts(&self) -> (String, String) {
         let before = self.tokenizer.decode(&self.window[..self.shown]);
         (before, self.tokenizer.decode(&self.window))
     }
+}
+
+/// Returns what `now` has behind what it shares with `before`: all of that, unless broken bytes were
+/// shown that a later token completed.
+fn behind<'a>(before: &str, now: &'a str) -> &'a str {
+    let same = before.chars().zip(now.chars()).take_while(|(a, b)| a == b);
+    &now[same.map(|(c, _)| c.len_utf8()).sum()..]
 }
 
 #[cfg(test)]
@@ -244,6 +250,21 @@ mod tests {
         let shown: String = (0..40).map(|_| stream.push(first_byte)).collect();
         assert!(shown.chars().count() >= 16, "{shown:?}");
         assert!(stream.finish().chars().count() <= 24);
+    }
+
+    #[test]
+    fn text_goes_on_after_broken_bytes() {
+        let tokenizer = tokenizer();
+        let bytes = tokenizer.encode("👨").unwrap();
+        let mut stream = TextStream::new(&tokenizer);
+        let mut shown = String::new();
+        for id in [bytes[0]; MAX_PENDING].into_iter().chain(bytes[1..].iter().copied()) {
+            shown += &stream.push(id);
+        }
+        for id in tokenizer.encode(" a red square").unwrap() {
+            shown += &stream.push(id);
+        }
+        assert!(shown.ends_with("👨 a red square"), "{shown:?}");
     }
 
     #[test]
