@@ -148,6 +148,15 @@ impl Asker {
         let _ = tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await;
     }
 
+    /// Waits until an interactive request is at work.
+    pub async fn interactive_busy(&self) {
+        let mut count = self.interactive.subscribe();
+        if count.wait_for(|count| *count > 0).await.is_err() {
+            // Cannot be: `self` holds the sender.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Starts to answer. Returns at once; cancelled with `cancel` or by dropping the answer.
     ///
     /// # Errors

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::{body::Body, http::StatusCode};
+use axum::{
+    body::{Body, HttpBody},
+    http::StatusCode,
+};
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,6 +35,15 @@ impl Bodies {
 
     /// Reads a body of at most `limit` bytes.
     pub(super) async fn read(&self, body: Body, limit: usize) -> Result<Held, Failure> {
+        let announced = HttpBody::size_hint(&body).lower();
+        let too_large = || {
+            Failure::too_large(format!(
+                "the body is larger than {limit} bytes; upload the video to /api/videos and name it as homereel:ID"
+            ))
+        };
+        if announced > limit as u64 {
+            return Err(too_large());
+        }
         let mut stream = body.into_data_stream();
         let mut held = Held { bytes: Vec::new(), _permits: Vec::new() };
         let mut paid = 0;
@@ -44,9 +56,11 @@ impl Bodies {
                 )
             })?;
             if held.bytes.len() + chunk.len() > limit {
-                return Err(Failure::too_large(format!(
-                    "the body is larger than {limit} bytes; upload the video to /api/videos and name it as homereel:ID"
-                )));
+                return Err(too_large());
+            }
+            if held.bytes.is_empty() {
+                // At once and exactly: growing by doubling would hold a large clip twice.
+                held.bytes.reserve_exact(usize::try_from(announced).unwrap_or(0));
             }
             while paid < held.bytes.len() + chunk.len() {
                 held._permits.push(Arc::clone(&self.free).try_acquire_owned().map_err(|_| Failure {

@@ -24,6 +24,9 @@ const MAX_TOKENS: usize = 1024;
 /// How long a job waits for interactive questions to end before each step.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Times that one text is put off for an interactive question.
+const YIELDS: usize = 5;
+
 /// How often progress within a step is announced at most.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
 
@@ -110,13 +113,12 @@ async fn text(
     kind: TextKind,
     cancel: &CancellationToken,
 ) -> Result<Option<String>, Stop> {
-    state.asker.interactive_idle(PATIENCE).await;
     let prompt = match kind {
         TextKind::Description => prompts::DESCRIBE,
         TextKind::Moments => prompts::MOMENTS,
         TextKind::Tags => prompts::TAGS,
     };
-    let (answer, model) = ask(state, job, video, prompt, kind, cancel).await?;
+    let (answer, model) = politely(state, || ask(state, job, video, prompt, kind, cancel)).await?;
     let duration = video.probe.as_ref().map_or(f64::INFINITY, |probe| probe.duration_s);
     let content = match kind {
         TextKind::Description => Some(answer.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -137,6 +139,24 @@ async fn text(
     };
     state.library.put_text(&video.id, kind, text).await?;
     Ok(warning)
+}
+
+/// Does work while nobody else asks: it is dropped when a person comes and done again when they are gone. After a
+/// few times it stays: frames and features are cached, but a busy house must not starve its own library.
+async fn politely<T, F: Future<Output = Result<T, Stop>>>(
+    state: &AppState,
+    work: impl Fn() -> F,
+) -> Result<T, Stop> {
+    for _ in 0..YIELDS {
+        state.asker.interactive_idle(PATIENCE).await;
+        tokio::select! {
+            biased;
+            result = work() => return result,
+            () = state.asker.interactive_busy() => {}
+        }
+    }
+    state.asker.interactive_idle(PATIENCE).await;
+    work().await
 }
 
 fn job_word(kind: TextKind) -> &'static str {

@@ -17,6 +17,9 @@ use crate::{
 /// Messages of one conversation.
 const MAX_MESSAGES: usize = 1024;
 
+/// Bytes of text of one conversation; more than any context holds.
+const MAX_TEXT: usize = 2 << 20;
+
 /// Strings that may end an answer.
 const MAX_STOPS: usize = 16;
 
@@ -270,6 +273,18 @@ fn count(messages: &[WireMessage<'_>], limits: &Limits) -> Result<(), Failure> {
             _ => &[],
         })
     };
+    let text: usize = messages
+        .iter()
+        .map(|message| match &message.content {
+            Some(Content::Text(text)) => text.len(),
+            _ => 0,
+        })
+        .chain(parts().filter_map(|part| part.text.as_ref()).map(|text| text.len()))
+        .sum();
+    if text > MAX_TEXT {
+        let message = format!("the messages have {text} bytes of text; at most {MAX_TEXT} would fit");
+        return Err(Failure::invalid("messages", message));
+    }
     let counted = [
         ("video", parts().filter(|part| part.kind == "video_url").count(), limits.videos),
         ("image", parts().filter(|part| part.kind == "image_url").count(), limits.images),

@@ -51,7 +51,9 @@ pub(super) async fn completions(
     };
     if want.stream {
         let first = first_events(&mut answering).await?;
-        return Ok(reply::stream(head, first, answering, want).into_response());
+        return Ok(
+            ([("x-accel-buffering", "no")], reply::stream(head, first, answering, want)).into_response()
+        );
     }
     Ok(Json(reply::whole(head, answering, &want).await?).into_response())
 }
