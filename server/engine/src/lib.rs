@@ -24,7 +24,7 @@ pub use open::{EngineConfig, EngineKind, open};
 pub use qwen3vl::{PromptWrapper, Quantization};
 pub use request::{Clip, Frame, Message, Part, Request, Role, Sampling};
 pub use seam::{
-    Done, Engine, Event, Events, FinishReason, FrameRate, Health, ModelInfo, Stage, StageTimes,
-    TokenLogprob, Usage,
+    Done, Engine, Event, Events, FinishReason, FrameRate, Health, ModelInfo, Stage, StageTimes, TokenLogprob,
+    Usage,
 };
 pub use source::{BadModelSource, ModelSource};

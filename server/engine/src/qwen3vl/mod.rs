@@ -1,6 +1,6 @@
 //! Qwen3-VL, ours and exact: the checkpoint's files in, logits out. Knows no scheduler and no threads.
 //!
-//! [`model`] is the face: [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
+//! The face: [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
 
 mod config;
 mod generation;
