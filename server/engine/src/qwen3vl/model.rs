@@ -150,7 +150,7 @@ impl Model {
     }
 
     /// Runs the part of `prompt` that `kv` does not hold yet (its first `kv.len()` tokens are taken to be
-    /// this prompt's) and returns the logits behind the last token, f32, one per entry of the vocabulary. `features` has one
+    /// this prompt's) and returns the logits behind the last token: f32, one per id. `features` has one
     /// row per visual token of the whole prompt; it may be none where no visual token is left to run.
     /// `progress` counts tokens. When cancelled, `kv` holds the chunks that were done.
     ///
@@ -187,7 +187,7 @@ impl Model {
         }
     }
 
-    /// Runs one further token behind what `kv` holds and returns the logits behind it, f32, one per entry of the vocabulary.
+    /// Runs one further token behind what `kv` holds and returns the logits behind it: f32, one per id.
     ///
     /// # Errors
     /// `Failed` where the token is outside the vocabulary or the device fails.
