@@ -140,20 +140,25 @@ async fn watch_engine(state: AppState) {
 }
 
 #[cfg(test)]
-mod tests {
-    use homereel_engine::fake::FakeEngine;
+pub(crate) mod tests {
+    use homereel_engine::fake::{self, FakeEngine};
     use homereel_video::Worker;
 
     use super::*;
     use crate::library::{JobState, Poster, Step, tests::probe};
 
-    async fn state(data: &Path) -> (AppState, Arc<FakeEngine>) {
-        let engine = Arc::new(FakeEngine::new("fake", Vec::new()));
+    /// A server on scratch data, on an engine that plays `script`, without a video worker.
+    pub(crate) async fn state_with(data: &Path, script: Vec<fake::Step>) -> (AppState, Arc<FakeEngine>) {
+        let engine = Arc::new(FakeEngine::new("fake", script));
         let config = Server { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Server::new(data.to_owned()) };
         let media = Media::new(Worker::new("/nonexistent".into(), &[]));
         let metrics = crate::telemetry::unrecorded().unwrap();
         let state = AppState::open(config, engine.clone(), media, metrics, Lifecycle::default());
         (state.await.unwrap(), engine)
+    }
+
+    async fn state(data: &Path) -> (AppState, Arc<FakeEngine>) {
+        state_with(data, Vec::new()).await
     }
 
     #[tokio::test]

@@ -211,3 +211,54 @@ async fn ask(
     }
     Err(Stop::Retry("the answer ended without an end".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use homereel_engine::{Role, Sampling, fake};
+
+    use super::*;
+    use crate::{
+        app::tests::state_with,
+        ask::{Answering, Piece, Turn},
+        media::Source,
+    };
+
+    fn question(state: &AppState) -> Answering {
+        let mut conversation = Conversation::about(
+            Source::file("x".into(), None),
+            FrameSampling::default(),
+            "",
+            Sampling::default(),
+        );
+        conversation.turns = vec![Turn { role: Role::User, content: vec![Piece::Text("who?".into())] }];
+        state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn background_work_yields_to_a_question_and_starts_again_after_it() {
+        let data = tempfile::tempdir().unwrap();
+        let (state, _engine) =
+            state_with(data.path(), vec![fake::Step::Wait(Duration::from_secs(3600))]).await;
+        let tries = AtomicUsize::new(0);
+        let dropped = state.asker.clone();
+        let work = || async {
+            if tries.fetch_add(1, Ordering::Relaxed) == 0 {
+                std::future::pending::<()>().await;
+            }
+            assert_eq!(dropped.in_flight(), 0);
+            Ok(7)
+        };
+        let person = async {
+            let answering = question(&state);
+            // The work has been dropped once it has been polled again with the question in flight.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            drop(answering);
+        };
+        let (result, ()) = tokio::join!(politely(&state, work), person);
+        assert_eq!(result.unwrap(), 7);
+        assert_eq!(tries.load(Ordering::Relaxed), 2);
+    }
+}
