@@ -3,8 +3,11 @@
 //! Bytes go to disk as they come and are hashed on the way; no file is ever whole in memory. A file is
 //! looked into before it becomes a video: what holds no picture is refused by name, and why.
 
+use std::time::Duration;
+
 use axum::{
     Json,
+    body::BodyDataStream,
     extract::{FromRequest, Multipart, Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
@@ -23,6 +26,10 @@ use crate::{app::AppState, library::Stored, media::Source};
 
 /// Files that one form may bring.
 const MAX_FILES: usize = 100;
+
+/// How long, and for how many bytes, a refused client is still listened to.
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 256 << 20;
 
 /// Query of a raw upload.
 #[derive(Debug, Deserialize)]
@@ -65,8 +72,12 @@ async fn receive(state: &AppState, query: UploadQuery, request: Request) -> Resu
         let name = query.name.or_else(|| name_of(&headers)).unwrap_or_else(|| "video".into());
         let expected =
             headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let stored = take(state, &name, expected, request.into_body().into_data_stream()).await?;
-        return answer_program(&[stored], Vec::new());
+        let mut body = request.into_body().into_data_stream();
+        let stored = take(state, &name, expected, &mut body).await;
+        if stored.is_err() {
+            linger(&mut body).await;
+        }
+        return answer_program(&[stored?], Vec::new());
     }
     Err(Failure::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -101,6 +112,22 @@ async fn by_form(state: &AppState, mut form: Multipart) -> Result<(Vec<Stored>, 
     Ok((stored, refused))
 }
 
+/// Reads on a little after a refusal: a client that is still sending would else see a broken connection where
+/// the reason is.
+async fn linger(body: &mut BodyDataStream) {
+    let mut left = LINGER_BYTES;
+    let read_on = async {
+        while let Some(Ok(chunk)) = body.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Either way the answer goes out now.
+    let _ = tokio::time::timeout(LINGER, read_on).await;
+}
+
 /// Takes one file: to disk, looked into, into the library.
 async fn take<E: std::fmt::Display>(
     state: &AppState,
@@ -125,7 +152,8 @@ async fn take<E: std::fmt::Display>(
         return Ok(Stored { video, duplicate: true });
     }
     let source = Source::file(sealed.path().to_owned(), Some(sealed.sha256.clone()));
-    let probe = state.asker.media().probe(&source, state.lifecycle.hard()).await?;
+    let probe = state.asker.media().probe(&source, state.lifecycle.hard()).await;
+    let probe = probe.map_err(|error| Failure { param: None, ..Failure::from(error) })?;
     let mut kept = (*probe).clone();
     // Times of all frames can be megabytes; who needs them probes again.
     kept.frame_times = Vec::new();

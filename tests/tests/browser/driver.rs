@@ -195,8 +195,10 @@ async fn start_driver() -> anyhow::Result<(Child, u16)> {
     let out = driver.stdout.take().context("chromedriver's output is piped")?;
     let mut lines = BufReader::new(out).lines();
     while let Some(line) = lines.next_line().await? {
-        if let Some(port) =
-            line.split("successfully on port ").nth(1).and_then(|rest| rest.trim_end_matches('.').parse().ok())
+        if let Some(port) = line
+            .split("successfully on port ")
+            .nth(1)
+            .and_then(|rest| rest.trim_end_matches('.').parse().ok())
         {
             // Read on, or the driver blocks on a full pipe.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
