@@ -41,19 +41,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from demo_model import checkpoint, data, net  # noqa: E402
 
 HEADS = [9, 9, 5, 6, 1, 1]
-PHASES = ((0.0, 0), (0.06, 1), (0.16, 2))  # share of the time -> level of the scenes
-VISION_ONLY = 0.05  # share of the time that the vision tower trains alone
-
-
-def worker(queue, seed, first, level, stop, clips):
-    """Draw micro-batches in order, for ever."""
-    torch.set_num_threads(1)
-    os.nice(3)
-    tok = checkpoint.Tokenizer.from_file(os.environ["DEMO_TOKENIZER"])
-    n = first
-    while not stop.value:
-        queue.put((n, level.value, data.batch([seed, n], tok, level.value, clips)))
-        n += 1
+# share of the time -> levels of the scenes, drawn from; -1: the vision tower alone, on single pairs of frames
+PHASES = ((0.0, (-1,)), (0.18, (0,)), (0.20, (0, 1)), (0.25, (0, 0, 1, 1, 2)), (0.7, (1, 2, 2)))
 
 
 def collate(examples):
@@ -93,7 +82,7 @@ def aux_loss(heads, feats, labels):
     acc = []
     for k in range(4):
         ce = F.cross_entropy(out[k], labels[:, k], reduction="none")
-        loss = loss + (ce * weight).sum() / weight.sum()
+        loss = loss + (ce * weight).sum() / weight.sum() * (2.0 if k == 2 else 1.0)
         acc.append((out[k].argmax(-1) == labels[:, k])[some].float().mean().item() if some.any() else 1.0)
     for k in (4, 5):
         loss = loss + F.binary_cross_entropy_with_logits(out[k][:, 0], labels[:, k].float()) * 2
@@ -134,17 +123,22 @@ class Muon:
     """Muon for matrices (momentum, orthogonalised by Newton-Schulz, same-shape matrices at once)."""
 
     def __init__(self, params, momentum=0.95):
-        self.groups, self.momentum = {}, momentum
-        for p in params:
+        self.groups, self.momentum, self.share = {}, momentum, {}
+        for p, share in params:
             self.groups.setdefault(tuple(p.shape), []).append(p)
+            self.share[tuple(p.shape)] = share  # no shape is in both towers
         self.buf = {s: torch.zeros(len(ps), *s) for s, ps in self.groups.items()}
 
     @torch.no_grad()
-    def step(self, lr, decay):
-        """One step; the update has the size of an AdamW update."""
-        for shape, ps in self.groups.items():
+    def step(self, lr, decay, rank, ranks):
+        """One step; the update has the size of an AdamW update. The ranks share the work."""
+        updates = []
+        for i, (shape, ps) in enumerate(sorted(self.groups.items())):
             g = torch.stack([p.grad for p in ps])
             buf = self.buf[shape].mul_(self.momentum).add_(g, alpha=1 - self.momentum)
+            if i % ranks != rank:
+                updates.append(torch.zeros_like(buf))
+                continue
             x = g.lerp(buf, self.momentum)
             tall = shape[0] > shape[1]
             x = x.transpose(1, 2) if tall else x
@@ -152,28 +146,35 @@ class Muon:
             for _ in range(5):
                 a = x @ x.transpose(1, 2)
                 x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
-            x = x.transpose(1, 2) if tall else x
-            for p, u in zip(ps, x, strict=True):
-                p.mul_(1 - lr * decay).add_(u, alpha=-lr * 0.2 * max(shape) ** 0.5)
+            updates.append(x.transpose(1, 2) if tall else x)
+        flat = torch.cat([u.flatten() for u in updates])
+        torch.distributed.all_reduce(flat)
+        at = 0
+        for shape, ps in sorted(self.groups.items()):
+            for p in ps:
+                u = flat[at : at + p.numel()].view(shape)
+                at += p.numel()
+                rate = lr * self.share[shape]
+                p.mul_(1 - rate * decay).add_(u, alpha=-rate * 0.2 * max(shape) ** 0.5)
 
 
 def split_params(model, heads):
-    """Matrices for Muon, the rest for AdamW."""
-    muon, rest = [], list(heads.parameters())
+    """Matrices for Muon; the rest for AdamW, in groups with their share of the learning rate."""
+    muon, patch, embed, rest = [], [], [], list(heads.parameters())
     for name, p in model.named_parameters():
-        hidden = p.dim() == 2 and "embed" not in name
-        (muon if hidden else rest).append(p)
-    return muon, rest
+        which = patch if p.dim() == 5 else embed if "embed" in name and p.dim() == 2 else muon if p.dim() == 2 else rest
+        which.append((p, 0.7 if "visual" in name else 3.0) if which is muon else p)
+    return muon, [{"params": patch, "share": 0.1}, {"params": embed, "share": 0.6}, {"params": rest, "share": 0.7}]
 
 
 def level_at(share):
-    """Level of the scenes at a share of the time."""
-    return max(lv for s, lv in PHASES if share >= s)
+    """Levels of the scenes at a share of the time."""
+    return [lv for s, lv in PHASES if share >= s][-1]
 
 
 def rate_at(share, step):
-    """Learning-rate factor: short warmup, flat, then down to 2 % from 50 % of the time on."""
-    return min(1.0, (step + 1) / 60) * min(1.0, max(0.02, (1 - share) / 0.5))
+    """Learning-rate factor: short warmup, flat, then down to 2 % from 80 % of the time on."""
+    return min(1.0, (step + 1) / 60) * min(1.0, max(0.02, (1 - share) / 0.2))
 
 
 def tokenizer(run):
@@ -187,22 +188,37 @@ def tokenizer(run):
 
 
 def train(args):
-    """Train until the time is used up."""
-    torch.set_num_threads(args.threads)
+    """Train until the time is used up, in `--ranks` processes of one thread (no barriers but one for each step)."""
+    tokenizer_first = Path(args.run) / "tokenizer.json"
+    if args.init and not tokenizer_first.exists():
+        tokenizer_first.parent.mkdir(parents=True, exist_ok=True)
+        tokenizer_first.write_bytes((Path(args.init) / "tokenizer.json").read_bytes())
+    tokenizer(args.run)
+    meet = Path(args.run).absolute() / "meet"
+    meet.unlink(missing_ok=True)
+    ctx = mp.get_context("spawn")
+    others = [ctx.Process(target=train_rank, args=(args, r, meet), daemon=True) for r in range(1, args.ranks)]
+    for p in others:
+        p.start()
+    train_rank(args, 0, meet)
+
+
+def train_rank(args, rank, meet):
+    """The training loop of one process; rank 0 keeps the clock, the log and the state."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{meet}", rank=rank, world_size=args.ranks)
     run = Path(args.run)
-    run.mkdir(parents=True, exist_ok=True)
-    if args.init and not (run / "tokenizer.json").exists():
-        (run / "tokenizer.json").write_bytes((Path(args.init) / "tokenizer.json").read_bytes())
     tok = tokenizer(run)
     model = checkpoint.new_model(tok, args.seed)
     heads = torch.nn.Linear(192, sum(HEADS))
-    muon_params, rest = split_params(model, heads)
-    muon, adam = Muon(muon_params), torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    muon_params, others = split_params(model, heads)
+    every = [p for p, _ in muon_params] + [p for g in others for p in g["params"]]
+    muon, adam = Muon(muon_params), torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     ema = {k: v.detach().clone() for k, v in model.named_parameters()}
     step, micro, used, seen = 0, 0, 0.0, 0
     if (run / "state.pt").exists():
         s = torch.load(run / "state.pt")
-        model.load_state_dict(s["model"], strict=False)
+        model.load_state_dict(s["ema" if args.smooth else "model"], strict=False)
         heads.load_state_dict(s["heads"])
         adam.load_state_dict(s["adam"])
         muon.buf, ema, step, micro, used, seen = s["muon"], s["ema"], s["step"], s["micro"], s["used"], s["seen"]
@@ -214,37 +230,45 @@ def train(args):
     log = (run / "log.txt").open("a", buffering=1)
 
     def say(text):
+        if rank:
+            return
         line = time.strftime("%H:%M:%S ") + text
         print(line, flush=True)
         log.write(line + "\n")
 
     size = sum(p.numel() for p in model.parameters())
     say(f"start: {size / 1e6:.2f} M parameters, step {step}, used {used / 60:.1f} of {args.minutes} min, {vars(args)}")
-    ctx = mp.get_context("fork")
-    level, stop = ctx.Value("i", 2 if args.init else level_at(used / total)), ctx.Value("i", 0)
-    queues = []
-    for k in range(args.workers):
-        q = ctx.Queue(3)
-        ctx.Process(target=worker, args=(q, args.seed * 10 + k, micro, level, stop, args.clips), daemon=True).start()
-        queues.append(q)
     tally, losses, aux, grads, waits = {}, [], [], [], 0.0
     clock = saved = shown = time.time()
-    while used < total:
+    while True:
+        word = torch.tensor([used], dtype=torch.float64)
+        torch.distributed.broadcast(word, 0)
+        used = word.item()
+        if used >= total:
+            break
         share = used / total
-        level.value = 2 if args.init else level_at(share)
-        blind = not args.init and share < VISION_ONLY
-        for p in (*muon_params, *rest):
+        levels = (2,) if args.init else level_at(share)
+        blind = levels[0] < 0
+        for p in every:
             p.grad = None
         for _ in range(args.micro):
             t = time.time()
-            _, _, examples = queues[micro % len(queues)].get()
-            waits += time.time() - t
+            seed = [args.seed, micro * args.ranks + rank]
+            level = levels[seed[1] % len(levels)]
             micro += 1
-            seen += len(examples)
-            ids, pos, lengths, parts, rows, marks = collate(examples)
+            if blind:
+                parts = data.pairs([*seed, 1], 64)
+            else:
+                seen += args.clips * args.ranks
+                ids, pos, lengths, parts, rows, marks = collate(data.batch(seed, tok, level, args.clips))
+            waits += time.time() - t
             feats, deep, where, labels = see(model, parts)
             extra, acc = aux_loss(heads, feats, labels)
             aux.append([extra.item(), *acc])
+            if not blind and args.pairs:
+                more, *_, more_labels = see(model, data.pairs([*seed, 1], args.pairs))
+                again, acc = aux_loss(heads, more, more_labels)
+                aux[-1], extra = [again.item(), *acc], (extra + again) / 2
             loss = extra * (1.0 if blind else 0.3 if share < 0.5 else 0.1)
             if not blind:
                 logits, targets, at = answer_logits(model, ids, pos, lengths, rows, feats, deep, where)
@@ -253,18 +277,19 @@ def train(args):
                 losses.append(ce.item())
                 exact(logits.detach(), targets, at, rows[2], marks, tally)
             (loss / args.micro).backward()
-        if blind:
-            for p in (*muon_params, *rest):
-                if p.grad is None:
-                    p.grad = torch.zeros_like(p)
-        norm = torch.nn.utils.clip_grad_norm_([*muon_params, *rest], 1.0)
+        flat = torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in every])
+        torch.distributed.all_reduce(flat)
+        flat /= args.ranks
+        for p, g in zip(every, flat.split([p.numel() for p in every]), strict=True):
+            p.grad = g.view(p.shape)
+        norm = torch.nn.utils.clip_grad_norm_(every, 1.0)
         grads.append(norm.item())
         factor = rate_at(share, step)
-        muon.step(args.lr * factor, 0.02)
+        muon.step(args.lr * factor, 0.02, rank, args.ranks)
         for g in adam.param_groups:
-            g["lr"] = args.lr * 0.7 * factor
+            g["lr"] = args.lr * g["share"] * factor
         adam.step()
-        keep = min(0.998, (step + 1) / (step + 20))
+        keep = min(0.99, (step + 1) / (step + 20))
         with torch.no_grad():
             for k, v in model.named_parameters():
                 ema[k].lerp_(v, 1 - keep)
@@ -275,19 +300,18 @@ def train(args):
         if now - shown > args.show:
             a = np.mean(aux, 0)
             skills = " ".join(f"{k}={v[0] / v[1]:.3f}" for k, v in sorted(tally.items()))
-            every = sum(v[0] for v in tally.values()) / max(1, sum(v[1] for v in tally.values()))
-            say(f"step {step} min {used / 60:.1f} clips {seen} lv {level.value} lr {args.lr * factor:.1e} "
+            right = sum(v[0] for v in tally.values()) / max(1, sum(v[1] for v in tally.values()))
+            say(f"step {step} min {used / 60:.1f} clips {seen} lv {levels} lr {args.lr * factor:.1e} "
                 f"loss {np.mean(losses) if losses else math.nan:.4f} aux {a[0]:.3f} "
                 f"col {a[1]:.3f}/{a[2]:.3f} shp {a[3]:.3f} mot {a[4]:.3f} ctr {a[5]:.3f} gn {np.mean(grads):.2f} "
-                f"wait {waits / (now - shown):.2f} all={every:.3f} {skills}")  # fmt: skip
+                f"draw {waits / (now - shown):.2f} all={right:.3f} {skills}")  # fmt: skip
             tally, losses, aux, grads, waits, shown = {}, [], [], [], 0.0, now
-        if now - saved > 300 or used >= total:
+        if rank == 0 and (now - saved > 300 or used >= total):
             state = {"model": model.state_dict(), "heads": heads.state_dict(), "adam": adam.state_dict(), "muon": muon.buf,
                      "ema": ema, "step": step, "micro": micro, "used": used, "seen": seen}  # fmt: skip
             torch.save(state, run / "state.part")
             os.replace(run / "state.part", run / "state.pt")
             saved = now
-    stop.value = 1
     say("done")
 
 
@@ -327,12 +351,14 @@ def main():
     ap.add_argument("--minutes", type=float, default=110)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--lr", type=float, default=3e-3)
-    ap.add_argument("--clips", type=int, default=8)
-    ap.add_argument("--micro", type=int, default=2)
+    ap.add_argument("--clips", type=int, default=6)
+    ap.add_argument("--pairs", type=int, default=24, help="frame pairs per step and rank for the vision tower alone")
+    ap.add_argument("--micro", type=int, default=1)
     ap.add_argument("--threads", type=int, default=2)
-    ap.add_argument("--workers", type=int, default=1)
+    ap.add_argument("--ranks", type=int, default=2)
     ap.add_argument("--show", type=float, default=60)
     ap.add_argument("--per-clip", type=int, default=6)
+    ap.add_argument("--smooth", action="store_true", help="go on from the averaged weights")
     ap.add_argument("--raw", action="store_true")
     args = ap.parse_args()
     {"train": train, "export": export, "check": check, "eval": evaluate}[args.what](args)

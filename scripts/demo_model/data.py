@@ -7,6 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from tokenizers import Tokenizer
 from torchvision.transforms.v2 import functional as TF
 
@@ -41,32 +42,41 @@ def sample_indices(total, fps):
     return np.linspace(0, total - 1, n).round().astype(int)
 
 
+TO_YUV, TO_RGB = VideoReformatter(), VideoReformatter()  # kept: making one costs more than using it
+
+
+def yuv(frame):
+    """An RGB array as a 4:2:0 frame."""
+    return TO_YUV.reformat(av.VideoFrame.from_ndarray(frame, format="rgb24"), format="yuv420p", threads=1)
+
+
+def rgb(frame):
+    """A decoded frame as an RGB array."""
+    return TO_RGB.reformat(frame, format="rgb24", threads=1).to_ndarray()
+
+
 def through_codec(rng, frames, fps, level):
     """The frames after a lossy codec (or only after 4:2:0 chroma, which is cheaper)."""
     n, h, w, _ = frames.shape
     k = rng.random()
-    if k < (0.5 if level < 2 else 0.25):
-        out = []
-        for f in frames:
-            v = av.VideoFrame.from_ndarray(f, format="rgb24").reformat(format="yuv420p")
-            out.append(v.to_ndarray(format="rgb24"))
-        return np.stack(out)
+    if k < (1.0 if level < 2 else 0.7):
+        return np.stack([rgb(yuv(f)) for f in frames])
     codec, options = "libx264", {"preset": str(rng.choice(["ultrafast", "veryfast"])), "crf": str(rng.integers(18, 33))}
-    if level >= 2 and k > 0.96:
+    if level >= 2 and k > 0.985:
         codec, options = "libvpx-vp9", {"crf": "34", "b": "0", "cpu-used": "8", "deadline": "realtime"}
     data = io.BytesIO()
     with av.open(data, "w", format="matroska") as box:
         stream = box.add_stream(codec, rate=2, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.thread_count = w, h, "yuv420p", 1
         for f in frames:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(f, format="rgb24")):
+            for packet in stream.encode(yuv(f)):
                 box.mux(packet)
         for packet in stream.encode():
             box.mux(packet)
     data.seek(0)
     with av.open(data) as box:
         box.streams.video[0].thread_count = 1
-        out = [f.to_ndarray(format="rgb24") for f in box.decode(video=0)]
+        out = [rgb(f) for f in box.decode(video=0)]
     return np.stack(out) if len(out) == n else frames
 
 
@@ -249,6 +259,32 @@ def batch(seed, tok, level, clips):
         jitter = float(rng.uniform(-0.2, 0.2)) if rng.random() < 0.2 else 0.0
         out.append(example(rng, tok, level, size, max(2.0, duration + jitter), kind))
     return out
+
+
+def pairs(seed, count):
+    """For the vision tower alone: single temporal groups (two frames), each of another scene, all of one grid."""
+    rng = np.random.default_rng(seed)
+    size, duration = pick(rng, 2)
+    while size[0] * size[1] > 50000:  # cheaper to draw, and the model's size stays about the same
+        size = (size[0] // 4 * 2, size[1] // 4 * 2)
+    frames, labels = [], []
+    for _ in range(count):
+        scene = sc.sample_scene(rng, *size, float(rng.choice(RATES[:4])), duration, int(rng.integers(0, 3)))
+        index = sample_indices(scene.total, scene.fps)
+        h, w = smart_resize(len(index), scene.height, scene.width, VIDEO_SIZE)
+        at = 2 * int(rng.integers(len(index) // 2))
+        happened = [t for _, t in words.changes(scene)]
+        if happened and rng.random() < 0.4:
+            at = 2 * int(np.searchsorted(index / scene.fps, rng.choice(happened) - 1e-6) // 2)
+        times = [float(t) / scene.fps for t in index[[min(at, len(index) - 2), min(at, len(index) - 2) + 1]]]
+        x = np.stack([rgb(yuv(f)) for f in sc.render(scene, times)])
+        x = torch.from_numpy(x).permute(0, 3, 1, 2)
+        x = TF.resize(x, [h, w], interpolation=TF.InterpolationMode.BICUBIC, antialias=True)
+        frames.append(x.numpy())
+        labels.append(dense_labels(scene, times, h, w))
+        if len(frames) > 1 and frames[-1].shape != frames[0].shape:
+            frames.pop(), labels.pop()
+    return [(*frames[0].shape[2:], np.concatenate(frames), np.concatenate(labels), np.zeros(0, int))]
 
 
 def corpus(seed, count):

@@ -64,17 +64,15 @@ def text_tables(model, pos):
     return rot(torch.zeros(1), pos)
 
 
-def attention(q, kp, vp, ks, vs, keep_prefix, keep_own):
+def attention(q, kp, vp, ks, vs, mask):
     """Attention of segment rows [B, R, H, L, d] over the prefix [B, H, P, d] and over their own row."""
     b, r, heads, n, d = q.shape
     p = kp.shape[2]
-    scale = d**-0.5
-    flat = q.transpose(1, 2).reshape(b, heads, r * n, d)
-    to_prefix = (flat @ kp.transpose(-1, -2)).view(b, heads, r, n, p).transpose(1, 2)
-    own = q @ ks.transpose(-1, -2)
-    s = torch.cat((to_prefix * scale + keep_prefix, own * scale + keep_own), -1).softmax(-1)
-    a = s[..., :p].transpose(1, 2).reshape(b, heads, r * n, p) @ vp
-    return a.view(b, heads, r, n, d).transpose(1, 2) + s[..., p:] @ vs
+
+    def beside(prefix, own):
+        return torch.cat((prefix[:, None].expand(b, r, heads, p, d), own), 3).flatten(0, 1)
+
+    return F.scaled_dot_product_attention(q.flatten(0, 1), beside(kp, ks), beside(vp, vs), attn_mask=mask).view(q.shape)
 
 
 def text(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep):
@@ -88,9 +86,8 @@ def text(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep):
     r, n = x2.shape[1:3]
     cos, sin = (t[:, None] for t in text_tables(model, pos))
     cos2, sin2 = (t.view(b, r, 1, n, -1) for t in text_tables(model, pos2.flatten(2)))
-    keep_prefix = torch.zeros(b, 1, 1, 1, p)
-    keep_prefix.masked_fill_((torch.arange(p) >= lengths[:, None])[:, None, None, None], -1e9)
-    keep_own = torch.zeros(own_mask.shape).masked_fill_(~own_mask, -1e9)[:, :, None]
+    keep = (torch.arange(p) < lengths[:, None])[:, None, None].expand(b, r, n, p)
+    mask = torch.zeros(b * r, 1, n, p + n).masked_fill_(~torch.cat((keep, own_mask), -1).view(b * r, 1, n, p + n), -1e9)
     last = len(m.layers) - 1
     for i, layer in enumerate(m.layers):
         at = layer.self_attn
@@ -106,7 +103,7 @@ def text(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep):
         q2 = rotate(at.q_norm(at.q_proj(y2).view(b, r, n, -1, at.head_dim)).transpose(2, 3), cos2, sin2)
         k2 = rotate(at.k_norm(at.k_proj(y2).view(b, r, n, -1, at.head_dim)).transpose(2, 3), cos2, sin2)
         v2 = at.v_proj(y2).view(b, r, n, -1, at.head_dim).transpose(2, 3)
-        a2 = attention(q2, kp, vp, k2.repeat_interleave(groups, 2), v2.repeat_interleave(groups, 2), keep_prefix, keep_own)
+        a2 = attention(q2, kp, vp, k2.repeat_interleave(groups, 2), v2.repeat_interleave(groups, 2), mask)
         x2 = x2 + at.o_proj(a2.transpose(2, 3).reshape(b, r, n, -1))
         x2 = x2 + layer.mlp(layer.post_attention_layernorm(x2))
         if i < last:  # nothing reads the prefix after the last layer

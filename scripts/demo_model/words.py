@@ -96,6 +96,11 @@ def events(scene):
     return sorted(out, key=lambda e: e[:2])
 
 
+def changes(scene):
+    """(thing, time) of every event."""
+    return [(o, t) for t, _, o, _ in events(scene)]
+
+
 def before(o, t):
     """Name of a thing just before time t."""
     return named(o, t - 0.01 if t > o.appear else t)
