@@ -63,7 +63,8 @@ pub(crate) fn decode(
     let pace = match facts.codec.as_str() {
         _ if request.clock.counted => Pace::All,
         _ if facts.intra_only => Pace::WantedOnly,
-        "h264" | "hevc" => Pace::SkipUnreferenced,
+        // A skipped field would leave half a picture.
+        "h264" | "hevc" if !facts.interlaced => Pace::SkipUnreferenced,
         _ => Pace::All,
     };
     let (sender, receiver) = sync_channel(QUEUE);

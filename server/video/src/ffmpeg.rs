@@ -63,10 +63,12 @@ impl Seek for Source {
 }
 
 /// Silences ffmpeg and bounds what one of its allocations may take.
-pub(crate) fn init(max_alloc: usize) {
+pub(crate) fn init(max_alloc: usize) -> Result<(), Error> {
+    ffmpeg_next::init()?;
     log::set_level(log::Level::Quiet);
     // SAFETY: sets one global number.
     unsafe { ffi::av_max_alloc(max_alloc) };
+    Ok(())
 }
 
 /// Refuses every file that a container asks for beside itself.
@@ -255,8 +257,9 @@ pub(crate) fn decoder(stream: &Stream<'_>, threads: usize, max_pixels: u64) -> R
     context.decoder().video()
 }
 
-/// Turns decoded frames into packed RGB8 of the same size: matrix and range by the frame's tags,
-/// accurately rounded, chroma interpolated.
+/// Turns decoded frames into packed RGB8 of the same size: matrix and range by the frame's tags, and for the
+/// rest exactly what PyAV does, so that a model sees what it was evaluated on. (swscale's accurate rounding
+/// and interpolated chroma would move the average value by one.)
 pub(crate) struct Converter {
     context: Option<(Key, scaling::Context)>,
     out: frame::Video,
@@ -306,14 +309,9 @@ fn scaler(
     matrix: c_int,
     range: c_int,
 ) -> Result<scaling::Context, Error> {
-    let (format, full) = match format {
-        Pixel::YUVJ420P => (Pixel::YUV420P, true),
-        Pixel::YUVJ422P => (Pixel::YUV422P, true),
-        Pixel::YUVJ444P => (Pixel::YUV444P, true),
-        Pixel::YUVJ440P => (Pixel::YUV440P, true),
-        other => (other, range == 2),
-    };
-    let flags = scaling::Flags::BILINEAR | scaling::Flags::ACCURATE_RND | scaling::Flags::FULL_CHR_H_INT;
+    let jpeg = [Pixel::YUVJ420P, Pixel::YUVJ422P, Pixel::YUVJ444P, Pixel::YUVJ440P, Pixel::YUVJ411P];
+    let full = range == 2 || jpeg.contains(&format);
+    let flags = scaling::Flags::BILINEAR;
     let mut context = scaling::Context::get(format, width, height, Pixel::RGB24, width, height, flags)?;
     // Untagged pictures are BT.601, as swscale, PyAV and torchcodec have it.
     let table = match matrix {

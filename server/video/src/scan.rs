@@ -34,13 +34,18 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let packets = read(&mut input, &candidates, bounds.max_packets);
     let chosen = choose(&candidates, &packets.stamps)?;
     let stamps = &packets.stamps[chosen.index];
+    let hidden = packets.hidden[chosen.index];
     let (coded_width, coded_height) = size(chosen, bounds.max_pixels)?;
     let mut warnings = packets.warnings;
     let orientation = orientation(chosen, &mut warnings);
     let (shown_width, shown_height) = square(coded_width, coded_height, chosen.aspect, &mut warnings);
     let (width, height) = orientation.size(shown_width, shown_height);
-    let line = timeline(stamps, chosen.time_base, &chosen.rates);
-    compare(chosen, &input, &line, &mut warnings);
+    let line = if fields(chosen, stamps) {
+        timeline(&pairs(stamps), chosen.time_base, &chosen.rates)
+    } else {
+        timeline(stamps, chosen.time_base, &chosen.rates)
+    };
+    compare(chosen, &input, &line, hidden + stamps.len() as u64, &mut warnings);
     let mut tags = ffmpeg::metadata(&input);
     tags.extend(chosen.metadata.iter().cloned());
     let (num, den) = chosen.time_base;
@@ -128,14 +133,17 @@ fn inventory(streams: &[Facts]) -> String {
     if names.is_empty() { "no streams at all".into() } else { names.join(", ") }
 }
 
+/// Packets of the candidates; the vectors go by stream index.
 struct Packets {
-    /// By stream index.
     stamps: Vec<Vec<Stamp>>,
+    /// Frames that an edit list hides.
+    hidden: Vec<u64>,
     warnings: Vec<String>,
 }
 
 fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
     let mut stamps = vec![Vec::new(); input.nb_streams() as usize];
+    let mut hidden = vec![0u64; stamps.len()];
     let mut warnings = Vec::new();
     let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
     let mut packet = Packet::empty();
@@ -159,17 +167,20 @@ fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
         }
         let Some(facts) = candidates.iter().find(|facts| facts.index == packet.stream()) else { continue };
         corrupt += u64::from(packet.is_corrupt());
-        if packet.size() == 0 || ffmpeg::hidden(&packet) || never_shown(facts, &packet) {
+        if packet.size() == 0 || facts.index >= stamps.len() || never_shown(facts, &packet) {
             continue;
         }
-        if let Some(stamps) = stamps.get_mut(facts.index) {
-            stamps.push(Stamp { pts: packet.pts().or(packet.dts()), duration: packet.duration() });
+        if ffmpeg::hidden(&packet) {
+            hidden[facts.index] += 1;
+        } else {
+            stamps[facts.index]
+                .push(Stamp { pts: packet.pts().or(packet.dts()), duration: packet.duration() });
         }
     }
     if corrupt > 0 {
         warnings.push(format!("{corrupt} packets are damaged or cut off"));
     }
-    Packets { stamps, warnings }
+    Packets { stamps, hidden, warnings }
 }
 
 /// VP8 keeps reference pictures that are never shown in packets of their own.
@@ -190,6 +201,34 @@ fn choose<'a>(candidates: &'a [Facts], stamps: &[Vec<Stamp>]) -> Result<&'a Fact
             (!facts.still, facts.default, pixels, std::cmp::Reverse(facts.index))
         })
         .ok_or_else(|| VideoError::NoFrames { message: "the video stream holds no packets".into() })
+}
+
+/// Whether each packet holds one field of an interlaced picture, so that two make a frame: the packets come
+/// twice as fast as the frames are said to.
+fn fields(facts: &Facts, stamps: &[Stamp]) -> bool {
+    let times = || stamps.iter().filter_map(|stamp| stamp.pts);
+    let (Some(first), Some(last)) = (times().min(), times().max()) else { return false };
+    let (num, den) = facts.rates[0];
+    if !facts.interlaced || stamps.len() < 4 || num <= 0 || den <= 0 {
+        return false;
+    }
+    let seconds =
+        last.saturating_sub(first) as f64 * f64::from(facts.time_base.0) / f64::from(facts.time_base.1);
+    let packets_per_frame = (stamps.len() - 1) as f64 / seconds / (f64::from(num) / f64::from(den));
+    (1.8..2.2).contains(&packets_per_frame)
+}
+
+/// Joins pairs of fields: a frame is shown at its first field's time.
+fn pairs(stamps: &[Stamp]) -> Vec<Stamp> {
+    let mut timed: Vec<&Stamp> = stamps.iter().filter(|stamp| stamp.pts.is_some()).collect();
+    timed.sort_unstable_by_key(|stamp| stamp.pts);
+    timed
+        .chunks(2)
+        .map(|pair| Stamp {
+            pts: pair[0].pts,
+            duration: pair.iter().map(|field| field.duration.max(0)).fold(0, i64::saturating_add),
+        })
+        .collect()
 }
 
 fn size(facts: &Facts, max_pixels: u64) -> Result<(u32, u32), VideoError> {
@@ -231,7 +270,7 @@ fn square(width: u32, height: u32, (num, den): (i32, i32), warnings: &mut Vec<St
 }
 
 /// Compares the header's claims with what the packets say.
-fn compare(facts: &Facts, input: &Input, line: &Timeline, warnings: &mut Vec<String>) {
+fn compare(facts: &Facts, input: &Input, line: &Timeline, held: u64, warnings: &mut Vec<String>) {
     let tick = f64::from(facts.time_base.0) / f64::from(facts.time_base.1);
     let claimed = facts.duration.map(|ticks| ticks as f64 * tick).or_else(|| {
         let microseconds = input.duration();
@@ -242,9 +281,8 @@ fn compare(facts: &Facts, input: &Input, line: &Timeline, warnings: &mut Vec<Str
     {
         warnings.push(format!("the header says {claimed:.1} s, the frames last {:.1} s", line.duration_s));
     }
-    let held = line.times.len() as f64;
-    if facts.frames > 0 && (facts.frames as f64 - held).abs() > 1.0 + 0.05 * held {
-        warnings.push(format!("the header counts {} frames, the file shows {held}", facts.frames));
+    if facts.frames > 0 && (facts.frames as f64 - held as f64).abs() > 1.0 + 0.05 * held as f64 {
+        warnings.push(format!("the header counts {} frames, the file holds {held}", facts.frames));
     }
 }
 

@@ -39,7 +39,7 @@ fn run() -> io::Result<()> {
     let order: Order = wire::read_order(&mut socket)?;
     restrict(&order)?;
     leave_with(socket.try_clone()?)?;
-    ffmpeg::init(usize::try_from(order.memory).unwrap_or(usize::MAX));
+    ffmpeg::init(usize::try_from(order.memory).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("standard input is not a regular file"));
     }
