@@ -25,7 +25,7 @@ fn data_url(clip: &Clip) -> anyhow::Result<String> {
 fn chat(url: &str, question: &str) -> Value {
     let video = json!({"type": "video_url", "video_url": {"url": url}});
     let content = json!([video, {"type": "text", "text": question}]);
-    json!({"model": "demo", "messages": [{"role": "user", "content": content}], "temperature": 0})
+    json!({"messages": [{"role": "user", "content": content}], "temperature": 0})
 }
 
 /// The `data:` lines of a stream of server-sent events, up to `[DONE]`.

@@ -54,7 +54,7 @@ async fn ask_json_tells_answer_usage_model_stages_and_media() -> anyhow::Result<
     assert!(told["stages_ms"]["total"].as_f64() > told["stages_ms"]["vision"].as_f64(), "{told}");
     assert!(told["usage"]["prompt_tokens"].as_u64() > Some(50), "{told}");
     assert!(told["usage"]["completion_tokens"].as_u64() > Some(0), "{told}");
-    assert!(told["model"].as_str().is_some_and(|model| model.contains("demo")), "{told}");
+    assert!(told["model"].is_string(), "{told}");
     let media = if told["media"].is_array() { &told["media"][0] } else { &told["media"] };
     // 4 s at 2 frames per second.
     assert_eq!(numbers(&media["timestamps"]).len(), 8, "{told}");

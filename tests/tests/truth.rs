@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use homereel_bench::draw::{Clip, Codec, Colour, Direction, Kind, Order, Question, Skill, Thing, compose};
-use homereel_tests::{clips, homereel};
+use homereel_tests::{Server, clips, homereel};
 use serde_json::Value;
 
 /// Fresh clips that are asked about.
@@ -50,8 +50,9 @@ struct Score {
 #[tokio::test]
 async fn answers_about_fresh_clips_are_true() -> anyhow::Result<()> {
     let start = Instant::now();
+    let server = Server::start().await?;
     let asked: Vec<(Clip, Question, String)> = stream::iter(0..CLIPS)
-        .map(|seed| async move { ask_about(seed).await })
+        .map(|seed| ask_about(seed, &server))
         .buffer_unordered(AT_ONCE)
         .try_concat()
         .await?;
@@ -79,15 +80,20 @@ async fn answers_about_fresh_clips_are_true() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Draws clip `seed` and asks the questions whose turn it is.
-async fn ask_about(seed: u64) -> anyhow::Result<Vec<(Clip, Question, String)>> {
+/// Draws clip `seed` and asks the questions whose turn it is: the first in a process of its own, the others
+/// of a server, which decodes a clip once for all of them.
+async fn ask_about(seed: u64, server: &Server) -> anyhow::Result<Vec<(Clip, Question, String)>> {
     // One clip in twelve shows nothing that the model knows.
     let kind = if seed % 12 == 11 { Kind::None } else { Kind::Any };
     let order = Order { kind, codec: Some(Codec::ALL[seed as usize % 3]), ..Order::seeded(seed) };
     let clip = draw(order).await?;
     let mut out = Vec::new();
     for question in turns(&clip, seed as usize) {
-        let answer = ask(&clip.file, &question.question).await?;
+        let answer = if out.is_empty() {
+            ask(&clip.file, &question.question).await?
+        } else {
+            ask_server(&clip.file, &question.question, server).await?
+        };
         out.push((clip.clone(), question, answer));
     }
     Ok(out)
@@ -266,5 +272,12 @@ async fn draw(order: Order) -> anyhow::Result<Clip> {
 
 async fn ask(file: &Path, question: &str) -> anyhow::Result<String> {
     let output = homereel(["ask".as_ref(), file.as_os_str(), question.as_ref()]).await?;
+    Ok(output.answer().with_context(|| format!("{} '{question}'", file.display()))?.trim().to_owned())
+}
+
+async fn ask_server(file: &Path, question: &str, server: &Server) -> anyhow::Result<String> {
+    let url = server.url("");
+    let arguments = ["ask".as_ref(), file.as_os_str(), question.as_ref(), "--server".as_ref(), url.as_ref()];
+    let output = homereel(arguments).await?;
     Ok(output.answer().with_context(|| format!("{} '{question}'", file.display()))?.trim().to_owned())
 }
