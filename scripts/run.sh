@@ -40,7 +40,8 @@ esac
 need_build_packages
 need_rust
 say "building (the first time takes some minutes)"
-cargo build --release --locked --workspace --bins
+# With one test: so the features are those of scripts/test.sh, and neither script compiles what the other did.
+cargo build --release --locked --workspace --bins --test cli
 
 mkdir -p "$data"
 stop

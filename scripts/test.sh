@@ -22,9 +22,10 @@ tools=$PWD/target/tools
 # Exit status of a step that can't be done on this machine.
 skipped=77
 
-# One profile and one feature set for all steps (`--workspace`), or cargo would compile things twice.
+# One profile and one feature set for all steps, or cargo would compile things twice: `--workspace` alone is not
+# enough, as the tests' own dependencies switch on a feature of syn, below every derive.
 cargo_test() { cargo test --release --workspace --locked -q "$@"; }
-binaries() { cargo build --release --workspace --locked --bins; }
+binaries() { cargo build --release --workspace --locked -q --bins --tests; }
 
 step_fmt() { cargo fmt --all --check; }
 step_clippy() { cargo clippy --release --workspace --all-targets --locked -q -- -D warnings; }
