@@ -49,7 +49,8 @@ step_openai() {
 
 step_browser() {
   need_packages chromium chromium-driver || return 1
-  binaries && cargo_test --test browser
+  # Two at once: each test runs a server and a browser.
+  binaries && cargo_test --test browser -- --test-threads=2
 }
 
 # Type-checks the Rust side of the CUDA build. With a real nvcc in PATH its kernels are compiled too; without one a
