@@ -12,7 +12,8 @@ is fetched. The data of step s depends on `--seed` and s only; the learning rate
 has been used, so two runs on unlike machines differ.
 
 How it learns so fast: each clip is encoded once and asked about 10 to 20 times (`demo_model/net.py`); the vision tower
-also has to say, for each merged token, which colour, shape and motion lies there (heads that are thrown away); hidden
+also has to say, for each merged token, which colour, shape and motion lies there, and the text model, at the end of each
+temporal group, what each colour is and does (heads that are thrown away); hidden
 matrices are trained with Muon, the rest with AdamW; what is exported is an average of the weights (EMA).
 
 Resuming: the state (weights, optimizer, EMA, step, used time) is saved every 5 minutes to DIR/state.pt; `train` with
@@ -51,14 +52,18 @@ def collate(examples):
     b = len(examples)
     ids, pos = np.zeros((b, pmax), int), np.zeros((3, b, pmax), int)
     grids = {}
-    for i, (frames, labels, pid, ppos, visual, *_) in enumerate(examples):
+    ends, groups = [], []
+    for i, (frames, labels, pid, ppos, visual, *_, known) in enumerate(examples):
         ids[i, : len(pid)], pos[:, i, : len(pid)] = pid, ppos
         if len(frames):
+            ends.append(visual.reshape(len(known), -1)[:, -1] + 1 + i * pmax)
+            groups.append(known)
             grids.setdefault(frames.shape[2:], []).append((frames, labels, visual + i * pmax))
     parts = [(h, w, *(np.concatenate(p) for p in zip(*items, strict=True))) for (h, w), items in grids.items()]
     rows = [torch.from_numpy(np.stack([e[k] for e in examples])) for k in range(5, 9)]
     lengths = torch.tensor([len(e[2]) for e in examples])
-    return torch.from_numpy(ids), torch.from_numpy(pos), lengths, parts, rows, [e[9] for e in examples]
+    known = torch.from_numpy(np.concatenate(ends)), torch.from_numpy(np.concatenate(groups))
+    return torch.from_numpy(ids), torch.from_numpy(pos), lengths, parts, rows, [e[9] for e in examples], known
 
 
 def see(model, parts):
@@ -99,10 +104,28 @@ def answer_logits(model, ids, pos, lengths, rows, feats, deep, where):
         x = x.flatten(0, 1).index_copy(0, where, feats).view(*x.shape)
     n = rid.shape[-1]
     own = (seg[..., :, None] == seg[..., None, :]) & torch.ones(n, n, dtype=torch.bool).tril()
-    hidden = net.text(model, x, pos, emb(rid), rpos[None].expand(3, *rpos.shape), lengths, own, where, deep)
+    hidden, prefix = net.text_and_prefix(model, x, pos, emb(rid), rpos[None].expand(3, *rpos.shape), lengths, own, where, deep)
     at = ans.nonzero()
     before = hidden[at[:, 0], at[:, 1], at[:, 2] - 1]
-    return F.linear(before, emb.weight), rid[ans], at
+    return F.linear(before, emb.weight), rid[ans], at, prefix.flatten(0, 1)
+
+
+def known_loss(heads, prefix, known):
+    """Dense supervision of the text model: at the end of each group it should know the scene, colour by colour."""
+    at, labels = known
+    out = heads(F.rms_norm(prefix[at], prefix.shape[-1:])).view(len(at), 8, 16)
+    here = labels[..., 0] > 0
+    weight = torch.where(here, 1.0, 0.1)
+    loss, acc = 0.0, []
+    for k, part in enumerate((out[..., :5], out[..., 5:11])):
+        ce = F.cross_entropy(part.flatten(0, 1), labels[..., k].flatten(), reduction="none").view_as(weight)
+        loss = loss + (ce * weight).sum() / weight.sum()
+        acc.append((part.argmax(-1) == labels[..., k])[here].float().mean().item())
+    event = labels[..., 2:].float()
+    weight = torch.where(event > 0, 1.0, 0.02)
+    bce = F.binary_cross_entropy_with_logits(out[..., 11:], event, reduction="none")
+    acc.append(((out[..., 11:] > 0) & (event > 0)).sum().item() / max(1, event.sum().item()))
+    return loss + (bce * weight).sum() / weight.sum(), acc
 
 
 def exact(logits, targets, at, seg, marks, tally):
@@ -210,9 +233,10 @@ def train_rank(args, rank, meet):
     run = Path(args.run)
     tok = tokenizer(run)
     model = checkpoint.new_model(tok, args.seed)
-    heads = torch.nn.Linear(192, sum(HEADS))
+    heads, heads2 = torch.nn.Linear(192, sum(HEADS)), torch.nn.Linear(192, 8 * 16)
     muon_params, others = split_params(model, heads)
-    every = [p for p, _ in muon_params] + [p for g in others for p in g["params"]]
+    adam2 = torch.optim.AdamW(heads2.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    every = [p for p, _ in muon_params] + [p for g in others for p in g["params"]] + list(heads2.parameters())
     muon, adam = Muon(muon_params), torch.optim.AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     ema = {k: v.detach().clone() for k, v in model.named_parameters()}
     step, micro, used, seen = 0, 0, 0.0, 0
@@ -221,6 +245,9 @@ def train_rank(args, rank, meet):
         model.load_state_dict(s["ema" if args.smooth else "model"], strict=False)
         heads.load_state_dict(s["heads"])
         adam.load_state_dict(s["adam"])
+        if "heads2" in s:
+            heads2.load_state_dict(s["heads2"])
+            adam2.load_state_dict(s["adam2"])
         muon.buf, ema, step, micro, used, seen = s["muon"], s["ema"], s["step"], s["micro"], s["used"], s["seen"]
     elif args.init:
         loaded = checkpoint.Qwen3VLForConditionalGeneration.from_pretrained(args.init, dtype=torch.float32)
@@ -238,7 +265,7 @@ def train_rank(args, rank, meet):
 
     size = sum(p.numel() for p in model.parameters())
     say(f"start: {size / 1e6:.2f} M parameters, step {step}, used {used / 60:.1f} of {args.minutes} min, {vars(args)}")
-    tally, losses, aux, grads, waits = {}, [], [], [], 0.0
+    tally, losses, aux, grads, knows, waits = {}, [], [], [], [], 0.0
     clock = saved = shown = time.time()
     while True:
         word = torch.tensor([used], dtype=torch.float64)
@@ -260,7 +287,7 @@ def train_rank(args, rank, meet):
                 parts = data.pairs([*seed, 1], 64)
             else:
                 seen += args.clips * args.ranks
-                ids, pos, lengths, parts, rows, marks = collate(data.batch(seed, tok, level, args.clips))
+                ids, pos, lengths, parts, rows, marks, known = collate(data.batch(seed, tok, level, args.clips))
             waits += time.time() - t
             feats, deep, where, labels = see(model, parts)
             extra, acc = aux_loss(heads, feats, labels)
@@ -271,9 +298,11 @@ def train_rank(args, rank, meet):
                 aux[-1], extra = [again.item(), *acc], (extra + again) / 2
             loss = extra * (1.0 if blind else 0.3 if share < 0.5 else 0.1)
             if not blind:
-                logits, targets, at = answer_logits(model, ids, pos, lengths, rows, feats, deep, where)
+                logits, targets, at, prefix = answer_logits(model, ids, pos, lengths, rows, feats, deep, where)
                 ce = F.cross_entropy(logits, targets)
-                loss = loss + ce
+                more, acc = known_loss(heads2, prefix, known)
+                knows.append([more.item(), *acc])
+                loss = loss + ce + more * (0.3 if share < 0.85 else 0.1)
                 losses.append(ce.item())
                 exact(logits.detach(), targets, at, rows[2], marks, tally)
             (loss / args.micro).backward()
@@ -289,6 +318,9 @@ def train_rank(args, rank, meet):
         for g in adam.param_groups:
             g["lr"] = args.lr * g["share"] * factor
         adam.step()
+        for g in adam2.param_groups:
+            g["lr"] = args.lr * factor
+        adam2.step()
         keep = min(0.99, (step + 1) / (step + 20))
         with torch.no_grad():
             for k, v in model.named_parameters():
@@ -299,15 +331,17 @@ def train_rank(args, rank, meet):
         clock = now
         if now - shown > args.show:
             a = np.mean(aux, 0)
+            e = np.nanmean(knows, 0) if knows else [math.nan] * 4
             skills = " ".join(f"{k}={v[0] / v[1]:.3f}" for k, v in sorted(tally.items()))
             right = sum(v[0] for v in tally.values()) / max(1, sum(v[1] for v in tally.values()))
             say(f"step {step} min {used / 60:.1f} clips {seen} lv {levels} lr {args.lr * factor:.1e} "
                 f"loss {np.mean(losses) if losses else math.nan:.4f} aux {a[0]:.3f} "
                 f"col {a[1]:.3f}/{a[2]:.3f} shp {a[3]:.3f} mot {a[4]:.3f} ctr {a[5]:.3f} gn {np.mean(grads):.2f} "
+                f"text {e[0]:.3f} shp {e[1]:.3f} mot {e[2]:.3f} evt {e[3]:.3f} "
                 f"draw {waits / (now - shown):.2f} all={right:.3f} {skills}")  # fmt: skip
-            tally, losses, aux, grads, waits, shown = {}, [], [], [], 0.0, now
+            tally, losses, aux, grads, knows, waits, shown = {}, [], [], [], [], 0.0, now
         if rank == 0 and (now - saved > 300 or used >= total):
-            state = {"model": model.state_dict(), "heads": heads.state_dict(), "adam": adam.state_dict(), "muon": muon.buf,
+            state = {"model": model.state_dict(), "heads": heads.state_dict(), "heads2": heads2.state_dict(), "adam2": adam2.state_dict(), "adam": adam.state_dict(), "muon": muon.buf,
                      "ema": ema, "step": step, "micro": micro, "used": used, "seen": seen}  # fmt: skip
             torch.save(state, run / "state.part")
             os.replace(run / "state.part", run / "state.pt")

@@ -118,6 +118,31 @@ def dense_labels(scene, times, h, w):
     return out.reshape(len(times) // 2, gh * gw, 6)
 
 
+def group_labels(scene, times):
+    """What the text model should know at the end of each temporal group, by colour: [G, 8, 7] =
+
+    shape (0 none), motion (0 none, 1 still, 2.. directions), and whether something of that colour has appeared,
+    disappeared, turned, stopped, started since the group before.
+    """
+    out = np.zeros((len(times) // 2, 8, 7), np.int64)
+    since = 0.0
+    for g in range(len(times) // 2):
+        pair = times[2 * g : 2 * g + 2]
+        for o in scene.things:
+            seen = [t for t in pair if o.seen(t)]
+            c = sc.NAMES.index(o.colour_at(seen[-1] if seen else since))
+            if seen:
+                moved = o.moving((pair[0] + pair[1]) / 2)
+                motion = 2 + list(sc.DIRECTIONS).index(o.direction) if moved else 1
+                out[g, c, :2] = (sc.SHAPES.index(o.shape) + 1, motion)
+            when = (o.appear, o.disappear, o.turn, o.move[1] if o.stops else None, o.move[0] if o.starts else None)
+            for k, t in enumerate(when):
+                if t is not None and since + 1e-6 < t <= pair[1] + 1e-6:
+                    out[g, c, 2 + k] = 1
+        since = pair[1]
+    return out
+
+
 def make_scene(rng, level, size, duration):
     """A scene, or a clip without shapes."""
     fps = float(rng.choice(RATES))
@@ -238,7 +263,7 @@ def example(rng, tok, level, size, duration, kind="video", scene=None):
     offset = float(rng.integers(1, 240)) / 2 if level >= 2 and kind == "video" and rng.random() < 0.08 else 0.0
     ids, pos, visual, start = prefix_tokens(tok, kind, times, *frames.shape[2:], offset)
     asked = words.questions(rng, scene, kind == "image", offset)
-    return (frames, labels, ids, pos, visual, *pack(rng, tok, asked, start, SKILLS))
+    return (frames, labels, ids, pos, visual, *pack(rng, tok, asked, start, SKILLS), group_labels(scene, times))
 
 
 def pick(rng, level):

@@ -81,6 +81,11 @@ def text(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep):
     `lengths` are the true prefix lengths, `own_mask` [B, R, L, L] says which token of its row a token sees,
     `visual_at` the flat indices of visual tokens in the prefix, `deep` their deepstack features.
     """
+    return text_and_prefix(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep)[0]
+
+
+def text_and_prefix(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep, tap=2):
+    """As `text`, and the hidden state of the prefix after layer `tap`."""
     m = model.model.language_model
     b, p, dim = x.shape
     r, n = x2.shape[1:3]
@@ -88,7 +93,7 @@ def text(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep):
     cos2, sin2 = (t.view(b, r, 1, n, -1) for t in text_tables(model, pos2.flatten(2)))
     keep = (torch.arange(p) < lengths[:, None])[:, None, None].expand(b, r, n, p)
     mask = torch.zeros(b * r, 1, n, p + n).masked_fill_(~torch.cat((keep, own_mask), -1).view(b * r, 1, n, p + n), -1e9)
-    last = len(m.layers) - 1
+    last, tapped = len(m.layers) - 1, None
     for i, layer in enumerate(m.layers):
         at = layer.self_attn
         groups = at.num_key_value_groups
@@ -111,4 +116,5 @@ def text(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep):
             x = x + layer.mlp(layer.post_attention_layernorm(x))
             if i < len(deep):
                 x = x.view(-1, dim).index_add(0, visual_at, deep[i]).view(b, p, dim)
-    return m.norm(x2)
+        tapped = x if i == tap else tapped
+    return m.norm(x2), tapped
