@@ -120,7 +120,7 @@ mod tests {
         assert!(HeaderValue::from_str(&value).is_ok());
         assert_eq!(
             value,
-            "attachment; filename=\"a__ x_____<é>.mp4\"; filename*=".replace("<é>", "___")
+            "attachment; filename=\"a__ x____<é>.mp4\"; filename*=".replace("<é>", "___")
                 + "UTF-8''a%22%3B%20x%3D%0D%0A%E2%80%AE%3C%C3%A9%3E.mp4"
         );
     }
