@@ -171,7 +171,9 @@ fn answer_facts(answer: &Answer) -> Vec<Fact> {
         ("In all", "total"),
     ] {
         if let Some(ms) = stage(key) {
-            facts.push(Fact { name, value: seconds(ms) });
+            // Frames and what the model saw of them are kept from question to question.
+            let reused = ms == 0.0 && matches!(key, "decode" | "vision");
+            facts.push(Fact { name, value: if reused { "known from before".into() } else { seconds(ms) } });
         }
     }
     let tokens = |key: &str| answer.usage.as_ref().and_then(|usage| usage[key].as_u64());
