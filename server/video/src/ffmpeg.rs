@@ -103,7 +103,7 @@ pub(crate) fn open(file: File) -> Result<Input, Error> {
         }
         (*context).pb = io.as_mut_ptr();
         (*context).io_open = Some(refuse);
-        (*context).flags |= ffi::AVFMT_FLAG_CUSTOM_IO | ffi::AVFMT_FLAG_GENPTS;
+        (*context).flags |= ffi::AVFMT_FLAG_CUSTOM_IO;
         let mut options = options.disown();
         let opened = ffi::avformat_open_input(&raw mut context, ptr::null(), ptr::null(), &raw mut options);
         Dictionary::own(options);
@@ -111,6 +111,10 @@ pub(crate) fn open(file: File) -> Result<Input, Error> {
             return Err(Error::from(opened));
         }
         let input = Input::wrap_with_custom_io(context, io);
+        // AVI has no presentation times; what would be made up for clips with B-frames is wrong.
+        if input.format().name() != "avi" {
+            (*context).flags |= ffi::AVFMT_FLAG_GENPTS;
+        }
         match ffi::avformat_find_stream_info(context, ptr::null_mut()) {
             error if error < 0 => Err(Error::from(error)),
             _ => Ok(input),

@@ -72,7 +72,7 @@ pub struct Clock {
     pub den: i32,
     /// Tick of the first frame shown.
     pub first: i64,
-    /// The packets carry no times, so frames are counted: a tick is one frame.
+    /// The packets carry no times (old AVI), so frames are counted: a tick is one frame.
     pub counted: bool,
 }
 

@@ -38,7 +38,7 @@ impl Orientation {
 
     /// Returns the size of a `width` × `height` picture once upright.
     pub(crate) fn size<T>(self, width: T, height: T) -> (T, T) {
-        if self.rotation % 180 == 0 { (width, height) } else { (height, width) }
+        if self.rotation.is_multiple_of(180) { (width, height) } else { (height, width) }
     }
 
     /// Turns packed RGB8 of `width` × `height` pixels; the result has [`Self::size`].

@@ -59,7 +59,7 @@ impl DecodeRequest {
 
     /// Returns how far, in ticks, a decoded picture may be from a target and still be that frame.
     pub(crate) fn slack(&self) -> i64 {
-        if self.clock.counted || !(self.fps > 0.0) {
+        if self.clock.counted || self.fps.is_nan() || self.fps <= 0.0 {
             return 0;
         }
         let frame = f64::from(self.clock.den) / f64::from(self.clock.num) / self.fps;

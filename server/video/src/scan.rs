@@ -31,7 +31,10 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let (mut input, streams) = open(&file)?;
     let candidates = candidates(&streams)?;
     ffmpeg::read_only(&mut input, |index| candidates.iter().any(|facts| facts.index == index));
-    let packets = read(&mut input, &candidates, bounds.max_packets);
+    let mut packets = read(&mut input, &candidates, bounds.max_packets);
+    if input.format().name() == "avi" {
+        packets.stamps.iter_mut().for_each(|stamps| forget_partial_times(stamps));
+    }
     let chosen = choose(&candidates, &packets.stamps)?;
     let stamps = &packets.stamps[chosen.index];
     let hidden = packets.hidden[chosen.index];
@@ -49,7 +52,11 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let mut tags = ffmpeg::metadata(&input);
     tags.extend(chosen.metadata.iter().cloned());
     let (num, den) = chosen.time_base;
-    let clock = Clock { num: num.max(1), den: den.max(1), first: line.first, counted: line.counted };
+    let clock = if line.counted {
+        Clock { num: 1_000_000, den: (line.fps * 1e6).round() as i32, first: 0, counted: true }
+    } else {
+        Clock { num, den, first: line.first, counted: false }
+    };
     Ok(Probe {
         container: input.format().name().to_owned(),
         duration_s: line.duration_s,
@@ -78,7 +85,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         creation_time: metadata::creation_time(&tags),
         location: metadata::location(&tags),
         camera: metadata::camera(&tags),
-        start_offset_s: if line.counted { 0.0 } else { line.first as f64 * f64::from(num) / f64::from(den) },
+        start_offset_s: clock.first as f64 * f64::from(clock.num) / f64::from(clock.den),
         frame_times: line.times,
         warnings,
     })
@@ -173,14 +180,21 @@ fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
         if ffmpeg::hidden(&packet) {
             hidden[facts.index] += 1;
         } else {
-            stamps[facts.index]
-                .push(Stamp { pts: packet.pts().or(packet.dts()), duration: packet.duration() });
+            stamps[facts.index].push(Stamp { pts: packet.pts(), duration: packet.duration() });
         }
     }
     if corrupt > 0 {
         warnings.push(format!("{corrupt} packets are damaged or cut off"));
     }
     Packets { stamps, hidden, warnings }
+}
+
+/// AVI has decoding times only, which are presentation times where no frame is reordered. Where some are, ffmpeg
+/// leaves the times of a few packets open, and the others say nothing either.
+fn forget_partial_times(stamps: &mut [Stamp]) {
+    if stamps.iter().any(|stamp| stamp.pts.is_none()) {
+        stamps.iter_mut().for_each(|stamp| stamp.pts = None);
+    }
 }
 
 /// VP8 keeps reference pictures that are never shown in packets of their own.

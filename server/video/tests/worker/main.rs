@@ -1,5 +1,7 @@
 //! The crate from outside: clips that ffmpeg draws go through real worker processes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod clips;
 mod decoding;
 mod misbehaviour;
