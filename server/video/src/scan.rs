@@ -119,11 +119,11 @@ fn candidates(streams: &[Facts]) -> Result<Vec<Facts>, VideoError> {
     let decodable: Vec<Facts> =
         moving.iter().filter(|facts| facts.decodable).map(|facts| (*facts).clone()).collect();
     if decodable.is_empty() {
-        let names: Vec<String> =
-            moving.iter().map(|facts| format!("{} ({})", facts.codec, facts.tag)).collect();
-        return Err(VideoError::Unsupported {
-            message: format!("no decoder for the codec {}", names.join(", ")),
-        });
+        let name = |facts: &Facts| {
+            if facts.codec == "none" { facts.tag.clone() } else { facts.codec.clone() }
+        };
+        let names: Vec<String> = moving.iter().map(|facts| name(facts)).collect();
+        return Err(VideoError::Unsupported { message: format!("no decoder for {}", names.join(", ")) });
     }
     Ok(decodable)
 }

@@ -101,3 +101,14 @@ async fn frames_too_wide_are_refused_with_the_limit() {
     let error = probe(&path).await.unwrap_err();
     assert_eq!(error.to_string(), "the frames are 10000x32 pixels; 8192 pixels per side is the limit");
 }
+
+#[tokio::test]
+async fn a_codec_without_a_decoder_is_named() {
+    let clips = Clips::new();
+    let path = clips.draw("known.mp4", &quarters(64, 64, 10, 0.5), "-c:v libx264");
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(4).rposition(|window| window == b"avc1").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"xyz1");
+    let error = probe(&clips.write("unknown.mp4", &bytes)).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot read this kind of video yet: no decoder for xyz1");
+}
