@@ -178,7 +178,7 @@ async fn receive(socket: &mut UnixStream, max_body: usize) -> io::Result<(Reply,
     Ok((reply, bytes.into()))
 }
 
-/// Drains a worker's stderr to its end and keeps the last of it.
+/// Drains a worker's stderr to its end, logs the last of it and returns it.
 async fn listen(mut stderr: ChildStderr) -> String {
     let mut kept = Vec::new();
     let mut chunk = [0u8; 1024];
@@ -187,7 +187,11 @@ async fn listen(mut stderr: ChildStderr) -> String {
         let excess = kept.len().saturating_sub(LAST_WORDS);
         kept.drain(..excess);
     }
-    String::from_utf8_lossy(&kept).into_owned()
+    let words = String::from_utf8_lossy(&kept).into_owned();
+    if !words.is_empty() {
+        tracing::warn!(worker.stderr = words, "a video worker complained");
+    }
+    words
 }
 
 fn obituary(status: ExitStatus) -> String {
