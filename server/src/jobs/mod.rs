@@ -184,7 +184,9 @@ impl From<AskError> for Stop {
     fn from(error: AskError) -> Self {
         match error.kind() {
             Kind::Invalid => Self::Fatal(error.to_string()),
-            Kind::Overloaded | Kind::NotReady => Self::Later(Duration::from_secs(5)),
+            Kind::Overloaded => Self::Later(Duration::from_secs(5)),
+            // Later rather than waited for: posters of other videos need no model.
+            Kind::NotReady => Self::Later(Duration::from_secs(2)),
             Kind::Cancelled => Self::Cancelled,
             Kind::TimedOut | Kind::Failed => Self::Retry(error.to_string()),
         }
