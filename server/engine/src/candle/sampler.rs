@@ -1,12 +1,14 @@
 //! Chooses the next token from logits. The order of operations is vLLM's: penalties, greedy or
 //! temperature, min-p, top-k, top-p, draw; log-probabilities are those of the untouched logits.
 //!
-//! candle-transformers' `LogitsProcessor` has neither min-p nor presence and frequency penalties, and
-//! applies top-p to probabilities that top-k has not renormalised; hence our own.
+//! candle-transformers' `LogitsProcessor` makes the seeded draw. It has neither min-p nor presence and
+//! frequency penalties, and applies top-p to probabilities that top-k has not renormalised; hence what
+//! may be drawn is settled here first.
 
 use std::collections::HashMap;
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use candle_core::{Device, Tensor};
+use candle_transformers::generation::{LogitsProcessor, Sampling as Draw};
 
 use crate::{EngineError, Sampling, TokenLogprob, qwen3vl::Tokenizer};
 
@@ -54,7 +56,7 @@ pub(super) fn check(sampling: &Sampling) -> Result<(), EngineError> {
 /// The sampler of one answer.
 pub(super) struct Sampler {
     sampling: Sampling,
-    rng: StdRng,
+    draws: LogitsProcessor,
     /// How often each token occurred: whether in the prompt, and how often in the answer.
     seen: HashMap<u32, Seen>,
 }
@@ -68,14 +70,12 @@ impl Sampler {
     /// Starts an answer to `prompt`. The same seed gives the same draws; without one they differ.
     #[must_use]
     pub(super) fn new(sampling: Sampling, prompt: &[u32]) -> Self {
-        let rng = match sampling.seed {
-            Some(seed) => StdRng::seed_from_u64(seed),
-            None => StdRng::from_os_rng(),
-        };
+        let seed = sampling.seed.unwrap_or_else(rand::random);
+        let draws = LogitsProcessor::from_sampling(seed, Draw::All { temperature: 1.0 });
         // Only the repetition penalty counts the prompt.
         let prompt = if sampling.repetition_penalty == 1.0 { &[] } else { prompt };
         let seen = prompt.iter().map(|&id| (id, Seen::default())).collect();
-        Self { sampling, rng, seen }
+        Self { sampling, draws, seen }
     }
 
     /// Chooses the next token; `logits` has one value per id.
@@ -89,7 +89,7 @@ impl Sampler {
         let id = if self.sampling.temperature < GREEDY_BELOW {
             best
         } else {
-            self.draw(&logits, logits[best as usize])
+            self.draw(&logits, logits[best as usize])?
         };
         self.seen.entry(id).or_default().answer += 1;
         Ok(id)
@@ -109,7 +109,7 @@ impl Sampler {
     }
 
     /// Draws from what temperature, min-p, top-k and top-p leave. `best` is the largest logit.
-    fn draw(&mut self, logits: &[f32], best: f32) -> u32 {
+    fn draw(&mut self, logits: &[f32], best: f32) -> Result<u32, EngineError> {
         let Sampling { temperature, top_p, top_k, min_p, .. } = self.sampling;
         // Weights relative to the best token's, which has 1: min-p is then a plain threshold.
         let weight = |logit: f32| (f64::from(logit - best) / temperature).exp();
@@ -136,15 +136,9 @@ impl Sampler {
             let len = nucleus.count().max(1);
             kept.truncate(len);
         }
-        let total: f64 = kept.iter().map(|&(_, weight)| weight).sum();
-        let mut left = self.rng.random::<f64>() * total;
-        for &(id, weight) in &kept {
-            left -= weight;
-            if left < 0.0 {
-                return id;
-            }
-        }
-        kept[0].0
+        let left = kept.iter().map(|&(_, weight)| weight.ln() as f32).collect::<Vec<_>>();
+        let at = self.draws.sample(&Tensor::new(left, &Device::Cpu)?)?;
+        Ok(kept[at as usize].0)
     }
 }
 
