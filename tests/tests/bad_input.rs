@@ -111,7 +111,7 @@ async fn model_directories_that_do_not_fit_are_refused() -> anyhow::Result<()> {
 
     let nothing = tempfile::tempdir()?;
     refused(&ask_with(nothing.path()).await?, 1, &["config.json"]);
-    refused(&ask_with(Path::new("./no/such/model")).await?, 1, &["no/such/model"]);
+    refused(&ask_with(Path::new("./no-such-model")).await?, 1, &["no-such-model", "no such directory"]);
 
     let other = model(|dir| edit(dir, |config| config["model_type"] = json!("qwen9_vl")))?;
     refused(&ask_with(other.path()).await?, 1, &["qwen9_vl", "qwen3_vl"]);
