@@ -43,7 +43,7 @@ from demo_model import checkpoint, data, net  # noqa: E402
 
 HEADS = [9, 9, 5, 6, 1, 1]
 # share of the time -> levels of the scenes, drawn from; -1: the vision tower alone, on single pairs of frames
-PHASES = ((0.0, (-1,)), (0.18, (0,)), (0.20, (0, 1)), (0.25, (0, 0, 1, 1, 2)), (0.7, (1, 2, 2)))
+PHASES = ((0.0, (-1,)), (0.10, (0,)), (0.115, (0, 1)), (0.14, (0, 0, 1, 1, 2)), (0.55, (0, 1, 1, 2, 2)), (0.75, (1, 2, 2)))
 
 
 def collate(examples):
@@ -296,7 +296,7 @@ def train_rank(args, rank, meet):
                 more, *_, more_labels = see(model, data.pairs([*seed, 1], args.pairs))
                 again, acc = aux_loss(heads, more, more_labels)
                 aux[-1], extra = [again.item(), *acc], (extra + again) / 2
-            loss = extra * (1.0 if blind else 0.3 if share < 0.5 else 0.1)
+            loss = extra * (1.0 if blind else 0.3 if share < 0.7 else 0.1)
             if not blind:
                 logits, targets, at, prefix = answer_logits(model, ids, pos, lengths, rows, feats, deep, where)
                 ce = F.cross_entropy(logits, targets)
