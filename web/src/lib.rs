@@ -5,7 +5,7 @@
 //! crate knows neither HTTP, nor the library, nor the engine: the server's handlers fill the structs.
 //!
 //! Where to find what: `templates/*.html` one page each on top of `base.html`, `static/` the files
-//! that [`assets`] embeds, [`pages`] the structs of whole pages, [`views`] their parts, [`format`]
+//! that [`assets`] embeds, [`pages`] the structs of whole pages, [`views`] their parts, [`mod@format`]
 //! the words for lengths, sizes and times.
 
 pub mod assets;
