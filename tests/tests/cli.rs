@@ -144,6 +144,35 @@ async fn frames_writes_pictures_with_their_times() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn every_frame_shows_what_was_shown_at_its_time() -> anyhow::Result<()> {
+    // A second each of red, green, blue and white: swapped channels, frames out of order or times that are off
+    // by a second show here, whatever a model makes of them.
+    let colours = [("red", [255, 0, 0]), ("lime", [0, 255, 0]), ("blue", [0, 0, 255]), ("white", [255; 3])];
+    let sources = colours.map(|(name, _)| format!("color={name}:size=160x120:rate=24:duration=1"));
+    let mut inputs: Vec<&str> = sources.iter().flat_map(|source| ["-f", "lavfi", "-i", source]).collect();
+    inputs.extend(["-filter_complex", "concat=n=4", "-pix_fmt", "yuv420p"]);
+    for (name, codec) in [("h264.mp4", "libx264"), ("hevc.mp4", "libx265"), ("vp9.webm", "libvpx-vp9")] {
+        let file = clips::ffmpeg(name, &[&inputs[..], &["-c:v", codec]].concat())?;
+        let out = tempfile::tempdir()?;
+        let flags = ["--fps", "8"].map(AsRef::<std::ffi::OsStr>::as_ref);
+        let run = ["frames".as_ref(), file.as_os_str(), "--out".as_ref(), out.path().as_os_str()];
+        homereel(run.into_iter().chain(flags)).await?.answer()?;
+        let list: Value = serde_json::from_slice(&std::fs::read(out.path().join("frames.json"))?)?;
+        let frames = list["frames"].as_array().context("frames")?;
+        assert_eq!(frames.len(), 32, "{name}: {list}");
+        for frame in frames {
+            let at = frame["pts_s"].as_f64().context("pts_s")?;
+            let (colour, rgb) = colours[at as usize];
+            let picture = image::open(out.path().join(frame["file"].as_str().context("file")?))?.to_rgb8();
+            let seen = picture.get_pixel(80, 60).0;
+            let off = seen.iter().zip(rgb).map(|(&a, b)| i32::from(a).abs_diff(b)).max();
+            assert!(off < Some(30), "{name} at {at} s: {seen:?} is not {colour}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn frames_resizes_on_demand() -> anyhow::Result<()> {
     let file = clips::test_pattern(1)?;
     let out = tempfile::tempdir()?;
