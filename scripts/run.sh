@@ -65,7 +65,7 @@ curl -fsS -o /dev/null "$url/readyz" || { tail -n 20 "$log" >&2; die "the server
 if ! ls "$data"/samples/*.mp4 >/dev/null 2>&1; then
   say "drawing two sample clips"
   target/release/homereel-bench draw --out "$data/samples" --seed 1 --count 2 --codec h264 \
-    --size 640x360 --seconds 8 >/dev/null
+    --kind plain --size 640x360 --seconds 8 >/dev/null
 fi
 # The same bytes are the same video, so a second run adds nothing.
 for clip in "$data"/samples/*.mp4; do
