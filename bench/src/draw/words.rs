@@ -78,7 +78,7 @@ pub(super) fn cap(text: &str) -> String {
 }
 
 /// Returns the moments of a scene, at most eight: one for each thing and each stretch of time in which
-/// nothing about it changes, by start, then in the order of [`ordered`].
+/// nothing about it changes, by start, then in the order of `ordered`.
 #[must_use]
 pub fn moments(scene: &Scene) -> Vec<Moment> {
     let mut out = Vec::new();
