@@ -26,7 +26,7 @@ The log (DIR/log.txt) has the loss and, for each skill, the share of answers who
 given the tokens before it (that is: greedy decoding would be exact), on clips not seen before (each clip is new).
 """
 
-import os  # noqa: I001
+import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads must not spin: the cores are shared
 import argparse
@@ -43,7 +43,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from demo_model import checkpoint, data, net  # noqa: E402
+from demo_model import checkpoint, data, net
 
 HEADS = [9, 9, 5, 6, 1, 1]
 # share of the time -> levels of the scenes, drawn from; -1: the vision tower alone, on single pairs of frames

@@ -66,7 +66,7 @@ def text_tables(model, pos):
 
 def attention(q, kp, vp, ks, vs, mask):
     """Attention of segment rows [B, R, H, L, d] over the prefix [B, H, P, d] and over their own row."""
-    b, r, heads, n, d = q.shape
+    b, r, heads, _, d = q.shape
     p = kp.shape[2]
 
     def beside(prefix, own):

@@ -1,5 +1,6 @@
 """Questions and answers about a scene. Every answer is a plain function of the scene."""
 
+import itertools
 import json
 
 from .scene import DIRECTIONS, NAMES, SHAPES
@@ -74,7 +75,7 @@ def moments(scene, offset=0.0):
         cuts = [o.appear, last] + [t for t in (o.turn,) if t is not None]
         cuts += [t for t, k in zip(o.move, (o.starts, o.stops), strict=True) if k]
         cuts = sorted(set(cuts))
-        for s, e in zip(cuts, cuts[1:], strict=False):
+        for s, e in itertools.pairwise(cuts):
             out.append((s, i, {"start": s + offset, "end": e + offset, "text": f"{a(named(o, s))} {state(o, s)}"}))
     return [m for _, _, m in sorted(out, key=lambda m: m[:2])][:8]
 
