@@ -32,13 +32,13 @@ struct Mark {
 
 /// The marks of the skills. Those without one are only told.
 const MARKS: [(Skill, Option<Mark>); 13] = [
-    (Skill::Colour, Some(Mark { goal: 0.95, floor: 0.58 })),
-    (Skill::Shape, Some(Mark { goal: 0.95, floor: 0.75 })),
-    (Skill::Direction, Some(Mark { goal: 0.95, floor: 0.60 })),
-    (Skill::Count, Some(Mark { goal: 0.95, floor: 0.72 })),
-    (Skill::Order, Some(Mark { goal: 0.90, floor: 0.53 })),
-    (Skill::Time, Some(Mark { goal: 0.90, floor: 0.18 })),
-    (Skill::Moments, Some(Mark { goal: 0.99, floor: 0.70 })),
+    (Skill::Colour, Some(Mark { goal: 0.95, floor: 0.78 })),
+    (Skill::Shape, Some(Mark { goal: 0.95, floor: 0.82 })),
+    (Skill::Direction, Some(Mark { goal: 0.95, floor: 0.69 })),
+    (Skill::Count, Some(Mark { goal: 0.95, floor: 0.87 })),
+    (Skill::Order, Some(Mark { goal: 0.90, floor: 0.68 })),
+    (Skill::Time, Some(Mark { goal: 0.90, floor: 0.24 })),
+    (Skill::Moments, Some(Mark { goal: 0.99, floor: 0.97 })),
     (Skill::Never, None),
     (Skill::Describe, None),
     (Skill::Tags, None),
