@@ -127,6 +127,8 @@ async fn text(
     };
     let warning = content.is_none().then(|| {
         let word = job_word(kind);
+        // A small model can ramble to its token limit: the beginning tells enough.
+        let answer: String = answer.chars().take(200).collect();
         tracing::warn!(video.id, kind = word, answer, "the model's answer is not usable");
         format!("no {word}: the model's answer was not usable")
     });
