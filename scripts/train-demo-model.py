@@ -13,12 +13,13 @@ has been used, so two runs on unlike machines differ.
 
 How it learns so fast: each clip is encoded once and asked about 10 to 20 times (`demo_model/net.py`); the vision tower
 also has to say, for each merged token, which colour, shape and motion lies there, and the text model, at the end of each
-temporal group, what each colour is and does (heads that are thrown away); hidden
-matrices are trained with Muon, the rest with AdamW; what is exported is an average of the weights (EMA).
+temporal group, what each colour is and does and what the timestamp says (heads that are thrown away), and two attention
+heads of the layer after are told which group an answer about a moment rests on; hidden matrices are trained with Muon, the
+rest with AdamW; what is exported is an average of the weights (EMA).
 
-How long: about 2.2 s of one core for each step of 10 clips. With half a core free, 95 minutes gave 20,658 clips and the
-accuracies of `server/demo-model/MODEL_CARD.md`: colours come first, shapes next, existence and counts, then times;
-directions, descriptions and moments were still rising when it ended. Give it several core-hours more.
+How long: about 2.5 s of one core for each step of 10 clips. Two runs of 95 and 137 minutes on two busy cores, 57,000 clips in
+all, gave `server/demo-model/MODEL_CARD.md`: colours come first, shapes next, counts, directions, then order and times, once
+the text model knows its timestamps; whole lists of moments are still rising.
 
 Resuming: the state (weights, optimizer, EMA, step, used time) is saved every 5 minutes to DIR/state.pt; `train` with
 the same --run goes on from there. `--init` starts a new schedule from an exported checkpoint (weights only).
@@ -46,6 +47,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from demo_model import checkpoint, data, net
 
 HEADS = [9, 9, 5, 6, 1, 1]
+PER_COLOUR = 5 + 6 + 5 + 5  # shape, motion, events, and in which frame of the group each event fell
+CLOCK = 4 * 10  # digits of the group's timestamp
 # share of the time -> levels of the scenes, drawn from; -1: the vision tower alone, on single pairs of frames
 PHASES = ((0.0, (-1,)), (0.10, (0,)), (0.115, (0, 1)), (0.14, (0, 0, 1, 1, 2)), (0.55, (0, 1, 1, 2, 2)), (0.75, (1, 2, 2)))
 
@@ -60,13 +63,14 @@ def collate(examples):
     for i, (frames, labels, pid, ppos, visual, *_, known) in enumerate(examples):
         ids[i, : len(pid)], pos[:, i, : len(pid)] = pid, ppos
         if len(frames):
-            ends.append(visual.reshape(len(known), -1)[:, -1] + 1 + i * pmax)
+            ends.append(visual.reshape(len(known[0]), -1)[:, -1] + 1 + i * pmax)
             groups.append(known)
             grids.setdefault(frames.shape[2:], []).append((frames, labels, visual + i * pmax))
     parts = [(h, w, *(np.concatenate(p) for p in zip(*items, strict=True))) for (h, w), items in grids.items()]
-    rows = [torch.from_numpy(np.stack([e[k] for e in examples])) for k in range(5, 9)]
+    rows = [torch.from_numpy(np.stack([e[k] for e in examples])) for k in (5, 6, 7, 8, 10)]
     lengths = torch.tensor([len(e[2]) for e in examples])
-    known = torch.from_numpy(np.concatenate(ends)), torch.from_numpy(np.concatenate(groups))
+    known = (np.concatenate(ends), *(np.concatenate(g) for g in zip(*groups, strict=True)))
+    known = tuple(torch.from_numpy(k) for k in known)
     return torch.from_numpy(ids), torch.from_numpy(pos), lengths, parts, rows, [e[9] for e in examples], known
 
 
@@ -101,23 +105,35 @@ def aux_loss(heads, feats, labels):
 
 def answer_logits(model, ids, pos, lengths, rows, feats, deep, where):
     """Logits that predict the answer tokens: (logits, targets, index of (clip, row, place) of each target)."""
-    rid, rpos, seg, ans = rows
+    rid, rpos, seg, ans, aim = rows
     emb = model.model.language_model.embed_tokens
     x = emb(ids)
     if feats is not None:
         x = x.flatten(0, 1).index_copy(0, where, feats).view(*x.shape)
     n = rid.shape[-1]
     own = (seg[..., :, None] == seg[..., None, :]) & torch.ones(n, n, dtype=torch.bool).tril()
-    hidden, prefix = net.text_and_prefix(model, x, pos, emb(rid), rpos[None].expand(3, *rpos.shape), lengths, own, where, deep)
+    hidden, prefix, looked = net.text_and_prefix(
+        model, x, pos, emb(rid), rpos[None].expand(3, *rpos.shape), lengths, own, where, deep, aim=aim)  # fmt: skip
     at = ans.nonzero()
     before = hidden[at[:, 0], at[:, 1], at[:, 2] - 1]
-    return F.linear(before, emb.weight), rid[ans], at, prefix.flatten(0, 1)
+    return F.linear(before, emb.weight), rid[ans], at, prefix.flatten(0, 1), looked
+
+
+def answer_loss(logits, targets, at, seg):
+    """Cross-entropy of the answers. A token of a long answer weighs less (by the root of its length): descriptions and
+    moments are mostly form, "At 3.0 seconds." is all content."""
+    key = at[:, 0] * 1000 + seg[at[:, 0], at[:, 1], at[:, 2]]
+    _, inverse, length = key.unique(return_inverse=True, return_counts=True)
+    weight = length[inverse].float().rsqrt()
+    return (F.cross_entropy(logits, targets, reduction="none") * weight).sum() / weight.sum()
 
 
 def known_loss(heads, prefix, known):
-    """Dense supervision of the text model: at the end of each group it should know the scene, colour by colour."""
-    at, labels = known
-    out = heads(F.rms_norm(prefix[at], prefix.shape[-1:])).view(len(at), 8, 16)
+    """Dense supervision of the text model: at the end of each group it should know the scene, colour by colour, and
+    what its timestamp says, so that the layers after need only find the group of an event and copy its digits."""
+    at, labels, digits = known
+    out = heads(F.rms_norm(prefix[at], prefix.shape[-1:]))
+    clock, out = out[:, :CLOCK].view(-1, 4, 10), out[:, CLOCK:].view(len(at), 8, PER_COLOUR)
     here = labels[..., 0] > 0
     weight = torch.where(here, 1.0, 0.1)
     loss, acc = 0.0, []
@@ -125,11 +141,15 @@ def known_loss(heads, prefix, known):
         ce = F.cross_entropy(part.flatten(0, 1), labels[..., k].flatten(), reduction="none").view_as(weight)
         loss = loss + (ce * weight).sum() / weight.sum()
         acc.append((part.argmax(-1) == labels[..., k])[here].float().mean().item())
-    event = labels[..., 2:].float()
+    event = (labels[..., 2:] > 0).float()
     weight = torch.where(event > 0, 1.0, 0.02)
-    bce = F.binary_cross_entropy_with_logits(out[..., 11:], event, reduction="none")
-    acc.append(((out[..., 11:] > 0) & (event > 0)).sum().item() / max(1, event.sum().item()))
-    return loss + (bce * weight).sum() / weight.sum(), acc
+    bce = F.binary_cross_entropy_with_logits(out[..., 11:16], event, reduction="none")
+    late = F.binary_cross_entropy_with_logits(out[..., 16:], (labels[..., 2:] > 1).float(), reduction="none")
+    acc.append(((out[..., 11:16] > 0) & (event > 0)).sum().item() / max(1, event.sum().item()))
+    acc.append((((out[..., 16:] > 0) == (labels[..., 2:] > 1)) & (event > 0)).sum().item() / max(1, event.sum().item()))
+    acc.append((clock.argmax(-1) == digits)[:, 1:].all(-1).float().mean().item())
+    loss = loss + (bce * weight).sum() / weight.sum() + 0.5 * (late * event).sum() / event.sum().clamp(min=1)
+    return loss + F.cross_entropy(clock.flatten(0, 1), digits.flatten()), acc
 
 
 def exact(logits, targets, at, seg, marks, tally):
@@ -237,7 +257,7 @@ def train_rank(args, rank, meet):
     run = Path(args.run)
     tok = tokenizer(run)
     model = checkpoint.new_model(tok, args.seed)
-    heads, heads2 = torch.nn.Linear(192, sum(HEADS)), torch.nn.Linear(192, 8 * 16)
+    heads, heads2 = torch.nn.Linear(192, sum(HEADS)), torch.nn.Linear(192, CLOCK + 8 * PER_COLOUR)
     muon_params, others = split_params(model, heads)
     adam2 = torch.optim.AdamW(heads2.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     every = [p for p, _ in muon_params] + [p for g in others for p in g["params"]] + list(heads2.parameters())
@@ -294,19 +314,21 @@ def train_rank(args, rank, meet):
                 ids, pos, lengths, parts, rows, marks, known = collate(data.batch(seed, tok, level, args.clips))
             waits += time.time() - t
             feats, deep, where, labels = see(model, parts)
-            extra, acc = aux_loss(heads, feats, labels)
+            # heads that have learnt nothing yet must not pull at weights that have
+            fresh = bool(args.init) and step < 200
+            extra, acc = aux_loss(heads, feats.detach() if fresh else feats, labels)
             aux.append([extra.item(), *acc])
             if not blind and args.pairs:
                 more, *_, more_labels = see(model, data.pairs([*seed, 1], args.pairs))
-                again, acc = aux_loss(heads, more, more_labels)
+                again, acc = aux_loss(heads, more.detach() if fresh else more, more_labels)
                 aux[-1], extra = [again.item(), *acc], (extra + again) / 2
             loss = extra * (1.0 if blind else 0.3 if share < 0.7 else 0.1)
             if not blind:
-                logits, targets, at, prefix = answer_logits(model, ids, pos, lengths, rows, feats, deep, where)
-                ce = F.cross_entropy(logits, targets)
-                more, acc = known_loss(heads2, prefix, known)
-                knows.append([more.item(), *acc])
-                loss = loss + ce + more * (0.3 if share < 0.85 else 0.1)
+                logits, targets, at, prefix, looked = answer_logits(model, ids, pos, lengths, rows, feats, deep, where)
+                ce = answer_loss(logits, targets, at, rows[2])
+                more, acc = known_loss(heads2, prefix.detach() if fresh else prefix, known)
+                knows.append([more.item(), *acc, looked.item()])
+                loss = loss + ce + more * (0.3 if share < 0.9 else 0.15) + looked * (0.1 if share < 0.9 else 0.05)
                 losses.append(ce.item())
                 exact(logits.detach(), targets, at, rows[2], marks, tally)
             (loss / args.micro).backward()
@@ -335,13 +357,13 @@ def train_rank(args, rank, meet):
         clock = now
         if now - shown > args.show:
             a = np.mean(aux, 0)
-            e = np.nanmean(knows, 0) if knows else [math.nan] * 4
+            e = np.nanmean(knows, 0) if knows else [math.nan] * 7
             skills = " ".join(f"{k}={v[0] / v[1]:.3f}" for k, v in sorted(tally.items()))
             right = sum(v[0] for v in tally.values()) / max(1, sum(v[1] for v in tally.values()))
             say(f"step {step} min {used / 60:.1f} clips {seen} lv {levels} lr {args.lr * factor:.1e} "
                 f"loss {np.mean(losses) if losses else math.nan:.4f} aux {a[0]:.3f} "
                 f"col {a[1]:.3f}/{a[2]:.3f} shp {a[3]:.3f} mot {a[4]:.3f} ctr {a[5]:.3f} gn {np.mean(grads):.2f} "
-                f"text {e[0]:.3f} shp {e[1]:.3f} mot {e[2]:.3f} evt {e[3]:.3f} "
+                f"text {e[0]:.3f} shp {e[1]:.3f} mot {e[2]:.3f} evt {e[3]:.3f} late {e[4]:.3f} clock {e[5]:.3f} look {e[6]:.3f} "
                 f"draw {waits / (now - shown):.2f} all={right:.3f} {skills}")  # fmt: skip
             tally, losses, aux, grads, knows, waits, shown = {}, [], [], [], [], 0.0, now
         if rank == 0 and (now - saved > 300 or used >= total):

@@ -122,7 +122,7 @@ def group_labels(scene, times):
     """What the text model should know at the end of each temporal group, by colour: [G, 8, 7] =
 
     shape (0 none), motion (0 none, 1 still, 2.. directions), and whether something of that colour has appeared,
-    disappeared, turned, stopped, started since the group before.
+    disappeared, turned, stopped, started since the group before: 0 no, 1 by its first frame, 2 by its second.
     """
     out = np.zeros((len(times) // 2, 8, 7), np.int64)
     since = 0.0
@@ -138,9 +138,16 @@ def group_labels(scene, times):
             when = (o.appear, o.disappear, o.turn, o.move[1] if o.stops else None, o.move[0] if o.starts else None)
             for k, t in enumerate(when):
                 if t is not None and since + 1e-6 < t <= pair[1] + 1e-6:
-                    out[g, c, 2 + k] = 1
+                    out[g, c, 2 + k] = 1 if t <= pair[0] + 1e-6 else 2
         since = pair[1]
     return out
+
+
+def clock_labels(times, offset):
+    """The digits of each temporal group's timestamp: [G, 4] = hundreds, tens, ones, tenths."""
+    stamps = [(times[i] + times[i + 1]) / 2 + offset for i in range(0, len(times), 2)]
+    tenths = [round(float(f"{t:.1f}") * 10) for t in stamps]
+    return np.array([[t // 1000 % 10, t // 100 % 10, t // 10 % 10, t % 10] for t in tenths], np.int64).reshape(-1, 4)
 
 
 def make_scene(rng, level, size, duration):
@@ -203,24 +210,29 @@ def prefix_tokens(tok, kind, times, h, w, offset=0.0):
 
 
 def segment(tok, turns):
-    """Token ids of questions and answers after the prefix, and which of them are answer."""
-    ids, answer = [], []
-    for i, (question, reply) in enumerate(turns):
+    """Token ids of (question, answer, time) after the prefix, which of them are answer, and the time (NaN: none) that
+    the token which predicts an answer's token should look at."""
+    ids, answer, aim = [], [], []
+    for i, (question, reply, when) in enumerate(turns):
         head = "<|im_start|>user\n" if i else ""
         a = tok.encode(f"{head}{question}<|im_end|>\n<|im_start|>assistant\n").ids
         b = tok.encode(f"{reply}<|im_end|>").ids
         c = tok.encode("\n").ids if i + 1 < len(turns) else []
         ids += a + b + c
         answer += [0] * len(a) + [1] * len(b) + [0] * len(c)
-    return ids, answer
+        look = math.nan if when is None else when
+        aim += [math.nan] * (len(a) - 1) + [look] * len(b) + [math.nan] * (1 + len(c))
+    return ids, answer, aim
 
 
 def pack(rng, tok, asked, start, skills):
-    """Fill ROWS x LENGTH with questions: ids, positions, segment ids, answer marks, and the list of segments."""
+    """Fill ROWS x LENGTH with questions: ids, positions, segment ids, answer marks, the list of segments, and times to
+    look at."""
     ids = np.zeros((ROWS, LENGTH), int)
     pos = np.zeros((ROWS, LENGTH), int)
     seg = np.full((ROWS, LENGTH), -1)
     ans = np.zeros((ROWS, LENGTH), bool)
+    aim = np.full((ROWS, LENGTH), math.nan)
     used, marks = [0] * ROWS, []
     w = np.array([q[1] for q in asked])
     order = np.argsort(-np.log(rng.random(len(w))) / w)  # weighted, without replacement
@@ -231,16 +243,17 @@ def pack(rng, tok, asked, start, skills):
         groups.append(asked[i : i + n])
         i += n
     for g in groups:
-        tokens, answer = segment(tok, [(q[2], q[3]) for q in g])
+        tokens, answer, look = segment(tok, [q[2:] for q in g])
         n = len(tokens)
         row = next((r for r in range(ROWS) if used[r] + n <= LENGTH), None)
         if row is None:
             continue
         at = slice(used[row], used[row] + n)
         ids[row, at], pos[row, at], seg[row, at], ans[row, at] = tokens, start + np.arange(n), len(marks), answer
+        aim[row, at] = look
         marks.append(skills.index(g[0][0]) if len(g) == 1 else -1)
         used[row] += n
-    return ids, pos, seg, ans, marks
+    return ids, pos, seg, ans, marks, aim
 
 
 SKILLS = ["describe", "tags", "count", "color", "shape", "exists", "absent", "moments", "direction", "when", "order", "at",
@@ -263,7 +276,12 @@ def example(rng, tok, level, size, duration, kind="video", scene=None):
     offset = float(rng.integers(1, 240)) / 2 if level >= 2 and kind == "video" and rng.random() < 0.08 else 0.0
     ids, pos, visual, start = prefix_tokens(tok, kind, times, *frames.shape[2:], offset)
     asked = words.questions(rng, scene, kind == "image", offset)
-    return (frames, labels, ids, pos, visual, *pack(rng, tok, asked, start, SKILLS), group_labels(scene, times))
+    *rows, aim = pack(rng, tok, asked, start, SKILLS)
+    # The time to look at becomes the token that ends the temporal group in which it falls.
+    ends = visual.reshape(len(times) // 2, -1)[:, -1] + 1 if len(times) else np.zeros(0, int)
+    group = np.searchsorted(np.array(times[1::2]) + 1e-6, np.nan_to_num(aim, nan=-1.0))
+    aim = np.where(np.isnan(aim) | (kind != "video"), -1, np.append(ends, 0)[np.minimum(group, len(ends))])
+    return (frames, labels, ids, pos, visual, *rows, aim, (group_labels(scene, times), clock_labels(times, offset)))
 
 
 def pick(rng, level):
@@ -317,7 +335,7 @@ def corpus(seed, count):
     rng = np.random.default_rng(seed)
     for _ in range(count):
         s = make_scene(rng, int(rng.integers(1, 3)), (160, 120), float(rng.uniform(2, 20)))
-        for _, _, q, a in words.questions(rng, s):
+        for _, _, q, a, _ in words.questions(rng, s):
             yield f"user\n{q}"
             yield f"assistant\n{a}"
         yield "<1.5 seconds> system\nYou are a helpful assistant."

@@ -84,8 +84,25 @@ def text(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep):
     return text_and_prefix(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep)[0]
 
 
-def text_and_prefix(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep, tap=2):
-    """As `text`, and the hidden state of the prefix after layer `tap`."""
+def gaze(q, kp, ks, mask, aim, heads=(0, 2)):
+    """How well the tokens that have an aim look there: -log of the share of `heads`' attention, mean.
+
+    q, ks [B, R, H, L, d], kp [B, H, P, d], mask [B*R, 1, L, P+L], aim [B, R, L] (a place in the prefix, or -1).
+    """
+    b, r, at = (aim >= 0).nonzero(as_tuple=True)
+    if not len(b):
+        return q.sum() * 0.0
+    heads = torch.tensor(heads)
+    query = q[b, r, :, at][:, heads] / q.shape[-1] ** 0.5
+    far = torch.einsum("nhd,nhpd->nhp", query, kp[b][:, heads])
+    near = torch.einsum("nhd,nhpd->nhp", query, ks[b, r][:, heads])
+    score = torch.cat((far, near), -1) + mask[b * aim.shape[1] + r, 0, at][:, None]
+    target = aim[b, r, at][:, None, None].expand(-1, len(heads), 1)
+    return -score.log_softmax(-1).gather(-1, target).mean()
+
+
+def text_and_prefix(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep, tap=2, aim=None):
+    """As `text`, and the hidden state of the prefix after layer `tap`, and how well the layer after it looks at `aim`."""
     m = model.model.language_model
     b, p, dim = x.shape
     r, n = x2.shape[1:3]
@@ -93,7 +110,7 @@ def text_and_prefix(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep,
     cos2, sin2 = (t.view(b, r, 1, n, -1) for t in text_tables(model, pos2.flatten(2)))
     keep = (torch.arange(p) < lengths[:, None])[:, None, None].expand(b, r, n, p)
     mask = torch.zeros(b * r, 1, n, p + n).masked_fill_(~torch.cat((keep, own_mask), -1).view(b * r, 1, n, p + n), -1e9)
-    last, tapped = len(m.layers) - 1, None
+    last, tapped, looked = len(m.layers) - 1, None, None
     for i, layer in enumerate(m.layers):
         at = layer.self_attn
         groups = at.num_key_value_groups
@@ -108,6 +125,8 @@ def text_and_prefix(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep,
         q2 = rotate(at.q_norm(at.q_proj(y2).view(b, r, n, -1, at.head_dim)).transpose(2, 3), cos2, sin2)
         k2 = rotate(at.k_norm(at.k_proj(y2).view(b, r, n, -1, at.head_dim)).transpose(2, 3), cos2, sin2)
         v2 = at.v_proj(y2).view(b, r, n, -1, at.head_dim).transpose(2, 3)
+        if aim is not None and i == tap + 1:
+            looked = gaze(q2, kp, k2.repeat_interleave(groups, 2), mask, aim)
         a2 = attention(q2, kp, vp, k2.repeat_interleave(groups, 2), v2.repeat_interleave(groups, 2), mask)
         x2 = x2 + at.o_proj(a2.transpose(2, 3).reshape(b, r, n, -1))
         x2 = x2 + layer.mlp(layer.post_attention_layernorm(x2))
@@ -117,4 +136,4 @@ def text_and_prefix(model, x, pos, x2, pos2, lengths, own_mask, visual_at, deep,
             if i < len(deep):
                 x = x.view(-1, dim).index_add(0, visual_at, deep[i]).view(b, p, dim)
         tapped = x if i == tap else tapped
-    return m.norm(x2), tapped
+    return m.norm(x2), tapped, looked

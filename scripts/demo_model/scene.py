@@ -205,7 +205,7 @@ def sample_events(rng, things, end, count):
     kinds = [(i, k) for i, o in enumerate(things) for k in ("appear", "disappear", "turn", "stop", "start")
              if o.direction or k not in ("stop", "start")]  # fmt: skip
     chosen = []
-    weights = {"appear": 1.3, "disappear": 1.3, "turn": 1.0, "stop": 1.0, "start": 0.6}
+    weights = {"appear": 1.3, "disappear": 1.3, "turn": 1.0, "stop": 1.2, "start": 1.0}
     while kinds and len(chosen) < len(times):
         p = np.array([weights[k] for _, k in kinds])
         i, k = kinds[rng.choice(len(kinds), p=p / p.sum())]
@@ -274,7 +274,7 @@ def sample_scene(rng, width, height, fps, duration, level=2):
         direction = None if rng.random() < 0.35 else str(rng.choice(list(DIRECTIONS)))
         name = str(colours[i])
         things.append(Thing(str(shapes[i]), name, jitter(rng, COLOURS[name]), 1.0, (0, 0), (0, 0), direction, (0.0, end)))
-    events = int(rng.choice([0, 1, 2, 3], p=[0.3, 0.4, 0.2, 0.1] if level == 0 else [0.2, 0.35, 0.27, 0.18]))
+    events = int(rng.choice([0, 1, 2, 3], p=[0.3, 0.4, 0.2, 0.1] if level == 0 else [0.1, 0.3, 0.32, 0.28]))
     sample_events(rng, things, end, events)
     for i, o in enumerate(things):
         stop = o.move[1] if o.stops else (o.disappear if o.disappear is not None else end)

@@ -163,7 +163,7 @@ def evaluate(path, clips, seed, per_clip):
         rest = [q for q in asked if q[2] != words.MOMENTS]
         p = np.array([q[1] for q in rest])
         picked = [rest[i] for i in rng.choice(len(rest), min(per_clip - 1, len(rest)), replace=False, p=p / p.sum())]
-        for skill, _, question, truth in must + picked:
+        for skill, _, question, truth, _ in must + picked:
             inputs = prompt(proc, question, frames, meta)
             with torch.no_grad():
                 out = model.generate(**inputs, max_new_tokens=260, do_sample=False)

@@ -176,12 +176,15 @@ def subject(rng, o, things):
 
 
 def questions(rng, scene, image=False, offset=0.0):
-    """All that is asked of a scene: (skill, weight, question, answer), questions in random phrasing."""
+    """All that is asked of a scene: (skill, weight, question, answer, where), questions in random phrasing.
+
+    `where` is the time of the one event that the answer rests on, if there is one.
+    """
     out = []
 
-    def add(skill, weight, question, answer):
+    def add(skill, weight, question, answer, where=None):
         fixed = question in (MOMENTS, DESCRIBE, TAGS)
-        out.append((skill, weight, question if fixed else case(rng, question), answer))
+        out.append((skill, weight, question if fixed else case(rng, question), answer, where))
 
     things = ordered(scene)
     if not things:
@@ -195,7 +198,7 @@ def questions(rng, scene, image=False, offset=0.0):
         add("unknown", 1.0, DESCRIBE, UNKNOWN)
         return out
 
-    add("describe", 1.6, DESCRIBE if rng.random() < 0.5 else ask(rng, "describe"), describe(scene, offset))
+    add("describe", 1.2, DESCRIBE if rng.random() < 0.5 else ask(rng, "describe"), describe(scene, offset))
     add("tags", 0.8, TAGS, json.dumps(tags(scene)))
     add("count", 1.6, ask(rng, "count"), f"{len(things)}.")
     add("offtopic", 0.25, ask(rng, "offtopic"), UNKNOWN)
@@ -230,46 +233,47 @@ def questions(rng, scene, image=False, offset=0.0):
     if image:
         return out
 
-    add("moments", 2.6, MOMENTS, json.dumps({"moments": moments(scene, offset)}))
+    add("moments", 1.5, MOMENTS, json.dumps({"moments": moments(scene, offset)}))
     happened = events(scene)
     for o in things:
         k = 1.0 if one else 0.7
         x = subject(rng, o, things)
         add("direction", 2.2 * k, ask(rng, "direction", x), f"It moves {o.direction}." if o.direction else "It stays still.")
         x = subject(rng, o, things)
-        add("when", (1.6 if o.appear else 0.5) * k, ask(rng, "appear", x),
-            at(o.appear + offset) if o.appear else "It is there from the start.")  # fmt: skip
+        add("when", (2.6 if o.appear else 0.5) * k, ask(rng, "appear", x),
+            at(o.appear + offset) if o.appear else "It is there from the start.", o.appear or None)  # fmt: skip
         x = subject(rng, o, things)
-        add("when", (1.6 if o.disappear is not None else 0.5) * k, ask(rng, "disappear", x),
-            at(o.disappear + offset) if o.disappear is not None else "It does not disappear.")  # fmt: skip
+        add("when", (2.6 if o.disappear is not None else 0.5) * k, ask(rng, "disappear", x),
+            at(o.disappear + offset) if o.disappear is not None else "It does not disappear.", o.disappear)  # fmt: skip
         x = subject(rng, o, things)
         question = ASK["turn"][rng.integers(3 if one else 2)].replace("{x}", x)
-        add("when", (1.6 if o.turn is not None else 0.4) * k, question,
-            at(o.turn + offset) if o.turn is not None else "It does not change color.")  # fmt: skip
+        add("when", (2.6 if o.turn is not None else 0.4) * k, question,
+            at(o.turn + offset) if o.turn is not None else "It does not change color.", o.turn)  # fmt: skip
         x = subject(rng, o, things)
         if o.stops or rng.random() < 0.3:
             still = "It does not stop." if o.direction else "It does not move."
-            add("when", (1.2 if o.stops else 0.3) * k, ask(rng, "stop", x), at(o.move[1] + offset) if o.stops else still)
+            add("when", (2.2 if o.stops else 0.3) * k, ask(rng, "stop", x),
+                at(o.move[1] + offset) if o.stops else still, o.move[1] if o.stops else None)  # fmt: skip
         if o.starts:
-            add("when", 1.2 * k, ask(rng, "start", x), at(o.move[0] + offset))
+            add("when", 2.2 * k, ask(rng, "start", x), at(o.move[0] + offset), o.move[0])
 
     start = [o for o in things if o.appear == 0]
     if start:
         first = cap(listed([f"the {named(o)} {state(o, 0)}" for o in start])) + "."
     else:
         first = f"The {named(things[0])} appears."
-    add("order", 1.3, ask(rng, "first"), first)
+    add("order", 1.8, ask(rng, "first"), first)
     if happened:
         t, _, o, verb = happened[-1]
-        add("order", 1.0, ask(rng, "last"), f"The {before(o, t)} {verb}.")
+        add("order", 2.2, ask(rng, "last"), f"The {before(o, t)} {verb}.", t)
         i = int(rng.integers(len(happened)))
         t, _, o, verb = happened[i]
         if i + 1 < len(happened):
             t2, _, o2, verb2 = happened[i + 1]
             after = f"The {before(o2, t2)} {verb2}."
         else:
-            after = "Nothing else happens."
-        add("order", 1.2, f"What happens after the {before(o, t)} {verb}?", after)
+            after, t2 = "Nothing else happens.", None
+        add("order", 2.6, f"What happens after the {before(o, t)} {verb}?", after, t2)
     if len(things) > 1:
         i, j = rng.permutation(len(things))[:2]
         p, q = things[i], things[j]
@@ -291,7 +295,7 @@ def questions(rng, scene, image=False, offset=0.0):
     if t is not None:
         s = t + offset
         spoken = f"{s:.0f}" if s == int(s) and rng.random() < 0.6 else f"{s:.1f}"
-        add("at", 1.4, f"What happens at {spoken} seconds?", cap(text) + ".")
+        add("at", 1.4, f"What happens at {spoken} seconds?", cap(text) + ".", t)
     return out
 
 
