@@ -54,11 +54,10 @@ pub(super) async fn library(
 
 async fn library_page(state: &AppState, offset: u32, headers: &HeaderMap) -> Result<Response, Failure> {
     let count = state.library.video_count().await?;
-    let mut videos = Vec::new();
-    for video in state.library.videos(VIDEOS, offset).await? {
-        let jobs = state.library.jobs_of(&video.id).await?;
-        videos.push(views::card(&video, jobs.first()));
-    }
+    let videos = state.library.videos(VIDEOS, offset).await?;
+    let ids: Vec<&str> = videos.iter().map(|video| video.id.as_str()).collect();
+    let jobs = state.library.newest_jobs(&ids).await?;
+    let videos: Vec<_> = videos.iter().map(|video| views::card(video, jobs.get(&video.id))).collect();
     let next = offset.saturating_add(VIDEOS);
     let unfinished = videos.iter().any(|card| card.state.kind.unfinished());
     render(&LibraryPage {

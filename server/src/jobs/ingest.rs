@@ -72,7 +72,7 @@ pub(super) async fn run(
 
 /// Leaves out the times of frames: megabytes for a long clip, and found again in a moment.
 fn slim(probe: &homereel_video::Probe) -> homereel_video::Probe {
-    homereel_video::Probe { frame_times: Vec::new(), ..probe.clone() }
+    homereel_video::Probe { frame_times: Vec::new(), entries: Vec::new(), ..probe.clone() }
 }
 
 /// Makes the poster. A video without one is still a video: what fails for good is a warning.

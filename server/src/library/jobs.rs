@@ -1,6 +1,6 @@
 //! Rows of `jobs`: what is owed to videos. Knows how jobs are leased and retried, not what they do.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use serde::Serialize;
 use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
@@ -177,6 +177,21 @@ impl Library {
         .fetch_all(&self.pool)
         .await?;
         Ok(rows)
+    }
+
+    /// Returns the newest job of each of `video_ids` that has one.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn newest_jobs(&self, video_ids: &[&str]) -> Result<HashMap<String, Job>, LibraryError> {
+        // SQLite has no lists as parameters; a JSON array is one.
+        let rows: Vec<Job> = sqlx::query_as(
+            "SELECT * FROM jobs WHERE video_id IN (SELECT value FROM json_each(?)) ORDER BY created_ms, id",
+        )
+        .bind(to_json("video ids", &video_ids)?)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|job| (job.video_id.clone(), job)).collect())
     }
 
     /// Returns the job with this id.

@@ -32,9 +32,11 @@ pub(crate) fn probe() -> Probe {
         },
         audio: None,
         creation_time: None,
+        creation_source: None,
         location: None,
         camera: None,
         frame_times: Vec::new(),
+        entries: Vec::new(),
         start_offset_s: 0.0,
         warnings: Vec::new(),
     }
@@ -56,7 +58,10 @@ async fn an_upload_is_a_video_with_its_job() {
     assert_eq!((video.name.as_str(), video.size), ("clip.mp4", 5));
     assert_eq!(fs::read(library.original_path(&video.sha256)).unwrap(), b"bytes");
     assert_eq!(library.videos(10, 0).await.unwrap(), std::slice::from_ref(&video));
+    let newest = library.newest_jobs(&[&video.id, "no such video"]).await.unwrap();
     let jobs = library.jobs_of(&video.id).await.unwrap();
+    assert_eq!(newest.get(&video.id), jobs.first());
+    assert_eq!(newest.len(), 1);
     assert_eq!((jobs.len(), jobs[0].state, jobs[0].step), (1, JobState::Queued, Step::Poster));
     assert_eq!(changes.recv().await.unwrap(), Change::Video { id: video.id });
     assert_eq!(changes.recv().await.unwrap(), Change::Job { job: jobs[0].clone() });

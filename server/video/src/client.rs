@@ -7,8 +7,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DecodeRequest, Probe, VideoError,
-    session::{Launch, Session},
+    DecodeRequest, Jail, Probe, VideoError,
+    pool::Launch,
+    session::Session,
     wire::{Job, Reply},
 };
 
@@ -26,6 +27,8 @@ const MAX_POSTER: usize = 16 << 20;
 pub struct Limits {
     /// Wall time of one call. Time in which a [`FrameStream`] waits for its reader does not count.
     pub deadline: Duration,
+    /// Time after which a worker that shows no progress is taken for stuck and killed.
+    pub stall: Duration,
     /// Processor time of one call, all threads together.
     pub cpu: Duration,
     /// Bytes of memory that it may write to.
@@ -37,10 +40,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Ten minutes, an hour of processor time, 3 GiB, 8K pictures, a day of 50 frames per second.
+    /// Ten minutes, half a minute of silence (a sleeping disk wakes up in less), an hour of processor time, 3 GiB, 8K
+    /// pictures, a day of 50 frames per second.
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(600),
+            stall: Duration::from_secs(30),
             cpu: Duration::from_secs(3600),
             memory: 3 << 30,
             max_pixels: 8192 * 4320,
@@ -59,12 +64,8 @@ impl Worker {
     #[must_use]
     pub fn new(program: PathBuf, args: &[&str]) -> Self {
         let args = args.iter().map(Into::into).collect();
-        Self(Arc::new(Launch {
-            program,
-            args,
-            limits: Limits::default(),
-            slots: Arc::new(Semaphore::new(2)),
-        }))
+        let slots = Arc::new(Semaphore::new(2));
+        Self(Arc::new(Launch::new(program, args, Limits::default(), slots, false)))
     }
 
     /// Starts workers as `<this very program> video-worker`.
@@ -77,20 +78,26 @@ impl Worker {
         Ok(Self::new(program, &["video-worker"]))
     }
 
+    fn with(&self, limits: Limits, slots: Arc<Semaphore>, ahead: bool) -> Self {
+        Self(Arc::new(Launch::new(self.0.program.clone(), self.0.args.clone(), limits, slots, ahead)))
+    }
+
     /// Sets what one worker may use.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
-        let Launch { program, args, slots, .. } = &*self.0;
-        let (program, args, slots) = (program.clone(), args.clone(), Arc::clone(slots));
-        Self(Arc::new(Launch { program, args, limits, slots }))
+        self.with(limits, Arc::clone(&self.0.slots), self.0.ahead)
     }
 
     /// Sets how many workers run at once; more calls wait for their turn.
     #[must_use]
     pub fn with_concurrency(self, workers: usize) -> Self {
-        let Launch { program, args, limits, .. } = &*self.0;
-        let slots = Arc::new(Semaphore::new(workers.max(1)));
-        Self(Arc::new(Launch { program: program.clone(), args: args.clone(), limits: *limits, slots }))
+        self.with(self.0.limits, Arc::new(Semaphore::new(workers.max(1))), self.0.ahead)
+    }
+
+    /// Keeps one more worker started ahead of need from the first call on, jailed and without a file.
+    #[must_use]
+    pub fn with_spare(self) -> Self {
+        self.with(self.0.limits, Arc::clone(&self.0.slots), true)
     }
 
     /// Returns what one worker may use.
@@ -161,6 +168,17 @@ impl FrameStream {
     pub fn end(&self) -> Option<&End> {
         self.end.as_ref()
     }
+}
+
+/// Starts a worker only to learn which layers of the jail this machine has.
+///
+/// # Errors
+/// `Worker` when it could not be started or died, `Cancelled`, `TimedOut`.
+pub async fn jail(worker: &Worker, cancel: &CancellationToken) -> Result<Jail, VideoError> {
+    let mut session = Session::open(&worker.0, cancel).await?;
+    let jail = session.ready().await?;
+    session.kill().await;
+    Ok(jail)
 }
 
 fn nonsense(what: &str) -> VideoError {

@@ -11,7 +11,7 @@ pub enum Kind {
     BadRequest,
     /// The caller left.
     Cancelled,
-    /// The deadline passed.
+    /// The deadline passed, or nothing happened for too long.
     TimedOut,
     /// This machine failed (no memory, no worker).
     Failed,
@@ -87,6 +87,12 @@ pub enum VideoError {
         /// The deadline.
         limit_s: u64,
     },
+    /// The decoder went on without getting anywhere.
+    #[error("decoding got stuck: nothing happened for {limit_s} s")]
+    Stalled {
+        /// How long a worker may be silent.
+        limit_s: u64,
+    },
     /// The worker died or could not be started; for the log.
     #[error("the video worker failed: {message}")]
     Worker {
@@ -109,7 +115,7 @@ impl VideoError {
             | Self::NoFrames { .. } => Kind::BadVideo,
             Self::BadRequest { .. } => Kind::BadRequest,
             Self::Cancelled => Kind::Cancelled,
-            Self::TimedOut { .. } => Kind::TimedOut,
+            Self::TimedOut { .. } | Self::Stalled { .. } => Kind::TimedOut,
             Self::Worker { .. } => Kind::Failed,
         }
     }

@@ -42,6 +42,7 @@ impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read_at(buffer, self.position)?;
         self.position += read as u64;
+        crate::worker::progress();
         Ok(read)
     }
 }
@@ -157,17 +158,34 @@ pub(crate) struct Facts {
     pub(crate) channels: u32,
     pub(crate) sample_rate: u32,
     pub(crate) metadata: Vec<(String, String)>,
+    /// The codec's header, which the container keeps beside the packets.
+    pub(crate) header: Vec<u8>,
+    /// Brightest pixel and brightest light of the screen that it was made on, cd/m².
+    pub(crate) lights: [Option<f64>; 2],
+    /// Dolby Vision's profile and the standard with which its base is compatible (0: none).
+    pub(crate) dolby: Option<(u8, u8)>,
 }
 
 /// Reads what the header says of `stream`.
 pub(crate) fn facts(stream: &Stream<'_>) -> Facts {
-    let matrix = stream
-        .side_data()
-        .find(|data| data.kind() == codec::packet::side_data::Type::DisplayMatrix)
-        .and_then(|data| {
-            let (words, _) = data.data().as_chunks::<4>();
-            words.get(..9)?.iter().map(|&word| i32::from_ne_bytes(word)).collect::<Vec<_>>().try_into().ok()
-        });
+    use codec::packet::side_data::Type;
+    let said = |kind| stream.side_data().find(|data| data.kind() == kind);
+    let word = |data: &[u8], at: usize| {
+        let (words, _) = data.as_chunks::<4>();
+        words.get(at).map(|&word| i32::from_ne_bytes(word))
+    };
+    let matrix = said(Type::DisplayMatrix)
+        .and_then(|data| (0..9).map(|at| word(data.data(), at)).collect::<Option<Vec<_>>>()?.try_into().ok());
+    // AVContentLightMetadata begins with the brightest pixel; AVMasteringDisplayMetadata has eight fractions,
+    // the least light, the most light and two flags, the second of which says that the lights are known.
+    let brightest = said(Type::ContentLightLevel).and_then(|data| word(data.data(), 0)).map(f64::from);
+    let screen = said(Type::MasteringDisplayMetadata).and_then(|data| {
+        let [num, den, known] = [18, 19, 21].map(|at| word(data.data(), at));
+        (known? != 0 && den? != 0).then(|| Some(f64::from(num?) / f64::from(den?)))?
+    });
+    let lights = [brightest, screen];
+    // AVDOVIDecoderConfigurationRecord is bytes: two of version, profile, level, three flags, compatibility.
+    let dolby = said(Type::DOVI_CONF).and_then(|data| Some((*data.data().get(2)?, *data.data().get(7)?)));
     // SAFETY: the pointers come from a live `Stream`, whose `codecpar` is never null; fields are copied
     // out, enums through integers; the names are static strings or null.
     unsafe {
@@ -214,6 +232,9 @@ pub(crate) fn facts(stream: &Stream<'_>) -> Facts {
             channels: u32::try_from((*parameters).ch_layout.nb_channels).unwrap_or(0),
             sample_rate: u32::try_from((*parameters).sample_rate).unwrap_or(0),
             metadata: dictionary((*raw).metadata),
+            header: bytes((*parameters).extradata, (*parameters).extradata_size),
+            lights,
+            dolby,
         }
     }
 }
@@ -241,6 +262,26 @@ pub(crate) fn hidden(packet: &Packet) -> bool {
     unsafe { (*packet.as_ptr()).flags & ffi::AV_PKT_FLAG_DISCARD != 0 }
 }
 
+/// Returns whether a packet brings another codec header, which changes how what follows is decoded.
+pub(crate) fn reconfigures(packet: &Packet) -> bool {
+    use codec::packet::side_data::Type;
+    packet.side_data().any(|data| matches!(data.kind(), Type::NewExtraData | Type::ParamChange))
+}
+
+/// Moves the demuxer to the last key frame of stream `index` at or before `ticks`, by its own index.
+///
+/// # Errors
+/// ffmpeg's; the demuxer may then stand anywhere.
+pub(crate) fn seek(input: &mut Input, index: usize, ticks: i64) -> Result<(), Error> {
+    let index = c_int::try_from(index).map_err(|_| Error::InvalidData)?;
+    // SAFETY: a live context, to which we hold the only reference.
+    match unsafe { ffi::av_seek_frame(input.as_mut_ptr(), index, ticks, ffi::AVSEEK_FLAG_BACKWARD as c_int) }
+    {
+        error if error < 0 => Err(Error::from(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Opens the decoder of `stream`.
 ///
 /// # Errors
@@ -261,63 +302,61 @@ pub(crate) fn decoder(stream: &Stream<'_>, threads: usize, max_pixels: u64) -> R
     context.decoder().video()
 }
 
-/// Turns decoded frames into packed RGB8 of the same size: matrix and range by the frame's tags, and for the
-/// rest exactly what PyAV does, so that a model sees what it was evaluated on. (swscale's accurate rounding
-/// and interpolated chroma would move the average value by one.)
-pub(crate) struct Converter {
-    context: Option<(Key, scaling::Context)>,
-    out: frame::Video,
+/// What a frame says of its colours, as ITU-T H.273 numbers it (the range as ffmpeg does).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Colours {
+    pub(crate) format: c_int,
+    pub(crate) matrix: c_int,
+    pub(crate) range: c_int,
+    pub(crate) primaries: c_int,
+    pub(crate) transfer: c_int,
 }
 
-type Key = (c_int, u32, u32, c_int, c_int);
-
-impl Converter {
-    pub(crate) fn new() -> Self {
-        Self { context: None, out: frame::Video::empty() }
-    }
-
-    /// Converts `frame` and returns its rows without padding, 3 × width × height bytes.
-    pub(crate) fn rgb(&mut self, frame: &frame::Video) -> Result<Vec<u8>, Error> {
-        // SAFETY: a live frame; enums are read as integers.
-        let (format, matrix, range) = unsafe {
-            let raw = frame.as_ptr();
-            (
-                (*raw).format,
-                (&raw const (*raw).colorspace).cast::<c_int>().read(),
-                (&raw const (*raw).color_range).cast::<c_int>().read(),
-            )
-        };
-        let (width, height) = (frame.width(), frame.height());
-        if width == 0 || height == 0 {
-            return Err(Error::InvalidData);
+/// Reads what `frame` says of its colours.
+pub(crate) fn colours(frame: &frame::Video) -> Colours {
+    // SAFETY: a live frame; enums are read as integers.
+    unsafe {
+        let raw = frame.as_ptr();
+        Colours {
+            format: (*raw).format,
+            matrix: (&raw const (*raw).colorspace).cast::<c_int>().read(),
+            range: (&raw const (*raw).color_range).cast::<c_int>().read(),
+            primaries: (&raw const (*raw).color_primaries).cast::<c_int>().read(),
+            transfer: (&raw const (*raw).color_trc).cast::<c_int>().read(),
         }
-        let key = (format, width, height, matrix, range);
-        if self.context.as_ref().is_none_or(|(of, _)| *of != key) {
-            self.context = Some((key, scaler(frame.format(), width, height, matrix, range)?));
-            self.out = frame::Video::new(Pixel::RGB24, width, height);
-        }
-        let Some((_, context)) = &mut self.context else { return Err(Error::Bug) };
-        context.run(frame, &mut self.out)?;
-        let (row, stride) = (width as usize * 3, self.out.stride(0));
-        let rows = self.out.data(0).chunks(stride).take(height as usize);
-        let mut rgb = Vec::with_capacity(row * height as usize);
-        rows.for_each(|line| rgb.extend_from_slice(&line[..row]));
-        Ok(rgb)
     }
 }
 
-fn scaler(
-    format: Pixel,
-    width: u32,
-    height: u32,
-    matrix: c_int,
-    range: c_int,
-) -> Result<scaling::Context, Error> {
-    let jpeg = [Pixel::YUVJ420P, Pixel::YUVJ422P, Pixel::YUVJ444P, Pixel::YUVJ440P, Pixel::YUVJ411P];
-    let full = range == 2 || jpeg.contains(&format);
-    let flags = scaling::Flags::BILINEAR;
-    let mut context = scaling::Context::get(format, width, height, Pixel::RGB24, width, height, flags)?;
-    // Untagged pictures are BT.601, as swscale, PyAV and torchcodec have it.
+/// How pixels of a format lie in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Bits per sample, where each component has a plane of its own in this machine's byte order.
+    pub(crate) planar_depth: Option<u32>,
+    pub(crate) alpha: bool,
+}
+
+/// Tells how pixels of `format` lie in memory.
+pub(crate) fn layout(format: Pixel) -> Layout {
+    let Some(descriptor) = format.descriptor() else { return Layout::default() };
+    // SAFETY: descriptors are static; fields are copied out.
+    let (flags, components, depth) = unsafe {
+        let raw = descriptor.as_ptr();
+        ((*raw).flags, (*raw).nb_components, (*raw).comp[0].depth)
+    };
+    let is = |flag: u32| flags & u64::from(flag) != 0;
+    let odd = is(ffi::AV_PIX_FMT_FLAG_PAL as u32)
+        || is(ffi::AV_PIX_FMT_FLAG_BITSTREAM as u32)
+        || is(ffi::AV_PIX_FMT_FLAG_HWACCEL as u32)
+        || is(ffi::AV_PIX_FMT_FLAG_BE as u32) != cfg!(target_endian = "big") && depth > 8;
+    let planar = is(ffi::AV_PIX_FMT_FLAG_PLANAR as u32) || components == 1;
+    Layout {
+        planar_depth: u32::try_from(depth).ok().filter(|depth| planar && !odd && (8..=16).contains(depth)),
+        alpha: is(ffi::AV_PIX_FMT_FLAG_ALPHA as u32),
+    }
+}
+
+/// Tells `context`, whose output is RGB, the matrix (as H.273 numbers it) and range of its input.
+pub(crate) fn set_matrix(context: &mut scaling::Context, matrix: c_int, full: bool) {
     let table = match matrix {
         1 => ffi::SWS_CS_ITU709,
         4 => ffi::SWS_CS_FCC,
@@ -329,24 +368,9 @@ fn scaler(
     unsafe {
         let from = ffi::sws_getCoefficients(table);
         let to = ffi::sws_getCoefficients(ffi::SWS_CS_DEFAULT as c_int);
-        ffi::sws_setColorspaceDetails(
-            context.as_mut_ptr(),
-            from,
-            c_int::from(full),
-            to,
-            1,
-            0,
-            1 << 16,
-            1 << 16,
-        );
+        let full = c_int::from(full);
+        ffi::sws_setColorspaceDetails(context.as_mut_ptr(), from, full, to, 1, 0, 1 << 16, 1 << 16);
     }
-    Ok(context)
-}
-
-/// Returns ffmpeg's name of the frame's transfer function, if tagged.
-pub(crate) fn frame_transfer(frame: &frame::Video) -> Option<String> {
-    // SAFETY: a live frame; the enum is read as an integer.
-    transfer_name(unsafe { (&raw const (*frame.as_ptr()).color_trc).cast::<c_int>().read() })
 }
 
 fn transfer_name(transfer: c_int) -> Option<String> {
@@ -390,6 +414,16 @@ unsafe fn text(pointer: *const c_char) -> String {
     }
     // SAFETY: the callers pass ffmpeg's own null-terminated strings.
     unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+/// Copies `size` bytes, at most 64 KiB.
+unsafe fn bytes(data: *const u8, size: c_int) -> Vec<u8> {
+    let size = usize::try_from(size).unwrap_or(0).min(64 << 10);
+    if data.is_null() || size == 0 {
+        return Vec::new();
+    }
+    // SAFETY: the callers pass a buffer of ffmpeg's with at least its size.
+    unsafe { std::slice::from_raw_parts(data, size) }.to_vec()
 }
 
 /// Copies a dictionary, at most 256 entries of at most 1024 characters.

@@ -13,8 +13,11 @@ pub struct Probe {
     pub video: VideoStream,
     /// The first audio stream, if any.
     pub audio: Option<AudioStream>,
-    /// When the clip was taken (RFC 3339), if the file says so.
+    /// When the clip was taken (RFC 3339; without an offset where the file gives none), if the file says so.
     pub creation_time: Option<String>,
+    /// What told the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_source: Option<DateSource>,
     /// Where the clip was taken, if the file says so.
     pub location: Option<Location>,
     /// Make and model of the camera, if the file says so.
@@ -22,6 +25,10 @@ pub struct Probe {
     /// PTS of every frame in order of presentation, seconds, relative to the first frame shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frame_times: Vec<f64>,
+    /// Where decoding may begin, in order: proven for this file, at most a few thousand. Empty when nothing
+    /// is proven, so that the clip has to be decoded from its beginning.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<Entry>,
     /// Seconds between the container's zero and the first frame.
     pub start_offset_s: f64,
     /// What a person should know (header and packets disagree, frames are broken, …).
@@ -94,6 +101,19 @@ impl Clock {
     }
 }
 
+/// A packet at which a decoder may begin: what is shown from its time on needs nothing before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its number among the packets of the stream.
+    pub packet: u64,
+    /// PTS in ticks of the stream.
+    pub ticks: i64,
+    /// Where it lies in the file, by the demuxer's count; -1 if that does not tell.
+    pub position: i64,
+    /// Bytes.
+    pub size: u64,
+}
+
 /// An audio stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AudioStream {
@@ -103,6 +123,29 @@ pub struct AudioStream {
     pub channels: u32,
     /// Samples per second.
     pub sample_rate: u32,
+}
+
+/// What told when a clip was taken, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DateSource {
+    /// The camera's own local time with its offset (QuickTime).
+    Camera,
+    /// The container's time, UTC by the standard.
+    Container,
+    /// The name of the file: local time.
+    FileName,
+    /// The time at which the file was written.
+    FileTime,
+}
+
+/// When a clip was taken, and what told it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureDate {
+    /// RFC 3339; without an offset where the zone is not known, and without a time where only the day is.
+    pub time: String,
+    /// What told it.
+    pub source: DateSource,
 }
 
 /// A place on earth.

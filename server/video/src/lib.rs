@@ -3,8 +3,9 @@
 //! Three steps: [`probe`] (what is in the file, and the true time of every frame), [`plan`] (which frames
 //! a model should see), [`decode`] (exactly those frames, upright, at the size asked for, as RGB8).
 //! Every touch of a user's bytes by ffmpeg happens in a worker process of the same program
-//! ([`worker::main`]), which gets the file as an open descriptor and is killed at its deadline, on
-//! cancel, or when the reader leaves. This crate knows no engine and no HTTP.
+//! ([`worker::main`]), which locks itself into a [`Jail`], gets the file as an open descriptor and is killed at
+//! its deadline, when it makes no progress, on cancel, or when the reader leaves. This crate knows no engine and
+//! no HTTP.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), homereel_video::VideoError> {
@@ -24,27 +25,37 @@
 //! ```
 
 mod client;
+mod colour;
 mod decode;
+mod deinterlace;
+mod entry;
 mod error;
 mod ffmpeg;
 mod info;
+mod jail;
 mod metadata;
 mod orient;
+mod picker;
 mod picture;
 mod plan;
+mod pool;
 mod poster;
+mod reader;
 mod request;
 mod resize;
 mod scan;
 mod session;
 mod sniff;
 mod timeline;
+mod tonemap;
 mod wire;
 pub mod worker;
 
-pub use client::{End, Frame, FrameStream, Limits, Worker, decode, poster, probe};
+pub use client::{End, Frame, FrameStream, Limits, Worker, decode, jail, poster, probe};
 pub use error::{Kind, VideoError};
-pub use info::{AudioStream, Clock, Location, Probe, VideoStream};
+pub use info::{AudioStream, CaptureDate, Clock, DateSource, Entry, Location, Probe, VideoStream};
+pub use jail::Jail;
+pub use metadata::capture_date;
 pub use picture::{Picture, picture};
 pub use plan::{Plan, Sampling, plan};
 pub use request::{DecodeRequest, Target};

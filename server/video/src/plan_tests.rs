@@ -27,9 +27,11 @@ fn clip(times: Vec<f64>, fps: f64, constant_rate: bool) -> Probe {
         },
         audio: None,
         creation_time: None,
+        creation_source: None,
         location: None,
         camera: None,
         frame_times: times,
+        entries: Vec::new(),
         start_offset_s: 0.0,
         warnings: Vec::new(),
     }

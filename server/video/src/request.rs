@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Clock, Plan, Probe};
+use crate::{Clock, Entry, Plan, Probe};
 
 /// One frame to decode: its index in order of presentation and its time in ticks of the stream's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct DecodeRequest {
     pub rotation: u16,
     /// Mirrored left to right, after rotation.
     pub mirrored: bool,
+    /// Where decoding may begin: for each target the last such packet before it, each once, in order. Without
+    /// any, the clip is decoded from its beginning.
+    pub entries: Vec<Entry>,
     /// Frames per second, by which a frame's time may be off by a quarter of a frame and still be its time.
     pub fps: f64,
 }
@@ -40,15 +43,22 @@ impl DecodeRequest {
     #[must_use]
     pub fn new(probe: &Probe, plan: &Plan, width: u32, height: u32) -> Self {
         let clock = probe.video.clock;
-        let targets = plan
+        let targets: Vec<Target> = plan
             .indices
             .iter()
             .map(|&index| Target { index, ticks: clock.ticks(index, &probe.frame_times) })
             .collect();
+        let before = |target: &Target| {
+            let after = probe.entries.partition_point(|entry| entry.ticks <= target.ticks);
+            after.checked_sub(1).map(|at| probe.entries[at])
+        };
+        let mut entries: Vec<Entry> = targets.iter().filter_map(before).collect();
+        entries.dedup();
         Self {
             stream: probe.video.index,
             clock,
             targets,
+            entries,
             width,
             height,
             rotation: probe.video.rotation,

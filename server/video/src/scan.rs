@@ -5,7 +5,8 @@ use std::fs::File;
 use ffmpeg_next::{Error, Packet, format::context::Input};
 
 use crate::{
-    AudioStream, Clock, Probe, VideoError, VideoStream,
+    AudioStream, Clock, Entry, Probe, VideoError, VideoStream,
+    entry::Prover,
     ffmpeg::{self, Facts, Medium},
     metadata,
     orient::Orientation,
@@ -15,6 +16,9 @@ use crate::{
 
 /// Pixels per side beyond which nothing is decoded.
 const MAX_SIDE: u32 = 8192;
+
+/// Entries of a clip at most; of more, every second one is forgotten.
+const MAX_ENTRIES: usize = 4096;
 
 /// Read errors in a row after which the rest of the file is given up.
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
@@ -40,17 +44,27 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let hidden = packets.hidden[chosen.index];
     let (coded_width, coded_height) = size(chosen, bounds.max_pixels)?;
     let mut warnings = packets.warnings;
+    if let Some((profile, 0)) = chosen.dolby {
+        // Its base is in a colour space of Dolby's own.
+        warnings.push(format!("the colours of Dolby Vision profile {profile} cannot be shown truly"));
+    }
     let orientation = orientation(chosen, &mut warnings);
     let (shown_width, shown_height) = square(coded_width, coded_height, chosen.aspect, &mut warnings);
     let (width, height) = orientation.size(shown_width, shown_height);
-    let line = if fields(chosen, stamps) {
+    let fields = fields(chosen, stamps);
+    let line = if fields {
         timeline(&pairs(stamps), chosen.time_base, &chosen.rates)
     } else {
         timeline(stamps, chosen.time_base, &chosen.rates)
     };
+    // Half a picture is not found again by its time, counted frames are found by counting all, and packets of
+    // an AVI may hold two pictures.
+    let unsure = fields || line.counted || input.format().name() == "avi";
+    let entries = if unsure { Vec::new() } else { packets.entries.swap_remove(chosen.index).list };
     compare(chosen, &input, &line, hidden + stamps.len() as u64, &mut warnings);
     let mut tags = ffmpeg::metadata(&input);
     tags.extend(chosen.metadata.iter().cloned());
+    let date = metadata::tagged_date(&tags);
     let (num, den) = chosen.time_base;
     let clock = if line.counted {
         Clock { num: 1_000_000, den: (line.fps * 1e6).round() as i32, first: 0, counted: true }
@@ -82,11 +96,13 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
             channels: facts.channels,
             sample_rate: facts.sample_rate,
         }),
-        creation_time: metadata::creation_time(&tags),
+        creation_source: date.as_ref().map(|date| date.source),
+        creation_time: date.map(|date| date.time),
         location: metadata::location(&tags),
         camera: metadata::camera(&tags),
         start_offset_s: clock.first as f64 * f64::from(clock.num) / f64::from(clock.den),
         frame_times: line.times,
+        entries,
         warnings,
     })
 }
@@ -145,12 +161,70 @@ struct Packets {
     stamps: Vec<Vec<Stamp>>,
     /// Frames that an edit list hides.
     hidden: Vec<u64>,
+    entries: Vec<Entries>,
     warnings: Vec<String>,
+}
+
+/// Entries of one stream while its packets go by.
+struct Entries {
+    prover: Prover,
+    list: Vec<Entry>,
+    /// Packets so far.
+    packets: u64,
+    /// Latest time so far.
+    latest: i64,
+    /// Every so many entries one is kept.
+    stride: u64,
+    found: u64,
+}
+
+impl Entries {
+    fn new(facts: &Facts) -> Self {
+        let prover = Prover::new(&facts.codec, &facts.header);
+        Self { prover, list: Vec::new(), packets: 0, latest: i64::MIN, stride: 1, found: 0 }
+    }
+
+    fn see(&mut self, packet: &Packet) {
+        let number = self.packets;
+        self.packets += 1;
+        if ffmpeg::reconfigures(packet) {
+            self.prover.doubt();
+        }
+        let entry = packet.data().is_some_and(|data| self.prover.entry(data));
+        if !self.prover.proven() {
+            self.list = Vec::new();
+            return;
+        }
+        // VP8's hidden references and what an edit list hides bear times, but none that is shown.
+        let Some(pts) = packet.pts() else { return self.prover.doubt() };
+        let first = pts > self.latest;
+        self.latest = self.latest.max(pts);
+        // All that came before has to be shown before, or a later target might lie before the entry.
+        if !entry || !first || ffmpeg::hidden(packet) {
+            return;
+        }
+        self.found += 1;
+        if !(self.found - 1).is_multiple_of(self.stride) {
+            return;
+        }
+        if self.list.len() >= MAX_ENTRIES {
+            let mut keep = true;
+            self.list.retain(|_| {
+                let kept = keep;
+                keep = !keep;
+                kept
+            });
+            self.stride *= 2;
+        }
+        let (position, size) = (packet.position() as i64, packet.size() as u64);
+        self.list.push(Entry { packet: number, ticks: pts, position, size });
+    }
 }
 
 fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
     let mut stamps = vec![Vec::new(); input.nb_streams() as usize];
     let mut hidden = vec![0u64; stamps.len()];
+    let mut entries: Vec<Entries> = input.streams().map(|s| Entries::new(&ffmpeg::facts(&s))).collect();
     let mut warnings = Vec::new();
     let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
     let mut packet = Packet::empty();
@@ -174,7 +248,11 @@ fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
         }
         let Some(facts) = candidates.iter().find(|facts| facts.index == packet.stream()) else { continue };
         corrupt += u64::from(packet.is_corrupt());
-        if packet.size() == 0 || facts.index >= stamps.len() || never_shown(facts, &packet) {
+        if packet.size() == 0 || facts.index >= stamps.len().min(entries.len()) {
+            continue;
+        }
+        entries[facts.index].see(&packet);
+        if never_shown(facts, &packet) {
             continue;
         }
         if ffmpeg::hidden(&packet) {
@@ -186,7 +264,7 @@ fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
     if corrupt > 0 {
         warnings.push(format!("{corrupt} packets are damaged or cut off"));
     }
-    Packets { stamps, hidden, warnings }
+    Packets { stamps, hidden, entries, warnings }
 }
 
 /// AVI has decoding times only, which are presentation times where no frame is reordered. Where some are, ffmpeg

@@ -1,13 +1,20 @@
 //! What parent and worker say to each other: length-prefixed messages of a JSON header and raw bytes.
 //!
 //! Each message is two little-endian `u32` (lengths of header and body), the header, the body. The parent
-//! sends one [`Order`]; the worker answers with [`Reply`]s, the last of which is an end or an error.
+//! sends [`Rules`], by which the worker jails itself and says [`Reply::Ready`], then one [`Order`], with whose first
+//! bytes comes the file's descriptor; the worker answers with [`Reply`]s, the last of which is an end or an error.
 
-use std::io::{self, Read, Write};
+use std::{
+    fs::File,
+    io::{self, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::unix::net::UnixStream,
+};
 
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{DecodeRequest, Probe, VideoError};
+use crate::{DecodeRequest, Jail, Probe, VideoError};
 
 /// Bytes of a reply's header at most.
 pub(crate) const MAX_HEADER: usize = 1 << 20;
@@ -16,14 +23,21 @@ const MAX_ORDER: usize = 64 << 20;
 /// Bytes of a message's two lengths.
 pub(crate) const PREFIX: usize = 8;
 
-/// What a worker is to do, and what it may use.
+/// What a worker may use, whatever its order will be.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Rules {
+    pub(crate) memory: u64,
+    pub(crate) cpu_s: u64,
+    /// Milliseconds between two signs of life while there is progress.
+    pub(crate) beat_ms: u64,
+}
+
+/// What a worker is to do with its file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) job: Job,
     pub(crate) max_pixels: u64,
     pub(crate) max_packets: u64,
-    pub(crate) memory: u64,
-    pub(crate) cpu_s: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +52,10 @@ pub(crate) enum Job {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
+    /// The first message: jailed, and how well.
+    Ready(Jail),
+    /// There was progress, and no other message told it.
+    Progress,
     /// What was found, without the frame times; they are the body, little-endian `f64`.
     Probe(Box<Probe>),
     /// A frame; its pixels are the body.
@@ -73,10 +91,32 @@ pub(crate) fn write(to: &mut impl Write, header: &impl Serialize, body: &[u8]) -
     to.write_all(body)
 }
 
-/// Reads an order, which has no body.
-pub(crate) fn read_order<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
+/// Reads the rules, which have no body.
+pub(crate) fn read_rules(from: &mut impl Read) -> io::Result<Rules> {
     let mut prefix = [0u8; PREFIX];
     from.read_exact(&mut prefix)?;
+    read_header(from, prefix)
+}
+
+/// Reads an order, which has no body, and the descriptor that comes with it.
+pub(crate) fn read_order(from: &mut UnixStream) -> io::Result<(Order, File)> {
+    let mut prefix = [0u8; PREFIX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received =
+        recvmsg(&*from, &mut [IoSliceMut::new(&mut prefix)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let file = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let Some(file) = file.filter(|_| !received.flags.contains(ReturnFlags::CTRUNC)) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the order came without a file"));
+    };
+    from.read_exact(&mut prefix[received.bytes..])?;
+    Ok((read_header(from, prefix)?, file.into()))
+}
+
+fn read_header<T: DeserializeOwned>(from: &mut impl Read, prefix: [u8; PREFIX]) -> io::Result<T> {
     let (header, body) = lengths(prefix);
     if header > MAX_ORDER || body != 0 {
         return Err(io::ErrorKind::InvalidData.into());

@@ -1,29 +1,51 @@
 //! The child's side: one file, one order, then the end.
 //!
-//! Descriptor 0 is the file, descriptor 1 a socket over which the order comes and the replies go,
-//! descriptor 2 the parent's log. The worker opens nothing, limits itself before it looks at the file, and
-//! is gone as soon as the parent hangs up.
+//! Descriptor 0 is a socket over which rules, order and file come and the replies go, descriptor 1 leads nowhere,
+//! descriptor 2 is the parent's log. The worker opens nothing, locks itself in before it gets the file, tells its
+//! parent that it gets on, and is gone as soon as the parent hangs up.
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Read, Write},
+    io::{self, BufWriter, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     process::{self, ExitCode},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
+    time::Duration,
 };
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
-    VideoError, decode, ffmpeg, poster,
+    Jail, VideoError, decode, ffmpeg, jail, poster,
     scan::{self, Bounds},
-    wire::{self, Job, Order, Reply},
+    wire::{self, Job, Order, Reply, Rules},
 };
+
+/// Steps that were made: pieces of the file that were read, packets that were decoded.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+
+/// Processors that the worker may use.
+static THREADS: OnceLock<usize> = OnceLock::new();
+
+/// The way to the parent. Whoever holds it writes one whole message.
+type Out = Mutex<BufWriter<UnixStream>>;
 
 /// Runs the worker: what `homereel video-worker` calls, before any thread or runtime is started.
 #[must_use]
 pub fn main() -> ExitCode {
-    match run() {
+    main_as(true, |_| Ok(()))
+}
+
+/// Runs a worker that does `deed` on its file before it begins. For this crate's own tests, which see to it that the jail
+/// stops evil deeds, and that nothing else does: `jailed` is true everywhere else.
+#[doc(hidden)]
+#[must_use]
+pub fn main_as(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> ExitCode {
+    match run(jailed, deed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to tell if even the log is closed.
@@ -33,51 +55,86 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run() -> io::Result<()> {
-    let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let mut socket = UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let order: Order = wire::read_order(&mut socket)?;
-    restrict(&order)?;
-    leave_with(socket.try_clone()?)?;
-    ffmpeg::init(usize::try_from(order.memory).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
+/// Notes a step of the work. Without any the parent takes the worker for stuck.
+#[doc(hidden)]
+pub fn progress() {
+    STEPS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Returns how many threads may compute at once. Inside the jail nobody can read a cgroup's quota any more, so that
+/// [`thread::available_parallelism`] would count processors that a container does not have.
+pub(crate) fn threads() -> usize {
+    *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
+fn run(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let closed = jail::close_inherited();
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let rules: Rules = wire::read_rules(&mut socket)?;
+    // Asked here, while it can be known.
+    let _ = threads();
+    let jail = if jailed { jail::enter(rules.memory, rules.cpu_s, closed)? } else { Jail::default() };
+    ffmpeg::init(usize::try_from(rules.memory).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
+    let out = Arc::new(Out::new(BufWriter::with_capacity(1 << 16, socket.try_clone()?)));
+    send(&out, &Reply::Ready(jail), &[])?;
+    // A spare worker waits here, for long.
+    let (order, file) = wire::read_order(&mut socket)?;
+    watch(socket, Arc::clone(&out), Duration::from_millis(rules.beat_ms.max(1)))?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("standard input is not a regular file"));
+        return Err(io::Error::other("what came with the order is not a regular file"));
     }
-    let mut out = BufWriter::with_capacity(1 << 16, socket);
-    answer(file, order, &mut out)?;
+    deed(&file)?;
+    if !matches!(order.job, Job::Probe) {
+        rayon::ThreadPoolBuilder::new().num_threads(threads()).build_global().map_err(io::Error::other)?;
+    }
+    answer(file, order, &out)
+}
+
+fn lock(out: &Out) -> MutexGuard<'_, BufWriter<UnixStream>> {
+    out.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn send(out: &Out, reply: &Reply, body: &[u8]) -> io::Result<()> {
+    let mut out = lock(out);
+    wire::write(&mut *out, reply, body)?;
     out.flush()
 }
 
-/// Limits memory, processor time and descriptors; forbids writing files and dumping core.
-fn restrict(order: &Order) -> io::Result<()> {
-    // Reserved but unwritten address space (thread stacks, allocator arenas) is not memory used.
-    let space = order.memory.saturating_add(8 << 30);
-    let limits = [
-        (Resource::Core, 0),
-        (Resource::Fsize, 0),
-        (Resource::Nofile, 32),
-        (Resource::Cpu, order.cpu_s),
-        (Resource::Data, order.memory),
-        (Resource::As, space),
-    ];
-    for (resource, limit) in limits {
-        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
-    }
-    Ok(())
-}
-
-/// Ends the process when the other end of `socket` is closed: the parent has died or does not care any more.
-fn leave_with(mut socket: UnixStream) -> io::Result<()> {
+/// Tells the parent every `beat` whether there was progress, and ends the process when the parent has died or does
+/// not care any more.
+fn watch(socket: UnixStream, out: Arc<Out>, beat: Duration) -> io::Result<()> {
+    let beat = Timespec::try_from(beat).map_err(io::Error::other)?;
     let watch = move || {
-        // The parent sends nothing after its order, so this read returns when it hangs up.
-        let _ = socket.read(&mut [0u8; 1]);
-        process::exit(1);
+        let mut told = 0;
+        loop {
+            // The parent sends nothing after its order, so there is something to read only when it hangs up.
+            match poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&beat)) {
+                Ok(0) => {}
+                Err(error) if error == rustix::io::Errno::INTR => continue,
+                _ => process::exit(1),
+            }
+            let steps = STEPS.load(Ordering::Relaxed);
+            // If somebody else is writing, that is sign enough.
+            let free = match out.try_lock() {
+                Ok(out) => Some(out),
+                Err(TryLockError::Poisoned(out)) => Some(out.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            if let Some(mut out) = free
+                && steps != told
+            {
+                told = steps;
+                if wire::write(&mut *out, &Reply::Progress, &[]).and_then(|()| out.flush()).is_err() {
+                    process::exit(1);
+                }
+            }
+        }
     };
-    thread::Builder::new().name("hang-up".into()).stack_size(64 << 10).spawn(watch)?;
+    thread::Builder::new().name("watch".into()).stack_size(64 << 10).spawn(watch)?;
     Ok(())
 }
 
-fn answer(file: File, order: Order, out: &mut (impl Write + Send)) -> io::Result<()> {
+fn answer(file: File, order: Order, out: &Out) -> io::Result<()> {
     let bounds = Bounds { max_pixels: order.max_pixels, max_packets: order.max_packets };
     let done = match order.job {
         Job::Probe => scan::scan(file, bounds).map(|mut probe| {
@@ -92,8 +149,7 @@ fn answer(file: File, order: Order, out: &mut (impl Write + Send)) -> io::Result
             let clock = request.clock;
             let mut sent = Ok(());
             let report = decode::decode(&file, &request, bounds.max_pixels, |target, ticks, rgb| {
-                let frame = Reply::Frame { index: target.index, pts_s: clock.seconds(ticks) };
-                sent = wire::write(out, &frame, &rgb).and_then(|()| out.flush());
+                sent = send(out, &Reply::Frame { index: target.index, pts_s: clock.seconds(ticks) }, &rgb);
                 sent.is_ok()
             });
             sent?;
@@ -101,5 +157,5 @@ fn answer(file: File, order: Order, out: &mut (impl Write + Send)) -> io::Result
         }
     };
     let (reply, body) = done.unwrap_or_else(|error: VideoError| (Reply::Error(error), Vec::new()));
-    wire::write(out, &reply, &body)
+    send(out, &reply, &body)
 }

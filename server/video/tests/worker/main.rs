@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod clips;
+mod colours;
 mod decoding;
+mod jail;
 mod misbehaviour;
+mod pictures;
 mod probing;

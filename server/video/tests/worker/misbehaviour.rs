@@ -11,19 +11,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clips::{self, Clips, quarters, worker_as};
 
-/// Finds the process that has `mark` among its arguments.
-fn process(mark: &str) -> Option<Pid> {
+/// Finds the processes that have `mark` among their arguments.
+pub(crate) fn processes(mark: &str) -> Vec<Pid> {
     let ids = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    ids.into_iter().find_map(|id| {
+    ids.filter_map(|id| {
         let line = fs::read(format!("/proc/{id}/cmdline")).ok()?;
         let found = line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes());
         if found { Pid::from_raw(id) } else { None }
     })
+    .collect()
 }
 
-async fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+/// Finds the process that has `mark` among its arguments.
+pub(crate) fn process(mark: &str) -> Option<Pid> {
+    processes(mark).first().copied()
+}
+
+pub(crate) async fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while began.elapsed() < limit {
         if condition() {

@@ -1,0 +1,143 @@
+//! Decoded pictures become RGB8: matrix and range by name, HDR made SDR, alpha on black. Knows pixels, no codecs.
+//!
+//! Ordinary pictures get exactly the bytes that PyAV gives, so that a model sees what it was evaluated on
+//! (swscale's accurate rounding and interpolated chroma would move the average value by one). The matrix is
+//! the one that the frame names; a frame that names none is BT.2020 if its primaries or its HDR curve say so,
+//! else BT.601 whatever its size, as swscale, PyAV and torchcodec have it. A frame that names no range is
+//! limited unless its format is one of JPEG's.
+
+use ffmpeg_next::{Error, format::Pixel, frame, software::scaling};
+
+use crate::{
+    ffmpeg::{self, Colours},
+    tonemap::{Curve, ToneMap},
+};
+
+/// Numbers of ITU-T H.273.
+const UNSPECIFIED: i32 = 2;
+const BT2020_PRIMARIES: i32 = 9;
+const BT2020_MATRIX: i32 = 9;
+const PQ: i32 = 16;
+const HLG: i32 = 18;
+/// ffmpeg's number of full range.
+const FULL: i32 = 2;
+
+/// Converts the pictures of one clip.
+pub(crate) struct Converter {
+    peak: f64,
+    scaler: Option<(Key, scaling::Context)>,
+    out: frame::Video,
+    tone_map: Option<(Curve, ToneMap)>,
+}
+
+#[derive(PartialEq, Eq)]
+struct Key {
+    colours: Colours,
+    size: (u32, u32),
+}
+
+impl Converter {
+    /// `peak`: the brightest light of the clip, if it is PQ, cd/m².
+    pub(crate) fn new(peak: f64) -> Self {
+        Self { peak, scaler: None, out: frame::Video::empty(), tone_map: None }
+    }
+
+    /// Converts `frame` and returns its rows without padding, 3 × width × height bytes.
+    pub(crate) fn rgb(&mut self, frame: &frame::Video) -> Result<Vec<u8>, Error> {
+        let colours = ffmpeg::colours(frame);
+        let size @ (width, height) = (frame.width(), frame.height());
+        if width == 0 || height == 0 {
+            return Err(Error::InvalidData);
+        }
+        let curve = curve(&colours);
+        let alpha = ffmpeg::layout(frame.format()).alpha;
+        let (target, bytes) = match (curve, alpha) {
+            (Some(_), _) => (Pixel::RGB48LE, 6),
+            (None, true) => (Pixel::RGBA, 4),
+            (None, false) => (Pixel::RGB24, 3),
+        };
+        let key = Key { colours, size };
+        if self.scaler.as_ref().is_none_or(|(of, _)| *of != key) {
+            self.scaler = Some((key, scaler(frame.format(), size, target, &colours)?));
+            self.out = frame::Video::new(target, width, height);
+        }
+        let Some((_, scaler)) = &mut self.scaler else { return Err(Error::Bug) };
+        scaler.run(frame, &mut self.out)?;
+        let (row, stride) = (width as usize * bytes, self.out.stride(0));
+        let rows = self.out.data(0).chunks(stride).take(height as usize);
+        let mut packed = Vec::with_capacity(row * height as usize);
+        rows.for_each(|line| packed.extend_from_slice(&line[..row]));
+        Ok(match curve {
+            Some(curve) => self.mapped(curve, &packed),
+            None if alpha => on_black(&packed),
+            None => packed,
+        })
+    }
+
+    fn mapped(&mut self, curve: Curve, wide: &[u8]) -> Vec<u8> {
+        if self.tone_map.as_ref().is_none_or(|(of, _)| *of != curve) {
+            self.tone_map = Some((curve, ToneMap::new(curve, self.peak)));
+        }
+        self.tone_map.as_ref().map_or_else(Vec::new, |(_, map)| map.apply(wide))
+    }
+}
+
+fn curve(colours: &Colours) -> Option<Curve> {
+    match colours.transfer {
+        PQ => Some(Curve::Pq),
+        HLG => Some(Curve::Hlg),
+        _ => None,
+    }
+}
+
+/// The matrix of `colours`, as H.273 numbers it.
+fn matrix(colours: &Colours) -> i32 {
+    let wide = colours.primaries == BT2020_PRIMARIES || curve(colours).is_some();
+    if colours.matrix == UNSPECIFIED && wide { BT2020_MATRIX } else { colours.matrix }
+}
+
+fn scaler(
+    format: Pixel,
+    (width, height): (u32, u32),
+    target: Pixel,
+    colours: &Colours,
+) -> Result<scaling::Context, Error> {
+    let jpeg = [Pixel::YUVJ420P, Pixel::YUVJ422P, Pixel::YUVJ444P, Pixel::YUVJ440P, Pixel::YUVJ411P];
+    let full = colours.range == FULL || jpeg.contains(&format);
+    let mut flags = scaling::Flags::BILINEAR;
+    if target == Pixel::RGB48LE {
+        flags |= scaling::Flags::ACCURATE_RND | scaling::Flags::FULL_CHR_H_INT;
+    }
+    let mut context = scaling::Context::get(format, width, height, target, width, height, flags)?;
+    ffmpeg::set_matrix(&mut context, matrix(colours), full);
+    Ok(context)
+}
+
+/// Packed RGBA of 8 bits, laid on black.
+fn on_black(rgba: &[u8]) -> Vec<u8> {
+    let over = |value: u8, alpha: u8| ((u16::from(value) * u16::from(alpha) + 127) / 255) as u8;
+    rgba.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, a]| [over(r, a), over(g, a), over(b, a)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alpha_lets_black_through() {
+        assert_eq!(
+            on_black(&[200, 100, 50, 255, 200, 100, 50, 0, 200, 100, 50, 128]),
+            [200, 100, 50, 0, 0, 0, 100, 50, 25]
+        );
+    }
+
+    #[test]
+    fn the_matrix_is_the_one_that_is_named() {
+        let colours =
+            |matrix, primaries, transfer| Colours { format: 0, matrix, range: 0, primaries, transfer };
+        assert_eq!(matrix(&colours(1, 9, 16)), 1);
+        assert_eq!(matrix(&colours(UNSPECIFIED, UNSPECIFIED, UNSPECIFIED)), UNSPECIFIED);
+        assert_eq!(matrix(&colours(UNSPECIFIED, BT2020_PRIMARIES, 1)), BT2020_MATRIX);
+        assert_eq!(matrix(&colours(UNSPECIFIED, UNSPECIFIED, HLG)), BT2020_MATRIX);
+    }
+}

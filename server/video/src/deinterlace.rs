@@ -1,0 +1,111 @@
+//! Interlaced pictures: two half pictures, taken one after the other, become one of the first's time. Knows
+//! planes, no codecs.
+//!
+//! Where the two fields don't fit together (something moved between them) the lines of the second field are
+//! made anew from their neighbours: each of their pixels becomes the median of itself, the one above and the
+//! one below, and where that would still be its own, nothing was wrong with it. Where they fit together they
+//! stay, so that what stands still, and film in an interlaced wrapping, keeps every line. The decision falls
+//! for blocks of 16 × 16 luma pixels. It needs no other picture, so a frame looks the same however the decoder
+//! came to it.
+
+use ffmpeg_next::frame;
+
+use crate::ffmpeg;
+
+/// Luma pixels along a side of a block.
+const BLOCK: usize = 16;
+/// By how much of 255 a pixel has to stick out from both its neighbours to count.
+const STEP: i32 = 10;
+/// So many of a block's 128 pixels of the second field have to stick out.
+const ENOUGH: u32 = 6;
+
+/// Returns `picture` as of the time of its first field; `None` when there is nothing to do.
+pub(crate) fn deinterlaced(picture: &frame::Video) -> Option<frame::Video> {
+    let depth = ffmpeg::layout(picture.format()).planar_depth?;
+    if !picture.is_interlaced() || picture.height() < 4 {
+        return None;
+    }
+    // The first line of the second field.
+    let second = usize::from(picture.is_top_first());
+    let mut out = picture.clone();
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let blocks = width.div_ceil(BLOCK);
+    let mut torn = vec![0u32; blocks * height.div_ceil(BLOCK)];
+    let samples = Samples::new(depth);
+    let luma = Plane { width, height, stride: picture.stride(0) };
+    for y in luma.inner(second) {
+        let line = |y: usize| &picture.data(0)[y * luma.stride..][..luma.stride];
+        let (above, own, below) = (line(y - 1), line(y), line(y + 1));
+        for x in 0..width {
+            let (a, c, b) = (samples.get(above, x), samples.get(own, x), samples.get(below, x));
+            let (up, down) = (c - a, c - b);
+            let out = up.signum() == down.signum() && up.abs().min(down.abs()) > samples.step;
+            torn[y / BLOCK * blocks + x / BLOCK] += u32::from(out);
+        }
+    }
+    if torn.iter().all(|count| *count < ENOUGH) {
+        return None;
+    }
+    for index in 0..picture.planes() {
+        let (width, height) = (picture.plane_width(index) as usize, picture.plane_height(index) as usize);
+        let plane = Plane { width, height, stride: picture.stride(index) };
+        let (across, down) = (luma.width.div_ceil(width.max(1)), luma.height.div_ceil(height.max(1)));
+        // The copy has strides of its own.
+        let stride = out.stride(index);
+        let data = out.data_mut(index);
+        let source = picture.data(index);
+        for y in plane.inner(second) {
+            let line = |y: usize| &source[y * plane.stride..][..plane.stride];
+            let (above, own, below) = (line(y - 1), line(y), line(y + 1));
+            let row = &mut data[y * stride..][..stride];
+            for x in 0..width {
+                if torn[y * down / BLOCK * blocks + x * across / BLOCK] < ENOUGH {
+                    continue;
+                }
+                let (a, c, b) = (samples.get(above, x), samples.get(own, x), samples.get(below, x));
+                samples.set(row, x, c.clamp(a.min(b), a.max(b)));
+            }
+        }
+    }
+    Some(out)
+}
+
+/// The shape of a plane, in samples and bytes.
+struct Plane {
+    width: usize,
+    height: usize,
+    stride: usize,
+}
+
+impl Plane {
+    /// Lines of the field that begins with line `first`, but for those at the edges.
+    fn inner(&self, first: usize) -> impl Iterator<Item = usize> {
+        let begin = if first == 0 { 2 } else { first };
+        (begin..self.height.saturating_sub(1)).step_by(2)
+    }
+}
+
+/// How samples lie in memory: one byte, or two in this machine's order.
+#[derive(Clone, Copy)]
+struct Samples {
+    wide: bool,
+    step: i32,
+}
+
+impl Samples {
+    fn new(depth: u32) -> Self {
+        Self { wide: depth > 8, step: STEP << depth.saturating_sub(8).min(8) }
+    }
+
+    fn get(self, line: &[u8], x: usize) -> i32 {
+        if self.wide { i32::from(u16::from_ne_bytes([line[2 * x], line[2 * x + 1]])) } else { line[x].into() }
+    }
+
+    fn set(self, line: &mut [u8], x: usize, value: i32) {
+        if self.wide {
+            line[2 * x..2 * x + 2].copy_from_slice(&(value as u16).to_ne_bytes());
+        } else {
+            line[x] = value as u8;
+        }
+    }
+}

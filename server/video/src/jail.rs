@@ -1,0 +1,140 @@
+//! The jail of a worker: entered once, on the worker's only thread, before one byte of the file is read.
+//!
+//! Layers that do not depend on each other, each of which would do against most attacks: no new privileges, Landlock
+//! (no file system, no network), seccomp (no system call but those of [`calls`]), limits of resources, no inherited
+//! descriptors. A kernel that lacks a layer makes the jail weaker, not the video unreadable: [`Jail`] says what holds.
+//! Knows no ffmpeg and no order.
+
+mod calls;
+mod descriptors;
+
+use std::{fs, io};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr, RulesetError,
+    RulesetStatus, Scope,
+};
+use rustix::{
+    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
+    thread::set_no_new_privs,
+};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use descriptors::close_inherited;
+
+/// The newest Landlock that we know words of; an older kernel enforces its part of them.
+const NEWEST: ABI = ABI::V10;
+/// Descriptors of a worker: three streams, its socket, the file and copies of both.
+const DESCRIPTORS: u64 = 32;
+/// Address space beyond the memory that may be written to: libraries, and arenas and stacks that are reserved only.
+/// Seen on two processors with 8K and 1080p clips: 0.5 to 0.6 GB. Each further thread reserves 66 MB; this is
+/// room for a hundred.
+const RESERVED: u64 = 8 << 30;
+
+/// What holds a worker. All layers are there on Linux 5.13 and newer, unless the machine's owner switched one off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Jail {
+    /// Version of Landlock's rules that are enforced: files from 1, TCP from 4, signals and abstract sockets from 6.
+    pub landlock_abi: Option<u32>,
+    /// Whether system calls are filtered.
+    pub seccomp: bool,
+    /// Whether no program that it might start could gain privileges.
+    pub no_new_privs: bool,
+    /// Whether descriptors that the parent left open by accident were closed.
+    pub descriptors_closed: bool,
+}
+
+impl Jail {
+    /// Returns what is missing, each with how to mend it; nothing on a machine as it should be.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let layers = [
+            (
+                self.landlock_abi.is_some(),
+                "Landlock (needs Linux 5.13 and `landlock` among the kernel's `lsm=`): files are kept from the worker \
+                 by seccomp alone",
+            ),
+            (
+                self.seccomp,
+                "seccomp (needs CONFIG_SECCOMP_FILTER, on x86-64 or aarch64): the worker may make any system call",
+            ),
+            (self.no_new_privs, "no_new_privs (needs Linux 3.5)"),
+            (
+                self.descriptors_closed,
+                "close_range (needs Linux 5.9): descriptors that leak into the worker stay open",
+            ),
+        ];
+        layers.into_iter().filter(|(there, _)| !there).map(|(_, text)| text).collect()
+    }
+}
+
+/// Locks the process in, for good: at most `memory` bytes that it may write to and `cpu_s` seconds of processor time.
+///
+/// # Errors
+/// When limits cannot be lowered, or when there is a second thread, which would stay outside.
+pub(crate) fn enter(memory: u64, cpu_s: u64, descriptors_closed: bool) -> io::Result<Jail> {
+    if fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 1) {
+        return Err(io::Error::other("a thread was started before the jail was entered"));
+    }
+    limit(memory, cpu_s)?;
+    // A core dump would hold the video; where the kernel pipes cores to a program, the limit of size is not asked.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let no_new_privs = set_no_new_privs(true).is_ok();
+    let landlock_abi = landlock().ok().as_ref().and_then(abi);
+    // Last, for the calls that build the other layers are not on its list.
+    let seccomp = calls::filter().is_ok();
+    Ok(Jail { landlock_abi, seccomp, no_new_privs, descriptors_closed })
+}
+
+/// Lowers what the process may use. `RLIMIT_NPROC` is not among it, for it counts all threads of the user, the
+/// server's too; seccomp forbids processes instead, and `memory` bounds threads by their stacks.
+fn limit(memory: u64, cpu_s: u64) -> io::Result<()> {
+    let limits = [
+        (Resource::Core, 0),
+        // Not even the video's own file could be written, should its descriptor allow it.
+        (Resource::Fsize, 0),
+        (Resource::Memlock, 0),
+        (Resource::Nofile, DESCRIPTORS),
+        (Resource::Cpu, cpu_s),
+        (Resource::Data, memory),
+        (Resource::As, memory.saturating_add(RESERVED)),
+    ];
+    for (resource, limit) in limits {
+        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
+    }
+    Ok(())
+}
+
+/// Takes every right that Landlock knows and grants none back: open descriptors stay usable, nothing else is.
+fn landlock() -> Result<RestrictionStatus, RulesetError> {
+    Ruleset::default()
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?
+        .restrict_self()
+}
+
+fn abi(status: &RestrictionStatus) -> Option<u32> {
+    match (&status.ruleset, status.landlock) {
+        (RulesetStatus::NotEnforced, _) => None,
+        (_, LandlockStatus::Available { effective_abi, .. }) => Some(effective_abi as u32),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Jail;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let whole =
+            Jail { landlock_abi: Some(1), seccomp: true, no_new_privs: true, descriptors_closed: true };
+        assert!(whole.missing().is_empty());
+        let missing = Jail { landlock_abi: None, ..whole }.missing();
+        assert_eq!(missing.len(), 1);
+        assert!(missing[0].starts_with("Landlock"), "{missing:?}");
+        assert_eq!(Jail::default().missing().len(), 4);
+    }
+}

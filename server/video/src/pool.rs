@@ -1,0 +1,136 @@
+//! Starts worker processes, and keeps one started ahead of need. Knows no order.
+//!
+//! A worker is linked to more than a hundred libraries of ffmpeg's, so that starting one takes longer than the
+//! first frame of a small clip: a spare one waits in its jail, without a file, for the next call.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use tokio::{
+    io::AsyncReadExt,
+    net::UnixStream,
+    process::{Child, ChildStderr, Command},
+    sync::Semaphore,
+    task::JoinHandle,
+};
+
+use crate::{
+    Jail, Limits,
+    wire::{self, Rules},
+};
+
+/// Bytes of a worker's last words that reach the log.
+const LAST_WORDS: usize = 2048;
+/// Signs of life within the time after which a worker is taken for stuck.
+const BEATS: u32 = 8;
+/// The one variable that a worker inherits, for its libraries may lie anywhere; secrets live in the environment.
+const INHERITED: &str = "LD_LIBRARY_PATH";
+
+/// How to start workers.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) limits: Limits,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) ahead: bool,
+    spare: Mutex<Option<Started>>,
+    met: OnceLock<Jail>,
+}
+
+/// A running worker that has no order yet. Dropping it kills the process.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) socket: UnixStream,
+    pub(crate) last_words: JoinHandle<String>,
+}
+
+impl Launch {
+    pub(crate) fn new(
+        program: PathBuf,
+        args: Vec<OsString>,
+        limits: Limits,
+        slots: Arc<Semaphore>,
+        ahead: bool,
+    ) -> Self {
+        Self { program, args, limits, slots, ahead, spare: Mutex::default(), met: OnceLock::new() }
+    }
+
+    /// Returns the spare worker if it still lives, or starts one.
+    pub(crate) fn take(&self) -> io::Result<Started> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut spare) = spare
+            && matches!(spare.child.try_wait(), Ok(None))
+        {
+            return Ok(spare);
+        }
+        spawn(self)
+    }
+
+    /// Starts a spare worker if one is wanted and there is none.
+    pub(crate) fn replenish(&self) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.ahead && spare.is_none() {
+            // If it fails, the call that needs a worker fails too, and says why.
+            *spare = spawn(self).ok();
+        }
+    }
+
+    /// Logs, once, what holds the workers.
+    pub(crate) fn met(&self, jail: Jail) {
+        if self.met.set(jail).is_err() {
+            return;
+        }
+        tracing::info!(
+            worker.landlock_abi = jail.landlock_abi,
+            worker.seccomp = jail.seccomp,
+            worker.no_new_privs = jail.no_new_privs,
+            "video workers are jailed"
+        );
+        for layer in jail.missing() {
+            tracing::warn!(layer, "the jail of video workers lacks a layer");
+        }
+    }
+}
+
+fn spawn(launch: &Launch) -> io::Result<Started> {
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    let Limits { memory, cpu, stall, .. } = launch.limits;
+    let beat_ms = u64::try_from((stall / BEATS).as_millis()).unwrap_or(u64::MAX);
+    // A few bytes, which the socket holds until the worker is there.
+    ours.write_all(&wire::head(&Rules { memory, cpu_s: cpu.as_secs().max(1), beat_ms }, 0)?)?;
+    ours.set_nonblocking(true)?;
+    let mut command = Command::new(&launch.program);
+    command.args(&launch.args).env_clear().kill_on_drop(true).process_group(0);
+    command.envs(std::env::var_os(INHERITED).map(|value| (INHERITED, value)));
+    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    let last_words = match child.stderr.take() {
+        Some(stderr) => tokio::spawn(listen(stderr)),
+        None => tokio::spawn(async { String::new() }),
+    };
+    Ok(Started { child, socket: UnixStream::from_std(ours)?, last_words })
+}
+
+/// Drains a worker's stderr to its end, logs the last of it and returns it.
+async fn listen(mut stderr: ChildStderr) -> String {
+    let mut kept = Vec::new();
+    let mut chunk = [0u8; 1024];
+    while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
+        kept.extend_from_slice(&chunk[..read]);
+        let excess = kept.len().saturating_sub(LAST_WORDS);
+        kept.drain(..excess);
+    }
+    let words = String::from_utf8_lossy(&kept).into_owned();
+    if !words.is_empty() {
+        tracing::warn!(worker.stderr = words, "a video worker complained");
+    }
+    words
+}

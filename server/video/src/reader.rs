@@ -1,0 +1,391 @@
+//! Reads packets, decodes what is needed of them, and offers the pictures to the picker.
+//!
+//! Where the probe has proven entries ([`crate::entry`]), the packets between one target and the entry of the
+//! next are not decoded: they are read and dropped, or leapt over by the container's own index when they
+//! are many. An index is not believed: the entry has to turn up with its time, place and size. After a leap
+//! every target has to get a picture of exactly its time, sound, and no decoder error may occur; else the
+//! clip is decoded again from its beginning, with a warning.
+
+use std::{fs::File, sync::Arc};
+
+use ffmpeg_next::{
+    Error, Packet, codec::discard::Discard, decoder, error::EAGAIN, format::context::Input, frame,
+};
+
+use crate::{
+    DecodeRequest, Entry, Target, VideoError,
+    ffmpeg::{self, Facts},
+    picker::Picker,
+    scan::{self, MAX_READ_ERRORS},
+    tonemap,
+};
+
+/// Threads of one decoder at most: each costs a few pictures of memory.
+const MAX_THREADS: usize = 8;
+/// Packets that have to lie before an entry for a leap to be worth the decoder's fresh start.
+const MIN_LEAP: u64 = 8;
+/// Packets after an index leap within which the entry has to turn up.
+const MAX_STRAY: u32 = 2000;
+/// Containers whose index gives back the same packets with the same times: both keep the times of every
+/// packet, while streams (MPEG) have to guess some from their neighbours.
+const INDEXED: [&str; 2] = ["mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"];
+
+/// What is said after the last frame.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) warnings: Vec<String>,
+    pub(crate) replaced: u64,
+    /// Pictures that were decoded.
+    pub(crate) decoded: u64,
+}
+
+/// Which packets have to be decoded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// All of them.
+    All,
+    /// Those that others refer to, and the wanted ones.
+    SkipUnreferenced,
+    /// The wanted ones: every picture stands alone.
+    WantedOnly,
+}
+
+/// Whether packets may be left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// No: the clip is decoded from its beginning.
+    Nothing,
+    /// Yes, but it was not done yet.
+    Unused,
+    /// Yes, and it was: since this tick.
+    Leapt(i64),
+}
+
+pub(crate) struct Reader<'a> {
+    file: &'a File,
+    request: &'a DecodeRequest,
+    max_pixels: u64,
+    input: Input,
+    decoder: decoder::Video,
+    picker: Picker<'a>,
+    peak: f64,
+    pace: Pace,
+    trust: Trust,
+    /// A leap went wrong.
+    doubted: bool,
+    /// The entry that a leap aims at, until it is met.
+    awaited: Option<Entry>,
+    /// The demuxer was moved by its index and has not met the entry yet: packets read since.
+    stray: Option<u32>,
+    /// Bytes above which the container's index is asked.
+    index_leap: i64,
+    /// Number and place of the next and the last packet.
+    number: u64,
+    position: i64,
+    decoded: u64,
+    counter: i64,
+    damaged: u64,
+    warnings: Vec<String>,
+    first_error: Option<Error>,
+}
+
+/// Opens container and decoder.
+fn begin(
+    file: &File,
+    request: &DecodeRequest,
+    max_pixels: u64,
+) -> Result<(Input, decoder::Video, Facts), VideoError> {
+    let (mut input, mut streams) = scan::open(file)?;
+    let changed = || VideoError::BadRequest { message: "the file is not the one that was probed".into() };
+    if request.stream >= streams.len() {
+        return Err(changed());
+    }
+    let facts = streams.swap_remove(request.stream);
+    ffmpeg::read_only(&mut input, |index| index == request.stream);
+    let stream = input.stream(request.stream).ok_or_else(changed)?;
+    let threads = crate::worker::threads().min(MAX_THREADS);
+    let decoder = ffmpeg::decoder(&stream, threads, max_pixels)
+        .map_err(|error| VideoError::Unsupported { message: format!("{} ({error})", facts.codec) })?;
+    Ok((input, decoder, facts))
+}
+
+impl<'a> Reader<'a> {
+    /// Opens `file` and its decoder; the picker's targets are those of `request`.
+    pub(crate) fn open(
+        file: &'a File,
+        request: &'a DecodeRequest,
+        max_pixels: u64,
+        index_leap: i64,
+        picker: Picker<'a>,
+    ) -> Result<Self, VideoError> {
+        let (input, decoder, facts) = begin(file, request, max_pixels)?;
+        let pace = match facts.codec.as_str() {
+            _ if request.clock.counted => Pace::All,
+            _ if facts.intra_only => Pace::WantedOnly,
+            // A skipped field would leave half a picture.
+            "h264" | "hevc" | "mpeg1video" | "mpeg2video" | "mpeg4" if !facts.interlaced => {
+                Pace::SkipUnreferenced
+            }
+            _ => Pace::All,
+        };
+        let trusted = !request.entries.is_empty() && !request.clock.counted;
+        Ok(Self {
+            file,
+            request,
+            max_pixels,
+            index_leap: if INDEXED.contains(&input.format().name()) { index_leap } else { i64::MAX },
+            input,
+            decoder,
+            picker,
+            peak: tonemap::peak(facts.lights[0], facts.lights[1]),
+            pace,
+            trust: if trusted { Trust::Unused } else { Trust::Nothing },
+            doubted: false,
+            awaited: None,
+            stray: None,
+            number: 0,
+            position: 0,
+            decoded: 0,
+            counter: 0,
+            damaged: 0,
+            warnings: Vec::new(),
+            first_error: None,
+        })
+    }
+
+    /// The brightest light of the clip if it is HDR, by its header: frames may say more, but not each of them
+    /// and not wherever the decoder begins.
+    pub(crate) fn peak(&self) -> f64 {
+        self.peak
+    }
+
+    /// Serves all targets.
+    pub(crate) fn run(mut self) -> Result<Report, VideoError> {
+        self.pass()?;
+        if self.doubted {
+            self.restart()?;
+            self.pass()?;
+        }
+        self.finish()
+    }
+
+    /// Reads until the targets are served, the file ends, or a leap went wrong.
+    fn pass(&mut self) -> Result<(), VideoError> {
+        let mut packet = Packet::empty();
+        let mut errors = 0;
+        while !self.picker.done() && !self.doubted {
+            self.leap()?;
+            match packet.read(&mut self.input) {
+                Ok(()) => errors = 0,
+                Err(_) if self.stray.is_some() => {
+                    self.rewind()?;
+                    continue;
+                }
+                Err(Error::Eof) => break,
+                Err(error) => {
+                    self.note(error);
+                    errors += 1;
+                    if errors >= MAX_READ_ERRORS {
+                        break;
+                    }
+                    continue;
+                }
+            }
+            if packet.stream() == self.request.stream && packet.size() > 0 {
+                self.take(&packet)?;
+            }
+        }
+        if !self.picker.done() && !self.doubted {
+            self.empty_decoder();
+        }
+        self.doubted |= matches!(self.trust, Trust::Leapt(_)) && !self.picker.done();
+        Ok(())
+    }
+
+    /// The last entry at or before `target`.
+    fn entry(&self, target: Target) -> Option<Entry> {
+        let entries = &self.request.entries;
+        entries[..entries.partition_point(|entry| entry.ticks <= target.ticks)].last().copied()
+    }
+
+    /// Whether what lies between here and the entry of `target` may be left out.
+    fn far(&self, target: Target) -> Option<Entry> {
+        self.entry(target).filter(|entry| entry.packet >= self.number.saturating_add(MIN_LEAP))
+    }
+
+    /// Aims at the entry of the next target if it lies ahead: then no picture before it is wanted any more.
+    fn leap(&mut self) -> Result<(), VideoError> {
+        if self.trust == Trust::Nothing || self.awaited.is_some() {
+            return Ok(());
+        }
+        let Some(entry) = self.picker.target().and_then(|target| self.far(target)) else { return Ok(()) };
+        self.decoder.flush();
+        self.picker.forget();
+        self.trust = Trust::Leapt(entry.ticks);
+        self.awaited = Some(entry);
+        if entry.position.saturating_sub(self.position) > self.index_leap {
+            self.stray = Some(0);
+            if ffmpeg::seek(&mut self.input, self.request.stream, entry.ticks).is_err() {
+                self.rewind()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes back to the beginning of the file, to reach the entry by reading: its index is of no use.
+    fn rewind(&mut self) -> Result<(), VideoError> {
+        self.input = begin(self.file, self.request, self.max_pixels)?.0;
+        (self.stray, self.index_leap, self.number, self.position) = (None, i64::MAX, 0, 0);
+        Ok(())
+    }
+
+    /// Takes a packet of the stream.
+    fn take(&mut self, packet: &Packet) -> Result<(), VideoError> {
+        let number = self.number;
+        self.number += 1;
+        self.position = packet.position() as i64;
+        if let Some(entry) = self.awaited {
+            let met = packet.pts() == Some(entry.ticks)
+                && packet.position() as i64 == entry.position
+                && packet.size() as u64 == entry.size;
+            match &mut self.stray {
+                Some(_) if met => self.number = entry.packet.saturating_add(1),
+                Some(packets) if *packets < MAX_STRAY => {
+                    *packets += 1;
+                    return Ok(());
+                }
+                Some(_) => return self.rewind(),
+                None if number < entry.packet => return Ok(()),
+                None if met => {}
+                None => {
+                    self.doubted = true;
+                    return Ok(());
+                }
+            }
+            (self.awaited, self.stray) = (None, None);
+        }
+        self.feed(packet);
+        Ok(())
+    }
+
+    fn feed(&mut self, packet: &Packet) {
+        crate::worker::progress();
+        let wanted = packet.pts().is_none_or(|pts| self.picker.wants(pts));
+        match self.pace {
+            Pace::WantedOnly if !wanted => return,
+            Pace::SkipUnreferenced if !wanted => self.decoder.skip_frame(Discard::NonReference),
+            _ => self.decoder.skip_frame(Discard::Default),
+        }
+        if let Err(error) = self.decoder.send_packet(packet) {
+            self.note(error);
+        }
+        self.drain();
+        if let Some(pts) = packet.pts()
+            && self.trust != Trust::Nothing
+        {
+            self.picker.feed(pts);
+            self.settle();
+        }
+    }
+
+    /// When the decoder has all packets that lie before the next leap, its pictures are taken out at once: the
+    /// following packets would only be decoded to push them out.
+    fn settle(&mut self) {
+        let (unfed, target) = self.picker.unfed();
+        let last = match target {
+            Some(target) => self.far(target).is_some(),
+            None => self.trust != Trust::Unused,
+        };
+        if unfed == self.picker.served() || !last {
+            return;
+        }
+        if self.trust == Trust::Unused {
+            self.trust = Trust::Leapt(i64::MIN);
+        }
+        self.empty_decoder();
+        self.decoder.flush();
+        self.doubted |= self.picker.served() < unfed;
+    }
+
+    fn empty_decoder(&mut self) {
+        if let Err(error) = self.decoder.send_eof() {
+            self.note(error);
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while !self.picker.done() {
+            let mut picture = frame::Video::empty();
+            match self.decoder.receive_frame(&mut picture) {
+                Ok(()) => {}
+                Err(Error::Eof | Error::Other { errno: EAGAIN }) => return,
+                Err(error) => {
+                    self.note(error);
+                    return;
+                }
+            }
+            let ticks = if self.request.clock.counted {
+                self.counter
+            } else {
+                picture.timestamp().or(picture.pts()).unwrap_or_else(|| self.picker.after_previous())
+            };
+            self.counter += 1;
+            self.decoded += 1;
+            let damaged = picture.is_corrupt() || picture.has_decode_errors();
+            if let Trust::Leapt(since) = self.trust {
+                // Pictures of an open group that lead its entry refer to what was left out.
+                if ticks < since {
+                    continue;
+                }
+                if damaged || self.picker.missed(ticks) {
+                    self.doubted = true;
+                    return;
+                }
+            }
+            self.damaged += u64::from(damaged);
+            self.picker.offer(Arc::new(picture), ticks, damaged);
+        }
+    }
+
+    fn note(&mut self, error: Error) {
+        match self.trust {
+            // So far all packets were decoded, and so shall be the rest.
+            Trust::Unused => self.trust = Trust::Nothing,
+            Trust::Leapt(_) => self.doubted = true,
+            Trust::Nothing => {}
+        }
+        self.first_error.get_or_insert(error);
+    }
+
+    /// Decodes all that is left to serve from the beginning of the file.
+    fn restart(&mut self) -> Result<(), VideoError> {
+        (self.input, self.decoder, _) = begin(self.file, self.request, self.max_pixels)?;
+        self.picker.restart();
+        (self.trust, self.doubted, self.awaited, self.stray) = (Trust::Nothing, false, None, None);
+        (self.number, self.position, self.counter, self.damaged) = (0, 0, 0, 0);
+        self.first_error = None;
+        let warning = "a leap to a key frame gave no sound picture; the clip was decoded from its beginning";
+        self.warnings.push(warning.into());
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Report, VideoError> {
+        let replaced = self.picker.flush().ok_or_else(|| VideoError::NoFrames {
+            message: self
+                .first_error
+                .map_or_else(|| "the decoder gave none".into(), |error| error.to_string()),
+        })?;
+        let mut warnings = self.warnings;
+        if replaced > 0 {
+            let of = self.request.targets.len();
+            warnings.push(format!(
+                "{replaced} of {of} frames could not be decoded; their neighbours in time stand in for them"
+            ));
+        }
+        if self.damaged > 0 {
+            warnings.push(format!("{} decoded pictures are damaged", self.damaged));
+        }
+        Ok(Report { warnings, replaced, decoded: self.decoded })
+    }
+}
