@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use homereel_bench::draw::Skill;
 use homereel_tests::{Output, Server, clips, homereel};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const QUESTION: &str = "What color is the object?";
 
@@ -290,5 +292,24 @@ async fn uploads_that_are_no_video_do_no_harm() -> anyhow::Result<()> {
     let body = question(json!([video_url(&format!("homereel:{id}")), text()]));
     let truth = clip.questions.iter().find(|q| q.skill == Skill::Colour).context("a colour")?;
     assert_eq!(server.answer(&body).await?, truth.answer);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_form_larger_than_the_disk_is_refused_before_it_is_sent() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let address = server.url("").trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let mut line = TcpStream::connect(&address).await?;
+    let head = format!(
+        "POST /api/videos HTTP/1.1\r\nHost: {address}\r\nContent-Type: multipart/form-data; boundary=b\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n--b\r\n",
+        1_u64 << 60
+    );
+    line.write_all(head.as_bytes()).await?;
+    let mut reply = String::new();
+    line.read_to_string(&mut reply).await?;
+    ensure!(reply.starts_with("HTTP/1.1 507 "), "{reply}");
+    ensure!(reply.contains("free"), "both numbers are told: {reply}");
+    server.get("/readyz").await?.error_for_status()?;
     Ok(())
 }

@@ -59,7 +59,13 @@ async fn receive(state: &AppState, query: UploadQuery, request: Request) -> Resu
     let headers = request.headers().clone();
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let expected = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if content_type.starts_with("multipart/form-data") {
+        // A form's length is that of its files and a little more: what cannot fit is said before it is sent.
+        if let Err(full) = state.library.check_room(expected.unwrap_or(0)) {
+            linger(&mut request.into_body().into_data_stream()).await;
+            return Err(full.into());
+        }
         let form = Multipart::from_request(request, state).await?;
         let (stored, refused) = by_form(state, form).await?;
         return if pages::wants_html(&headers) {
@@ -70,8 +76,6 @@ async fn receive(state: &AppState, query: UploadQuery, request: Request) -> Resu
     }
     if content_type.starts_with("video/") || content_type.starts_with("application/octet-stream") {
         let name = query.name.or_else(|| name_of(&headers)).unwrap_or_else(|| "video".into());
-        let expected =
-            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let mut body = request.into_body().into_data_stream();
         let stored = take(state, &name, expected, &mut body).await;
         if stored.is_err() {

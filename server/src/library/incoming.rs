@@ -83,14 +83,23 @@ impl Library {
         if needed > limit {
             return Err(LibraryError::TooLarge { limit });
         }
-        let free = self.free_bytes()?;
-        if free < needed.saturating_add(RESERVE) {
-            return Err(LibraryError::NoSpace { needed, free: free.saturating_sub(RESERVE) });
-        }
+        self.check_room(needed)?;
         let path = Scratch(self.root.join("incoming").join(new_id()));
         let file = File::create_new(&path.0)?;
         let sink = Sink { file, hash: Sha256::new(), path };
         Ok(Incoming { library: self.clone(), sink: Some(sink), pending: Vec::new(), size: 0, limit })
+    }
+
+    /// Checks that `needed` bytes fit on the disk, beside what stays free for everything else.
+    ///
+    /// # Errors
+    /// `NoSpace` with both numbers; `Io`.
+    pub fn check_room(&self, needed: u64) -> Result<(), LibraryError> {
+        let free = self.free_bytes()?;
+        if free < needed.saturating_add(RESERVE) {
+            return Err(LibraryError::NoSpace { needed, free: free.saturating_sub(RESERVE) });
+        }
+        Ok(())
     }
 }
 
