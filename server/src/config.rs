@@ -2,10 +2,23 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
-use homereel_engine::{DeviceKind, EngineConfig, ModelSource, PromptWrapper, Quantization, WeightType};
+use homereel_engine::{
+    DeviceKind, EngineConfig, EngineKind, ModelSource, PromptWrapper, Quantization, WeightType,
+};
 use serde::Deserialize;
+use url::Url;
+
+/// What runs the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineName {
+    /// This program.
+    Candle,
+    /// A vLLM server.
+    Vllm,
+}
 
 /// Where the engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -60,8 +73,15 @@ pub enum Wrapper {
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Model")]
 pub struct EngineFlags {
+    /// What runs the model: this program, or a vLLM server [default: candle]
+    #[arg(long, env = "HOMEREEL_ENGINE")]
+    pub engine: Option<EngineName>,
+    /// Where the vLLM server listens, such as http://127.0.0.1:8000
+    #[arg(long, env = "HOMEREEL_VLLM_URL", value_name = "URL")]
+    pub vllm_url: Option<String>,
     /// "demo" (built in; knows coloured shapes only), a directory, or a hub id such as
-    /// Qwen/Qwen3-VL-4B-Instruct, optionally with @revision [default: demo]
+    /// Qwen/Qwen3-VL-4B-Instruct, optionally with @revision [default: demo]. With --engine vllm: the checkpoint that
+    /// it serves, of which only the small files are read [default: what the vLLM server names, if it is here]
     #[arg(long, env = "HOMEREEL_MODEL")]
     pub model: Option<String>,
     /// Where the model runs [default: cpu]
@@ -213,8 +233,24 @@ fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
 }
 
 fn merge_engine(flags: EngineFlags, file: EngineFlags) -> anyhow::Result<EngineConfig> {
-    let model = flags.model.or(file.model).unwrap_or_else(|| "demo".into());
-    let mut config = EngineConfig::new(model.parse::<ModelSource>()?);
+    let model = flags.model.or(file.model).map(|model| model.parse::<ModelSource>()).transpose()?;
+    let mut config = EngineConfig::new(model.clone().unwrap_or(ModelSource::Demo));
+    let url = flags.vllm_url.or(file.vllm_url);
+    config.kind = match (flags.engine.or(file.engine).unwrap_or(EngineName::Candle), url) {
+        (EngineName::Candle, None) => EngineKind::Candle,
+        (EngineName::Candle, Some(_)) => bail!("--vllm-url needs --engine vllm"),
+        (EngineName::Vllm, None) => bail!("--engine vllm needs --vllm-url, such as http://127.0.0.1:8000"),
+        (EngineName::Vllm, Some(url)) => EngineKind::Vllm { url: upstream_url(&url)?, files: model },
+    };
+    let here = [
+        ("--device", flags.device.or(file.device).is_some()),
+        ("--dtype", flags.dtype.or(file.dtype).is_some()),
+        ("--quantize", flags.quantize.or(file.quantize).is_some()),
+    ];
+    for (flag, given) in here {
+        let fits = config.kind == EngineKind::Candle || !given;
+        ensure!(fits, "{flag} is for a model in this program; with --engine vllm it is a setting of vLLM's");
+    }
     config.device = match flags.device.or(file.device).unwrap_or(Device::Cpu) {
         Device::Cpu => DeviceKind::Cpu,
         Device::Cuda => DeviceKind::Cuda,
@@ -234,6 +270,19 @@ fn merge_engine(flags: EngineFlags, file: EngineFlags) -> anyhow::Result<EngineC
     };
     config.max_model_len = flags.max_model_len.or(file.max_model_len);
     Ok(config)
+}
+
+fn upstream_url(text: &str) -> anyhow::Result<Url> {
+    let fits = "http://HOST:PORT would fit";
+    let url: Url = text.parse().with_context(|| format!("--vllm-url {text} is no URL; {fits}"))?;
+    ensure!(matches!(url.scheme(), "http" | "https") && url.has_host(), "--vllm-url {text}: {fits}");
+    // It is shown on pages and in logs.
+    ensure!(
+        url.username().is_empty() && url.password().is_none(),
+        "--vllm-url holds a user or a password; {fits}"
+    );
+    ensure!(url.query().is_none() && url.fragment().is_none(), "--vllm-url {text} has a query; {fits}");
+    Ok(url)
 }
 
 fn default_data() -> anyhow::Result<PathBuf> {
@@ -275,6 +324,32 @@ mod tests {
         let file = file("[server]\nlissten = \"127.0.0.1:1\"");
         let error = engine(Some(&file.path().to_owned()), EngineFlags::default()).unwrap_err();
         assert!(format!("{error:#}").contains("lissten"), "{error:#}");
+    }
+
+    #[test]
+    fn an_upstream_needs_a_url_and_takes_no_settings_of_candle() {
+        let vllm = EngineFlags { engine: Some(EngineName::Vllm), ..EngineFlags::default() };
+        let with_url = |url: &str| EngineFlags { vllm_url: Some(url.into()), ..vllm.clone() };
+        let config = engine(None, with_url("http://127.0.0.1:8000")).unwrap();
+        let url = "http://127.0.0.1:8000".parse().unwrap();
+        assert_eq!(config.kind, EngineKind::Vllm { url, files: None });
+        let demo = EngineFlags { model: Some("demo".into()), ..with_url("https://spark/v1") };
+        assert!(matches!(
+            engine(None, demo).unwrap().kind,
+            EngineKind::Vllm { files: Some(ModelSource::Demo), .. }
+        ));
+        for (flags, says) in [
+            (vllm.clone(), "--vllm-url"),
+            (EngineFlags { engine: None, ..with_url("http://x") }, "--engine vllm"),
+            (with_url("x"), "no URL"),
+            (with_url("ftp://x"), "http://HOST:PORT"),
+            (with_url("http://me:secret@x"), "password"),
+            (EngineFlags { quantize: Some(Quantize::Q4K), ..with_url("http://x") }, "--quantize"),
+        ] {
+            let error = engine(None, flags).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
     }
 
     #[test]

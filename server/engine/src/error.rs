@@ -7,7 +7,7 @@ pub enum Kind {
     Invalid,
     /// The queue is full: try again later (429).
     Overloaded,
-    /// The model is still loading (503).
+    /// The model is still loading, or its server is out of reach (503).
     NotReady,
     /// The caller left.
     Cancelled,
@@ -47,6 +47,12 @@ pub enum EngineError {
     /// The model is loading.
     #[error("the model is loading")]
     NotReady,
+    /// The upstream that runs the model served already but is out of reach.
+    #[error("the model's server is out of reach; try again in {retry_after_s} s")]
+    Unavailable {
+        /// Seconds after which a retry makes sense.
+        retry_after_s: u64,
+    },
     /// The stream ended without `Done`.
     #[error("the answer is incomplete: the engine stopped before the end")]
     Incomplete,
@@ -73,7 +79,7 @@ impl EngineError {
         match self {
             Self::Invalid { .. } | Self::ContextLength { .. } => Kind::Invalid,
             Self::Overloaded { .. } => Kind::Overloaded,
-            Self::NotReady => Kind::NotReady,
+            Self::NotReady | Self::Unavailable { .. } => Kind::NotReady,
             Self::Cancelled => Kind::Cancelled,
             Self::Incomplete | Self::Model { .. } | Self::Failed(_) => Kind::Failed,
         }

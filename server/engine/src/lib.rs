@@ -17,6 +17,7 @@ pub mod qwen3vl;
 mod request;
 mod seam;
 mod source;
+mod upstream;
 
 pub use candle::{DeviceKind, WeightType};
 pub use error::{EngineError, Kind};

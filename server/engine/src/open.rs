@@ -2,17 +2,28 @@
 
 use std::sync::Arc;
 
+use url::Url;
+
 use crate::candle::{CandleEngine, CandleOptions, DeviceKind, WeightType};
 use crate::qwen3vl::{PromptWrapper, Quantization};
 use crate::source::{ModelFiles, ModelSource};
+use crate::upstream::{UpstreamEngine, UpstreamOptions};
 use crate::{Engine, EngineError, hub};
 
 /// A kind of engine.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum EngineKind {
     /// Our own, on candle, in this process.
     #[default]
     Candle,
+    /// A vLLM server.
+    Vllm {
+        /// Where it listens.
+        url: Url,
+        /// The checkpoint that it serves, of which only the small files are read; none is what the server names,
+        /// if that is on this machine.
+        files: Option<ModelSource>,
+    },
 }
 
 /// Which engine to open, on which model, and how.
@@ -59,14 +70,24 @@ impl EngineConfig {
     }
 }
 
-/// Opens an engine. Returns at once: the model loads (and is downloaded) in the background, which
-/// [`Engine::health`] and [`Engine::watch_health`] tell.
+/// Opens an engine, inside a tokio runtime. Returns at once: the model loads (and is downloaded) in the
+/// background, which [`Engine::health`] and [`Engine::watch_health`] tell.
 ///
 /// # Errors
 /// `Failed` when the engine cannot even be started.
 pub fn open(config: &EngineConfig) -> Result<Arc<dyn Engine>, EngineError> {
-    match config.kind {
+    match &config.kind {
         EngineKind::Candle => open_candle(config),
+        EngineKind::Vllm { url, files } => {
+            let options = UpstreamOptions {
+                url: url.clone(),
+                files: files.clone(),
+                wrapper: config.wrapper,
+                max_model_len: config.max_model_len,
+                in_flight: config.queue_depth,
+            };
+            Ok(Arc::new(UpstreamEngine::start(options)?))
+        }
     }
 }
 

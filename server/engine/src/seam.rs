@@ -100,8 +100,8 @@ pub struct StageTimes {
 pub struct TokenLogprob {
     /// Natural logarithm of the chosen token's probability.
     pub logprob: f32,
-    /// (text, id, logprob) of the likeliest tokens, best first.
-    pub top: Vec<(String, u32, f32)>,
+    /// (text, id where the engine tells, logprob) of the likeliest tokens, best first.
+    pub top: Vec<(String, Option<u32>, f32)>,
 }
 
 /// End of an answer.

@@ -3,10 +3,11 @@
 use std::{
     io::{self, Write},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use homereel_engine::{Engine, Health};
+use homereel_engine::{Engine, EngineKind, Health};
 use homereel_video::Worker;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,9 @@ use crate::{
     config,
     media::{Media, Report},
 };
+
+/// How long a vLLM server may take to be there: whoever starts one waits for it first.
+const UPSTREAM_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What an answer came with.
 #[derive(Debug, Default)]
@@ -93,7 +97,13 @@ async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> a
     let config = config::engine(args.config.as_ref(), args.engine.clone()).map_err(Usage)?;
     let engine = homereel_engine::open(&config)?;
     output.progress.show("loading the model", 0, 0);
-    ready(&engine).await?;
+    match &config.kind {
+        EngineKind::Candle => ready(&engine).await?,
+        EngineKind::Vllm { url, .. } => {
+            let waited = tokio::time::timeout(UPSTREAM_PATIENCE, ready(&engine)).await;
+            waited.with_context(|| format!("no vLLM server answers at {url}"))??;
+        }
+    }
 
     let mut sampling = engine.info()?.sampling;
     sampling.temperature = args.temperature.unwrap_or(sampling.temperature);

@@ -62,6 +62,13 @@ pub(super) async fn ask(args: &AskArgs, server: &url::Url, output: &Output) -> a
     bail!("the answer is incomplete: the server stopped before the end")
 }
 
+/// Returns the model to name in the request: the flag's. `HOMEREEL_MODEL` says what a server here would load, which
+/// tells nothing of the one that is asked.
+fn asked_model(model: Option<&str>) -> Option<&str> {
+    let of_environment = std::env::var("HOMEREEL_MODEL").ok();
+    model.filter(|model| of_environment.as_deref() != Some(model))
+}
+
 /// Builds the request around the file's bytes, which are read and encoded as they are sent.
 async fn body(args: &AskArgs) -> anyhow::Result<impl Stream<Item = io::Result<Vec<u8>>> + Send + use<>> {
     let sampling = crate::media::FrameSampling::from(args.sampling);
@@ -72,7 +79,7 @@ async fn body(args: &AskArgs) -> anyhow::Result<impl Stream<Item = io::Result<Ve
         ]}],
         "media_io_kwargs": { "video": sampling },
         "max_tokens": args.max_tokens, "temperature": args.temperature, "seed": args.seed,
-        "model": args.engine.model,
+        "model": asked_model(args.engine.model.as_deref()),
         "stream": true, "stream_options": { "include_usage": true },
     })
     .to_string();

@@ -84,7 +84,9 @@ impl From<AskError> for Failure {
             ask::Kind::Failed => Self::internal(message),
         };
         let retry_after_s = match error {
-            AskError::Engine(EngineError::Overloaded { retry_after_s, .. }) => Some(retry_after_s),
+            AskError::Engine(
+                EngineError::Overloaded { retry_after_s, .. } | EngineError::Unavailable { retry_after_s },
+            ) => Some(retry_after_s),
             AskError::Engine(EngineError::NotReady) => Some(5),
             _ => None,
         };

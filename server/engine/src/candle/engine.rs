@@ -22,7 +22,7 @@ use crate::source::ModelFiles;
 use crate::{Engine, EngineError, Event, Events, Health, ModelInfo, Request, demo};
 
 /// Tokens generated when a request doesn't say how many: small models ramble.
-const DEFAULT_MAX_TOKENS: usize = 2048;
+pub(crate) const DEFAULT_MAX_TOKENS: usize = 2048;
 
 /// How to run a model on candle.
 #[derive(Debug, Clone)]
@@ -150,16 +150,7 @@ impl Engine for CandleEngine {
     fn submit(&self, mut request: Request) -> Result<Events, EngineError> {
         let front = self.front()?;
         let submitted = Instant::now();
-        sampler::check(&request.sampling)?;
-        stop::check(&request)?;
-        if let Some(count) = request.logprobs.filter(|count| *count > sampler::MAX_LOGPROBS) {
-            let message = format!("top_logprobs is {count}; {} would fit", sampler::MAX_LOGPROBS);
-            return Err(EngineError::invalid("top_logprobs", message));
-        }
-        if request.max_tokens == Some(0) {
-            let message = "max_tokens is 0; at least 1 is needed";
-            return Err(EngineError::invalid("max_tokens", message));
-        }
+        check(&request)?;
         let prepared = front.builder.build(&request)?;
         request.messages.clear();
         let left = front.builder.context - prepared.prompt.ids().len();
@@ -171,6 +162,24 @@ impl Engine for CandleEngine {
         self.worker.submit(job, seconds)?;
         Ok(Events::new(receiver))
     }
+}
+
+/// Checks everything of a request but its messages; the same for every kind of engine.
+///
+/// # Errors
+/// `Invalid` naming the parameter, its value and what would fit.
+pub(crate) fn check(request: &Request) -> Result<(), EngineError> {
+    sampler::check(&request.sampling)?;
+    stop::check(request)?;
+    if let Some(count) = request.logprobs.filter(|count| *count > sampler::MAX_LOGPROBS) {
+        let message = format!("top_logprobs is {count}; {} would fit", sampler::MAX_LOGPROBS);
+        return Err(EngineError::invalid("top_logprobs", message));
+    }
+    if request.max_tokens == Some(0) {
+        let message = "max_tokens is 0; at least 1 is needed";
+        return Err(EngineError::invalid("max_tokens", message));
+    }
+    Ok(())
 }
 
 impl Waiting for Job {

@@ -11,5 +11,5 @@ mod sink;
 mod stop;
 mod worker;
 
-pub(crate) use engine::{CandleEngine, CandleOptions};
+pub(crate) use engine::{CandleEngine, CandleOptions, DEFAULT_MAX_TOKENS, check};
 pub use engine::{DeviceKind, WeightType};

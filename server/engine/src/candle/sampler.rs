@@ -174,7 +174,7 @@ pub(super) fn logprobs(logits: &[f32], id: u32, count: usize, tokenizer: &Tokeni
     }
     ids.truncate(count);
     ids.sort_unstable_by(order);
-    let top = ids.into_iter().map(|id| (tokenizer.token_text(id), id, logprob(id))).collect();
+    let top = ids.into_iter().map(|id| (tokenizer.token_text(id), Some(id), logprob(id))).collect();
     TokenLogprob { logprob: logprob(id), top }
 }
 
@@ -312,7 +312,7 @@ mod tests {
         let tokenizer = crate::demo::tokenizer();
         let got = logprobs(&logits(), 0, 2, &tokenizer);
         assert!((got.logprob - 0.15f32.ln()).abs() < 1e-5);
-        let ids: Vec<u32> = got.top.iter().map(|entry| entry.1).collect();
+        let ids: Vec<u32> = got.top.iter().filter_map(|entry| entry.1).collect();
         assert_eq!(ids, [3, 1]);
         assert!((got.top[0].2 - 0.5f32.ln()).abs() < 1e-5);
     }

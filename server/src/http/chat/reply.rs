@@ -203,7 +203,8 @@ fn extras(finished: &Finished, media: &[Report]) -> Value {
 
 fn token_logprob(text: &str, id: Option<u32>, logprob: &TokenLogprob) -> Value {
     // While a character is incomplete the token has no text of its own; the alternatives may name it.
-    let token = logprob.top.iter().find(|(_, top, _)| Some(*top) == id).map_or(text, |(token, _, _)| token);
+    let token =
+        logprob.top.iter().find(|(_, top, _)| id.is_some() && *top == id).map_or(text, |(token, _, _)| token);
     let one =
         |token: &str, value: f32| json!({ "token": token, "logprob": value, "bytes": token.as_bytes() });
     let mut entry = one(token, logprob.logprob);

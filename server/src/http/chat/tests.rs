@@ -27,7 +27,7 @@ struct App {
 }
 
 fn token(text: &str) -> Step {
-    let logprob = TokenLogprob { logprob: -0.5, top: vec![(text.to_owned(), 7, -0.5)] };
+    let logprob = TokenLogprob { logprob: -0.5, top: vec![(text.to_owned(), Some(7), -0.5)] };
     Step::Event(Event::Token { text: text.to_owned(), id: Some(7), logprob: Some(logprob) })
 }
 

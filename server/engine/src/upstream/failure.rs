@@ -1,0 +1,177 @@
+//! What the upstream answers instead of an answer, as errors of ours: the cause goes to the log, a clean message
+//! outside. Nothing that the upstream wrote is passed on: its texts name paths, addresses and settings of its own.
+
+use serde_json::Value;
+
+use crate::EngineError;
+
+/// Seconds after which a retry makes sense where the upstream doesn't say.
+pub(super) const RETRY_AFTER_S: u64 = 5;
+/// Longest wait that is believed.
+const MAX_RETRY_AFTER_S: u64 = 300;
+
+/// A refusal as it came.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// `Retry-After`, where it is a number of seconds.
+    pub(super) retry_after_s: Option<u64>,
+    /// The beginning of the body.
+    pub(super) body: String,
+}
+
+/// Parameters that a caller of ours may have set.
+const PARAMETERS: [&str; 13] = [
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "stop",
+    "stop_token_ids",
+    "max_tokens",
+    "top_logprobs",
+    "messages",
+];
+
+impl Refusal {
+    /// Tells whether the upstream refuses settings of media in a request, rather than the request.
+    pub(super) fn is_of_settings(&self) -> bool {
+        let named = |name: &str| self.body.contains(name);
+        matches!(self.status, 400 | 422) && (named("media_io_kwargs") || named("mm_processor_kwargs"))
+    }
+
+    /// Returns what callers are told; `in_flight` requests are with the upstream.
+    pub(super) fn into_error(self, in_flight: usize) -> EngineError {
+        let Self { status, retry_after_s, body } = self;
+        tracing::warn!(status, body, "the upstream refused a request");
+        let json: Option<Value> = serde_json::from_str(&body).ok();
+        let error = json.as_ref().map(|json| if json["error"].is_object() { &json["error"] } else { json });
+        let message = error.and_then(|error| error["message"].as_str()).unwrap_or_default();
+        let retry_after_s = retry_after_s.unwrap_or(RETRY_AFTER_S).clamp(1, MAX_RETRY_AFTER_S);
+        match status {
+            429 => EngineError::Overloaded { queued: in_flight, retry_after_s },
+            503 if message.to_ascii_lowercase().contains("loading") => EngineError::NotReady,
+            // vLLM says so when its queue is full; what is no JSON comes from something in front of it.
+            503 if !message.is_empty() => EngineError::Overloaded { queued: in_flight, retry_after_s },
+            502..=504 => EngineError::Unavailable { retry_after_s },
+            400 | 422 => invalid(message, error.and_then(|error| error["param"].as_str())),
+            413 => EngineError::invalid(
+                "messages",
+                "the pictures have more bytes than the model's server takes; fewer frames (num_frames) would fit",
+            ),
+            _ => EngineError::Failed(format!("the upstream answered {status}: {body}")),
+        }
+    }
+}
+
+fn invalid(message: &str, param: Option<&str>) -> EngineError {
+    if let Some((prompt_tokens, context)) = too_long(message) {
+        let hint = "fewer frames (num_frames) or a shorter text would fit".to_owned();
+        return EngineError::ContextLength { prompt_tokens, context, hint };
+    }
+    if let Some(limit) = too_many(message) {
+        let message =
+            format!("the model's server takes at most {limit} in one request; ask about fewer at a time");
+        return EngineError::invalid("messages", message);
+    }
+    let param = PARAMETERS.into_iter().find(|name| param == Some(name));
+    let message = match param {
+        Some(name) => format!("the model's server refuses this value of {name}"),
+        None => "the model's server refuses this request; the log of this server says why".to_owned(),
+    };
+    EngineError::Invalid { message, param }
+}
+
+/// Reads "1 video" out of vLLM's "At most 1 video(s) may be provided in one prompt."
+fn too_many(message: &str) -> Option<String> {
+    let (limit, rest) = message.strip_prefix("At most ")?.split_once(' ')?;
+    let limit: usize = limit.parse().ok()?;
+    let what = ["video", "image"].into_iter().find(|what| rest.starts_with(what))?;
+    Some(format!("{limit} {what}{}", if limit == 1 { "" } else { "s" }))
+}
+
+/// Reads (tokens of the prompt, tokens of the context) out of vLLM's "This model's maximum context length is 4096
+/// tokens. However, your prompt contains at least 4097 input tokens, …".
+fn too_long(message: &str) -> Option<(usize, usize)> {
+    let rest = message.split_once("maximum context length is ")?.1;
+    let number = |text: &str| -> Option<usize> {
+        let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
+        digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    let context = number(rest)?;
+    let prompt = rest.split_once("prompt contains").or_else(|| rest.split_once("requested"))?.1;
+    // Where only characters were counted, no token was.
+    let counted = prompt.find("token").is_some_and(|at| !prompt[..at].contains("character"));
+    Some((if counted { number(prompt)? } else { context + 1 }, context))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    fn told(status: u16, body: &str) -> EngineError {
+        Refusal { status, retry_after_s: Some(7), body: body.into() }.into_error(3)
+    }
+
+    #[test]
+    fn full_queues_and_loading_models_say_when_to_come_back() {
+        assert!(matches!(told(429, ""), EngineError::Overloaded { queued: 3, retry_after_s: 7 }));
+        let busy = r#"{"error": {"message": "The engine is currently busy"}}"#;
+        assert!(matches!(told(503, busy), EngineError::Overloaded { .. }));
+        assert!(matches!(told(503, r#"{"message": "Loading model"}"#), EngineError::NotReady));
+        assert!(matches!(told(503, "<html>"), EngineError::Unavailable { retry_after_s: 7 }));
+        let refusal = Refusal { status: 429, retry_after_s: None, body: String::new() };
+        assert!(matches!(
+            refusal.into_error(0),
+            EngineError::Overloaded { retry_after_s: RETRY_AFTER_S, .. }
+        ));
+    }
+
+    #[test]
+    fn nothing_of_the_upstreams_text_gets_out() {
+        let secret =
+            r#"{"error": {"message": "cannot identify <_io.BytesIO object at 0x7a9>", "param": null}}"#;
+        let error = told(400, secret);
+        assert_eq!(error.kind(), Kind::Invalid);
+        assert!(!error.to_string().contains("0x7a9"), "{error}");
+        let error = told(400, r#"{"error": {"message": "temperature /root", "param": "temperature"}}"#);
+        assert!(matches!(&error, EngineError::Invalid { param: Some("temperature"), .. }));
+        assert!(!error.to_string().contains("/root"));
+        assert_eq!(told(500, "x").kind(), Kind::Failed);
+        assert_eq!(told(401, "x").kind(), Kind::Failed);
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_tells_the_numbers() {
+        let tokens = "This model's maximum context length is 4096 tokens. However, your prompt contains at least \
+                      4097 input tokens, which exceeds this limit even without any output tokens.";
+        assert_eq!(too_long(tokens), Some((4097, 4096)));
+        let characters = "This model's maximum context length is 4096 tokens. However, your prompt contains 90000 \
+                          characters (more than 80000 characters, which is the upper bound for 4096 input tokens).";
+        assert_eq!(too_long(characters), Some((4097, 4096)));
+        assert_eq!(too_long("something else"), None);
+    }
+
+    #[test]
+    fn too_many_videos_tell_how_many_would_fit() {
+        let text =
+            r#"{"error": {"message": "At most 1 video(s) may be provided in one prompt.", "param": null}}"#;
+        assert!(told(400, text).to_string().contains("at most 1 video in one request"));
+        assert_eq!(too_many("At most 4 image(s) may be provided in one prompt."), Some("4 images".into()));
+        assert_eq!(too_many("At most /etc/secret"), None);
+    }
+
+    #[test]
+    fn refused_settings_are_recognised() {
+        let text = r#"{"error": {"message": "Per-request media_io_kwargs are disabled by default"}}"#;
+        let refusal = |status, body: &str| Refusal { status, retry_after_s: None, body: body.into() };
+        assert!(refusal(400, text).is_of_settings());
+        assert!(!refusal(500, text).is_of_settings());
+        assert!(!refusal(400, "temperature").is_of_settings());
+    }
+}

@@ -1,0 +1,177 @@
+//! What is known of the upstream's model: its id and context from the upstream itself, prompt, sizes and default
+//! sampling from the checkpoint's small files (no weights), where they are at hand.
+
+use std::path::Path;
+
+use super::client::Card;
+use super::engine::UpstreamOptions;
+use crate::qwen3vl::{
+    ChatTemplate, Config, GenerationConfig, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
+};
+use crate::source::{ModelFiles, ModelSource};
+use crate::{EngineError, FrameRate, ModelInfo, Sampling, hub};
+
+/// Sampling of videos where the checkpoint's files are not known: that of all published ones.
+const FRAME_RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };
+/// Pixels of all frames of a clip, and of a picture, where the model's own rule is not known: the upstream resizes
+/// what it gets, and more than the published checkpoints' budget would be sent in vain.
+const MAX_VIDEO_PIXELS: f64 = 25_165_824.0;
+const MAX_IMAGE_PIXELS: f64 = 16_777_216.0;
+
+/// What `submit` needs.
+pub(super) struct Front {
+    pub(super) info: ModelInfo,
+    /// Builds the prompt as the upstream will; none where the checkpoint's files are not known.
+    pub(super) builder: Option<PromptBuilder>,
+    /// Control tokens of the model.
+    pub(super) specials: Vec<String>,
+}
+
+impl Front {
+    /// Reads what there is to know of `card`'s model. Blocks.
+    ///
+    /// # Errors
+    /// `Model` when the files that `--model` names are missing or damaged, or nobody tells the context's length.
+    pub(super) fn read(card: &Card, options: &UpstreamOptions) -> Result<Self, EngineError> {
+        let parts = match &options.files {
+            Some(source) => Some(Parts::read(&named(source)?, card, options)?),
+            None => card.root.as_deref().and_then(here).and_then(|files| {
+                let parts = Parts::read(&files, card, options);
+                // Nobody asked for these files: without them the upstream counts alone.
+                parts.inspect_err(|error| tracing::warn!(%error, "the checkpoint's files are of no use")).ok()
+            }),
+        };
+        let fail = |message: String| EngineError::Model { model: card.id.clone(), message };
+        let told = card.max_model_len.or(parts.as_ref().map(|parts| parts.most));
+        let context = match (told, options.max_model_len) {
+            (Some(told), Some(wanted)) if wanted > told => {
+                return Err(fail(format!(
+                    "--max-model-len is {wanted}; up to {told} would fit the upstream"
+                )));
+            }
+            (told, wanted) => wanted.or(told),
+        };
+        let context = context.filter(|&context| context > 0).ok_or_else(|| {
+            fail("the upstream doesn't tell its context's length; --max-model-len TOKENS would fit".into())
+        })?;
+        let (builder, sampling, demo) = match parts {
+            Some(Parts { mut builder, sampling, demo, .. }) => {
+                builder.context = context;
+                (Some(builder), sampling, demo)
+            }
+            None => (None, Sampling::default(), false),
+        };
+        let info = ModelInfo {
+            id: card.id.clone(),
+            demo: demo || card.id == crate::demo::ID,
+            max_model_len: context,
+            frame_rate: builder.as_ref().map_or(FRAME_RATE, |builder| builder.processor.frame_rate()),
+            backend: format!("vllm {}", options.url.as_str().trim_end_matches('/')),
+            sampling,
+        };
+        let specials = builder.as_ref().map_or_else(Vec::new, |builder| {
+            builder.tokenizer.specials().keys().map(|&token| token.to_owned()).collect()
+        });
+        Ok(Self { info, builder, specials })
+    }
+
+    /// Returns the size at which frames are sent. `again`: the upstream will apply its rule to them once more, so
+    /// that only a size which the rule leaves as it is will do.
+    pub(super) fn video_size(
+        &self,
+        frames: usize,
+        width: u32,
+        height: u32,
+        again: bool,
+    ) -> Result<(u32, u32), EngineError> {
+        let Some(builder) = &self.builder else {
+            return bounded(width, height, MAX_VIDEO_PIXELS / frames.max(1) as f64);
+        };
+        let mut size = builder.processor.video_size(frames, width, height)?;
+        // The rule is its own fixed point but for odd numbers of frames, where a step or two lead to one.
+        let steps = if again { 8 } else { 0 };
+        for _ in 0..steps {
+            let next = builder.processor.video_size(frames, size.0, size.1)?;
+            if next == size {
+                break;
+            }
+            size = next;
+        }
+        Ok(size)
+    }
+
+    /// Returns the size at which a picture is sent.
+    pub(super) fn image_size(&self, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
+        match &self.builder {
+            Some(builder) => builder.processor.image_size(width, height),
+            None => bounded(width, height, MAX_IMAGE_PIXELS),
+        }
+    }
+}
+
+fn bounded(width: u32, height: u32, pixels: f64) -> Result<(u32, u32), EngineError> {
+    if width == 0 || height == 0 {
+        let message = format!("a picture has {width}x{height} pixels; at least 1x1 is needed");
+        return Err(EngineError::invalid("messages", message));
+    }
+    let scale = (pixels / (f64::from(width) * f64::from(height))).sqrt().min(1.0);
+    let side = |side: u32| ((f64::from(side) * scale) as u32).max(1);
+    Ok((side(width), side(height)))
+}
+
+/// What the small files hold.
+struct Parts {
+    builder: PromptBuilder,
+    sampling: Sampling,
+    demo: bool,
+    /// Tokens that the model was made for.
+    most: usize,
+}
+
+impl Parts {
+    fn read(files: &ModelFiles, card: &Card, options: &UpstreamOptions) -> Result<Self, EngineError> {
+        let fail = |message: String| EngineError::Model { model: card.id.clone(), message };
+        let read = |name: &str| files.read(name);
+        let needed = |name: &str| read(name).ok_or_else(|| fail(format!("{name} is missing")));
+        let config = Config::from_json(&card.id, &needed("config.json")?)?;
+        let most = config.text.max_position_embeddings;
+        let builder = PromptBuilder {
+            tokenizer: Tokenizer::from_json(&needed("tokenizer.json")?).map_err(fail)?,
+            template: ChatTemplate::read(read).map_err(fail)?,
+            processor: Processor::new(ProcessorConfig::read(read).map_err(fail)?),
+            config,
+            wrapper: options.wrapper,
+            context: most,
+        };
+        builder.check().map_err(fail)?;
+        let sampling = GenerationConfig::read(read).map_err(fail)?.sampling;
+        Ok(Self { builder, sampling, demo: *files == ModelFiles::Demo, most })
+    }
+}
+
+/// The files that `--model` names.
+fn named(source: &ModelSource) -> Result<ModelFiles, EngineError> {
+    let fail = |message: &str| EngineError::Model { model: source.id(), message: message.into() };
+    match source {
+        ModelSource::Demo => Ok(ModelFiles::Demo),
+        ModelSource::Dir(directory) if directory.is_dir() => Ok(ModelFiles::Dir(directory.clone())),
+        ModelSource::Dir(_) => Err(fail("there is no such directory")),
+        ModelSource::Hub { id, revision } => hub::cached(id, revision.as_deref())
+            .map(|model| ModelFiles::Dir(model.path))
+            .ok_or_else(|| {
+                fail(
+                    "its files are not on this machine; a directory with config.json, tokenizer.json, the chat \
+                     template and the processor's files would fit, or no --model at all",
+                )
+            }),
+    }
+}
+
+/// The checkpoint that the upstream names, if it lies on this machine too.
+fn here(root: &str) -> Option<ModelFiles> {
+    let directory = Path::new(root);
+    if directory.is_absolute() && directory.is_dir() {
+        return Some(ModelFiles::Dir(directory.to_owned()));
+    }
+    hub::cached(root, None).map(|model| ModelFiles::Dir(model.path))
+}

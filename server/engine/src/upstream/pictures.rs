@@ -1,0 +1,199 @@
+//! Pictures and clips as base64 of what vLLM decodes, many at once. Knows neither JSON nor HTTP.
+//!
+//! PNG, because its pixels are ours to the bit: so is the answer. (20 drawn clips on the demo model, against our own
+//! engine: with PNG 20 answers are the same; with JPEG of quality 95 without subsampling 20, at 44 % of the bytes; of
+//! quality 90 with subsampling 19.) vLLM decodes the parts of `data:video/jpeg` by their content, whatever its name.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+use image::{ExtendedColorType, ImageEncoder as _};
+use rayon::prelude::*;
+
+use super::avi;
+use super::carry::Form;
+use crate::{Clip, EngineError, Frame, Message, Part};
+
+/// A picture or clip of the request, ready to stand between the quotes of a `data:` URL.
+#[derive(Debug, Clone)]
+pub(super) struct Media {
+    /// `data:` and a type; the name of the part that holds it follows from it.
+    pub(super) head: &'static str,
+    /// Base64, in pieces that are sent one behind the other.
+    pub(super) data: Vec<Bytes>,
+}
+
+/// Told of (frames encoded, frames in all); `Break` stops the work. Called from several threads.
+pub(super) type Progress<'a> = dyn Fn(usize, usize) -> ControlFlow<()> + Sync + 'a;
+
+/// Encodes all pictures and clips of `messages`, in order; `forms` says how each clip travels.
+///
+/// # Errors
+/// `Cancelled` when `progress` breaks; `Invalid` for what no file can hold; `Failed` where a frame is damaged.
+pub(super) fn encode(
+    messages: &[Message],
+    forms: &[Form],
+    progress: &Progress<'_>,
+) -> Result<Vec<Media>, EngineError> {
+    let parts = || messages.iter().flat_map(|message| &message.content);
+    let total = parts()
+        .map(|part| match part {
+            Part::Text(_) => 0,
+            Part::Image(_) => 1,
+            Part::Video(clip) => clip.frames.len(),
+        })
+        .sum();
+    let done = AtomicUsize::new(0);
+    let tell = || match progress(done.fetch_add(1, Ordering::Relaxed) + 1, total) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(EngineError::Cancelled),
+    };
+    let mut forms = forms.iter();
+    let mut media = Vec::new();
+    for part in parts() {
+        match part {
+            Part::Text(_) => {}
+            Part::Image(frame) => {
+                let data = vec![base64(&png(frame)?)];
+                tell()?;
+                media.push(Media { head: "data:image/png;base64,", data });
+            }
+            Part::Video(clip) => {
+                let form = forms.next().ok_or_else(|| EngineError::Failed("a clip has no form".into()))?;
+                media.push(video(clip, form, &tell)?);
+            }
+        }
+    }
+    Ok(media)
+}
+
+fn video(
+    clip: &Clip,
+    form: &Form,
+    tell: &(impl Fn() -> Result<(), EngineError> + Sync),
+) -> Result<Media, EngineError> {
+    let pictures = |last: fn(Vec<u8>) -> Bytes| -> Result<Vec<Bytes>, EngineError> {
+        clip.frames
+            .par_iter()
+            .map(|frame| {
+                let picture = last(png(frame)?);
+                tell()?;
+                Ok(picture)
+            })
+            .collect()
+    };
+    match form {
+        Form::Frames => {
+            let mut data = Vec::with_capacity(2 * clip.frames.len());
+            for picture in pictures(|png| base64(&png))? {
+                if !data.is_empty() {
+                    data.push(Bytes::from_static(b","));
+                }
+                data.push(picture);
+            }
+            Ok(Media { head: "data:video/jpeg;base64,", data })
+        }
+        Form::File(rate) => {
+            let mut pictures = pictures(Bytes::from)?;
+            if let [only] = pictures.as_slice() {
+                // OpenCV can't read a file of one frame; two alike are one group of the same pixels.
+                pictures.push(only.clone());
+            }
+            let size = clip.frames.first().map_or((0, 0), |frame| (frame.width, frame.height));
+            let file = avi::mux(&pictures, size, *rate)?;
+            Ok(Media { head: "data:video/x-msvideo;base64,", data: vec![base64(&file)] })
+        }
+    }
+}
+
+fn png(frame: &Frame) -> Result<Vec<u8>, EngineError> {
+    let expected = 3 * frame.width as usize * frame.height as usize;
+    if frame.rgb.len() != expected {
+        let (width, height, len) = (frame.width, frame.height, frame.rgb.len());
+        return Err(EngineError::Failed(format!(
+            "a frame of {width}x{height} has {len} bytes, not {expected}"
+        )));
+    }
+    let mut out = Vec::with_capacity(expected / 2);
+    PngEncoder::new_with_quality(&mut out, CompressionType::Fast, FilterType::Adaptive)
+        .write_image(&frame.rgb, frame.width, frame.height, ExtendedColorType::Rgb8)
+        .map_err(|error| EngineError::Failed(format!("a frame can't be encoded: {error}")))?;
+    Ok(out)
+}
+
+fn base64(bytes: &[u8]) -> Bytes {
+    STANDARD.encode(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::times::Rate;
+    use super::*;
+    use crate::Role;
+
+    fn frame(seed: u8) -> Frame {
+        let rgb: Vec<u8> = (0..3072).map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed)).collect();
+        Frame { width: 32, height: 32, rgb: rgb.into() }
+    }
+
+    fn clip(frames: Vec<Frame>) -> Part {
+        let times = (0..frames.len()).map(|at| at as f64 / 2.0).collect();
+        let indices = (0..frames.len() as u64).collect();
+        let total_frames = frames.len() as u64;
+        Part::Video(Clip {
+            frames,
+            times,
+            indices,
+            native_fps: 2.0,
+            total_frames,
+            duration_s: 1.0,
+            key: None,
+        })
+    }
+
+    fn user(content: Vec<Part>) -> Vec<Message> {
+        vec![Message { role: Role::User, content }]
+    }
+
+    #[test]
+    fn frames_come_back_to_the_bit() {
+        let frames: Vec<Frame> = (0..3).map(frame).collect();
+        let messages = user(vec![Part::Image(frame(9)), clip(frames.clone())]);
+        let told = AtomicUsize::new(0);
+        let media = encode(&messages, &[Form::Frames], &|done, total| {
+            assert!(done <= total && total == 4);
+            told.fetch_add(1, Ordering::Relaxed);
+            ControlFlow::Continue(())
+        });
+        let media = media.unwrap();
+        assert_eq!(told.into_inner(), 4);
+        let text: Vec<u8> = media[1].data.concat();
+        let text = String::from_utf8(text).unwrap();
+        for (part, frame) in text.split(',').zip(&frames) {
+            let png = STANDARD.decode(part).unwrap();
+            assert_eq!(image::load_from_memory(&png).unwrap().to_rgb8().into_raw(), frame.rgb);
+        }
+        assert_eq!(text.split(',').count(), 3);
+    }
+
+    #[test]
+    fn a_file_of_one_frame_holds_it_twice() {
+        let rate = Rate { numerator: 2, denominator: 1 };
+        let all = |_, _| ControlFlow::Continue(());
+        let media = encode(&user(vec![clip(vec![frame(1)])]), &[Form::File(rate)], &all).unwrap();
+        let file = STANDARD.decode(&media[0].data[0]).unwrap();
+        let pictures = file.windows(4).filter(|window| *window == b"\x89PNG").count();
+        assert_eq!((media[0].head, pictures), ("data:video/x-msvideo;base64,", 2));
+    }
+
+    #[test]
+    fn whoever_leaves_stops_the_work() {
+        let frames = (0..8).map(frame).collect();
+        let result = encode(&user(vec![clip(frames)]), &[Form::Frames], &|_, _| ControlFlow::Break(()));
+        assert!(matches!(result, Err(EngineError::Cancelled)));
+    }
+}

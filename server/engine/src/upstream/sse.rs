@@ -1,0 +1,188 @@
+//! The upstream's stream: bytes to lines to chunks of an answer, each of bounded length. Knows vLLM's chunks and no
+//! engine.
+
+use std::io;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use serde::Deserialize;
+use tokio::io::AsyncRead;
+use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::io::StreamReader;
+
+/// Bytes of one event: a chunk of text has hundreds, the first with all ids of a long prompt some millions.
+const MAX_EVENT: usize = 8 << 20;
+
+/// One event of the stream.
+#[derive(Debug)]
+pub(super) enum Data {
+    /// A piece of the answer.
+    Chunk(Chunk),
+    /// `[DONE]`.
+    Done,
+}
+
+/// `chat.completion.chunk`, as far as it matters here.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Chunk {
+    #[serde(default)]
+    pub(super) choices: Vec<Choice>,
+    #[serde(default)]
+    pub(super) usage: Option<WireUsage>,
+    #[serde(default)]
+    pub(super) error: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Choice {
+    #[serde(default)]
+    pub(super) delta: Delta,
+    #[serde(default)]
+    pub(super) finish_reason: Option<String>,
+    #[serde(default)]
+    pub(super) logprobs: Option<Logprobs>,
+    #[serde(default)]
+    pub(super) token_ids: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Delta {
+    #[serde(default)]
+    pub(super) content: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Logprobs {
+    #[serde(default)]
+    pub(super) content: Option<Vec<Logprob>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Logprob {
+    pub(super) token: String,
+    pub(super) logprob: f32,
+    #[serde(default)]
+    pub(super) top_logprobs: Vec<Logprob>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct WireUsage {
+    pub(super) prompt_tokens: usize,
+    #[serde(default)]
+    pub(super) completion_tokens: usize,
+    #[serde(default)]
+    pub(super) prompt_tokens_details: Option<PromptDetails>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct PromptDetails {
+    #[serde(default)]
+    pub(super) cached_tokens: Option<usize>,
+}
+
+/// The stream, read event by event.
+pub(super) struct Events {
+    lines: FramedRead<Box<dyn AsyncRead + Send + Unpin>, LinesCodec>,
+}
+
+impl Events {
+    pub(super) fn new<E>(body: impl Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static) -> Self
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let reader = StreamReader::new(body.map_err(io::Error::other));
+        let lines = FramedRead::new(Box::new(reader) as Box<_>, LinesCodec::new_with_max_length(MAX_EVENT));
+        Self { lines }
+    }
+
+    /// Waits for the next event; none when the stream ends. Says what is wrong where it is no such stream.
+    pub(super) async fn next(&mut self) -> Result<Option<Data>, String> {
+        let mut data = String::new();
+        loop {
+            let line = match self.lines.next().await {
+                None if data.is_empty() => return Ok(None),
+                // An event ends with an empty line; one that doesn't is cut.
+                None => return Err("the stream ends in the middle of an event".into()),
+                Some(line) => line.map_err(|error| error.to_string())?,
+            };
+            if line.is_empty() {
+                if data.is_empty() {
+                    continue;
+                }
+                return parse(&data).map(Some);
+            }
+            if let Some(more) = line.strip_prefix("data:") {
+                if data.len() + more.len() > MAX_EVENT {
+                    return Err(format!("an event has more than {MAX_EVENT} bytes"));
+                }
+                if !data.is_empty() {
+                    data.push('\n');
+                }
+                data.push_str(more.strip_prefix(' ').unwrap_or(more));
+            } else if !is_field(&line) {
+                return Err(format!("{:?} is no line of an event stream", shown(&line)));
+            }
+        }
+    }
+}
+
+/// Comments and the fields that chat streams have no use for.
+fn is_field(line: &str) -> bool {
+    [":", "event:", "id:", "retry:"].iter().any(|field| line.starts_with(field))
+}
+
+fn parse(data: &str) -> Result<Data, String> {
+    if data == "[DONE]" {
+        return Ok(Data::Done);
+    }
+    serde_json::from_str(data).map(Data::Chunk).map_err(|error| format!("{:?}: {error}", shown(data)))
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(pieces: &[&'static str]) -> Events {
+        let pieces: Vec<io::Result<Bytes>> =
+            pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))).collect();
+        Events::new(futures_util::stream::iter(pieces))
+    }
+
+    #[tokio::test]
+    async fn events_may_be_cut_anywhere() {
+        let mut events = events(&[
+            ": hello\r\n\r\nda",
+            "ta: {\"choices\":[{\"delta\":{\"content\":\"a\u{e9}\"}}]}\n",
+            "\nevent: x\ndata: [DO",
+            "NE]\n\n",
+        ]);
+        let Ok(Some(Data::Chunk(chunk))) = events.next().await else { panic!() };
+        assert_eq!(chunk.choices[0].delta.content.as_deref(), Some("aé"));
+        assert!(matches!(events.next().await, Ok(Some(Data::Done))));
+        assert!(matches!(events.next().await, Ok(None)));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_stream_is_an_error() {
+        for (text, says) in [
+            ("<html>", "no line of an event stream"),
+            ("data: {\"choices\":\n\n", "EOF"),
+            ("data: 7\n\n", "invalid type"),
+            ("data: {}\n", "middle"),
+        ] {
+            let error = events(&[text]).next().await.unwrap_err();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_event_is_longer_than_its_bound() {
+        let long: &'static str = Box::leak("x".repeat(MAX_EVENT).into_boxed_str());
+        let error = events(&["data: ", long, long]).next().await.unwrap_err();
+        assert!(error.contains("max line length"), "{error}");
+    }
+}

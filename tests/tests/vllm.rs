@@ -1,0 +1,228 @@
+//! A real vLLM behind us (`scripts/test.sh vllm` starts it and says where in `HOMEREEL_TEST_VLLM_URL`): it must count the
+//! tokens that we counted, and give the answers that our own engine gives, on the demo model.
+//!
+//! Two sets, by the name of the test: `trusting` for a vLLM with `--trust-request-mm-kwargs`, `wary` without.
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use homereel_bench::draw::{Clip, Codec, Kind, Order};
+use homereel_tests::{Server, clips};
+use serde_json::{Value, json};
+
+/// Drawn clips that are asked about.
+const CLIPS: u64 = 20;
+/// The first of their seeds, apart from those of `truth`.
+const SEEDS: u64 = 5000;
+/// Log-probabilities this close decide by the order of floating-point sums.
+const TIE: f64 = 0.02;
+
+/// Ours on candle, and ours on vLLM.
+struct Pair {
+    candle: Server,
+    vllm: Server,
+}
+
+impl Pair {
+    async fn start() -> anyhow::Result<Self> {
+        let url = std::env::var("HOMEREEL_TEST_VLLM_URL").context(
+            "HOMEREEL_TEST_VLLM_URL is not set; run `scripts/test.sh vllm`, which starts a vLLM and sets it",
+        )?;
+        let candle = Server::start().await?;
+        let vllm = Server::start_with(&["--engine", "vllm", "--vllm-url", &url, "--model", "demo"]).await?;
+        Ok(Self { candle, vllm })
+    }
+
+    /// Asks both; checks that vLLM counted what we expected of it, and (`alike`) that both saw and said the same.
+    /// Returns what both said, and whether a tie parted them.
+    #[expect(clippy::print_stdout, reason = "what was compared is what a person runs this test for")]
+    async fn ask(&self, name: &str, content: Value, alike: bool) -> anyhow::Result<Outcome> {
+        let mut body = json!({ "messages": [{ "role": "user", "content": content }], "temperature": 0, "max_tokens": 64 });
+        body["logprobs"] = true.into();
+        body["top_logprobs"] = 2.into();
+        let (candle, vllm) = (whole(&self.candle, &body).await?, whole(&self.vllm, &body).await?);
+        let warnings = vllm["homereel"]["warnings"].to_string();
+        ensure!(!warnings.contains("counted"), "{name}: {warnings}");
+        let tokens = |told: &Value| told["usage"]["prompt_tokens"].as_u64();
+        let text =
+            |told: &Value| told["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+        let outcome = Outcome {
+            tokens: (tokens(&candle).unwrap_or(0), tokens(&vllm).unwrap_or(0)),
+            same: text(&candle) == text(&vllm),
+            tie: tie(&candle, &vllm),
+            warned: warnings.contains("other times"),
+        };
+        println!("{name}: {outcome:?} {:?} {:?}", text(&candle), text(&vllm));
+        if alike {
+            ensure!(outcome.tokens.0 == outcome.tokens.1, "{name}: {:?} prompt tokens", outcome.tokens);
+            ensure!(
+                outcome.same || outcome.tie.is_some(),
+                "{name}: {:?} is not {:?}",
+                text(&vllm),
+                text(&candle)
+            );
+        }
+        Ok(outcome)
+    }
+}
+
+#[derive(Debug)]
+struct Outcome {
+    /// Prompt tokens of ours and of vLLM.
+    tokens: (u64, u64),
+    same: bool,
+    /// How far apart the two tokens were where the answers part, if that was next to nothing.
+    tie: Option<f64>,
+    /// We said that the model is shown other times.
+    warned: bool,
+}
+
+async fn whole(server: &Server, body: &Value) -> anyhow::Result<Value> {
+    let response = server.chat(body).await?;
+    let status = response.status();
+    let told: Value = response.json().await?;
+    ensure!(status.is_success(), "{status}: {told}");
+    Ok(told)
+}
+
+/// Tells how little our own engine preferred its token to vLLM's where the two answers part.
+fn tie(candle: &Value, vllm: &Value) -> Option<f64> {
+    let entries =
+        |told: &Value| told["choices"][0]["logprobs"]["content"].as_array().cloned().unwrap_or_default();
+    let (ours, theirs) = (entries(candle), entries(vllm));
+    let parts = ours.iter().zip(&theirs).find(|(a, b)| a["token"] != b["token"])?.0;
+    let top = parts["top_logprobs"].as_array()?;
+    let margin = top.first()?["logprob"].as_f64()? - top.get(1)?["logprob"].as_f64()?;
+    (margin.abs() < TIE).then_some(margin)
+}
+
+async fn drawn(index: u64) -> anyhow::Result<Clip> {
+    let seed = SEEDS + index;
+    let kind = if index % 7 == 6 { Kind::None } else { Kind::Any };
+    let order = Order { kind, codec: Some(Codec::ALL[index as usize % 3]), ..Order::seeded(seed) };
+    tokio::task::spawn_blocking(move || clips::drawn(order)).await?
+}
+
+async fn video(file: &Path) -> anyhow::Result<Value> {
+    let bytes = STANDARD.encode(tokio::fs::read(file).await?);
+    Ok(json!({ "type": "video_url", "video_url": { "url": format!("data:video/mp4;base64,{bytes}") } }))
+}
+
+fn text(text: &str) -> Value {
+    json!({ "type": "text", "text": text })
+}
+
+fn question(clip: &Clip, index: u64) -> &str {
+    let questions = &clip.questions;
+    &questions[index as usize % questions.len()].question
+}
+
+#[tokio::test]
+async fn trusting_drawn_clips_get_the_same_tokens_and_answers() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let (mut same, mut ties) = (0, 0);
+    for index in 0..CLIPS {
+        let clip = drawn(index).await?;
+        let content = json!([video(&clip.file).await?, text(question(&clip, index))]);
+        let outcome = pair.ask(&format!("clip {index}"), content, true).await?;
+        same += usize::from(outcome.same);
+        ties += usize::from(!outcome.same);
+    }
+    println!("{same} of {CLIPS} answers are the same to the letter, {ties} differ by a tie");
+    ensure!(ties <= 2, "{ties} ties of {CLIPS} are no accident");
+    Ok(())
+}
+
+#[tokio::test]
+async fn trusting_pictures_several_videos_and_text_alone() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let (first, second) = (drawn(0).await?, drawn(1).await?);
+    let picture = clips::ffmpeg(
+        "square.png",
+        &["-f", "lavfi", "-i", "color=blue:size=320x240,drawbox=60:60:80:80:red:fill", "-frames:v", "1"],
+    )?;
+    let picture = STANDARD.encode(tokio::fs::read(picture).await?);
+    let picture =
+        json!({ "type": "image_url", "image_url": { "url": format!("data:image/png;base64,{picture}") } });
+    let (a, b) = (video(&first.file).await?, video(&second.file).await?);
+    let what = text("What color is the object?");
+    for (name, content) in [
+        ("text alone", json!("What color is the sky?")),
+        ("a picture", json!([picture, what])),
+        ("two videos", json!([a, b, what])),
+        ("the same video twice", json!([a, a, what])),
+        ("video, picture, video", json!([a, text("and"), picture, b, what])),
+        ("a control token", json!([a, text("Say <|im_end|> now.")])),
+    ] {
+        // Text with control tokens is altered for vLLM: only its own count can be compared.
+        pair.ask(name, content, name != "a control token").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn trusting_times_of_a_part_and_of_other_rates() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let clip = drawn(2).await?;
+    let wavering = clips::ffmpeg(
+        "wavering.mkv",
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=size=320x240:rate=24:duration=6,select='not(mod(n\\,3))+gt(n\\,60)'",
+            "-fps_mode",
+            "vfr",
+            "-c:v",
+            "libx264",
+            "-pix_fmt",
+            "yuv420p",
+        ],
+    )?;
+    for (name, file, settings) in [
+        ("a part", &clip.file, json!({ "start": 0.5, "end": 1.9 })),
+        ("5 frames a second", &clip.file, json!({ "fps": 5 })),
+        ("seven frames", &clip.file, json!({ "num_frames": 7 })),
+        ("one frame", &clip.file, json!({ "num_frames": 1 })),
+        ("variable rate", &wavering, json!({})),
+    ] {
+        let content = json!([video(file).await?, text("What happens?")]);
+        let mut told = Vec::new();
+        for server in [&pair.candle, &pair.vllm] {
+            let body = json!({ "messages": [{ "role": "user", "content": content }], "temperature": 0,
+                "max_tokens": 32, "media_io_kwargs": { "video": settings } });
+            let reply = whole(server, &body).await?;
+            let warnings = reply["homereel"]["warnings"].to_string();
+            ensure!(!warnings.contains("counted") && !warnings.contains("other times"), "{name}: {warnings}");
+            told.push((
+                reply["usage"]["prompt_tokens"].clone(),
+                reply["choices"][0]["message"]["content"].clone(),
+            ));
+        }
+        println!("{name}: {told:?}");
+        ensure!(told[0].0 == told[1].0, "{name}: {told:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn wary_drawn_clips_are_answered_through_the_fall_back() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let backend = pair.vllm.json("/api/system").await?["model"]["backend"].to_string();
+    ensure!(backend.contains("constant rate"), "{backend}");
+    let (mut same, mut counted, mut warned) = (0, 0, 0);
+    for index in 0..CLIPS {
+        let clip = drawn(index).await?;
+        let content = json!([video(&clip.file).await?, text(question(&clip, index))]);
+        let outcome = pair.ask(&format!("clip {index}"), content, false).await?;
+        same += usize::from(outcome.same || outcome.tie.is_some());
+        counted += usize::from(outcome.tokens.0 == outcome.tokens.1);
+        warned += usize::from(outcome.warned);
+    }
+    println!("{counted} of {CLIPS} counts and {same} answers as ours; {warned} were warned of other times");
+    // Where the times fit a constant rate, nothing tells the fall-back from the file's own frames.
+    ensure!(counted + warned >= CLIPS as usize, "{counted} equal counts and {warned} warnings of {CLIPS}");
+    Ok(())
+}
