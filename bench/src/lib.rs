@@ -1,3 +1,8 @@
-//! What is shared by the benchmark program and the tests: clips whose truth is known.
+//! What is shared by the benchmark program and the tests: clips whose truth is known, loads, figures.
 
+pub mod compare;
 pub mod draw;
+pub mod figures;
+pub mod plot;
+pub mod report;
+pub mod serve;

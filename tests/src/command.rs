@@ -72,7 +72,22 @@ pub async fn homereel_within<S: AsRef<OsStr>>(
     deadline: Duration,
     arguments: impl IntoIterator<Item = S>,
 ) -> anyhow::Result<Output> {
-    let program = binary();
+    run(binary(), deadline, arguments).await
+}
+
+/// Runs `homereel-bench` with `arguments`.
+///
+/// # Errors
+/// When the program can't be started or does not end within two minutes (it is killed then).
+pub async fn bench<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> anyhow::Result<Output> {
+    run(target_dir().join("homereel-bench"), DEADLINE, arguments).await
+}
+
+async fn run<S: AsRef<OsStr>>(
+    program: PathBuf,
+    deadline: Duration,
+    arguments: impl IntoIterator<Item = S>,
+) -> anyhow::Result<Output> {
     let child = tokio::process::Command::new(&program)
         .args(arguments)
         .stdin(Stdio::null())

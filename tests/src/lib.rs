@@ -8,5 +8,5 @@ pub mod clips;
 mod command;
 mod server;
 
-pub use command::{Output, binary, homereel, homereel_within};
+pub use command::{Output, bench, binary, homereel, homereel_within};
 pub use server::Server;

@@ -1,0 +1,8 @@
+//! The commands of `homereel-bench`: flags in, files and tables out.
+
+pub(crate) mod compare;
+pub(crate) mod draw;
+pub(crate) mod output;
+pub(crate) mod questions;
+pub(crate) mod report;
+pub(crate) mod serve;

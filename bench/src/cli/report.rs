@@ -1,0 +1,47 @@
+//! `homereel-bench report`: result files in, Markdown and plots out.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use homereel_bench::report::report as render;
+use homereel_bench::serve::result::SCHEMA;
+use serde_json::Value;
+
+/// Flags of `report`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    /// Results of `serve`
+    #[arg(required = true)]
+    results: Vec<PathBuf>,
+    /// The Markdown file; plots are put beside it
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Writes the report.
+pub(crate) fn report(job: &Report) -> anyhow::Result<()> {
+    let mut results = Vec::with_capacity(job.results.len());
+    for file in &job.results {
+        let name = file.display();
+        let bytes = std::fs::read(file).with_context(|| name.to_string())?;
+        let result: Value = serde_json::from_slice(&bytes).with_context(|| format!("{name} is no JSON"))?;
+        ensure!(
+            result["schema"] == SCHEMA,
+            "{name} is no result of this program (schema {}, not {SCHEMA})",
+            result["schema"]
+        );
+        let label = result["label"].as_str().map(str::to_owned);
+        let stem = || file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        results.push((label.unwrap_or_else(stem), result));
+    }
+    let stem = job.out.file_stem().unwrap_or_default().to_string_lossy();
+    let (text, plots) = render(&results, &stem)?;
+    for plot in plots {
+        let file = job.out.with_file_name(&plot.file);
+        std::fs::write(&file, plot.svg).with_context(|| file.display().to_string())?;
+    }
+    std::fs::write(&job.out, text).with_context(|| job.out.display().to_string())?;
+    writeln!(std::io::stdout(), "{}", job.out.display())?;
+    Ok(())
+}

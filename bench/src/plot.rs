@@ -1,0 +1,223 @@
+//! Plots of results as SVG that stands alone: latency against load, throughput against concurrency, stages as stacked
+//! bars. Knows the fields of a result and nothing of where plots go.
+
+use anyhow::anyhow;
+use plotters::prelude::*;
+use serde_json::Value;
+
+/// Pixels of a plot.
+const SIZE: (u32, u32) = (720, 360);
+/// Colours of lines and stages, told apart by people who see few colours (Okabe and Ito).
+const PALETTE: [RGBColor; 8] = [
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(213, 94, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(204, 121, 167),
+    RGBColor(240, 228, 66),
+    RGBColor(120, 120, 120),
+];
+/// Stages in the order in which they happen, as in a result's `stages_ms`.
+const STAGES: [&str; 8] = [
+    "queue_ms",
+    "probe_ms",
+    "decode_ms",
+    "preprocess_ms",
+    "vision_ms",
+    "prefill_ms",
+    "generate_ms",
+    "other_ms",
+];
+
+/// One line of a plot.
+struct Line<'a> {
+    name: &'a str,
+    points: Vec<(f64, f64)>,
+}
+
+/// Draws median and tail of TTFT and E2EL against the load of each result. None where fewer than two loads differ.
+///
+/// # Errors
+/// When the plot can't be drawn.
+pub fn latency(results: &[Value]) -> anyhow::Result<Option<String>> {
+    let (axis, loads) = loads(results);
+    let of = |field: &str| -> Vec<(f64, f64)> {
+        let ms = results.iter().map(|one| one[field].as_f64().unwrap_or_default());
+        loads.iter().copied().zip(ms).collect()
+    };
+    let lines = [
+        Line { name: "median TTFT", points: of("median_ttft_ms") },
+        Line { name: "P99 TTFT", points: of("p99_ttft_ms") },
+        Line { name: "median E2EL", points: of("median_e2el_ms") },
+        Line { name: "P99 E2EL", points: of("p99_e2el_ms") },
+    ];
+    plot("Latency against load", axis, "milliseconds", &lines)
+}
+
+/// Draws output tokens and requests per second against the load of each result.
+///
+/// # Errors
+/// When the plot can't be drawn.
+pub fn throughput(results: &[Value]) -> anyhow::Result<Option<String>> {
+    let (axis, loads) = loads(results);
+    let of = |field: &str| -> Vec<(f64, f64)> {
+        let values = results.iter().map(|one| one[field].as_f64().unwrap_or_default());
+        loads.iter().copied().zip(values).collect()
+    };
+    let lines = [
+        Line { name: "output tokens/s", points: of("output_throughput") },
+        Line { name: "video seconds/s", points: of("rtfx_video") },
+    ];
+    plot("Throughput against load", axis, "per second", &lines)
+}
+
+/// The load of each result, and what it is: concurrency where it is bounded, else the request rate.
+fn loads(results: &[Value]) -> (&'static str, Vec<f64>) {
+    if results.iter().all(|one| one["max_concurrency"].is_u64()) {
+        return (
+            "max concurrency",
+            results.iter().filter_map(|one| one["max_concurrency"].as_f64()).collect(),
+        );
+    }
+    (
+        "requests per second",
+        results.iter().map(|one| one["request_throughput"].as_f64().unwrap_or_default()).collect(),
+    )
+}
+
+fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> anyhow::Result<Option<String>> {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let (left, right) =
+        points().fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), p| (low.min(p.0), high.max(p.0)));
+    let top = points().map(|p| p.1).fold(0.0, f64::max);
+    if left >= right || top <= 0.0 {
+        return Ok(None);
+    }
+    let mut svg = String::new();
+    let mut draw = || -> Result<(), Box<dyn std::error::Error>> {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(title, ("sans-serif", 18))
+            .margin(10)
+            .x_label_area_size(36)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..right * 1.05, 0.0..top * 1.1)?;
+        chart.configure_mesh().x_desc(x).y_desc(y).light_line_style(TRANSPARENT).draw()?;
+        for (line, colour) in lines.iter().zip(PALETTE) {
+            let mut points = line.points.clone();
+            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
+            chart
+                .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+                .label(line.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE.mix(0.8))
+            .draw()?;
+        root.present()?;
+        Ok(())
+    };
+    // plotters' errors are neither Send nor Sync.
+    draw().map_err(|error| anyhow!("failed to draw '{title}': {error}"))?;
+    Ok(Some(svg))
+}
+
+/// Draws where the time of a request went, one bar for each result that tells. None where none does.
+///
+/// # Errors
+/// When the plot can't be drawn.
+pub fn stages(results: &[(String, Value)]) -> anyhow::Result<Option<String>> {
+    let told: Vec<&(String, Value)> =
+        results.iter().filter(|(_, one)| one["stages_ms"].is_object()).collect();
+    let widest = told.iter().filter_map(|(_, one)| one["stages_ms"]["e2el_ms"].as_f64()).fold(0.0, f64::max);
+    if widest <= 0.0 {
+        return Ok(None);
+    }
+    let mut svg = String::new();
+    // High enough for the legend of all stages.
+    let height = 210.max(90 + 36 * told.len() as u32);
+    let mut draw = || -> Result<(), Box<dyn std::error::Error>> {
+        let root = SVGBackend::with_string(&mut svg, (SIZE.0, height)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let rows = told.len() as f64;
+        let mut chart = ChartBuilder::on(&root)
+            .caption("Where the time of a request goes (mean, ms)", ("sans-serif", 18))
+            .margin(10)
+            .x_label_area_size(24)
+            .y_label_area_size(120)
+            .build_cartesian_2d(0.0..widest * 1.35, 0.0..rows)?;
+        let name = |y: &f64| {
+            let row = rows - y.ceil();
+            let in_middle = (y.fract() - 0.5).abs() < 1e-9;
+            told.get(row as usize).filter(|_| in_middle).map_or_else(String::new, |(name, _)| name.clone())
+        };
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .light_line_style(TRANSPARENT)
+            .y_labels(2 * told.len() + 1)
+            .y_label_formatter(&name)
+            .draw()?;
+        for (stage, colour) in STAGES.into_iter().zip(PALETTE) {
+            let bars = told.iter().enumerate().map(|(row, (_, one))| {
+                let ms = |stage: &str| one["stages_ms"][stage].as_f64().unwrap_or_default().max(0.0);
+                let before: f64 = STAGES.iter().take_while(|one| **one != stage).map(|one| ms(one)).sum();
+                let bottom = rows - row as f64;
+                Rectangle::new(
+                    [(before, bottom - 0.25), (before + ms(stage), bottom - 0.75)],
+                    colour.filled(),
+                )
+            });
+            chart
+                .draw_series(bars)?
+                .label(stage.trim_end_matches("_ms"))
+                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::MiddleRight)
+            .background_style(WHITE.mix(0.8))
+            .draw()?;
+        root.present()?;
+        Ok(())
+    };
+    draw().map_err(|error| anyhow!("failed to draw the stages: {error}"))?;
+    Ok(Some(svg))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn result(concurrency: u32, ttft: f64) -> Value {
+        json!({
+            "max_concurrency": concurrency, "median_ttft_ms": ttft, "p99_ttft_ms": 2.0 * ttft,
+            "median_e2el_ms": 3.0 * ttft, "p99_e2el_ms": 4.0 * ttft, "output_throughput": 10.0 * f64::from(concurrency),
+            "stages_ms": { "decode_ms": 30.0, "vision_ms": 50.0, "other_ms": 20.0, "e2el_ms": 100.0 },
+        })
+    }
+
+    #[test]
+    fn plots_hold_what_they_are_of() {
+        let results = [result(1, 20.0), result(4, 60.0)];
+        let svg = latency(&results).unwrap().unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("P99 E2EL") && svg.contains("max concurrency"));
+        assert!(throughput(&results).unwrap().unwrap().contains("output tokens/s"));
+        let named = results.map(|one| ("one clip".to_owned(), one));
+        let svg = stages(&named).unwrap().unwrap();
+        assert!(svg.contains("vision") && svg.contains("one clip"), "{svg}");
+    }
+
+    #[test]
+    fn one_load_makes_no_line() {
+        assert_eq!(latency(&[result(1, 20.0)]).unwrap(), None);
+        assert_eq!(stages(&[("a".into(), json!({}))]).unwrap(), None);
+    }
+}
