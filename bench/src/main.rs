@@ -1,6 +1,9 @@
-//! The `homereel-bench` program: draws clips whose truth is known, loads servers with them, compares two.
+//! The `homereel-bench` program: draws clips whose truth is known, loads servers with them, compares two, and looks at
+//! how folders of clips are decoded.
 
 mod cli;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -22,15 +25,27 @@ enum Job {
     Compare(Box<cli::compare::Compare>),
     /// Write a Markdown report of results, with plots
     Report(cli::report::Report),
+    /// Decode every clip of a folder as an upload would be, and print a row for each
+    Media(cli::media::Media),
+    /// Sample one clip and print how long it took
+    Sample(cli::media::Sample),
+    /// The jailed process in which ffmpeg runs
+    #[command(hide = true)]
+    VideoWorker,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
-        Job::Draw(job) => cli::draw::draw_clips(&job),
-        Job::Serve(job) => runtime()?.block_on(cli::serve::serve(&job)),
-        Job::Compare(job) => runtime()?.block_on(cli::compare::compare(&job)),
-        Job::Report(job) => cli::report::report(&job),
+        Job::Draw(job) => cli::draw::draw_clips(&job)?,
+        Job::Serve(job) => runtime()?.block_on(cli::serve::serve(&job))?,
+        Job::Compare(job) => runtime()?.block_on(cli::compare::compare(&job))?,
+        Job::Report(job) => cli::report::report(&job)?,
+        Job::Media(job) => return runtime()?.block_on(cli::media::media(&job)),
+        Job::Sample(job) => runtime()?.block_on(cli::media::sample(&job))?,
+        // Before any thread is started.
+        Job::VideoWorker => return Ok(homereel_video::worker::main()),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

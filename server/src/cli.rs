@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{EngineFlags, ServerFlags},
+    config::{Decoder, EngineFlags, ServerFlags},
     media::{FrameSampling, Source},
 };
 
@@ -87,6 +87,9 @@ struct AskArgs {
     /// Print one JSON object: answer, usage, model, stages_ms, media
     #[arg(long)]
     json: bool,
+    /// What decodes the video
+    #[arg(long, env = "HOMEREEL_DECODER", default_value = "auto")]
+    decoder: Decoder,
     /// Ask a running server (http://HOST:PORT) instead of loading a model here
     #[arg(long, value_name = "URL", env = "HOMEREEL_SERVER")]
     server: Option<url::Url>,
@@ -112,6 +115,9 @@ struct FramesArgs {
     /// Rows [default: the clip's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16384))]
     height: Option<u32>,
+    /// What decodes the video
+    #[arg(long, env = "HOMEREEL_DECODER", default_value = "auto")]
+    decoder: Decoder,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

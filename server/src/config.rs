@@ -68,6 +68,28 @@ pub enum Wrapper {
     V4_57,
 }
 
+/// What decodes videos.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decoder {
+    /// NVIDIA's decoder chip where there is one and the pictures are large, else the processor.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// NVIDIA's decoder chip for all that it knows.
+    Nvdec,
+}
+
+impl From<Decoder> for homereel_video::Decoder {
+    fn from(decoder: Decoder) -> Self {
+        match decoder {
+            Decoder::Auto => Self::Auto,
+            Decoder::Cpu => Self::Cpu,
+            Decoder::Nvdec => Self::Nvdec,
+        }
+    }
+}
+
 /// Flags that choose the model and where it runs; the same names in the TOML file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -127,6 +149,9 @@ pub struct ServerFlags {
     /// Videos that are decoded at once [default: half of the processors]
     #[arg(long, env = "HOMEREEL_VIDEO_WORKERS", value_name = "N")]
     pub video_workers: Option<usize>,
+    /// What decodes videos; the processor steps in wherever the chip can't [default: auto]
+    #[arg(long, env = "HOMEREEL_DECODER")]
+    pub decoder: Option<Decoder>,
     /// Listen beyond this machine without any password: everybody who reaches the port sees all videos
     #[arg(long, env = "HOMEREEL_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,
@@ -161,6 +186,8 @@ pub struct Server {
     pub max_images: usize,
     /// Videos that are decoded at once.
     pub video_workers: usize,
+    /// What decodes them.
+    pub decoder: homereel_video::Decoder,
 }
 
 impl Server {
@@ -177,6 +204,7 @@ impl Server {
             max_videos: 8,
             max_images: 32,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
+            decoder: homereel_video::Decoder::Auto,
         }
     }
 }
@@ -203,6 +231,7 @@ pub fn resolve(
             .unwrap_or(defaults.max_upload_bytes),
         max_body_bytes: flags.max_body_bytes.or(from_file.max_body_bytes).unwrap_or(defaults.max_body_bytes),
         max_requests: flags.max_requests.or(from_file.max_requests).unwrap_or(defaults.max_requests),
+        decoder: flags.decoder.or(from_file.decoder).map_or(defaults.decoder, Into::into),
         video_workers: flags.video_workers.or(from_file.video_workers).unwrap_or(defaults.video_workers),
         ..defaults
     };

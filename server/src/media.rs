@@ -6,10 +6,14 @@
 mod cache;
 mod source;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    fs::File,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use homereel_engine::{Clip, Engine, Frame};
-use homereel_video::{DecodeRequest, Plan, Probe, VideoError, Worker};
+use homereel_video::{DecodeRequest, Limits, Plan, Probe, Rendition, Sprites, VideoError, Worker};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +33,12 @@ const MAX_FRAMES: usize = 768;
 
 /// Bytes of decoded clips that are kept for a second question.
 const CACHE_BYTES: usize = 384 << 20;
+
+/// Seconds that a rendition may take for each second of its clip.
+const RENDITION_PATIENCE: f64 = 60.0;
+
+/// Bytes of a rendition for each second of its clip: a little more than the encoder's own limits.
+const RENDITION_RATE: f64 = 1.5e6;
 
 /// How a request wants a video sampled; with neither `fps` nor `num_frames` at the model's own rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -86,6 +96,8 @@ pub struct Prepared {
 #[derive(Debug, Clone)]
 pub struct Media {
     worker: Worker,
+    /// For long work that must not hold up questions.
+    aside: Worker,
     probes: Arc<Cache<Probe>>,
     clips: Arc<Cache<Prepared>>,
 }
@@ -94,7 +106,13 @@ impl Media {
     /// Makes a way that decodes in `worker`.
     #[must_use]
     pub fn new(worker: Worker) -> Self {
-        Self { worker, probes: Arc::new(Cache::new(64 << 20)), clips: Arc::new(Cache::new(CACHE_BYTES)) }
+        let aside = worker.clone().with_concurrency(1);
+        Self {
+            worker,
+            aside,
+            probes: Arc::new(Cache::new(64 << 20)),
+            clips: Arc::new(Cache::new(CACHE_BYTES)),
+        }
     }
 
     /// Finds out what is in a source; a known content is not probed again.
@@ -124,6 +142,40 @@ impl Media {
         cancel: &CancellationToken,
     ) -> Result<bytes::Bytes, AskError> {
         Ok(homereel_video::poster(&self.worker, source.open()?, max_width, cancel).await?)
+    }
+
+    /// Makes the scrub sprites of a source. `progress` hears how many pictures of how many there are.
+    ///
+    /// # Errors
+    /// See [`VideoError`].
+    pub async fn sprites(
+        &self,
+        source: &Source,
+        cancel: &CancellationToken,
+        progress: &mut (dyn FnMut(usize, usize) + Send),
+    ) -> Result<(Sprites, Vec<bytes::Bytes>), AskError> {
+        let limits = background(self.worker.limits(), Duration::ZERO);
+        let worker = self.aside.clone().with_limits(limits);
+        Ok(homereel_video::sprites(&worker, source.open()?, cancel, progress).await?)
+    }
+
+    /// Writes what browsers play of a source into `out`. `progress` hears how many pictures of how many there are.
+    ///
+    /// # Errors
+    /// See [`VideoError`].
+    pub async fn rendition(
+        &self,
+        source: &Source,
+        probe: &Probe,
+        out: File,
+        cancel: &CancellationToken,
+        progress: &mut (dyn FnMut(usize, usize) + Send),
+    ) -> Result<Rendition, AskError> {
+        let patience = Duration::from_secs_f64(probe.duration_s * RENDITION_PATIENCE);
+        let worker = self.aside.clone().with_limits(background(self.worker.limits(), patience));
+        let most = rendition_bytes(probe);
+        let progress = |done: u64, total: u64| progress(count(done), count(total));
+        Ok(homereel_video::rendition(&worker, source.open()?, out, most, cancel, progress).await?)
     }
 
     /// Chooses frames by the model's own rule as far as `sampling` leaves it free.
@@ -246,6 +298,23 @@ impl Media {
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| AskError::Io(std::io::Error::other(error)))?
     }
+}
+
+/// The limits of work in the background that may take `patience` at least.
+fn background(limits: &Limits, patience: Duration) -> Limits {
+    let deadline = limits.deadline.max(patience);
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cpu = limits.cpu.max(deadline.saturating_mul(u32::try_from(processors).unwrap_or(u32::MAX)));
+    Limits { deadline, cpu, background: true, ..*limits }
+}
+
+/// Returns how many bytes a rendition may have.
+pub(crate) fn rendition_bytes(probe: &Probe) -> u64 {
+    (64 << 20) + (probe.duration_s * RENDITION_RATE) as u64
+}
+
+fn count(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// Names content, frames and size: equal keys mean equal pixels.

@@ -2,6 +2,7 @@
 
 pub(crate) mod compare;
 pub(crate) mod draw;
+pub(crate) mod media;
 pub(crate) mod output;
 pub(crate) mod questions;
 pub(crate) mod report;

@@ -110,7 +110,7 @@ async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> a
     sampling.seed = args.seed.or(sampling.seed);
     let mut conversation = Conversation::about(file, args.sampling.into(), &args.question, sampling);
     conversation.max_tokens = Some(args.max_tokens as usize);
-    let asker = Asker::new(engine, Media::new(Worker::this_program()?), 1);
+    let asker = Asker::new(engine, Media::new(Worker::this_program()?.with_decoder(args.decoder.into())), 1);
     let mut answering = asker.ask(conversation, Class::Interactive, cancel)?;
 
     let mut outcome = Outcome::default();

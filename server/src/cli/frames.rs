@@ -16,7 +16,7 @@ use crate::media::FrameSampling;
 
 /// Decodes and writes, one frame in memory at a time.
 pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
-    let worker = Worker::this_program()?;
+    let worker = Worker::this_program()?.with_decoder(args.decoder.into());
     let file = source(&args.file)?;
     let cancel = cancel_on_ctrl_c();
     let progress = Progress::start();

@@ -18,7 +18,10 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
     lifecycle.listen()?;
     let metrics = telemetry::metrics()?;
-    let worker = Worker::this_program()?.with_concurrency(server.video_workers);
+    let worker = Worker::this_program()?
+        .with_concurrency(server.video_workers)
+        .with_decoder(server.decoder)
+        .with_spare();
     let engine = homereel_engine::open(&engine)?;
     let state = AppState::open(server, engine, Media::new(worker), metrics, lifecycle).await?;
     app::serve(state).await

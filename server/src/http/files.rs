@@ -66,7 +66,7 @@ pub(super) async fn poster(
 }
 
 /// Serves a file whose content `etag` names; tower-http reads the range, we know what it may rest on.
-async fn ranged(
+pub(super) async fn ranged(
     path: &std::path::Path,
     etag: &str,
     method: Method,

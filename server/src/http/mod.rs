@@ -11,6 +11,7 @@ pub mod layers;
 mod models;
 mod moments;
 mod pages;
+mod playback;
 mod probes;
 mod upload;
 mod videos;
@@ -47,6 +48,9 @@ pub fn router(state: AppState) -> Router {
         .route("/api/videos/{id}", get(videos::show).patch(videos::patch).delete(videos::delete))
         .route("/api/videos/{id}/file", get(files::original))
         .route("/api/videos/{id}/poster.jpg", get(files::poster))
+        .route("/api/videos/{id}/playback.mp4", get(playback::playback))
+        .route("/api/videos/{id}/sprites.vtt", get(playback::sprites_vtt))
+        .route("/api/videos/{id}/sprites/{name}", get(playback::sprites_sheet))
         .route("/api/videos/{id}/moments.json", get(moments::json))
         .route("/api/videos/{id}/moments.vtt", get(moments::vtt))
         .route("/api/videos/{id}/moments.srt", get(moments::srt))

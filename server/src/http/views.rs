@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
 
 /// Steps of an ingest, for `step 2 of 5`.
-const STEPS: [Step; 5] = [Step::Probe, Step::Poster, Step::Describe, Step::Moments, Step::Tags];
+const STEPS: [Step; 7] =
+    [Step::Probe, Step::Poster, Step::Sprites, Step::Playback, Step::Describe, Step::Moments, Step::Tags];
 
 /// What pages say of the engine.
 pub(super) fn model(engine: &dyn Engine) -> Model {
@@ -68,6 +69,8 @@ fn step_words(step: Step) -> &'static str {
     match step {
         Step::Probe => "looking into the file",
         Step::Poster => "making the poster",
+        Step::Sprites => "making the scrub pictures",
+        Step::Playback => "making a version for browsers",
         Step::Describe => "describing it",
         Step::Moments => "finding the moments",
         Step::Tags => "choosing tags",

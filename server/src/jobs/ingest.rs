@@ -1,4 +1,4 @@
-//! What is owed to a new video: probe, poster, then three texts by the model. Each step is stored when it is done.
+//! What is owed to a new video: probe, poster, what a player needs, then three texts by the model. Each step is stored when it is done.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Stop, parse};
+use super::{Stop, parse, playback};
 use crate::{
     app::AppState,
     ask::{AskEvent, Class, Conversation, Stage},
@@ -56,6 +56,8 @@ pub(super) async fn run(
                 }
             }
             Step::Poster => warnings.extend(poster(state, &video, cancel).await?),
+            Step::Sprites => warnings.extend(playback::sprites(state, job, &video, cancel).await?),
+            Step::Playback => warnings.extend(playback::rendition(state, job, &video, cancel).await?),
             Step::Describe => warnings.extend(text(state, job, &video, TextKind::Description, cancel).await?),
             Step::Moments => warnings.extend(text(state, job, &video, TextKind::Moments, cancel).await?),
             Step::Tags => warnings.extend(text(state, job, &video, TextKind::Tags, cancel).await?),

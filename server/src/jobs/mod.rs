@@ -5,6 +5,7 @@
 
 mod ingest;
 mod parse;
+mod playback;
 
 use std::{
     collections::HashMap,

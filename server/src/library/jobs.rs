@@ -34,6 +34,10 @@ pub enum Step {
     Probe,
     /// A still picture.
     Poster,
+    /// Small pictures for looking for a place.
+    Sprites,
+    /// A version for browsers, where they don't play the original.
+    Playback,
     /// A few sentences.
     Describe,
     /// What happens when.
@@ -48,7 +52,9 @@ impl Step {
     pub fn next(self) -> Option<Self> {
         match self {
             Self::Probe => Some(Self::Poster),
-            Self::Poster => Some(Self::Describe),
+            Self::Poster => Some(Self::Sprites),
+            Self::Sprites => Some(Self::Playback),
+            Self::Playback => Some(Self::Describe),
             Self::Describe => Some(Self::Moments),
             Self::Moments => Some(Self::Tags),
             Self::Tags => None,
@@ -61,6 +67,8 @@ impl Step {
         match self {
             Self::Probe => "probe",
             Self::Poster => "poster",
+            Self::Sprites => "sprites",
+            Self::Playback => "playback",
             Self::Describe => "describe",
             Self::Moments => "moments",
             Self::Tags => "tags",
@@ -70,6 +78,8 @@ impl Step {
     fn parse(text: &str) -> Self {
         match text {
             "poster" => Self::Poster,
+            "sprites" => Self::Sprites,
+            "playback" => Self::Playback,
             "describe" => Self::Describe,
             "moments" => Self::Moments,
             "tags" => Self::Tags,

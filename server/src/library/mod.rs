@@ -5,6 +5,7 @@
 //! most one process has a data directory open (see [`Library::open`]).
 
 mod answers;
+mod derived;
 mod error;
 mod incoming;
 mod jobs;
@@ -30,6 +31,7 @@ use crate::media::Source;
 pub(crate) use incoming::hex;
 
 pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
+pub use derived::NewRendition;
 pub use error::{Kind, LibraryError};
 pub use incoming::{Incoming, Sealed, Stored};
 pub use jobs::{Job, JobState, Step};
@@ -99,6 +101,7 @@ impl Library {
             fs::create_dir_all(root.join(directory))?;
         }
         let lock = lock(root)?;
+        derived::prepare(root)?;
         remove_leftovers(&root.join("incoming"))?;
         let options = SqliteConnectOptions::new()
             .filename(root.join("homereel.db"))

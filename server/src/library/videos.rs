@@ -211,6 +211,7 @@ impl Library {
                 _ => {}
             }
         }
+        self.remove_derived(&video.sha256).await;
         self.announce(Change::VideoDeleted { id: id.into() });
         Ok(())
     }

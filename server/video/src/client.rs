@@ -3,11 +3,13 @@
 use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    DecodeRequest, Jail, Probe, VideoError,
+    DecodeRequest, Decoder, Jail, Probe, VideoError,
+    info::{MAX_DURATION, MAX_RATE, MIN_RATE},
     pool::Launch,
     session::Session,
     wire::{Job, Reply},
@@ -37,6 +39,8 @@ pub struct Limits {
     pub max_pixels: u64,
     /// Packets that a probe reads before it stops with a warning.
     pub max_packets: u64,
+    /// Whether it gives way to everything else on the machine.
+    pub background: bool,
 }
 
 impl Default for Limits {
@@ -50,6 +54,7 @@ impl Default for Limits {
             memory: 3 << 30,
             max_pixels: 8192 * 4320,
             max_packets: 1 << 22,
+            background: false,
         }
     }
 }
@@ -64,8 +69,7 @@ impl Worker {
     #[must_use]
     pub fn new(program: PathBuf, args: &[&str]) -> Self {
         let args = args.iter().map(Into::into).collect();
-        let slots = Arc::new(Semaphore::new(2));
-        Self(Arc::new(Launch::new(program, args, Limits::default(), slots, false)))
+        Self(Arc::new(Launch::new(program, args, Arc::new(Semaphore::new(2)))))
     }
 
     /// Starts workers as `<this very program> video-worker`.
@@ -78,26 +82,38 @@ impl Worker {
         Ok(Self::new(program, &["video-worker"]))
     }
 
-    fn with(&self, limits: Limits, slots: Arc<Semaphore>, ahead: bool) -> Self {
-        Self(Arc::new(Launch::new(self.0.program.clone(), self.0.args.clone(), limits, slots, ahead)))
+    fn with(&self, change: impl FnOnce(&mut Launch)) -> Self {
+        let mut launch = self.0.again();
+        change(&mut launch);
+        Self(Arc::new(launch))
     }
 
     /// Sets what one worker may use.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
-        self.with(limits, Arc::clone(&self.0.slots), self.0.ahead)
+        self.with(|launch| launch.limits = limits)
     }
 
     /// Sets how many workers run at once; more calls wait for their turn.
     #[must_use]
     pub fn with_concurrency(self, workers: usize) -> Self {
-        self.with(self.0.limits, Arc::new(Semaphore::new(workers.max(1))), self.0.ahead)
+        self.with(|launch| launch.slots = Arc::new(Semaphore::new(workers.max(1))))
     }
 
     /// Keeps one more worker started ahead of need from the first call on, jailed and without a file.
     #[must_use]
     pub fn with_spare(self) -> Self {
-        self.with(self.0.limits, Arc::clone(&self.0.slots), true)
+        self.with(|launch| launch.ahead = true)
+    }
+
+    /// Sets what decodes pictures.
+    #[must_use]
+    pub fn with_decoder(self, decoder: Decoder) -> Self {
+        self.with(|launch| launch.decoder = decoder)
+    }
+
+    pub(crate) fn launch(&self) -> &Arc<Launch> {
+        &self.0
     }
 
     /// Returns what one worker may use.
@@ -123,12 +139,16 @@ pub struct Frame {
 }
 
 /// What is said after the last frame.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct End {
     /// What a person should know (frames replaced, colours not mapped, …).
     pub warnings: Vec<String>,
     /// Frames that could not be decoded and were replaced by their neighbour in time.
     pub replaced: u64,
+    /// The pictures came from NVIDIA's decoder chip.
+    pub chip: bool,
+    /// Most memory that the worker held, bytes, by its own account; 0 where the kernel does not tell.
+    pub peak_memory: u64,
 }
 
 enum Item {
@@ -175,13 +195,25 @@ impl FrameStream {
 /// # Errors
 /// `Worker` when it could not be started or died, `Cancelled`, `TimedOut`.
 pub async fn jail(worker: &Worker, cancel: &CancellationToken) -> Result<Jail, VideoError> {
-    let mut session = Session::open(&worker.0, cancel).await?;
+    let mut session = Session::open(&worker.0, false, cancel).await?;
     let jail = session.ready().await?;
     session.kill().await;
     Ok(jail)
 }
 
-fn nonsense(what: &str) -> VideoError {
+/// Starts a worker only to learn whether NVIDIA's decoder chip can be used: `Err` tells why not.
+///
+/// # Errors
+/// As [`jail`].
+pub async fn nvdec(worker: &Worker, cancel: &CancellationToken) -> Result<Result<(), String>, VideoError> {
+    let mut session = Session::open(&worker.0, true, cancel).await?;
+    session.ready().await?;
+    let chip = session.chip().await?;
+    session.kill().await;
+    Ok(chip)
+}
+
+pub(crate) fn nonsense(what: &str) -> VideoError {
     VideoError::Worker { message: format!("it answered {what}") }
 }
 
@@ -193,21 +225,28 @@ pub async fn probe(worker: &Worker, file: File, cancel: &CancellationToken) -> R
     let mut session = Session::start(&worker.0, file, Job::Probe, cancel).await?;
     let most = usize::try_from(worker.limits().max_packets).unwrap_or(usize::MAX).saturating_mul(8);
     let (reply, body) = session.reply(most).await?;
-    let Reply::Probe(mut probe) = reply else { return Err(nonsense("something else than a probe")) };
+    let Reply::Probe(probe) = reply else { return Err(nonsense("something else than a probe")) };
+    checked(*probe, &body)
+}
+
+/// Puts the frame times into a worker's probe, which is believed only as far as it makes sense.
+pub(crate) fn checked(mut probe: Probe, body: &[u8]) -> Result<Probe, VideoError> {
     let (times, rest) = body.as_chunks::<8>();
     probe.frame_times = times.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
     let clock = probe.video.clock;
     let sane = rest.is_empty()
         && probe.frame_times.first() == Some(&0.0)
         && probe.frame_times.is_sorted()
-        && probe.frame_times.iter().all(|time| time.is_finite())
-        && [probe.video.fps, probe.duration_s].iter().all(|x| x.is_finite() && *x > 0.0)
+        && probe.frame_times.last().is_some_and(|time| *time <= MAX_DURATION)
+        && (MIN_RATE..=MAX_RATE).contains(&probe.video.fps)
+        && probe.duration_s > 0.0
+        && probe.duration_s <= MAX_DURATION
         && probe.video.frame_count == probe.frame_times.len() as u64
         && probe.video.width > 0
         && probe.video.height > 0
         && clock.num > 0
         && clock.den > 0;
-    if sane { Ok(*probe) } else { Err(nonsense("with impossible numbers")) }
+    if sane { Ok(probe) } else { Err(nonsense("with impossible numbers")) }
 }
 
 /// Starts to decode the frames of `request` out of `file`. Waits for a free worker first.
@@ -217,13 +256,17 @@ pub async fn probe(worker: &Worker, file: File, cancel: &CancellationToken) -> R
 pub async fn decode(
     worker: &Worker,
     file: File,
-    request: DecodeRequest,
+    mut request: DecodeRequest,
     cancel: &CancellationToken,
 ) -> Result<FrameStream, VideoError> {
     check(&request, worker.limits())?;
     let wanted: Vec<u64> = request.targets.iter().map(|target| target.index).collect();
     let size = (request.width, request.height);
-    let session = Session::start(&worker.0, file, Job::Decode(request), cancel).await?;
+    let chip = worker.0.wants_chip(request.chip_pixels);
+    if !chip {
+        request.chip_pixels = None;
+    }
+    let session = Session::start_with(&worker.0, file, Job::Decode(request), chip, cancel).await?;
     let (sender, items) = mpsc::channel(QUEUE);
     tokio::spawn(pump(session, wanted, size, sender));
     Ok(FrameStream { items, end: None })
@@ -285,9 +328,7 @@ async fn next(
             }
             Ok(Item::Frame(Frame { index, pts_s, width, height, rgb }))
         }
-        (Reply::End { warnings, replaced }, _) if wanted.len() == 0 => {
-            Ok(Item::End(End { warnings, replaced }))
-        }
+        (Reply::End(end), _) if wanted.len() == 0 => Ok(Item::End(end)),
         _ => Err(nonsense("before all frames were sent")),
     }
 }

@@ -4,6 +4,8 @@
 //! never believed to be UTF-8.
 #![expect(unsafe_code, reason = "this file wraps ffmpeg")]
 
+pub(crate) mod nvdec;
+
 use std::{
     ffi::{CStr, c_char, c_int},
     fs::File,
@@ -31,6 +33,12 @@ const DECODERS: &str = "h264,hevc,libdav1d,vp8,vp9,mpeg1video,mpeg2video,mpegvid
                         h263i,h263p,flv,wmv1,wmv2,wmv3,vc1,msmpeg4v1,msmpeg4v2,msmpeg4,msmpeg4v3,dvvideo,theora,\
                         svq1,svq3,prores,dnxhd,gif,rawvideo,cinepak,indeo3,vp6,vp6a,vp6f,huffyuv,ffvhuff,ffv1,qtrle,\
                         rv10,rv20,rv30,rv40,png,rpza,smc,wrapped_avframe";
+
+/// Decoders of sound that are opened, for renditions.
+const SOUND_DECODERS: &str = "aac,aac_latm,mp3,mp3float,mp2,mp2float,ac3,eac3,opus,vorbis,flac,alac,amrnb,amrwb,wmav1,\
+                              wmav2,wmapro,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,\
+                              pcm_f32le,pcm_f32be,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,adpcm_ima_wav,adpcm_ima_qt,\
+                              adpcm_ms,adpcm_swf,nellymoser,dca,qdm2,qcelp,gsm_ms,cook";
 
 /// An open file, read by position, so that the descriptor's own offset (shared with the parent) never matters.
 struct Source {
@@ -282,11 +290,16 @@ pub(crate) fn seek(input: &mut Input, index: usize, ticks: i64) -> Result<(), Er
     }
 }
 
-/// Opens the decoder of `stream`.
+/// Opens the decoder of `stream`; on NVIDIA's chip, if that is wanted, there is one, and it knows the codec.
 ///
 /// # Errors
 /// ffmpeg's; `DecoderNotFound` when it is not on the list.
-pub(crate) fn decoder(stream: &Stream<'_>, threads: usize, max_pixels: u64) -> Result<decoder::Video, Error> {
+pub(crate) fn decoder(
+    stream: &Stream<'_>,
+    threads: usize,
+    max_pixels: u64,
+    chip: bool,
+) -> Result<decoder::Video, Error> {
     if !facts(stream).decodable {
         return Err(Error::DecoderNotFound);
     }
@@ -298,8 +311,64 @@ pub(crate) fn decoder(stream: &Stream<'_>, threads: usize, max_pixels: u64) -> R
         (*raw).thread_type = (ffi::FF_THREAD_FRAME | ffi::FF_THREAD_SLICE) as c_int;
         (*raw).max_pixels = i64::try_from(max_pixels).unwrap_or(i64::MAX);
         (*raw).pkt_timebase = (*stream.as_ptr()).time_base;
+        if chip && nvdec::attach(raw) {
+            // The chip decodes; threads would only hold more of its pictures.
+            (*raw).thread_count = 1;
+        }
     }
     context.decoder().video()
+}
+
+/// Name of the decoder that ffmpeg would take for `stream`.
+fn decoder_name(stream: &Stream<'_>) -> String {
+    // SAFETY: a live stream, whose `codecpar` is never null; names are static strings.
+    unsafe {
+        let decoder = ffi::avcodec_find_decoder((*(*stream.as_ptr()).codecpar).codec_id);
+        if decoder.is_null() { String::new() } else { text((*decoder).name) }
+    }
+}
+
+/// Opens the decoder of a stream of sound.
+///
+/// # Errors
+/// ffmpeg's; `DecoderNotFound` when it is not on the list.
+pub(crate) fn sound_decoder(stream: &Stream<'_>) -> Result<decoder::Audio, Error> {
+    let name = decoder_name(stream);
+    if !SOUND_DECODERS.split(',').any(|one| one == name) {
+        return Err(Error::DecoderNotFound);
+    }
+    let mut context = codec::Context::from_parameters(stream.parameters())?;
+    // SAFETY: a context that is not open yet and is ours.
+    unsafe { (*context.as_mut_ptr()).pkt_timebase = (*stream.as_ptr()).time_base };
+    context.decoder().audio()
+}
+
+/// Makes limited BT.709 of RGB8, as H.264 wants it.
+pub(crate) struct ToYuv(scaling::Context);
+
+// SAFETY: swscale keeps nothing that belongs to a thread, and the context is used by one at a time, through `&mut`.
+unsafe impl Send for ToYuv {}
+
+impl ToYuv {
+    /// Prepares for pictures of `width` × `height`.
+    pub(crate) fn new(width: u32, height: u32) -> Result<Self, Error> {
+        let flags = scaling::Flags::BICUBIC | scaling::Flags::ACCURATE_RND | scaling::Flags::FULL_CHR_H_INP;
+        let (from, to) = (Pixel::RGB24, Pixel::YUV420P);
+        let mut context = scaling::Context::get(from, width, height, to, width, height, flags)?;
+        // SAFETY: a live context; the tables are static.
+        unsafe {
+            let table = ffi::sws_getCoefficients(ffi::SWS_CS_ITU709 as c_int);
+            ffi::sws_setColorspaceDetails(context.as_mut_ptr(), table, 1, table, 0, 0, 1 << 16, 1 << 16);
+        }
+        Ok(Self(context))
+    }
+
+    /// Converts `rgb` into a new picture.
+    pub(crate) fn run(&mut self, rgb: &frame::Video) -> Result<frame::Video, Error> {
+        let mut picture = frame::Video::empty();
+        self.0.run(rgb, &mut picture)?;
+        Ok(picture)
+    }
 }
 
 /// What a frame says of its colours, as ITU-T H.273 numbers it (the range as ffmpeg does).

@@ -2,6 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Seconds that a clip may last: what claims more is damaged.
+pub(crate) const MAX_DURATION: f64 = 30.0 * 86_400.0;
+/// Frames per second that a clip may have.
+pub(crate) const MIN_RATE: f64 = 1.0 / MAX_DURATION;
+/// Frames per second that a clip may have.
+pub(crate) const MAX_RATE: f64 = 1e15;
+
 /// Everything that is known of a clip before a frame is decoded (`homereel probe --json`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {

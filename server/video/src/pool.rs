@@ -7,9 +7,12 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{
@@ -21,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    Jail, Limits,
+    Decoder, Jail, Limits,
     wire::{self, Rules},
 };
 
@@ -31,6 +34,8 @@ const LAST_WORDS: usize = 2048;
 const BEATS: u32 = 8;
 /// The one variable that a worker inherits, for its libraries may lie anywhere; secrets live in the environment.
 const INHERITED: &str = "LD_LIBRARY_PATH";
+/// What is there on a machine with an NVIDIA driver.
+const CHIP: &str = "/dev/nvidiactl";
 
 /// How to start workers.
 #[derive(Debug)]
@@ -40,8 +45,11 @@ pub(crate) struct Launch {
     pub(crate) limits: Limits,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) ahead: bool,
+    pub(crate) decoder: Decoder,
+    /// The chip was tried and is not there.
+    chipless: Arc<AtomicBool>,
     spare: Mutex<Option<Started>>,
-    met: OnceLock<Jail>,
+    met: Arc<OnceLock<Jail>>,
 }
 
 /// A running worker that has no order yet. Dropping it kills the process.
@@ -53,33 +61,66 @@ pub(crate) struct Started {
 }
 
 impl Launch {
-    pub(crate) fn new(
-        program: PathBuf,
-        args: Vec<OsString>,
-        limits: Limits,
-        slots: Arc<Semaphore>,
-        ahead: bool,
-    ) -> Self {
-        Self { program, args, limits, slots, ahead, spare: Mutex::default(), met: OnceLock::new() }
+    pub(crate) fn new(program: PathBuf, args: Vec<OsString>, slots: Arc<Semaphore>) -> Self {
+        Self {
+            program,
+            args,
+            limits: Limits::default(),
+            slots,
+            ahead: false,
+            decoder: Decoder::default(),
+            chipless: Arc::default(),
+            spare: Mutex::default(),
+            met: Arc::default(),
+        }
     }
 
-    /// Returns the spare worker if it still lives, or starts one.
-    pub(crate) fn take(&self) -> io::Result<Started> {
+    /// Returns the same with a spare worker of its own: what was learnt of the machine is shared.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            program: self.program.clone(),
+            args: self.args.clone(),
+            slots: Arc::clone(&self.slots),
+            chipless: Arc::clone(&self.chipless),
+            met: Arc::clone(&self.met),
+            spare: Mutex::default(),
+            ..*self
+        }
+    }
+
+    /// Whether NVIDIA's chip shall be tried for pictures of so many pixels.
+    pub(crate) fn wants_chip(&self, pixels: Option<u64>) -> bool {
+        let present = || Path::new(CHIP).exists();
+        !self.chipless.load(Ordering::Relaxed) && self.decoder.tries_chip(pixels, present)
+    }
+
+    /// Notes that the chip is not there, and says so once: from now on the processor decodes.
+    pub(crate) fn no_chip(&self, reason: &str) {
+        if !self.chipless.swap(true, Ordering::Relaxed) {
+            tracing::warn!(reason, "no NVIDIA decoder: videos are decoded on the processor");
+        }
+    }
+
+    /// Returns the spare worker if it still lives, or starts one; always a new one if it is to open the chip.
+    pub(crate) fn take(&self, chip: bool) -> io::Result<Started> {
+        if chip {
+            return spawn(self, true);
+        }
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut spare) = spare
             && matches!(spare.child.try_wait(), Ok(None))
         {
             return Ok(spare);
         }
-        spawn(self)
+        spawn(self, false)
     }
 
     /// Starts a spare worker if one is wanted and there is none.
     pub(crate) fn replenish(&self) {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.ahead && spare.is_none() {
+        if self.ahead && !self.limits.background && spare.is_none() {
             // If it fails, the call that needs a worker fails too, and says why.
-            *spare = spawn(self).ok();
+            *spare = spawn(self, false).ok();
         }
     }
 
@@ -100,12 +141,15 @@ impl Launch {
     }
 }
 
-fn spawn(launch: &Launch) -> io::Result<Started> {
+fn spawn(launch: &Launch, chip: bool) -> io::Result<Started> {
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    let Limits { memory, cpu, stall, .. } = launch.limits;
+    let Limits { memory, cpu, stall, background, .. } = launch.limits;
     let beat_ms = u64::try_from((stall / BEATS).as_millis()).unwrap_or(u64::MAX);
     // A few bytes, which the socket holds until the worker is there.
-    ours.write_all(&wire::head(&Rules { memory, cpu_s: cpu.as_secs().max(1), beat_ms }, 0)?)?;
+    ours.write_all(&wire::head(
+        &Rules { memory, cpu_s: cpu.as_secs().max(1), beat_ms, background, chip },
+        0,
+    )?)?;
     ours.set_nonblocking(true)?;
     let mut command = Command::new(&launch.program);
     command.args(&launch.args).env_clear().kill_on_drop(true).process_group(0);

@@ -14,7 +14,7 @@ use ffmpeg_next::{
 
 use crate::{
     DecodeRequest, Entry, Target, VideoError,
-    ffmpeg::{self, Facts},
+    ffmpeg::{self, Facts, nvdec},
     picker::Picker,
     scan::{self, MAX_READ_ERRORS},
     tonemap,
@@ -37,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) replaced: u64,
     /// Pictures that were decoded.
     pub(crate) decoded: u64,
+    /// They came from NVIDIA's chip.
+    pub(crate) chip: bool,
 }
 
 /// Which packets have to be decoded.
@@ -83,6 +85,7 @@ pub(crate) struct Reader<'a> {
     number: u64,
     position: i64,
     decoded: u64,
+    chip: bool,
     counter: i64,
     damaged: u64,
     warnings: Vec<String>,
@@ -104,7 +107,7 @@ fn begin(
     ffmpeg::read_only(&mut input, |index| index == request.stream);
     let stream = input.stream(request.stream).ok_or_else(changed)?;
     let threads = crate::worker::threads().min(MAX_THREADS);
-    let decoder = ffmpeg::decoder(&stream, threads, max_pixels)
+    let decoder = ffmpeg::decoder(&stream, threads, max_pixels, request.chip_pixels.is_some())
         .map_err(|error| VideoError::Unsupported { message: format!("{} ({error})", facts.codec) })?;
     Ok((input, decoder, facts))
 }
@@ -146,6 +149,7 @@ impl<'a> Reader<'a> {
             number: 0,
             position: 0,
             decoded: 0,
+            chip: false,
             counter: 0,
             damaged: 0,
             warnings: Vec::new(),
@@ -343,6 +347,17 @@ impl<'a> Reader<'a> {
                     return;
                 }
             }
+            if nvdec::on_device(&picture) {
+                self.chip = true;
+                // Any may have to stand in for a broken neighbour, so all are fetched.
+                match nvdec::fetched(&picture) {
+                    Ok(fetched) => picture = fetched,
+                    Err(error) => {
+                        self.note(error);
+                        continue;
+                    }
+                }
+            }
             self.damaged += u64::from(damaged);
             self.picker.offer(Arc::new(picture), ticks, damaged);
         }
@@ -386,6 +401,6 @@ impl<'a> Reader<'a> {
         if self.damaged > 0 {
             warnings.push(format!("{} decoded pictures are damaged", self.damaged));
         }
-        Ok(Report { warnings, replaced, decoded: self.decoded })
+        Ok(Report { warnings, replaced, decoded: self.decoded, chip: self.chip })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Clock, Entry, Plan, Probe};
+use crate::{Clock, Entry, Plan, Probe, VideoStream};
 
 /// One frame to decode: its index in order of presentation and its time in ticks of the stream's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,45 @@ pub struct Target {
     pub index: u64,
     /// PTS in ticks of the stream.
     pub ticks: i64,
+}
+
+/// What decodes pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decoder {
+    /// NVIDIA's decoder chip where there is one and the pictures are large enough to be worth its start, else the processor.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// NVIDIA's decoder chip for whatever it knows; the processor for the rest, and where there is no chip.
+    Nvdec,
+}
+
+impl Decoder {
+    /// Whether the chip shall be tried for pictures of a clip of which it decodes so many pixels at once.
+    pub(crate) fn tries_chip(self, pixels: Option<u64>, present: impl FnOnce() -> bool) -> bool {
+        match (self, pixels) {
+            (Self::Cpu, _) | (_, None) => false,
+            (Self::Nvdec, Some(_)) => true,
+            (Self::Auto, Some(pixels)) => pixels >= CHIP_PIXELS && present(),
+        }
+    }
+}
+
+/// Pixels of a picture from which on the chip is faster than the processor, its start included.
+const CHIP_PIXELS: u64 = 1280 * 720;
+
+/// Pixels of a coded picture if NVIDIA's chip can be expected to decode it.
+fn chip_pixels(video: &VideoStream) -> Option<u64> {
+    let formats: &[&str] = match video.codec.as_str() {
+        "h264" | "vp8" | "mpeg2video" | "mpeg1video" => &["yuv420p", "yuvj420p"],
+        "hevc" | "vp9" => &["yuv420p", "yuvj420p", "yuv420p10le"],
+        _ => return None,
+    };
+    // Fields come out woven in other ways than the deinterlacer knows.
+    (formats.contains(&video.pixel_format.as_str()) && !video.interlaced)
+        .then(|| u64::from(video.coded_width) * u64::from(video.coded_height))
 }
 
 /// The frames to decode, and the size to give them.
@@ -35,6 +74,9 @@ pub struct DecodeRequest {
     pub entries: Vec<Entry>,
     /// Frames per second, by which a frame's time may be off by a quarter of a frame and still be its time.
     pub fps: f64,
+    /// Pixels of a coded picture, if NVIDIA's chip can be expected to decode it.
+    #[serde(default)]
+    pub chip_pixels: Option<u64>,
 }
 
 impl DecodeRequest {
@@ -64,6 +106,7 @@ impl DecodeRequest {
             rotation: probe.video.rotation,
             mirrored: probe.video.mirrored,
             fps: probe.video.fps,
+            chip_pixels: chip_pixels(&probe.video),
         }
     }
 
@@ -74,5 +117,23 @@ impl DecodeRequest {
         }
         let frame = f64::from(self.clock.den) / f64::from(self.clock.num) / self.fps;
         (frame / 4.0).clamp(0.0, 1e15) as i64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Decoder;
+
+    #[test]
+    fn the_chip_is_tried_where_it_is_wanted_and_helps() {
+        let large = Some(1920 * 1080);
+        assert!(Decoder::Auto.tries_chip(large, || true));
+        assert!(!Decoder::Auto.tries_chip(large, || false), "there is none");
+        assert!(!Decoder::Auto.tries_chip(Some(640 * 480), || true), "too small to be worth it");
+        assert!(Decoder::Nvdec.tries_chip(Some(640 * 480), || false), "who asks for it is told why it fails");
+        for decoder in [Decoder::Auto, Decoder::Cpu, Decoder::Nvdec] {
+            assert!(!decoder.tries_chip(None, || true), "a codec that it does not know");
+        }
+        assert!(!Decoder::Cpu.tries_chip(large, || true));
     }
 }

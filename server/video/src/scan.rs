@@ -8,6 +8,7 @@ use crate::{
     AudioStream, Clock, Entry, Probe, VideoError, VideoStream,
     entry::Prover,
     ffmpeg::{self, Facts, Medium},
+    info::MAX_DURATION,
     metadata,
     orient::Orientation,
     sniff,
@@ -57,6 +58,13 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     } else {
         timeline(stamps, chosen.time_base, &chosen.rates)
     };
+    if line.duration_s > MAX_DURATION {
+        let message = format!(
+            "the times of the frames span {:.0} s; {MAX_DURATION:.0} s is the limit",
+            line.duration_s
+        );
+        return Err(VideoError::NoFrames { message });
+    }
     // Half a picture is not found again by its time, counted frames are found by counting all, and packets of
     // an AVI may hold two pictures.
     let unsure = fields || line.counted || input.format().name() == "avi";

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest},
     net::UnixStream,
     sync::OwnedSemaphorePermit,
     time::timeout,
@@ -35,6 +35,8 @@ pub(crate) struct Session {
     started: Started,
     launch: Arc<Launch>,
     ready: bool,
+    /// The worker was to open the chip.
+    chip: bool,
     left: Duration,
     cancel: CancellationToken,
     _slot: OwnedSemaphorePermit,
@@ -45,17 +47,22 @@ fn failed(what: &str, error: impl std::fmt::Display) -> VideoError {
 }
 
 impl Session {
-    /// Waits for a free slot and takes a worker.
-    pub(crate) async fn open(launch: &Arc<Launch>, cancel: &CancellationToken) -> Result<Self, VideoError> {
+    /// Waits for a free slot and takes a worker, one with NVIDIA's decoder chip if `chip`.
+    pub(crate) async fn open(
+        launch: &Arc<Launch>,
+        chip: bool,
+        cancel: &CancellationToken,
+    ) -> Result<Self, VideoError> {
         let slot = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(VideoError::Cancelled),
             slot = Arc::clone(&launch.slots).acquire_owned() => slot.map_err(|error| failed("no slot", error))?,
         };
         Ok(Self {
-            started: launch.take().map_err(|error| failed("it could not be started", error))?,
+            started: launch.take(chip).map_err(|error| failed("it could not be started", error))?,
             launch: Arc::clone(launch),
             ready: false,
+            chip,
             left: launch.limits.deadline,
             cancel: cancel.clone(),
             _slot: slot,
@@ -69,7 +76,18 @@ impl Session {
         job: Job,
         cancel: &CancellationToken,
     ) -> Result<Self, VideoError> {
-        let mut session = Self::open(launch, cancel).await?;
+        Self::start_with(launch, file, job, false, cancel).await
+    }
+
+    /// [`Self::start`], with NVIDIA's decoder chip if `chip`.
+    pub(crate) async fn start_with(
+        launch: &Arc<Launch>,
+        file: File,
+        job: Job,
+        chip: bool,
+        cancel: &CancellationToken,
+    ) -> Result<Self, VideoError> {
+        let mut session = Self::open(launch, chip, cancel).await?;
         let Limits { max_pixels, max_packets, .. } = launch.limits;
         let order = Order { job, max_pixels, max_packets };
         let message =
@@ -91,11 +109,24 @@ impl Session {
         }
     }
 
+    /// Waits, after [`Self::ready`], until a worker that was to open the chip says how that went.
+    pub(crate) async fn chip(&mut self) -> Result<Result<(), String>, VideoError> {
+        match self.message(0).await? {
+            (Reply::Chip(reason), _) => Ok(reason.map_or(Ok(()), Err)),
+            _ => Err(failed("it answered nonsense", "something else than how its decoder is")),
+        }
+    }
+
     /// Waits for the next reply, whose body may have `max_body` bytes. Not safe to cancel.
     pub(crate) async fn reply(&mut self, max_body: usize) -> Result<(Reply, Bytes), VideoError> {
         if !self.ready {
             let jail = self.ready().await?;
             self.launch.met(jail);
+            if self.chip
+                && let Err(reason) = self.chip().await?
+            {
+                self.launch.no_chip(&reason);
+            }
             self.ready = true;
         }
         loop {
@@ -183,20 +214,24 @@ async fn give(socket: &mut UnixStream, message: &[u8], file: &File) -> io::Resul
     socket.write_all(&message[sent..]).await
 }
 
-async fn receive(socket: &mut UnixStream, max_body: usize) -> io::Result<(Reply, Bytes)> {
+/// Reads one message of a worker, whose body may have `max_body` bytes.
+pub(crate) async fn receive(
+    from: &mut (impl AsyncRead + Unpin),
+    max_body: usize,
+) -> io::Result<(Reply, Bytes)> {
     let mut prefix = [0u8; PREFIX];
-    socket.read_exact(&mut prefix).await?;
+    from.read_exact(&mut prefix).await?;
     let (header, body) = wire::lengths(prefix);
     if header > MAX_HEADER || body > max_body {
         let message = format!("a message of {header} + {body} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     let mut json = vec![0u8; header];
-    socket.read_exact(&mut json).await?;
+    from.read_exact(&mut json).await?;
     let reply =
         serde_json::from_slice(&json).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     let mut bytes = vec![0u8; body];
-    socket.read_exact(&mut bytes).await?;
+    from.read_exact(&mut bytes).await?;
     Ok((reply, bytes.into()))
 }
 

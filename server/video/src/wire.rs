@@ -14,7 +14,7 @@ use std::{
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{DecodeRequest, Jail, Probe, VideoError};
+use crate::{DecodeRequest, End, Jail, Probe, Rendition, Sprites, VideoError};
 
 /// Bytes of a reply's header at most.
 pub(crate) const MAX_HEADER: usize = 1 << 20;
@@ -30,6 +30,10 @@ pub(crate) struct Rules {
     pub(crate) cpu_s: u64,
     /// Milliseconds between two signs of life while there is progress.
     pub(crate) beat_ms: u64,
+    /// Give way to everything else.
+    pub(crate) background: bool,
+    /// Open NVIDIA's decoder chip, and a jail around it.
+    pub(crate) chip: bool,
 }
 
 /// What a worker is to do with its file.
@@ -46,6 +50,8 @@ pub(crate) enum Job {
     Probe,
     Decode(DecodeRequest),
     Poster { max_width: u32 },
+    Sprites,
+    Rendition,
 }
 
 /// What a worker says.
@@ -54,6 +60,8 @@ pub(crate) enum Job {
 pub(crate) enum Reply {
     /// The first message: jailed, and how well.
     Ready(Jail),
+    /// The second message, if the chip was wanted: why it is not there, if it is not.
+    Chip(Option<String>),
     /// There was progress, and no other message told it.
     Progress,
     /// What was found, without the frame times; they are the body, little-endian `f64`.
@@ -62,8 +70,18 @@ pub(crate) enum Reply {
     Frame { index: u64, pts_s: f64 },
     /// A poster; the JPEG is the body.
     Poster,
+    /// A sheet of sprites, with which so many pictures are made; the JPEG is the body.
+    Sheet { done: usize, total: usize },
+    /// How the sheets that were sent are laid out.
+    Sprites(Sprites),
+    /// A piece of a rendition, which is the body, and its place.
+    Piece { offset: u64 },
+    /// So many pictures of a rendition are done.
+    Encoded { done: u64, total: u64 },
+    /// All pieces were sent.
+    Rendition(Rendition),
     /// The last frame was sent.
-    End { warnings: Vec<String>, replaced: u64 },
+    End(End),
     /// It did not work.
     Error(VideoError),
 }
@@ -116,7 +134,8 @@ pub(crate) fn read_order(from: &mut UnixStream) -> io::Result<(Order, File)> {
     Ok((read_header(from, prefix)?, file.into()))
 }
 
-fn read_header<T: DeserializeOwned>(from: &mut impl Read, prefix: [u8; PREFIX]) -> io::Result<T> {
+/// Reads a header whose two lengths were read before; it has no body.
+pub(crate) fn read_header<T: DeserializeOwned>(from: &mut impl Read, prefix: [u8; PREFIX]) -> io::Result<T> {
     let (header, body) = lengths(prefix);
     if header > MAX_ORDER || body != 0 {
         return Err(io::ErrorKind::InvalidData.into());

@@ -7,23 +7,37 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::AsFd,
+        unix::{fs::FileExt, net::UnixStream},
+    },
     process::{self, ExitCode},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::nice,
+};
 
 use crate::{
-    Jail, VideoError, decode, ffmpeg, jail, poster,
+    End, Jail, VideoError, decode, ffmpeg,
+    jail::{self, Cell},
+    poster, rendition,
     scan::{self, Bounds},
+    sprites,
     wire::{self, Job, Order, Reply, Rules},
 };
+
+/// By how much work in the background gives way.
+const NICE: i32 = 15;
+/// Time between two reports of a long work.
+const PERIOD: Duration = Duration::from_millis(250);
 
 /// Steps that were made: pieces of the file that were read, packets that were decoded.
 static STEPS: AtomicU64 = AtomicU64::new(0);
@@ -73,10 +87,23 @@ fn run(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Result<(
     let rules: Rules = wire::read_rules(&mut socket)?;
     // Asked here, while it can be known.
     let _ = threads();
-    let jail = if jailed { jail::enter(rules.memory, rules.cpu_s, closed)? } else { Jail::default() };
+    let status = File::open("/proc/self/status").ok();
+    if rules.background {
+        // Without it the work is only less polite.
+        let _ = nice(NICE);
+    }
+    let cell = Cell { memory: rules.memory, cpu_s: rules.cpu_s, descriptors_closed: closed };
+    let (jail, chip) = match (jailed, rules.chip) {
+        (true, true) => jail::enter_with(cell, ffmpeg::nvdec::open)?,
+        (true, false) => (jail::enter(cell)?, None),
+        (false, _) => (Jail::default(), Some("it is not tried outside of a jail".into())),
+    };
     ffmpeg::init(usize::try_from(rules.memory).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
     let out = Arc::new(Out::new(BufWriter::with_capacity(1 << 16, socket.try_clone()?)));
     send(&out, &Reply::Ready(jail), &[])?;
+    if rules.chip {
+        send(&out, &Reply::Chip(chip), &[])?;
+    }
     // A spare worker waits here, for long.
     let (order, file) = wire::read_order(&mut socket)?;
     watch(socket, Arc::clone(&out), Duration::from_millis(rules.beat_ms.max(1)))?;
@@ -87,7 +114,7 @@ fn run(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Result<(
     if !matches!(order.job, Job::Probe) {
         rayon::ThreadPoolBuilder::new().num_threads(threads()).build_global().map_err(io::Error::other)?;
     }
-    answer(file, order, &out)
+    answer(file, order, &out, status.as_ref())
 }
 
 fn lock(out: &Out) -> MutexGuard<'_, BufWriter<UnixStream>> {
@@ -134,7 +161,16 @@ fn watch(socket: UnixStream, out: Arc<Out>, beat: Duration) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(file: File, order: Order, out: &Out) -> io::Result<()> {
+/// The most memory that this process held, in bytes, as `/proc/self/status` has it.
+fn peak_memory(status: &File) -> Option<u64> {
+    let mut text = [0; 8192];
+    let read = status.read_at(&mut text, 0).ok()?;
+    let text = String::from_utf8_lossy(&text[..read]);
+    let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?;
+    kib.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io::Result<()> {
     let bounds = Bounds { max_pixels: order.max_pixels, max_packets: order.max_packets };
     let done = match order.job {
         Job::Probe => scan::scan(file, bounds).map(|mut probe| {
@@ -145,6 +181,24 @@ fn answer(file: File, order: Order, out: &Out) -> io::Result<()> {
         Job::Poster { max_width } => {
             poster::poster(file, max_width, bounds).map(|jpeg| (Reply::Poster, jpeg))
         }
+        Job::Sprites => sprites::sprites(&file, bounds, |jpeg, done, total| {
+            // When the parent is gone the watch ends all this.
+            send(out, &Reply::Sheet { done, total }, &jpeg).is_ok()
+        })
+        .map(|layout| (Reply::Sprites(layout), Vec::new())),
+        Job::Rendition => {
+            let pieces = Arc::clone(out);
+            let put = move |offset, bytes: &[u8]| send(&pieces, &Reply::Piece { offset }, bytes);
+            let mut last = Instant::now();
+            rendition::rendition(&file, bounds, put, |done, total| {
+                if last.elapsed() >= PERIOD || done == total {
+                    last = Instant::now();
+                    // As above.
+                    let _ = send(out, &Reply::Encoded { done, total }, &[]);
+                }
+            })
+            .map(|made| (Reply::Rendition(made), Vec::new()))
+        }
         Job::Decode(request) => {
             let clock = request.clock;
             let mut sent = Ok(());
@@ -153,7 +207,16 @@ fn answer(file: File, order: Order, out: &Out) -> io::Result<()> {
                 sent.is_ok()
             });
             sent?;
-            report.map(|end| (Reply::End { warnings: end.warnings, replaced: end.replaced }, Vec::new()))
+            let peak_memory = status.and_then(peak_memory).unwrap_or(0);
+            report.map(|report| {
+                let end = End {
+                    warnings: report.warnings,
+                    replaced: report.replaced,
+                    chip: report.chip,
+                    peak_memory,
+                };
+                (Reply::End(end), Vec::new())
+            })
         }
     };
     let (reply, body) = done.unwrap_or_else(|error: VideoError| (Reply::Error(error), Vec::new()));

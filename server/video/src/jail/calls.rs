@@ -68,6 +68,33 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_poll,
 ];
 
+/// Calls that NVIDIA's driver makes besides, once it has begun. What it may open, Landlock says.
+const CHIP: &[c_long] = &[
+    libc::SYS_ioctl,
+    libc::SYS_openat,
+    libc::SYS_statx,
+    libc::SYS_getdents64,
+    libc::SYS_faccessat,
+    libc::SYS_readlinkat,
+    libc::SYS_pread64,
+    libc::SYS_dup,
+    libc::SYS_pipe2,
+    libc::SYS_eventfd2,
+    libc::SYS_uname,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_get_mempolicy,
+    libc::SYS_mbind,
+    libc::SYS_mincore,
+    libc::SYS_msync,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_access,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+];
+
 /// Calls that honest code tries and does without.
 const REFUSED: &[c_long] = &[
     libc::SYS_openat,
@@ -122,19 +149,19 @@ const FATAL: &[c_long] = &[
     libc::SYS_vfork,
 ];
 
-/// Installs the filters, for this thread and all that it will start.
+/// Installs the filters, for all threads that there are and will be; `chip` lets NVIDIA's driver work.
 ///
 /// # Errors
 /// When the kernel has no seccomp, or this architecture no filter.
-pub(super) fn filter() -> Result<(), seccompiler::Error> {
+pub(super) fn filter(chip: bool) -> Result<(), seccompiler::Error> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let enosys = SeccompAction::Errno(libc::ENOSYS as u32);
     let eacces = SeccompAction::Errno(libc::EACCES as u32);
     // All are compiled before the first is in force.
     let programs: [BpfProgram; 3] = [
         SeccompFilter::new(fatal()?, SeccompAction::Allow, SeccompAction::KillProcess, arch)?.try_into()?,
-        SeccompFilter::new(allowed()?, enosys, SeccompAction::Allow, arch)?.try_into()?,
-        SeccompFilter::new(always(REFUSED), SeccompAction::Allow, eacces, arch)?.try_into()?,
+        SeccompFilter::new(allowed(chip)?, enosys, SeccompAction::Allow, arch)?.try_into()?,
+        SeccompFilter::new(refused(chip), SeccompAction::Allow, eacces, arch)?.try_into()?,
     ];
     // Installing needs calls that are not on the list: that one goes in last.
     let [fatal, allowed, refused] = &programs;
@@ -148,7 +175,15 @@ fn always(calls: &[c_long]) -> Rules {
     calls.iter().map(|&call| (call, Vec::new())).collect()
 }
 
-fn allowed() -> Result<Rules, BackendError> {
+fn refused(chip: bool) -> Rules {
+    let mut rules = always(REFUSED);
+    if chip {
+        rules.remove(&libc::SYS_openat);
+    }
+    rules
+}
+
+fn allowed(chip: bool) -> Result<Rules, BackendError> {
     let mut rules = always(ALLOWED);
     // Another filter answers these.
     rules.extend(always(REFUSED));
@@ -172,6 +207,11 @@ fn allowed() -> Result<Rules, BackendError> {
         (libc::SYS_tgkill, any(0, &[u64::from(std::process::id())])?),
     ];
     rules.extend(conditional);
+    if chip {
+        rules.extend(always(CHIP));
+        // Its devices are memory, too; code is still loaded by nobody.
+        rules.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![no_code()?])?]);
+    }
     Ok(rules)
 }
 

@@ -5,7 +5,9 @@
 mod clips;
 mod colours;
 mod decoding;
+mod derived;
 mod jail;
 mod misbehaviour;
 mod pictures;
 mod probing;
+mod sizes;

@@ -1,0 +1,201 @@
+//! Files that are made of an original and can be made again: scrub sprites and the rendition for browsers. Each is
+//! published by a rename, so that nobody sees half of one; what a killed process left is removed at the next start.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use homereel_video::Sprites;
+
+use super::{Library, LibraryError};
+
+const SPRITES: &str = "sprites";
+const RENDITIONS: &str = "renditions";
+const LAYOUT: &str = "layout.json";
+
+impl Library {
+    /// Returns where the rendition (MP4) of the original with this hash lies, once there is one.
+    #[must_use]
+    pub fn rendition_path(&self, sha256: &str) -> PathBuf {
+        self.root.join(RENDITIONS).join(format!("{sha256}.mp4"))
+    }
+
+    /// Returns where sheet `number` (JPEG) of the original's scrub sprites lies, once there is one.
+    #[must_use]
+    pub fn sprites_path(&self, sha256: &str, number: usize) -> PathBuf {
+        self.root.join(SPRITES).join(sha256).join(format!("{number}.jpg"))
+    }
+
+    /// Returns how the scrub sprites of an original are laid out; `None` as long as there are none.
+    pub async fn sprites(&self, sha256: &str) -> Option<Sprites> {
+        let text = tokio::fs::read(self.root.join(SPRITES).join(sha256).join(LAYOUT)).await.ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    /// Stores the scrub sprites of an original.
+    ///
+    /// # Errors
+    /// `Io`, a full disk among it.
+    pub async fn put_sprites(
+        &self,
+        sha256: &str,
+        layout: Sprites,
+        sheets: Vec<Bytes>,
+    ) -> Result<(), LibraryError> {
+        let place = self.root.join(SPRITES).join(sha256);
+        let write = move || -> io::Result<()> {
+            let part = place.with_extension("part");
+            remove(&part)?;
+            fs::create_dir(&part)?;
+            for (number, sheet) in sheets.iter().enumerate() {
+                fs::write(part.join(format!("{number}.jpg")), sheet)?;
+            }
+            fs::write(part.join(LAYOUT), serde_json::to_vec(&layout)?)?;
+            remove(&place)?;
+            fs::rename(&part, &place)
+        };
+        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)??;
+        Ok(())
+    }
+
+    /// Makes an empty file for a rendition on its way; [`Library::publish_rendition`] puts it in its place.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn new_rendition(&self, sha256: &str) -> Result<NewRendition, LibraryError> {
+        let place = self.rendition_path(sha256);
+        let part = place.with_extension("part");
+        let file = File::create(&part)?;
+        Ok(NewRendition { file, part: Some(part), place })
+    }
+
+    /// Removes what was made of an original; a file that stays behind is logged.
+    pub(super) async fn remove_derived(&self, sha256: &str) {
+        let paths = [self.root.join(SPRITES).join(sha256), self.rendition_path(sha256)];
+        let removal = move || {
+            for path in paths {
+                if let Err(error) = remove(&path) {
+                    tracing::warn!(%error, path = %path.display(), "failed to remove a file of a deleted video");
+                }
+            }
+        };
+        // Only a panic in there or the end of the runtime gets here.
+        let _ = tokio::task::spawn_blocking(removal).await;
+    }
+}
+
+/// A rendition on its way. Dropped before it is published it removes its file.
+#[derive(Debug)]
+pub struct NewRendition {
+    file: File,
+    part: Option<PathBuf>,
+    place: PathBuf,
+}
+
+impl NewRendition {
+    /// Returns a handle to write to.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn writer(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Puts the whole file in its place, for good.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn publish(mut self) -> io::Result<()> {
+        let publish = move || {
+            self.file.sync_all()?;
+            if let Some(part) = &self.part {
+                fs::rename(part, &self.place)?;
+            }
+            self.part = None;
+            Ok(())
+        };
+        tokio::task::spawn_blocking(publish).await.map_err(io::Error::other)?
+    }
+}
+
+impl Drop for NewRendition {
+    fn drop(&mut self) {
+        if let Some(part) = &self.part
+            && let Err(error) = remove(part)
+        {
+            tracing::warn!(%error, "failed to remove an unfinished rendition");
+        }
+    }
+}
+
+/// Makes the folders, and removes what was not finished.
+pub(super) fn prepare(root: &Path) -> io::Result<()> {
+    for folder in [SPRITES, RENDITIONS] {
+        let folder = root.join(folder);
+        fs::create_dir_all(&folder)?;
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "part") {
+                remove(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file or a folder, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn layout() -> Sprites {
+        Sprites { interval_s: 10.0, duration_s: 5.0, count: 1, width: 32, height: 18, columns: 1, rows: 1 }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_finished_is_never_seen_and_does_not_stay() {
+        let data = tempfile::tempdir().unwrap();
+        let library = Library::open(data.path()).await.unwrap();
+        let new = library.new_rendition("abc").unwrap();
+        new.writer().unwrap().write_all(b"half").unwrap();
+        assert!(!library.rendition_path("abc").exists());
+        drop(new);
+        let left = || fs::read_dir(data.path().join(RENDITIONS)).unwrap().count();
+        assert_eq!(left(), 0);
+
+        // A process that is killed leaves its part; the next start removes it.
+        std::mem::forget(library.new_rendition("abc").unwrap());
+        fs::create_dir(data.path().join("sprites/abc.part")).unwrap();
+        assert_eq!(left(), 1);
+        library.close().await;
+        drop(library);
+        let library = Library::open(data.path()).await.unwrap();
+        assert_eq!((left(), data.path().join("sprites/abc.part").exists()), (0, false));
+
+        let new = library.new_rendition("abc").unwrap();
+        new.writer().unwrap().write_all(b"whole").unwrap();
+        new.publish().await.unwrap();
+        assert_eq!(fs::read(library.rendition_path("abc")).unwrap(), b"whole");
+        assert_eq!(library.sprites("abc").await, None);
+        for sheet in ["one", "two"] {
+            library.put_sprites("abc", layout(), vec![Bytes::from(sheet)]).await.unwrap();
+            assert_eq!(fs::read(library.sprites_path("abc", 0)).unwrap(), sheet.as_bytes());
+            assert_eq!(library.sprites("abc").await, Some(layout()));
+        }
+        library.remove_derived("abc").await;
+        assert_eq!((left(), library.sprites("abc").await), (0, None));
+    }
+}

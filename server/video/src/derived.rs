@@ -1,0 +1,85 @@
+//! What workers make of a clip for people to look at: scrub sprites and a rendition that browsers play. The parent's side:
+//! bytes come over the socket and are believed only as far as they fit.
+
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Rendition, Sprites, VideoError, Worker,
+    client::nonsense,
+    session::Session,
+    wire::{Job, Reply},
+};
+
+/// Bytes of one sheet of sprites.
+const MAX_SHEET: usize = 64 << 20;
+/// Bytes of all sheets of one clip.
+const MAX_SHEETS: usize = 256 << 20;
+/// Bytes of one piece of a rendition.
+const MAX_PIECE: usize = 1 << 20;
+
+/// Makes the scrub sprites of a clip: small pictures every ten seconds, tiled into sheets (JPEG). `progress` hears how
+/// many pictures of how many there are.
+///
+/// # Errors
+/// See [`VideoError`].
+pub async fn sprites(
+    worker: &Worker,
+    file: File,
+    cancel: &CancellationToken,
+    mut progress: impl FnMut(usize, usize) + Send,
+) -> Result<(Sprites, Vec<Bytes>), VideoError> {
+    let mut session = Session::start(worker.launch(), file, Job::Sprites, cancel).await?;
+    let (mut sheets, mut bytes): (Vec<Bytes>, usize) = (Vec::new(), 0);
+    loop {
+        match session.reply(MAX_SHEET).await? {
+            (Reply::Sheet { done, total }, jpeg) if jpeg.starts_with(&[0xff, 0xd8]) => {
+                bytes = bytes.saturating_add(jpeg.len());
+                if bytes > MAX_SHEETS {
+                    return Err(nonsense("with more sprites than a clip can have"));
+                }
+                sheets.push(jpeg);
+                progress(done.min(total), total);
+            }
+            (Reply::Sprites(layout), _) if layout.sane(sheets.len()) => return Ok((layout, sheets)),
+            _ => return Err(nonsense("something else than sprites")),
+        }
+    }
+}
+
+/// Writes a rendition of a clip that every browser plays into `out`, an empty file, of at most `max_bytes`. `progress`
+/// hears how many pictures of how many there are. After an error `out` holds nothing of use.
+///
+/// # Errors
+/// See [`VideoError`].
+pub async fn rendition(
+    worker: &Worker,
+    file: File,
+    out: File,
+    max_bytes: u64,
+    cancel: &CancellationToken,
+    mut progress: impl FnMut(u64, u64) + Send,
+) -> Result<Rendition, VideoError> {
+    let mut session = Session::start(worker.launch(), file, Job::Rendition, cancel).await?;
+    let out = Arc::new(out);
+    loop {
+        match session.reply(MAX_PIECE).await? {
+            (Reply::Piece { offset }, bytes) => {
+                let end = offset.checked_add(bytes.len() as u64);
+                if end.is_none_or(|end| end > max_bytes) {
+                    return Err(nonsense(&format!("with a rendition of more than {max_bytes} bytes")));
+                }
+                let out = Arc::clone(&out);
+                let written = tokio::task::spawn_blocking(move || out.write_all_at(&bytes, offset)).await;
+                written.map_err(io::Error::other).flatten().map_err(|error| VideoError::Worker {
+                    message: format!("its rendition cannot be stored: {error}"),
+                })?;
+            }
+            (Reply::Encoded { done, total }, _) => progress(done.min(total), total),
+            (Reply::Rendition(made), _) => return Ok(made),
+            _ => return Err(nonsense("something else than a rendition")),
+        }
+    }
+}

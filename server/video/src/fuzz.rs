@@ -1,0 +1,126 @@
+//! What the fuzz targets (`server/video/fuzz`) call. Exists under `cargo fuzz` alone. Each function panics when a rule
+//! of this crate is broken.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::{
+    DecodeRequest, Probe, Sampling, VideoError, client,
+    entry::Prover,
+    metadata, plan, session,
+    timeline::{Stamp, timeline},
+    wire::{self, Reply},
+};
+
+/// Bytes of a message's body: enough for every path, and no waste of time.
+const MAX_BODY: usize = 1 << 20;
+
+/// The parent's side: whatever a worker sends, it is refused or makes sense.
+pub fn replies(mut bytes: &[u8]) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
+    while let Ok((reply, body)) = runtime.block_on(session::receive(&mut bytes, MAX_BODY)) {
+        match reply {
+            Reply::Probe(probe) => {
+                if let Ok(probe) = client::checked(*probe, &body) {
+                    samplings().iter().for_each(|sampling| planned(&probe, sampling));
+                }
+            }
+            Reply::Error(error) => drop((error.kind(), error.to_string())),
+            Reply::Ready(jail) => drop(jail.missing()),
+            _ => {}
+        }
+    }
+}
+
+fn samplings() -> [Sampling; 4] {
+    let default = Sampling::default();
+    [
+        Sampling { fps: Some(0.1), ..default.clone() },
+        Sampling { num_frames: Some(7), ..default.clone() },
+        Sampling { start: Some(1.0), end: Some(2.5), ..default.clone() },
+        default,
+    ]
+}
+
+/// The worker's side: whatever comes, it is refused or read.
+pub fn orders(bytes: &[u8]) {
+    let _ = wire::read_rules(&mut &bytes[..]);
+    let _ = wire::read_header::<wire::Order>(&mut bytes.get(wire::PREFIX..).unwrap_or_default(), {
+        let mut prefix = [0; wire::PREFIX];
+        prefix.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        prefix
+    });
+}
+
+/// Plans `sampling` on a probe that was believed, and checks what a decoder is asked for.
+pub fn planned(probe: &Probe, sampling: &Sampling) {
+    let chosen = match plan(probe, sampling) {
+        Ok(chosen) => chosen,
+        Err(error) => {
+            assert!(matches!(error, VideoError::BadRequest { .. }), "{error}");
+            return;
+        }
+    };
+    let most = sampling.num_frames.unwrap_or(sampling.max_frames);
+    assert!((1..=most.max(1)).contains(&chosen.indices.len()), "{} frames", chosen.indices.len());
+    assert_eq!(chosen.indices.len(), chosen.times.len());
+    assert!(chosen.indices.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", chosen.indices);
+    assert!(chosen.indices.iter().all(|index| *index < probe.video.frame_count), "{:?}", chosen.indices);
+    assert!(chosen.times.is_sorted() && chosen.times.iter().all(|time| time.is_finite() && *time >= 0.0));
+    let request = DecodeRequest::new(probe, &chosen, 64, 64);
+    assert_eq!(request.targets.len(), chosen.indices.len());
+    assert!(request.entries.len() <= request.targets.len());
+    assert!(request.slack() >= 0);
+}
+
+/// Puts `times` (sorted here, the first is 0) into a probe as a worker would, if it is believed.
+pub fn believed(mut probe: Probe, mut times: Vec<f64>) -> Option<Probe> {
+    times.iter_mut().for_each(|time| *time = time.abs());
+    times.sort_unstable_by(f64::total_cmp);
+    *times.first_mut()? = 0.0;
+    probe.video.frame_count = times.len() as u64;
+    let body: Vec<u8> = times.iter().flat_map(|time| time.to_le_bytes()).collect();
+    client::checked(probe, &body).ok()
+}
+
+/// Works out a timeline of packets (time, duration) as a hostile container gives them.
+pub fn times(packets: &[(Option<i64>, i64)], tick: (i32, i32), rates: &[(i32, i32)]) {
+    let stamps: Vec<Stamp> = packets.iter().map(|&(pts, duration)| Stamp { pts, duration }).collect();
+    if stamps.is_empty() {
+        return;
+    }
+    let line = timeline(&stamps, tick, rates);
+    assert!(line.times.first() == Some(&0.0) && line.times.is_sorted(), "{:?}", line.times);
+    assert!(line.times.iter().all(|time| time.is_finite()));
+    assert!(line.duration_s.is_finite() && line.duration_s > 0.0, "{}", line.duration_s);
+    assert!(line.fps.is_finite() && line.fps > 0.0, "{}", line.fps);
+    assert!(line.times.len() <= stamps.len());
+}
+
+/// Reads tags and a name for when, where and with what a clip was taken.
+pub fn tags(tags: &[(String, String)], name: &str, modified_s: u64, mut probe: Probe) {
+    let sane = |date: &crate::CaptureDate| {
+        let year = date.time.get(..4).and_then(|year| year.parse::<u32>().ok());
+        assert!(year.is_some_and(|year| (1970..=2101).contains(&year)), "{date:?}");
+        assert!(date.time.len() <= 40 && date.time.is_ascii(), "{date:?}");
+    };
+    let tagged = metadata::tagged_date(tags);
+    tagged.iter().for_each(sane);
+    if let Some(place) = metadata::location(tags) {
+        assert!(place.latitude.abs() <= 90.0 && place.longitude.abs() <= 180.0, "{place:?}");
+        assert!(place.latitude != 0.0 || place.longitude != 0.0);
+    }
+    let _ = metadata::camera(tags);
+    probe.creation_source = tagged.as_ref().map(|date| date.source);
+    probe.creation_time = tagged.map(|date| date.time);
+    let modified = UNIX_EPOCH.checked_add(Duration::from_secs(modified_s));
+    metadata::capture_date(&probe, name, modified).iter().for_each(sane);
+}
+
+/// Looks for entries in packets of a hostile stream.
+pub fn entries(codec: &str, header: &[u8], packets: &[Vec<u8>]) {
+    let mut prover = Prover::new(codec, header);
+    for packet in packets {
+        let entry = prover.entry(packet);
+        assert!(prover.proven() || !entry, "an entry of a stream of which nothing is proven");
+    }
+}

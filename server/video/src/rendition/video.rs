@@ -1,0 +1,102 @@
+//! The pictures of a rendition: RGB8 in, H.264 out. Knows no container and no sound.
+
+use ffmpeg_next::{
+    Dictionary, Error, Packet, Rational, codec, color, encoder, error::EAGAIN, format::Pixel, frame,
+};
+
+use super::file::{Mp4, Track};
+use crate::{Probe, ffmpeg::ToYuv};
+
+/// Ticks of a second.
+const CLOCK: i32 = 90_000;
+/// Seconds between two key frames, so that a player can jump.
+const GROUP: f64 = 2.0;
+/// Bits per second at most of 1080 lines; less for less.
+const MOST_BITS: f64 = 8e6;
+
+pub(super) struct Pictures {
+    encoder: encoder::video::Encoder,
+    to_yuv: ToYuv,
+    rgb: frame::Video,
+    last: Option<i64>,
+    /// Ticks for which a picture is shown where the next one does not tell: the last one, without which it would be cut off.
+    shown: i64,
+}
+
+impl Pictures {
+    pub(super) fn open(width: u32, height: u32, probe: &Probe) -> Result<Self, Error> {
+        let codec = encoder::find_by_name("libx264").ok_or(Error::EncoderNotFound)?;
+        let mut context = codec::Context::new_with_codec(codec);
+        context.set_flags(codec::Flags::GLOBAL_HEADER);
+        context.set_threading(codec::threading::Config::count(crate::worker::threads()));
+        context.set_time_base(Rational(1, CLOCK));
+        let fps = probe.video.fps.clamp(1.0, 60.0);
+        context.set_frame_rate(Some(Rational((fps * 1000.0).round() as i32, 1000)));
+        let mut settings = context.encoder().video()?;
+        settings.set_width(width);
+        settings.set_height(height);
+        settings.set_format(Pixel::YUV420P);
+        settings.set_gop((fps * GROUP).round() as u32);
+        settings.set_colorspace(color::Space::BT709);
+        settings.set_color_primaries(color::Primaries::BT709);
+        settings.set_color_transfer_characteristic(color::TransferCharacteristic::BT709);
+        settings.set_color_range(color::Range::MPEG);
+        let bits =
+            (MOST_BITS * f64::from(width) * f64::from(height) / (1920.0 * 1080.0)).clamp(4e5, MOST_BITS);
+        let mut options = Dictionary::new();
+        options.set("preset", "veryfast");
+        options.set("profile", "high");
+        options.set("crf", "23");
+        options.set("maxrate", &format!("{bits:.0}"));
+        options.set("bufsize", &format!("{:.0}", 2.0 * bits));
+        let encoder = settings.open_as_with(codec, options)?;
+        let rgb = frame::Video::new(Pixel::RGB24, width, height);
+        Ok(Self {
+            encoder,
+            to_yuv: ToYuv::new(width, height)?,
+            rgb,
+            last: None,
+            shown: (f64::from(CLOCK) / fps).round() as i64,
+        })
+    }
+
+    pub(super) fn encoder(&self) -> &codec::Context {
+        &self.encoder
+    }
+
+    /// Takes the picture of `time`, seconds.
+    pub(super) fn take(&mut self, time: f64, rgb: &[u8], mp4: &mut Mp4) -> Result<(), Error> {
+        let stride = self.rgb.stride(0);
+        let row = self.rgb.width() as usize * 3;
+        for (line, from) in self.rgb.data_mut(0).chunks_exact_mut(stride).zip(rgb.chunks_exact(row)) {
+            line[..row].copy_from_slice(from);
+        }
+        // A new one each time: the encoder may hold on to it.
+        let mut picture = self.to_yuv.run(&self.rgb)?;
+        let ticks = (time * f64::from(CLOCK)).round() as i64;
+        let ticks = self.last.map_or(ticks, |last| ticks.max(last + 1));
+        self.last = Some(ticks);
+        picture.set_pts(Some(ticks));
+        self.encoder.send_frame(&picture)?;
+        self.drain(mp4)
+    }
+
+    pub(super) fn end(&mut self, mp4: &mut Mp4) -> Result<(), Error> {
+        self.encoder.send_eof()?;
+        self.drain(mp4)
+    }
+
+    fn drain(&mut self, mp4: &mut Mp4) -> Result<(), Error> {
+        loop {
+            let mut packet = Packet::empty();
+            match self.encoder.receive_packet(&mut packet) {
+                Ok(()) => {
+                    packet.set_duration(self.shown);
+                    mp4.take(Track::Pictures, &mut packet, Rational(1, CLOCK))?;
+                }
+                Err(Error::Eof | Error::Other { errno: EAGAIN }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Scrub sprites, inside the worker: small pictures at even times, tiled into sheets for players to show while a
+//! person looks for a place.
+
+use std::fs::File;
+
+use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DecodeRequest, Plan, Probe, VideoError, decode,
+    scan::{self, Bounds},
+};
+
+/// Seconds between two pictures, of clips that need no more of them than [`MOST`].
+const INTERVAL: f64 = 10.0;
+/// Pictures of one clip at most: ten hours; of longer clips they are further apart.
+const MOST: f64 = 3600.0;
+/// Pixels per row of a picture.
+const WIDTH: u32 = 320;
+/// Rows of a picture at most; what stands taller becomes narrower.
+const TALLEST: u32 = 640;
+/// Pictures in a row and in a column of a sheet.
+const TILES: usize = 10;
+const QUALITY: u8 = 75;
+
+/// How the sheets of a clip are laid out: row by row, [`Self::columns`] × [`Self::rows`] pictures each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sprites {
+    /// Seconds between two pictures; the first is of the clip's beginning.
+    pub interval_s: f64,
+    /// Seconds that the clip lasts.
+    pub duration_s: f64,
+    /// Pictures in all.
+    pub count: usize,
+    /// Pixels per row of a picture.
+    pub width: u32,
+    /// Rows of a picture.
+    pub height: u32,
+    /// Pictures in a row of a sheet.
+    pub columns: usize,
+    /// Pictures in a column of a sheet.
+    pub rows: usize,
+}
+
+impl Sprites {
+    /// Lays out the pictures of a clip.
+    pub(crate) fn of(probe: &Probe) -> Self {
+        let interval_s = INTERVAL.max(probe.duration_s / MOST);
+        let count = ((probe.duration_s / interval_s).ceil() as usize).max(1);
+        let (wide, high) = (f64::from(probe.video.width), f64::from(probe.video.height));
+        let scale = (f64::from(WIDTH) / wide).min(f64::from(TALLEST) / high);
+        let side = |length: f64| ((length * scale).round() as u32).max(1);
+        Self {
+            interval_s,
+            duration_s: probe.duration_s,
+            count,
+            width: side(wide),
+            height: side(high),
+            columns: TILES.min(count),
+            rows: TILES.min(count.div_ceil(TILES)),
+        }
+    }
+
+    /// Returns how many sheets there are.
+    #[must_use]
+    pub fn sheets(&self) -> usize {
+        self.count.div_ceil((self.columns * self.rows).max(1))
+    }
+
+    /// Writes the WebVTT by which players find the picture of a time; `url` names a sheet, by its number from 0.
+    #[must_use]
+    pub fn web_vtt(&self, url: impl Fn(usize) -> String) -> String {
+        let mut out = String::from("WEBVTT\n");
+        let on_a_sheet = (self.columns * self.rows).max(1);
+        for picture in 0..self.count {
+            let start = picture as f64 * self.interval_s;
+            let end = (start + self.interval_s).min(self.duration_s).max(start + 0.001);
+            let place = picture % on_a_sheet;
+            let x = (place % self.columns) as u64 * u64::from(self.width);
+            let y = (place / self.columns) as u64 * u64::from(self.height);
+            let (sheet, width, height) = (url(picture / on_a_sheet), self.width, self.height);
+            let (start, end) = (clock(start), clock(end));
+            out.push_str(&format!("\n{start} --> {end}\n{sheet}#xywh={x},{y},{width},{height}\n"));
+        }
+        out
+    }
+
+    /// Whether the numbers that a worker sent can be those of `sheets` sheets.
+    pub(crate) fn sane(&self, sheets: usize) -> bool {
+        let seconds = |value: f64| value.is_finite() && value > 0.0;
+        seconds(self.interval_s)
+            && seconds(self.duration_s)
+            && (1..=MOST as usize + 1).contains(&self.count)
+            && (1..=WIDTH).contains(&self.width)
+            && (1..=TALLEST).contains(&self.height)
+            && (1..=TILES).contains(&self.columns)
+            && (1..=TILES).contains(&self.rows)
+            && self.sheets() == sheets
+    }
+
+    /// The frame that picture number `picture` shows: that of its time, or one nearby at which a decoder can begin.
+    fn frame(&self, probe: &Probe, picture: usize) -> u64 {
+        let time = picture as f64 * self.interval_s;
+        let at = |time: f64| {
+            let after = probe.frame_times.partition_point(|one| *one < time - 1e-6);
+            after.min(probe.frame_times.len().saturating_sub(1)) as u64
+        };
+        let seconds = |at: usize| probe.entries.get(at).map(|entry| probe.video.clock.seconds(entry.ticks));
+        let after = probe.entries.partition_point(|entry| probe.video.clock.seconds(entry.ticks) < time);
+        [after.checked_sub(1), Some(after)]
+            .into_iter()
+            .flatten()
+            .filter_map(seconds)
+            .filter(|entry| (entry - time).abs() < self.interval_s / 4.0)
+            .min_by(|a, b| (a - time).abs().total_cmp(&(b - time).abs()))
+            .map_or_else(|| at(time), at)
+    }
+}
+
+/// A time as WebVTT writes it.
+fn clock(seconds: f64) -> String {
+    let ms = (seconds.max(0.0) * 1000.0).round() as u64;
+    format!("{:02}:{:02}:{:02}.{:03}", ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000)
+}
+
+/// Makes the sheets of `file` and hands each (JPEG) to `emit` with the number of pictures so far; stops when `emit`
+/// says `false`. Returns the layout.
+pub(crate) fn sprites(
+    file: &File,
+    bounds: Bounds,
+    mut emit: impl FnMut(Vec<u8>, usize, usize) -> bool + Send,
+) -> Result<Sprites, VideoError> {
+    let failed = |message: String| VideoError::Worker { message };
+    let copy =
+        file.try_clone().map_err(|error| failed(format!("the descriptor cannot be copied: {error}")))?;
+    let probe = scan::scan(copy, bounds)?;
+    let layout = Sprites::of(&probe);
+    let shown: Vec<u64> = (0..layout.count).map(|picture| layout.frame(&probe, picture)).collect();
+    let mut indices = shown.clone();
+    // Two pictures of one frame are decoded once; entries lie in order, so the frames do.
+    indices.dedup();
+    let request =
+        DecodeRequest::new(&probe, &Plan { indices, times: Vec::new() }, layout.width, layout.height);
+    let on_a_sheet = layout.columns * layout.rows;
+    let mut sheet = Sheet::new(&layout);
+    let mut done = 0;
+    let mut encoding = Ok(());
+    decode::decode(file, &request, bounds.max_pixels, |target, _, rgb| {
+        while shown.get(done) == Some(&target.index) {
+            sheet.put(done % on_a_sheet, &rgb);
+            done += 1;
+            if done.is_multiple_of(on_a_sheet) || done == layout.count {
+                let whole = std::mem::replace(&mut sheet, Sheet::new(&layout));
+                let jpeg = match whole.jpeg() {
+                    Ok(jpeg) => jpeg,
+                    Err(error) => {
+                        encoding = Err(format!("a sheet cannot be encoded: {error}"));
+                        return false;
+                    }
+                };
+                if !emit(jpeg, done, layout.count) {
+                    return false;
+                }
+            }
+        }
+        true
+    })?;
+    encoding.map_err(failed)?;
+    Ok(layout)
+}
+
+/// One sheet on its way.
+struct Sheet {
+    columns: usize,
+    width: usize,
+    height: usize,
+    rgb: Vec<u8>,
+}
+
+impl Sheet {
+    fn new(layout: &Sprites) -> Self {
+        let (width, height) = (layout.width as usize, layout.height as usize);
+        let rgb = vec![0; layout.columns * width * layout.rows * height * 3];
+        Self { columns: layout.columns, width, height, rgb }
+    }
+
+    fn put(&mut self, place: usize, picture: &[u8]) {
+        let stride = self.columns * self.width * 3;
+        let (x, y) = (place % self.columns * self.width * 3, place / self.columns * self.height);
+        for (row, line) in picture.chunks_exact(self.width * 3).enumerate() {
+            let at = (y + row) * stride + x;
+            self.rgb[at..at + line.len()].copy_from_slice(line);
+        }
+    }
+
+    fn jpeg(&self) -> Result<Vec<u8>, image::ImageError> {
+        let width = self.columns * self.width;
+        let height = self.rgb.len() / 3 / width.max(1);
+        let mut jpeg = Vec::new();
+        JpegEncoder::new_with_quality(&mut jpeg, QUALITY).encode(
+            &self.rgb,
+            width as u32,
+            height as u32,
+            ExtendedColorType::Rgb8,
+        )?;
+        Ok(jpeg)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sprites;
+
+    fn layout(count: usize) -> Sprites {
+        Sprites {
+            interval_s: 10.0,
+            duration_s: count as f64 * 10.0 - 4.0,
+            count,
+            width: 320,
+            height: 180,
+            columns: 10.min(count),
+            rows: 10.min(count.div_ceil(10)),
+        }
+    }
+
+    #[test]
+    fn web_vtt_finds_every_picture() {
+        let layout = layout(103);
+        assert_eq!(layout.sheets(), 2);
+        let vtt = layout.web_vtt(|sheet| format!("sprites/{sheet}.jpg"));
+        assert!(vtt.starts_with("WEBVTT\n\n00:00:00.000 --> 00:00:10.000\nsprites/0.jpg#xywh=0,0,320,180\n"));
+        assert!(vtt.contains("\n00:01:50.000 --> 00:02:00.000\nsprites/0.jpg#xywh=320,180,320,180\n"));
+        assert!(
+            vtt.ends_with("\n00:17:00.000 --> 00:17:06.000\nsprites/1.jpg#xywh=640,0,320,180\n"),
+            "{vtt}"
+        );
+        assert_eq!(vtt.matches(" --> ").count(), 103);
+    }
+
+    #[test]
+    fn layouts_that_cannot_be_are_not_believed() {
+        assert!(layout(103).sane(2) && !layout(103).sane(1));
+        assert!(!Sprites { columns: 0, ..layout(3) }.sane(1));
+        assert!(!Sprites { interval_s: f64::NAN, ..layout(3) }.sane(1));
+        assert!(!Sprites { count: usize::MAX, ..layout(3) }.sane(1));
+    }
+}

@@ -1,0 +1,164 @@
+//! What a player needs of a video: a version that browsers play, and small pictures for looking for a place.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use homereel_tests::{Server, clips};
+use reqwest::header;
+
+/// Asks for `path` until it is there.
+async fn there(server: &Server, path: &str) -> anyhow::Result<reqwest::Response> {
+    let end = Instant::now() + Duration::from_secs(120);
+    loop {
+        let response = server.client().get(server.url(path)).send().await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        ensure!(response.status() == 404, "{path}: {}", response.status());
+        ensure!(Instant::now() < end, "{path} never came: {}\n{}", response.text().await?, server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// An old camera's clip with sound, 12 seconds long.
+fn camera() -> anyhow::Result<PathBuf> {
+    clips::ffmpeg(
+        "camera.avi",
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=320x240:rate=25:duration=12",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=frequency=440:duration=12",
+            "-c:v",
+            "mjpeg",
+            "-q:v",
+            "3",
+            "-pix_fmt",
+            "yuvj420p",
+            "-c:a",
+            "pcm_s16le",
+        ],
+    )
+}
+
+#[tokio::test]
+async fn an_old_clip_plays_in_a_browser_and_can_be_searched_by_eye() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let id = server.upload(&camera()?).await?;
+    let path = format!("/api/videos/{id}/playback.mp4");
+    let response = there(&server, &path).await?;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "video/mp4");
+    assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    let etag = response.headers()[header::ETAG].clone();
+    let whole = response.bytes().await?;
+    assert_eq!(&whole[4..8], b"ftyp");
+    let place = |kind: &[u8]| whole.windows(4).position(|window| window == kind);
+    ensure!(
+        place(b"moov") < place(b"mdat") && place(b"avc1").is_some() && place(b"mp4a").is_some(),
+        "no fast start"
+    );
+    let part = server.client().get(server.url(&path)).header(header::RANGE, "bytes=100-199");
+    let part = part.header(header::IF_RANGE, etag).send().await?;
+    assert_eq!(part.status(), 206);
+    assert_eq!(part.bytes().await?, whole.slice(100..200));
+
+    let vtt = there(&server, &format!("/api/videos/{id}/sprites.vtt")).await?;
+    assert_eq!(vtt.headers()[header::CONTENT_TYPE], "text/vtt; charset=utf-8");
+    let vtt = vtt.text().await?;
+    ensure!(
+        vtt.starts_with("WEBVTT\n\n00:00:00.000 --> 00:00:10.000\nsprites/0.jpg#xywh=0,0,320,240\n"),
+        "{vtt}"
+    );
+    ensure!(vtt.ends_with("00:00:10.000 --> 00:00:12.000\nsprites/0.jpg#xywh=320,0,320,240\n"), "{vtt}");
+    let sheet = there(&server, &format!("/api/videos/{id}/sprites/0.jpg")).await?;
+    assert_eq!(sheet.headers()[header::CONTENT_TYPE], "image/jpeg");
+    let sheet = image::load_from_memory(&sheet.bytes().await?)?;
+    assert_eq!((sheet.width(), sheet.height()), (640, 240));
+    for none in [
+        "sprites/1.jpg",
+        "sprites/..%2F0.jpg",
+        "sprites/0.png",
+        "sprites/-1.jpg",
+        "sprites/99999999999999999999999.jpg",
+    ] {
+        let response = server.client().get(server.url(&format!("/api/videos/{id}/{none}"))).send().await?;
+        assert_eq!(response.status(), 404, "{none}");
+    }
+
+    // With the video goes what was made of it.
+    server.client().delete(server.url(&format!("/api/videos/{id}"))).send().await?.error_for_status()?;
+    assert_eq!(server.client().get(server.url(&path)).send().await?.status(), 404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_browser_plays_is_served_as_it_is() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let file = clips::ffmpeg(
+        "plain.mp4",
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=320x240:rate=25:duration=2",
+            "-c:v",
+            "libx264",
+            "-pix_fmt",
+            "yuv420p",
+        ],
+    )?;
+    let id = server.upload(&file).await?;
+    let response = there(&server, &format!("/api/videos/{id}/playback.mp4")).await?;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "video/mp4");
+    assert_eq!(response.bytes().await?, fs::read(&file)?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_version_that_a_power_cut_stopped_is_made_again_and_leaves_nothing_behind() -> anyhow::Result<()> {
+    let mut server = Server::start().await?;
+    let file = clips::ffmpeg(
+        "long.avi",
+        &[
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=size=640x480:rate=25:duration=30",
+            "-c:v",
+            "mjpeg",
+            "-q:v",
+            "5",
+            "-pix_fmt",
+            "yuvj420p",
+        ],
+    )?;
+    let id = server.upload(&file).await?;
+    let folder = server.data().join("renditions");
+    let end = Instant::now() + Duration::from_secs(60);
+    let names = || -> anyhow::Result<Vec<String>> {
+        let names = fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    };
+    while !names()?.iter().any(|name| name.ends_with(".part")) {
+        ensure!(Instant::now() < end, "no version was begun: {:?}", names()?);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.kill_and_restart().await?;
+    let path = format!("/api/videos/{id}/playback.mp4");
+    let whole = there(&server, &path).await?.bytes().await?;
+    ensure!(whole.windows(4).any(|window| window == b"moov"), "{} bytes", whole.len());
+    let names = names()?;
+    ensure!(names.len() == 1 && names[0].ends_with(".mp4"), "{names:?}");
+    let jobs = server.json("/api/jobs").await?;
+    let warnings = jobs["jobs"][0]["warnings"].as_array().context("warnings")?;
+    ensure!(warnings.iter().all(|warning| !warning.to_string().contains("version")), "{warnings:?}");
+    Ok(())
+}
