@@ -2,7 +2,10 @@
 
 pub mod compare;
 pub mod draw;
+pub mod engine;
 pub mod figures;
+pub mod limits;
+pub mod page;
 pub mod plot;
 pub mod report;
 pub mod serve;

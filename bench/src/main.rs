@@ -20,6 +20,12 @@ enum Job {
     Serve(Box<cli::serve::Serve>),
     /// Tell whether one of two servers is slower, by asking both in turns
     Compare(Box<cli::compare::Compare>),
+    /// Measure the engine in this process: vision tower, prefill, tokens, several requests at once
+    Engine(Box<cli::engine::Engine>),
+    /// Measure how fast the dashboard's pages answer
+    Page(cli::page::Page),
+    /// Measure what this machine could do at best: memory and multiplications
+    Probe(cli::probe::Probe),
     /// Write a Markdown report of results, with plots
     Report(cli::report::Report),
 }
@@ -29,6 +35,9 @@ fn main() -> anyhow::Result<()> {
         Job::Draw(job) => cli::draw::draw_clips(&job),
         Job::Serve(job) => runtime()?.block_on(cli::serve::serve(&job)),
         Job::Compare(job) => runtime()?.block_on(cli::compare::compare(&job)),
+        Job::Engine(job) => runtime()?.block_on(cli::engine::engine(&job)),
+        Job::Page(job) => runtime()?.block_on(cli::page::page(&job)),
+        Job::Probe(job) => cli::probe::probe(&job),
         Job::Report(job) => cli::report::report(&job),
     }
 }

@@ -2,7 +2,10 @@
 
 pub(crate) mod compare;
 pub(crate) mod draw;
+pub(crate) mod engine;
 pub(crate) mod output;
+pub(crate) mod page;
+pub(crate) mod probe;
 pub(crate) mod questions;
 pub(crate) mod report;
 pub(crate) mod serve;
