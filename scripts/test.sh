@@ -40,7 +40,7 @@ step_deny() {
 
 step_unit() { cargo_test --lib --bins --test worker; }
 step_parity() { cargo_test --test network --test parity --test engine; }
-step_e2e() { binaries && cargo_test --test cli --test api --test pages --test bad_input --test bench --test figures --test upstream; }
+step_e2e() { binaries && cargo_test --test cli --test api --test pages --test bad_input --test login --test bench --test figures --test upstream; }
 step_truth() { binaries && cargo_test --test truth -- --nocapture; }
 
 step_openai() {

@@ -127,6 +127,9 @@ pub struct ServerFlags {
     /// Videos that are decoded at once [default: half of the processors]
     #[arg(long, env = "HOMEREEL_VIDEO_WORKERS", value_name = "N")]
     pub video_workers: Option<usize>,
+    /// File with the household's password [default: `homereel password link` prints a link that sets one]
+    #[arg(long, env = "HOMEREEL_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
     /// Listen beyond this machine without any password: everybody who reaches the port sees all videos
     #[arg(long, env = "HOMEREEL_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,
@@ -161,6 +164,10 @@ pub struct Server {
     pub max_images: usize,
     /// Videos that are decoded at once.
     pub video_workers: usize,
+    /// File with the household's password.
+    pub password_file: Option<PathBuf>,
+    /// Everybody who reaches the port comes in.
+    pub insecure_no_auth: bool,
 }
 
 impl Server {
@@ -177,6 +184,8 @@ impl Server {
             max_videos: 8,
             max_images: 32,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
+            password_file: None,
+            insecure_no_auth: false,
         }
     }
 }
@@ -204,17 +213,13 @@ pub fn resolve(
         max_body_bytes: flags.max_body_bytes.or(from_file.max_body_bytes).unwrap_or(defaults.max_body_bytes),
         max_requests: flags.max_requests.or(from_file.max_requests).unwrap_or(defaults.max_requests),
         video_workers: flags.video_workers.or(from_file.video_workers).unwrap_or(defaults.video_workers),
+        password_file: flags.password_file.or(from_file.password_file).or_else(password_credential),
+        insecure_no_auth: flags.insecure_no_auth || from_file.insecure_no_auth,
         ..defaults
     };
     for (name, value) in [("max_requests", server.max_requests), ("video_workers", server.video_workers)] {
         ensure!((1..=1024).contains(&value), "{name} is {value}; 1 to 1024 would fit");
     }
-    ensure!(
-        server.listen.ip().is_loopback() || flags.insecure_no_auth || from_file.insecure_no_auth,
-        "{} is reachable from other machines and this server has no password yet; listen on 127.0.0.1, or pass \
-         --insecure-no-auth if everybody who reaches it may see all videos",
-        server.listen
-    );
     Ok((server, merge_engine(engine, file.engine)?))
 }
 
@@ -285,6 +290,29 @@ fn upstream_url(text: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
+/// Reads the household's password: the file's text without its last line end.
+///
+/// # Errors
+/// When the file cannot be read or is no text.
+pub fn password(file: &std::path::Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// Where systemd puts the password (`LoadCredential=password:…`).
+fn password_credential() -> Option<PathBuf> {
+    let file = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join("password");
+    file.is_file().then_some(file)
+}
+
+/// Returns the library's directory where no command but `serve` would need it (`keys`, `password`, `notes`).
+///
+/// # Errors
+/// When there is no home directory and none is named.
+pub fn data(flag: Option<PathBuf>, file: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
+    flag.or(read(file)?.server.data).map_or_else(default_data, Ok)
+}
+
 fn default_data() -> anyhow::Result<PathBuf> {
     // systemd's StateDirectory= first; then where the desktop's rules put data.
     let candidates =
@@ -350,18 +378,5 @@ mod tests {
             assert!(error.to_string().contains(says), "{error}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
-    }
-
-    #[test]
-    fn other_machines_are_kept_out_unless_told() {
-        let flags = |insecure_no_auth| ServerFlags {
-            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
-            data: Some("/x".into()),
-            insecure_no_auth,
-            ..ServerFlags::default()
-        };
-        let error = resolve(None, flags(false), EngineFlags::default()).unwrap_err();
-        assert!(error.to_string().contains("--insecure-no-auth"));
-        assert!(resolve(None, flags(true), EngineFlags::default()).is_ok());
     }
 }

@@ -88,6 +88,24 @@ pub struct JobsPage {
     pub jobs: Vec<Job>,
 }
 
+/// `/login`: asks for the household's password, or lets it be chosen. Tells strangers nothing else.
+#[derive(Debug, Template)]
+#[template(path = "login.html")]
+pub struct LoginPage {
+    /// What it is.
+    pub title: &'static str,
+    /// Token of a one-time link: the password is chosen now.
+    pub once: Option<String>,
+    /// Nobody chose a password yet, and there is no link here.
+    pub nothing_set: bool,
+    /// Where to go after it.
+    pub next: String,
+    /// Characters that a new password has at least.
+    pub min_length: usize,
+    /// What was wrong with the last try.
+    pub error: Option<String>,
+}
+
 /// Any error that a person meets in a browser.
 #[derive(Debug, Template)]
 #[template(path = "error.html")]

@@ -31,6 +31,8 @@ pub struct Shell {
     pub here: &'static str,
     /// The model at work.
     pub model: Model,
+    /// The reader came in with a password, and may leave.
+    pub can_log_out: bool,
     /// Something on this page is still being worked on: without JavaScript it reloads by itself.
     pub unfinished: bool,
 }

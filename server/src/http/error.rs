@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     ask::{self, AskError},
+    auth::{self, AuthError},
     library::{self, LibraryError},
 };
 
@@ -105,6 +106,24 @@ impl From<LibraryError> for Failure {
             library::Kind::Failed => return Self::internal(error),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        let (status, code) = match error.kind() {
+            auth::Kind::Refused => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            auth::Kind::Throttled => (StatusCode::TOO_MANY_REQUESTS, "too_many_tries"),
+            auth::Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
+            auth::Kind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            auth::Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
+            auth::Kind::Failed => return Self::internal(error),
+        };
+        let retry_after_s = match error {
+            AuthError::TooManyTries { retry_after_s } => Some(retry_after_s),
+            _ => None,
+        };
+        Self { retry_after_s, ..Self::new(status, code, error.to_string()) }
     }
 }
 

@@ -3,11 +3,13 @@
 mod ask;
 mod body;
 mod chat;
+mod door;
 pub mod error;
 mod events;
 mod files;
 mod jobs;
 pub mod layers;
+mod login;
 mod models;
 mod moments;
 mod pages;
@@ -25,6 +27,7 @@ use axum::{
 use crate::app::AppState;
 
 pub use body::Bodies;
+pub use login::link as login_link;
 
 /// Builds the router: the table, then the layers that every request passes.
 pub fn router(state: AppState) -> Router {
@@ -41,6 +44,8 @@ pub fn router(state: AppState) -> Router {
         .route("/jobs", get(pages::jobs))
         .route("/jobs/{id}/cancel", post(pages::cancel_job))
         .route("/jobs/{id}/retry", post(pages::retry_job))
+        .route("/login", get(login::page).post(login::log_in))
+        .route("/logout", post(login::log_out))
         .route("/static/{name}", get(pages::asset))
         // The library's API. An upload has its own limit, for each file.
         .route("/api/videos", get(videos::list).post(upload::upload).layer(DefaultBodyLimit::disable()))

@@ -273,7 +273,8 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
 
 fn shell(state: &AppState, title: &str, here: &'static str, unfinished: bool) -> Shell {
     let model = views::model(state.asker.engine().as_ref());
-    Shell { title: title.into(), here, unfinished: unfinished || model == Model::Loading, model }
+    let unfinished = unfinished || model == Model::Loading;
+    Shell { title: title.into(), here, unfinished, model, can_log_out: state.auth.required() }
 }
 
 /// Scheme and authority by which the reader came; shown, never used for links.
@@ -287,7 +288,7 @@ fn base_url(headers: &HeaderMap) -> String {
     format!("{scheme}://{host}")
 }
 
-fn render(page: &impl Template) -> Result<Response, Failure> {
+pub(super) fn render(page: &impl Template) -> Result<Response, Failure> {
     let html = page.render().map_err(Failure::internal)?;
     // Pages hold what changes and what is private.
     let headers = [

@@ -100,17 +100,8 @@ impl Library {
         }
         let lock = lock(root)?;
         remove_leftovers(&root.join("incoming"))?;
-        let options = SqliteConnectOptions::new()
-            .filename(root.join("homereel.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
         let library = Self {
-            pool,
+            pool: connect(root).await?,
             root: Arc::new(root.to_owned()),
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
@@ -119,6 +110,11 @@ impl Library {
         library.requeue_running().await?;
         library.fail_running_answers().await?;
         Ok(library)
+    }
+
+    /// Returns the connections, for the tables of [`crate::auth`].
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     /// Listens to changes from now on.
@@ -170,6 +166,22 @@ impl Library {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Opens the one SQLite file below `root`, making it where it is missing, and brings its schema up to date.
+pub(crate) async fn connect(root: &Path) -> Result<SqlitePool, LibraryError> {
+    let options = SqliteConnectOptions::new()
+        .filename(root.join("homereel.db"))
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(10));
+    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
+    // Migrations only ever add, so that the release before this one still runs on what this one left: a deploy
+    // that fails goes back to it.
+    sqlx::migrate!("./migrations").set_ignore_missing(true).run(&pool).await?;
+    Ok(pool)
 }
 
 /// Takes the data directory's lock, which the kernel frees when this process ends in any way.

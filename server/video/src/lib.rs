@@ -33,6 +33,7 @@ mod error;
 mod ffmpeg;
 mod info;
 mod jail;
+mod libraries;
 mod metadata;
 mod orient;
 mod picker;
@@ -55,6 +56,7 @@ pub use client::{End, Frame, FrameStream, Limits, Worker, decode, jail, poster, 
 pub use error::{Kind, VideoError};
 pub use info::{AudioStream, CaptureDate, Clock, DateSource, Entry, Location, Probe, VideoStream};
 pub use jail::Jail;
+pub use libraries::{Library, libraries, missing_decoders};
 pub use metadata::capture_date;
 pub use picture::{Picture, picture};
 pub use plan::{Plan, Sampling, plan};

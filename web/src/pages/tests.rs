@@ -9,7 +9,7 @@ fn time() -> Time {
 }
 
 fn shell(model: Model) -> Shell {
-    Shell { title: HOSTILE.into(), here: "videos", model, unfinished: true }
+    Shell { title: HOSTILE.into(), here: "videos", model, can_log_out: true, unfinished: true }
 }
 
 fn state(kind: Kind) -> State {
