@@ -55,6 +55,7 @@ deploy() {
     say "dry run: nothing was changed"
     return
   fi
+  authorize
   pack
   send
   local status=0

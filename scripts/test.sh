@@ -11,12 +11,13 @@
 #   openai                the official OpenAI Python client
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
-#   cuda aarch64          (--full) type-check with the CUDA features; the other architecture
+#   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
+#   cuda aarch64          (--full) compile and link with CUDA 13.0 for a DGX Spark and an H100; the other architecture
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
-standard=(fmt clippy doc deny unit parity e2e truth openai browser vllm)
+standard=(fmt clippy doc deny unit parity e2e truth openai browser vllm deploy)
 slow=(cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
@@ -66,6 +67,15 @@ step_browser() {
   need_packages chromium chromium-driver || return 1
   # Two at once: each test runs a server and a browser.
   binaries && cargo_test --test browser -- --test-threads=2
+}
+
+step_deploy() {
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "not root: no machine can be booted to deploy to"
+    return $skipped
+  fi
+  need_packages shellcheck bats systemd systemd-container debootstrap iproute2 openssh-client binutils || return 1
+  binaries && tests/deploy/run.sh
 }
 
 # Type-checks the Rust side of the CUDA build. With a real nvcc in PATH its kernels are compiled too; without one a

@@ -17,7 +17,7 @@ open_state() {
     -o ServerAliveCountMax=4 -o LogLevel=ERROR)
   by_key=(-i "$state/id_ed25519" -o IdentitiesOnly=yes -o BatchMode=yes -o "ControlPath=$run/c"
     -o ControlMaster=auto -o ControlPersist=120)
-  password='' have_password='' remote=''
+  password='' have_password='' remote='' root_by=''
 }
 
 memory_place() {
@@ -117,22 +117,33 @@ install_key() {
   esac
 }
 
-# Runs scripts/lib/remote/root.sh on the host as root. The script takes nothing from standard input: where sudo wants no
-# password after all, the line is read by nobody.
-remote_root() {
-  send_scripts
-  local words
-  words=$(printf ' %q' bash "$remote/root.sh" "$@")
+# Makes sure that we may be root there, before anything is sent; sets how.
+authorize() {
+  [ -z "$root_by" ] || return 0
   if [ "$user" = root ]; then
-    on_host "exec$words" </dev/null
+    root_by=itself
   elif on_host 'sudo -n true' >/dev/null 2>&1 </dev/null; then
-    on_host "exec sudo -n --$words" </dev/null
+    root_by=free
   else
     need_password
     sudo_works || die "$user may not use sudo on $host, or its password there is another: nothing was changed.
 As root there: adduser $user sudo"
-    printf '%s\n' "$password" | on_host "exec sudo -S -p '' --$words"
+    root_by=password
   fi
+}
+
+# Runs scripts/lib/remote/root.sh on the host as root. The script takes nothing from standard input: where sudo wants no
+# password after all, the line is read by nobody.
+remote_root() {
+  authorize
+  send_scripts
+  local words
+  words=$(printf ' %q' bash "$remote/root.sh" "$@")
+  case $root_by in
+    itself) on_host "exec$words" </dev/null ;;
+    free) on_host "exec sudo -n --$words" </dev/null ;;
+    password) printf '%s\n' "$password" | on_host "exec sudo -S -p '' --$words" ;;
+  esac
 }
 
 sudo_works() { printf '%s\n' "$password" | on_host "sudo -S -p '' true" >/dev/null 2>&1; }

@@ -29,7 +29,7 @@ settings() {
 send() {
   send_scripts
   local sum there
-  sum=$(tar -C "$payload" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - release source 2>/dev/null | sha256sum | cut -d' ' -f1)
+  sum=$(tar -C "$payload" --exclude=./settings --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - . | sha256sum | cut -d' ' -f1)
   there=.cache/homereel-deploy/$sum
   on_host "mkdir -p .cache/homereel-deploy && chmod 700 .cache/homereel-deploy" </dev/null
   if ! on_host "test -f $there/complete" </dev/null; then

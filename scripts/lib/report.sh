@@ -64,7 +64,8 @@ finish() {
   local status=$1 link='' url=http://$listen
   [ "$listen_address" != 0.0.0.0 ] || url=http://$host:$listen_port
   link=$(remote_root finish 2>/dev/null) || true
-  [[ $link == http://* ]] || link=''
+  # Where this machine reaches it, which the host itself may not know.
+  if [[ $link == http://* ]]; then link=$url/login?${link##*/login\?}; else link=''; fi
   if [ -f "$state/record/NOTES.md" ]; then cp "$state/record/NOTES.md" "$state/NOTES.md"; fi
   screenshot "$url"
   write_report "$status" "$url" >"$state/report.md"

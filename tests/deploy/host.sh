@@ -95,7 +95,7 @@ leader() {
   pid=$(cat "$place/pid" 2>/dev/null) && awk '{print $1}' "/proc/$pid/task/$pid/children" 2>/dev/null
 }
 
-run() { nsenter --target "$(leader)" --mount --uts --ipc --net --pid --cgroup --root --wd=/ -- "$@"; }
+run() { nsenter --target "$(leader)" --mount --uts --ipc --net --pid --cgroup --root --wdns=/ -- "$@"; }
 
 running() {
   [ -n "$(leader)" ] || return 1

@@ -5,7 +5,7 @@
 gate() {
   local patience=${HOMEREEL_GATE_SECONDS:-120} began=$SECONDS said
   [ "$engine" != vllm ] || patience=1800
-  until said=$(curl -sS --max-time 10 -o /dev/null -w '%{http_code}' "$url/readyz" 2>&1) && [ "$said" = 200 ]; do
+  until said=$(curl -s --max-time 5 -o /dev/null -w '%{http_code}' "$url/readyz") && [ "$said" = 200 ]; do
     if systemctl is-failed -q homereel.service; then
       echo "homereel.service failed: $(journalctl -q -u homereel.service -n 1 --no-pager -o cat -p 6 | head -n 1)"
       return 1

@@ -76,10 +76,12 @@ step_switch() {
 
 # go_back RELEASE REASON: never returns well.
 go_back() {
-  local to=$1 why=$2 tail
+  local to=$1 why=${2//$'\n'/ } tail
   tail=$(journalctl -q -u homereel.service -n 15 --no-pager -o cat 2>/dev/null || true)
   if [ -z "$to" ] || [ "$to" = "$new" ] || ! [ -f "$to/.good" ]; then to=$(last_good "$new"); fi
   if [ -z "$to" ]; then
+    # Nothing was there before, so nothing is left running, or starting again and again.
+    systemctl disable -q --now homereel.service homereel.socket homereel-guard.service 2>/dev/null || true
     note "the first release does not answer" "$why" '' '```' "$tail" '```'
     fail "$(basename "$new") does not answer ($why), and there is none to go back to; sudo journalctl -u homereel"
   fi
