@@ -65,7 +65,7 @@ finish() {
   [ "$listen_address" != 0.0.0.0 ] || url=http://$host:$listen_port
   link=$(remote_root finish 2>/dev/null) || true
   # Where this machine reaches it, which the host itself may not know.
-  if [[ $link == http://* ]]; then link=$url/login?${link##*/login\?}; else link=''; fi
+  if [[ $link == http://* ]]; then link="$url/login?once=${link##*once=}"; else link=''; fi
   if [ -f "$state/record/NOTES.md" ]; then cp "$state/record/NOTES.md" "$state/NOTES.md"; fi
   screenshot "$url"
   write_report "$status" "$url" >"$state/report.md"
@@ -134,13 +134,16 @@ report_doctor() {
   if [ ! -s "$1" ]; then echo "Nothing: it could not be run."; return; fi
   # One line for each check; its JSON is flat enough for that.
   sed 's/{"name"/\n{"name"/g' "$1" \
-    | sed -nE 's/^\{"name":"([^"]*)","state":"([^"]*)","found":"(([^"\\]|\\.)*)"(,"mend":"(([^"\\]|\\.)*)")?.*/- \1: \2, \3 \6/p'
+    | sed -nE 's/^\{"name":"([^"]*)","state":"([^"]*)","found":"(([^"\]|\\.)*)"(,"mend":"(([^"\]|\\.)*)")?.*/- \1: \2, \3 → \6/p' \
+    | sed 's/ → $//'
 }
 
 report_bench() {
   printf '\n## How fast it is\n'
   if [ ! -s "$1/bench.md" ]; then echo "It was not benched."; return; fi
-  cat "$1/bench.md"
+  cp "$1"/bench*.svg "$state/" 2>/dev/null || true
+  # Under this page's headings.
+  sed -E '/^# /d; s/^(#+) /#\1 /' "$1/bench.md"
   if [[ ${fact[gpu]:-} == *GB10* ]]; then
     cat <<'ROOF'
 

@@ -299,10 +299,10 @@ pub fn password(file: &std::path::Path) -> anyhow::Result<String> {
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// Where systemd puts the password (`LoadCredential=password:…`).
+/// Where systemd puts the password (`LoadCredential=password:…`); an empty one declares none.
 fn password_credential() -> Option<PathBuf> {
     let file = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join("password");
-    file.is_file().then_some(file)
+    fs::metadata(&file).is_ok_and(|found| found.len() > 0).then_some(file)
 }
 
 /// Returns the library's directory where no command but `serve` would need it (`keys`, `password`, `notes`).

@@ -72,7 +72,9 @@ network() {
 boot() {
   mkdir -p /run/systemd/nspawn
   local bind=()
-  [ -z "${HOMEREEL_DEPLOY_BIND:-}" ] || bind=("--bind-ro=$HOMEREEL_DEPLOY_BIND")
+  [ -z "${HOMEREEL_DEPLOY_BIND:-}" ] || bind+=("--bind-ro=$HOMEREEL_DEPLOY_BIND")
+  # Like a machine, and unlike a container: memory can be locked, and Landlock is there.
+  bind+=(--capability=CAP_IPC_LOCK "--system-call-filter=@memlock landlock_create_ruleset landlock_add_rule landlock_restrict_self")
   setsid systemd-nspawn -q --register=no --keep-unit --machine="$name" --directory="$place/root" \
     --network-namespace-path="/run/netns/$name" --resolv-conf=off --timezone=off "${bind[@]}" -b \
     >"$place/console" 2>&1 </dev/null &

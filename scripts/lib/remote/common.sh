@@ -126,6 +126,8 @@ collect() {
   fi
   systemctl show -p Id,ActiveState,SubState,NRestarts,StatusText homereel.socket homereel.service homereel-guard.service \
     homereel-backup.timer "homereel-vllm@$model.service" >"$record/units" 2>/dev/null || true
-  [ ! -f "$data/NOTES.md" ] || install -m 644 "$data/NOTES.md" "$record/NOTES.md"
   chmod -R go+rX "$record"
+  give_notes
 }
+
+give_notes() { [ ! -f "$data/NOTES.md" ] || install -m 644 "$data/NOTES.md" "$record/NOTES.md"; }

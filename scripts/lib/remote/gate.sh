@@ -11,6 +11,7 @@ gate() {
       return 1
     fi
     if [ $((SECONDS - began)) -ge "$patience" ] || restarts_in_vain; then
+      [ "$said" != 000 ] || said='no answer'
       echo "not ready after $((SECONDS - began)) s ($said): $(last_words)"
       return 1
     fi
@@ -32,10 +33,10 @@ answer_check() {
   key=$(as_homereel "$base/current/bin/homereel" keys add "$name" 2>/dev/null) || { echo "no API key could be made"; return 1; }
   # By the environment of that one process, which only its user may read.
   answer=$(HOMEREEL_API_KEY=$key runuser -u homereel -- "$base/current/bin/homereel" ask "$share/check.mp4" \
-    "$(cat "$share/check.question")" --temperature 0 --max-tokens 64 --server "$url" 2>&1) || status=$?
+    "$(cat "$share/check.question")" --temperature 0 --max-tokens 64 --server "$url" 2>"$record/answer.err") || status=$?
   as_homereel "$base/current/bin/homereel" keys revoke "$name" >/dev/null 2>&1 || true
   if [ "$status" -ne 0 ] || [[ ${answer,,} != *"${expected,,}"* ]]; then
-    echo "the answer to the check clip is '${answer//$'\n'/ }'; '$expected' was expected"
+    echo "the answer to the check clip is '${answer//$'\n'/ }'; '$expected' was expected; $(tail -n 1 "$record/answer.err")"
     return 1
   fi
   echo "ready, and its answer to the check clip is true: $answer"

@@ -29,6 +29,7 @@ deploy() {
   collect
   if grep -q $'\tchanged\t' "$record/steps.tsv"; then
     note_deploy 'went well'
+    give_notes
     echo "changed: $(awk -F'\t' '$2 == "changed" {print $1}' "$record/steps.tsv" | tr '\n' ' ')"
   else
     echo "nothing changed"
@@ -57,6 +58,7 @@ step_failed() {
   record_step failed 0
   collect || true
   note_deploy "failed at $current_step" || true
+  give_notes || true
   exit "${1:-1}"
 }
 
