@@ -17,6 +17,7 @@ name=${HOMEREEL_DEPLOY_HOST:-hr-deploy}
 cache=${HOMEREEL_DEPLOY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel}
 base=$cache/deploy-root
 place=${HOMEREEL_DEPLOY_PLACE:-/var/tmp/$name}
+group=/sys/fs/cgroup/memory/$name
 address=10.231.77.2 ours=10.231.77.1
 # shellcheck disable=SC2016 # a password that would run if anything expanded it
 user=op password='Pass wörd $(id) "1'
@@ -73,6 +74,12 @@ boot() {
   mkdir -p /run/systemd/nspawn
   local bind=()
   [ -z "${HOMEREEL_DEPLOY_BIND:-}" ] || bind+=("--bind-ro=$HOMEREEL_DEPLOY_BIND")
+  # Control groups of version 1 are not handed on to a container: one with little memory is made outside, seen inside.
+  if [ -d /sys/fs/cgroup/memory ]; then
+    mkdir -p "$group"
+    echo 1000M >"$group/memory.limit_in_bytes"
+    bind+=("--bind-ro=$group:/srv/small-group")
+  fi
   # Like a machine, and unlike a container: memory can be locked, and Landlock is there.
   bind+=(--capability=CAP_IPC_LOCK "--system-call-filter=@memlock landlock_create_ruleset landlock_add_rule landlock_restrict_self")
   setsid systemd-nspawn -q --register=no --keep-unit --machine="$name" --directory="$place/root" \
@@ -123,6 +130,7 @@ stop() {
   ip netns del "$name" 2>/dev/null || true
   ip link del "$name-0" 2>/dev/null || true
   rm -rf "$place"
+  rmdir "$group" 2>/dev/null || true
 }
 
 [ "$(id -u)" = 0 ] || die "tests of the deploy need root: they boot a machine"

@@ -68,7 +68,7 @@ while True:
         for name in ("cmdline", "environ"):
             try:
                 if secret in open(f"/proc/{pid}/{name}", "rb").read():
-                    open(sys.argv[2], "a").write(f"{name} {open(f'/proc/{pid}/cmdline').read()}\n")
+                    open(sys.argv[2], "a").write(f"{name} {open(f'/proc/{pid}/comm').read()}")
             except OSError:
                 pass
     time.sleep(0.02)
@@ -169,12 +169,12 @@ true_papers() {
 }
 
 no_secrets() {
-  local secret
-  secret=$(cat "$scratch/password")
+  # By a file: what is searched for would be seen in the arguments of who searches.
+  local secret=$scratch/password
   [ ! -e "$scratch/seen" ] || flunk "the password was seen in: $(cat "$scratch/seen")"
-  ! grep -rqF -- "$secret" "$state" "$scratch/said" || flunk "the password lies on this machine"
-  ! inside journalctl -q --no-pager | grep -qF -- "$secret" || flunk "the password is in the journal"
-  ! inside sh -c 'cat /var/lib/homereel/NOTES.md /var/log/*.log /home/*/.bash_history 2>/dev/null' | grep -qF -- "$secret" || flunk "the password lies there"
+  ! grep -rqFf "$secret" "$state" "$scratch/said" || flunk "the password lies on this machine"
+  ! inside journalctl -q --no-pager | grep -qFf "$secret" || flunk "the password is in the journal"
+  ! inside sh -c 'cat /var/lib/homereel/NOTES.md /var/log/*.log /home/*/.bash_history 2>/dev/null' | grep -qFf "$secret" || flunk "the password lies there"
   ! inside journalctl -q --no-pager | grep -qE 'once=|hr_[A-Za-z0-9_-]{20}' || flunk "a link or a key is in the journal"
   ! grep -rqE 'once=|hr_[A-Za-z0-9_-]{20}' "$state" || flunk "a link or a key is in the report"
   inside sh -c '[ -z "$(find / -xdev -name "*homereel-deploy.*" -path "/home/*" 2>/dev/null)" ]' || flunk "scripts were left behind"
@@ -246,31 +246,43 @@ part_broken() {
   until_ready
 }
 
-# A model that eats memory, in a control group that has little: it is stopped before the floor is crossed by much.
+# A model that eats memory, in a control group that has little: it is stopped before the floor is crossed by much, and the
+# kernel has nothing to kill.
 part_guard() {
   inside sh -c 'cat >/etc/systemd/system/homereel-vllm@hog.service' <<'UNIT'
 [Service]
-ExecStart=/usr/bin/python3 -c "import time; hog = []\nwhile True: hog.append(b'x' * (4 << 20)); time.sleep(0.02)"
+ExecStart=/usr/bin/python3 -c "import time; hog = []\nwhile True: hog.append(b'x' * (4 << 20)); time.sleep(0.04)"
 UNIT
-  # The guard counts what a control group may still take, as in a container: ours is the unit's own, limited by systemd.
   inside systemctl daemon-reload
   inside systemctl start homereel-vllm@hog.service
-  inside systemctl set-property --runtime homereel-vllm@hog.service MemoryMax=900M
-  local path
-  path=$(inside sh -c 'p=$(systemctl show -p ControlGroup --value homereel-vllm@hog.service); for d in /sys/fs/cgroup/memory /sys/fs/cgroup; do [ -e $d$p ] && { echo $d$p; exit; }; done')
-  inside sh -c "cat '$path'/memory.limit_in_bytes '$path'/memory.max 2>/dev/null"
+  local group
+  group=$(small_group)
   inside systemd-run -q --unit=guard-test -p Type=exec /opt/homereel/current/bin/homereel guard --floor-mib 400 \
-    --unit 'homereel-vllm@hog.service' --notes /var/lib/homereel/NOTES.md --cgroup "$path"
+    --unit 'homereel-vllm@hog.service' --notes /var/lib/homereel/NOTES.md --cgroup "$group"
   for _ in $(seq 150); do
-    inside systemctl is-active -q homereel-vllm@hog.service || break
+    ! inside homereel notes | grep -q 'Memory guard:' || break
     sleep 0.2
   done
   inside systemctl stop guard-test || true
-  inside systemctl is-active -q homereel-vllm@hog.service && flunk "the hog runs on"
+  ! inside systemctl is-active -q homereel-vllm@hog.service || flunk "the hog runs on"
   [ "$(inside systemctl show -p Result --value homereel-vllm@hog.service)" != oom-kill ] || flunk "the kernel was faster than the guard"
-  inside homereel notes | tail -n 3
-  inside homereel notes | grep -qE 'Memory guard: homereel-vllm@hog.service (stopped|killed) with 3[0-9][0-9] MiB available' || flunk "the guard came late"
+  inside homereel notes | tail -n 2
+  inside homereel notes | grep -qE 'Memory guard: homereel-vllm@hog.service (stopped|killed) with 3[0-9][0-9] MiB available' \
+    || flunk "the guard came late, or not: $(inside journalctl -u guard-test -n 5 --no-pager -q)"
   ready || flunk "the server did not stay up"
+}
+
+# Puts the hog into a group of 1000 MiB and prints where it is seen inside.
+small_group() {
+  local own
+  own=$(inside sh -c 'd=/sys/fs/cgroup$(systemctl show -p ControlGroup --value homereel-vllm@hog.service); [ ! -e "$d/memory.max" ] || echo "$d"')
+  if [ -n "$own" ]; then
+    inside systemctl set-property --runtime homereel-vllm@hog.service MemoryMax=1000M
+    echo "$own"
+  else
+    pgrep -f 'python3 -c import time; hog' >/sys/fs/cgroup/memory/hr-deploy/cgroup.procs
+    echo /srv/small-group
+  fi
 }
 
 part_end() {
