@@ -135,6 +135,27 @@ fn askama_escaped(text: &str) -> String {
 }
 
 #[test]
+fn the_login_shows_what_was_wrong_and_no_markup_of_others() {
+    let page = |once: Option<&str>| LoginPage {
+        title: "Log in",
+        once: once.map(str::to_owned),
+        nothing_set: false,
+        next: HOSTILE.into(),
+        min_length: 8,
+        error: Some(HOSTILE.into()),
+    };
+    for html in [page(None).render(), page(Some(HOSTILE)).render()] {
+        let html = html.unwrap();
+        assert!(html.contains("role=\"alert\">&#34;&#62;&#60;script"), "{html}");
+        // It needs no script at all.
+        assert!(!html.contains("<script") && !html.contains("<img src=x"), "{html}");
+    }
+    assert!(page(Some("token")).render().unwrap().contains("name=\"repeat\""));
+    let nothing = LoginPage { nothing_set: true, ..page(None) }.render().unwrap();
+    assert!(nothing.contains("homereel password link") && !nothing.contains("<form"), "{nothing}");
+}
+
+#[test]
 fn an_empty_library_says_what_to_do() {
     let page = LibraryPage { videos: vec![], ..library() };
     let html = page.render().unwrap();
