@@ -26,6 +26,10 @@
 # or $HOMEREEL_DEPLOY_STATE/HOST.
 # shellcheck disable=SC2154 # the parts set them
 set -euo pipefail
+if [ "${BASH_VERSINFO[0]}" -lt 5 ]; then
+  echo "error: this needs bash 5; on a Mac: brew install bash gnu-tar coreutils" >&2
+  exit 1
+fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for part in say arguments connection facts plan release report; do
   # shellcheck disable=SC1090 # each is checked by itself

@@ -39,7 +39,7 @@ install_vllm() {
   rm -rf /var/cache/homereel-uv
   # A CUDA 12 wheel would start, load for minutes, and then miss libcudart.so.12.
   "$venv/bin/python3" -c 'import torch, sys; sys.exit(not (torch.version.cuda or "").startswith("13"))' \
-    || fail "this vLLM brings a torch for another CUDA than 13; see spark notes: only wheels for cu130 run on a GB10"
+    || fail "this vLLM brings a torch for another CUDA than 13, and only one for 13 runs on a GB10"
   echo "$vllm_pin" >"$venv/.complete"
   changed=1
 }
