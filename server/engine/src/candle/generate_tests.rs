@@ -50,7 +50,7 @@ fn job(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Job {
     };
     let prepared = builder.build(&request).unwrap();
     let now = Instant::now();
-    Job { request, prepared, max_tokens, sink, submitted: now, queued: now }
+    Job { request, prepared, constraint: None, max_tokens, sink, submitted: now, queued: now }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use homereel_engine::{Role, Sampling};
+use homereel_engine::{ResponseFormat, Role, Sampling};
 
 use super::super::error::{Failure, shown};
 use super::media_url::{self, Video};
@@ -129,12 +129,6 @@ fn want(request: &ChatRequest<'_>) -> Result<Want, Failure> {
     if request.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
         return Err(Failure::invalid("tools", "tools are not served yet; leave them out"));
     }
-    if let Some(format) = request.response_format.as_ref().filter(|format| format.kind != "text") {
-        return Err(Failure::invalid(
-            "response_format",
-            format!("response_format {} is not served yet; \"text\" would fit", shown(&format.kind)),
-        ));
-    }
     Ok(Want {
         model: request.model.clone(),
         stream: request.stream.unwrap_or(false),
@@ -183,8 +177,29 @@ fn rest(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Conversation, F
         stop_token_ids: request.stop_token_ids.clone().unwrap_or_default(),
         ignore_eos: request.ignore_eos.unwrap_or(false),
         logprobs,
-        response_format: homereel_engine::ResponseFormat::Text,
+        response_format: response_format(request)?,
     })
+}
+
+fn response_format(request: &ChatRequest<'_>) -> Result<ResponseFormat, Failure> {
+    let Some(format) = &request.response_format else { return Ok(ResponseFormat::Text) };
+    let schema = format.json_schema.as_ref().and_then(|wrapped| wrapped.schema.clone());
+    match (format.kind.as_str(), schema) {
+        ("text", _) => Ok(ResponseFormat::Text),
+        ("json_object", _) => Ok(ResponseFormat::JsonObject),
+        ("json_schema", Some(schema)) => Ok(ResponseFormat::JsonSchema(schema)),
+        ("json_schema", None) => Err(Failure::invalid(
+            "response_format.json_schema",
+            "response_format json_schema needs json_schema.schema, a JSON schema",
+        )),
+        (other, _) => Err(Failure::invalid(
+            "response_format",
+            format!(
+                "response_format {} is not known; \"text\", \"json_object\" or \"json_schema\" would fit",
+                shown(other)
+            ),
+        )),
+    }
 }
 
 fn sampling(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Sampling, Failure> {

@@ -72,6 +72,15 @@ pub(super) struct StreamOptions {
 pub(super) struct ResponseFormat {
     #[serde(rename = "type")]
     pub(super) kind: String,
+    #[serde(default)]
+    pub(super) json_schema: Option<JsonSchema>,
+}
+
+/// OpenAI's wrapping of a schema; its name and strictness change nothing here.
+#[derive(Debug, Deserialize)]
+pub(super) struct JsonSchema {
+    #[serde(default)]
+    pub(super) schema: Option<serde_json::Value>,
 }
 
 /// vLLM's per-modality settings.
