@@ -6,6 +6,5 @@ pub mod engine;
 pub mod figures;
 pub mod limits;
 pub mod page;
-pub mod plot;
 pub mod report;
 pub mod serve;

@@ -12,7 +12,7 @@ use crate::{
     ask::Asker,
     auth::Auth,
     config::{self, Server},
-    http,
+    http, intake,
     jobs::{self, Jobs},
     library::Library,
     media::Media,
@@ -110,6 +110,10 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     let address = listener.local_addr()?;
     let runner = tokio::spawn(jobs::run(state.clone()));
     tokio::spawn(watch_engine(state.clone()));
+    tokio::spawn(intake::sweep(state.clone()));
+    if let Some(directory) = state.config.watch.clone() {
+        tokio::spawn(intake::watch(state.clone(), directory));
+    }
     announce(address, &state.config.data);
     invite(&state).await?;
     // Ready to be asked. A model may take minutes to load, and pages show that: `/readyz` waits for it.

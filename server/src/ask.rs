@@ -74,7 +74,16 @@ impl Conversation {
         question: &str,
         sampling: homereel_engine::Sampling,
     ) -> Self {
-        let content = vec![Piece::Video(source, frames), Piece::Text(question.to_owned())];
+        Self::of(vec![Piece::Video(source, frames), Piece::Text(question.to_owned())], sampling)
+    }
+
+    /// Asks something without any video.
+    #[must_use]
+    pub fn text(question: &str, sampling: homereel_engine::Sampling) -> Self {
+        Self::of(vec![Piece::Text(question.to_owned())], sampling)
+    }
+
+    fn of(content: Vec<Piece>, sampling: homereel_engine::Sampling) -> Self {
         Self {
             turns: vec![Turn { role: Role::User, content }],
             sampling,

@@ -2,6 +2,7 @@
 
 mod ask;
 mod doctor;
+mod backup;
 mod frames;
 mod guard;
 mod keys;
@@ -69,6 +70,27 @@ enum Command {
     Notes(DataArgs),
     /// Stop the model before memory runs out (homereel-guard.service runs this)
     Guard(GuardArgs),
+    /// Copy the database to a new file, also while a server runs; the originals are listed beside it
+    Backup {
+        /// The copy
+        file: PathBuf,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Make a copy the library's database again; the server must not run
+    Restore {
+        /// A copy made by backup
+        file: PathBuf,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Write all videos with their texts into a new directory, as files that need no Homereel
+    Export {
+        /// The directory
+        out: PathBuf,
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Decode one file (this program calls itself)
     #[command(hide = true)]
     VideoWorker,
@@ -332,6 +354,18 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Guard(args) => {
             crate::telemetry::log("info");
             guard::run(args).await
+        }
+        Command::Backup { file, data } => {
+            quietly();
+            backup::back_up(data, &file).await
+        }
+        Command::Restore { file, data } => {
+            quietly();
+            backup::bring_back(data, &file).await
+        }
+        Command::Export { out, data } => {
+            quietly();
+            backup::export(data, &out).await
         }
         // Answered by `main`.
         Command::VideoWorker => Ok(()),

@@ -130,6 +130,12 @@ pub struct ServerFlags {
     /// File with the household's password [default: `homereel password link` prints a link that sets one]
     #[arg(long, env = "HOMEREEL_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Seconds of a long video that the model reads at once [default: 120]
+    #[arg(long, env = "HOMEREEL_WINDOW_SECONDS", value_name = "S")]
+    pub window_seconds: Option<f64>,
+    /// Directory whose videos are imported as they appear; they stay there
+    #[arg(long, env = "HOMEREEL_WATCH", value_name = "DIR")]
+    pub watch: Option<PathBuf>,
     /// Listen beyond this machine without any password: everybody who reaches the port sees all videos
     #[arg(long, env = "HOMEREEL_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,
@@ -144,7 +150,7 @@ struct File {
 }
 
 /// Settings of `serve`, resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Server {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -168,6 +174,10 @@ pub struct Server {
     pub password_file: Option<PathBuf>,
     /// Everybody who reaches the port comes in.
     pub insecure_no_auth: bool,
+    /// Seconds of a long video that the model reads at once.
+    pub window_s: f64,
+    /// Directory whose videos are imported as they appear.
+    pub watch: Option<PathBuf>,
 }
 
 impl Server {
@@ -183,6 +193,8 @@ impl Server {
             max_requests: 32,
             max_videos: 8,
             max_images: 32,
+            window_s: 120.0,
+            watch: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             password_file: None,
             insecure_no_auth: false,
@@ -215,8 +227,18 @@ pub fn resolve(
         video_workers: flags.video_workers.or(from_file.video_workers).unwrap_or(defaults.video_workers),
         password_file: flags.password_file.or(from_file.password_file).or_else(password_credential),
         insecure_no_auth: flags.insecure_no_auth || from_file.insecure_no_auth,
+        window_s: flags.window_seconds.or(from_file.window_seconds).unwrap_or(defaults.window_s),
+        watch: flags.watch.or(from_file.watch),
         ..defaults
     };
+    if let Some(directory) = &server.watch {
+        ensure!(directory.is_dir(), "--watch {} is no directory", directory.display());
+    }
+    ensure!(
+        (1.0..=3600.0).contains(&server.window_s),
+        "window_seconds is {}; 1 to 3600 would fit",
+        server.window_s
+    );
     for (name, value) in [("max_requests", server.max_requests), ("video_workers", server.video_workers)] {
         ensure!((1..=1024).contains(&value), "{name} is {value}; 1 to 1024 would fit");
     }

@@ -6,11 +6,14 @@
 pub mod app;
 pub mod ask;
 pub mod auth;
+pub mod captions;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod intake;
 pub mod jobs;
 pub mod library;
+pub mod machine;
 pub mod media;
 pub mod prompts;
 pub mod shutdown;

@@ -126,6 +126,14 @@ impl Media {
         Ok(homereel_video::poster(&self.worker, source.open()?, max_width, cancel).await?)
     }
 
+    /// Tells which layers of the decoder's jail this machine has.
+    ///
+    /// # Errors
+    /// When no worker starts.
+    pub async fn jail(&self, cancel: &CancellationToken) -> Result<homereel_video::Jail, AskError> {
+        Ok(homereel_video::jail(&self.worker, cancel).await?)
+    }
+
     /// Chooses frames by the model's own rule as far as `sampling` leaves it free.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::{
     ask::{self, AskError},
     auth::{self, AuthError},
+    intake::IntakeError,
     library::{self, LibraryError},
 };
 
@@ -102,6 +103,8 @@ impl From<LibraryError> for Failure {
             library::Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
             library::Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
             library::Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            library::Kind::Gone => (StatusCode::GONE, "gone"),
+            library::Kind::Busy => (StatusCode::LOCKED, "locked"),
             library::Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
             library::Kind::Failed => return Self::internal(error),
         };
@@ -124,6 +127,16 @@ impl From<AuthError> for Failure {
             _ => None,
         };
         Self { retry_after_s, ..Self::new(status, code, error.to_string()) }
+    }
+}
+
+impl From<IntakeError> for Failure {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            // The file is at fault, not a parameter of the request.
+            IntakeError::Look(error) => Self { param: None, ..Self::from(error) },
+            IntakeError::Library(error) => error.into(),
+        }
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
         "engine": { "health": health, "in_flight": state.asker.in_flight() },
         "model": model,
         "library": { "videos": state.library.video_count().await?, "free_bytes": state.library.free_bytes()? },
+        "storage": state.library.storage().await?,
+        "machine": crate::machine::look().await,
         "limits": {
             "upload_bytes": state.config.max_upload_bytes,
             "body_bytes": state.config.max_body_bytes,

@@ -5,11 +5,17 @@
 //! most one process has a data directory open (see [`Library::open`]).
 
 mod answers;
+mod backup;
 mod error;
 mod incoming;
 mod jobs;
+mod search;
 mod texts;
+mod trash;
+mod uploads;
 mod videos;
+mod watched;
+mod windows;
 
 use std::{
     fs::{self, File, TryLockError},
@@ -30,11 +36,16 @@ use crate::media::Source;
 pub(crate) use incoming::hex;
 
 pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
+pub use backup::{Backup, Restored, backup, restore};
 pub use error::{Kind, LibraryError};
 pub use incoming::{Incoming, Sealed, Stored};
 pub use jobs::{Job, JobState, Step};
+pub use search::{Filter, Found, MAX_RANKED, Part, PieceKind, Place, Recalled, Results};
 pub use texts::{Moment, Text, TextKind, Texts};
+pub use trash::Storage;
+pub use uploads::{NewUpload, Receiving, Storing, Upload, UploadState};
 pub use videos::{Poster, Video};
+pub use windows::Window;
 
 /// Changes that a slow listener may miss before it is told so ([`broadcast::error::RecvError::Lagged`]).
 const CHANGES: usize = 256;
@@ -57,6 +68,11 @@ pub enum Change {
     Job {
         /// The job as it is now.
         job: Job,
+    },
+    /// All jobs were paused or go on.
+    Paused {
+        /// Paused now.
+        paused: bool,
     },
     /// A running job advanced within its step.
     Progress {
@@ -84,6 +100,8 @@ pub struct Library {
     /// Held while originals and their rows change together: an upload of the bytes that are just being deleted
     /// must not end as a row without a file.
     originals: Arc<Mutex<()>>,
+    /// Who writes to which upload.
+    uploads: Arc<uploads::Slots>,
     /// Holds the data directory's lock as long as any clone lives.
     _lock: Arc<File>,
 }
@@ -95,7 +113,7 @@ impl Library {
     /// # Errors
     /// `InUse` when another process has the directory open; `Io` or `Database` otherwise.
     pub async fn open(root: &Path) -> Result<Self, LibraryError> {
-        for directory in ["originals", "incoming", "posters"] {
+        for directory in ["originals", "incoming", "posters", "uploads"] {
             fs::create_dir_all(root.join(directory))?;
         }
         let lock = lock(root)?;
@@ -105,9 +123,12 @@ impl Library {
             root: Arc::new(root.to_owned()),
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
+            uploads: Arc::default(),
             _lock: Arc::new(lock),
         };
         library.requeue_running().await?;
+        library.remove_nameless_uploads().await?;
+        library.remove_all_doomed().await?;
         library.fail_running_answers().await?;
         Ok(library)
     }

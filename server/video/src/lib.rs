@@ -24,6 +24,7 @@
 //! # Ok(()) }
 //! ```
 
+mod about;
 mod client;
 mod colour;
 mod decode;
@@ -52,6 +53,7 @@ mod tonemap;
 mod wire;
 pub mod worker;
 
+pub use about::libavcodec;
 pub use client::{End, Frame, FrameStream, Limits, Worker, decode, jail, poster, probe};
 pub use error::{Kind, VideoError};
 pub use info::{AudioStream, CaptureDate, Clock, DateSource, Entry, Location, Probe, VideoStream};

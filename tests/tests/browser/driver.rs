@@ -176,6 +176,27 @@ impl Browser {
         Ok(std::fs::write(file, self.client.screenshot().await?)?)
     }
 
+    /// Slows the network down to so many bytes a second, or cuts it.
+    pub(crate) async fn network(&self, upload: u64, offline: bool) -> anyhow::Result<()> {
+        let conditions = json!({"network_conditions": {
+            "offline": offline, "latency": 0, "download_throughput": 50_000_000, "upload_throughput": upload,
+        }});
+        self.client.issue_cmd(Conditions(conditions)).await?;
+        Ok(())
+    }
+
+    /// Runs axe-core (its script's text) on the page and fails on what harms somebody seriously.
+    pub(crate) async fn assert_accessible(&self, axe: &str) -> anyhow::Result<()> {
+        // Evaluated by the driver, which the page's policy does not bind.
+        self.client.execute(axe, vec![]).await?;
+        let script = "const done = arguments[0]; axe.run(document, { resultTypes: ['violations'] }).then( \
+            (result) => done(result.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map( \
+            (v) => [v.id, v.help, v.nodes.map((n) => n.html).slice(0, 3)])), (error) => done([String(error)]));";
+        let found = self.client.execute_async(script, vec![]).await?;
+        ensure!(found == json!([]), "axe-core finds {found:#}");
+        Ok(())
+    }
+
     /// Ends the browser.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         Ok(self.client.close().await?)
@@ -206,6 +227,20 @@ async fn start_driver() -> anyhow::Result<(Child, u16)> {
         }
     }
     bail!("chromedriver ended before it listened")
+}
+
+/// Chromedriver's own command that throttles the network.
+#[derive(Debug)]
+struct Conditions(Value);
+
+impl WebDriverCompatibleCommand for Conditions {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/chromium/network_conditions", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(self.0.to_string()))
+    }
 }
 
 /// Chromedriver's own command that returns and empties the console's log.
