@@ -6,7 +6,7 @@ ALTER TABLE texts ADD COLUMN edited_ms INTEGER;               -- a person change
 
 DROP INDEX videos_by_time;
 CREATE INDEX videos_by_time ON videos (created_ms DESC, id DESC) WHERE deleted_ms IS NULL;
-CREATE INDEX videos_by_size ON videos (deleted_ms, size);
+CREATE INDEX videos_by_size ON videos (size, deleted_ms);
 CREATE INDEX videos_in_trash ON videos (deleted_ms) WHERE deleted_ms IS NOT NULL;
 
 -- Originals whose rows are deleted for good and whose files go next: a crash in between must not bring them back.

@@ -45,7 +45,7 @@ impl Server {
         let data = tempfile::tempdir()?;
         let log = data.path().join("test.log");
         let arguments = arguments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>();
-        let child = spawn(data.path(), &log, "127.0.0.1:0", &arguments)?;
+        let child = spawn(data.path(), &log, &arguments)?;
         let client = Client::builder().connect_timeout(Duration::from_secs(5)).build()?;
         let mut server = Self { child, url: String::new(), data, log, arguments, client };
         server.wait_until_ready().await?;
@@ -58,18 +58,7 @@ impl Server {
     /// When it does not start again.
     pub async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
         self.child.kill().await?;
-        self.child = spawn(self.data.path(), &self.log, "127.0.0.1:0", &self.arguments)?;
-        self.wait_until_ready().await
-    }
-
-    /// Like [`Server::kill_and_restart`], at the same address: a page that is open finds the server again.
-    ///
-    /// # Errors
-    /// When it does not start again.
-    pub async fn kill_and_restart_here(&mut self) -> anyhow::Result<()> {
-        let address = self.url.trim_start_matches("http://").to_owned();
-        self.child.kill().await?;
-        self.child = spawn(self.data.path(), &self.log, &address, &self.arguments)?;
+        self.child = spawn(self.data.path(), &self.log, &self.arguments)?;
         self.wait_until_ready().await
     }
 
@@ -202,7 +191,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn(data: &Path, log: &Path, listen: &str, arguments: &[String]) -> anyhow::Result<Child> {
+fn spawn(data: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Child> {
     // Truncated: after a restart the address in it is the new one.
     let out = File::create(log)?;
     let program = binary();

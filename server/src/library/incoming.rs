@@ -271,7 +271,7 @@ impl Sealed {
             .map_err(io::Error::other)??;
         let id = new_id();
         let now = now_ms();
-        let mut transaction = library.pool.begin().await?;
+        let mut transaction = library.begin().await?;
         let inserted = sqlx::query(
             "INSERT INTO videos (id, sha256, name, size, mime, created_ms, probe) VALUES (?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (sha256) DO NOTHING",

@@ -409,7 +409,7 @@ impl Library {
     /// `NotFound`; `Conflict` while it is being read or waits for it; `Database`.
     pub async fn reread_video(&self, video_id: &str) -> Result<(), LibraryError> {
         self.video(video_id).await?;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let sql = "SELECT count(*) FROM jobs WHERE video_id = ? AND state IN ('queued', 'running')";
         let open: i64 = sqlx::query_scalar(sql).bind(video_id).fetch_one(&mut *transaction).await?;
         if open > 0 {

@@ -183,6 +183,12 @@ impl Library {
         Source::file(self.original_path(&video.sha256), Some(video.sha256.clone()))
     }
 
+    /// Begins a transaction that writes. Its lock is taken at once: one that reads first cannot wait for another
+    /// writer later, and full-text tables read when a connection first meets them.
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, LibraryError> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
     /// Closes the database: waits for running statements and checkpoints the log.
     pub async fn close(&self) {
         self.pool.close().await;

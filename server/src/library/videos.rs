@@ -271,7 +271,7 @@ impl Library {
         if video.deleted_ms.is_none() {
             return Err(LibraryError::Conflict("only what is in the trash can be deleted for good".into()));
         }
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query("DELETE FROM videos WHERE id = ?").bind(id).execute(&mut *transaction).await?;
         let doom = sqlx::query("INSERT OR IGNORE INTO doomed (sha256) VALUES (?)").bind(&video.sha256);
         doom.execute(&mut *transaction).await?;

@@ -176,15 +176,6 @@ impl Browser {
         Ok(std::fs::write(file, self.client.screenshot().await?)?)
     }
 
-    /// Slows the network down to so many bytes a second, or cuts it.
-    pub(crate) async fn network(&self, upload: u64, offline: bool) -> anyhow::Result<()> {
-        let conditions = json!({"network_conditions": {
-            "offline": offline, "latency": 0, "download_throughput": 50_000_000, "upload_throughput": upload,
-        }});
-        self.client.issue_cmd(Conditions(conditions)).await?;
-        Ok(())
-    }
-
     /// Runs axe-core (its script's text) on the page and fails on what harms somebody seriously.
     pub(crate) async fn assert_accessible(&self, axe: &str) -> anyhow::Result<()> {
         // Evaluated by the driver, which the page's policy does not bind.
@@ -227,20 +218,6 @@ async fn start_driver() -> anyhow::Result<(Child, u16)> {
         }
     }
     bail!("chromedriver ended before it listened")
-}
-
-/// Chromedriver's own command that throttles the network.
-#[derive(Debug)]
-struct Conditions(Value);
-
-impl WebDriverCompatibleCommand for Conditions {
-    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
-        base.join(&format!("session/{}/chromium/network_conditions", session.unwrap_or_default()))
-    }
-
-    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
-        (http::Method::POST, Some(self.0.to_string()))
-    }
 }
 
 /// Chromedriver's own command that returns and empties the console's log.
