@@ -5,7 +5,7 @@ Start a server once on an empty data directory, so that the tables are there, st
 
     scripts/fill-library.py DIR --videos 10000 --moments 20
     homereel serve --data DIR &
-    homereel-bench pages / '/search?q=dog' ...
+    homereel-bench page --path / --path '/search?q=dog'
 
 There are no files behind these videos: their pages say so, everything else is as it would be.
 """

@@ -167,6 +167,7 @@ fn request(engine: &dyn Engine, shape: &Shape, seed: u64) -> anyhow::Result<Requ
         stop_token_ids: Vec::new(),
         ignore_eos: true,
         logprobs: None,
+        response_format: homereel_engine::ResponseFormat::Text,
     })
 }
 

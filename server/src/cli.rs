@@ -1,8 +1,8 @@
 //! The command line: what can be typed, and which function answers. Exit codes: 0, 1 failed, 2 usage.
 
 mod ask;
-mod doctor;
 mod backup;
+mod doctor;
 mod frames;
 mod guard;
 mod keys;
