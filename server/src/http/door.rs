@@ -50,8 +50,9 @@ fn open(path: &str) -> bool {
 
 /// Looking takes a viewer, doing a member, and what takes a video away an admin.
 fn needed(method: &Method, path: &str) -> Role {
-    let deletes = (*method == Method::DELETE && path.starts_with("/api/videos/"))
-        || (*method == Method::POST && path.starts_with("/videos/") && path.ends_with("/delete"));
+    let deletes = (*method == Method::DELETE && (path.starts_with("/api/videos/") || path == "/api/trash"))
+        || (*method == Method::POST && path.starts_with("/videos/") && path.ends_with("/delete"))
+        || (*method == Method::POST && path == "/trash/empty");
     match *method {
         _ if deletes => Role::Admin,
         Method::GET | Method::HEAD | Method::OPTIONS => Role::Viewer,
@@ -113,6 +114,10 @@ mod tests {
         assert_eq!(needed(&Method::DELETE, "/api/uploads/1"), Role::Member);
         assert_eq!(needed(&Method::DELETE, "/api/videos/1"), Role::Admin);
         assert_eq!(needed(&Method::POST, "/videos/1/delete"), Role::Admin);
+        assert_eq!(needed(&Method::DELETE, "/api/trash"), Role::Admin);
+        assert_eq!(needed(&Method::POST, "/trash/empty"), Role::Admin);
+        assert_eq!(needed(&Method::POST, "/videos/1/restore"), Role::Member);
+        assert_eq!(needed(&Method::PATCH, "/api/uploads/1"), Role::Member);
     }
 
     #[test]
