@@ -61,6 +61,8 @@ pub struct Conversation {
     pub ignore_eos: bool,
     /// Alternatives to report per token.
     pub logprobs: Option<usize>,
+    /// What form the answer must have.
+    pub response_format: homereel_engine::ResponseFormat,
 }
 
 impl Conversation {
@@ -81,6 +83,7 @@ impl Conversation {
             stop_token_ids: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            response_format: homereel_engine::ResponseFormat::Text,
         }
     }
 }
@@ -253,6 +256,7 @@ impl Pipeline {
             stop_token_ids: conversation.stop_token_ids,
             ignore_eos: conversation.ignore_eos,
             logprobs: conversation.logprobs,
+            response_format: conversation.response_format,
         };
         // Tokenising a long text takes milliseconds, which the reactor does not have.
         let engine = Arc::clone(&self.asker.engine);

@@ -135,6 +135,7 @@ mod tests {
             stop_token_ids: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            response_format: crate::ResponseFormat::Text,
         }
     }
 

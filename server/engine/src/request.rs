@@ -109,6 +109,18 @@ impl Default for Sampling {
     }
 }
 
+/// What form the answer must have; names as in OpenAI's `response_format`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum ResponseFormat {
+    /// Any text.
+    #[default]
+    Text,
+    /// One JSON object.
+    JsonObject,
+    /// JSON that this schema admits.
+    JsonSchema(serde_json::Value),
+}
+
 /// One request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -126,4 +138,6 @@ pub struct Request {
     pub ignore_eos: bool,
     /// Number of alternatives whose log-probabilities to return (0: only the chosen token's).
     pub logprobs: Option<usize>,
+    /// What form the answer must have.
+    pub response_format: ResponseFormat,
 }

@@ -87,6 +87,7 @@ fn request(messages: Vec<Message>) -> Request {
         stop_token_ids: Vec::new(),
         ignore_eos: true,
         logprobs: None,
+        response_format: homereel_engine::ResponseFormat::Text,
     }
 }
 

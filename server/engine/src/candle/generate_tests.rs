@@ -46,6 +46,7 @@ fn job(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Job {
         stop_token_ids: Vec::new(),
         ignore_eos: true,
         logprobs: None,
+        response_format: crate::ResponseFormat::Text,
     };
     let prepared = builder.build(&request).unwrap();
     let now = Instant::now();

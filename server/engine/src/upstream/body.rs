@@ -162,6 +162,7 @@ mod tests {
             stop_token_ids: vec![7],
             ignore_eos: true,
             logprobs: Some(3),
+            response_format: crate::ResponseFormat::Text,
         }
     }
 

@@ -165,6 +165,7 @@ mod tests {
             stop_token_ids: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            response_format: crate::ResponseFormat::Text,
         };
         let carriage = plan(&mut request, Rules { trusting, sized: true, frame_rate: RATE });
         (request, carriage)

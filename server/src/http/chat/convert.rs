@@ -183,6 +183,7 @@ fn rest(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Conversation, F
         stop_token_ids: request.stop_token_ids.clone().unwrap_or_default(),
         ignore_eos: request.ignore_eos.unwrap_or(false),
         logprobs,
+        response_format: homereel_engine::ResponseFormat::Text,
     })
 }
 
