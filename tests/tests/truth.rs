@@ -62,7 +62,8 @@ async fn answers_about_fresh_clips_are_true() -> anyhow::Result<()> {
     let start = Instant::now();
     let server = Server::start().await?;
     let first = first_clip()?;
-    let mut clips = stream::iter(first..first + CLIPS).map(|seed| ask_about(seed, &server)).buffer_unordered(AT_ONCE);
+    let mut clips =
+        stream::iter(first..first + CLIPS).map(|seed| ask_about(seed, &server)).buffer_unordered(AT_ONCE);
     let mut asked: Vec<(Clip, Question, String)> = Vec::new();
     let mut done = 0;
     while let Some(answers) = clips.try_next().await? {
