@@ -207,6 +207,131 @@ async fn trusting_times_of_a_part_and_of_other_rates() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Clips of a folder (`HOMEREEL_TEST_VIDEOS`), where there is one: what people film, not what is drawn. Ours, on candle and on
+/// vLLM, must count the same tokens.
+#[expect(clippy::print_stdout, reason = "what was compared is what a person runs this test for")]
+async fn folder(trusting: bool) -> anyhow::Result<()> {
+    let Some(folder) = std::env::var_os("HOMEREEL_TEST_VIDEOS") else {
+        println!("HOMEREEL_TEST_VIDEOS names no folder of clips: nothing to compare");
+        return Ok(());
+    };
+    let pair = Pair::start().await?;
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    files.sort();
+    for file in files {
+        let content = json!([video(&file).await?, text("What happens?")]);
+        let name = file.display().to_string();
+        let outcome = pair.ask(&name, content, false).await?;
+        ensure!(outcome.tokens.0 == outcome.tokens.1 || (!trusting && outcome.warned), "{name}: {outcome:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn trusting_clips_of_a_folder_count_the_same() -> anyhow::Result<()> {
+    folder(true).await
+}
+
+#[tokio::test]
+async fn wary_clips_of_a_folder_count_the_same() -> anyhow::Result<()> {
+    folder(false).await
+}
+
+/// What vLLM itself can't read, or reads sideways, answers through us; what nobody should read is refused by us.
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "what vLLM does with the file itself is worth knowing")]
+async fn trusting_clips_that_vllm_rejects_answer_through_us() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let url = std::env::var("HOMEREEL_TEST_VLLM_URL")?;
+    let source = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=24:duration=3"];
+    let coded = |name: &str, more: &[&str]| clips::ffmpeg(name, &[&source[..], more].concat());
+    let deep = coded(
+        "deep.mp4",
+        &["-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", "log-level=none", "-tag:v", "hvc1"],
+    )?;
+    let turned = clips::ffmpeg(
+        "turned.mp4",
+        &["-display_rotation", "90", "-i", deep.to_str().context("a path")?, "-c", "copy"],
+    )?;
+    let whole = coded(
+        "whole.mp4",
+        &["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12", "-movflags", "+faststart"],
+    )?;
+    let whole = tokio::fs::read(whole).await?;
+    let cut = clips::file("cut.mp4", &whole[..whole.len() / 2])?;
+    let magic = coded("magic.avi", &["-c:v", "magicyuv", "-pix_fmt", "yuv420p"])?;
+    for (name, file, answers) in
+        [("10-bit HEVC, turned", turned, true), ("cut in half", cut, true), ("MagicYUV", magic, false)]
+    {
+        let content = json!([video(&file).await?, text("What happens?")]);
+        let body = json!({ "model": "homereel-demo", "temperature": 0, "max_tokens": 16,
+            "messages": [{ "role": "user", "content": content }] });
+        let direct = pair.vllm.client().post(format!("{url}/v1/chat/completions")).json(&body).send().await?;
+        println!("{name}: vLLM itself answers {}", direct.status());
+        let through = pair.vllm.chat(&body).await?;
+        let status = through.status();
+        let told: Value = through.json().await?;
+        ensure!(status.is_success() == answers, "{name}: {status}: {told}");
+        if answers {
+            ensure!(told["usage"]["prompt_tokens"].as_u64() > Some(0), "{told}");
+            ensure!(!told["homereel"]["warnings"].to_string().contains("counted"), "{told}");
+        }
+    }
+    Ok(())
+}
+
+/// An answer that nobody reads any more is aborted in vLLM too, which its metrics tell.
+#[tokio::test]
+async fn trusting_whoever_leaves_stops_vllm() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let url = format!("{}/metrics", std::env::var("HOMEREEL_TEST_VLLM_URL")?);
+    let aborted = || async {
+        let text = pair.vllm.client().get(&url).send().await?.text().await?;
+        let lines = text.lines().filter(|line| {
+            line.starts_with("vllm:request_success_total") && line.contains(r#"finished_reason="abort""#)
+        });
+        anyhow::Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>())
+    };
+    let before = aborted().await?;
+    let body = json!({ "messages": [{ "role": "user", "content": "Go on." }], "stream": true, "ignore_eos": true,
+        "max_tokens": 3000 });
+    let mut response = pair.vllm.chat(&body).await?;
+    let mut seen = String::new();
+    while !seen.contains("\"content\"") {
+        seen += &String::from_utf8_lossy(&response.chunk().await?.context("the stream ended")?);
+    }
+    drop(response);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while aborted().await? <= before {
+        ensure!(std::time::Instant::now() < end, "vLLM did not stop");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    // And what it tells of itself is told by us.
+    let told = pair.vllm.json("/api/system").await?;
+    ensure!(told["upstreams"][0]["metrics"]["kv_cache_usage_perc"].is_number(), "{told}");
+    Ok(())
+}
+
+/// A schema that the answer must fit is vLLM's to keep: ours passes it on.
+#[tokio::test]
+async fn trusting_forms_are_kept_by_vllm() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let schema = json!({ "enum": ["red", "blue"] });
+    let form = json!({ "type": "json_schema", "json_schema": { "name": "color", "schema": schema } });
+    for (field, value, quoted) in
+        [("response_format", form, true), ("structured_outputs", json!({ "choice": ["red", "blue"] }), false)]
+    {
+        let mut body = json!({ "messages": [{ "role": "user", "content": "What is it?" }], "temperature": 0, "max_tokens": 16 });
+        body[field] = value;
+        let reply = whole(&pair.vllm, &body).await?;
+        let text = reply["choices"][0]["message"]["content"].as_str().unwrap_or_default().trim();
+        let color = if quoted { text.trim_matches('"') } else { text };
+        ensure!(["red", "blue"].contains(&color), "{field}: {reply}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn wary_drawn_clips_are_answered_through_the_fall_back() -> anyhow::Result<()> {
     let pair = Pair::start().await?;

@@ -232,7 +232,7 @@ mod tests {
         let mut message = text("assistant", "");
         message.extra.insert("tool_calls".into(), serde_json::json!([{ "id": "a" }]));
         let template = ChatTemplate::new(source.to_owned()).unwrap();
-        assert_eq!(template.render(&[message], more.as_object().unwrap()).unwrap(), "f false a");
+        assert_eq!(template.render(&[message], more.as_object().unwrap()).unwrap(), "f False a");
     }
 
     #[test]

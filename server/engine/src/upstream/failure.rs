@@ -128,10 +128,15 @@ fn invalid(message: &str, param: Option<&str>) -> EngineError {
             format!("the model's server takes at most {limit} in one request; ask about fewer at a time");
         return EngineError::invalid("messages", message);
     }
-    if message.contains("enable-auto-tool-choice") {
+    if message.contains("tool-call-parser") {
         let message = "the model's server takes no tools; start vLLM with --enable-auto-tool-choice and \
                        --tool-call-parser hermes";
         return EngineError::invalid("tools", message);
+    }
+    if message.to_ascii_lowercase().contains("grammar") {
+        let message =
+            "the model's server can't keep to this schema or grammar; the log of this server says why";
+        return EngineError::invalid("response_format", message);
     }
     let param = PARAMETERS.into_iter().find(|name| param == Some(name));
     let message = match param {
@@ -219,6 +224,17 @@ mod tests {
         assert!(told(400, text).to_string().contains("at most 1 video in one request"));
         assert_eq!(too_many("At most 4 image(s) may be provided in one prompt."), Some("4 images".into()));
         assert_eq!(too_many("At most /etc/secret"), None);
+    }
+
+    #[test]
+    fn tools_and_schemas_that_it_does_not_take_are_told() {
+        let told = |message: &str| told(400, &format!(r#"{{"error": {{"message": "{message}"}}}}"#));
+        let tools =
+            told("auto tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set");
+        assert!(matches!(&tools, EngineError::Invalid { param: Some("tools"), .. }), "{tools}");
+        let schema = told("Grammar error: Invalid type: /root");
+        assert!(matches!(&schema, EngineError::Invalid { param: Some("response_format"), .. }), "{schema}");
+        assert!(!schema.to_string().contains("/root"));
     }
 
     #[test]
