@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use homereel_bench::instant;
+use homereel_bench::overhead::{self, Way};
 use homereel_tests::Server;
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -300,5 +302,28 @@ async fn only_what_answers_and_serves_the_same_is_used_and_all_is_told() -> anyh
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(server.answer(&text()).await?, "Red.");
+    Ok(())
+}
+
+/// The figures themselves are `homereel-bench overhead`'s, on a quiet machine; here only what is no noise: a token that is
+/// held back for an acknowledgement comes 40 ms late, and memory that grows with every request does not stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn little_is_added_to_an_instant_upstream() -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let upstream = tokio::spawn(instant::serve(listener));
+    let server =
+        Server::start_with(&["--engine", "vllm", "--vllm-url", &url, "--max-requests", "128"]).await?;
+    let (direct, through) = (Way::new(&url)?, Way::new(&server.url(""))?);
+    // All that is made once is made.
+    overhead::flood(&through, 64, 1000, None).await?;
+    let told = overhead::paced(&direct, &through, 64, 50, Duration::from_secs(3)).await?;
+    ensure!(told.ttft_through.p50 - told.ttft_direct.p50 < 25.0, "{told:?}");
+    ensure!(told.token_through.p50 - told.token_direct.p50 < 15.0, "{told:?}");
+    let told = overhead::flood(&through, 64, 4000, server.pid()).await?;
+    let sizes = &told.rss_mib;
+    let grown = sizes.last().context("a size")? - sizes.first().context("a size")?;
+    ensure!(grown < 48.0, "{grown} MiB more after {} requests: {sizes:?}", told.requests);
+    upstream.abort();
     Ok(())
 }
