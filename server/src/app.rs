@@ -19,6 +19,7 @@ use crate::{
     media::Media,
     shutdown::Lifecycle,
     supervisor,
+    telemetry,
 };
 
 /// How long the process lingers after the last request for tasks that were told to stop.
@@ -111,6 +112,7 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     let address = listener.local_addr()?;
     let runner = tokio::spawn(jobs::run(state.clone()));
     tokio::spawn(watch_engine(state.clone()));
+    tokio::spawn(telemetry::upkeep(state.metrics.clone()));
     announce(address, &state.config.data);
     invite(&state).await?;
     // Ready to be asked. A model may take minutes to load, and pages show that: `/readyz` waits for it.
