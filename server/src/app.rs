@@ -217,7 +217,7 @@ pub(crate) mod tests {
         let engine = Arc::new(FakeEngine::new("fake", script));
         let config = Server { listen: LOCAL, ..Server::new(data.to_owned()) };
         let media = Media::new(Worker::new("/nonexistent".into(), &[]));
-        let metrics = crate::telemetry::unrecorded().unwrap();
+        let metrics = telemetry::unrecorded().unwrap();
         let state = AppState::open(config, engine.clone(), media, metrics, Lifecycle::default());
         (state.await.unwrap(), engine)
     }

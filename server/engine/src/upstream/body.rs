@@ -226,7 +226,7 @@ mod tests {
             ignore_eos: true,
             logprobs: Some(3),
             response_format: ResponseFormat::Text,
-            extra: serde_json::Map::new(),
+            extra: Map::new(),
         }
     }
 
