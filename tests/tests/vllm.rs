@@ -311,7 +311,7 @@ async fn trusting_whoever_leaves_stops_vllm() -> anyhow::Result<()> {
         "max_tokens": 3900 });
     let mut response = pair.vllm.chat(&body).await?;
     let mut seen = String::new();
-    while !seen.contains("\"content\":\"\"") || seen.matches("chat.completion.chunk").count() < 3 {
+    while seen.matches("chat.completion.chunk").count() < 3 {
         seen += &String::from_utf8_lossy(&response.chunk().await?.context("the stream ended")?);
     }
     drop(response);
