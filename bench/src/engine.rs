@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use futures_util::future::try_join_all;
-use homereel_engine::{Clip, Done, Engine, Event, Frame, Health, Message, Part, Request, Role, Sampling};
+use homereel_engine::{
+    Clip, Done, Engine, Event, Frame, Health, Message, Part, Request, ResponseFormat, Role, Sampling,
+};
 use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
@@ -144,7 +146,7 @@ fn request(engine: &dyn Engine, shape: &Shape, seed: u64) -> anyhow::Result<Requ
             .map(|_| {
                 let mut rgb = vec![0; 3 * width as usize * height as usize];
                 rng.fill_bytes(&mut rgb);
-                Frame { width, height, rgb: rgb.into() }
+                Frame::new(width, height, rgb.into())
             })
             .collect();
         content.push(Part::Video(Clip {
@@ -160,14 +162,15 @@ fn request(engine: &dyn Engine, shape: &Shape, seed: u64) -> anyhow::Result<Requ
     let text = dataset::random(shape.words, 1, seed).remove(0).text;
     content.push(Part::Text(text));
     Ok(Request {
-        messages: vec![Message { role: Role::User, content }],
+        messages: vec![Message::new(Role::User, content)],
         sampling: Sampling::default(),
         max_tokens: Some(shape.output_len),
         stop: Vec::new(),
         stop_token_ids: Vec::new(),
         ignore_eos: true,
         logprobs: None,
-        response_format: homereel_engine::ResponseFormat::Text,
+        response_format: ResponseFormat::Text,
+        extra: serde_json::Map::new(),
     })
 }
 

@@ -26,6 +26,10 @@ enum Job {
     Page(cli::page::Page),
     /// Measure what this machine could do at best: memory and multiplications
     Probe(cli::probe::Probe),
+    /// Run an upstream that answers at once, for `overhead`
+    Instant(cli::overhead::Instant),
+    /// Measure what a server adds to its upstream: latency, requests a second, memory
+    Overhead(cli::overhead::Overhead),
     /// Write a Markdown report of results, with plots
     Report(cli::report::Report),
 }
@@ -38,6 +42,8 @@ fn main() -> anyhow::Result<()> {
         Job::Engine(job) => runtime()?.block_on(cli::engine::engine(&job)),
         Job::Page(job) => runtime()?.block_on(cli::page::page(&job)),
         Job::Probe(job) => cli::probe::probe(&job),
+        Job::Instant(job) => runtime()?.block_on(cli::overhead::instant(&job)),
+        Job::Overhead(job) => runtime()?.block_on(cli::overhead::overhead(&job)),
         Job::Report(job) => cli::report::report(&job),
     }
 }

@@ -7,8 +7,11 @@ use clap::{Args, ValueEnum};
 use homereel_engine::{
     DeviceKind, EngineConfig, EngineKind, ModelSource, PromptWrapper, Quantization, WeightType,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use url::Url;
+
+/// Upstreams at most.
+const MAX_UPSTREAMS: usize = 64;
 
 /// What runs the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -76,9 +79,14 @@ pub struct EngineFlags {
     /// What runs the model: this program, or a vLLM server [default: candle]
     #[arg(long, env = "HOMEREEL_ENGINE")]
     pub engine: Option<EngineName>,
-    /// Where the vLLM server listens, such as http://127.0.0.1:8000
-    #[arg(long, env = "HOMEREEL_VLLM_URL", value_name = "URL")]
-    pub vllm_url: Option<String>,
+    /// Where the vLLM server listens, such as http://127.0.0.1:8000; once for each of several that serve the same
+    /// model (in the environment and the file: with commas between, or a list)
+    #[arg(long, env = "HOMEREEL_VLLM_URL", value_name = "URL", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_many")]
+    pub vllm_url: Vec<String>,
+    /// Requests that one vLLM server is given at once [default: what --max-requests says]
+    #[arg(long, env = "HOMEREEL_VLLM_MAX_REQUESTS", value_name = "N")]
+    pub vllm_max_requests: Option<usize>,
     /// "demo" (built in; knows coloured shapes only), a directory, or a hub id such as
     /// Qwen/Qwen3-VL-4B-Instruct, optionally with @revision [default: demo]. With --engine vllm: the checkpoint that
     /// it serves, of which only the small files are read [default: what the vLLM server names, if it is here]
@@ -242,7 +250,8 @@ pub fn resolve(
     for (name, value) in [("max_requests", server.max_requests), ("video_workers", server.video_workers)] {
         ensure!((1..=1024).contains(&value), "{name} is {value}; 1 to 1024 would fit");
     }
-    Ok((server, merge_engine(engine, file.engine)?))
+    let engine = merge_engine(engine, file.engine, server.max_requests)?;
+    Ok((server, engine))
 }
 
 /// Resolves the engine's settings alone (`ask`).
@@ -250,7 +259,7 @@ pub fn resolve(
 /// # Errors
 /// As [`resolve`].
 pub fn engine(file: Option<&PathBuf>, flags: EngineFlags) -> anyhow::Result<EngineConfig> {
-    merge_engine(flags, read(file)?.engine)
+    merge_engine(flags, read(file)?.engine, 1)
 }
 
 fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
@@ -259,15 +268,20 @@ fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
     toml::from_str(&text).with_context(|| format!("{} does not fit", path.display()))
 }
 
-fn merge_engine(flags: EngineFlags, file: EngineFlags) -> anyhow::Result<EngineConfig> {
+fn merge_engine(flags: EngineFlags, file: EngineFlags, max_requests: usize) -> anyhow::Result<EngineConfig> {
     let model = flags.model.or(file.model).map(|model| model.parse::<ModelSource>()).transpose()?;
     let mut config = EngineConfig::new(model.clone().unwrap_or(ModelSource::Demo));
-    let url = flags.vllm_url.or(file.vllm_url);
-    config.kind = match (flags.engine.or(file.engine).unwrap_or(EngineName::Candle), url) {
-        (EngineName::Candle, None) => EngineKind::Candle,
-        (EngineName::Candle, Some(_)) => bail!("--vllm-url needs --engine vllm"),
-        (EngineName::Vllm, None) => bail!("--engine vllm needs --vllm-url, such as http://127.0.0.1:8000"),
-        (EngineName::Vllm, Some(url)) => EngineKind::Vllm { url: upstream_url(&url)?, files: model },
+    let named = if flags.vllm_url.is_empty() { file.vllm_url } else { flags.vllm_url };
+    let urls = named.iter().map(|url| upstream_url(url)).collect::<anyhow::Result<Vec<Url>>>()?;
+    let limit = flags.vllm_max_requests.or(file.vllm_max_requests);
+    config.kind = match flags.engine.or(file.engine).unwrap_or(EngineName::Candle) {
+        EngineName::Candle if urls.is_empty() && limit.is_none() => EngineKind::Candle,
+        EngineName::Candle => bail!("--vllm-url and --vllm-max-requests need --engine vllm"),
+        EngineName::Vllm => EngineKind::Vllm {
+            max_requests: checked_limit(limit, max_requests)?,
+            urls: checked_urls(urls)?,
+            files: model,
+        },
     };
     let here = [
         ("--device", flags.device.or(file.device).is_some()),
@@ -297,6 +311,27 @@ fn merge_engine(flags: EngineFlags, file: EngineFlags) -> anyhow::Result<EngineC
     };
     config.max_model_len = flags.max_model_len.or(file.max_model_len);
     Ok(config)
+}
+
+/// Jobs take no place among `max_requests`: one more than those fits by default.
+fn checked_limit(limit: Option<usize>, max_requests: usize) -> anyhow::Result<usize> {
+    let limit = limit.unwrap_or(max_requests + 1);
+    ensure!((1..=4096).contains(&limit), "vllm_max_requests is {limit}; 1 to 4096 would fit");
+    Ok(limit)
+}
+
+fn checked_urls(urls: Vec<Url>) -> anyhow::Result<Vec<Url>> {
+    ensure!(!urls.is_empty(), "--engine vllm needs --vllm-url, such as http://127.0.0.1:8000");
+    ensure!(
+        urls.len() <= MAX_UPSTREAMS,
+        "--vllm-url is given {} times; {MAX_UPSTREAMS} would fit (beyond a handful, one URL in front of them: vLLM's own \
+         data-parallel server, or Ray Serve)",
+        urls.len()
+    );
+    for (at, url) in urls.iter().enumerate() {
+        ensure!(!urls[..at].contains(url), "--vllm-url {url} is given twice; once would fit");
+    }
+    Ok(urls)
 }
 
 fn upstream_url(text: &str) -> anyhow::Result<Url> {
@@ -333,6 +368,20 @@ fn password_credential() -> Option<PathBuf> {
 /// When there is no home directory and none is named.
 pub fn data(flag: Option<PathBuf>, file: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
     flag.or(read(file)?.server.data).map_or_else(default_data, Ok)
+}
+
+/// A list in the file may be one string.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
 }
 
 fn default_data() -> anyhow::Result<PathBuf> {
@@ -379,10 +428,20 @@ mod tests {
     #[test]
     fn an_upstream_needs_a_url_and_takes_no_settings_of_candle() {
         let vllm = EngineFlags { engine: Some(EngineName::Vllm), ..EngineFlags::default() };
-        let with_url = |url: &str| EngineFlags { vllm_url: Some(url.into()), ..vllm.clone() };
+        let with_url = |url: &str| EngineFlags { vllm_url: vec![url.into()], ..vllm.clone() };
         let config = engine(None, with_url("http://127.0.0.1:8000")).unwrap();
-        let url = "http://127.0.0.1:8000".parse().unwrap();
-        assert_eq!(config.kind, EngineKind::Vllm { url, files: None });
+        let url = |text: &str| -> Url { text.parse().unwrap() };
+        let one = vec![url("http://127.0.0.1:8000")];
+        assert_eq!(config.kind, EngineKind::Vllm { urls: one, files: None, max_requests: 2 });
+        let both = file(
+            "[engine]\nengine = \"vllm\"\nvllm_url = [\"http://a:1\", \"http://b:1\"]\nvllm_max_requests = 7",
+        );
+        let config = engine(Some(&both.path().to_owned()), EngineFlags::default()).unwrap();
+        let urls = vec![url("http://a:1"), url("http://b:1")];
+        assert_eq!(config.kind, EngineKind::Vllm { urls, files: None, max_requests: 7 });
+        let one = file("[engine]\nengine = \"vllm\"\nvllm_url = \"http://a:1\"");
+        let config = engine(Some(&one.path().to_owned()), EngineFlags::default()).unwrap();
+        assert!(matches!(config.kind, EngineKind::Vllm { urls, .. } if urls.len() == 1));
         let demo = EngineFlags { model: Some("demo".into()), ..with_url("https://spark/v1") };
         assert!(matches!(
             engine(None, demo).unwrap().kind,
@@ -392,6 +451,8 @@ mod tests {
             (vllm.clone(), "--vllm-url"),
             (EngineFlags { engine: None, ..with_url("http://x") }, "--engine vllm"),
             (with_url("x"), "no URL"),
+            (EngineFlags { vllm_url: vec!["http://x".into(); 2], ..vllm.clone() }, "twice"),
+            (EngineFlags { vllm_max_requests: Some(0), ..with_url("http://x") }, "1 to 4096"),
             (with_url("ftp://x"), "http://HOST:PORT"),
             (with_url("http://me:secret@x"), "password"),
             (EngineFlags { quantize: Some(Quantize::Q4K), ..with_url("http://x") }, "--quantize"),

@@ -4,6 +4,7 @@ pub(crate) mod compare;
 pub(crate) mod draw;
 pub(crate) mod engine;
 pub(crate) mod output;
+pub(crate) mod overhead;
 pub(crate) mod page;
 pub(crate) mod probe;
 pub(crate) mod questions;

@@ -17,6 +17,7 @@ pub mod qwen3vl;
 mod request;
 mod seam;
 mod source;
+mod status;
 mod upstream;
 
 pub use candle::{DeviceKind, WeightType};
@@ -29,3 +30,4 @@ pub use seam::{
     Usage,
 };
 pub use source::{BadModelSource, ModelSource};
+pub use status::{UpstreamMetrics, UpstreamState, UpstreamStatus};

@@ -208,7 +208,7 @@ async fn carry(stored: Stored, mut answering: Answering, reader: Option<mpsc::Se
                     AskEvent::Token { text: more, .. } => text.push_str(more),
                     AskEvent::Media(report) => media = Some(report.clone()),
                     AskEvent::Done(done) => finished = Some(done.clone()),
-                    AskEvent::Queued { .. } | AskEvent::Progress { .. } => {}
+                    AskEvent::Queued { .. } | AskEvent::Progress { .. } | AskEvent::Delta(_) => {}
                 }
                 Told::Event(event)
             }
@@ -282,6 +282,7 @@ fn render(id: &str, told: &Told) -> Event {
         }
         Told::Event(AskEvent::Media(report)) => event("media", &json!(report)),
         Told::Event(AskEvent::Token { text, .. }) => event("token", &json!({"text": text})),
+        Told::Event(AskEvent::Delta(besides)) => event("delta", &json!(besides)),
         Told::Event(AskEvent::Done(finished)) => {
             let mut data = json!(finished);
             data["id"] = json!(id);

@@ -148,7 +148,7 @@ fn async_events(
         let mut answering = answering?;
         loop {
             let event = match answering.next().await? {
-                Ok(AskEvent::Queued { .. } | AskEvent::Media(_)) => continue,
+                Ok(AskEvent::Queued { .. } | AskEvent::Media(_) | AskEvent::Delta(_)) => continue,
                 Ok(AskEvent::Progress { stage, done, total }) => {
                     event("progress", &json!({ "stage": stage, "done": done, "total": total }))
                 }
@@ -197,7 +197,8 @@ async fn whole(mut answering: Answering) -> Result<(String, String), AskError> {
         match event? {
             AskEvent::Token { text: more, .. } => text.push_str(&more),
             AskEvent::Done(finished) => return Ok((text, finished.model)),
-            AskEvent::Queued { .. } | AskEvent::Media(_) | AskEvent::Progress { .. } => {}
+            AskEvent::Queued { .. } | AskEvent::Media(_) | AskEvent::Delta(_) | AskEvent::Progress { .. } => {
+            }
         }
     }
     Err(homereel_engine::EngineError::Incomplete.into())

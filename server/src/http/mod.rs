@@ -21,6 +21,7 @@ mod system;
 mod trash;
 mod tus;
 mod upload;
+mod upstreams;
 mod videos;
 mod views;
 
@@ -93,6 +94,8 @@ pub fn router(state: AppState) -> Router {
         .route("/api/jobs/{id}/cancel", post(jobs::cancel))
         .route("/api/jobs/{id}/retry", post(jobs::retry))
         .route("/api/system", get(probes::system))
+        .route("/api/upstreams/{id}/drain", post(upstreams::drain))
+        .route("/api/upstreams/{id}/resume", post(upstreams::resume))
         // For the operator.
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))

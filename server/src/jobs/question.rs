@@ -177,7 +177,7 @@ async fn follow(
     let mut tokens = 0;
     while let Some(event) = answering.next().await {
         match event? {
-            AskEvent::Queued { .. } | AskEvent::Media(_) => {}
+            AskEvent::Queued { .. } | AskEvent::Media(_) | AskEvent::Delta(_) => {}
             AskEvent::Progress { stage, done, total } => progress(stage, done, total),
             AskEvent::Token { text: more, .. } => {
                 text.push_str(&more);
@@ -231,7 +231,7 @@ mod tests {
             "",
             Sampling::default(),
         );
-        conversation.turns = vec![Turn { role: Role::User, content: vec![Piece::Text("who?".into())] }];
+        conversation.turns = vec![Turn::new(Role::User, vec![Piece::Text("who?".into())])];
         state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard()).unwrap()
     }
 

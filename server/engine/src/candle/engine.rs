@@ -263,6 +263,7 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator
         frame_rate: builder.processor.frame_rate(),
         backend,
         sampling,
+        takes_extras: false,
     };
     let model = Model::load_quantized(&checkpoint, &device, dtype, options.quantization)?;
     let generator = Generator {

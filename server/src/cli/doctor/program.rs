@@ -88,9 +88,13 @@ pub(super) async fn password(server: &Server) -> Check {
     }
 }
 
+/// What mends a silent vLLM.
+const MEND: &str =
+    "`systemctl status 'homereel-vllm@*'`, `journalctl -u 'homereel-vllm@*'`; its start takes minutes";
+
 pub(super) async fn model(engine: &EngineConfig) -> Check {
-    if let EngineKind::Vllm { url, .. } = &engine.kind {
-        return upstream(url).await;
+    if let EngineKind::Vllm { urls, .. } = &engine.kind {
+        return upstreams(urls).await;
     }
     let check = |state, words: String| Check::new("model", state, words);
     match &engine.model {
@@ -115,6 +119,24 @@ pub(super) async fn model(engine: &EngineConfig) -> Check {
     }
 }
 
+/// Tells of all of them; the worst is the state of the whole.
+async fn upstreams(urls: &[url::Url]) -> Check {
+    if let [url] = urls {
+        return upstream(url).await;
+    }
+    let mut checks = Vec::with_capacity(urls.len());
+    for url in urls {
+        checks.push(upstream(url).await);
+    }
+    let silent = checks.iter().filter(|check| check.state == State::Fail).count();
+    let found = checks.iter().map(|check| check.found.as_str()).collect::<Vec<_>>().join("; ");
+    match silent {
+        0 => Check::new("model", State::Ok, found),
+        _ if silent < checks.len() => Check::new("model", State::Warn, found).mend(MEND),
+        _ => Check::new("model", State::Fail, found).mend(MEND),
+    }
+}
+
 async fn upstream(url: &url::Url) -> Check {
     let ask = async || -> anyhow::Result<Value> {
         let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
@@ -122,11 +144,14 @@ async fn upstream(url: &url::Url) -> Check {
     };
     match ask().await {
         Ok(told) => {
-            let ids: Vec<_> = told["data"].as_array().into_iter().flatten().filter_map(|one| one["id"].as_str()).collect();
-            Check::new("model", State::Ok, format!("vLLM at {url} serves {}", ids.join(", "))).facts(json!({ "models": ids }))
+            let ids: Vec<_> =
+                told["data"].as_array().into_iter().flatten().filter_map(|one| one["id"].as_str()).collect();
+            Check::new("model", State::Ok, format!("vLLM at {url} serves {}", ids.join(", ")))
+                .facts(json!({ "models": ids }))
         }
-        Err(error) => Check::new("model", State::Fail, format!("vLLM at {url} does not answer: {error:#}"))
-            .mend("`systemctl status 'homereel-vllm@*'`, `journalctl -u 'homereel-vllm@*'`; its start takes minutes"),
+        Err(error) => {
+            Check::new("model", State::Fail, format!("vLLM at {url} does not answer: {error:#}")).mend(MEND)
+        }
     }
 }
 

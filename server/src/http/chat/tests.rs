@@ -186,12 +186,7 @@ async fn what_does_not_fit_is_refused_and_named() {
         (json!({ "n": 2 }), 400, "n", "2"),
         (json!({ "tools": [{}] }), 400, "tools", "tools"),
         (json!({ "response_format": { "type": "yaml" } }), 400, "response_format", "yaml"),
-        (
-            json!({ "response_format": { "type": "json_schema" } }),
-            400,
-            "response_format.json_schema",
-            "schema",
-        ),
+        (json!({ "response_format": { "type": "json_schema" } }), 400, "response_format", "schema"),
         (json!({ "top_logprobs": 2 }), 400, "top_logprobs", "logprobs"),
         (json!({ "stop": [""] }), 400, "stop", "stop"),
         (
