@@ -252,7 +252,6 @@ fn turned(mut file: Vec<u8>) -> anyhow::Result<Vec<u8>> {
 /// Odd clips answer through us, whatever vLLM makes of the file itself (0.32 refuses the one without a length); what our
 /// jail has no decoder for is refused by us.
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "what vLLM does with the file itself is worth knowing")]
 async fn trusting_odd_clips_answer_through_us() -> anyhow::Result<()> {
     let pair = Pair::start().await?;
     let url = std::env::var("HOMEREEL_TEST_VLLM_URL")?;
