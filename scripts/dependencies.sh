@@ -60,3 +60,14 @@ need_venv() {
   "$dir/bin/pip" install -q --disable-pip-version-check "$@" >&2 || die "pip install failed: $*"
   printf '%s' "$*" >"$stamp"
 }
+
+# need_node_modules DIR PACKAGE@VERSION…: a folder whose node_modules hold exactly these packages, made once.
+need_node_modules() {
+  local dir=$1; shift
+  local stamp="$dir/.packages"
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$*" ] && return 0
+  rm -rf "$dir" && mkdir -p "$dir"
+  echo '{"private": true}' >"$dir/package.json"
+  npm install --prefix "$dir" --silent --no-audit --no-fund --ignore-scripts "$@" >&2 || die "npm install failed: $*"
+  printf '%s' "$*" >"$stamp"
+}

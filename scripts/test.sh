@@ -9,14 +9,16 @@
 #   e2e                   the real binary by command line and HTTP, good input and bad
 #   truth                 300 fresh clips: are the answers true?
 #   openai                the official OpenAI Python client
+#   tus                   the official tus client (tus-js-client) uploads with interruptions
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
-#   cuda aarch64          (--full) type-check with the CUDA features; the other architecture
+#   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
+#   cuda aarch64          (--full) compile and link with CUDA 13.0 for a DGX Spark and an H100; the other architecture
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
-standard=(fmt clippy doc deny unit parity e2e truth openai browser vllm)
+standard=(fmt clippy doc deny unit parity e2e truth openai tus browser vllm deploy)
 slow=(cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
@@ -40,12 +42,19 @@ step_deny() {
 
 step_unit() { cargo_test --lib --bins --test worker; }
 step_parity() { cargo_test --test network --test parity --test engine; }
-step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test bench --test upstream; }
+step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test bench --test figures --test upstream --test uploads --test crash; }
 step_truth() { binaries && cargo_test --test truth -- --nocapture; }
 
 step_openai() {
   need_venv "$tools/openai" openai==3.54.0 || return 1
   binaries && HOMEREEL_OPENAI_PYTHON="$tools/openai/bin/python" cargo_test --test openai -- --nocapture
+}
+
+# With npm's own client; where there is no node, nothing is said of it.
+step_tus() {
+  command -v npm >/dev/null || { echo "no node and npm here: the tus client was not run"; return $skipped; }
+  need_node_modules "$tools/tus" tus-js-client@4.3.1 || return 1
+  binaries && HOMEREEL_TUS_NODE="$tools/tus" cargo_test --test uploads -- --nocapture a_real_tus_client
 }
 
 # With the settings that our units give it, and as somebody else may run it; one after the other.
@@ -64,8 +73,22 @@ step_vllm() {
 
 step_browser() {
   need_packages chromium chromium-driver || return 1
+  # axe-core looks at every page; without npm the rest is tested all the same.
+  if command -v npm >/dev/null; then
+    need_node_modules "$tools/axe" axe-core@4.14.1 || return 1
+    export HOMEREEL_AXE=$tools/axe/node_modules/axe-core/axe.min.js
+  fi
   # Two at once: each test runs a server and a browser.
   binaries && cargo_test --test browser -- --test-threads=2
+}
+
+step_deploy() {
+  if [ "$(id -u)" -ne 0 ]; then
+    echo "not root: no machine can be booted to deploy to"
+    return $skipped
+  fi
+  need_packages shellcheck bats systemd systemd-container debootstrap iproute2 openssh-client binutils || return 1
+  binaries && tests/deploy/run.sh
 }
 
 # Type-checks the Rust side of the CUDA build. With a real nvcc in PATH its kernels are compiled too; without one a

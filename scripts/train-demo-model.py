@@ -278,6 +278,7 @@ def train_rank(args, rank, meet):
         model.load_state_dict(loaded.state_dict())
         ema = {k: v.detach().clone() for k, v in model.named_parameters()}
     total = args.minutes * 60
+    favour = {skill: float(times) for skill, times in (word.split("=") for word in args.favour)}
     log = (run / "log.txt").open("a", buffering=1)
 
     def say(text):
@@ -311,7 +312,7 @@ def train_rank(args, rank, meet):
                 parts = data.pairs([*seed, 1], 64)
             else:
                 seen += args.clips * args.ranks
-                ids, pos, lengths, parts, rows, marks, known = collate(data.batch(seed, tok, level, args.clips))
+                ids, pos, lengths, parts, rows, marks, known = collate(data.batch(seed, tok, level, args.clips, favour))
             waits += time.time() - t
             feats, deep, where, labels = see(model, parts)
             # heads that have learnt nothing yet must not pull at weights that have
@@ -381,6 +382,11 @@ def export(args):
     model = checkpoint.new_model(tok)
     s = torch.load(Path(args.run) / "state.pt")
     model.load_state_dict(s["ema"] if not args.raw else s["model"], strict=False)
+    if args.mean_with:
+        other = checkpoint.Qwen3VLForConditionalGeneration.from_pretrained(args.mean_with, dtype=torch.float32)
+        with torch.no_grad():
+            for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+                mine.lerp_(theirs, 0.5)
     model.tie_weights()
     checkpoint.export(model, tok, args.out)
     print(f"step {s['step']}, {s['seen']} clips, {s['used'] / 60:.1f} min -> {args.out}")
@@ -408,6 +414,8 @@ def main():
     ap.add_argument("--run", default="demo-train")
     ap.add_argument("--out", default="server/demo-model")
     ap.add_argument("--init")
+    ap.add_argument("--mean-with", metavar="DIR", help="export the mean of the run's weights and this checkpoint's")
+    ap.add_argument("--favour", nargs="*", default=[], metavar="SKILL=TIMES", help="ask about a skill more often")
     ap.add_argument("--minutes", type=float, default=110)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--lr", type=float, default=3e-3)

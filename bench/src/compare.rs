@@ -27,12 +27,12 @@ pub enum Change {
 }
 
 /// Confidence of the interval. High, because a tool that cries wolf once in twenty runs is not looked at for long.
-pub const CONFIDENCE: f64 = 0.999;
+pub const CONFIDENCE: f64 = 0.9999;
 /// Quantile of the normal distribution that leaves half of what [`CONFIDENCE`] leaves.
-const Z: f64 = 3.290_527;
+const Z: f64 = 3.890_592;
 /// Pairs below which an interval of [`CONFIDENCE`] does not exist: the least and the largest of n pairs hold the median
 /// with 1 - 2^(1-n).
-pub const MIN_PAIRS: usize = 11;
+pub const MIN_PAIRS: usize = 15;
 
 /// Compares pairs of times (A, B), each pair measured close together and in turns.
 ///

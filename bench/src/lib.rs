@@ -2,8 +2,12 @@
 
 pub mod compare;
 pub mod draw;
+pub mod engine;
 pub mod figures;
+pub mod instant;
+pub mod limits;
 pub mod media;
-pub mod plot;
+pub mod overhead;
+pub mod page;
 pub mod report;
 pub mod serve;

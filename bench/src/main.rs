@@ -23,6 +23,16 @@ enum Job {
     Serve(Box<cli::serve::Serve>),
     /// Tell whether one of two servers is slower, by asking both in turns
     Compare(Box<cli::compare::Compare>),
+    /// Measure the engine in this process: vision tower, prefill, tokens, several requests at once
+    Engine(Box<cli::engine::Engine>),
+    /// Measure how fast the dashboard's pages answer
+    Page(cli::page::Page),
+    /// Measure what this machine could do at best: memory and multiplications
+    Probe(cli::probe::Probe),
+    /// Run an upstream that answers at once, for `overhead`
+    Instant(cli::overhead::Instant),
+    /// Measure what a server adds to its upstream: latency, requests a second, memory
+    Overhead(cli::overhead::Overhead),
     /// Write a Markdown report of results, with plots
     Report(cli::report::Report),
     /// Decode every clip of a folder as an upload would be, and print a row for each
@@ -39,6 +49,11 @@ fn main() -> anyhow::Result<ExitCode> {
         Job::Draw(job) => cli::draw::draw_clips(&job)?,
         Job::Serve(job) => runtime()?.block_on(cli::serve::serve(&job))?,
         Job::Compare(job) => runtime()?.block_on(cli::compare::compare(&job))?,
+        Job::Engine(job) => runtime()?.block_on(cli::engine::engine(&job))?,
+        Job::Page(job) => runtime()?.block_on(cli::page::page(&job))?,
+        Job::Probe(job) => cli::probe::probe(&job)?,
+        Job::Instant(job) => runtime()?.block_on(cli::overhead::instant(&job))?,
+        Job::Overhead(job) => runtime()?.block_on(cli::overhead::overhead(&job))?,
         Job::Report(job) => cli::report::report(&job)?,
         Job::Media(job) => return runtime()?.block_on(cli::media::media(&job)),
         Job::Sample(job) => runtime()?.block_on(cli::media::sample(&job))?,

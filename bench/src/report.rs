@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::plot;
+use homereel_web::plot;
 
 /// A file of a report.
 #[derive(Debug)]

@@ -260,8 +260,8 @@ SKILLS = ["describe", "tags", "count", "color", "shape", "exists", "absent", "mo
           "unknown", "offtopic"]  # fmt: skip
 
 
-def example(rng, tok, level, size, duration, kind="video", scene=None):
-    """One packed training example."""
+def example(rng, tok, level, size, duration, kind="video", scene=None, favour=None):
+    """One packed training example. `favour` says by how much more often than usual some skills are asked about."""
     if kind == "text":
         scene = sc.Scene(0, 0, 1, 1, 1, {})
         frames, times, labels = np.zeros((0, 3, 32, 32), np.uint8), [], np.zeros((0, 1, 6), int)
@@ -276,6 +276,7 @@ def example(rng, tok, level, size, duration, kind="video", scene=None):
     offset = float(rng.integers(1, 240)) / 2 if level >= 2 and kind == "video" and rng.random() < 0.08 else 0.0
     ids, pos, visual, start = prefix_tokens(tok, kind, times, *frames.shape[2:], offset)
     asked = words.questions(rng, scene, kind == "image", offset)
+    asked = [(skill, weight * (favour or {}).get(skill, 1.0), *rest) for skill, weight, *rest in asked]
     *rows, aim = pack(rng, tok, asked, start, SKILLS)
     # The time to look at becomes the token that ends the temporal group in which it falls.
     ends = visual.reshape(len(times) // 2, -1)[:, -1] + 1 if len(times) else np.zeros(0, int)
@@ -291,7 +292,7 @@ def pick(rng, level):
     return size, int(rng.integers(duration[0] * 2, duration[1] * 2 + 1)) / 2
 
 
-def batch(seed, tok, level, clips):
+def batch(seed, tok, level, clips, favour=None):
     """A micro-batch of clips of one size and duration, with a few images and text prompts among them."""
     rng = np.random.default_rng(seed)
     size, duration = pick(rng, level)
@@ -300,7 +301,7 @@ def batch(seed, tok, level, clips):
         k = rng.random()
         kind = "image" if k < 0.05 else "text" if k < 0.065 else "video"
         jitter = float(rng.uniform(-0.2, 0.2)) if rng.random() < 0.2 else 0.0
-        out.append(example(rng, tok, level, size, max(2.0, duration + jitter), kind))
+        out.append(example(rng, tok, level, size, max(2.0, duration + jitter), kind, favour=favour))
     return out
 
 

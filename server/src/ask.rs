@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use homereel_engine::{Engine, EngineError, Event, Message, ModelInfo, Part, Request, Role};
+use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -42,6 +43,16 @@ pub struct Turn {
     pub role: Role,
     /// The pieces, in order.
     pub content: Vec<Piece>,
+    /// Further fields by OpenAI's names (calls of tools).
+    pub extra: Map<String, Value>,
+}
+
+impl Turn {
+    /// Makes a turn of these pieces.
+    #[must_use]
+    pub fn new(role: Role, content: Vec<Piece>) -> Self {
+        Self { role, content, extra: Map::new() }
+    }
 }
 
 /// A conversation to be continued. Fields mean what they mean in [`Request`].
@@ -61,6 +72,10 @@ pub struct Conversation {
     pub ignore_eos: bool,
     /// Alternatives to report per token.
     pub logprobs: Option<usize>,
+    /// What form the answer must have.
+    pub response_format: homereel_engine::ResponseFormat,
+    /// Further parameters by OpenAI's and vLLM's names.
+    pub extra: Map<String, Value>,
 }
 
 impl Conversation {
@@ -72,15 +87,26 @@ impl Conversation {
         question: &str,
         sampling: homereel_engine::Sampling,
     ) -> Self {
-        let content = vec![Piece::Video(source, frames), Piece::Text(question.to_owned())];
+        Self::of(vec![Piece::Video(source, frames), Piece::Text(question.to_owned())], sampling)
+    }
+
+    /// Asks something without any video.
+    #[must_use]
+    pub fn text(question: &str, sampling: homereel_engine::Sampling) -> Self {
+        Self::of(vec![Piece::Text(question.to_owned())], sampling)
+    }
+
+    fn of(content: Vec<Piece>, sampling: homereel_engine::Sampling) -> Self {
         Self {
-            turns: vec![Turn { role: Role::User, content }],
+            turns: vec![Turn::new(Role::User, content)],
             sampling,
             max_tokens: None,
             stop: Vec::new(),
             stop_token_ids: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            response_format: homereel_engine::ResponseFormat::Text,
+            extra: Map::new(),
         }
     }
 }
@@ -253,6 +279,8 @@ impl Pipeline {
             stop_token_ids: conversation.stop_token_ids,
             ignore_eos: conversation.ignore_eos,
             logprobs: conversation.logprobs,
+            response_format: conversation.response_format,
+            extra: conversation.extra,
         };
         // Tokenising a long text takes milliseconds, which the reactor does not have.
         let engine = Arc::clone(&self.asker.engine);
@@ -268,6 +296,10 @@ impl Pipeline {
                 Event::Token { text, id, logprob } => {
                     first_token.get_or_insert_with(|| ms(started));
                     self.say(AskEvent::Token { text, id, logprob }).await?;
+                }
+                Event::Delta(besides) => {
+                    first_token.get_or_insert_with(|| ms(started));
+                    self.say(AskEvent::Delta(besides)).await?;
                 }
                 Event::Done(done) => {
                     stages.add_engine(&done.stages);
@@ -310,7 +342,7 @@ impl Pipeline {
                     }
                 });
             }
-            messages.push(Message { role: turn.role, content });
+            messages.push(Message { role: turn.role, content, extra: turn.extra });
         }
         Ok(messages)
     }

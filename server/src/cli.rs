@@ -1,8 +1,14 @@
 //! The command line: what can be typed, and which function answers. Exit codes: 0, 1 failed, 2 usage.
 
 mod ask;
+mod backup;
+mod doctor;
 mod frames;
+mod guard;
+mod keys;
 mod model;
+mod notes;
+mod password;
 mod probe;
 mod progress;
 mod remote;
@@ -20,7 +26,8 @@ use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Decoder, EngineFlags, ServerFlags},
+    auth::Role,
+    config::{self, Decoder, EngineFlags, ServerFlags},
     media::{FrameSampling, Source},
 };
 
@@ -51,6 +58,39 @@ enum Command {
     /// Download, list and describe models
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Tell what this machine has, what is missing, and how to mend it
+    Doctor(DoctorArgs),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Set the household's password
+    #[command(subcommand)]
+    Password(PasswordCommand),
+    /// Show the notes that deploys and the memory guard keep of this machine
+    Notes(DataArgs),
+    /// Stop the model before memory runs out (homereel-guard.service runs this)
+    Guard(GuardArgs),
+    /// Copy the database to a new file, also while a server runs; the originals are listed beside it
+    Backup {
+        /// The copy
+        file: PathBuf,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Make a copy the library's database again; the server must not run
+    Restore {
+        /// A copy made by backup
+        file: PathBuf,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Write all videos with their texts into a new directory, as files that need no Homereel
+    Export {
+        /// The directory
+        out: PathBuf,
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Decode one file (this program calls itself)
     #[command(hide = true)]
     VideoWorker,
@@ -90,7 +130,8 @@ struct AskArgs {
     /// What decodes the video
     #[arg(long, env = "HOMEREEL_DECODER", default_value = "auto")]
     decoder: Decoder,
-    /// Ask a running server (http://HOST:PORT) instead of loading a model here
+    /// Ask a running server (http://HOST:PORT) instead of loading a model here; an API key that it wants is taken from
+    /// HOMEREEL_API_KEY
     #[arg(long, value_name = "URL", env = "HOMEREEL_SERVER")]
     server: Option<url::Url>,
     #[command(flatten)]
@@ -156,6 +197,102 @@ enum ModelCommand {
     },
 }
 
+#[derive(Debug, Args)]
+struct DataArgs {
+    /// Directory of the library [default: ~/.local/share/homereel]
+    #[arg(long, env = "HOMEREEL_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// TOML file that may name it
+    #[arg(long, env = "HOMEREEL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl DataArgs {
+    fn resolve(self) -> anyhow::Result<PathBuf> {
+        Ok(config::data(self.data, self.config.as_ref()).map_err(Usage)?)
+    }
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Make a key and print it, once
+    Add {
+        /// What it is for, such as "phone"
+        name: String,
+        /// viewer watches, member also adds and asks, admin also deletes
+        #[arg(long, value_enum, default_value = "member")]
+        role: Role,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// List the keys, without their secrets
+    List {
+        /// Print a JSON array
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Make a key worthless
+    Revoke {
+        /// Name or id
+        name: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PasswordCommand {
+    /// Print a link; whoever opens it first sets the password
+    Link {
+        /// Address that the server listens on, if it is another than the settings say
+        #[arg(long, env = "HOMEREEL_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+        listen: std::net::SocketAddr,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Set the password to a line of standard input; everybody has to log in again
+    Set {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct GuardArgs {
+    /// Stop the units when less than this is available
+    #[arg(long, value_name = "MIB", required_unless_present = "wait_mib")]
+    floor_mib: Option<u64>,
+    /// Units to stop; patterns as systemctl takes them
+    #[arg(long, value_name = "UNIT", default_value = "homereel-vllm@*.service")]
+    unit: Vec<String>,
+    /// Start them again, once an hour at most, when this has been available for a minute
+    #[arg(long, value_name = "MIB")]
+    restart_mib: Option<u64>,
+    /// File to note each stop in
+    #[arg(long, value_name = "FILE")]
+    notes: Option<PathBuf>,
+    /// Count what this control group may still take, too (for containers)
+    #[arg(long, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    /// Guard nothing: only wait until this much is available (before a model starts)
+    #[arg(long, value_name = "MIB", conflicts_with = "floor_mib")]
+    wait_mib: Option<u64>,
+    /// Wait so long at most
+    #[arg(long, value_name = "S", default_value_t = 180)]
+    timeout_s: u64,
+}
+
 /// An error of what was typed: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
@@ -206,6 +343,35 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Model(command) => {
             quietly();
             model::run(command).await
+        }
+        Command::Doctor(args) => {
+            quietly();
+            doctor::run(args).await
+        }
+        Command::Keys(command) => {
+            quietly();
+            keys::run(command).await
+        }
+        Command::Password(command) => {
+            quietly();
+            password::run(command).await
+        }
+        Command::Notes(data) => notes::run(data),
+        Command::Guard(args) => {
+            crate::telemetry::log("info");
+            guard::run(args).await
+        }
+        Command::Backup { file, data } => {
+            quietly();
+            backup::back_up(data, &file).await
+        }
+        Command::Restore { file, data } => {
+            quietly();
+            backup::bring_back(data, &file).await
+        }
+        Command::Export { out, data } => {
+            quietly();
+            backup::export(data, &out).await
         }
         // Answered by `main`.
         Command::VideoWorker => Ok(()),

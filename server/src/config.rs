@@ -7,8 +7,11 @@ use clap::{Args, ValueEnum};
 use homereel_engine::{
     DeviceKind, EngineConfig, EngineKind, ModelSource, PromptWrapper, Quantization, WeightType,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use url::Url;
+
+/// Upstreams at most.
+const MAX_UPSTREAMS: usize = 64;
 
 /// What runs the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -98,9 +101,14 @@ pub struct EngineFlags {
     /// What runs the model: this program, or a vLLM server [default: candle]
     #[arg(long, env = "HOMEREEL_ENGINE")]
     pub engine: Option<EngineName>,
-    /// Where the vLLM server listens, such as http://127.0.0.1:8000
-    #[arg(long, env = "HOMEREEL_VLLM_URL", value_name = "URL")]
-    pub vllm_url: Option<String>,
+    /// Where the vLLM server listens, such as http://127.0.0.1:8000; once for each of several that serve the same
+    /// model (in the environment and the file: with commas between, or a list)
+    #[arg(long, env = "HOMEREEL_VLLM_URL", value_name = "URL", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_many")]
+    pub vllm_url: Vec<String>,
+    /// Requests that one vLLM server is given at once [default: what --max-requests says]
+    #[arg(long, env = "HOMEREEL_VLLM_MAX_REQUESTS", value_name = "N")]
+    pub vllm_max_requests: Option<usize>,
     /// "demo" (built in; knows coloured shapes only), a directory, or a hub id such as
     /// Qwen/Qwen3-VL-4B-Instruct, optionally with @revision [default: demo]. With --engine vllm: the checkpoint that
     /// it serves, of which only the small files are read [default: what the vLLM server names, if it is here]
@@ -152,6 +160,15 @@ pub struct ServerFlags {
     /// What decodes videos; the processor steps in wherever the chip can't [default: auto]
     #[arg(long, env = "HOMEREEL_DECODER")]
     pub decoder: Option<Decoder>,
+    /// File with the household's password [default: `homereel password link` prints a link that sets one]
+    #[arg(long, env = "HOMEREEL_PASSWORD_FILE", value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Seconds of a long video that the model reads at once [default: 120]
+    #[arg(long, env = "HOMEREEL_WINDOW_SECONDS", value_name = "S")]
+    pub window_seconds: Option<f64>,
+    /// Directory whose videos are imported as they appear; they stay there
+    #[arg(long, env = "HOMEREEL_WATCH", value_name = "DIR")]
+    pub watch: Option<PathBuf>,
     /// Listen beyond this machine without any password: everybody who reaches the port sees all videos
     #[arg(long, env = "HOMEREEL_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,
@@ -166,7 +183,7 @@ struct File {
 }
 
 /// Settings of `serve`, resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Server {
     /// Where to listen.
     pub listen: SocketAddr,
@@ -188,6 +205,14 @@ pub struct Server {
     pub video_workers: usize,
     /// What decodes them.
     pub decoder: homereel_video::Decoder,
+    /// File with the household's password.
+    pub password_file: Option<PathBuf>,
+    /// Everybody who reaches the port comes in.
+    pub insecure_no_auth: bool,
+    /// Seconds of a long video that the model reads at once.
+    pub window_s: f64,
+    /// Directory whose videos are imported as they appear.
+    pub watch: Option<PathBuf>,
 }
 
 impl Server {
@@ -203,8 +228,12 @@ impl Server {
             max_requests: 32,
             max_videos: 8,
             max_images: 32,
+            window_s: 120.0,
+            watch: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             decoder: homereel_video::Decoder::Auto,
+            password_file: None,
+            insecure_no_auth: false,
         }
     }
 }
@@ -233,18 +262,25 @@ pub fn resolve(
         max_requests: flags.max_requests.or(from_file.max_requests).unwrap_or(defaults.max_requests),
         decoder: flags.decoder.or(from_file.decoder).map_or(defaults.decoder, Into::into),
         video_workers: flags.video_workers.or(from_file.video_workers).unwrap_or(defaults.video_workers),
+        password_file: flags.password_file.or(from_file.password_file).or_else(password_credential),
+        insecure_no_auth: flags.insecure_no_auth || from_file.insecure_no_auth,
+        window_s: flags.window_seconds.or(from_file.window_seconds).unwrap_or(defaults.window_s),
+        watch: flags.watch.or(from_file.watch),
         ..defaults
     };
+    if let Some(directory) = &server.watch {
+        ensure!(directory.is_dir(), "--watch {} is no directory", directory.display());
+    }
+    ensure!(
+        (1.0..=3600.0).contains(&server.window_s),
+        "window_seconds is {}; 1 to 3600 would fit",
+        server.window_s
+    );
     for (name, value) in [("max_requests", server.max_requests), ("video_workers", server.video_workers)] {
         ensure!((1..=1024).contains(&value), "{name} is {value}; 1 to 1024 would fit");
     }
-    ensure!(
-        server.listen.ip().is_loopback() || flags.insecure_no_auth || from_file.insecure_no_auth,
-        "{} is reachable from other machines and this server has no password yet; listen on 127.0.0.1, or pass \
-         --insecure-no-auth if everybody who reaches it may see all videos",
-        server.listen
-    );
-    Ok((server, merge_engine(engine, file.engine)?))
+    let engine = merge_engine(engine, file.engine, server.max_requests)?;
+    Ok((server, engine))
 }
 
 /// Resolves the engine's settings alone (`ask`).
@@ -252,7 +288,7 @@ pub fn resolve(
 /// # Errors
 /// As [`resolve`].
 pub fn engine(file: Option<&PathBuf>, flags: EngineFlags) -> anyhow::Result<EngineConfig> {
-    merge_engine(flags, read(file)?.engine)
+    merge_engine(flags, read(file)?.engine, 1)
 }
 
 fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
@@ -261,15 +297,20 @@ fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
     toml::from_str(&text).with_context(|| format!("{} does not fit", path.display()))
 }
 
-fn merge_engine(flags: EngineFlags, file: EngineFlags) -> anyhow::Result<EngineConfig> {
+fn merge_engine(flags: EngineFlags, file: EngineFlags, max_requests: usize) -> anyhow::Result<EngineConfig> {
     let model = flags.model.or(file.model).map(|model| model.parse::<ModelSource>()).transpose()?;
     let mut config = EngineConfig::new(model.clone().unwrap_or(ModelSource::Demo));
-    let url = flags.vllm_url.or(file.vllm_url);
-    config.kind = match (flags.engine.or(file.engine).unwrap_or(EngineName::Candle), url) {
-        (EngineName::Candle, None) => EngineKind::Candle,
-        (EngineName::Candle, Some(_)) => bail!("--vllm-url needs --engine vllm"),
-        (EngineName::Vllm, None) => bail!("--engine vllm needs --vllm-url, such as http://127.0.0.1:8000"),
-        (EngineName::Vllm, Some(url)) => EngineKind::Vllm { url: upstream_url(&url)?, files: model },
+    let named = if flags.vllm_url.is_empty() { file.vllm_url } else { flags.vllm_url };
+    let urls = named.iter().map(|url| upstream_url(url)).collect::<anyhow::Result<Vec<Url>>>()?;
+    let limit = flags.vllm_max_requests.or(file.vllm_max_requests);
+    config.kind = match flags.engine.or(file.engine).unwrap_or(EngineName::Candle) {
+        EngineName::Candle if urls.is_empty() && limit.is_none() => EngineKind::Candle,
+        EngineName::Candle => bail!("--vllm-url and --vllm-max-requests need --engine vllm"),
+        EngineName::Vllm => EngineKind::Vllm {
+            max_requests: checked_limit(limit, max_requests)?,
+            urls: checked_urls(urls)?,
+            files: model,
+        },
     };
     let here = [
         ("--device", flags.device.or(file.device).is_some()),
@@ -301,6 +342,27 @@ fn merge_engine(flags: EngineFlags, file: EngineFlags) -> anyhow::Result<EngineC
     Ok(config)
 }
 
+/// Jobs take no place among `max_requests`: one more than those fits by default.
+fn checked_limit(limit: Option<usize>, max_requests: usize) -> anyhow::Result<usize> {
+    let limit = limit.unwrap_or(max_requests + 1);
+    ensure!((1..=4096).contains(&limit), "vllm_max_requests is {limit}; 1 to 4096 would fit");
+    Ok(limit)
+}
+
+fn checked_urls(urls: Vec<Url>) -> anyhow::Result<Vec<Url>> {
+    ensure!(!urls.is_empty(), "--engine vllm needs --vllm-url, such as http://127.0.0.1:8000");
+    ensure!(
+        urls.len() <= MAX_UPSTREAMS,
+        "--vllm-url is given {} times; {MAX_UPSTREAMS} would fit (beyond a handful, one URL in front of them: vLLM's own \
+         data-parallel server, or Ray Serve)",
+        urls.len()
+    );
+    for (at, url) in urls.iter().enumerate() {
+        ensure!(!urls[..at].contains(url), "--vllm-url {url} is given twice; once would fit");
+    }
+    Ok(urls)
+}
+
 fn upstream_url(text: &str) -> anyhow::Result<Url> {
     let fits = "http://HOST:PORT would fit";
     let url: Url = text.parse().with_context(|| format!("--vllm-url {text} is no URL; {fits}"))?;
@@ -312,6 +374,43 @@ fn upstream_url(text: &str) -> anyhow::Result<Url> {
     );
     ensure!(url.query().is_none() && url.fragment().is_none(), "--vllm-url {text} has a query; {fits}");
     Ok(url)
+}
+
+/// Reads the household's password: the file's text without its last line end.
+///
+/// # Errors
+/// When the file cannot be read or is no text.
+pub fn password(file: &std::path::Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// Where systemd puts the password (`LoadCredential=password:…`); an empty one declares none.
+fn password_credential() -> Option<PathBuf> {
+    let file = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join("password");
+    fs::metadata(&file).is_ok_and(|found| found.len() > 0).then_some(file)
+}
+
+/// Returns the library's directory where no command but `serve` would need it (`keys`, `password`, `notes`).
+///
+/// # Errors
+/// When there is no home directory and none is named.
+pub fn data(flag: Option<PathBuf>, file: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
+    flag.or(read(file)?.server.data).map_or_else(default_data, Ok)
+}
+
+/// A list in the file may be one string.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    })
 }
 
 fn default_data() -> anyhow::Result<PathBuf> {
@@ -358,10 +457,20 @@ mod tests {
     #[test]
     fn an_upstream_needs_a_url_and_takes_no_settings_of_candle() {
         let vllm = EngineFlags { engine: Some(EngineName::Vllm), ..EngineFlags::default() };
-        let with_url = |url: &str| EngineFlags { vllm_url: Some(url.into()), ..vllm.clone() };
+        let with_url = |url: &str| EngineFlags { vllm_url: vec![url.into()], ..vllm.clone() };
         let config = engine(None, with_url("http://127.0.0.1:8000")).unwrap();
-        let url = "http://127.0.0.1:8000".parse().unwrap();
-        assert_eq!(config.kind, EngineKind::Vllm { url, files: None });
+        let url = |text: &str| -> Url { text.parse().unwrap() };
+        let one = vec![url("http://127.0.0.1:8000")];
+        assert_eq!(config.kind, EngineKind::Vllm { urls: one, files: None, max_requests: 2 });
+        let both = file(
+            "[engine]\nengine = \"vllm\"\nvllm_url = [\"http://a:1\", \"http://b:1\"]\nvllm_max_requests = 7",
+        );
+        let config = engine(Some(&both.path().to_owned()), EngineFlags::default()).unwrap();
+        let urls = vec![url("http://a:1"), url("http://b:1")];
+        assert_eq!(config.kind, EngineKind::Vllm { urls, files: None, max_requests: 7 });
+        let one = file("[engine]\nengine = \"vllm\"\nvllm_url = \"http://a:1\"");
+        let config = engine(Some(&one.path().to_owned()), EngineFlags::default()).unwrap();
+        assert!(matches!(config.kind, EngineKind::Vllm { urls, .. } if urls.len() == 1));
         let demo = EngineFlags { model: Some("demo".into()), ..with_url("https://spark/v1") };
         assert!(matches!(
             engine(None, demo).unwrap().kind,
@@ -371,6 +480,8 @@ mod tests {
             (vllm.clone(), "--vllm-url"),
             (EngineFlags { engine: None, ..with_url("http://x") }, "--engine vllm"),
             (with_url("x"), "no URL"),
+            (EngineFlags { vllm_url: vec!["http://x".into(); 2], ..vllm.clone() }, "twice"),
+            (EngineFlags { vllm_max_requests: Some(0), ..with_url("http://x") }, "1 to 4096"),
             (with_url("ftp://x"), "http://HOST:PORT"),
             (with_url("http://me:secret@x"), "password"),
             (EngineFlags { quantize: Some(Quantize::Q4K), ..with_url("http://x") }, "--quantize"),
@@ -379,18 +490,5 @@ mod tests {
             assert!(error.to_string().contains(says), "{error}");
             assert!(!error.to_string().contains("secret"), "{error}");
         }
-    }
-
-    #[test]
-    fn other_machines_are_kept_out_unless_told() {
-        let flags = |insecure_no_auth| ServerFlags {
-            listen: Some(SocketAddr::from(([0, 0, 0, 0], 80))),
-            data: Some("/x".into()),
-            insecure_no_auth,
-            ..ServerFlags::default()
-        };
-        let error = resolve(None, flags(false), EngineFlags::default()).unwrap_err();
-        assert!(error.to_string().contains("--insecure-no-auth"));
-        assert!(resolve(None, flags(true), EngineFlags::default()).is_ok());
     }
 }

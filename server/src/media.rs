@@ -178,6 +178,14 @@ impl Media {
         Ok(homereel_video::rendition(&worker, source.open()?, out, most, cancel, progress).await?)
     }
 
+    /// Tells which layers of the decoder's jail this machine has.
+    ///
+    /// # Errors
+    /// When no worker starts.
+    pub async fn jail(&self, cancel: &CancellationToken) -> Result<homereel_video::Jail, AskError> {
+        Ok(homereel_video::jail(&self.worker, cancel).await?)
+    }
+
     /// Chooses frames by the model's own rule as far as `sampling` leaves it free.
     ///
     /// # Errors
@@ -231,8 +239,9 @@ impl Media {
         }
 
         let started = Instant::now();
-        let (frames, mut warnings) =
-            self.decode(source, DecodeRequest::new(&probe, &plan, width, height), cancel, progress).await?;
+        let (frames, mut warnings) = self
+            .decode(engine, source, DecodeRequest::new(&probe, &plan, width, height), cancel, progress)
+            .await?;
         let mut all_warnings = probe.warnings.clone();
         all_warnings.append(&mut warnings);
         let report = Report {
@@ -254,7 +263,7 @@ impl Media {
             duration_s: probe.duration_s,
             key: key.clone(),
         };
-        let bytes = clip.frames.iter().map(|frame| frame.rgb.len()).sum();
+        let bytes = clip.frames.iter().map(Frame::bytes).sum();
         let prepared = Arc::new(Prepared { clip, report, probe_ms, decode_ms: ms(started) });
         if let Some(key) = key {
             self.clips.put(key, Arc::clone(&prepared), bytes);
@@ -264,6 +273,7 @@ impl Media {
 
     async fn decode(
         &self,
+        engine: &dyn Engine,
         source: &Source,
         request: DecodeRequest,
         cancel: &CancellationToken,
@@ -274,7 +284,9 @@ impl Media {
         let mut stream = homereel_video::decode(&self.worker, source.open()?, request, cancel).await?;
         let mut frames = Vec::with_capacity(total);
         while let Some(frame) = stream.next().await? {
-            frames.push(Frame { width: frame.width, height: frame.height, rgb: frame.rgb });
+            let frame = Frame::new(frame.width, frame.height, frame.rgb);
+            engine.anticipate(&frame);
+            frames.push(frame);
             progress(Stage::Decode, frames.len(), total);
         }
         if frames.len() != total {
@@ -294,7 +306,7 @@ impl Media {
             let picture = homereel_video::picture(&bytes, MAX_PICTURE_PIXELS)?;
             let (width, height) = engine.image_size(picture.width, picture.height)?;
             let picture = homereel_video::resize(&picture, width, height)?;
-            Ok(Frame { width, height, rgb: picture.rgb })
+            Ok(Frame::new(width, height, picture.rgb))
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| AskError::Io(std::io::Error::other(error)))?
     }

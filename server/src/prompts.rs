@@ -7,6 +7,12 @@ pub const DESCRIBE: &str =
 /// Asks for moments as JSON.
 pub const MOMENTS: &str = "List the moments of this video as JSON: {\"moments\": [{\"start\": seconds, \"end\": seconds, \"text\": \"what happens\"}]}. Use the timestamps of the video. Answer with JSON only.";
 
+/// Asks for one description of a long video whose parts were described; the notes follow.
+pub const SUMMARIZE: &str = "These are notes on one home video, part by part, each with its time. Describe the whole video in a few sentences: who or what is seen, what happens, and in which order. Do not speak of the notes.";
+
+/// Asks for an answer from what is known of many videos; numbered notes and the question follow.
+pub const ANSWER_FROM_NOTES: &str = "Answer the question at the end from these notes on home videos. Each note begins with its number in brackets, then the name of the video, the day, and the time in the video. Name the numbers of the notes that you use, such as [3]. If the notes do not tell, say so.";
+
 /// Asks for tags as JSON.
 pub const TAGS: &str =
     "Give up to eight short tags for this video as a JSON array of strings. Answer with JSON only.";

@@ -195,8 +195,12 @@ fn spawn(data: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Child>
     // Truncated: after a restart the address in it is the new one.
     let out = File::create(log)?;
     let program = binary();
+    let told = arguments.iter().any(|argument| argument == "--listen");
+    let listen: &[&str] = if told { &[] } else { &["--listen", "127.0.0.1:0"] };
     Command::new(&program)
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg("serve")
+        .args(listen)
+        .arg("--data")
         .arg(data)
         .args(arguments)
         .env_remove("RUST_LOG")

@@ -302,3 +302,46 @@ async fn wait_for<T>(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test]
+async fn an_answer_is_held_to_a_json_schema() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let clip = clips::simple(11)?;
+    let url = data_url(&clip)?;
+    // A question that the demo model answers in words, held to a form that it never learned.
+    let schema = json!({
+        "type": "object", "required": ["colour", "sure"], "additionalProperties": false,
+        "properties": { "colour": { "enum": ["red", "green", "blue"] }, "sure": { "type": "boolean" } },
+    });
+    let mut body = chat(&url, QUESTION);
+    body["response_format"] =
+        json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}});
+    let text = server.answer(&body).await?;
+    let answer: Value = serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
+    assert!(["red", "green", "blue"].contains(&answer["colour"].as_str().unwrap_or_default()), "{answer}");
+    assert!(
+        answer["sure"].is_boolean() && answer.as_object().map(serde_json::Map::len) == Some(2),
+        "{answer}"
+    );
+    let streamed = {
+        let mut body = body.clone();
+        body["stream"] = true.into();
+        joined(&events(server.chat(&body).await?).await?)
+    };
+    assert_eq!(streamed, text);
+    body["response_format"] = json!({"type": "json_object"});
+    body["max_tokens"] = 200.into();
+    assert!(server.answer(&body).await?.trim_start().starts_with('{'));
+    for (bad, word) in [
+        (json!({"type": "json_schema"}), "schema"),
+        (json!({"type": "json_schema", "json_schema": {"schema": {"type": "strin"}}}), "schema"),
+        (json!({"type": "xml"}), "xml"),
+    ] {
+        body["response_format"] = bad;
+        let refused = server.chat(&body).await?;
+        assert_eq!(refused.status(), 400);
+        let told: Value = refused.json().await?;
+        assert!(told["error"]["message"].as_str().is_some_and(|m| m.contains(word)), "{told}");
+    }
+    Ok(())
+}

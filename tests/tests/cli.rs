@@ -238,3 +238,50 @@ async fn a_file_that_is_not_there_exits_1_and_is_named() -> anyhow::Result<()> {
 fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
 }
+
+#[tokio::test]
+async fn a_library_is_backed_up_while_it_is_served_and_brought_back() -> anyhow::Result<()> {
+    let server = homereel_tests::Server::start().await?;
+    let clip = clips::simple(4)?;
+    let id = server.upload(&clip.file).await?;
+    let renamed = server.client().patch(server.url(&format!("/api/videos/{id}")));
+    renamed
+        .json(&serde_json::json!({"name": "Ömas \"80.\".mp4", "place": "Lübeck", "favourite": true}))
+        .send()
+        .await?;
+    let dir = tempfile::tempdir()?;
+    let (data, file) =
+        (server.data().display().to_string(), dir.path().join("copy.db").display().to_string());
+    let said = homereel(["backup", &file, "--data", &data]).await?;
+    ensure!(said.answer()?.contains("holds 1 videos"), "{}", said.stdout);
+    let refused = homereel(["backup", &file, "--data", &data]).await?;
+    ensure!(refused.status == Some(1) && refused.stderr.contains("exists"), "{}", refused.stderr);
+    let refused = homereel(["restore", &file, "--data", &data]).await?;
+    ensure!(refused.status == Some(1) && refused.stderr.contains("in use"), "{}", refused.stderr);
+
+    // Elsewhere, with the originals copied beside it, as after a fire.
+    let other = dir.path().join("new");
+    let copied = other.join("originals");
+    std::fs::create_dir_all(&copied)?;
+    for entry in std::fs::read_dir(server.data().join("originals"))? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), copied.join(entry.file_name()))?;
+    }
+    let other = other.display().to_string();
+    homereel(["restore", &file, "--data", &other]).await?.answer()?;
+    let out = dir.path().join("out").display().to_string();
+    homereel(["export", &out, "--data", &other]).await?.answer()?;
+    let mut names: Vec<String> = std::fs::read_dir(&out)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<anyhow::Result<_>>()?;
+    names.sort();
+    ensure!(names.iter().any(|name| name.ends_with("Ömas _80._.mp4")), "{names:?}");
+    let video = names.iter().find(|name| name.ends_with(".mp4")).context("a video")?;
+    ensure!(
+        std::fs::read(std::path::Path::new(&out).join(video))? == std::fs::read(&clip.file)?,
+        "the same bytes"
+    );
+    let told: Value = serde_json::from_slice(&std::fs::read(format!("{out}/{video}.json"))?)?;
+    ensure!(told["place"] == "Lübeck" && told["favourite"] == true, "{told}");
+    Ok(())
+}

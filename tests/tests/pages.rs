@@ -33,7 +33,18 @@ fn header_of(response: &Response, name: header::HeaderName) -> anyhow::Result<St
 async fn pages_are_small_strict_and_never_kept_by_proxies() -> anyhow::Result<()> {
     let server = Server::start().await?;
     let id = server.upload(&clips::simple(1)?.file).await?;
-    for path in ["/".to_owned(), format!("/videos/{id}"), format!("/videos/{id}?t=abc"), "/jobs".to_owned()] {
+    let runs = server.data().join("bench");
+    std::fs::create_dir(&runs)?;
+    for (name, cap) in [("1-a", 1), ("2-b", 4)] {
+        let result = json!({
+            "completed": 9, "failed": 0, "max_concurrency": cap, "median_ttft_ms": 12.5 * f64::from(cap), "p99_ttft_ms": 40.0,
+            "model_id": "<b>demo", "median_e2el_ms": 50.0, "p99_e2el_ms": 80.0, "output_throughput": 40.0,
+            "request_throughput": 2.0, "median_tpot_ms": 4.0, "dataset_name": "drawn", "cache": "cold",
+        });
+        std::fs::write(runs.join(format!("{name}.json")), result.to_string())?;
+    }
+    let fixed = ["/", "/jobs", "/search", "/search?q=x", "/trash", "/system", "/bench"].map(str::to_owned);
+    for path in fixed.into_iter().chain([format!("/videos/{id}"), format!("/videos/{id}?t=abc")]) {
         let page = server.get(&path).await?;
         ensure!(page.status() == 200, "{path}: {}", page.status());
         ensure!(
@@ -53,6 +64,16 @@ async fn pages_are_small_strict_and_never_kept_by_proxies() -> anyhow::Result<()
             ensure!(again.header(header::IF_NONE_MATCH, etag).send().await?.status() == 304, "{link}");
         }
     }
+    let plot = server.get("/bench/latency.svg").await?;
+    ensure!(header_of(&plot, header::CONTENT_TYPE)? == "image/svg+xml", "a plot is drawn");
+    ensure!(
+        server.get("/bench").await?.text().await?.contains("&#60;b&#62;demo"),
+        "a result is data, not markup"
+    );
+    ensure!(server.get("/bench/x.svg").await?.status() == 404, "no other plot");
+    let system = server.json("/api/system").await?;
+    ensure!(system["machine"]["memory_bytes"].as_u64() > Some(0), "{system}");
+    ensure!(system["storage"]["free_bytes"].is_u64(), "{system}");
     let missing =
         server.client().get(server.url("/nowhere")).header(header::ACCEPT, "text/html").send().await?;
     ensure!(
@@ -218,5 +239,83 @@ async fn an_upload_beyond_the_limit_names_it_and_leaves_nothing() -> anyhow::Res
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(server.json("/api/videos").await?["total"], 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_model_saw_is_found_with_its_second() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let clip = clips::simple(6)?;
+    let id = server.upload(&clip.file).await?;
+    let video = read(&server, &id).await?;
+    let moment = &video["moments"]["content"][0];
+    let text = moment["text"].as_str().with_context(|| format!("no moment in {video}"))?;
+    let word = text.split_whitespace().max_by_key(|word| word.len()).context("a word")?;
+    let found = server.json(&format!("/api/search?q={word}")).await?;
+    assert_eq!((&found["total"], &found["videos"][0]["id"]), (&json!(1), &json!(id)), "{found}");
+    let places = found["videos"][0]["places"].as_array().context("places")?;
+    let start = moment["start"].as_f64().context("a start")?;
+    let url = format!("/videos/{id}?t={start:.1}");
+    assert!(places.iter().any(|place| place["kind"] == "moment" && place["url"] == url.as_str()), "{found}");
+    let page = server.get(&format!("/search?q={word}")).await?.text().await?;
+    assert!(page.contains(&format!("href=\"{url}\"")) && page.contains("<mark>"), "{page}");
+    let nothing = server.get("/search?q=%3Cscript%3Ealert(1)%3C/script%3E").await?.text().await?;
+    assert!(nothing.contains("Nothing was found") && !nothing.contains("<script>alert"), "{nothing}");
+    for bad in ["from=yesterday", "length=long", "limit=-1", "q=-only"] {
+        let refused = server.get(&format!("/api/search?q=x&{bad}").replace("q=x&q", "q")).await?;
+        assert_eq!(refused.status(), 400, "{bad}");
+    }
+    let page =
+        server.client().get(server.url("/search?q=x&from=yesterday")).header(header::ACCEPT, "text/html");
+    assert!(page.send().await?.text().await?.contains("from is yesterday"), "the form says what is wrong");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_person_changes_stays_and_is_found() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let id = server.upload(&clips::simple(12)?.file).await?;
+    read(&server, &id).await?;
+    let path = server.url(&format!("/api/videos/{id}"));
+    let patch = |body: Value| server.client().patch(&path).json(&body).send();
+    let body = json!({"place": "Lübeck", "favourite": true, "description": "Oma tanzt.", "tags": ["#Fest", "fest", "Oma"]});
+    let told: Value = patch(body).await?.error_for_status()?.json().await?;
+    assert_eq!((&told["place"], &told["favourite"]), (&json!("Lübeck"), &json!(true)));
+    assert_eq!(told["tags"]["content"], json!(["Fest", "Oma"]));
+    assert!(told["description"]["edited_ms"].is_i64() && told["description"]["model"] != "", "{told}");
+    for query in ["q=lubeck", "q=tanzt", "tag=FEST", "favourite=1", "q=oma&favourite=1"] {
+        assert_eq!(server.json(&format!("/api/search?{query}")).await?["total"], 1, "{query}");
+    }
+    for (bad, word) in [
+        (json!({"name": ""}), "name"),
+        (json!({"place": "a\nb"}), "place"),
+        (json!({"tags": ["x".repeat(100)]}), "tag"),
+        (json!({"colour": "red"}), "colour"),
+    ] {
+        let refused = patch(bad).await?;
+        assert!(refused.status().is_client_error());
+        assert!(refused.text().await?.contains(word), "{word}");
+    }
+    // A question to all videos: with the demo model the places that share its words, each with its second.
+    let asked =
+        server.client().post(server.url("/api/ask")).json(&json!({"question": "Who tanzt?"})).send().await?;
+    let text = asked.error_for_status()?.text().await?;
+    assert!(
+        text.contains("event: notes") && text.contains("Oma tanzt.") && text.contains("event: done"),
+        "{text}"
+    );
+    let form = server.client().post(server.url("/ask")).form(&[("question", "Who tanzt?")]).send().await?;
+    assert!(form.text().await?.contains(&format!("href=\"/videos/{id}\"")), "a note leads to its video");
+    // Pausing stops jobs, and only those.
+    let post = |path: String| server.client().post(server.url(&path)).send();
+    post("/api/jobs/pause".into()).await?.error_for_status()?;
+    let other = server.upload(&clips::simple(13)?.file).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let jobs = server.json("/api/jobs").await?;
+    assert_eq!((&jobs["paused"], &jobs["jobs"][0]["state"]), (&json!(true), &json!("queued")), "{jobs}");
+    let first = format!("/api/jobs/{}/first", jobs["jobs"][0]["id"].as_str().context("an id")?);
+    assert_eq!(post(first).await?.json::<Value>().await?["priority"], 1);
+    post("/api/jobs/resume".into()).await?.error_for_status()?;
+    read(&server, &other).await?;
     Ok(())
 }

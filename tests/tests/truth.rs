@@ -36,7 +36,7 @@ const MARKS: [(Skill, Option<Mark>); 13] = [
     (Skill::Shape, Some(Mark { goal: 0.95, floor: 0.95 })),
     (Skill::Direction, Some(Mark { goal: 0.95, floor: 0.95 })),
     (Skill::Count, Some(Mark { goal: 0.95, floor: 0.95 })),
-    (Skill::Order, Some(Mark { goal: 0.90, floor: 0.86 })),
+    (Skill::Order, Some(Mark { goal: 0.90, floor: 0.90 })),
     (Skill::Time, Some(Mark { goal: 0.90, floor: 0.90 })),
     (Skill::Moments, Some(Mark { goal: 0.99, floor: 0.98 })),
     (Skill::Never, None),
@@ -61,7 +61,9 @@ struct Score {
 async fn answers_about_fresh_clips_are_true() -> anyhow::Result<()> {
     let start = Instant::now();
     let server = Server::start().await?;
-    let mut clips = stream::iter(0..CLIPS).map(|seed| ask_about(seed, &server)).buffer_unordered(AT_ONCE);
+    let first = first_clip()?;
+    let mut clips =
+        stream::iter(first..first + CLIPS).map(|seed| ask_about(seed, &server)).buffer_unordered(AT_ONCE);
     let mut asked: Vec<(Clip, Question, String)> = Vec::new();
     let mut done = 0;
     while let Some(answers) = clips.try_next().await? {
@@ -93,6 +95,11 @@ async fn answers_about_fresh_clips_are_true() -> anyhow::Result<()> {
     let missed = print(&scores, &codecs, start);
     ensure!(missed.is_empty(), "below the floor: {}", missed.join(", "));
     Ok(())
+}
+
+/// The first clip: `HOMEREEL_TEST_TRUTH_FIRST`, for whoever doubts that the model is as good on other clips.
+fn first_clip() -> anyhow::Result<u64> {
+    std::env::var("HOMEREEL_TEST_TRUTH_FIRST").map_or(Ok(0), |text| Ok(text.parse()?))
 }
 
 /// Draws clip `seed` and asks the questions whose turn it is: the first in a process of its own, the others

@@ -4,6 +4,7 @@
 //! Two sets, by the name of the test: `trusting` for a vLLM with `--trust-request-mm-kwargs`, `wary` without.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
@@ -203,6 +204,149 @@ async fn trusting_times_of_a_part_and_of_other_rates() -> anyhow::Result<()> {
         }
         println!("{name}: {told:?}");
         ensure!(told[0].0 == told[1].0, "{name}: {told:?}");
+    }
+    Ok(())
+}
+
+/// Clips of a folder (`HOMEREEL_TEST_VIDEOS`), where there is one: what people film, not what is drawn. Ours, on candle and on
+/// vLLM, must count the same tokens.
+#[expect(clippy::print_stdout, reason = "what was compared is what a person runs this test for")]
+async fn folder(trusting: bool) -> anyhow::Result<()> {
+    let Some(folder) = std::env::var_os("HOMEREEL_TEST_VIDEOS") else {
+        println!("HOMEREEL_TEST_VIDEOS names no folder of clips: nothing to compare");
+        return Ok(());
+    };
+    let pair = Pair::start().await?;
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    files.sort();
+    for file in files {
+        let content = json!([video(&file).await?, text("What happens?")]);
+        let name = file.display().to_string();
+        let outcome = pair.ask(&name, content, false).await?;
+        ensure!(outcome.tokens.0 == outcome.tokens.1 || (!trusting && outcome.warned), "{name}: {outcome:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn trusting_clips_of_a_folder_count_the_same() -> anyhow::Result<()> {
+    folder(true).await
+}
+
+#[tokio::test]
+async fn wary_clips_of_a_folder_count_the_same() -> anyhow::Result<()> {
+    folder(false).await
+}
+
+/// Turns the picture of an MP4 by a quarter, as a phone's header does: in the matrix of its first track.
+fn turned(mut file: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let track = file.windows(4).position(|window| window == b"tkhd").context("no track")?;
+    let matrix: [u32; 9] = [0, 1 << 16, 0, 0xffff_0000, 0, 0, 0, 0, 1 << 30];
+    let bytes: Vec<u8> = matrix.iter().flat_map(|entry| entry.to_be_bytes()).collect();
+    // After the type: version, times, number, length, and what is reserved.
+    file.get_mut(track + 44..track + 80).context("a short track")?.copy_from_slice(&bytes);
+    Ok(file)
+}
+
+/// Odd clips answer through us, whatever vLLM makes of the file itself (0.32 refuses the one without a length); what our
+/// jail has no decoder for is refused by us.
+#[tokio::test]
+async fn trusting_odd_clips_answer_through_us() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let url = std::env::var("HOMEREEL_TEST_VLLM_URL")?;
+    let source = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=24:duration=3"];
+    let coded = |name: &str, more: &[&str]| clips::ffmpeg(name, &[&source[..], more].concat());
+    let deep = coded(
+        "deep.mp4",
+        &["-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", "log-level=none", "-tag:v", "hvc1"],
+    )?;
+    let turned = clips::file("turned.mp4", &turned(tokio::fs::read(deep).await?)?)?;
+    let whole = coded(
+        "whole.mp4",
+        &["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12", "-movflags", "+faststart"],
+    )?;
+    let whole = tokio::fs::read(whole).await?;
+    let cut = clips::file("cut.mp4", &whole[..whole.len() / 2])?;
+    let endless = coded("endless.webm", &["-c:v", "libvpx", "-live", "1"])?;
+    let magic = coded("magic.avi", &["-c:v", "magicyuv", "-pix_fmt", "yuv420p"])?;
+    for (name, file, answers) in [
+        ("10-bit HEVC, turned", turned, true),
+        ("cut in half", cut, true),
+        ("without a length", endless, true),
+        ("MagicYUV", magic, false),
+    ] {
+        let content = json!([video(&file).await?, text("What happens?")]);
+        let body = json!({ "model": "homereel-demo", "temperature": 0, "max_tokens": 16,
+            "messages": [{ "role": "user", "content": content }] });
+        let direct = pair.vllm.client().post(format!("{url}/v1/chat/completions")).json(&body).send().await?;
+        println!("{name}: vLLM itself answers {}", direct.status());
+        let through = pair.vllm.chat(&body).await?;
+        let status = through.status();
+        let told: Value = through.json().await?;
+        ensure!(status.is_success() == answers, "{name}: {status}: {told}");
+        if answers {
+            ensure!(told["usage"]["prompt_tokens"].as_u64() > Some(0), "{told}");
+            ensure!(!told["homereel"]["warnings"].to_string().contains("counted"), "{told}");
+        }
+    }
+    Ok(())
+}
+
+/// An answer that nobody reads any more is aborted in vLLM too, whose count of tokens stands still. (It does not count such
+/// an answer as `finished_reason="abort"`, nor with its own clients.)
+#[tokio::test]
+async fn trusting_whoever_leaves_stops_vllm() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let url = format!("{}/metrics", std::env::var("HOMEREEL_TEST_VLLM_URL")?);
+    let generated = || async {
+        let text = pair.vllm.client().get(&url).send().await?.text().await?;
+        let line = text.lines().find(|line| line.starts_with("vllm:generation_tokens_total"));
+        let count = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        count.with_context(|| format!("no count of tokens in {text}"))
+    };
+    let before = generated().await?;
+    let body = json!({ "messages": [{ "role": "user", "content": "Go on." }], "stream": true, "ignore_eos": true,
+        "max_tokens": 3900 });
+    let mut response = pair.vllm.chat(&body).await?;
+    let mut seen = String::new();
+    while seen.matches("chat.completion.chunk").count() < 3 {
+        seen += &String::from_utf8_lossy(&response.chunk().await?.context("the stream ended")?);
+    }
+    drop(response);
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut last = generated().await?;
+    let told = loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = generated().await?;
+        if now == last && now > before {
+            break now - before;
+        }
+        ensure!(Instant::now() < end, "vLLM goes on: {now} tokens");
+        last = now;
+    };
+    ensure!(told < 3500.0, "vLLM made {told} tokens of 3900 that nobody read");
+    // And what it tells of itself is told by us.
+    let told = pair.vllm.json("/api/system").await?;
+    ensure!(told["upstreams"][0]["metrics"]["kv_cache_usage_perc"].is_number(), "{told}");
+    Ok(())
+}
+
+/// A schema that the answer must fit is vLLM's to keep: ours passes it on.
+#[tokio::test]
+async fn trusting_forms_are_kept_by_vllm() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let schema = json!({ "enum": ["red", "blue"] });
+    let form = json!({ "type": "json_schema", "json_schema": { "name": "color", "schema": schema } });
+    for (field, value, quoted) in
+        [("response_format", form, true), ("structured_outputs", json!({ "choice": ["red", "blue"] }), false)]
+    {
+        let mut body = json!({ "messages": [{ "role": "user", "content": "What is it?" }], "temperature": 0, "max_tokens": 16 });
+        body[field] = value;
+        let reply = whole(&pair.vllm, &body).await?;
+        let text = reply["choices"][0]["message"]["content"].as_str().unwrap_or_default().trim();
+        let color = if quoted { text.trim_matches('"') } else { text };
+        ensure!(["red", "blue"].contains(&color), "{field}: {reply}");
     }
     Ok(())
 }

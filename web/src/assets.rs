@@ -19,10 +19,11 @@ pub struct Asset {
     pub url: String,
 }
 
-static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 4]> = LazyLock::new(|| {
     [
         asset("style.css", "text/css; charset=utf-8", include_bytes!("../static/style.css")),
         asset("homereel.js", "text/javascript; charset=utf-8", include_bytes!("../static/homereel.js")),
+        asset("hash.js", "text/javascript; charset=utf-8", include_bytes!("../static/hash.js")),
         asset("icon.svg", "image/svg+xml", include_bytes!("../static/icon.svg")),
     ]
 });
@@ -40,7 +41,8 @@ pub fn find(name: &str) -> Option<&'static Asset> {
 }
 
 /// URL of the file `name`; empty for a name that no file has.
-pub(crate) fn url(name: &str) -> &'static str {
+#[must_use]
+pub fn url(name: &str) -> &'static str {
     find(name).map_or("", |asset| &asset.url)
 }
 
@@ -50,7 +52,9 @@ mod tests {
 
     #[test]
     fn every_asset_that_a_template_names_exists() {
-        for template in ["base", "library", "video", "jobs", "error"] {
+        for template in
+            ["base", "library", "video", "search", "ask", "trash", "system", "bench", "jobs", "error"]
+        {
             let path = format!("{}/templates/{template}.html", env!("CARGO_MANIFEST_DIR"));
             let html = std::fs::read_to_string(path).unwrap();
             for name in html.split("url(\"").skip(1).filter_map(|rest| rest.split('"').next()) {

@@ -6,11 +6,13 @@
 //!
 //! Where to find what: `templates/*.html` one page each on top of `base.html`, `static/` the files
 //! that [`assets`] embeds, [`pages`] the structs of whole pages, [`views`] their parts, [`mod@format`]
-//! the words for lengths, sizes and times.
+//! and [`times`] the words for lengths, sizes and times.
 
 pub mod assets;
 pub mod format;
 pub mod pages;
+pub mod plot;
+pub mod times;
 pub mod views;
 
 pub use askama::Template;

@@ -2,7 +2,10 @@
 
 use askama::Template;
 
-use crate::views::{Answer, Card, Fact, Job, Kind, Made, Model, Moment, Shell, State, Step, Time};
+use crate::views::{
+    Answer, Card, Choice, Fact, FactList, Found, Job, Kind, Link, Made, Model, Moment, Note, Run, Shell,
+    State, Step, Time, Trashed,
+};
 
 /// `/`: upload and the list of videos.
 #[derive(Debug, Template)]
@@ -20,6 +23,12 @@ pub struct LibraryPage {
     pub videos: Vec<Card>,
     /// URL of the older ones.
     pub more: Option<String>,
+    /// The video that was just thrown away, to take it back.
+    pub trashed: Option<Link>,
+    /// What the disk holds, in words.
+    pub storage: String,
+    /// Where the script finds the worker that hashes files.
+    pub hasher: &'static str,
 }
 
 /// `/videos/{id}`: the player, what the model says, questions and answers.
@@ -32,6 +41,8 @@ pub struct VideoPage {
     pub id: String,
     /// Its name.
     pub name: String,
+    /// URL that takes it out of the trash, where it lies in it.
+    pub restore: Option<String>,
     /// Where its reading stands.
     pub state: State,
     /// How far the reading is.
@@ -62,18 +73,124 @@ pub struct VideoPage {
     pub description: Option<Made>,
     /// What to say while there is no description.
     pub no_description: String,
-    /// Tags by the model.
-    pub tags: Vec<String>,
+    /// Tags, each with the search for others of it.
+    pub tags: Vec<Link>,
     /// Moments in order of time.
     pub moments: Vec<Moment>,
     /// What to say while there are no moments.
     pub no_moments: String,
+    /// Somebody likes it.
+    pub favourite: bool,
+    /// Where it was taken, by a person.
+    pub place: String,
+    /// The description as it can be changed.
+    pub description_text: String,
+    /// The tags as they can be changed: words with commas.
+    pub tags_text: String,
+    /// URL of the video after this one.
+    pub newer: Option<String>,
+    /// URL of the video before this one.
+    pub older: Option<String>,
     /// Facts of the file.
     pub facts: Vec<Fact>,
     /// When it was added.
     pub added: Time,
     /// What the reader should know of the file.
     pub warnings: Vec<String>,
+}
+
+/// `/search`: words and filters, and the places where they were found.
+#[derive(Debug, Template)]
+#[template(path = "search.html")]
+pub struct SearchPage {
+    /// The frame.
+    pub shell: Shell,
+    /// What was typed.
+    pub q: String,
+    /// First day, as typed.
+    pub from: String,
+    /// Last day, as typed.
+    pub to: String,
+    /// The tag, as typed.
+    pub tag: String,
+    /// Only favourites.
+    pub favourite: bool,
+    /// Cameras to choose from.
+    pub cameras: Vec<Choice>,
+    /// Lengths to choose from.
+    pub lengths: Vec<Choice>,
+    /// A filter is set: they are unfolded.
+    pub filtered: bool,
+    /// Something was asked for and looked up.
+    pub searched: bool,
+    /// What is wrong with what was typed; may be empty.
+    pub problem: String,
+    /// Number of videos found, in words.
+    pub counts: String,
+    /// The videos, best first.
+    pub found: Vec<Found>,
+    /// URL of further results.
+    pub more: Option<String>,
+}
+
+/// `/ask`: an answer from what is known of all videos.
+#[derive(Debug, Template)]
+#[template(path = "ask.html")]
+pub struct AskPage {
+    /// The frame.
+    pub shell: Shell,
+    /// What was asked.
+    pub question: String,
+    /// The answer, cut at the numbers of notes in it.
+    pub parts: Vec<(String, Option<usize>)>,
+    /// Id of the model; empty where none answered.
+    pub model: String,
+    /// What the answer rests on.
+    pub notes: Vec<Note>,
+}
+
+/// `/trash`: what was thrown away, and until when it can be taken back.
+#[derive(Debug, Template)]
+#[template(path = "trash.html")]
+pub struct TrashPage {
+    /// The frame.
+    pub shell: Shell,
+    /// Size of all of it, in words.
+    pub size: String,
+    /// The videos, the last thrown away first.
+    pub videos: Vec<Trashed>,
+}
+
+/// `/system`: the model, the work, the machine.
+#[derive(Debug, Template)]
+#[template(path = "system.html")]
+pub struct SystemPage {
+    /// The frame.
+    pub shell: Shell,
+    /// What should be done, a sentence each.
+    pub advice: Vec<String>,
+    /// All there is to know.
+    pub lists: Vec<FactList>,
+    /// When it was looked at.
+    pub now: Time,
+    /// What the disk holds, in words.
+    pub storage: String,
+}
+
+/// `/bench`: results of benchmarks.
+#[derive(Debug, Template)]
+#[template(path = "bench.html")]
+pub struct BenchPage {
+    /// The frame.
+    pub shell: Shell,
+    /// Where results are kept.
+    pub directory: String,
+    /// The results, oldest first.
+    pub runs: Vec<Run>,
+    /// Name and title of each plot.
+    pub plots: Vec<(String, String)>,
+    /// Files that are no results.
+    pub unread: Vec<String>,
 }
 
 /// `/jobs`: what is being done, what waits, what failed.
@@ -84,8 +201,30 @@ pub struct JobsPage {
     pub shell: Shell,
     /// Numbers by state in words.
     pub counts: String,
+    /// All jobs are paused.
+    pub paused: bool,
+    /// Failed jobs can be tried again all at once.
+    pub any_failed: bool,
     /// Running first, then waiting, then what ended, newest first.
     pub jobs: Vec<Job>,
+}
+
+/// `/login`: asks for the household's password, or lets it be chosen. Tells strangers nothing else.
+#[derive(Debug, Template)]
+#[template(path = "login.html")]
+pub struct LoginPage {
+    /// What it is.
+    pub title: &'static str,
+    /// Token of a one-time link: the password is chosen now.
+    pub once: Option<String>,
+    /// Nobody chose a password yet, and there is no link here.
+    pub nothing_set: bool,
+    /// Where to go after it.
+    pub next: String,
+    /// Characters that a new password has at least.
+    pub min_length: usize,
+    /// What was wrong with the last try.
+    pub error: Option<String>,
 }
 
 /// Any error that a person meets in a browser.

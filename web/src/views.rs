@@ -1,5 +1,7 @@
 //! The parts of pages: strings that are ready to be shown, and the few kinds that choose a colour.
 
+use crate::times::Span;
+
 /// What the pages say of the model at work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Model {
@@ -27,10 +29,12 @@ pub enum Model {
 pub struct Shell {
     /// Title of the page.
     pub title: String,
-    /// The lit tab: `videos`, `jobs`, or nothing.
+    /// The lit tab: `videos`, `search`, `jobs`, `system`, or nothing.
     pub here: &'static str,
     /// The model at work.
     pub model: Model,
+    /// The reader came in with a password, and may leave.
+    pub can_log_out: bool,
     /// Something on this page is still being worked on: without JavaScript it reloads by itself.
     pub unfinished: bool,
 }
@@ -110,6 +114,40 @@ pub struct Fact {
     pub value: String,
 }
 
+/// Facts under one title.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactList {
+    /// The title.
+    pub title: &'static str,
+    /// The facts.
+    pub facts: Vec<Fact>,
+}
+
+/// A result of a benchmark, as a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Name of its file.
+    pub name: String,
+    /// Id of the model.
+    pub model: String,
+    /// What was asked about.
+    pub content: String,
+    /// How many requests came at once.
+    pub load: String,
+    /// Requests that were answered, and that failed.
+    pub answered: String,
+    /// Requests per second.
+    pub requests: String,
+    /// Output tokens per second.
+    pub tokens: String,
+    /// To the first token.
+    pub ttft: String,
+    /// For each further token.
+    pub tpot: String,
+    /// To the last token.
+    pub e2el: String,
+}
+
 /// A video in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Card {
@@ -129,6 +167,70 @@ pub struct Card {
     pub state: State,
 }
 
+/// A video that a search found, with the places in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The video.
+    pub card: Card,
+    /// Where, best first.
+    pub places: Vec<Place>,
+}
+
+/// A place that a search found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Where it is shown, at its second if it has one.
+    pub url: String,
+    /// The second, or what kind of text it is.
+    pub at: String,
+    /// The words, and whether they are those that were looked for.
+    pub parts: Vec<(String, bool)>,
+}
+
+/// A word that leads somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The word.
+    pub text: String,
+    /// Where to.
+    pub url: String,
+}
+
+/// A video in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trashed {
+    /// The video.
+    pub card: Card,
+    /// When it will be gone.
+    pub gone: Time,
+}
+
+/// Something known of a video that an answer may rest on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Counted from 1.
+    pub number: usize,
+    /// Where it is shown.
+    pub url: String,
+    /// Name of the video.
+    pub video: String,
+    /// The second in words, of a moment.
+    pub at: String,
+    /// What is known.
+    pub text: String,
+}
+
+/// One option of a list to choose from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What the form sends.
+    pub value: String,
+    /// What is shown.
+    pub label: String,
+    /// It is the one chosen.
+    pub chosen: bool,
+}
+
 /// Words that the model made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
@@ -136,6 +238,8 @@ pub struct Made {
     pub text: String,
     /// Id of the model.
     pub model: String,
+    /// A person changed them.
+    pub edited: bool,
 }
 
 /// A stretch of a clip in which something happens.
@@ -156,8 +260,8 @@ pub struct Answer {
     pub id: String,
     /// The question as it was typed.
     pub question: String,
-    /// The answer as far as it came.
-    pub text: String,
+    /// The answer as far as it came, cut at the times in it.
+    pub text: Vec<Span>,
     /// Whether it is whole, stopped, failed or still coming.
     pub state: State,
     /// Id of the model that made it.
@@ -193,4 +297,6 @@ pub struct Job {
     pub can_retry: bool,
     /// Whether it can be stopped.
     pub can_cancel: bool,
+    /// Whether it can be put before others.
+    pub can_go_first: bool,
 }

@@ -115,9 +115,12 @@ function listen() {
   addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 }
 
-// --- upload -------------------------------------------------------------------------------------
+// --- upload: tus, hash first, resumed after anything -----------------------------------------------
 
-const queue = [];
+const CHUNK_TYPE = 'application/offset+octet-stream', TUS = { 'Tus-Resumable': '1.0.0' };
+/** Larger files are sent at once: comparing them first would take longer than it saves. */
+const HASH_UP_TO = 2 ** 31;
+const queue = [], sending = new Set();
 let running = 0, wakeLock;
 
 function addFiles(files) {
@@ -125,11 +128,11 @@ function addFiles(files) {
     const row = element('li');
     const parts = {
       row, file, name: element('bdi', '', file.name), size: element('span', 'hint', size(file.size)),
-      bar: element('progress'), says: element('p', 'says hint', 'waiting'),
+      bar: element('progress'), says: element('p', 'says hint', 'waiting'), buttons: element('p', 'row buttons'),
     };
     parts.bar.max = 1; parts.bar.value = 0;
     parts.bar.setAttribute('aria-label', `Upload of ${file.name}`);
-    row.append(parts.name, parts.size, parts.bar, parts.says);
+    row.append(parts.name, parts.size, parts.bar, parts.says, parts.buttons);
     $('#uploads').append(row);
     const refused = refusal(file);
     if (refused) uploadFailed(parts, refused, false); else queue.push(parts);
@@ -144,43 +147,183 @@ function refusal(file) {
 }
 
 function startUploads() {
-  while (running < 2 && queue.length) { running++; upload(queue.shift()); }
+  while (running < 2 && queue.length) { running++; upload(queue.shift()).finally(() => { running--; startUploads(); }); }
   if (running && !wakeLock) navigator.wakeLock?.request('screen').then((lock) => { wakeLock = lock; }, () => {});
   if (!running) { wakeLock?.release(); wakeLock = null; }
 }
 
-function upload(parts) {
-  const request = new XMLHttpRequest(), body = new FormData(), started = Date.now();
-  body.append('files', parts.file);
-  request.open('POST', '/api/videos');
-  request.setRequestHeader('Accept', 'application/json');
-  request.upload.onprogress = (event) => {
-    if (!event.lengthComputable) return;
-    const rate = event.loaded / Math.max(0.2, (Date.now() - started) / 1000);
-    parts.bar.value = event.loaded / event.total;
-    parts.says.textContent = event.loaded < event.total
-      ? `uploading, ${Math.floor(100 * event.loaded / event.total)} % · ${size(rate)}/s` : 'being stored';
-    say(`${parts.file.name}: ${parts.says.textContent}`);
-  };
-  request.onloadend = () => {
-    running--;
-    if (request.status === 201 || request.status === 200) uploaded(parts, JSON.parse(request.responseText).videos[0]);
-    else uploadFailed(parts, failureOf(request.status, request.responseText), true);
-    startUploads();
-  };
+/** An answer that no retry would change. */
+class Refused extends Error {}
+
+function tell(parts, words, done) {
   parts.says.className = 'says hint';
-  parts.says.textContent = 'uploading';
-  request.send(body);
+  parts.says.textContent = words;
+  if (done !== undefined) parts.bar.value = done;
+  say(`${parts.file.name}: ${words}`);
 }
 
-function uploaded(parts, video) {
+async function upload(parts) {
+  const stop = new AbortController();
+  parts.buttons.replaceChildren(button('Cancel', () => stop.abort()));
+  try {
+    const { sha256, known } = await patiently(parts, stop.signal, () => compare(parts, stop.signal));
+    if (known?.video) return await alreadyHere(parts, known.video);
+    parts.url = known?.upload ? `/api/uploads/${known.upload.id}` : await patiently(parts, stop.signal, () => create(parts, sha256, stop.signal));
+    $(`#uploads [data-upload="${CSS.escape(parts.url)}"]`)?.remove();
+    const stored = await send(parts, stop.signal);
+    const words = { new: 'stored, is being read', duplicate: 'was already here', restored: 'was in the trash, is back' };
+    uploaded(parts, stored.id, words[stored.how]);
+  } catch (error) {
+    if (stop.signal.aborted && parts.url) fetch(parts.url, { method: 'DELETE', headers: TUS }).catch(() => {});
+    uploadFailed(parts, stop.signal.aborted ? 'cancelled' : error.message, true);
+  } finally {
+    sending.delete(parts.claimed);
+  }
+}
+
+/** Does `work` again when the network fails; what the server says is final. */
+async function patiently(parts, signal, work) {
+  for (let failures = 0; ; failures++) {
+    try { return await work(); } catch (error) {
+      // fetch has this one for all that is no answer.
+      if (signal.aborted || !(error instanceof TypeError)) throw error;
+      await pause(parts, error, failures, signal);
+    }
+  }
+}
+
+async function pause(parts, error, failures, signal) {
+  const wait = [1, 2, 5, 10, 20, 30][Math.min(failures, 5)];
+  const reason = error instanceof TypeError ? 'the connection was lost' : error.message;
+  tell(parts, `interrupted (${reason}); goes on by itself in ${wait} s`);
+  await sleep(wait, signal);
+}
+
+/** Hashes the file beside the page and asks whether it, or its beginning, is here already. */
+async function compare(parts, signal) {
+  if (parts.file.size > HASH_UP_TO) {
+    const { uploads } = await json('/api/uploads', { signal });
+    const same = uploads.find((u) => u.name === parts.file.name && u.length === parts.file.size && u.state === 'receiving');
+    return { known: { upload: same } };
+  }
+  tell(parts, 'being compared with what is here');
+  const sha256 = parts.sha256 ??= await new Promise((done, failed) => {
+    const worker = new Worker($('#upload').dataset.hasher);
+    const end = (result, value) => { worker.terminate(); result(value); };
+    worker.onmessage = ({ data }) => {
+      if (data.sha256) end(done, data.sha256);
+      else if (data.error) end(failed, new Error(`the file can't be read: ${data.error}`));
+      else tell(parts, `being compared with what is here, ${Math.floor(100 * data.done / parts.file.size)} %`, data.done / parts.file.size);
+    };
+    // A browser that starts no worker sends without asking.
+    worker.onerror = () => end(done, undefined);
+    signal.addEventListener('abort', () => end(failed, new Error('cancelled')));
+    worker.postMessage(parts.file);
+  });
+  if (!sha256) return {};
+  // Twins on one page would send each other's connections away.
+  while (parts.claimed !== sha256 && sending.has(sha256)) { tell(parts, 'waits for its twin'); await sleep(0.5, signal); }
+  sending.add(parts.claimed = sha256);
+  return { sha256, known: await json(`/api/uploads/known?sha256=${sha256}&size=${parts.file.size}`, { signal }) };
+}
+
+async function json(url, options) {
+  const response = await fetch(url, options);
+  if (!response.ok) throw Object.assign(new Error(failureOf(response.status, await response.text())), { status: response.status });
+  return response.json();
+}
+
+async function alreadyHere(parts, video) {
+  if (video.trashed) await json(`/api/videos/${video.id}/restore`, { method: 'POST' });
+  uploaded(parts, video.id, video.trashed ? 'was in the trash, is back' : 'was already here');
+}
+
+async function create(parts, sha256, signal) {
+  const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+  const metadata = [`filename ${base64(parts.file.name)}`];
+  if (sha256) metadata.push(`sha256 ${base64(sha256)}`);
+  const response = await fetch('/api/uploads', {
+    method: 'POST', signal, headers: { ...TUS, 'Upload-Length': parts.file.size, 'Upload-Metadata': metadata.join(',') },
+  });
+  if (response.status !== 201) throw new Error(failureOf(response.status, await response.text()));
+  return response.headers.get('Location');
+}
+
+/** Sends what is missing, again and again, until the server has it all or says that it wants none of it. */
+async function send(parts, signal) {
+  for (let failures = 0; ; failures++) {
+    let before;
+    try {
+      const upload = await json(parts.url, { signal, cache: 'no-store' });
+      if (upload.state === 'done') return { id: upload.video_id, how: upload.duplicate ? 'duplicate' : 'new' };
+      if (upload.state === 'refused') throw new Refused(upload.error);
+      if (upload.state === 'receiving') {
+        const head = await fetch(parts.url, { method: 'HEAD', headers: TUS, signal, cache: 'no-store' });
+        if (!head.ok) throw new Error(`the server answered ${head.status}`);
+        before = Number(head.headers.get('Upload-Offset'));
+      } else tell(parts, 'all is here, being stored', 1);
+      if (upload.state === 'receiving') return await piece(parts, before, signal);
+    } catch (error) {
+      // An upload that is gone is begun anew when a person says so.
+      if (signal.aborted || error instanceof Refused || [404, 410].includes(error.status)) throw error;
+      // As long as it gets on, it is not failing.
+      if (parts.sent > (before ?? 0)) failures = 0;
+      await pause(parts, error, failures, signal);
+      continue;
+    }
+    await sleep(1, signal);
+  }
+}
+
+function sleep(seconds, signal) {
+  return new Promise((done, failed) => {
+    const timer = setTimeout(done, 1000 * seconds);
+    signal.addEventListener('abort', () => { clearTimeout(timer); failed(new Error('cancelled')); });
+    addEventListener('online', () => { clearTimeout(timer); done(); }, { once: true });
+  });
+}
+
+/** Sends the rest of the file from `offset` on. XMLHttpRequest, for fetch tells nothing of the progress. */
+function piece(parts, offset, signal) {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest(), started = Date.now(), total = parts.file.size;
+    request.open('PATCH', parts.url);
+    for (const [name, value] of Object.entries({ ...TUS, 'Content-Type': CHUNK_TYPE, 'Upload-Offset': offset })) request.setRequestHeader(name, value);
+    parts.sent = offset;
+    request.upload.onprogress = ({ loaded }) => {
+      parts.sent = offset + loaded;
+      const rate = loaded / Math.max(0.2, (Date.now() - started) / 1000);
+      tell(parts, parts.sent < total ? `uploading, ${Math.floor(100 * parts.sent / total)} % · ${size(rate)}/s` : 'all is here, being stored', parts.sent / total);
+    };
+    request.onloadend = () => {
+      const video = request.getResponseHeader('Homereel-Video');
+      if (request.status === 204 && video) return done({ id: video, how: request.getResponseHeader('Homereel-Stored') });
+      const words = failureOf(request.status, request.responseText);
+      // A moved offset or a busy upload is asked for again; other refusals are meant.
+      const final = request.status >= 400 && request.status < 500 && ![400, 408, 409, 423, 429].includes(request.status);
+      failed(final ? new Refused(words) : new Error(words));
+    };
+    signal.addEventListener('abort', () => request.abort());
+    request.send(parts.file.slice(offset));
+  });
+}
+
+function button(words, press) {
+  const made = element('button', 'quiet', words);
+  made.type = 'button';
+  made.onclick = press;
+  return made;
+}
+
+function uploaded(parts, id, words) {
   parts.bar.remove();
+  parts.buttons.remove();
   const link = element('a', '', parts.file.name);
-  link.href = `/videos/${video.id}`;
+  link.href = `/videos/${id}`;
   parts.name.replaceChildren(link);
   parts.says.className = 'says state done';
-  parts.says.textContent = video.duplicate ? 'was already here' : 'stored, is being read';
-  say(`${parts.file.name}: ${parts.says.textContent}`, true);
+  parts.says.textContent = words;
+  say(`${parts.file.name}: ${words}`, true);
   refreshSoon();
 }
 
@@ -189,10 +332,36 @@ function uploadFailed(parts, reason, again) {
   parts.says.className = 'says state fail';
   parts.says.textContent = reason;
   say(`${parts.file.name}: ${reason}`, true);
+  parts.buttons.replaceChildren();
   if (!again) return;
-  const retry = element('button', 'quiet', 'Try again');
-  retry.onclick = () => { retry.remove(); parts.bar.hidden = false; parts.bar.value = 0; queue.push(parts); startUploads(); };
-  parts.row.append(retry);
+  parts.buttons.append(button('Try again', () => {
+    parts.bar.hidden = false; parts.bar.value = 0;
+    parts.buttons.replaceChildren();
+    tell(parts, 'waiting');
+    queue.push(parts);
+    startUploads();
+  }));
+}
+
+/** Uploads that a closed page or a restart left half done: a browser lets go of a file, so it is chosen again. */
+async function unfinishedUploads() {
+  const { uploads } = await json('/api/uploads').catch(() => ({ uploads: [] }));
+  for (const upload of uploads) {
+    const row = element('li'), url = `/api/uploads/${upload.id}`;
+    row.dataset.upload = url;
+    const words = upload.state === 'receiving'
+      ? `${size(upload.received)} of ${size(upload.length)} are here. Choose this file again and it goes on from there.`
+      : upload.state === 'refused' ? upload.error : 'all is here, being stored';
+    const buttons = element('p', 'row buttons');
+    buttons.append(button(upload.state === 'refused' ? 'Dismiss' : 'Discard', async () => {
+      await fetch(url, { method: 'DELETE', headers: TUS });
+      row.remove();
+    }));
+    row.append(element('bdi', '', upload.name), element('span', 'hint', size(upload.length)),
+      element('p', `says ${upload.state === 'refused' ? 'state fail' : 'state stop'}`, words));
+    if (upload.state !== 'storing') row.append(buttons);
+    $('#uploads').append(row);
+  }
 }
 
 function uploads() {
@@ -210,6 +379,7 @@ function uploads() {
     drop.classList.remove('over');
     addFiles(event.dataTransfer.files);
   });
+  unfinishedUploads();
   addEventListener('beforeunload', (event) => { if (running || queue.length) event.preventDefault(); });
 }
 
@@ -286,6 +456,12 @@ function stage(box, name, done, total, words) {
   }
 }
 
+/** What was set for this question besides its words. */
+function settings() {
+  const fields = [...document.querySelectorAll('#ask input[type=number]')].filter((field) => field.value !== '');
+  return Object.fromEntries(fields.map((field) => [field.name, Number(field.value)]));
+}
+
 async function ask(event) {
   event.preventDefault();
   const box = $('#asking'), question = $('#question').value.trim(), text = $('.text', box), outcome = $('.outcome', box);
@@ -303,7 +479,7 @@ async function ask(event) {
   let ended = false, tokens = 0;
   try {
     const response = await fetch($('#ask').action, {
-      method: 'POST', signal: stop.signal, body: JSON.stringify({ question }),
+      method: 'POST', signal: stop.signal, body: JSON.stringify({ question, ...settings() }),
       headers: { 'Content-Type': 'application/json', Accept: 'text/event-stream' },
     });
     if (!response.ok) throw new Error(failureOf(response.status, await response.text()));

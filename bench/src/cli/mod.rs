@@ -2,8 +2,12 @@
 
 pub(crate) mod compare;
 pub(crate) mod draw;
+pub(crate) mod engine;
 pub(crate) mod media;
 pub(crate) mod output;
+pub(crate) mod overhead;
+pub(crate) mod page;
+pub(crate) mod probe;
 pub(crate) mod questions;
 pub(crate) mod report;
 pub(crate) mod serve;

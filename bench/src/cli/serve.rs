@@ -205,7 +205,7 @@ fn request_rate(text: &str) -> Result<Rate, String> {
         .ok_or_else(|| format!("'{text}' is no rate; give requests a second above 0, or inf"))
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     let parsed = text.parse().ok().filter(|value: &f64| value.is_finite() && *value > 0.0);
     parsed.ok_or_else(|| format!("'{text}' is no number above 0"))
 }

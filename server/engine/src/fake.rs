@@ -42,6 +42,7 @@ impl FakeEngine {
             frame_rate: FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 },
             backend: "fake".to_owned(),
             sampling: Sampling::default(),
+            takes_extras: false,
         };
         Self {
             info,
@@ -135,6 +136,8 @@ mod tests {
             stop_token_ids: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            response_format: crate::ResponseFormat::Text,
+            extra: serde_json::Map::new(),
         }
     }
 

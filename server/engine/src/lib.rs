@@ -17,15 +17,17 @@ pub mod qwen3vl;
 mod request;
 mod seam;
 mod source;
+mod status;
 mod upstream;
 
 pub use candle::{DeviceKind, WeightType};
 pub use error::{EngineError, Kind};
 pub use open::{EngineConfig, EngineKind, open};
 pub use qwen3vl::{PromptWrapper, Quantization};
-pub use request::{Clip, Frame, Message, Part, Request, Role, Sampling};
+pub use request::{Clip, Frame, Message, Part, Request, ResponseFormat, Role, Sampling};
 pub use seam::{
     Done, Engine, Event, Events, FinishReason, FrameRate, Health, ModelInfo, Stage, StageTimes, TokenLogprob,
     Usage,
 };
 pub use source::{BadModelSource, ModelSource};
+pub use status::{UpstreamMetrics, UpstreamState, UpstreamStatus};

@@ -16,13 +16,15 @@ pub enum EngineKind {
     /// Our own, on candle, in this process.
     #[default]
     Candle,
-    /// A vLLM server.
+    /// One vLLM server, or several that serve the same.
     Vllm {
-        /// Where it listens.
-        url: Url,
-        /// The checkpoint that it serves, of which only the small files are read; none is what the server names,
+        /// Where they listen.
+        urls: Vec<Url>,
+        /// The checkpoint that they serve, of which only the small files are read; none is what a server names,
         /// if that is on this machine.
         files: Option<ModelSource>,
+        /// Requests that may be with one of them at once.
+        max_requests: usize,
     },
 }
 
@@ -78,13 +80,13 @@ impl EngineConfig {
 pub fn open(config: &EngineConfig) -> Result<Arc<dyn Engine>, EngineError> {
     match &config.kind {
         EngineKind::Candle => open_candle(config),
-        EngineKind::Vllm { url, files } => {
+        EngineKind::Vllm { urls, files, max_requests } => {
             let options = UpstreamOptions {
-                url: url.clone(),
+                urls: urls.clone(),
                 files: files.clone(),
                 wrapper: config.wrapper,
                 max_model_len: config.max_model_len,
-                in_flight: config.queue_depth,
+                max_requests: *max_requests,
             };
             Ok(Arc::new(UpstreamEngine::start(options)?))
         }

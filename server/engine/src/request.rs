@@ -1,10 +1,13 @@
 //! What is asked of an engine: messages of text, images and clips, and how to sample the answer.
 //! Knows nothing of where the frames came from.
 
-use bytes::Bytes;
+use std::sync::{Arc, OnceLock};
 
-/// One RGB8 picture, row-major, `3 * width * height` bytes.
-#[derive(Clone, PartialEq, Eq)]
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+/// One RGB8 picture, row-major, `3 * width * height` bytes. Clones share its bytes.
+#[derive(Clone)]
 pub struct Frame {
     /// Pixels per row.
     pub width: u32,
@@ -12,7 +15,42 @@ pub struct Frame {
     pub height: u32,
     /// `3 * width * height` bytes, R, G, B.
     pub rgb: Bytes,
+    /// The same as a picture file, where an engine sends such.
+    file: Arc<OnceLock<Result<Bytes, String>>>,
 }
+
+impl Frame {
+    /// Makes a picture of `3 * width * height` bytes.
+    #[must_use]
+    pub fn new(width: u32, height: u32, rgb: Bytes) -> Self {
+        Self { width, height, rgb, file: Arc::default() }
+    }
+
+    /// Returns the bytes that it holds, its file included as far as there is one by now.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let file = self.file.get().and_then(|file| file.as_ref().ok());
+        self.rgb.len() + file.map_or(0, Bytes::len)
+    }
+
+    /// Returns the picture as the file that `encode` makes; it is made once for all clones.
+    pub(crate) fn file(&self, encode: impl FnOnce(&Self) -> Result<Bytes, String>) -> Result<Bytes, String> {
+        self.file.get_or_init(|| encode(self)).clone()
+    }
+
+    /// Tells whether another clone of it is held.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.file) > 1
+    }
+}
+
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        (self.width, self.height, &self.rgb) == (other.width, other.height, &other.rgb)
+    }
+}
+
+impl Eq for Frame {}
 
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,6 +108,17 @@ pub struct Message {
     pub role: Role,
     /// The pieces, in order.
     pub content: Vec<Part>,
+    /// Further fields by OpenAI's names (`tool_calls`, `tool_call_id`, …), for engines that take such
+    /// ([`crate::ModelInfo::takes_extras`]).
+    pub extra: Map<String, Value>,
+}
+
+impl Message {
+    /// Makes a message of these pieces.
+    #[must_use]
+    pub fn new(role: Role, content: Vec<Part>) -> Self {
+        Self { role, content, extra: Map::new() }
+    }
 }
 
 /// How to choose the next token; names as in vLLM's `SamplingParams`.
@@ -109,6 +158,18 @@ impl Default for Sampling {
     }
 }
 
+/// What form the answer must have; names as in OpenAI's `response_format`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum ResponseFormat {
+    /// Any text.
+    #[default]
+    Text,
+    /// One JSON object.
+    JsonObject,
+    /// JSON that this schema admits.
+    JsonSchema(Value),
+}
+
 /// One request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -126,4 +187,9 @@ pub struct Request {
     pub ignore_eos: bool,
     /// Number of alternatives whose log-probabilities to return (0: only the chosen token's).
     pub logprobs: Option<usize>,
+    /// What form the answer must have.
+    pub response_format: ResponseFormat,
+    /// Further parameters by OpenAI's and vLLM's names (`tools`, `logit_bias`, …), for engines that take such
+    /// ([`crate::ModelInfo::takes_extras`]).
+    pub extra: Map<String, Value>,
 }

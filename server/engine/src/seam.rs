@@ -2,9 +2,10 @@
 //! Knows neither Qwen3-VL nor vLLM.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 
-use crate::{EngineError, Request};
+use crate::{EngineError, Frame, Request, UpstreamStatus};
 
 /// State of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct ModelInfo {
     pub backend: String,
     /// Defaults of `generation_config.json` (greedy when it has none).
     pub sampling: crate::Sampling,
+    /// Requests may hold tools and further parameters of vLLM's.
+    pub takes_extras: bool,
 }
 
 /// What the engine is doing before the first token.
@@ -65,6 +68,8 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the context.
     Length,
+    /// The model calls tools.
+    ToolCalls,
 }
 
 /// Token counts; OpenAI's words.
@@ -143,6 +148,8 @@ pub enum Event {
         /// Log-probabilities, if asked for.
         logprob: Option<TokenLogprob>,
     },
+    /// What the answer holds besides text, as a piece of OpenAI's `delta` (`tool_calls`, `reasoning`).
+    Delta(Map<String, Value>),
     /// The end.
     Done(Done),
 }
@@ -207,4 +214,22 @@ pub trait Engine: Send + Sync + 'static {
     /// `Overloaded` when the queue is full, `NotReady` while loading, `Invalid` or `ContextLength`
     /// where the request can't be served.
     fn submit(&self, request: Request) -> Result<Events, EngineError>;
+
+    /// Is shown a frame of a request that is still being decoded, at the model's size: what can be done with it alone
+    /// may be done meanwhile. Never waits.
+    fn anticipate(&self, frame: &Frame) {
+        let _ = frame;
+    }
+
+    /// Tells of the servers behind the engine, if there are any.
+    fn upstreams(&self) -> Vec<UpstreamStatus> {
+        Vec::new()
+    }
+
+    /// Lets a server behind the engine finish what it has and gives it nothing new, or takes that back. Tells whether
+    /// there is a server with this number.
+    fn drain_upstream(&self, id: usize, draining: bool) -> bool {
+        let _ = (id, draining);
+        false
+    }
 }

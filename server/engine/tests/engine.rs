@@ -53,7 +53,7 @@ fn request_of(case: &Case) -> Request {
             "assistant" => Role::Assistant,
             _ => Role::User,
         };
-        Message { role, content }
+        Message::new(role, content)
     });
     request(messages.collect())
 }
@@ -65,7 +65,7 @@ fn part_of(part: &Value, drawn: &mut impl Iterator<Item = Drawn>) -> Part {
     let drawn = drawn.next().unwrap();
     let (width, height) = (drawn.width as u32, drawn.height as u32);
     let mut frames: Vec<Frame> =
-        drawn.frames.into_iter().map(|rgb| Frame { width, height, rgb: rgb.into() }).collect();
+        drawn.frames.into_iter().map(|rgb| Frame::new(width, height, rgb.into())).collect();
     if !drawn.is_video {
         return Part::Image(frames.remove(0));
     }
@@ -87,11 +87,13 @@ fn request(messages: Vec<Message>) -> Request {
         stop_token_ids: Vec::new(),
         ignore_eos: true,
         logprobs: None,
+        response_format: homereel_engine::ResponseFormat::Text,
+        extra: serde_json::Map::new(),
     }
 }
 
 fn ask(parts: Vec<Part>) -> Request {
-    request(vec![Message { role: Role::User, content: parts }])
+    request(vec![Message::new(Role::User, parts)])
 }
 
 fn text(text: &str) -> Part {
@@ -107,7 +109,7 @@ fn clip(frames: usize, key: Option<&str>) -> Clip {
             if inside { [220, 30, 30] } else { [20, 20, 120] }
         };
         let rgb: Vec<u8> = (0..96 * 64).flat_map(pixel).collect();
-        Frame { width: 96, height: 64, rgb: rgb.into() }
+        Frame::new(96, 64, rgb.into())
     };
     Clip {
         frames: (0..frames).map(draw).collect(),
@@ -149,7 +151,7 @@ async fn collect(mut events: Events) -> Result<(Vec<u32>, String, Done), EngineE
                 ids.extend(id);
             }
             Event::Done(done) => return Ok((ids, answer, done)),
-            Event::Queued { .. } | Event::Progress { .. } => {}
+            Event::Queued { .. } | Event::Progress { .. } | Event::Delta(_) => {}
         }
     }
     Err(EngineError::Incomplete)
@@ -325,6 +327,7 @@ async fn events_come_in_order_and_stages_are_timed() {
                 stages.push(stage);
             }
             Event::Token { .. } => tokens += 1,
+            Event::Delta(besides) => panic!("{besides:?}"),
             Event::Done(done) => break done,
             Event::Queued { position } => assert!(position > 0),
         }
@@ -368,8 +371,8 @@ async fn a_follow_up_reuses_question_and_answer() {
     let first = ask(vec![Part::Video(clip(8, None)), text("what happens?")]);
     let (_, _, done) = collect(engine.submit(first.clone()).unwrap()).await.unwrap();
     let mut second = first;
-    second.messages.push(Message { role: Role::Assistant, content: vec![text("a square.")] });
-    second.messages.push(Message { role: Role::User, content: vec![text("which color?")] });
+    second.messages.push(Message::new(Role::Assistant, vec![text("a square.")]));
+    second.messages.push(Message::new(Role::User, vec![text("which color?")]));
     let (_, _, again) = collect(engine.submit(second).unwrap()).await.unwrap();
     assert!(again.usage.cached_tokens + 8 >= done.usage.prompt_tokens, "{:?}", again.usage);
 }
@@ -423,7 +426,7 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
     let engine = demo().await;
     let video = || Part::Video(clip(2, None));
     let context = engine.info().unwrap().max_model_len;
-    let wrong_size = Frame { width: 100, height: 64, rgb: vec![0; 100 * 64 * 3].into() };
+    let wrong_size = Frame::new(100, 64, vec![0; 100 * 64 * 3].into());
     let sampling = |change: fn(&mut Sampling)| {
         let mut request = ask(vec![text("hi")]);
         change(&mut request.sampling);

@@ -76,6 +76,8 @@ pub enum AskEvent {
         /// Log-probabilities, if asked for.
         logprob: Option<TokenLogprob>,
     },
+    /// What the answer holds besides text (calls of tools, thoughts), as a piece of OpenAI's `delta`.
+    Delta(serde_json::Map<String, serde_json::Value>),
     /// The end.
     Done(Finished),
 }

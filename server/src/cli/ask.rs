@@ -99,9 +99,10 @@ async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> a
     output.progress.show("loading the model", 0, 0);
     match &config.kind {
         EngineKind::Candle => ready(&engine).await?,
-        EngineKind::Vllm { url, .. } => {
+        EngineKind::Vllm { urls, .. } => {
             let waited = tokio::time::timeout(UPSTREAM_PATIENCE, ready(&engine)).await;
-            waited.with_context(|| format!("no vLLM server answers at {url}"))??;
+            let at = || urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+            waited.with_context(|| format!("no vLLM server answers at {}", at()))??;
         }
     }
 
@@ -127,6 +128,7 @@ async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> a
                 output.piece(&text)?;
                 outcome.answer.push_str(&text);
             }
+            AskEvent::Delta(_) => {}
             AskEvent::Done(finished) => {
                 report.warnings.clone_from(&finished.warnings);
                 outcome.model = finished.model;

@@ -38,8 +38,12 @@ pub(super) async fn ask(args: &AskArgs, server: &url::Url, output: &Output) -> a
     let body = body(args).await?;
     let client = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).build()?;
     output.progress.show("sending the video", 0, 0);
-    let request =
+    let mut request =
         client.post(url).header("content-type", "application/json").body(reqwest::Body::wrap_stream(body));
+    // By the environment only: what is typed is seen by everybody on the machine.
+    if let Ok(key) = std::env::var("HOMEREEL_API_KEY") {
+        request = request.bearer_auth(key);
+    }
     let response = request.send().await.with_context(|| format!("failed to ask {server}"))?;
     if !response.status().is_success() {
         let status = response.status();

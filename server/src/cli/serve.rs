@@ -14,7 +14,8 @@ use crate::{
 /// Serves until a signal or a crash.
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     telemetry::log("info");
-    let (server, engine) = config::resolve(args.config.as_ref(), args.server, args.engine).map_err(Usage)?;
+    let (mut server, engine) =
+        config::resolve(args.config.as_ref(), args.server, args.engine).map_err(Usage)?;
     let lifecycle = Lifecycle::default();
     lifecycle.listen()?;
     let metrics = telemetry::metrics()?;
@@ -23,6 +24,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_decoder(server.decoder)
         .with_spare();
     let engine = homereel_engine::open(&engine)?;
+    let listener = app::listen(&mut server).await?;
     let state = AppState::open(server, engine, Media::new(worker), metrics, lifecycle).await?;
-    app::serve(state).await
+    app::serve(state, listener).await
 }

@@ -94,13 +94,34 @@ async fn by_events(state: &AppState, id: &str, request: Request) -> Result<Respo
 
 /// Answers a form: waits a while for the end, then shows the page, complete or still at work.
 async fn by_form(state: &AppState, id: &str, request: Request) -> Result<Response, Failure> {
-    let Form(question) = Form::from_request(request, state).await?;
+    let Form(fields) = Form::<Vec<(String, String)>>::from_request(request, state).await?;
+    let question = from_fields(fields)?;
     let (sender, mut receiver) = mpsc::channel(EVENTS);
     let answer_id = start(state, id, question, Some(sender)).await?;
     let mut wait = tokio::task::spawn(async move { while receiver.recv().await.is_some() {} });
     // Beyond its patience the waiting goes on in the background: the reader has a page now and comes back.
     let _ = tokio::time::timeout(FORM_PATIENCE, &mut wait).await;
     Ok(Redirect::to(&format!("/videos/{id}#answer-{answer_id}")).into_response())
+}
+
+/// Reads a form, whose empty fields mean nothing.
+fn from_fields(fields: Vec<(String, String)>) -> Result<Question, Failure> {
+    let mut object = serde_json::Map::new();
+    for (name, value) in fields {
+        if name != "question" && value.trim().is_empty() {
+            continue;
+        }
+        // All others are numbers.
+        let number = (name != "question").then(|| serde_json::from_str(value.trim()).ok()).flatten();
+        object.insert(name, number.unwrap_or(Value::String(value)));
+    }
+    serde_json::from_value(Value::Object(object)).map_err(|error| {
+        Failure::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_form",
+            format!("the form does not fit: {error}"),
+        )
+    })
 }
 
 /// Stores the question, starts the work and returns the answer's id.
@@ -187,7 +208,7 @@ async fn carry(stored: Stored, mut answering: Answering, reader: Option<mpsc::Se
                     AskEvent::Token { text: more, .. } => text.push_str(more),
                     AskEvent::Media(report) => media = Some(report.clone()),
                     AskEvent::Done(done) => finished = Some(done.clone()),
-                    AskEvent::Queued { .. } | AskEvent::Progress { .. } => {}
+                    AskEvent::Queued { .. } | AskEvent::Progress { .. } | AskEvent::Delta(_) => {}
                 }
                 Told::Event(event)
             }
@@ -261,6 +282,7 @@ fn render(id: &str, told: &Told) -> Event {
         }
         Told::Event(AskEvent::Media(report)) => event("media", &json!(report)),
         Told::Event(AskEvent::Token { text, .. }) => event("token", &json!({"text": text})),
+        Told::Event(AskEvent::Delta(besides)) => event("delta", &json!(besides)),
         Told::Event(AskEvent::Done(finished)) => {
             let mut data = json!(finished);
             data["id"] = json!(id);

@@ -15,6 +15,8 @@ use serde_json::json;
 
 use crate::{
     ask::{self, AskError},
+    auth::{self, AuthError},
+    intake::IntakeError,
     library::{self, LibraryError},
 };
 
@@ -101,10 +103,40 @@ impl From<LibraryError> for Failure {
             library::Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
             library::Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
             library::Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            library::Kind::Gone => (StatusCode::GONE, "gone"),
+            library::Kind::Busy => (StatusCode::LOCKED, "locked"),
             library::Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
             library::Kind::Failed => return Self::internal(error),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        let (status, code) = match error.kind() {
+            auth::Kind::Refused => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            auth::Kind::Throttled => (StatusCode::TOO_MANY_REQUESTS, "too_many_tries"),
+            auth::Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
+            auth::Kind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            auth::Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
+            auth::Kind::Failed => return Self::internal(error),
+        };
+        let retry_after_s = match error {
+            AuthError::TooManyTries { retry_after_s } => Some(retry_after_s),
+            _ => None,
+        };
+        Self { retry_after_s, ..Self::new(status, code, error.to_string()) }
+    }
+}
+
+impl From<IntakeError> for Failure {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            // The file is at fault, not a parameter of the request.
+            IntakeError::Look(error) => Self { param: None, ..Self::from(error) },
+            IntakeError::Library(error) => error.into(),
+        }
     }
 }
 

@@ -37,7 +37,7 @@ fn render(change: Result<Change, BroadcastStreamRecvError>) -> Event {
     };
     let name = match change {
         Change::Video { .. } | Change::VideoDeleted { .. } => "video",
-        Change::Job { .. } => "job",
+        Change::Job { .. } | Change::Paused { .. } => "job",
         Change::Progress { .. } => "progress",
     };
     let data = serde_json::to_string(&change).unwrap_or_else(|_| "{}".into());

@@ -1,4 +1,4 @@
-//! What every request passes, in one place and in order: id, trace, panic guard, origin guard, security headers.
+//! What every request passes, in one place and in order: id, trace, security headers, origin guard, door, panic guard.
 
 use std::any::Any;
 
@@ -13,7 +13,10 @@ use axum::{
 use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
 use tracing::Instrument as _;
 
-use super::error::{Failure, Problem, render, shown};
+use super::{
+    door,
+    error::{Failure, Problem, render, shown},
+};
 use crate::{app::AppState, library::new_id};
 
 /// Scripts, styles, pictures and video come from here and nowhere else.
@@ -27,6 +30,7 @@ pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppSta
     let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     table
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(state.clone(), door::gate))
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))

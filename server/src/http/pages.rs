@@ -1,8 +1,6 @@
 //! The pages that people see: `/`, `/videos/{id}`, `/jobs`, errors, and their static files.
 //! Asks the library for rows and fills homereel-web's structs; the words are chosen in [`super::views`].
 
-use std::collections::HashMap;
-
 use axum::{
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
@@ -11,12 +9,13 @@ use axum::{
 use homereel_web::{
     Template, assets, format,
     pages::{ErrorPage, JobsPage, LibraryPage, VideoPage},
-    views::{Kind, Model, Shell},
+    views::{self as web, Kind, Model, Shell},
 };
 use serde::Deserialize;
 
 use super::{
     error::{self, Failure},
+    trash,
     videos::ANSWERS,
     views,
 };
@@ -35,6 +34,8 @@ const JOBS: u32 = 100;
 #[derive(Debug, Deserialize)]
 pub(super) struct LibraryQuery {
     offset: Option<u32>,
+    /// Id of a video that was just thrown away.
+    trashed: Option<String>,
 }
 
 /// Where in the clip: seconds, as text, for a bad value is no reason to refuse a page.
@@ -49,12 +50,17 @@ pub(super) async fn library(
     Query(query): Query<LibraryQuery>,
     headers: HeaderMap,
 ) -> Response {
-    or_error(&state, library_page(&state, query.offset.unwrap_or(0), &headers).await)
+    or_error(&state, library_page(&state, &query, &headers).await)
 }
 
-async fn library_page(state: &AppState, offset: u32, headers: &HeaderMap) -> Result<Response, Failure> {
+async fn library_page(
+    state: &AppState,
+    query: &LibraryQuery,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
+    let offset = query.offset.unwrap_or(0);
     let count = state.library.video_count().await?;
-    let videos = state.library.videos(VIDEOS, offset).await?;
+    let videos = state.library.video_rows(VIDEOS, offset).await?;
     let ids: Vec<&str> = videos.iter().map(|video| video.id.as_str()).collect();
     let jobs = state.library.newest_jobs(&ids).await?;
     let videos: Vec<_> = videos.iter().map(|video| views::card(video, jobs.get(&video.id))).collect();
@@ -67,7 +73,19 @@ async fn library_page(state: &AppState, offset: u32, headers: &HeaderMap) -> Res
         count: format::count(count, "video"),
         videos,
         more: (u64::from(next) < count).then(|| format!("/?offset={next}")),
+        trashed: just_trashed(state, query.trashed.as_deref()).await?,
+        storage: trash::storage_words(&state.library.storage().await?),
+        hasher: assets::url("hash.js"),
     })
+}
+
+/// The video that the reader threw away a moment ago, if it is still there.
+async fn just_trashed(state: &AppState, id: Option<&str>) -> Result<Option<web::Link>, Failure> {
+    let Some(id) = id else { return Ok(None) };
+    let video = state.library.videos_by_id(&[id]).await?.remove(id);
+    Ok(video
+        .filter(|video| video.deleted_ms.is_some())
+        .map(|video| web::Link { url: format!("/videos/{}/restore", video.id), text: video.name }))
 }
 
 /// `GET /videos/{id}`
@@ -80,7 +98,13 @@ pub(super) async fn video(
         let video = state.library.video(&id).await?;
         let jobs = state.library.jobs_of(&id).await?;
         let answers = state.library.answers(&id, ANSWERS).await?;
-        render(&video_page(&state, video, jobs.first(), &answers, query.t.as_deref()))
+        let (newer, older) = state.library.neighbours(&video).await?;
+        let url = |id: String| format!("/videos/{id}");
+        render(&VideoPage {
+            newer: newer.map(url),
+            older: older.map(url),
+            ..video_page(&state, video, jobs.first(), &answers, query.t.as_deref())
+        })
     };
     or_error(&state, work().await)
 }
@@ -105,6 +129,7 @@ fn video_page(
         (_, Model::Failed { .. }) => "No model is running, so nothing can be asked.",
         _ => "",
     };
+    let duration = video.probe.as_ref().map_or(0.0, |probe| probe.duration_s);
     let nothing_yet = |made: &str, none: &str| match reading.kind {
         Kind::Waiting | Kind::Working => made.to_owned(),
         _ => none.to_owned(),
@@ -126,6 +151,7 @@ fn video_page(
         retry: job
             .filter(|job| matches!(job.state, JobState::Failed | JobState::Cancelled))
             .map(|job| format!("/jobs/{}/retry", job.id)),
+        restore: video.deleted_ms.map(|_| format!("/videos/{}/restore", video.id)),
         playable: stream.is_some(),
         width: stream.map_or(16, |stream| stream.width),
         height: stream.map_or(9, |stream| stream.height),
@@ -134,12 +160,27 @@ fn video_page(
         codec: stream.map(|stream| stream.codec.clone()).unwrap_or_default(),
         askable: why_not_askable.is_empty(),
         why_not_askable: why_not_askable.into(),
-        answers: answers.iter().map(views::answer).collect(),
+        answers: answers.iter().map(|answer| views::answer(answer, duration)).collect(),
         description: views::description(&video),
         no_description: nothing_yet("The model has not described it yet.", "There is no description."),
         tags: views::tags(&video),
         moments: views::moments(&video),
         no_moments: nothing_yet("The model has not listed the moments yet.", "There are no moments."),
+        favourite: video.favourite,
+        place: video.place.clone().unwrap_or_default(),
+        description_text: texts
+            .description
+            .as_ref()
+            .and_then(|text| text.content.clone())
+            .unwrap_or_default(),
+        tags_text: texts
+            .tags
+            .as_ref()
+            .and_then(|text| text.content.as_ref())
+            .map(|tags| tags.join(", "))
+            .unwrap_or_default(),
+        newer: None,
+        older: None,
         facts: views::file_facts(&video),
         added: views::time(video.created_ms),
         warnings,
@@ -164,21 +205,26 @@ async fn jobs_page(state: &AppState) -> Result<Response, Failure> {
         JobState::Cancelled => 3,
         JobState::Done => 4,
     });
-    let mut videos: HashMap<String, Video> = HashMap::new();
-    for job in &jobs {
-        // A video may be deleted between the two queries.
-        if let Ok(video) = state.library.video(&job.video_id).await {
-            videos.insert(video.id.clone(), video);
-        }
-    }
+    let ids: Vec<&str> = jobs.iter().map(|job| job.video_id.as_str()).collect();
+    let videos = state.library.videos_by_id(&ids).await?;
     let number = |state: JobState| jobs.iter().filter(|job| job.state == state).count();
     let (running, queued, failed) =
         (number(JobState::Running), number(JobState::Queued), number(JobState::Failed));
     let now = now_ms();
+    let mut waiting: Vec<&Job> = jobs.iter().filter(|job| job.state == JobState::Queued).collect();
+    waiting.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.run_after_ms, job.id.clone()));
+    let waiting: Vec<&str> = waiting.iter().map(|job| job.id.as_str()).collect();
     render(&JobsPage {
         shell: shell(state, "Jobs", "jobs", running + queued > 0),
         counts: format!("{running} running, {queued} waiting, {failed} failed"),
-        jobs: jobs.iter().map(|job| views::job(job, videos.get(&job.video_id), now)).collect(),
+        paused: state.library.jobs_paused().await?,
+        any_failed: failed > 0,
+        jobs: jobs
+            .iter()
+            .map(|job| {
+                views::job(job, videos.get(&job.video_id), waiting.iter().position(|id| *id == job.id), now)
+            })
+            .collect(),
     })
 }
 
@@ -263,6 +309,35 @@ pub(super) async fn retry_job(State(state): State<AppState>, Path(id): Path<Stri
     or_error(&state, result.map(|_| Redirect::to("/jobs").into_response()))
 }
 
+/// `POST /jobs/{id}/first`: the page's form.
+pub(super) async fn put_job_first(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    let result = state.library.put_job_first(&id).await.map_err(Failure::from);
+    or_error(&state, result.map(|_| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/pause`: the page's form.
+pub(super) async fn pause_jobs(State(state): State<AppState>) -> Response {
+    let result = state.library.pause_jobs(true).await.map_err(Failure::from);
+    or_error(&state, result.map(|()| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/resume`: the page's form.
+pub(super) async fn resume_jobs(State(state): State<AppState>) -> Response {
+    let result = state.library.pause_jobs(false).await.map_err(Failure::from);
+    or_error(&state, result.map(|()| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/retry-failed`: the page's form.
+pub(super) async fn retry_failed_jobs(State(state): State<AppState>) -> Response {
+    let work = async || {
+        for job in state.library.jobs(JOBS).await?.iter().filter(|job| job.state == JobState::Failed) {
+            state.jobs.retry(&job.id).await?;
+        }
+        Ok(Redirect::to("/jobs").into_response())
+    };
+    or_error(&state, work().await)
+}
+
 /// Tells whether a person in a browser waits for the answer, not a program.
 pub(super) fn wants_html(headers: &HeaderMap) -> bool {
     headers
@@ -271,9 +346,11 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
         .is_some_and(|accept| accept.contains("text/html"))
 }
 
-fn shell(state: &AppState, title: &str, here: &'static str, unfinished: bool) -> Shell {
+/// What every page has.
+pub(super) fn shell(state: &AppState, title: &str, here: &'static str, unfinished: bool) -> Shell {
     let model = views::model(state.asker.engine().as_ref());
-    Shell { title: title.into(), here, unfinished: unfinished || model == Model::Loading, model }
+    let unfinished = unfinished || model == Model::Loading;
+    Shell { title: title.into(), here, unfinished, model, can_log_out: state.auth.required() }
 }
 
 /// Scheme and authority by which the reader came; shown, never used for links.
@@ -287,7 +364,8 @@ fn base_url(headers: &HeaderMap) -> String {
     format!("{scheme}://{host}")
 }
 
-fn render(page: &impl Template) -> Result<Response, Failure> {
+/// A page as a response.
+pub(super) fn render(page: &impl Template) -> Result<Response, Failure> {
     let html = page.render().map_err(Failure::internal)?;
     // Pages hold what changes and what is private.
     let headers = [

@@ -9,7 +9,7 @@ use axum::{
 use homereel_engine::Health;
 use serde_json::{Value, json};
 
-use super::error::Problem;
+use super::{error::Problem, upstreams};
 use crate::app::AppState;
 
 /// `GET /healthz`: the process is alive.
@@ -33,6 +33,7 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'stat
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     metrics::gauge!("vllm:num_requests_running").set(state.asker.in_flight() as f64);
+    upstreams::record(&state.asker.engine().upstreams());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
         .into_response()
 }
@@ -59,7 +60,10 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
         "version": env!("CARGO_PKG_VERSION"),
         "engine": { "health": health, "in_flight": state.asker.in_flight() },
         "model": model,
+        "upstreams": engine.upstreams(),
         "library": { "videos": state.library.video_count().await?, "free_bytes": state.library.free_bytes()? },
+        "storage": state.library.storage().await?,
+        "machine": crate::machine::look().await,
         "limits": {
             "upload_bytes": state.config.max_upload_bytes,
             "body_bytes": state.config.max_body_bytes,

@@ -14,7 +14,6 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use homereel_video::Probe;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,7 +21,7 @@ use super::{
     error::{Failure, Problem},
     pages,
 };
-use crate::{app::AppState, library::Stored, media::Source};
+use crate::{app::AppState, intake, library::Stored};
 
 /// Files that one form may bring.
 const MAX_FILES: usize = 100;
@@ -152,37 +151,7 @@ async fn take<E: std::fmt::Display>(
         incoming.write(&chunk).await?;
     }
     let sealed = incoming.seal().await?;
-    if let Some(video) = state.library.video_by_hash(&sealed.sha256).await? {
-        return Ok(Stored { video, duplicate: true });
-    }
-    let source = Source::file(sealed.path().to_owned(), Some(sealed.sha256.clone()));
-    let probe = state.asker.media().probe(&source, state.lifecycle.hard()).await;
-    let probe = probe.map_err(|error| Failure { param: None, ..Failure::from(error) })?;
-    let mut kept = (*probe).clone();
-    // Times of all frames can be megabytes; who needs them probes again.
-    kept.frame_times = Vec::new();
-    Ok(sealed.commit(name, media_type(&kept, name), &kept).await?)
-}
-
-/// Type under which a file is served; what the sender claims counts for nothing.
-fn media_type(probe: &Probe, name: &str) -> &'static str {
-    let has = |container: &str| probe.container.split(',').any(|known| known == container);
-    if has("mp4") || has("mov") {
-        "video/mp4"
-    } else if has("webm") {
-        // One demuxer reads both; browsers play what WebM holds.
-        if name.to_lowercase().ends_with(".mkv") { "video/x-matroska" } else { "video/webm" }
-    } else if has("avi") {
-        "video/x-msvideo"
-    } else if has("mpegts") {
-        "video/mp2t"
-    } else if has("mpeg") || has("mpegvideo") {
-        "video/mpeg"
-    } else if has("ogg") {
-        "video/ogg"
-    } else {
-        "application/octet-stream"
-    }
+    Ok(intake::admit(state, sealed, name).await?)
 }
 
 /// The file name of a raw upload's `Content-Disposition`, plain or by RFC 5987.
@@ -204,6 +173,7 @@ fn answer_program(stored: &[Stored], mut refused: Vec<Refused>) -> Result<Respon
     for one in stored {
         let mut video = serde_json::to_value(&one.video).map_err(Failure::internal)?;
         video["duplicate"] = json!(one.duplicate);
+        video["restored"] = json!(one.restored);
         videos.push(video);
     }
     let refused: Vec<Value> =

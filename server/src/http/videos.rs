@@ -16,13 +16,22 @@ use super::{
     error::{Failure, Problem},
     pages,
 };
-use crate::app::AppState;
+use crate::{app::AppState, library::TextKind};
 
 /// Videos in one answer unless asked for fewer, and at most.
 const PAGE: u32 = 100;
 
 /// Answers of one video in one reply.
 pub(super) const ANSWERS: u32 = 100;
+
+/// Characters of a description.
+const MAX_DESCRIPTION: usize = 20_000;
+
+/// Tags of one video.
+const MAX_TAGS: usize = 50;
+
+/// Characters of one tag.
+const MAX_TAG: usize = 60;
 
 /// Which part of the list.
 #[derive(Debug, Deserialize)]
@@ -36,6 +45,31 @@ pub(super) struct ListQuery {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rename {
     name: String,
+}
+
+/// What a person changes of a video; what is left out stays.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Edit {
+    name: Option<String>,
+    place: Option<String>,
+    favourite: Option<bool>,
+    description: Option<String>,
+    tags: Option<Vec<String>>,
+}
+
+/// The page's form of the same; tags with commas.
+#[derive(Debug, Deserialize)]
+pub(super) struct EditForm {
+    place: String,
+    description: String,
+    tags: String,
+}
+
+/// The page's star.
+#[derive(Debug, Deserialize)]
+pub(super) struct Favourite {
+    favourite: bool,
 }
 
 /// `GET /api/videos`: newest first; `total` counts all of them.
@@ -53,28 +87,129 @@ pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) 
     let video = state.library.video(&id).await?;
     let mut body = serde_json::to_value(&video).map_err(Failure::internal)?;
     body["jobs"] = json!(state.library.jobs_of(&id).await?);
+    body["windows"] = json!(state.library.windows(&id).await?);
     body["answers"] = json!(state.library.answers(&id, ANSWERS).await?);
     Ok(Json(body).into_response())
 }
 
-/// `PATCH /api/videos/{id}` with `{"name": …}`.
+/// `PATCH /api/videos/{id}` with any of `{"name", "place", "favourite", "description", "tags"}`.
 pub(super) async fn patch(
     State(state): State<AppState>,
     Path(id): Path<String>,
-    rename: Result<Json<Rename>, JsonRejection>,
+    edit: Result<Json<Edit>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Json(rename) = rename?;
-    state.library.video(&id).await?;
-    Ok(Json(state.library.rename_video(&id, &rename.name).await?).into_response())
+    let Json(edit) = edit?;
+    change(&state, &id, edit).await?;
+    Ok(Json(state.library.video(&id).await?).into_response())
 }
 
-/// `DELETE /api/videos/{id}`: the video, its answers and its original, for good.
-pub(super) async fn delete(
+/// Checks everything, then changes it: a mistake in one field changes none.
+async fn change(state: &AppState, id: &str, edit: Edit) -> Result<(), Failure> {
+    let library = &state.library;
+    let video = library.video(id).await?;
+    let description = edit.description.map(|text| text.trim().to_owned());
+    if let Some(text) = &description
+        && text.chars().count() > MAX_DESCRIPTION
+    {
+        let message = format!("a description has at most {MAX_DESCRIPTION} characters");
+        return Err(Failure::invalid("description", message));
+    }
+    let tags = edit.tags.map(|tags| tidy(&tags)).transpose()?;
+    if let Some(name) = &edit.name {
+        library.rename_video(id, name).await?;
+    }
+    if let Some(place) = &edit.place {
+        library.set_place(id, place).await?;
+    }
+    if let Some(favourite) = edit.favourite {
+        library.set_favourite(id, favourite).await?;
+    }
+    // What is saved unchanged stays the model's.
+    let present = &video.texts;
+    if let Some(text) = description
+        && present.description.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default() != text
+    {
+        library.edit_text(id, TextKind::Description, Some(text).filter(|text| !text.is_empty())).await?;
+    }
+    if let Some(tags) = tags
+        && present.tags.as_ref().and_then(|text| text.content.clone()).unwrap_or_default() != tags
+    {
+        library.edit_text(id, TextKind::Tags, Some(json!(tags).to_string())).await?;
+    }
+    Ok(())
+}
+
+/// Tags without doubles and empty ones.
+fn tidy(tags: &[String]) -> Result<Vec<String>, Failure> {
+    let mut tidy: Vec<String> = Vec::new();
+    for tag in tags.iter().map(|tag| tag.trim().trim_start_matches('#')).filter(|tag| !tag.is_empty()) {
+        if tag.chars().count() > MAX_TAG || tag.chars().any(char::is_control) {
+            let message = format!("a tag has at most {MAX_TAG} characters and no control characters");
+            return Err(Failure::invalid("tags", message));
+        }
+        if !tidy.iter().any(|known| known.to_lowercase() == tag.to_lowercase()) {
+            tidy.push(tag.to_owned());
+        }
+    }
+    if tidy.len() > MAX_TAGS {
+        return Err(Failure::invalid(
+            "tags",
+            format!("a video has at most {MAX_TAGS} tags, not {}", tidy.len()),
+        ));
+    }
+    Ok(tidy)
+}
+
+/// `POST /api/videos/{id}/reread`: the present model describes it anew.
+pub(super) async fn reread(
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    state.library.delete_video(&id).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    state.library.reread_video(&id).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({ "jobs": state.library.jobs_of(&id).await? }))).into_response())
+}
+
+/// `POST /videos/{id}/reread`: the page's form.
+pub(super) async fn reread_form(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    let queued = state.library.reread_video(&id).await.map_err(Failure::from);
+    pages::or_error(&state, queued.map(|()| Redirect::to(&format!("/videos/{id}")).into_response()))
+}
+
+/// `POST /videos/{id}/edit`: the page's form.
+pub(super) async fn edit_form(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    form: Result<Form<EditForm>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(form) = form?;
+        let tags = form.tags.split([',', '\n']).map(str::to_owned).collect();
+        // Browsers send lines as CR LF.
+        let description = form.description.replace("\r\n", "\n");
+        let edit = Edit {
+            place: Some(form.place),
+            description: Some(description),
+            tags: Some(tags),
+            ..Edit::default()
+        };
+        change(&state, &id, edit).await?;
+        Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
+    };
+    pages::or_error(&state, work().await)
+}
+
+/// `POST /videos/{id}/favourite`: the page's form.
+pub(super) async fn favourite_form(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    form: Result<Form<Favourite>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(form) = form?;
+        let video = state.library.set_favourite(&id, form.favourite).await?;
+        Ok::<_, Failure>(Redirect::to(&format!("/videos/{}", video.id)).into_response())
+    };
+    pages::or_error(&state, work().await)
 }
 
 /// `POST /videos/{id}/rename`: the page's form.
@@ -89,10 +224,4 @@ pub(super) async fn rename_form(
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{}", video.id)).into_response())
     };
     pages::or_error(&state, work().await)
-}
-
-/// `POST /videos/{id}/delete`: the page's form.
-pub(super) async fn delete_form(State(state): State<AppState>, Path(id): Path<String>) -> Response {
-    let deleted = state.library.delete_video(&id).await.map_err(Failure::from);
-    pages::or_error(&state, deleted.map(|()| Redirect::to("/").into_response()))
 }

@@ -8,6 +8,7 @@ use homereel_web::{
     views::{self, Fact, Kind, Made, Model, State, Time},
 };
 use jiff::{Timestamp, tz::TimeZone};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
@@ -38,11 +39,9 @@ pub(super) fn time(ms: i64) -> Time {
     Time { iso: at.to_string(), text }
 }
 
-/// When the clip was taken, as far as the file says so in a way that can be read; else when it came.
+/// When the clip was taken, as far as the file says so; else when it came.
 fn date(video: &Video) -> Time {
-    let taken = video.probe.as_ref().and_then(|probe| probe.creation_time.as_deref());
-    let taken = taken.and_then(|text| text.parse::<Timestamp>().ok());
-    time(taken.map_or(video.created_ms, Timestamp::as_millisecond))
+    time(video.taken_ms)
 }
 
 /// Where the reading of a video stands; `job` is its newest job.
@@ -83,6 +82,12 @@ pub(super) fn step(job: &Job) -> Option<views::Step> {
         return None;
     }
     let index = STEPS.iter().position(|&step| step == job.step).unwrap_or_default();
+    if job.parts > 0 {
+        // A long video: its parts are what takes the time.
+        let parts = |n: i64| u64::try_from(n).unwrap_or_default();
+        let name = format!("watching part {} of {}", (job.parts_done + 1).min(job.parts), job.parts);
+        return Some(views::Step { name, done: parts(job.parts_done), total: parts(job.parts) });
+    }
     let name = format!("{}, step {} of {}", step_words(job.step), index + 1, STEPS.len());
     Some(views::Step { name, done: index as u64, total: STEPS.len() as u64 })
 }
@@ -100,8 +105,8 @@ pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
     }
 }
 
-/// A job in the list.
-pub(super) fn job(job: &Job, video: Option<&Video>, now_ms: i64) -> views::Job {
+/// A job in the list; `before` counts those that come first while it waits.
+pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_ms: i64) -> views::Job {
     let (kind, word) = match job.state {
         JobState::Queued if job.error.is_some() => (Kind::Waiting, "will be tried again"),
         JobState::Queued => (Kind::Waiting, "waiting"),
@@ -112,7 +117,11 @@ pub(super) fn job(job: &Job, video: Option<&Video>, now_ms: i64) -> views::Job {
     };
     let end = if job.state == JobState::Running { now_ms } else { job.updated_ms };
     let elapsed = match job.state {
-        JobState::Queued => String::new(),
+        JobState::Queued => match before {
+            Some(0) => "comes next".into(),
+            Some(count) => format!("{} before it", format::count(count as u64, "job")),
+            None => String::new(),
+        },
         _ => format!("{} since it was added", format::duration((end - job.created_ms) as f64 / 1000.0)),
     };
     let tries = if job.attempts > 1 { format!(" (try {})", job.attempts) } else { String::new() };
@@ -130,11 +139,12 @@ pub(super) fn job(job: &Job, video: Option<&Video>, now_ms: i64) -> views::Job {
         reason: reasons.join("; "),
         can_retry: matches!(job.state, JobState::Failed | JobState::Cancelled),
         can_cancel: matches!(job.state, JobState::Queued | JobState::Running),
+        can_go_first: job.state == JobState::Queued && before.is_some_and(|count| count > 0),
     }
 }
 
-/// A question and its answer.
-pub(super) fn answer(answer: &Answer) -> views::Answer {
+/// A question and its answer; times in it lead into a clip of `duration` seconds.
+pub(super) fn answer(answer: &Answer, duration: f64) -> views::Answer {
     let error = answer.error.clone().unwrap_or_default();
     let (kind, word, detail) = match answer.status {
         AnswerStatus::Running => (Kind::Working, "being answered", String::new()),
@@ -148,7 +158,7 @@ pub(super) fn answer(answer: &Answer) -> views::Answer {
     views::Answer {
         id: answer.id.clone(),
         question: answer.question.clone(),
-        text: answer.answer.clone(),
+        text: homereel_web::times::spans(&answer.answer, duration),
         state: State { kind, word: word.into(), detail },
         model: answer.model.clone(),
         asked: time(answer.created_ms),
@@ -198,12 +208,17 @@ fn seconds(ms: f64) -> String {
 /// What the model saw.
 pub(super) fn description(video: &Video) -> Option<Made> {
     let text = video.texts.description.as_ref()?;
-    Some(Made { text: text.content.clone()?, model: text.model.clone() })
+    Some(Made { text: text.content.clone()?, model: text.model.clone(), edited: text.edited_ms.is_some() })
 }
 
-/// Tags by the model.
-pub(super) fn tags(video: &Video) -> Vec<String> {
-    video.texts.tags.as_ref().and_then(|text| text.content.clone()).unwrap_or_default()
+/// Tags, each with the search for others of it.
+pub(super) fn tags(video: &Video) -> Vec<views::Link> {
+    let words = video.texts.tags.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
+    let link = |word: &String| views::Link {
+        text: word.clone(),
+        url: format!("/search?tag={}", utf8_percent_encode(word, NON_ALPHANUMERIC)),
+    };
+    words.iter().map(link).collect()
 }
 
 /// Moments by the model.
@@ -220,6 +235,9 @@ pub(super) fn moments(video: &Video) -> Vec<views::Moment> {
 /// Facts of the file.
 pub(super) fn file_facts(video: &Video) -> Vec<Fact> {
     let mut facts = vec![Fact { name: "File size", value: format::size(video.size) }];
+    if let Some(place) = &video.place {
+        facts.push(Fact { name: "Place", value: place.clone() });
+    }
     if let Some(probe) = &video.probe {
         facts.extend(probe_facts(probe));
     }
@@ -241,7 +259,10 @@ fn probe_facts(probe: &Probe) -> Vec<Fact> {
         facts.push(Fact { name: "Taken", value: time(taken.as_millisecond()).text });
     }
     if let Some(place) = probe.location {
-        facts.push(Fact { name: "Place", value: format!("{:.4}, {:.4}", place.latitude, place.longitude) });
+        facts.push(Fact {
+            name: "Coordinates",
+            value: format!("{:.4}, {:.4}", place.latitude, place.longitude),
+        });
     }
     if let Some(camera) = &probe.camera {
         facts.push(Fact { name: "Camera", value: camera.clone() });

@@ -6,6 +6,9 @@
 mod ingest;
 mod parse;
 mod playback;
+mod question;
+mod repetition;
+mod windows;
 
 use std::{
     collections::HashMap,
@@ -89,7 +92,7 @@ pub async fn run(state: AppState) {
     // Listens before it looks: what is queued in between is heard.
     let mut changes = state.library.subscribe();
     while !soft.is_cancelled() {
-        match state.library.lease_job(LEASE).await {
+        match next(&state).await {
             Ok(Some(job)) => work(&state, job).await,
             Ok(None) => {
                 tokio::select! {
@@ -106,10 +109,23 @@ pub async fn run(state: AppState) {
     }
 }
 
+/// Leases the next job, unless all of them are paused.
+async fn next(state: &AppState) -> Result<Option<Job>, LibraryError> {
+    if state.library.jobs_paused().await? {
+        return Ok(None);
+    }
+    state.library.lease_job(LEASE).await
+}
+
 /// Waits until a job is queued, or so much happens that one may have been.
 async fn queued(changes: &mut broadcast::Receiver<Change>) {
     while let Ok(change) = changes.recv().await {
-        if matches!(change, Change::Job { job } if job.state == JobState::Queued) {
+        let awaited = match change {
+            Change::Job { job } => job.state == JobState::Queued,
+            Change::Paused { paused } => !paused,
+            _ => false,
+        };
+        if awaited {
             return;
         }
     }
@@ -154,7 +170,9 @@ async fn work(state: &AppState, job: Job) {
             tracing::warn!(job.id, error, "a job failed");
             ("failed", state.library.fail_job(&job.id, &error, None).await)
         }
-        Err(Stop::Cancelled) => ("cancelled", Ok(())),
+        // A person cancelled it, then this changes nothing; or threw its video away, then it waits in case that
+        // comes back.
+        Err(Stop::Cancelled) => ("cancelled", state.library.release_job(&job.id, Duration::ZERO).await),
     };
     metrics::counter!("homereel_jobs_total", "outcome" => outcome).increment(1);
     metrics::histogram!("homereel_job_seconds").record(started.elapsed().as_secs_f64());

@@ -32,7 +32,63 @@ struct Wire {
 pub(super) fn moments(answer: &str, duration: f64) -> Option<Vec<Moment>> {
     let json = json_in(answer)?;
     let list = json.get("moments").unwrap_or(&json);
-    let wire: Vec<Wire> = Vec::deserialize(list).ok()?;
+    within(Vec::deserialize(list).ok()?, duration)
+}
+
+/// Reads what is whole of an answer that was cut off in the middle of its list.
+pub(super) fn moments_so_far(answer: &str, duration: f64) -> Option<Vec<Moment>> {
+    let mut rest = &answer[answer.find('[')? + 1..];
+    let mut wire = Vec::new();
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+        let mut items = serde_json::Deserializer::from_str(rest).into_iter::<Wire>();
+        let Some(Ok(item)) = items.next() else { break };
+        wire.push(item);
+        rest = &rest[items.byte_offset()..];
+    }
+    (!wire.is_empty()).then(|| within(wire, duration)).flatten()
+}
+
+/// Reads the moments of the stretch from `start` to `end`. Models tell them in seconds of the whole video, as the
+/// frames are labelled; one that counts from the stretch's own beginning is understood too.
+pub(super) fn moments_within(answer: &str, start: f64, end: f64, whole: bool) -> Option<Vec<Moment>> {
+    let read = if whole { moments(answer, f64::INFINITY) } else { moments_so_far(answer, f64::INFINITY) };
+    let mut moments = read?;
+    let length = end - start;
+    if start >= length && moments.iter().all(|moment| moment.end <= length + SLACK) {
+        for moment in &mut moments {
+            moment.start += start;
+            moment.end += start;
+        }
+    }
+    let fits =
+        |moment: &Moment| moment.start >= start - SLACK && moment.start <= end && moment.end <= end + SLACK;
+    if !moments.iter().all(fits) {
+        return None;
+    }
+    for moment in &mut moments {
+        moment.start = moment.start.max(start);
+        moment.end = moment.end.clamp(moment.start, end.max(moment.start));
+    }
+    Some(moments)
+}
+
+/// Joins what is one: moments that touch and say the same, as a model that repeats itself and windows that cut
+/// through what goes on both leave them.
+pub(super) fn joined(moments: Vec<Moment>) -> Vec<Moment> {
+    let mut joined: Vec<Moment> = Vec::with_capacity(moments.len());
+    for moment in moments {
+        match joined.last_mut() {
+            Some(last) if last.text.eq_ignore_ascii_case(&moment.text) && moment.start <= last.end + 0.5 => {
+                last.end = last.end.max(moment.end);
+            }
+            _ => joined.push(moment),
+        }
+    }
+    joined
+}
+
+fn within(wire: Vec<Wire>, duration: f64) -> Option<Vec<Moment>> {
     if wire.len() > MAX_MOMENTS {
         return None;
     }
@@ -113,6 +169,40 @@ mod tests {
         let read = moments(answer, 4.0).unwrap();
         assert_eq!(read.iter().map(|m| m.text.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(read[1].end, 4.0);
+    }
+
+    #[test]
+    fn what_is_whole_of_a_list_that_was_cut_off_is_kept() {
+        let answer =
+            r#"{"moments": [{"start": 0, "end": 1, "text": "a"}, {"start": 1, "end": 2, "text": "b"}, {"sta"#;
+        assert_eq!(moments(answer, 4.0), None);
+        let kept = moments_so_far(answer, 4.0).unwrap();
+        assert_eq!(kept.iter().map(|m| m.text.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(moments_so_far("{\"moments\": [{\"start\": 0", 4.0), None);
+    }
+
+    #[test]
+    fn a_window_s_moments_are_in_seconds_of_the_whole_video() {
+        let answer =
+            |a: f64, b: f64| format!(r#"{{"moments": [{{"start": {a}, "end": {b}, "text": "x"}}]}}"#);
+        let times = |answer: &str| moments_within(answer, 120.0, 240.0, true).map(|m| (m[0].start, m[0].end));
+        assert_eq!(times(&answer(130.0, 135.0)), Some((130.0, 135.0)));
+        assert_eq!(times(&answer(10.0, 15.0)), Some((130.0, 135.0)), "counted from its own beginning");
+        assert_eq!(times(&answer(119.5, 240.5)), Some((120.0, 240.0)), "rounded");
+        assert_eq!(times(&answer(130.0, 300.0)), None);
+    }
+
+    #[test]
+    fn moments_that_touch_and_say_the_same_are_one() {
+        let moment = |start: f64, end: f64, text: &str| Moment { start, end, text: text.into() };
+        let list = vec![
+            moment(0.0, 4.0, "a dog"),
+            moment(4.0, 6.0, "A dog"),
+            moment(9.0, 10.0, "a dog"),
+            moment(10.0, 11.0, "b"),
+        ];
+        let expected = vec![moment(0.0, 6.0, "a dog"), moment(9.0, 10.0, "a dog"), moment(10.0, 11.0, "b")];
+        assert_eq!(joined(list), expected);
     }
 
     #[test]

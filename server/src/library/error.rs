@@ -15,6 +15,10 @@ pub enum Kind {
     Invalid,
     /// The disk is full.
     NoSpace,
+    /// It was there and is no more.
+    Gone,
+    /// Somebody else is at it.
+    Busy,
     /// Database or disk failed.
     Failed,
 }
@@ -50,6 +54,20 @@ pub enum LibraryError {
         /// Bytes that are free.
         free: u64,
     },
+    /// A piece of an upload does not begin where the last one ended.
+    #[error("the piece begins at byte {offset}, but {received} bytes are here; go on from there")]
+    OffsetMismatch {
+        /// Where the client thinks it is.
+        offset: u64,
+        /// Where it is.
+        received: u64,
+    },
+    /// The upload takes no more bytes.
+    #[error("{0}")]
+    Ended(String),
+    /// Another writer does not leave.
+    #[error("another connection is still writing to this upload; try again in a moment")]
+    Busy,
     /// Another process has the directory open.
     #[error("the data directory {} is in use by another homereel; stop it or choose another with --data", directory.display())]
     InUse {
@@ -81,7 +99,9 @@ impl LibraryError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::NotFound { .. } => Kind::NotFound,
-            Self::Conflict(_) | Self::InUse { .. } => Kind::Conflict,
+            Self::Conflict(_) | Self::InUse { .. } | Self::OffsetMismatch { .. } => Kind::Conflict,
+            Self::Ended(_) => Kind::Gone,
+            Self::Busy => Kind::Busy,
             Self::Invalid(_) => Kind::Invalid,
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::NoSpace { .. } => Kind::NoSpace,

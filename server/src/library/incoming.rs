@@ -2,6 +2,7 @@
 //! Knows nothing of HTTP bodies and never looks into the bytes.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -16,7 +17,7 @@ use super::{Change, Library, LibraryError, Step, Video, new_id, now_ms, to_json}
 const CHUNK: usize = 1 << 20;
 
 /// Bytes that stay free for the database, posters and the rest of the system.
-const RESERVE: u64 = 64 << 20;
+pub(super) const RESERVE: u64 = 64 << 20;
 
 /// Characters that a name keeps.
 const NAME_CHARS: usize = 200;
@@ -50,6 +51,8 @@ pub struct Stored {
     pub video: Video,
     /// Whether the library already held these bytes.
     pub duplicate: bool,
+    /// Whether it was in the trash and is back.
+    pub restored: bool,
 }
 
 #[derive(Debug)]
@@ -59,13 +62,32 @@ struct Sink {
     path: Scratch,
 }
 
-/// A file that is removed when its owner is dropped.
+/// A file that is removed when its owner is dropped, unless somebody else answers for it.
 #[derive(Debug)]
-struct Scratch(PathBuf);
+pub(super) struct Scratch {
+    path: PathBuf,
+    ours: bool,
+}
+
+impl Scratch {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, ours: true }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves the file to somebody else.
+    pub(super) fn keep(mut self) {
+        self.ours = false;
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0)
+        if self.ours
+            && let Err(error) = fs::remove_file(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(%error, "failed to remove an unfinished upload");
@@ -84,10 +106,50 @@ impl Library {
             return Err(LibraryError::TooLarge { limit });
         }
         self.check_room(needed)?;
-        let path = Scratch(self.root.join("incoming").join(new_id()));
-        let file = File::create_new(&path.0)?;
+        let path = Scratch::new(self.root.join("incoming").join(new_id()));
+        let file = File::create_new(path.path())?;
+        if needed > 0 {
+            reserve(&file, needed).or_else(|error| self.or_full(error, needed))?;
+        }
         let sink = Sink { file, hash: Sha256::new(), path };
         Ok(Incoming { library: self.clone(), sink: Some(sink), pending: Vec::new(), size: 0, limit })
+    }
+
+    /// Returns the video that holds the bytes with this hash, taken out of the trash if it lies there.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn known(&self, sha256: &str) -> Result<Option<Stored>, LibraryError> {
+        let Some(video) = self.video_by_hash(sha256).await? else { return Ok(None) };
+        let restored = video.deleted_ms.is_some();
+        let video = if restored { self.restore_video(&video.id).await? } else { video };
+        Ok(Some(Stored { video, duplicate: true, restored }))
+    }
+
+    /// Returns originals that no video names: a process was killed between file and row, or an older copy of the
+    /// database was restored. They are somebody's videos.
+    ///
+    /// # Errors
+    /// `Database`, `Io`.
+    pub async fn nameless_originals(&self) -> Result<Vec<Sealed>, LibraryError> {
+        let known: Vec<String> = sqlx::query_scalar(
+            "SELECT sha256 FROM videos UNION SELECT sha256 FROM doomed
+             UNION SELECT sha256 FROM uploads WHERE state = 'storing' AND sha256 IS NOT NULL",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let known: HashSet<String> = known.into_iter().collect();
+        let mut nameless = Vec::new();
+        for entry in fs::read_dir(self.root.join("originals"))? {
+            let entry = entry?;
+            let sha256 = entry.file_name().to_string_lossy().into_owned();
+            let hash = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+            if hash && !known.contains(&sha256) {
+                let size = entry.metadata()?.len();
+                nameless.push(Sealed::of_upload(self.clone(), entry.path(), sha256, size));
+            }
+        }
+        Ok(nameless)
     }
 
     /// Checks that `needed` bytes fit on the disk, beside what stays free for everything else.
@@ -180,10 +242,15 @@ impl Incoming {
 }
 
 impl Sealed {
+    /// Bytes of an upload that has a row: the row answers for the file.
+    pub(super) fn of_upload(library: Library, path: PathBuf, sha256: String, size: u64) -> Self {
+        Self { library, path: Scratch { path, ours: false }, sha256, size }
+    }
+
     /// Returns where the bytes lie for now.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path.0
+        self.path.path()
     }
 
     /// Makes the upload a video and queues its ingest job, in one transaction after the rename is durable.
@@ -194,17 +261,17 @@ impl Sealed {
     pub async fn commit(self, name: &str, mime: &str, probe: &Probe) -> Result<Stored, LibraryError> {
         let library = self.library.clone();
         let _originals = library.originals.lock().await;
-        if let Some(video) = library.video_by_hash(&self.sha256).await? {
-            return Ok(Stored { video, duplicate: true });
+        if let Some(stored) = library.known(&self.sha256).await? {
+            return Ok(stored);
         }
         let target = library.original_path(&self.sha256);
-        let source = self.path.0.clone();
+        let source = self.path.path().to_owned();
         tokio::task::spawn_blocking(move || rename_durably(&source, &target))
             .await
             .map_err(io::Error::other)??;
         let id = new_id();
         let now = now_ms();
-        let mut transaction = library.pool.begin().await?;
+        let mut transaction = library.begin().await?;
         let inserted = sqlx::query(
             "INSERT INTO videos (id, sha256, name, size, mime, created_ms, probe) VALUES (?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (sha256) DO NOTHING",
@@ -218,6 +285,10 @@ impl Sealed {
         .bind(to_json("videos.probe", probe)?)
         .execute(&mut *transaction)
         .await?;
+        sqlx::query("DELETE FROM doomed WHERE sha256 = ?")
+            .bind(&self.sha256)
+            .execute(&mut *transaction)
+            .await?;
         let duplicate = inserted.rows_affected() == 0;
         if !duplicate {
             super::jobs::insert_ingest(&mut transaction, &id, Step::Poster, now).await?;
@@ -227,7 +298,17 @@ impl Sealed {
         let video = video.ok_or_else(|| LibraryError::NotFound { what: "video", id: id.clone() })?;
         library.announce(Change::Video { id: video.id.clone() });
         library.announce_jobs_of(&video.id).await?;
-        Ok(Stored { video, duplicate })
+        Ok(Stored { video, duplicate, restored: false })
+    }
+}
+
+/// Takes `bytes` from the disk for a file without making it longer. File systems that cannot are forgiven: the
+/// room was checked.
+pub(super) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    use rustix::{fs::FallocateFlags, io::Errno};
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -241,7 +322,7 @@ fn rename_durably(source: &Path, target: &Path) -> io::Result<()> {
 }
 
 /// Keeps the last component of a name, without control characters, so that it can be shown anywhere.
-fn display_name(name: &str) -> String {
+pub(super) fn display_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
     let clean = clean.trim();

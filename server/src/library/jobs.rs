@@ -26,6 +26,18 @@ pub enum JobState {
     Cancelled,
 }
 
+impl JobState {
+    fn parse(text: &str) -> Self {
+        match text {
+            "queued" => Self::Queued,
+            "running" => Self::Running,
+            "done" => Self::Done,
+            "cancelled" => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// Steps of an ingest job, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -109,6 +121,12 @@ pub struct Job {
     pub error: Option<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// More goes first.
+    pub priority: i64,
+    /// Windows of a long video that are done.
+    pub parts_done: i64,
+    /// Windows of a long video; 0 for a short one.
+    pub parts: i64,
     /// When it was made.
     pub created_ms: i64,
     /// When it last changed.
@@ -122,18 +140,15 @@ impl FromRow<'_, SqliteRow> for Job {
             id: row.try_get("id")?,
             kind: row.try_get("kind")?,
             video_id: row.try_get("video_id")?,
-            state: match row.try_get::<&str, _>("state")? {
-                "queued" => JobState::Queued,
-                "running" => JobState::Running,
-                "done" => JobState::Done,
-                "cancelled" => JobState::Cancelled,
-                _ => JobState::Failed,
-            },
+            state: JobState::parse(row.try_get("state")?),
             step: Step::parse(row.try_get("step")?),
             attempts: row.try_get("attempts")?,
             run_after_ms: row.try_get("run_after_ms")?,
             error: row.try_get("error")?,
             warnings: warnings.map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            priority: row.try_get("priority")?,
+            parts_done: row.try_get("parts_done")?,
+            parts: row.try_get("parts")?,
             created_ms: row.try_get("created_ms")?,
             updated_ms: row.try_get("updated_ms")?,
         })
@@ -204,6 +219,18 @@ impl Library {
         Ok(rows.into_iter().map(|job| (job.video_id.clone(), job)).collect())
     }
 
+    /// Counts all jobs by state.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn job_counts(&self) -> Result<Vec<(JobState, u64)>, LibraryError> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT state, count(*) FROM jobs GROUP BY state").fetch_all(&self.pool).await?;
+        let count =
+            |(state, n): (String, i64)| (JobState::parse(&state), u64::try_from(n).unwrap_or_default());
+        Ok(rows.into_iter().map(count).collect())
+    }
+
     /// Returns the job with this id.
     ///
     /// # Errors
@@ -214,7 +241,7 @@ impl Library {
         job.ok_or_else(|| LibraryError::NotFound { what: "job", id: shorten(id) })
     }
 
-    /// Takes the oldest job that is due, or whose lease ran out, and leases it.
+    /// Takes the job that comes first of those that are due, or whose lease ran out, and leases it.
     ///
     /// # Errors
     /// `Database`.
@@ -222,8 +249,9 @@ impl Library {
         let now = now_ms();
         let job: Option<Job> = sqlx::query_as(
             "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_ms = ?, updated_ms = ?
-             WHERE id = (SELECT id FROM jobs WHERE (state = 'queued' AND run_after_ms <= ?)
-                         OR (state = 'running' AND lease_ms < ?) ORDER BY run_after_ms, id LIMIT 1)
+             WHERE id = (SELECT j.id FROM jobs j JOIN videos v ON v.id = j.video_id
+                         WHERE v.deleted_ms IS NULL AND ((j.state = 'queued' AND j.run_after_ms <= ?)
+                         OR (j.state = 'running' AND j.lease_ms < ?)) ORDER BY j.priority DESC, j.run_after_ms, j.id LIMIT 1)
              RETURNING *",
         )
         .bind(now + millis(lease))
@@ -251,16 +279,18 @@ impl Library {
         Ok(result.rows_affected() > 0)
     }
 
-    /// Notes that a running job comes to `step`, with the warnings so far: where a retry goes on.
+    /// Notes that a running job comes to `step`, with the warnings so far: where a retry goes on. Each step has all
+    /// its tries.
     ///
     /// # Errors
     /// `Database`.
     pub async fn advance_job(&self, id: &str, step: Step, warnings: &[String]) -> Result<(), LibraryError> {
-        let query = sqlx::query("UPDATE jobs SET step = ?, warnings = ?, updated_ms = ? WHERE id = ?")
-            .bind(step.as_str())
-            .bind(to_json("jobs.warnings", &warnings)?)
-            .bind(now_ms())
-            .bind(id);
+        let query =
+            sqlx::query("UPDATE jobs SET step = ?, warnings = ?, attempts = 1, updated_ms = ? WHERE id = ?")
+                .bind(step.as_str())
+                .bind(to_json("jobs.warnings", &warnings)?)
+                .bind(now_ms())
+                .bind(id);
         query.execute(&self.pool).await?;
         self.announce_job(id).await
     }
@@ -320,6 +350,88 @@ impl Library {
         .execute(&self.pool)
         .await?;
         self.announce_job(id).await
+    }
+
+    /// Notes how many windows of a long video are done.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn set_job_parts(&self, id: &str, done: usize, parts: usize) -> Result<(), LibraryError> {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        sqlx::query("UPDATE jobs SET attempts = CASE WHEN parts_done < ?1 THEN 1 ELSE attempts END, parts_done = ?1, parts = ?2,
+             updated_ms = ?3 WHERE id = ?4")
+            .bind(number(done))
+            .bind(number(parts))
+            .bind(now_ms())
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        self.announce_job(id).await
+    }
+
+    /// Lets a waiting job go before all others.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it does not wait; `Database`.
+    pub async fn put_job_first(&self, id: &str) -> Result<Job, LibraryError> {
+        let job = self.job(id).await?;
+        if job.state != JobState::Queued {
+            return Err(LibraryError::Conflict("only a job that waits can be put first".into()));
+        }
+        sqlx::query(
+            "UPDATE jobs SET priority = 1 + (SELECT coalesce(max(priority), 0) FROM jobs WHERE state = 'queued'),
+             updated_ms = ? WHERE id = ? AND state = 'queued'",
+        )
+        .bind(now_ms())
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await?;
+        self.job(id).await
+    }
+
+    /// Pauses all jobs, or lets them go on; the one at work stops after its present step.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn pause_jobs(&self, paused: bool) -> Result<(), LibraryError> {
+        sqlx::query("INSERT OR REPLACE INTO settings (name, value) VALUES ('jobs_paused', ?)")
+            .bind(if paused { "1" } else { "0" })
+            .execute(&self.pool)
+            .await?;
+        // Wakes the runner and the pages.
+        self.announce(Change::Paused { paused });
+        Ok(())
+    }
+
+    /// Tells whether all jobs are paused.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn jobs_paused(&self) -> Result<bool, LibraryError> {
+        let sql = "SELECT value = '1' FROM settings WHERE name = 'jobs_paused'";
+        Ok(sqlx::query_scalar(sql).fetch_optional(&self.pool).await?.unwrap_or(false))
+    }
+
+    /// Queues a new reading of a video by the present model: its texts are made anew, and stay until then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` while it is being read or waits for it; `Database`.
+    pub async fn reread_video(&self, video_id: &str) -> Result<(), LibraryError> {
+        self.video(video_id).await?;
+        let mut transaction = self.begin().await?;
+        let sql = "SELECT count(*) FROM jobs WHERE video_id = ? AND state IN ('queued', 'running')";
+        let open: i64 = sqlx::query_scalar(sql).bind(video_id).fetch_one(&mut *transaction).await?;
+        if open > 0 {
+            return Err(LibraryError::Conflict("the video is being read, or waits for it, already".into()));
+        }
+        sqlx::query("DELETE FROM windows WHERE video_id = ?")
+            .bind(video_id)
+            .execute(&mut *transaction)
+            .await?;
+        insert_ingest(&mut transaction, video_id, Step::Describe, now_ms()).await?;
+        transaction.commit().await?;
+        self.announce_jobs_of(video_id).await
     }
 
     /// Cancels a job that waits or runs.

@@ -5,12 +5,18 @@
 //! most one process has a data directory open (see [`Library::open`]).
 
 mod answers;
+mod backup;
 mod derived;
 mod error;
 mod incoming;
 mod jobs;
+mod search;
 mod texts;
+mod trash;
+mod uploads;
 mod videos;
+mod watched;
+mod windows;
 
 use std::{
     fs::{self, File, TryLockError},
@@ -31,12 +37,17 @@ use crate::media::Source;
 pub(crate) use incoming::hex;
 
 pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
+pub use backup::{Backup, Restored, backup, restore};
 pub use derived::NewRendition;
 pub use error::{Kind, LibraryError};
 pub use incoming::{Incoming, Sealed, Stored};
 pub use jobs::{Job, JobState, Step};
+pub use search::{Filter, Found, MAX_RANKED, Part, PieceKind, Place, Recalled, Results};
 pub use texts::{Moment, Text, TextKind, Texts};
+pub use trash::Storage;
+pub use uploads::{NewUpload, Receiving, Storing, Upload, UploadState};
 pub use videos::{Poster, Video};
+pub use windows::Window;
 
 /// Changes that a slow listener may miss before it is told so ([`broadcast::error::RecvError::Lagged`]).
 const CHANGES: usize = 256;
@@ -59,6 +70,11 @@ pub enum Change {
     Job {
         /// The job as it is now.
         job: Job,
+    },
+    /// All jobs were paused or go on.
+    Paused {
+        /// Paused now.
+        paused: bool,
     },
     /// A running job advanced within its step.
     Progress {
@@ -86,6 +102,8 @@ pub struct Library {
     /// Held while originals and their rows change together: an upload of the bytes that are just being deleted
     /// must not end as a row without a file.
     originals: Arc<Mutex<()>>,
+    /// Who writes to which upload.
+    uploads: Arc<uploads::Slots>,
     /// Holds the data directory's lock as long as any clone lives.
     _lock: Arc<File>,
 }
@@ -97,31 +115,30 @@ impl Library {
     /// # Errors
     /// `InUse` when another process has the directory open; `Io` or `Database` otherwise.
     pub async fn open(root: &Path) -> Result<Self, LibraryError> {
-        for directory in ["originals", "incoming", "posters"] {
+        for directory in ["originals", "incoming", "posters", "uploads"] {
             fs::create_dir_all(root.join(directory))?;
         }
         let lock = lock(root)?;
         derived::prepare(root)?;
         remove_leftovers(&root.join("incoming"))?;
-        let options = SqliteConnectOptions::new()
-            .filename(root.join("homereel.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
         let library = Self {
-            pool,
+            pool: connect(root).await?,
             root: Arc::new(root.to_owned()),
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
+            uploads: Arc::default(),
             _lock: Arc::new(lock),
         };
         library.requeue_running().await?;
+        library.remove_nameless_uploads().await?;
+        library.remove_all_doomed().await?;
         library.fail_running_answers().await?;
         Ok(library)
+    }
+
+    /// Returns the connections, for the tables of [`crate::auth`].
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.pool
     }
 
     /// Listens to changes from now on.
@@ -169,10 +186,32 @@ impl Library {
         Source::file(self.original_path(&video.sha256), Some(video.sha256.clone()))
     }
 
+    /// Begins a transaction that writes. Its lock is taken at once: one that reads first cannot wait for another
+    /// writer later, and full-text tables read when a connection first meets them.
+    async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, LibraryError> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
     /// Closes the database: waits for running statements and checkpoints the log.
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// Opens the one SQLite file below `root`, making it where it is missing, and brings its schema up to date.
+pub(crate) async fn connect(root: &Path) -> Result<SqlitePool, LibraryError> {
+    let options = SqliteConnectOptions::new()
+        .filename(root.join("homereel.db"))
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(10));
+    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
+    // Migrations only ever add, so that the release before this one still runs on what this one left: a deploy
+    // that fails goes back to it.
+    sqlx::migrate!("./migrations").set_ignore_missing(true).run(&pool).await?;
+    Ok(pool)
 }
 
 /// Takes the data directory's lock, which the kernel frees when this process ends in any way.

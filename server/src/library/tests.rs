@@ -42,7 +42,7 @@ pub(crate) fn probe() -> Probe {
     }
 }
 
-async fn add(library: &Library, bytes: &[u8], name: &str) -> Stored {
+pub(crate) async fn add(library: &Library, bytes: &[u8], name: &str) -> Stored {
     let mut incoming = library.incoming(None, 1 << 20).await.unwrap();
     incoming.write(bytes).await.unwrap();
     incoming.seal().await.unwrap().commit(name, "video/mp4", &probe()).await.unwrap()
@@ -53,7 +53,7 @@ async fn an_upload_is_a_video_with_its_job() {
     let data = tempfile::tempdir().unwrap();
     let library = Library::open(data.path()).await.unwrap();
     let mut changes = library.subscribe();
-    let Stored { video, duplicate } = add(&library, b"bytes", "/home/eve/clip.mp4").await;
+    let Stored { video, duplicate, .. } = add(&library, b"bytes", "/home/eve/clip.mp4").await;
     assert!(!duplicate);
     assert_eq!((video.name.as_str(), video.size), ("clip.mp4", 5));
     assert_eq!(fs::read(library.original_path(&video.sha256)).unwrap(), b"bytes");
@@ -174,6 +174,7 @@ async fn texts_replace_earlier_ones_and_say_where_they_come_from() {
         model: "m".into(),
         settings: serde_json::json!({ "prompt": "p" }),
         created_ms: 0,
+        edited_ms: None,
     };
     let moments = r#"[{"start":0.0,"end":1.5,"text":"a"}]"#;
     for (kind, content) in [
@@ -191,14 +192,34 @@ async fn texts_replace_earlier_ones_and_say_where_they_come_from() {
 }
 
 #[tokio::test]
-async fn deleting_takes_rows_and_files() {
+async fn the_trash_hides_restores_and_in_the_end_takes_rows_and_files() {
     let data = tempfile::tempdir().unwrap();
     let library = Library::open(data.path()).await.unwrap();
     let video = add(&library, b"bytes", "a.mp4").await.video;
     fs::write(library.poster_path(&video.sha256), b"jpeg").unwrap();
-    library.delete_video(&video.id).await.unwrap();
+    let refused = library.delete_trashed_video(&video.id).await;
+    assert!(matches!(refused, Err(LibraryError::Conflict(_))), "first into the trash");
+    let trashed = library.trash_video(&video.id).await.unwrap();
+    assert!(trashed.deleted_ms.is_some());
+    assert_eq!(library.trash_video(&video.id).await.unwrap().deleted_ms, trashed.deleted_ms, "no new term");
+    assert!(library.videos(10, 0).await.unwrap().is_empty());
+    assert_eq!(library.video_count().await.unwrap(), 0);
+    assert!(library.lease_job(LEASE).await.unwrap().is_none(), "nothing is done for it");
+    assert_eq!(library.trash(10, 0).await.unwrap().len(), 1);
+    assert_eq!(library.storage().await.unwrap().trash_bytes, 5);
+    // The same file again takes it out.
+    let again = add(&library, b"bytes", "b.mp4").await;
+    assert!(again.duplicate && again.restored);
+    assert_eq!((again.video.id.as_str(), again.video.deleted_ms), (video.id.as_str(), None));
+    assert!(library.lease_job(LEASE).await.unwrap().is_some());
+    library.trash_video(&video.id).await.unwrap();
+    assert_eq!(library.expire_trash().await.unwrap(), 0, "30 days are not over");
+    assert_eq!(library.empty_trash().await.unwrap(), 1);
     assert!(!library.original_path(&video.sha256).exists() && !library.poster_path(&video.sha256).exists());
     assert!(library.jobs(10).await.unwrap().is_empty());
     assert_eq!(library.video(&video.id).await.map_err(|error| error.kind()).map(|_| ()), Err(Kind::NotFound));
     assert!(!add(&library, b"bytes", "a.mp4").await.duplicate);
+    library.trash_video(&library.videos(1, 0).await.unwrap()[0].id).await.unwrap();
+    sqlx::query("UPDATE videos SET deleted_ms = 1").execute(&library.pool).await.unwrap();
+    assert_eq!(library.expire_trash().await.unwrap(), 1);
 }

@@ -51,6 +51,8 @@ pub struct Text<T> {
     pub settings: serde_json::Value,
     /// When, milliseconds since 1970 (UTC).
     pub created_ms: i64,
+    /// When a person changed it, if ever.
+    pub edited_ms: Option<i64>,
 }
 
 /// The texts of one video; none where a text is not made yet.
@@ -83,6 +85,7 @@ impl Library {
                 model: row.try_get("model")?,
                 settings: from_json("texts.settings", row.try_get("settings")?)?,
                 created_ms: row.try_get("created_ms")?,
+                edited_ms: row.try_get("edited_ms")?,
             };
             match row.try_get::<&str, _>("kind")? {
                 "description" => texts.description = Some(text.with(content)),
@@ -122,10 +125,39 @@ impl Library {
     }
 }
 
+impl Library {
+    /// Stores what a person writes in place of a model's text (`content` as in [`Library::put_text`]); which model
+    /// was there before stays known.
+    ///
+    /// # Errors
+    /// `Database` (also when the video was deleted meanwhile).
+    pub async fn edit_text(
+        &self,
+        video_id: &str,
+        kind: TextKind,
+        content: Option<String>,
+    ) -> Result<(), LibraryError> {
+        let now = now_ms();
+        sqlx::query(
+            "INSERT INTO texts (video_id, kind, content, model, settings, created_ms, edited_ms)
+             VALUES (?1, ?2, ?3, '', '{}', ?4, ?4)
+             ON CONFLICT (video_id, kind) DO UPDATE SET content = ?3, warning = NULL, edited_ms = ?4",
+        )
+        .bind(video_id)
+        .bind(kind.as_str())
+        .bind(content)
+        .bind(now)
+        .execute(&self.pool)
+        .await?;
+        self.announce(Change::Video { id: video_id.into() });
+        Ok(())
+    }
+}
+
 impl Text<()> {
     fn with<T>(self, content: Option<T>) -> Text<T> {
-        let Self { content: _, warning, model, settings, created_ms } = self;
-        Text { content, warning, model, settings, created_ms }
+        let Self { content: _, warning, model, settings, created_ms, edited_ms } = self;
+        Text { content, warning, model, settings, created_ms, edited_ms }
     }
 }
 

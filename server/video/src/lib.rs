@@ -24,6 +24,7 @@
 //! # Ok(()) }
 //! ```
 
+mod about;
 mod client;
 mod colour;
 mod decode;
@@ -37,6 +38,7 @@ mod ffmpeg;
 pub mod fuzz;
 mod info;
 mod jail;
+mod libraries;
 mod metadata;
 mod orient;
 mod picker;
@@ -58,11 +60,13 @@ mod tonemap;
 mod wire;
 pub mod worker;
 
+pub use about::libavcodec;
 pub use client::{End, Frame, FrameStream, Limits, Worker, decode, jail, nvdec, poster, probe};
 pub use derived::{rendition, sprites};
 pub use error::{Kind, VideoError};
 pub use info::{AudioStream, CaptureDate, Clock, DateSource, Entry, Location, Probe, VideoStream};
 pub use jail::Jail;
+pub use libraries::{Library, libraries, missing_decoders};
 pub use metadata::capture_date;
 pub use picture::{Picture, picture};
 pub use plan::{Plan, Sampling, plan};

@@ -70,13 +70,8 @@ pub(crate) fn rendition(
     let report = decode::decode(file, &request, bounds.max_pixels, |target, _, rgb| {
         // The planned time, not that of a stand-in: times have to rise.
         let time = request.clock.seconds(target.ticks);
-        let mut step = || {
-            if let Some(sound) = &mut sound {
-                sound.until(time, &mut mp4)?;
-            }
-            pictures.take(time, &rgb, &mut mp4)
-        };
-        outcome = step();
+        let heard = sound.as_mut().map_or(Ok(()), |sound| sound.until(time, &mut mp4));
+        outcome = heard.and_then(|()| pictures.take(time, &rgb, &mut mp4));
         done += 1;
         progress(done, total);
         outcome.is_ok()

@@ -176,6 +176,18 @@ impl Browser {
         Ok(std::fs::write(file, self.client.screenshot().await?)?)
     }
 
+    /// Runs axe-core (its script's text) on the page and fails on what harms somebody seriously.
+    pub(crate) async fn assert_accessible(&self, axe: &str) -> anyhow::Result<()> {
+        // Evaluated by the driver, which the page's policy does not bind.
+        self.client.execute(axe, vec![]).await?;
+        let script = "const done = arguments[0]; axe.run(document, { resultTypes: ['violations'] }).then( \
+            (result) => done(result.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map( \
+            (v) => [v.id, v.help, v.nodes.map((n) => n.html).slice(0, 3)])), (error) => done([String(error)]));";
+        let found = self.client.execute_async(script, vec![]).await?;
+        ensure!(found == json!([]), "axe-core finds {found:#}");
+        Ok(())
+    }
+
     /// Ends the browser.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         Ok(self.client.close().await?)

@@ -4,6 +4,7 @@
 //! `HOMEREEL_SCREENSHOTS=DIR` the pages that the README shows are written there.
 
 mod driver;
+mod line;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use homereel_tests::{Server, clips};
 use serde_json::{Value, json};
 
 use crate::driver::{Browser, Settings};
+use crate::line::Line;
 
 /// A name that would do harm on a page that does not escape.
 const HOSTILE: &str = "\"><img src=x onerror=document.title='hacked'><b>'&quot;.mp4";
@@ -198,9 +200,7 @@ async fn several_files_are_dropped_and_the_bad_ones_say_why() -> anyhow::Result<
     // The name is shown letter by letter, in every place, and nothing of it runs.
     browser.wait_for("#videos .card .state", "ready").await?;
     let shown = browser.text("#videos .name").await?.unwrap_or_default();
-    // Browsers write quotes in a form's file names as %22.
-    let sent = HOSTILE.replace('"', "%22");
-    ensure!(shown == sent || shown == "the same again.mp4", "the name is {shown:?}");
+    ensure!(shown == HOSTILE || shown == "the same again.mp4", "the name is {shown:?}");
     let link =
         browser.run("return document.querySelector('#videos .card-link').getAttribute('href')").await?;
     let path = link.as_str().context("a link")?.to_owned();
@@ -223,7 +223,7 @@ async fn several_files_are_dropped_and_the_bad_ones_say_why() -> anyhow::Result<
     let file = server.get(&format!("/api/videos/{id}/file?download=1")).await?;
     let disposition = file.headers()["content-disposition"].to_str()?.to_owned();
     ensure!(disposition.starts_with("attachment; ") && !disposition.contains('<'), "{disposition}");
-    browser.assert_console_is_clean(&["/api/videos - Failed to load resource"]).await?;
+    browser.assert_console_is_clean(&["Failed to load resource"]).await?;
     browser.close().await
 }
 
@@ -258,10 +258,31 @@ async fn everything_works_without_javascript() -> anyhow::Result<()> {
     browser.click("form[action$='/rename'] button").await?;
     browser.wait_for("#name", "Tea & <cake>").await?;
 
+    // Finding it, and landing on the second.
+    let moment = server.json("/api/videos").await?["videos"][0]["moments"]["content"][0].clone();
+    let word = moment["text"].as_str().and_then(|text| text.split(' ').max_by_key(|word| word.len()));
+    browser.type_into("#find", word.context("a word of a moment")?).await?;
+    browser.click(".find button").await?;
+    browser.wait_for("#found .places mark", "").await?;
+    browser.click("#found .places a[href*='?t=']").await?;
+    browser.wait_for("#name", "Tea & <cake>").await?;
+    let second = moment["start"].as_f64().context("a start")?;
+    let source = browser.client.source().await?;
+    ensure!(source.contains(&format!("/file#t={second}")), "the player starts at {second}: {source}");
+
     browser.click(".manage summary").await?;
-    browser.click("input[name=sure]").await?;
     browser.click("form[action$='/delete'] button").await?;
     browser.wait_for("#videos", "There is no video here yet").await?;
+    browser.click(".flash button").await?;
+    browser.wait_for("#name", "Tea & <cake>").await?;
+    browser.click(".manage summary").await?;
+    browser.click("form[action$='/delete'] button").await?;
+    browser.wait_for("#videos", "There is no video here yet").await?;
+    browser.open(&server.url("/trash")).await?;
+    browser.wait_for("#trash", "Tea & <cake>").await?;
+    browser.click("input[name=sure]").await?;
+    browser.click("form[action='/trash/empty'] button").await?;
+    browser.wait_for("#trash", "The trash is empty").await?;
     browser.close().await
 }
 
@@ -295,6 +316,88 @@ async fn a_question_can_be_stopped_and_says_so() -> anyhow::Result<()> {
     ask(&browser, "What shape is the object?").await?;
     browser.assert_console_is_clean(&[]).await?;
     browser.close().await
+}
+
+#[tokio::test]
+async fn an_upload_of_200_mb_outlives_a_lost_line_a_reload_and_kill_9() -> anyhow::Result<()> {
+    // Noise does not compress: many bytes, few frames to look at.
+    let noise = "nullsrc=size=1280x720:rate=10:duration=16,geq=random(1)*255:random(2)*255:random(3)*255";
+    let options = ["-f", "lavfi", "-i", noise, "-c:v", "rawvideo", "-pix_fmt", "yuv420p"];
+    let file = clips::ffmpeg("big.mov", &options)?;
+    let size = std::fs::metadata(&file)?.len();
+    ensure!(size > 200_000_000, "{size} bytes are not 200 MB");
+    let mut server = Server::start().await?;
+    let line = Line::to(&server.url(""), 12_000_000).await?;
+    let browser = Browser::start(Settings::default()).await?;
+    browser.open(&line.url("/")).await?;
+    let path = file.display().to_string();
+    browser.type_into("#files", &path).await?;
+    let more_than = async |server: &Server, bytes: u64| -> anyhow::Result<()> {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(120);
+        loop {
+            let uploads = server.json("/api/uploads").await?;
+            if uploads["uploads"][0]["received"].as_u64().is_some_and(|received| received > bytes) {
+                return Ok(());
+            }
+            ensure!(std::time::Instant::now() < end, "no more than {bytes} bytes came: {uploads}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    more_than(&server, 20_000_000).await?;
+    line.cut();
+    browser.wait_for("#uploads .says", "interrupted").await?;
+    line.mend(&server.url(""));
+    more_than(&server, 60_000_000).await?;
+    // The page is reloaded: the browser lets go of the file, and it is chosen again.
+    browser.client.refresh().await?;
+    browser.wait_for("#uploads .says", "Choose this file again").await?;
+    browser.type_into("#files", &path).await?;
+    more_than(&server, 100_000_000).await?;
+    server.kill_and_restart().await?;
+    line.mend(&server.url(""));
+    let before = server.json("/api/uploads").await?["uploads"][0]["received"].as_u64();
+    ensure!(before >= Some(100_000_000), "what was counted is there: {before:?}");
+    let says = browser.wait_for("#uploads .done", "").await?;
+    ensure!(says == "stored, is being read", "{says}");
+    let videos = server.json("/api/videos").await?;
+    let hash = videos["videos"][0]["sha256"].as_str().context("a hash")?;
+    let same = std::fs::read(server.data().join("originals").join(hash))? == std::fs::read(&file)?;
+    ensure!(same, "the file is not what was sent");
+    ensure!(std::fs::read_dir(server.data().join("uploads"))?.next().is_none(), "nothing is left over");
+    browser.close().await
+}
+
+#[tokio::test]
+async fn pages_serve_everybody() -> anyhow::Result<()> {
+    let Some(axe) = std::env::var_os("HOMEREEL_AXE") else {
+        return Ok(());
+    };
+    let axe = std::fs::read_to_string(axe)?;
+    let server = Server::start().await?;
+    let id = server.upload(&clips::simple(7)?.file).await?;
+    let gone = server.upload(&clips::simple(8)?.file).await?;
+    server.client().delete(server.url(&format!("/api/videos/{gone}"))).send().await?.error_for_status()?;
+    for (width, dark) in [(1280, false), (360, true)] {
+        let browser = Browser::start(Settings { width, height: 800, dark, ..Settings::default() }).await?;
+        browser.open(&server.url(&format!("/videos/{id}"))).await?;
+        browser.wait_for("#side", "Made by the model").await?;
+        let pages = ["/", "/search", "/search?q=the", "/trash", "/jobs", "/nowhere", "/system", "/bench"];
+        for page in pages.map(str::to_owned).into_iter().chain([format!("/videos/{id}")]) {
+            browser.open(&server.url(&page)).await?;
+            browser.client.set_window_size(width, 800).await?;
+            browser.assert_accessible(&axe).await.with_context(|| format!("on {page}, {width} wide"))?;
+            browser.assert_no_sideways_scroll().await.with_context(|| format!("on {page}"))?;
+            if let Some(dir) = std::env::var_os("HOMEREEL_SCREENSHOTS") {
+                let name = page.trim_start_matches('/').replace(['/', '?', '='], "-").replace(&id, "clip");
+                let theme = if dark { "dark" } else { "light" };
+                let file = format!("{}-{width}-{theme}.png", if name.is_empty() { "library" } else { &name });
+                browser.screenshot(&Path::new(&dir).join("pages").join(file)).await?;
+            }
+        }
+        browser.assert_console_is_clean(&["404"]).await?;
+        browser.close().await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `--engine vllm` against a stand-in for vLLM: what goes to it, what comes back, and what happens when it refuses,
 //! fails, breaks off, stalls or goes away. `tests/vllm.rs` asks a real one.
 
+mod several;
 mod stub;
 
 use std::time::{Duration, Instant};
@@ -280,5 +281,69 @@ async fn control_tokens_in_a_question_are_broken_up() -> anyhow::Result<()> {
         "{content}"
     );
     assert!(told["homereel"]["warnings"].to_string().contains("control tokens"), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn tools_forms_and_extras_pass_through_and_calls_come_back() -> anyhow::Result<()> {
+    let stub = Stub::start().await?;
+    let server = server_on(&stub).await?;
+    let tool =
+        json!({ "type": "function", "function": { "name": "clip_of", "parameters": { "type": "object" } } });
+    let call = json!({ "id": "a", "type": "function", "function": { "name": "clip_of", "arguments": "{}" } });
+    let schema = json!({ "type": "object", "properties": { "color": { "type": "string" } } });
+    let mut body = json!({ "messages": [
+        { "role": "user", "content": "When was it?" },
+        { "role": "assistant", "tool_calls": [call] },
+        { "role": "tool", "tool_call_id": "a", "content": "2019" },
+    ]});
+    let passed = json!({ "tools": [tool], "tool_choice": "auto", "logit_bias": { "5": -100 }, "min_tokens": 2,
+        "structured_outputs": { "choice": ["a", "b"] }, "skip_special_tokens": false });
+    for (name, value) in passed.as_object().context("an object")? {
+        body[name] = value.clone();
+    }
+    body["response_format"] =
+        json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
+    // What makes vLLM fetch, or run a template of the caller's, is not among them.
+    body["kv_transfer_params"] = json!({ "remote_host": "10.0.0.1" });
+    body["chat_template"] = "{{ 1 }}".into();
+    let piece = |calls: Value| {
+        json!({ "choices": [{ "index": 0, "delta": { "tool_calls": calls }, "finish_reason": null }] })
+            .to_string()
+    };
+    let mut answer = whole_answer();
+    let first = json!([{ "index": 0, "id": "b", "type": "function", "function": { "name": "clip_of", "arguments": "{\"n\"" } }]);
+    answer.splice(
+        ..2,
+        [
+            piece(first),
+            piece(json!([{ "index": 0, "function": { "arguments": ": 1}" } }])),
+            chunk("", Some("tool_calls")),
+        ],
+    );
+    stub.set(Mode::Chunks(answer));
+    let told: Value = server.chat(&body).await?.json().await?;
+    let message = &told["choices"][0]["message"];
+    assert_eq!(
+        message["tool_calls"][0]["function"],
+        json!({ "name": "clip_of", "arguments": "{\"n\": 1}" }),
+        "{told}"
+    );
+    assert_eq!(
+        (&message["content"], &told["choices"][0]["finish_reason"]),
+        (&Value::Null, &json!("tool_calls"))
+    );
+    let sent = stub.last();
+    for (name, value) in passed.as_object().context("an object")? {
+        assert_eq!(&sent[name], value, "{name}");
+    }
+    assert_eq!(sent["response_format"]["json_schema"]["schema"], schema);
+    assert_eq!(sent["messages"][1]["tool_calls"][0], call);
+    assert_eq!(sent["messages"][2]["tool_call_id"], "a");
+    for name in ["kv_transfer_params", "chat_template"] {
+        assert!(sent.get(name).is_none(), "{name} was passed on");
+    }
+    let streamed = server.chat(&streamed(body)).await?.text().await?;
+    assert!(streamed.contains("\"tool_calls\"") && streamed.contains("[DONE]"), "{streamed}");
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! A stand-in for vLLM: it lists one model, answers as it is told to, and keeps what it was asked. A stub of
-//! recorded responses would not do: these answers break off in the middle, stall, and notice who leaves.
+//! recorded responses would not do: these answers break off in the middle, stall, and notice who leaves. Each runs on a
+//! runtime of its own, so that dropping it cuts its connections as a kill would.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::{Body, Bytes};
@@ -12,8 +14,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 /// Id of the stub's model.
 pub(crate) const MODEL: &str = "served-model";
@@ -33,6 +35,8 @@ pub(crate) enum Mode {
     Stall,
     /// Text without end.
     Endless,
+    /// "Red" at once where the question says `begun`; the rest when it is released.
+    Held,
 }
 
 /// What the stub does and has seen.
@@ -41,6 +45,12 @@ pub(crate) struct Inner {
     pub(crate) mode: Mode,
     /// Answers to `/v1/models`: the context's length, or nothing but 503.
     pub(crate) context: Option<usize>,
+    /// Id of its model.
+    pub(crate) model: &'static str,
+    /// Answers 500 to questions for one word, as the server of a dead engine does.
+    pub(crate) dead: bool,
+    /// What `/metrics` tells.
+    pub(crate) metrics: &'static str,
     /// Refuses `media_io_kwargs`: in questions for one word, and in requests.
     pub(crate) refuses: (bool, bool),
     /// Requests for streamed answers.
@@ -50,8 +60,9 @@ pub(crate) struct Inner {
 /// A running stub; ends with its handle.
 pub(crate) struct Stub {
     pub(crate) url: String,
+    address: SocketAddr,
     inner: Arc<Shared>,
-    task: AbortHandle,
+    runtime: Option<Runtime>,
 }
 
 struct Shared {
@@ -60,6 +71,10 @@ struct Shared {
     left: watch::Sender<usize>,
     /// Bytes of endless answers that were sent.
     sent: watch::Sender<usize>,
+    /// Held answers may end.
+    released: watch::Sender<bool>,
+    /// How many requests for streamed answers came.
+    came: watch::Sender<usize>,
 }
 
 impl Shared {
@@ -70,22 +85,53 @@ impl Shared {
 
 impl Stub {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let inner =
-            Inner { mode: Mode::Answer, context: Some(4096), refuses: (false, false), requests: Vec::new() };
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// Starts where another was killed.
+    pub(crate) async fn start_at(address: SocketAddr) -> anyhow::Result<Self> {
+        let inner = Inner {
+            mode: Mode::Answer,
+            context: Some(4096),
+            model: MODEL,
+            dead: false,
+            metrics: "",
+            refuses: (false, false),
+            requests: Vec::new(),
+        };
         let inner = Arc::new(Shared {
             inner: Mutex::new(inner),
             left: watch::Sender::new(0),
             sent: watch::Sender::new(0),
+            released: watch::Sender::new(false),
+            came: watch::Sender::new(0),
         });
         let router = Router::new()
             .route("/v1/models", get(models))
             .route("/v1/chat/completions", post(chat))
+            .route("/metrics", get(metrics))
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&inner));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let url = format!("http://{}", listener.local_addr()?);
-        let task = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
-        Ok(Self { url, inner, task })
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let listening = runtime.spawn(async move { tokio::net::TcpListener::bind(address).await });
+        let listener = listening.await??;
+        let address = listener.local_addr()?;
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { url: format!("http://{address}"), address, inner, runtime: Some(runtime) })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets held answers end.
+    pub(crate) fn release(&self) {
+        self.inner.released.send_replace(true);
+    }
+
+    /// How many requests for streamed answers came.
+    pub(crate) fn came(&self) -> watch::Receiver<usize> {
+        self.inner.came.subscribe()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -112,18 +158,26 @@ impl Stub {
 
 impl Drop for Stub {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 async fn models(State(shared): State<Arc<Shared>>) -> Response {
-    match shared.lock().context {
+    let context = shared.lock().context;
+    match context {
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         Some(context) => {
-            let card = json!({ "id": MODEL, "root": "/nowhere/at/all", "max_model_len": context });
+            let model = shared.lock().model;
+            let card = json!({ "id": model, "root": "/nowhere/at/all", "max_model_len": context });
             Json(json!({ "object": "list", "data": [card] })).into_response()
         }
     }
+}
+
+async fn metrics(State(shared): State<Arc<Shared>>) -> &'static str {
+    shared.lock().metrics
 }
 
 async fn chat(State(shared): State<Arc<Shared>>, Json(request): Json<Value>) -> Response {
@@ -132,12 +186,16 @@ async fn chat(State(shared): State<Arc<Shared>>, Json(request): Json<Value>) -> 
     let refuses = if streamed { inner.refuses.1 } else { inner.refuses.0 };
     if streamed {
         inner.requests.push(request.clone());
+        shared.came.send_modify(|count| *count += 1);
+    }
+    if !streamed && inner.dead {
+        return error(500, "EngineDeadError at /etc/secret");
     }
     if refuses && request.get("media_io_kwargs").is_some() {
         let message = "Per-request media_io_kwargs are disabled by default because of /etc/secret.";
         return error(400, message);
     }
-    if request["model"] != MODEL {
+    if request["model"] != inner.model {
         return error(404, "The model does not exist.");
     }
     if !streamed {
@@ -145,7 +203,8 @@ async fn chat(State(shared): State<Arc<Shared>>, Json(request): Json<Value>) -> 
     }
     let mode = inner.mode.clone();
     drop(inner);
-    answer(mode, shared)
+    let begun = request["messages"].to_string().contains("begun");
+    answer(mode, begun, shared)
 }
 
 fn error(status: u16, message: &str) -> Response {
@@ -176,7 +235,7 @@ impl Drop for Guard {
     }
 }
 
-fn answer(mode: Mode, shared: Arc<Shared>) -> Response {
+fn answer(mode: Mode, begun: bool, shared: Arc<Shared>) -> Response {
     let body = match mode {
         Mode::Status(status, retry_after, body) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::IM_A_TEAPOT);
@@ -205,6 +264,19 @@ fn answer(mode: Mode, shared: Arc<Shared>) -> Response {
                 std::future::pending().await
             });
             Body::from_stream(first.chain(never))
+        }
+        Mode::Held => {
+            let data = whole_answer();
+            let at_once = usize::from(begun);
+            let first = data[..at_once].to_vec();
+            let mut released = shared.released.subscribe();
+            let rest = stream::once(async move {
+                // The sender lives as long as the stub.
+                let _ = released.wait_for(|released| *released).await;
+                let rest: String = data[at_once..].iter().map(|data| format!("data: {data}\n\n")).collect();
+                Ok::<_, Infallible>(Bytes::from(rest))
+            });
+            Body::from_stream(stream::iter(first.into_iter().map(|data| Ok(event(&data)))).chain(rest))
         }
         Mode::Endless => {
             let piece = event(&chunk(&"red ".repeat(4096), None));

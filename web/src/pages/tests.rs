@@ -1,6 +1,7 @@
 //! Pages filled with hostile words, and the states that a list can be in.
 
 use super::*;
+use crate::{times::Span, views::Place};
 
 const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(2)>' & \u{202e}";
 
@@ -9,7 +10,7 @@ fn time() -> Time {
 }
 
 fn shell(model: Model) -> Shell {
-    Shell { title: HOSTILE.into(), here: "videos", model, unfinished: true }
+    Shell { title: HOSTILE.into(), here: "videos", model, can_log_out: true, unfinished: true }
 }
 
 fn state(kind: Kind) -> State {
@@ -33,6 +34,9 @@ fn library() -> LibraryPage {
         count: "1 video".into(),
         videos: vec![card],
         more: Some("/?before=1".into()),
+        trashed: Some(Link { text: HOSTILE.into(), url: "/videos/1/restore".into() }),
+        storage: HOSTILE.into(),
+        hasher: "/static/hash.js",
     }
 }
 
@@ -41,7 +45,10 @@ fn video() -> VideoPage {
     let answer = Answer {
         id: "2".into(),
         question: HOSTILE.into(),
-        text: HOSTILE.into(),
+        text: vec![
+            Span { text: HOSTILE.into(), second: None },
+            Span { text: HOSTILE.into(), second: Some("3.5".into()) },
+        ],
         state: state(Kind::Failed),
         model: HOSTILE.into(),
         asked: time(),
@@ -54,6 +61,7 @@ fn video() -> VideoPage {
         state: state(Kind::Failed),
         step: Some(Step { name: HOSTILE.into(), done: 1, total: 2 }),
         retry: Some("/api/jobs/1/retry".into()),
+        restore: Some("/videos/1/restore".into()),
         playable: true,
         width: 640,
         height: 360,
@@ -64,11 +72,17 @@ fn video() -> VideoPage {
         why_not_askable: HOSTILE.into(),
         example: HOSTILE.into(),
         answers: vec![answer],
-        description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into() }),
+        description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into(), edited: false }),
         no_description: HOSTILE.into(),
-        tags: vec![HOSTILE.into()],
+        tags: vec![Link { text: HOSTILE.into(), url: "/search?tag=x".into() }],
         moments: vec![Moment { start: "3.5".into(), at: "0:03.5–0:05.0".into(), text: HOSTILE.into() }],
         no_moments: HOSTILE.into(),
+        favourite: true,
+        place: HOSTILE.into(),
+        description_text: HOSTILE.into(),
+        tags_text: HOSTILE.into(),
+        newer: Some("/videos/2".into()),
+        older: Some("/videos/0".into()),
         facts: vec![fact],
         added: time(),
         warnings: vec![HOSTILE.into()],
@@ -88,8 +102,101 @@ fn jobs() -> JobsPage {
         reason: HOSTILE.into(),
         can_retry: true,
         can_cancel: true,
+        can_go_first: true,
     };
-    JobsPage { shell: shell(Model::Loading), counts: HOSTILE.into(), jobs: vec![job] }
+    JobsPage {
+        shell: shell(Model::Loading),
+        counts: HOSTILE.into(),
+        paused: true,
+        any_failed: true,
+        jobs: vec![job],
+    }
+}
+
+fn search() -> SearchPage {
+    let place = Place {
+        url: "/videos/1?t=83.0".into(),
+        at: "1:23.0".into(),
+        parts: vec![(HOSTILE.into(), true), (HOSTILE.into(), false)],
+    };
+    let card = library().videos.remove(0);
+    let choice = Choice { value: HOSTILE.into(), label: HOSTILE.into(), chosen: true };
+    SearchPage {
+        shell: Shell { here: "search", ..shell(Model::Loading) },
+        q: HOSTILE.into(),
+        from: HOSTILE.into(),
+        to: HOSTILE.into(),
+        tag: HOSTILE.into(),
+        favourite: true,
+        cameras: vec![choice.clone()],
+        lengths: vec![choice],
+        filtered: true,
+        searched: true,
+        problem: HOSTILE.into(),
+        counts: HOSTILE.into(),
+        found: vec![Found { card, places: vec![place] }],
+        more: Some("/search?q=a&offset=20".into()),
+    }
+}
+
+fn system() -> SystemPage {
+    let facts = vec![Fact { name: "GPU", value: HOSTILE.into() }];
+    SystemPage {
+        shell: shell(Model::Loading),
+        advice: vec![HOSTILE.into()],
+        lists: vec![FactList { title: "Machine", facts }],
+        now: time(),
+        storage: HOSTILE.into(),
+    }
+}
+
+fn bench() -> BenchPage {
+    let word = || HOSTILE.to_owned();
+    let run = Run {
+        name: word(),
+        model: word(),
+        content: word(),
+        load: word(),
+        answered: word(),
+        requests: word(),
+        tokens: word(),
+        ttft: word(),
+        tpot: word(),
+        e2el: word(),
+    };
+    BenchPage {
+        shell: shell(Model::Loading),
+        directory: word(),
+        runs: vec![run],
+        plots: vec![("latency".into(), word())],
+        unread: vec![word()],
+    }
+}
+
+fn ask() -> AskPage {
+    let note = Note {
+        number: 1,
+        url: "/videos/1?t=3.5".into(),
+        video: HOSTILE.into(),
+        at: "0:03.5".into(),
+        text: HOSTILE.into(),
+    };
+    AskPage {
+        shell: shell(Model::Loading),
+        question: HOSTILE.into(),
+        parts: vec![(HOSTILE.into(), None), ("[1]".into(), Some(1))],
+        model: HOSTILE.into(),
+        notes: vec![note],
+    }
+}
+
+fn trash() -> TrashPage {
+    let card = library().videos.remove(0);
+    TrashPage {
+        shell: shell(Model::Loading),
+        size: HOSTILE.into(),
+        videos: vec![Trashed { card, gone: time() }],
+    }
 }
 
 fn error() -> ErrorPage {
@@ -102,9 +209,23 @@ fn error() -> ErrorPage {
     }
 }
 
+fn every_page() -> [Result<String, askama::Error>; 9] {
+    [
+        library().render(),
+        video().render(),
+        search().render(),
+        ask().render(),
+        trash().render(),
+        system().render(),
+        bench().render(),
+        jobs().render(),
+        error().render(),
+    ]
+}
+
 #[test]
 fn hostile_words_never_become_markup() {
-    for html in [library().render(), video().render(), jobs().render(), error().render()] {
+    for html in every_page() {
         let html = html.unwrap();
         assert!(html.contains("&#60;script&#62;alert(1)"), "the words are shown: {html}");
         assert!(!html.contains("<img src=x"), "{html}");
@@ -114,7 +235,7 @@ fn hostile_words_never_become_markup() {
 
 #[test]
 fn no_page_needs_more_than_the_strict_content_security_policy() {
-    for html in [library().render(), video().render(), jobs().render(), error().render()] {
+    for html in every_page() {
         let html = html.unwrap().replace(&askama_escaped(HOSTILE), "");
         for inline in
             [" style=", "<style", " onclick=", " onerror=", " onload=", "javascript:", "http://", "https://"]
@@ -132,6 +253,27 @@ fn askama_escaped(text: &str) -> String {
             other => other.to_string(),
         })
         .collect()
+}
+
+#[test]
+fn the_login_shows_what_was_wrong_and_no_markup_of_others() {
+    let page = |once: Option<&str>| LoginPage {
+        title: "Log in",
+        once: once.map(str::to_owned),
+        nothing_set: false,
+        next: HOSTILE.into(),
+        min_length: 8,
+        error: Some(HOSTILE.into()),
+    };
+    for html in [page(None).render(), page(Some(HOSTILE)).render()] {
+        let html = html.unwrap();
+        assert!(html.contains("role=\"alert\">&#34;&#62;&#60;script"), "{html}");
+        // It needs no script at all.
+        assert!(!html.contains("<script") && !html.contains("<img src=x"), "{html}");
+    }
+    assert!(page(Some("token")).render().unwrap().contains("name=\"repeat\""));
+    let nothing = LoginPage { nothing_set: true, ..page(None) }.render().unwrap();
+    assert!(nothing.contains("homereel password link") && !nothing.contains("<form"), "{nothing}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use candle_core::{DType, Device};
 use tokio::sync::watch;
 
 use super::cache::{FeatureCache, PrefixCache};
+use super::constraint::Grammars;
 use super::generate::{Generator, Job};
 use super::queue::Waiting;
 use super::sink::Sink;
@@ -71,6 +72,7 @@ pub enum WeightType {
 /// What `submit` needs once the model is loaded.
 struct Front {
     builder: PromptBuilder,
+    grammars: Grammars,
     info: ModelInfo,
     eos: Vec<u32>,
 }
@@ -151,13 +153,14 @@ impl Engine for CandleEngine {
         let front = self.front()?;
         let submitted = Instant::now();
         check(&request)?;
+        let constraint = front.grammars.constrain(&request.response_format)?;
         let prepared = front.builder.build(&request)?;
         request.messages.clear();
         let left = front.builder.context - prepared.prompt.ids().len();
         let max_tokens = request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left);
         let (sink, receiver) = Sink::channel();
         let queued = Instant::now();
-        let job = Job { request, prepared, max_tokens, sink, submitted, queued };
+        let job = Job { request, prepared, constraint, max_tokens, sink, submitted, queued };
         let seconds = self.mean_ms.load(Ordering::Relaxed).div_ceil(1000);
         self.worker.submit(job, seconds)?;
         Ok(Events::new(receiver))
@@ -241,6 +244,8 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator
     };
     builder.check().map_err(fail)?;
     let GenerationConfig { eos, sampling } = GenerationConfig::read(read).map_err(fail)?;
+    let end = eos.first().copied().ok_or_else(|| fail("no token ends an answer".into()))?;
+    let grammars = Grammars::new(&tokenizer, end).map_err(fail)?;
     let device_name = match options.device {
         DeviceKind::Cpu => "cpu",
         DeviceKind::Cuda => "cuda",
@@ -258,6 +263,7 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator
         frame_rate: builder.processor.frame_rate(),
         backend,
         sampling,
+        takes_extras: false,
     };
     let model = Model::load_quantized(&checkpoint, &device, dtype, options.quantization)?;
     let generator = Generator {
@@ -265,7 +271,7 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator
         features: FeatureCache::new(options.feature_cache_bytes),
         prefixes: PrefixCache::new(options.prefix_cache_bytes),
     };
-    Ok((Front { builder, info, eos }, generator))
+    Ok((Front { builder, grammars, info, eos }, generator))
 }
 
 fn open_device(kind: DeviceKind) -> Result<Device, EngineError> {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 
 use super::cache::{FeatureCache, Identity, PrefixCache, identity, prefix_keys};
+use super::constraint::Constraint;
 use super::sampler::{self, Sampler};
 use super::sink::Sink;
 use super::stop::{StopIds, StopStrings};
@@ -19,6 +20,8 @@ pub(super) struct Job {
     pub(super) request: Request,
     /// Its prompt.
     pub(super) prepared: PreparedPrompt,
+    /// What form its answer must have.
+    pub(super) constraint: Option<Constraint>,
     /// Tokens to generate at most.
     pub(super) max_tokens: usize,
     /// Where the events go.
@@ -163,6 +166,7 @@ struct Answer<'a> {
     job: &'a Job,
     builder: &'a PromptBuilder,
     sampler: Sampler,
+    constraint: Option<Constraint>,
     stop_ids: StopIds,
     stops: StopStrings,
     text: TextStream<'a>,
@@ -175,6 +179,7 @@ impl<'a> Answer<'a> {
         Self {
             job,
             builder,
+            constraint: job.constraint.clone(),
             sampler: Sampler::new(request.sampling.clone(), prepared.prompt.ids()),
             stop_ids: StopIds::new(eos, request),
             stops: StopStrings::new(&request.stop),
@@ -183,9 +188,20 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// Chooses a token that the form admits; true when it was the last one possible.
+    fn choose(&mut self, logits: &[f32]) -> Result<(u32, bool), EngineError> {
+        let Some(constraint) = &mut self.constraint else {
+            return Ok((self.sampler.choose(logits)?, false));
+        };
+        let mut logits = logits.to_vec();
+        constraint.mask()?.apply(&mut logits);
+        let id = self.sampler.choose(&logits)?;
+        Ok((id, constraint.accept(id)?))
+    }
+
     /// Chooses a token, sends it, and tells whether it was the last.
     fn next(&mut self, logits: &[f32]) -> Result<Option<FinishReason>, EngineError> {
-        let id = self.sampler.choose(logits)?;
+        let (id, complete) = self.choose(logits)?;
         self.ids.push(id);
         let logprob = self
             .job
@@ -195,16 +211,16 @@ impl<'a> Answer<'a> {
         let ended = self.stop_ids.contains(id);
         let full = self.ids.len() >= self.job.max_tokens;
         let mut certain = if ended { String::new() } else { self.text.push(id) };
-        if ended || full {
+        if ended || full || complete {
             certain.push_str(&self.text.finish());
         }
         let mut scanned = self.stops.push(&certain);
-        if !scanned.stopped && (ended || full) {
+        if !scanned.stopped && (ended || full || complete) {
             scanned.text.push_str(&self.stops.finish());
         }
         let token = Event::Token { text: scanned.text, id: Some(id), logprob };
         self.job.sink.send(Ok(token)).continue_or_cancel()?;
-        Ok(match (scanned.stopped || ended, full) {
+        Ok(match (scanned.stopped || ended || complete, full) {
             (true, _) => Some(FinishReason::Stop),
             (false, true) => Some(FinishReason::Length),
             (false, false) => None,

@@ -27,7 +27,7 @@ fn builder() -> (PromptBuilder, Generator) {
 }
 
 fn job(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Job {
-    let frame = Frame { width: 64, height: 64, rgb: vec![90; 64 * 64 * 3].into() };
+    let frame = Frame::new(64, 64, vec![90; 64 * 64 * 3].into());
     let clip = Clip {
         frames: vec![frame; 4],
         times: vec![0.0, 0.5, 1.0, 1.5],
@@ -39,17 +39,19 @@ fn job(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Job {
     };
     let content = vec![Part::Video(clip), Part::Text("what happens?".into())];
     let request = Request {
-        messages: vec![Message { role: Role::User, content }],
+        messages: vec![Message::new(Role::User, content)],
         sampling: Sampling::default(),
         max_tokens: Some(max_tokens),
         stop: Vec::new(),
         stop_token_ids: Vec::new(),
         ignore_eos: true,
         logprobs: None,
+        response_format: crate::ResponseFormat::Text,
+        extra: serde_json::Map::new(),
     };
     let prepared = builder.build(&request).unwrap();
     let now = Instant::now();
-    Job { request, prepared, max_tokens, sink, submitted: now, queued: now }
+    Job { request, prepared, constraint: None, max_tokens, sink, submitted: now, queued: now }
 }
 
 #[test]

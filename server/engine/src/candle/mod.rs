@@ -3,6 +3,7 @@
 //! [`engine`] is what the server sees; [`worker`] is the thread; [`generate`] is one answer.
 
 mod cache;
+mod constraint;
 mod engine;
 mod generate;
 mod queue;

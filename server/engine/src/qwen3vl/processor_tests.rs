@@ -19,7 +19,7 @@ fn processor() -> Processor {
 
 fn frame(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Frame {
     let rgb = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y));
-    Frame { width, height, rgb: rgb.collect::<Vec<u8>>().into() }
+    Frame::new(width, height, rgb.collect::<Vec<u8>>().into())
 }
 
 fn clip(frames: Vec<Frame>) -> Clip {
@@ -80,7 +80,7 @@ fn video_sizes_equal_the_reference_and_are_accepted_back() {
         let got = processor.video_size(frames, width, height).ok();
         assert_eq!(got, want, "{frames} of {width}x{height}");
         if let Some((width, height)) = got {
-            let frame = Frame { width, height, rgb: Bytes::new() };
+            let frame = Frame::new(width, height, Bytes::new());
             assert!(
                 processor.video_budget(frames).admits(&processor.config.video.patch, &frame),
                 "{frames} of {width}x{height} come back"
@@ -101,7 +101,7 @@ fn a_frame_of_another_size_is_refused_with_both_sizes() {
 
 #[test]
 fn a_frame_with_missing_bytes_is_refused() {
-    let short = Frame { width: 64, height: 64, rgb: Bytes::from_static(b"abc") };
+    let short = Frame::new(64, 64, Bytes::from_static(b"abc"));
     let message = processor().video_grid(&clip(vec![short])).unwrap_err().to_string();
     assert!(message.contains("3 bytes") && message.contains("12288"), "{message}");
 }

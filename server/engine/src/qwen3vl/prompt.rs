@@ -4,6 +4,8 @@
 //! Equals transformers' `Qwen3VLProcessor` of 5.x, or of 4.57 by [`PromptWrapper`]. Knows no pixels
 //! beyond their grid, and no device.
 
+use serde_json::{Map, Value};
+
 use super::config::Config;
 use super::input::Prompt;
 use super::processor::{Grid, Processor};
@@ -98,7 +100,7 @@ impl PromptBuilder {
     /// `Invalid` for what can't be shown to the model, `ContextLength` when it is too long.
     pub fn build(&self, request: &Request) -> Result<PreparedPrompt, EngineError> {
         let media = self.media(&request.messages)?;
-        let pieces = self.pieces(&request.messages)?;
+        let pieces = self.pieces(request)?;
         let (ids, used) = self.expand(pieces, &media)?;
         if used != media.len() {
             let message = format!(
@@ -152,7 +154,8 @@ impl PromptBuilder {
     }
 
     /// Renders the template and cuts the result at its own special tokens.
-    fn pieces(&self, messages: &[Message]) -> Result<Vec<Piece>, EngineError> {
+    fn pieces(&self, request: &Request) -> Result<Vec<Piece>, EngineError> {
+        let messages = &request.messages;
         if messages.is_empty() {
             return Err(EngineError::invalid("messages", "messages is empty; at least 1 is needed"));
         }
@@ -162,7 +165,9 @@ impl PromptBuilder {
                 Part::Image(_) | Part::Video(_) => None,
             })
         };
-        let bytes: usize = texts().map(str::len).sum();
+        let more = template_variables(request);
+        let bytes =
+            texts().map(str::len).sum::<usize>() + if more.is_empty() { 0 } else { json_bytes(&more) };
         if bytes / MAX_BYTES_PER_TOKEN >= self.context {
             // Not worth counting: no vocabulary packs this many bytes into a token on average.
             let hint = "a shorter text would fit".to_owned();
@@ -177,8 +182,10 @@ impl PromptBuilder {
             .ok_or_else(|| EngineError::invalid("messages", "the text uses every private-use character"))?;
         let messages: Vec<TemplateMessage> =
             messages.iter().map(|message| self.template_message(message, guard)).collect();
-        let rendered =
-            self.template.render(&messages).map_err(|message| EngineError::invalid("messages", message))?;
+        let rendered = self
+            .template
+            .render(&messages, &more)
+            .map_err(|message| EngineError::invalid("messages", message))?;
         Ok(self.tokenizer.split(&rendered, guard))
     }
 
@@ -202,7 +209,7 @@ impl PromptBuilder {
                     .collect(),
             ),
         };
-        TemplateMessage { role, content }
+        TemplateMessage { role, content, extra: template_fields(message) }
     }
 
     /// Replaces each placeholder by the tokens of its picture or video and encodes the text between.
@@ -293,6 +300,36 @@ impl PromptBuilder {
         let what = if media.is_empty() { "a shorter text" } else { "fewer videos or a shorter text" };
         format!("{what} would fit")
     }
+}
+
+/// What a template sees besides the messages.
+fn template_variables(request: &Request) -> Map<String, Value> {
+    let mut more = match request.extra.get("chat_template_kwargs") {
+        Some(Value::Object(kwargs)) => kwargs.clone(),
+        _ => Map::new(),
+    };
+    if let Some(tools) = request.extra.get("tools") {
+        more.insert("tools".into(), tools.clone());
+    }
+    more
+}
+
+/// What a template sees of a message besides role and content. Arguments of calls are JSON in a string for OpenAI and
+/// JSON for templates.
+fn template_fields(message: &Message) -> Map<String, Value> {
+    let mut fields = message.extra.clone();
+    let calls = fields.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for call in calls.into_iter().flatten() {
+        let Some(arguments) = call.pointer_mut("/function/arguments") else { continue };
+        if let Some(parsed) = arguments.as_str().and_then(|text| serde_json::from_str(text).ok()) {
+            *arguments = parsed;
+        }
+    }
+    fields
+}
+
+fn json_bytes(fields: &Map<String, Value>) -> usize {
+    serde_json::to_string(fields).map_or(0, |text| text.len())
 }
 
 /// Tokens that a hint leaves for the answer.

@@ -24,6 +24,9 @@ pub struct TemplateMessage {
     pub role: &'static str,
     /// Text, or the list of parts.
     pub content: TemplateContent,
+    /// Further fields: calls of tools.
+    #[serde(flatten)]
+    pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Content of a message.
@@ -100,14 +103,20 @@ impl ChatTemplate {
         Ok(Self { environment })
     }
 
-    /// Renders a conversation up to where the assistant speaks.
+    /// Renders a conversation up to where the assistant speaks. `more` are further variables: tools, settings of the
+    /// template's own.
     ///
     /// # Errors
     /// The template's own complaint (roles in a wrong order, …), or that it takes too long.
-    pub fn render(&self, messages: &[TemplateMessage]) -> Result<String, String> {
+    pub fn render(
+        &self,
+        messages: &[TemplateMessage],
+        more: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<String, String> {
         let template =
             self.environment.get_template(NAME).map_err(|error| format!("chat template: {error}"))?;
-        template.render(context! { messages, add_generation_prompt => true }).map_err(|error| {
+        let more = Value::from_serialize(more);
+        template.render(context! { messages, add_generation_prompt => true, ..more }).map_err(|error| {
             match error.kind() {
                 ErrorKind::OutOfFuel => "chat template: takes too long".to_owned(),
                 _ => format!("chat template: {}", error.detail().unwrap_or("failed")),
@@ -181,11 +190,11 @@ mod tests {
     use super::*;
 
     fn render(source: &str, messages: &[TemplateMessage]) -> Result<String, String> {
-        ChatTemplate::new(source.to_owned())?.render(messages)
+        ChatTemplate::new(source.to_owned())?.render(messages, &Default::default())
     }
 
     fn text(role: &'static str, text: &str) -> TemplateMessage {
-        TemplateMessage { role, content: TemplateContent::Text(text.into()) }
+        TemplateMessage { role, content: TemplateContent::Text(text.into()), extra: Default::default() }
     }
 
     #[test]
@@ -207,8 +216,23 @@ mod tests {
     fn parts_are_seen_by_type_and_by_key() {
         let source = "{%- for p in messages[0].content -%}{%- if p.type == 'image' or 'image' in p -%}I{%- elif p.type == 'video' -%}V{%- elif 'text' in p -%}{{ p.text }}{%- endif -%}{%- endfor -%}";
         let parts = vec![TemplatePart::Image, TemplatePart::Text { text: "<b>".into() }, TemplatePart::Video];
-        let message = TemplateMessage { role: "user", content: TemplateContent::Parts(parts) };
+        let message = TemplateMessage {
+            role: "user",
+            content: TemplateContent::Parts(parts),
+            extra: Default::default(),
+        };
         assert_eq!(render(source, &[message]).unwrap(), "I<b>V");
+    }
+
+    #[test]
+    fn tools_and_settings_of_the_template_are_seen() {
+        let source = "{{ tools[0].function.name }} {{ enable_thinking }} {{ messages[0].tool_calls[0].id }}";
+        let more =
+            serde_json::json!({ "tools": [{ "function": { "name": "f" } }], "enable_thinking": false });
+        let mut message = text("assistant", "");
+        message.extra.insert("tool_calls".into(), serde_json::json!([{ "id": "a" }]));
+        let template = ChatTemplate::new(source.to_owned()).unwrap();
+        assert_eq!(template.render(&[message], more.as_object().unwrap()).unwrap(), "f False a");
     }
 
     #[test]
@@ -234,7 +258,7 @@ mod tests {
     fn the_template_is_found_in_each_of_its_places() {
         let find = |file: &'static str, body: &'static str| {
             ChatTemplate::read(move |name| (name == file).then(|| body.as_bytes().to_vec()))
-                .and_then(|template| template.render(&[]))
+                .and_then(|template| template.render(&[], &Default::default()))
         };
         assert_eq!(find("chat_template.jinja", "a").unwrap(), "a");
         assert_eq!(find("chat_template.json", r#"{"chat_template": "b"}"#).unwrap(), "b");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::failure::Refusal;
+use super::failure::{Lost, Refusal};
 use super::sse::{self, Choice, Data, WireUsage};
 use crate::{Done, EngineError, Event, FinishReason, StageTimes, TokenLogprob, Usage};
 
@@ -30,67 +30,99 @@ pub(super) struct Before {
     pub(super) warnings: Vec<String>,
 }
 
-/// Passes the stream on; returns its end, which is still to be sent.
+/// Passes the stream on; returns its end, which is still to be sent. `begun` is told when the first token comes.
 ///
 /// # Errors
 /// `Incomplete` when the stream breaks off or is none; what the upstream says of its own failure; `Cancelled` when
-/// the reader has left.
+/// the reader has left. Before the first token, another replica may be asked.
 pub(super) async fn relay(
     mut events: sse::Events,
     before: Before,
     sender: &Sender,
-) -> Result<Done, EngineError> {
+    mut begun: impl FnMut() + Send,
+) -> Result<Done, Lost> {
+    let mut first = None;
+    let told = pass_on(&mut events, sender, &mut first, &mut begun).await;
+    let end = told.map_err(|lost| if first.is_some() { Lost::never(lost.error) } else { lost })?;
+    let _ = tokio::time::timeout(LAST_BYTES, events.next()).await;
+    Ok(done(end, first, before))
+}
+
+/// What the stream said of itself.
+struct End {
+    finish_reason: FinishReason,
+    usage: Option<WireUsage>,
+    tokens: usize,
+}
+
+async fn pass_on(
+    events: &mut sse::Events,
+    sender: &Sender,
+    first: &mut Option<Instant>,
+    begun: &mut (impl FnMut() + Send),
+) -> Result<End, Lost> {
     let mut finish = None;
     let mut usage = None;
-    let mut first = None;
     let (mut tokens, mut bytes) = (0, 0);
     loop {
         let data = events.next().await.map_err(|cause| {
             tracing::warn!(cause, "the upstream's answer broke off");
-            EngineError::Incomplete
+            Lost::once(EngineError::Incomplete)
         })?;
         let chunk = match data {
             Some(Data::Chunk(chunk)) => chunk,
-            Some(Data::Done) if finish.is_some() => break,
-            Some(Data::Done) | None => {
-                tracing::warn!("the upstream's answer ended without a reason");
-                return Err(EngineError::Incomplete);
+            end => {
+                let whole = finish.filter(|_| end.is_some());
+                return whole.map(|finish_reason| End { finish_reason, usage, tokens }).ok_or_else(|| {
+                    tracing::warn!("the upstream's answer ended without a reason");
+                    Lost::once(EngineError::Incomplete)
+                });
             }
         };
         if let Some(error) = chunk.error {
             let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-            return Err(Refusal { status, retry_after_s: None, body: error.to_string() }.into_error(0));
+            let refusal = Refusal { status, retry_after_s: None, body: error.to_string() };
+            let elsewhere = refusal.elsewhere();
+            return Err(Lost { error: refusal.into_error(0), elsewhere });
         }
         usage = chunk.usage.or(usage);
         for choice in chunk.choices {
             if let Some(reason) = choice.finish_reason.as_deref() {
-                finish = Some(finish_reason(reason)?);
+                finish = Some(finish_reason(reason).map_err(Lost::once)?);
             }
             for event in events_of(choice) {
-                first.get_or_insert_with(Instant::now);
-                if let Event::Token { text, .. } = &event {
-                    bytes += text.len();
-                    tokens += 1;
+                if first.is_none() {
+                    *first = Some(Instant::now());
+                    begun();
+                }
+                match &event {
+                    Event::Token { text, .. } => {
+                        bytes += text.len();
+                        tokens += 1;
+                    }
+                    Event::Delta(besides) => bytes += size(besides),
+                    Event::Queued { .. } | Event::Progress { .. } | Event::Done(_) => {}
                 }
                 if bytes > MAX_ANSWER {
-                    return Err(EngineError::Failed(format!(
-                        "the upstream's answer exceeds {MAX_ANSWER} bytes"
-                    )));
+                    let message = format!("the upstream's answer exceeds {MAX_ANSWER} bytes");
+                    return Err(Lost::never(EngineError::Failed(message)));
                 }
-                sender.send(Ok(event)).await.map_err(|_| EngineError::Cancelled)?;
+                sender.send(Ok(event)).await.map_err(|_| Lost::never(EngineError::Cancelled))?;
             }
         }
     }
-    let _ = tokio::time::timeout(LAST_BYTES, events.next()).await;
-    // The loop only ends with a reason.
-    let finish_reason = finish.unwrap_or(FinishReason::Stop);
-    Ok(done(finish_reason, usage, tokens, first, before))
+}
+
+/// Bytes of what a piece holds besides text, about.
+fn size(besides: &serde_json::Map<String, serde_json::Value>) -> usize {
+    besides.values().map(|value| value.as_str().map_or_else(|| value.to_string().len(), str::len)).sum()
 }
 
 fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
     match reason {
         "stop" => Ok(FinishReason::Stop),
         "length" => Ok(FinishReason::Length),
+        "tool_calls" => Ok(FinishReason::ToolCalls),
         // `abort`, and what further versions may say: the answer is not whole.
         other => {
             tracing::warn!(reason = other, "the upstream gave up an answer");
@@ -99,8 +131,28 @@ fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
     }
 }
 
+/// Returns the events of a piece of the answer: what it holds besides text, then its text.
+fn events_of(mut choice: Choice) -> Vec<Event> {
+    let mut besides = serde_json::Map::new();
+    if let Some(reasoning) = choice.delta.reasoning.take().filter(|text| !text.is_empty()) {
+        besides.insert("reasoning".into(), reasoning.into());
+    }
+    if let Some(calls) = choice.delta.tool_calls.take().filter(|calls| !calls.is_empty()) {
+        besides.insert("tool_calls".into(), calls.into());
+    }
+    if besides.is_empty() {
+        return tokens_of(choice);
+    }
+    let mut events = vec![Event::Delta(besides)];
+    // Tokens of reasoning and calls have no text of the answer.
+    if choice.delta.content.as_ref().is_some_and(|text| !text.is_empty()) {
+        events.extend(tokens_of(choice));
+    }
+    events
+}
+
 /// Returns one event per token where the upstream tells them apart, else one per piece of text.
-fn events_of(choice: Choice) -> Vec<Event> {
+fn tokens_of(choice: Choice) -> Vec<Event> {
     let Choice { delta, logprobs, token_ids, .. } = choice;
     let text = delta.content.unwrap_or_default();
     let ids = token_ids.unwrap_or_default();
@@ -143,13 +195,8 @@ fn events_of(choice: Choice) -> Vec<Event> {
         .collect()
 }
 
-fn done(
-    finish_reason: FinishReason,
-    usage: Option<WireUsage>,
-    tokens: usize,
-    first: Option<Instant>,
-    before: Before,
-) -> Done {
+fn done(end: End, first: Option<Instant>, before: Before) -> Done {
+    let End { finish_reason, usage, tokens } = end;
     let Before { submitted, sent, preprocess_ms, prompt_tokens, mut warnings } = before;
     let usage = match usage {
         Some(usage) => Usage {
@@ -171,8 +218,8 @@ fn done(
         ));
     }
     let ms = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
-    let end = Instant::now();
-    let first = first.unwrap_or(end);
+    let now = Instant::now();
+    let first = first.unwrap_or(now);
     let stages = StageTimes {
         queue_ms: 0.0,
         preprocess_ms,
@@ -180,13 +227,14 @@ fn done(
         vision_ms: 0.0,
         prefill_ms: ms(sent, first),
         ttft_ms: ms(submitted, first),
-        generate_ms: ms(first, end),
+        generate_ms: ms(first, now),
     };
     Done { finish_reason, usage, stages, warnings }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::failure::Elsewhere;
     use super::*;
 
     fn before(prompt_tokens: Option<usize>) -> Before {
@@ -194,11 +242,13 @@ mod tests {
         Before { submitted: now, sent: now, preprocess_ms: 1.0, prompt_tokens, warnings: Vec::new() }
     }
 
-    async fn told(chunks: &[&str], expected: Option<usize>) -> (Vec<Event>, Result<Done, EngineError>) {
+    async fn told(chunks: &[&str], expected: Option<usize>) -> (Vec<Event>, Result<Done, Lost>) {
         let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
         let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(body))]);
         let (sender, mut receiver) = mpsc::channel(64);
-        let result = relay(sse::Events::new(body), before(expected), &sender).await;
+        let mut begun = 0;
+        let result = relay(sse::Events::new(body), before(expected), &sender, || begun += 1).await;
+        assert!(begun <= 1);
         drop(sender);
         let mut events = Vec::new();
         while let Some(event) = receiver.recv().await {
@@ -243,11 +293,34 @@ mod tests {
             [&[RED][..], &[RED, "[DONE]"], &[RED, STOP], &[RED, &aborted, "[DONE]"], &[RED, "{oops"]]
         {
             let (_, done) = told(chunks, None).await;
-            assert!(matches!(done, Err(EngineError::Incomplete)), "{chunks:?}: {done:?}");
+            let Err(Lost { error: EngineError::Incomplete, elsewhere }) = done else {
+                panic!("{chunks:?}: {done:?}")
+            };
+            assert_eq!(elsewhere, Elsewhere::Never, "what has begun is not begun again");
         }
         let error = r#"{"error":{"message":"/root died","code":500}}"#;
-        let (_, done) = told(&[RED, error, "[DONE]"], None).await;
-        assert!(matches!(done, Err(EngineError::Failed(_))));
+        for (chunks, expected) in [
+            (&[RED, error, "[DONE]"][..], Elsewhere::Never),
+            (&[ROLE, error], Elsewhere::Once),
+            (&[r#"{"error":{"message":"no","code":400}}"#], Elsewhere::Never),
+        ] {
+            let (_, done) = told(chunks, None).await;
+            assert_eq!(done.unwrap_err().elsewhere, expected, "{chunks:?}");
+        }
+        let (_, done) = told(&[ROLE], None).await;
+        assert_eq!(done.unwrap_err().elsewhere, Elsewhere::Once);
+    }
+
+    #[tokio::test]
+    async fn calls_of_tools_and_thoughts_are_passed_on() {
+        let call = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}}]}"#;
+        let thought = r#"{"choices":[{"delta":{"reasoning_content":"hm"},"finish_reason":null}]}"#;
+        let end = r#"{"choices":[{"delta":{"content":""},"finish_reason":"tool_calls"}]}"#;
+        let (events, done) = told(&[ROLE, thought, call, end, &usage(), "[DONE]"], None).await;
+        let [Event::Delta(thought), Event::Delta(call)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(thought["reasoning"], "hm");
+        assert_eq!(call["tool_calls"][0]["function"]["arguments"], "{}");
+        assert_eq!(done.unwrap().finish_reason, FinishReason::ToolCalls);
     }
 
     #[tokio::test]

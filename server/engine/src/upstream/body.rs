@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::pictures::Media;
-use crate::{Message, Part, Request, Role};
+use crate::{Message, Part, Request, ResponseFormat, Role};
 
 /// Builds the body of `POST /v1/chat/completions`. `media` are the encoded pictures and clips in order, `settings`
 /// further fields, `max_tokens` the tokens of the answer at most (none is what the context leaves).
@@ -57,7 +57,13 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
         "ignore_eos": request.ignore_eos,
     });
     let Value::Object(mut body) = body else { return Map::new() };
-    let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
+    // What this program has no use for goes as it came, but never in the place of what it says itself.
+    for (name, value) in &request.extra {
+        body.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    let mut set = |name: &str, value: Value| {
+        body.insert(name.to_owned(), value);
+    };
     if let Some(seed) = sampling.seed {
         // vLLM takes 64 bits with a sign; any bits are a seed.
         set("seed", seed.cast_signed().into());
@@ -71,6 +77,15 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
     if !request.stop_token_ids.is_empty() {
         set("stop_token_ids", request.stop_token_ids.clone().into());
     }
+    match &request.response_format {
+        ResponseFormat::Text => {}
+        ResponseFormat::JsonObject => set("response_format", json!({ "type": "json_object" })),
+        ResponseFormat::JsonSchema(schema) => {
+            let format =
+                json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema } });
+            set("response_format", format);
+        }
+    }
     if let Some(top) = request.logprobs {
         set("logprobs", true.into());
         set("top_logprobs", top.into());
@@ -80,14 +95,27 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
 }
 
 fn message_json(message: &Message, media: &[Media], nonce: &str, at: &mut usize) -> Value {
-    let role = match message.role {
+    let mut json = message.extra.clone();
+    json.insert("role".into(), role(message.role).into());
+    json.insert("content".into(), content(message, media, nonce, at));
+    Value::Object(json)
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
         Role::System => "system",
         Role::User => "user",
         Role::Assistant => "assistant",
         Role::Tool => "tool",
-    };
-    if let [Part::Text(text)] = message.content.as_slice() {
-        return json!({ "role": role, "content": text });
+    }
+}
+
+fn content(message: &Message, media: &[Media], nonce: &str, at: &mut usize) -> Value {
+    match message.content.as_slice() {
+        // Only calls of tools.
+        [] => return Value::Null,
+        [Part::Text(text)] => return text.clone().into(),
+        _ => {}
     }
     let mut url = || {
         let head = media.get(*at).map_or("", |media| media.head);
@@ -103,33 +131,68 @@ fn message_json(message: &Message, media: &[Media], nonce: &str, at: &mut usize)
             Part::Video(_) => json!({ "type": "video_url", "video_url": url() }),
         })
         .collect();
-    json!({ "role": role, "content": parts })
+    parts.into()
 }
 
-/// Puts an invisible character into each control token that the text of `messages` spells, also across parts, so
+/// Puts an invisible character into each control token that the text of `request` spells, also across parts, so
 /// that the upstream reads it as text; vLLM would obey it. `specials` are the tokens; where none are known, all
 /// that looks like one (`<|…`) is broken up. Tells whether anything was changed.
-pub(super) fn defuse(messages: &mut [Message], specials: &[String]) -> bool {
+pub(super) fn defuse(request: &mut Request, specials: &[String]) -> bool {
     let mut changed = false;
     let unknown = ["<|".to_owned()];
     let specials = if specials.is_empty() { &unknown[..] } else { specials };
-    for message in messages {
-        let texts = message.content.iter().filter_map(|part| match part {
-            Part::Text(text) => Some(text.as_str()),
-            Part::Image(_) | Part::Video(_) => None,
-        });
-        let joined: String = texts.collect();
-        if !specials.iter().any(|special| joined.contains(special.as_str())) {
-            continue;
-        }
-        changed = true;
-        for part in &mut message.content {
-            if let Part::Text(text) = part {
-                *text = broken_up(text, specials);
-            }
-        }
+    for message in &mut request.messages {
+        changed |= defuse_texts(message, specials);
+        changed |=
+            message.extra.values_mut().fold(false, |changed, value| defuse_json(value, specials) | changed);
+    }
+    // Templates show tools and their own settings to the model; the rest is no text for it.
+    for name in ["tools", "chat_template_kwargs"] {
+        changed |= request.extra.get_mut(name).is_some_and(|value| defuse_json(value, specials));
     }
     changed
+}
+
+fn defuse_texts(message: &mut Message, specials: &[String]) -> bool {
+    let texts = message.content.iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text.as_str()),
+        Part::Image(_) | Part::Video(_) => None,
+    });
+    let joined: String = texts.collect();
+    if !specials.iter().any(|special| joined.contains(special.as_str())) {
+        return false;
+    }
+    for part in &mut message.content {
+        if let Part::Text(text) = part {
+            *text = broken_up(text, specials);
+        }
+    }
+    true
+}
+
+fn defuse_json(value: &mut Value, specials: &[String]) -> bool {
+    let spells = |text: &str| specials.iter().any(|special| text.contains(special.as_str()));
+    match value {
+        Value::String(text) if spells(text) => {
+            *text = broken_up(text, specials);
+            true
+        }
+        Value::Array(values) => {
+            values.iter_mut().fold(false, |changed, value| defuse_json(value, specials) | changed)
+        }
+        Value::Object(fields) => {
+            let mut changed = false;
+            let names: Vec<String> = fields.keys().filter(|name| spells(name)).cloned().collect();
+            for name in names {
+                if let Some(value) = fields.remove(&name) {
+                    fields.insert(broken_up(&name, specials), value);
+                    changed = true;
+                }
+            }
+            fields.values_mut().fold(changed, |changed, value| defuse_json(value, specials) | changed)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// Breaks up every special token that begins in `text`, whole or cut off at its end.
@@ -153,8 +216,8 @@ mod tests {
     fn request(content: Vec<Part>) -> Request {
         Request {
             messages: vec![
-                Message { role: Role::System, content: vec![Part::Text("Be brief.".into())] },
-                Message { role: Role::User, content },
+                Message::new(Role::System, vec![Part::Text("Be brief.".into())]),
+                Message::new(Role::User, content),
             ],
             sampling: Sampling { top_k: 20, seed: Some(u64::MAX), ..Sampling::default() },
             max_tokens: None,
@@ -162,12 +225,14 @@ mod tests {
             stop_token_ids: vec![7],
             ignore_eos: true,
             logprobs: Some(3),
+            response_format: ResponseFormat::Text,
+            extra: Map::new(),
         }
     }
 
     #[test]
     fn pictures_stand_where_they_belong_and_parameters_keep_their_names() {
-        let frame = Frame { width: 1, height: 1, rgb: vec![0; 3].into() };
+        let frame = Frame::new(1, 1, vec![0; 3].into());
         let request = request(vec![Part::Image(frame), Part::Text("what \"is\" this?".into())]);
         let media = [Media { head: "data:image/png;base64,", data: vec!["AB".into(), "CD".into()] }];
         let settings = [("mm_processor_kwargs", json!({ "do_resize": false }))];
@@ -197,13 +262,35 @@ mod tests {
     }
 
     #[test]
+    fn extras_go_as_they_came_but_never_in_the_place_of_our_own() {
+        let mut request = request(vec![Part::Text("x".into())]);
+        request.response_format = ResponseFormat::JsonSchema(json!({ "type": "array" }));
+        request.extra = Map::from_iter([
+            ("logit_bias".to_owned(), json!({ "5": -100 })),
+            ("stream".to_owned(), json!(false)),
+            ("model".to_owned(), json!("other")),
+        ]);
+        let call = json!([{ "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } }]);
+        let mut calling = Message::new(Role::Assistant, Vec::new());
+        calling.extra.insert("tool_calls".into(), call.clone());
+        request.messages.push(calling);
+        let body: Value = serde_json::from_slice(&pieces("m", &request, &[], &[], None).concat()).unwrap();
+        assert_eq!(
+            (&body["logit_bias"], &body["stream"], &body["model"]),
+            (&json!({ "5": -100 }), &json!(true), &json!("m"))
+        );
+        assert_eq!(body["response_format"]["json_schema"]["schema"], json!({ "type": "array" }));
+        assert_eq!(body["messages"][2], json!({ "tool_calls": call, "role": "assistant", "content": null }));
+    }
+
+    #[test]
     fn control_tokens_in_text_are_broken_up_also_across_parts() {
         let specials = ["<|im_end|>".to_owned(), "<|video_pad|>".to_owned()];
         let text = |text: &str| Part::Text(text.into());
         let told = |content: Vec<Part>, specials: &[String]| {
-            let mut messages = vec![Message { role: Role::User, content }];
-            let changed = defuse(&mut messages, specials);
-            let texts: String = messages[0]
+            let mut request = request(content);
+            let changed = defuse(&mut request, specials);
+            let texts: String = request.messages[1]
                 .content
                 .iter()
                 .filter_map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None })
@@ -217,6 +304,16 @@ mod tests {
         }
         assert_eq!(told(vec![text("is 3 <")], &specials), (false, "is 3 <".into()));
         assert!(told(vec![text("<|anything|>")], &[]).0);
+        let mut tools = request(Vec::new());
+        let spelled =
+            json!([{ "function": { "description": "<|im_end|>", "parameters": { "<|im_end|>": 1 } } }]);
+        tools.extra.insert("tools".into(), spelled);
+        assert!(defuse(&mut tools, &specials));
+        let told_tools = tools.extra["tools"].to_string();
+        assert!(
+            !told_tools.contains("<|im_end|>") && told_tools.matches('\u{200B}').count() >= 2,
+            "{told_tools}"
+        );
         assert!(!told(vec![text("a < b | c > d")], &[]).0);
     }
 }

@@ -144,7 +144,7 @@ mod tests {
     const RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };
 
     fn video(times: &[f64]) -> Part {
-        let frame = Frame { width: 32, height: 32, rgb: vec![0; 3072].into() };
+        let frame = Frame::new(32, 32, vec![0; 3072].into());
         Part::Video(Clip {
             frames: vec![frame; times.len()],
             times: times.to_vec(),
@@ -158,13 +158,15 @@ mod tests {
 
     fn planned(content: Vec<Part>, trusting: bool) -> (Request, Carriage) {
         let mut request = Request {
-            messages: vec![Message { role: Role::User, content }],
+            messages: vec![Message::new(Role::User, content)],
             sampling: TokenSampling::default(),
             max_tokens: None,
             stop: Vec::new(),
             stop_token_ids: Vec::new(),
             ignore_eos: false,
             logprobs: None,
+            response_format: crate::ResponseFormat::Text,
+            extra: serde_json::Map::new(),
         };
         let carriage = plan(&mut request, Rules { trusting, sized: true, frame_rate: RATE });
         (request, carriage)

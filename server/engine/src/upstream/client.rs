@@ -11,7 +11,8 @@ use serde_json::json;
 use url::Url;
 
 use super::failure::Refusal;
-use crate::EngineError;
+use super::gauges;
+use crate::{EngineError, UpstreamMetrics};
 
 /// How long the upstream may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -24,6 +25,8 @@ const WORD: Duration = Duration::from_secs(120);
 const IDLE: Duration = Duration::from_secs(4);
 /// Bytes of a refusal and of a list of models that are read.
 const MAX_SHORT_BODY: usize = 256 << 10;
+/// Bytes of `/metrics`.
+const MAX_METRICS: usize = 4 << 20;
 /// Bytes of a refusal that are logged.
 const MAX_LOGGED: usize = 2000;
 
@@ -49,7 +52,32 @@ pub(super) enum Trouble {
     /// The upstream refused.
     Refused(Refusal),
     /// The upstream can't be reached, or its answer is no HTTP.
-    Unreachable(String),
+    Unreachable {
+        /// For the log.
+        cause: String,
+        /// It may have got the request.
+        delivered: bool,
+    },
+}
+
+/// Why an upstream does not serve.
+#[derive(Debug)]
+pub(super) struct Gone {
+    /// For operators; nothing that the upstream wrote.
+    pub(super) told: String,
+    /// For the log.
+    pub(super) cause: String,
+}
+
+impl Gone {
+    fn unreachable(error: &reqwest::Error) -> Self {
+        let told = if error.is_timeout() { "it does not answer in time" } else { "it can't be reached" };
+        Self { told: told.into(), cause: chain(error) }
+    }
+
+    fn wrong(told: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self { told: told.into(), cause: cause.into() }
+    }
 }
 
 /// An upstream.
@@ -67,6 +95,7 @@ impl Client {
             .pool_idle_timeout(IDLE)
             .http1_only()
             .tcp_nodelay(true)
+            // reqwest's keep-alive probes notice within a minute when the other machine lost its power.
             // Frames of somebody's home go to the named server and nowhere else.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -78,22 +107,25 @@ impl Client {
     }
 
     /// Returns the upstream's model: the one called `wanted` if there is one, else the first.
-    pub(super) async fn card(&self, wanted: Option<&str>) -> Result<Card, String> {
+    pub(super) async fn card(&self, wanted: Option<&str>) -> Result<Card, Gone> {
         let request = self.http.get(format!("{}/v1/models", self.base)).timeout(SHORT);
-        let response = request.send().await.map_err(|error| chain(&error))?;
+        let response = request.send().await.map_err(|error| Gone::unreachable(&error))?;
         let status = response.status();
-        let body = beginning(response, MAX_SHORT_BODY).await?;
+        let body = beginning(response, MAX_SHORT_BODY).await;
         if status != StatusCode::OK {
-            return Err(format!("/v1/models answered {status}"));
+            let told = format!("it answers {} to /v1/models", status.as_u16());
+            return Err(Gone::wrong(told, String::from_utf8_lossy(&body.unwrap_or_default())));
         }
-        let cards: Cards = serde_json::from_slice(&body).map_err(|error| format!("/v1/models: {error}"))?;
+        let no_list = |cause: String| Gone::wrong("its /v1/models is no list of models", cause);
+        let body = body.map_err(no_list)?;
+        let cards: Cards = serde_json::from_slice(&body).map_err(|error| no_list(error.to_string()))?;
         let wanted = cards.data.iter().position(|card| Some(card.id.as_str()) == wanted).unwrap_or(0);
-        cards.data.into_iter().nth(wanted).ok_or_else(|| "/v1/models lists no model".into())
+        cards.data.into_iter().nth(wanted).ok_or_else(|| Gone::wrong("it lists no model", ""))
     }
 
     /// Asks for one word, with settings of media: tells whether the upstream takes them. An error means that it
-    /// does not answer at all yet.
-    pub(super) async fn is_trusting(&self, model: &str) -> Result<bool, String> {
+    /// does not answer at all yet, or any more.
+    pub(super) async fn is_trusting(&self, model: &str) -> Result<bool, Gone> {
         let body = json!({
             "model": model, "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 1, "temperature": 0,
             "media_io_kwargs": { "video": { "num_frames": -1 } },
@@ -101,11 +133,26 @@ impl Client {
         });
         let request = self.http.post(self.chat_url()).timeout(WORD).json(&body);
         match self.answered(request).await {
-            Ok(_) => Ok(true),
+            Ok(response) => match beginning(response, MAX_SHORT_BODY).await {
+                Ok(_) => Ok(true),
+                Err(cause) => Err(Gone::wrong("it breaks off its answer to a question for one word", cause)),
+            },
             Err(Trouble::Refused(refusal)) if refusal.is_of_settings() => Ok(false),
-            Err(Trouble::Refused(refusal)) => Err(format!("{}: {}", refusal.status, refusal.body)),
-            Err(Trouble::Unreachable(why)) => Err(why),
+            Err(Trouble::Refused(Refusal { status, body, .. })) => {
+                Err(Gone::wrong(format!("it answers {status} to a question for one word"), body))
+            }
+            Err(Trouble::Unreachable { cause, .. }) => {
+                Err(Gone::wrong("it does not answer a question for one word", cause))
+            }
         }
+    }
+
+    /// Returns what the upstream tells of itself; none where it tells nothing.
+    pub(super) async fn metrics(&self) -> Option<UpstreamMetrics> {
+        let request = self.http.get(format!("{}/metrics", self.base)).timeout(SHORT);
+        let response = request.send().await.ok().filter(|response| response.status() == StatusCode::OK)?;
+        let body = beginning(response, MAX_METRICS).await.ok()?;
+        Some(gauges::parse(&String::from_utf8_lossy(&body)))
     }
 
     /// Sends a request for a streamed answer.
@@ -124,7 +171,10 @@ impl Client {
     }
 
     async fn answered(&self, request: reqwest::RequestBuilder) -> Result<Response, Trouble> {
-        let response = request.send().await.map_err(|error| Trouble::Unreachable(chain(&error)))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| Trouble::Unreachable { delivered: !error.is_connect(), cause: chain(&error) })?;
         let status = response.status();
         if status == StatusCode::OK {
             return Ok(response);

@@ -10,6 +10,35 @@ pub(super) const RETRY_AFTER_S: u64 = 5;
 /// Longest wait that is believed.
 const MAX_RETRY_AFTER_S: u64 = 300;
 
+/// An attempt that gave no whole answer.
+#[derive(Debug)]
+pub(super) struct Lost {
+    /// What the caller is told if nobody else answers.
+    pub(super) error: EngineError,
+    pub(super) elsewhere: Elsewhere,
+}
+
+/// Whether another replica may be asked the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Elsewhere {
+    /// The request is at fault, or its answer had begun.
+    Never,
+    /// One other at most: the replica may have died of this very request.
+    Once,
+    /// Any: the replica did not take it in.
+    Any,
+}
+
+impl Lost {
+    pub(super) fn never(error: EngineError) -> Self {
+        Self { error, elsewhere: Elsewhere::Never }
+    }
+
+    pub(super) fn once(error: EngineError) -> Self {
+        Self { error, elsewhere: Elsewhere::Once }
+    }
+}
+
 /// A refusal as it came.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -21,7 +50,7 @@ pub(super) struct Refusal {
 }
 
 /// Parameters that a caller of ours may have set.
-const PARAMETERS: [&str; 13] = [
+const PARAMETERS: [&str; 19] = [
     "temperature",
     "top_p",
     "top_k",
@@ -35,6 +64,12 @@ const PARAMETERS: [&str; 13] = [
     "max_tokens",
     "top_logprobs",
     "messages",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "logit_bias",
+    "structured_outputs",
+    "min_tokens",
 ];
 
 impl Refusal {
@@ -42,6 +77,21 @@ impl Refusal {
     pub(super) fn is_of_settings(&self) -> bool {
         let named = |name: &str| self.body.contains(name);
         matches!(self.status, 400 | 422) && (named("media_io_kwargs") || named("mm_processor_kwargs"))
+    }
+
+    /// Tells whether another replica may answer what this one refused.
+    pub(super) fn elsewhere(&self) -> Elsewhere {
+        match self.status {
+            400 | 413 | 422 => Elsewhere::Never,
+            // Full, loading, or serving another model by now; or it does not let this program in.
+            401 | 403 | 404 | 429 | 502..=504 => Elsewhere::Any,
+            _ => Elsewhere::Once,
+        }
+    }
+
+    /// Tells whether the refusal says something of the replica's health rather than of its load or the request.
+    pub(super) fn is_suspicious(&self) -> bool {
+        !matches!(self.status, 400 | 413 | 422 | 429)
     }
 
     /// Returns what callers are told; `in_flight` requests are with the upstream.
@@ -77,6 +127,16 @@ fn invalid(message: &str, param: Option<&str>) -> EngineError {
         let message =
             format!("the model's server takes at most {limit} in one request; ask about fewer at a time");
         return EngineError::invalid("messages", message);
+    }
+    if message.contains("tool-call-parser") {
+        let message = "the model's server takes no tools; start vLLM with --enable-auto-tool-choice and \
+                       --tool-call-parser hermes";
+        return EngineError::invalid("tools", message);
+    }
+    if message.to_ascii_lowercase().contains("grammar") {
+        let message =
+            "the model's server can't keep to this schema or grammar; the log of this server says why";
+        return EngineError::invalid("response_format", message);
     }
     let param = PARAMETERS.into_iter().find(|name| param == Some(name));
     let message = match param {
@@ -164,6 +224,17 @@ mod tests {
         assert!(told(400, text).to_string().contains("at most 1 video in one request"));
         assert_eq!(too_many("At most 4 image(s) may be provided in one prompt."), Some("4 images".into()));
         assert_eq!(too_many("At most /etc/secret"), None);
+    }
+
+    #[test]
+    fn tools_and_schemas_that_it_does_not_take_are_told() {
+        let told = |message: &str| told(400, &format!(r#"{{"error": {{"message": "{message}"}}}}"#));
+        let tools =
+            told("auto tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set");
+        assert!(matches!(&tools, EngineError::Invalid { param: Some("tools"), .. }), "{tools}");
+        let schema = told("Grammar error: Invalid type: /root");
+        assert!(matches!(&schema, EngineError::Invalid { param: Some("response_format"), .. }), "{schema}");
+        assert!(!schema.to_string().contains("/root"));
     }
 
     #[test]

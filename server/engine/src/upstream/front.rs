@@ -20,6 +20,8 @@ const MAX_IMAGE_PIXELS: f64 = 16_777_216.0;
 
 /// What `submit` needs.
 pub(super) struct Front {
+    /// What the upstream called the model.
+    pub(super) card: Card,
     pub(super) info: ModelInfo,
     /// Builds the prompt as the upstream will; none where the checkpoint's files are not known.
     pub(super) builder: Option<PromptBuilder>,
@@ -32,11 +34,11 @@ impl Front {
     ///
     /// # Errors
     /// `Model` when the files that `--model` names are missing or damaged, or nobody tells the context's length.
-    pub(super) fn read(card: &Card, options: &UpstreamOptions) -> Result<Self, EngineError> {
+    pub(super) fn read(card: Card, options: &UpstreamOptions) -> Result<Self, EngineError> {
         let parts = match &options.files {
-            Some(source) => Some(Parts::read(&named(source)?, card, options)?),
+            Some(source) => Some(Parts::read(&named(source)?, &card, options)?),
             None => card.root.as_deref().and_then(here).and_then(|files| {
-                let parts = Parts::read(&files, card, options);
+                let parts = Parts::read(&files, &card, options);
                 // Nobody asked for these files: without them the upstream counts alone.
                 parts.inspect_err(|error| tracing::warn!(%error, "the checkpoint's files are of no use")).ok()
             }),
@@ -66,13 +68,14 @@ impl Front {
             demo: demo || card.id == crate::demo::ID,
             max_model_len: context,
             frame_rate: builder.as_ref().map_or(FRAME_RATE, |builder| builder.processor.frame_rate()),
-            backend: format!("vllm {}", options.url.as_str().trim_end_matches('/')),
+            backend: backend(options),
             sampling,
+            takes_extras: true,
         };
         let specials = builder.as_ref().map_or_else(Vec::new, |builder| {
             builder.tokenizer.specials().keys().map(|&token| token.to_owned()).collect()
         });
-        Ok(Self { info, builder, specials })
+        Ok(Self { card, info, builder, specials })
     }
 
     /// Returns the size at which frames are sent. `again`: the upstream will apply its rule to them once more, so
@@ -107,6 +110,11 @@ impl Front {
             None => bounded(width, height, MAX_IMAGE_PIXELS),
         }
     }
+}
+
+fn backend(options: &UpstreamOptions) -> String {
+    let urls: Vec<&str> = options.urls.iter().map(|url| url.as_str().trim_end_matches('/')).collect();
+    format!("vllm {}", urls.join(" "))
 }
 
 fn bounded(width: u32, height: u32, pixels: f64) -> Result<(u32, u32), EngineError> {

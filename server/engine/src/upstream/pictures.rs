@@ -76,7 +76,7 @@ fn video(
     form: &Form,
     tell: &(impl Fn() -> Result<(), EngineError> + Sync),
 ) -> Result<Media, EngineError> {
-    let pictures = |last: fn(Vec<u8>) -> Bytes| -> Result<Vec<Bytes>, EngineError> {
+    let pictures = |last: fn(Bytes) -> Bytes| -> Result<Vec<Bytes>, EngineError> {
         clip.frames
             .par_iter()
             .map(|frame| {
@@ -98,7 +98,7 @@ fn video(
             Ok(Media { head: "data:video/jpeg;base64,", data })
         }
         Form::File(rate) => {
-            let mut pictures = pictures(Bytes::from)?;
+            let mut pictures = pictures(std::convert::identity)?;
             if let [only] = pictures.as_slice() {
                 // OpenCV can't read a file of one frame; two alike are one group of the same pixels.
                 pictures.push(only.clone());
@@ -110,19 +110,34 @@ fn video(
     }
 }
 
-fn png(frame: &Frame) -> Result<Vec<u8>, EngineError> {
+/// Encodes a frame on another thread while its clip is still being decoded.
+pub(super) fn anticipate(frame: &Frame) {
+    let frame = frame.clone();
+    rayon::spawn(move || {
+        if frame.is_shared() {
+            // What goes wrong here goes wrong again where the frame is sent.
+            let _ = png(&frame);
+        }
+    });
+}
+
+/// Returns the frame as a PNG file, which is made once.
+fn png(frame: &Frame) -> Result<Bytes, EngineError> {
+    frame.file(encode_png).map_err(EngineError::Failed)
+}
+
+fn encode_png(frame: &Frame) -> Result<Bytes, String> {
     let expected = 3 * frame.width as usize * frame.height as usize;
     if frame.rgb.len() != expected {
         let (width, height, len) = (frame.width, frame.height, frame.rgb.len());
-        return Err(EngineError::Failed(format!(
-            "a frame of {width}x{height} has {len} bytes, not {expected}"
-        )));
+        return Err(format!("a frame of {width}x{height} has {len} bytes, not {expected}"));
     }
     let mut out = Vec::with_capacity(expected / 2);
     PngEncoder::new_with_quality(&mut out, CompressionType::Fast, FilterType::Adaptive)
         .write_image(&frame.rgb, frame.width, frame.height, ExtendedColorType::Rgb8)
-        .map_err(|error| EngineError::Failed(format!("a frame can't be encoded: {error}")))?;
-    Ok(out)
+        .map_err(|error| format!("a frame can't be encoded: {error}"))?;
+    out.shrink_to_fit();
+    Ok(out.into())
 }
 
 fn base64(bytes: &[u8]) -> Bytes {
@@ -137,7 +152,7 @@ mod tests {
 
     fn frame(seed: u8) -> Frame {
         let rgb: Vec<u8> = (0..3072).map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed)).collect();
-        Frame { width: 32, height: 32, rgb: rgb.into() }
+        Frame::new(32, 32, rgb.into())
     }
 
     fn clip(frames: Vec<Frame>) -> Part {
@@ -156,7 +171,7 @@ mod tests {
     }
 
     fn user(content: Vec<Part>) -> Vec<Message> {
-        vec![Message { role: Role::User, content }]
+        vec![Message::new(Role::User, content)]
     }
 
     #[test]
@@ -188,6 +203,15 @@ mod tests {
         let file = STANDARD.decode(&media[0].data[0]).unwrap();
         let pictures = file.windows(4).filter(|window| *window == b"\x89PNG").count();
         assert_eq!((media[0].head, pictures), ("data:video/x-msvideo;base64,", 2));
+    }
+
+    #[test]
+    fn a_frame_that_was_anticipated_is_not_encoded_again() {
+        let frame = frame(5);
+        anticipate(&frame);
+        let first = png(&frame).unwrap();
+        assert_eq!(first.as_ptr(), png(&frame.clone()).unwrap().as_ptr());
+        assert_eq!(frame.bytes(), 3072 + first.len());
     }
 
     #[test]

@@ -49,6 +49,12 @@ pub(super) struct Choice {
 pub(super) struct Delta {
     #[serde(default)]
     pub(super) content: Option<String>,
+    /// Pieces of calls, which are passed on as they are.
+    #[serde(default)]
+    pub(super) tool_calls: Option<Vec<serde_json::Value>>,
+    /// What the model thinks before it answers.
+    #[serde(default, alias = "reasoning_content")]
+    pub(super) reasoning: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

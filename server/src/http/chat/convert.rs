@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use homereel_engine::{Role, Sampling};
+use homereel_engine::{ModelInfo, ResponseFormat, Role, Sampling};
+use serde_json::{Map, Value};
 
 use super::super::error::{Failure, shown};
 use super::media_url::{self, Video};
@@ -55,9 +56,16 @@ pub(super) struct Draft {
 /// A conversation with the library's videos still to be looked up.
 #[derive(Debug)]
 pub(super) struct Unresolved {
-    turns: Vec<(Role, Vec<DraftPiece>)>,
+    turns: Vec<DraftTurn>,
     /// Everything but the turns.
     rest: Conversation,
+}
+
+#[derive(Debug)]
+struct DraftTurn {
+    role: Role,
+    pieces: Vec<DraftPiece>,
+    extra: Map<String, Value>,
 }
 
 #[derive(Debug)]
@@ -68,22 +76,34 @@ enum DraftPiece {
 }
 
 /// Parses and checks a body; writes clips that came with it into `scratch`.
-pub(super) fn read(
-    body: &[u8],
-    limits: &Limits,
-    scratch: &Path,
-    defaults: Sampling,
-) -> Result<Draft, Failure> {
-    let request = parse(body)?;
-    let want = want(&request)?;
-    let rest = rest(&request, defaults)?;
+pub(super) fn read(body: &[u8], limits: &Limits, scratch: &Path, info: &ModelInfo) -> Result<Draft, Failure> {
+    let mut request = parse(body)?;
+    let want = want(&request, info)?;
+    let mut rest = rest(&request, info.sampling.clone())?;
+    rest.response_format = response_format(&request)?;
     let frames = frames(&request)?;
     count(&request.messages, limits)?;
+    if info.takes_extras {
+        rest.extra = request.take_extras();
+        bounded("tools", &rest.extra)?;
+    }
     let mut turns = Vec::with_capacity(request.messages.len());
     for (at, message) in request.messages.into_iter().enumerate() {
-        turns.push(turn(at, message, frames, scratch)?);
+        turns.push(turn(at, message, frames, scratch, info.takes_extras)?);
     }
     Ok(Draft { want, conversation: Unresolved { turns, rest } })
+}
+
+/// Refuses further parameters that are longer than any conversation.
+fn bounded(param: &str, extra: &Map<String, Value>) -> Result<(), Failure> {
+    let bytes =
+        if extra.is_empty() { 0 } else { serde_json::to_string(extra).map_or(usize::MAX, |text| text.len()) };
+    if bytes > MAX_TEXT {
+        let message =
+            format!("{param} and the parameters beside it have {bytes} bytes; at most {MAX_TEXT} would fit");
+        return Err(Failure::invalid(param, message));
+    }
+    Ok(())
 }
 
 fn parse(body: &[u8]) -> Result<ChatRequest<'_>, Failure> {
@@ -122,18 +142,31 @@ fn cut(message: &str) -> String {
     format!("{head}…{}", tail.into_iter().rev().collect::<String>())
 }
 
-fn want(request: &ChatRequest<'_>) -> Result<Want, Failure> {
+/// Reads what form the answer must have.
+fn response_format(request: &ChatRequest<'_>) -> Result<ResponseFormat, Failure> {
+    let invalid = |message: String| Err(Failure::invalid("response_format", message));
+    let Some(format) = &request.response_format else { return Ok(ResponseFormat::Text) };
+    match format.kind.as_str() {
+        "text" => Ok(ResponseFormat::Text),
+        "json_object" => Ok(ResponseFormat::JsonObject),
+        "json_schema" => match format.json_schema.as_ref().and_then(|schema| schema.schema.as_ref()) {
+            Some(schema @ Value::Object(_)) => Ok(ResponseFormat::JsonSchema(schema.clone())),
+            _ => invalid("response_format json_schema needs json_schema.schema, an object".into()),
+        },
+        other => {
+            let kind = shown(other);
+            invalid(format!("response_format {kind} is unknown; text, json_object or json_schema would fit"))
+        }
+    }
+}
+
+fn want(request: &ChatRequest<'_>, info: &ModelInfo) -> Result<Want, Failure> {
     if let Some(n) = request.n.filter(|&n| n != 1) {
         return Err(Failure::invalid("n", format!("n is {n}; only 1 answer per request is served")));
     }
-    if request.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-        return Err(Failure::invalid("tools", "tools are not served yet; leave them out"));
-    }
-    if let Some(format) = request.response_format.as_ref().filter(|format| format.kind != "text") {
-        return Err(Failure::invalid(
-            "response_format",
-            format!("response_format {} is not served yet; \"text\" would fit", shown(&format.kind)),
-        ));
+    if !info.takes_extras && request.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+        let message = "tools are served with --engine vllm only; leave them out";
+        return Err(Failure::invalid("tools", message));
     }
     Ok(Want {
         model: request.model.clone(),
@@ -183,6 +216,8 @@ fn rest(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Conversation, F
         stop_token_ids: request.stop_token_ids.clone().unwrap_or_default(),
         ignore_eos: request.ignore_eos.unwrap_or(false),
         logprobs,
+        response_format: ResponseFormat::Text,
+        extra: Map::new(),
     })
 }
 
@@ -300,10 +335,13 @@ fn count(messages: &[WireMessage<'_>], limits: &Limits) -> Result<(), Failure> {
 
 fn turn(
     at: usize,
-    message: WireMessage<'_>,
+    mut message: WireMessage<'_>,
     frames: FrameSampling,
     scratch: &Path,
-) -> Result<(Role, Vec<DraftPiece>), Failure> {
+    takes_extras: bool,
+) -> Result<DraftTurn, Failure> {
+    let extra = if takes_extras { message.take_extras() } else { Map::new() };
+    bounded(&format!("messages[{at}]"), &extra)?;
     let role = match message.role.as_str() {
         "system" | "developer" => Role::System,
         "user" => Role::User,
@@ -317,6 +355,8 @@ fn turn(
         }
     };
     let pieces = match message.content {
+        // It only calls tools.
+        None if extra.contains_key("tool_calls") => Vec::new(),
         None => {
             let param = format!("messages[{at}].content");
             return Err(Failure::invalid(
@@ -338,7 +378,7 @@ fn turn(
             pieces.collect::<Result<_, _>>()?
         }
     };
-    Ok((role, pieces))
+    Ok(DraftTurn { role, pieces, extra })
 }
 
 fn piece(
@@ -372,7 +412,7 @@ impl Unresolved {
     /// Looks up the library's videos.
     pub(super) async fn resolve(self, library: &Library) -> Result<Conversation, Failure> {
         let mut turns = Vec::with_capacity(self.turns.len());
-        for (role, pieces) in self.turns {
+        for DraftTurn { role, pieces, extra } in self.turns {
             let mut content = Vec::with_capacity(pieces.len());
             for piece in pieces {
                 content.push(match piece {
@@ -384,7 +424,7 @@ impl Unresolved {
                     }
                 });
             }
-            turns.push(Turn { role, content });
+            turns.push(Turn { role, content, extra });
         }
         Ok(Conversation { turns, ..self.rest })
     }

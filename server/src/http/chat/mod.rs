@@ -35,9 +35,9 @@ pub(super) async fn completions(
     let held = state.bodies.read(request.into_body(), state.config.max_body_bytes).await?;
     let limits = convert::Limits { videos: state.config.max_videos, images: state.config.max_images };
     let scratch = state.library.scratch_dir();
-    let sampling = info.sampling.clone();
+    let known = info.clone();
     // Decoding base64 is work for a core, not for the reactor; the body is freed when it is done.
-    let draft = tokio::task::spawn_blocking(move || convert::read(&held.bytes, &limits, &scratch, sampling));
+    let draft = tokio::task::spawn_blocking(move || convert::read(&held.bytes, &limits, &scratch, &known));
     let Draft { want, conversation } = draft.await.map_err(Failure::internal)??;
     if !names(want.model.as_deref(), &info) {
         return Err(models::unknown(want.model.as_deref().unwrap_or_default(), &info.id).into());

@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use homereel_engine::{TokenLogprob, Usage};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::error::OpenAiError;
 use super::convert::Want;
@@ -30,6 +30,7 @@ pub(super) async fn whole(head: Head, mut answering: Answering, want: &Want) -> 
     let mut text = String::new();
     let mut media = Vec::new();
     let mut logprobs = Vec::new();
+    let mut besides = Map::new();
     while let Some(event) = answering.next().await {
         match event? {
             AskEvent::Queued { .. } | AskEvent::Progress { .. } => {}
@@ -38,13 +39,21 @@ pub(super) async fn whole(head: Head, mut answering: Answering, want: &Want) -> 
                 logprobs.extend(logprob.as_ref().map(|logprob| token_logprob(&piece, id, logprob)));
                 text.push_str(&piece);
             }
+            AskEvent::Delta(piece) => join(&mut besides, piece),
             AskEvent::Done(finished) => {
+                let mut message = json!({ "role": "assistant", "content": text, "refusal": null });
+                if besides.contains_key("tool_calls") && text.is_empty() {
+                    message["content"] = Value::Null;
+                }
+                for (name, value) in besides {
+                    message[name] = value;
+                }
                 let logprobs = if want.logprobs { json!({ "content": logprobs }) } else { Value::Null };
                 return Ok(json!({
                     "id": head.id, "object": "chat.completion", "created": head.created, "model": head.model,
                     "choices": [{
                         "index": 0,
-                        "message": { "role": "assistant", "content": text, "refusal": null },
+                        "message": message,
                         "logprobs": logprobs,
                         "finish_reason": finished.finish_reason,
                     }],
@@ -137,6 +146,13 @@ impl Streaming {
                 }])));
                 events
             }
+            AskEvent::Delta(besides) => {
+                let mut events = self.role();
+                events.push(self.chunk(json!([{
+                    "index": 0, "delta": besides, "logprobs": null, "finish_reason": null,
+                }])));
+                events
+            }
             AskEvent::Done(finished) => {
                 self.over = true;
                 let mut events = self.role();
@@ -182,6 +198,47 @@ impl Streaming {
     }
 }
 
+/// Joins a piece of OpenAI's `delta` to those before it: texts go on, and what has an `index` goes to its place.
+fn join(whole: &mut Map<String, Value>, piece: Map<String, Value>) {
+    for (name, piece) in piece {
+        match whole.get_mut(&name) {
+            None => {
+                let piece = match piece {
+                    Value::Array(pieces) => joined_list(Vec::new(), pieces),
+                    other => other,
+                };
+                whole.insert(name, piece);
+            }
+            Some(Value::String(text)) if piece.is_string() && !matches!(name.as_str(), "id" | "type") => {
+                text.push_str(piece.as_str().unwrap_or_default());
+            }
+            Some(Value::Object(fields)) if piece.is_object() => {
+                if let Value::Object(piece) = piece {
+                    join(fields, piece);
+                }
+            }
+            Some(list @ Value::Array(_)) if piece.is_array() => {
+                if let (Value::Array(before), Value::Array(pieces)) = (list.take(), piece) {
+                    *list = joined_list(before, pieces);
+                }
+            }
+            Some(other) => *other = piece,
+        }
+    }
+}
+
+fn joined_list(mut list: Vec<Value>, pieces: Vec<Value>) -> Value {
+    for piece in pieces {
+        let index = piece.get("index").and_then(Value::as_u64);
+        let own = |known: &&mut Value| index.is_some() && known.get("index").and_then(Value::as_u64) == index;
+        match (list.iter_mut().find(own), piece) {
+            (Some(Value::Object(known)), Value::Object(piece)) => join(known, piece),
+            (_, piece) => list.push(piece),
+        }
+    }
+    list.into()
+}
+
 /// A comment is no event: `EventSource` and OpenAI clients skip it.
 fn comment(text: String) -> Event {
     Event::default().comment(text)
@@ -210,4 +267,28 @@ fn token_logprob(text: &str, id: Option<u32>, logprob: &TokenLogprob) -> Value {
     let mut entry = one(token, logprob.logprob);
     entry["top_logprobs"] = logprob.top.iter().map(|(token, _, value)| one(token, *value)).collect();
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_calls_are_joined_by_their_index() {
+        let pieces = [
+            json!({ "reasoning": "a" }),
+            json!({ "tool_calls": [{ "index": 0, "id": "x", "type": "function", "function": { "name": "f", "arguments": "{\"a\"" } }] }),
+            json!({ "reasoning": "b", "tool_calls": [{ "index": 1, "id": "y", "function": { "name": "g" } }] }),
+            json!({ "tool_calls": [{ "index": 0, "function": { "arguments": ": 1}" } }] }),
+        ];
+        let mut whole = Map::new();
+        for piece in pieces {
+            join(&mut whole, piece.as_object().unwrap().clone());
+        }
+        assert_eq!(whole["reasoning"], "ab");
+        assert_eq!(whole["tool_calls"].as_array().unwrap().len(), 2);
+        let function = &whole["tool_calls"][0]["function"];
+        assert_eq!((&function["name"], &function["arguments"]), (&json!("f"), &json!("{\"a\": 1}")));
+        assert_eq!(whole["tool_calls"][1]["id"], "y");
+    }
 }

@@ -185,7 +185,8 @@ async fn what_does_not_fit_is_refused_and_named() {
         (json!({ "max_tokens": -1 }), 400, "max_tokens", "-1"),
         (json!({ "n": 2 }), 400, "n", "2"),
         (json!({ "tools": [{}] }), 400, "tools", "tools"),
-        (json!({ "response_format": { "type": "json_object" } }), 400, "response_format", "json_object"),
+        (json!({ "response_format": { "type": "yaml" } }), 400, "response_format", "yaml"),
+        (json!({ "response_format": { "type": "json_schema" } }), 400, "response_format", "schema"),
         (json!({ "top_logprobs": 2 }), 400, "top_logprobs", "logprobs"),
         (json!({ "stop": [""] }), 400, "stop", "stop"),
         (

@@ -7,6 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
+use serde_json::{Map, Value};
 
 /// The body.
 #[derive(Debug, Deserialize)]
@@ -53,13 +54,77 @@ pub(super) struct ChatRequest<'a> {
     #[serde(default)]
     pub(super) top_logprobs: Option<i64>,
     #[serde(default)]
-    pub(super) tools: Option<Vec<serde_json::Value>>,
+    pub(super) tools: Option<Vec<Value>>,
     #[serde(default)]
     pub(super) response_format: Option<ResponseFormat>,
     #[serde(default)]
     pub(super) media_io_kwargs: Option<MediaIoKwargs>,
     #[serde(default)]
     pub(super) mm_processor_kwargs: Option<VideoKwargs>,
+    #[serde(default)]
+    pub(super) tool_choice: Option<Value>,
+    #[serde(default)]
+    pub(super) parallel_tool_calls: Option<Value>,
+    #[serde(default)]
+    pub(super) structured_outputs: Option<Value>,
+    #[serde(default)]
+    pub(super) logit_bias: Option<Value>,
+    #[serde(default)]
+    pub(super) bad_words: Option<Value>,
+    #[serde(default)]
+    pub(super) allowed_token_ids: Option<Value>,
+    #[serde(default)]
+    pub(super) min_tokens: Option<Value>,
+    #[serde(default)]
+    pub(super) include_stop_str_in_output: Option<Value>,
+    #[serde(default)]
+    pub(super) skip_special_tokens: Option<Value>,
+    #[serde(default)]
+    pub(super) spaces_between_special_tokens: Option<Value>,
+    #[serde(default)]
+    pub(super) repetition_detection: Option<Value>,
+    #[serde(default)]
+    pub(super) reasoning_effort: Option<Value>,
+    #[serde(default)]
+    pub(super) include_reasoning: Option<Value>,
+    #[serde(default)]
+    pub(super) thinking_token_budget: Option<Value>,
+    #[serde(default)]
+    pub(super) chat_template_kwargs: Option<Value>,
+    #[serde(default)]
+    pub(super) priority: Option<Value>,
+    #[serde(default)]
+    pub(super) cache_salt: Option<Value>,
+}
+
+impl ChatRequest<'_> {
+    /// Takes what only an upstream understands. A list of what may pass, not of what may not: vLLM has parameters that
+    /// make it fetch from other machines (`kv_transfer_params`), run a template of the caller's or answer without end.
+    pub(super) fn take_extras(&mut self) -> Map<String, Value> {
+        let tools = self.tools.take().filter(|tools| !tools.is_empty()).map(Value::Array);
+        let extras = [
+            ("tools", tools),
+            ("tool_choice", self.tool_choice.take()),
+            ("parallel_tool_calls", self.parallel_tool_calls.take()),
+            ("structured_outputs", self.structured_outputs.take()),
+            ("logit_bias", self.logit_bias.take()),
+            ("bad_words", self.bad_words.take()),
+            ("allowed_token_ids", self.allowed_token_ids.take()),
+            ("min_tokens", self.min_tokens.take()),
+            ("include_stop_str_in_output", self.include_stop_str_in_output.take()),
+            ("skip_special_tokens", self.skip_special_tokens.take()),
+            ("spaces_between_special_tokens", self.spaces_between_special_tokens.take()),
+            ("repetition_detection", self.repetition_detection.take()),
+            ("reasoning_effort", self.reasoning_effort.take()),
+            ("include_reasoning", self.include_reasoning.take()),
+            ("thinking_token_budget", self.thinking_token_budget.take()),
+            ("chat_template_kwargs", self.chat_template_kwargs.take()),
+            ("priority", self.priority.take()),
+            ("cache_salt", self.cache_salt.take()),
+        ];
+        let given = extras.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        given.collect()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +137,14 @@ pub(super) struct StreamOptions {
 pub(super) struct ResponseFormat {
     #[serde(rename = "type")]
     pub(super) kind: String,
+    #[serde(default)]
+    pub(super) json_schema: Option<JsonSchema>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct JsonSchema {
+    #[serde(default)]
+    pub(super) schema: Option<Value>,
 }
 
 /// vLLM's per-modality settings.
@@ -99,6 +172,26 @@ pub(super) struct WireMessage<'a> {
     pub(super) role: String,
     #[serde(borrow, default)]
     pub(super) content: Option<Content<'a>>,
+    #[serde(default)]
+    pub(super) tool_calls: Option<Vec<Value>>,
+    #[serde(default)]
+    pub(super) tool_call_id: Option<String>,
+    #[serde(default, alias = "reasoning_content")]
+    pub(super) reasoning: Option<String>,
+}
+
+impl WireMessage<'_> {
+    /// Takes what only an upstream understands.
+    pub(super) fn take_extras(&mut self) -> Map<String, Value> {
+        let calls = self.tool_calls.take().filter(|calls| !calls.is_empty()).map(Value::Array);
+        let extras = [
+            ("tool_calls", calls),
+            ("tool_call_id", self.tool_call_id.take().map(Value::String)),
+            ("reasoning", self.reasoning.take().map(Value::String)),
+        ];
+        let given = extras.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        given.collect()
+    }
 }
 
 /// A string, or parts.

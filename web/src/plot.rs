@@ -1,9 +1,13 @@
 //! Plots of results as SVG that stands alone: latency against load, throughput against concurrency, stages as stacked
 //! bars. Knows the fields of a result and nothing of where plots go.
 
-use anyhow::anyhow;
 use plotters::prelude::*;
 use serde_json::Value;
+
+/// Why a plot can't be drawn.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PlotError(String);
 
 /// Pixels of a plot.
 const SIZE: (u32, u32) = (720, 360);
@@ -40,7 +44,7 @@ struct Line<'a> {
 ///
 /// # Errors
 /// When the plot can't be drawn.
-pub fn latency(results: &[Value]) -> anyhow::Result<Option<String>> {
+pub fn latency(results: &[Value]) -> Result<Option<String>, PlotError> {
     let (axis, loads) = loads(results);
     let of = |field: &str| -> Vec<(f64, f64)> {
         let ms = results.iter().map(|one| one[field].as_f64().unwrap_or_default());
@@ -59,7 +63,7 @@ pub fn latency(results: &[Value]) -> anyhow::Result<Option<String>> {
 ///
 /// # Errors
 /// When the plot can't be drawn.
-pub fn throughput(results: &[Value]) -> anyhow::Result<Option<String>> {
+pub fn throughput(results: &[Value]) -> Result<Option<String>, PlotError> {
     let (axis, loads) = loads(results);
     let of = |field: &str| -> Vec<(f64, f64)> {
         let values = results.iter().map(|one| one[field].as_f64().unwrap_or_default());
@@ -86,7 +90,7 @@ fn loads(results: &[Value]) -> (&'static str, Vec<f64>) {
     )
 }
 
-fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> anyhow::Result<Option<String>> {
+fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>, PlotError> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let (left, right) =
         points().fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), p| (low.min(p.0), high.max(p.0)));
@@ -123,7 +127,7 @@ fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> anyhow::Result<Option<
         Ok(())
     };
     // plotters' errors are neither Send nor Sync.
-    draw().map_err(|error| anyhow!("failed to draw '{title}': {error}"))?;
+    draw().map_err(|error| PlotError(format!("failed to draw '{title}': {error}")))?;
     Ok(Some(svg))
 }
 
@@ -131,7 +135,7 @@ fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> anyhow::Result<Option<
 ///
 /// # Errors
 /// When the plot can't be drawn.
-pub fn stages(results: &[(String, Value)]) -> anyhow::Result<Option<String>> {
+pub fn stages(results: &[(String, Value)]) -> Result<Option<String>, PlotError> {
     let told: Vec<&(String, Value)> =
         results.iter().filter(|(_, one)| one["stages_ms"].is_object()).collect();
     let widest = told.iter().filter_map(|(_, one)| one["stages_ms"]["e2el_ms"].as_f64()).fold(0.0, f64::max);
@@ -186,7 +190,7 @@ pub fn stages(results: &[(String, Value)]) -> anyhow::Result<Option<String>> {
         root.present()?;
         Ok(())
     };
-    draw().map_err(|error| anyhow!("failed to draw the stages: {error}"))?;
+    draw().map_err(|error| PlotError(format!("failed to draw the stages: {error}")))?;
     Ok(Some(svg))
 }
 

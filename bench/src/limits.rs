@@ -1,0 +1,181 @@
+//! What this machine could do at best: bytes a second through memory, multiplications a second. A figure of a model
+//! can stand beside its limit then. Knows no model.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
+use candle_core::{DType, Device, Module as _, Tensor};
+use serde::Serialize;
+
+/// Bytes of each array that memory is measured with: many times what a cache holds.
+const ARRAY: usize = 256 << 20;
+/// Rounds of which the best counts: what else the machine does only makes a round slower.
+const ROUNDS: usize = 7;
+/// Least time of a round of multiplications; shorter ones are repeated within it.
+const ROUND: Duration = Duration::from_millis(150);
+
+/// Bytes a second between memory and all cores together.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Memory {
+    /// Reading alone, which is what generating a token does.
+    pub read_gbs: f64,
+    /// STREAM's triad, `a = b + 3c`: two reads and a write, counted as 24 bytes for each element.
+    pub triad_gbs: f64,
+}
+
+/// Multiplication of activations (`rows` x `inner`) with weights (`inner` x `columns`).
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Tokens at once: 1 when generating, hundreds in prefill.
+    pub rows: usize,
+    /// Width of the activations.
+    pub inner: usize,
+    /// Width of the result.
+    pub columns: usize,
+}
+
+/// How weights are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// As numbers of this type.
+    Plain(DType),
+    /// In blocks of few bits, as `--quantize` holds them.
+    Quantized(GgmlDType),
+}
+
+/// A multiplication, measured.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Product {
+    /// 10⁹ multiplications and additions a second.
+    pub gflops: f64,
+    /// 10⁹ bytes of weights a second.
+    pub weights_gbs: f64,
+}
+
+/// Measures memory with all cores that this process may use.
+#[must_use]
+pub fn memory() -> Memory {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let count = ARRAY / size_of::<f64>();
+    let share = count.div_ceil(threads);
+    let (b, c) = (vec![1.0_f64; count], vec![2.0_f64; count]);
+    let mut a = vec![0.0_f64; count];
+    let read = best(|| {
+        std::thread::scope(|scope| {
+            for part in b.chunks(share) {
+                scope.spawn(move || black_box(sum(part)));
+            }
+        });
+    });
+    let triad = best(|| {
+        std::thread::scope(|scope| {
+            let parts = a.chunks_mut(share).zip(b.chunks(share)).zip(c.chunks(share));
+            for ((a, b), c) in parts {
+                scope.spawn(move || {
+                    for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+                        *a = b + 3.0 * c;
+                    }
+                    black_box(a);
+                });
+            }
+        });
+    });
+    Memory { read_gbs: ARRAY as f64 / read / 1e9, triad_gbs: 3.0 * ARRAY as f64 / triad / 1e9 }
+}
+
+/// Sums in lanes that do not wait for each other, so that memory is the limit and not the adder.
+fn sum(values: &[f64]) -> f64 {
+    let mut lanes = [0.0; 16];
+    for chunk in values.chunks_exact(lanes.len()) {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// Measures one multiplication, by the very code that the candle engine multiplies with.
+///
+/// # Errors
+/// When the device has no such type, or no memory.
+pub fn product(device: &Device, shape: Shape, weights: Weights) -> anyhow::Result<Product> {
+    let Shape { rows, inner, columns } = shape;
+    let x = Tensor::rand(-1_f32, 1.0, (rows, inner), device)?;
+    let w = Tensor::rand(-1_f32, 1.0, (columns, inner), device)?;
+    let (bytes, seconds) = match weights {
+        Weights::Plain(dtype) => {
+            let (x, w) = (x.to_dtype(dtype)?, w.to_dtype(dtype)?);
+            let bytes = columns * inner * dtype.size_in_bytes();
+            (bytes, timed(device, || x.matmul(&w.t()?))?)
+        }
+        Weights::Quantized(dtype) => {
+            let held = QTensor::quantize(&w, dtype).with_context(|| format!("no {dtype:?} weights here"))?;
+            let bytes = held.storage_size_in_bytes();
+            let held = QMatMul::from_qtensor(held)?;
+            (bytes, timed(device, || held.forward(&x))?)
+        }
+    };
+    let flops = 2.0 * (rows * inner * columns) as f64;
+    Ok(Product { gflops: flops / seconds / 1e9, weights_gbs: bytes as f64 / seconds / 1e9 })
+}
+
+/// Seconds of one `multiply`, in the best of a few rounds.
+fn timed(device: &Device, multiply: impl Fn() -> candle_core::Result<Tensor>) -> anyhow::Result<f64> {
+    let run = |times: usize| -> anyhow::Result<f64> {
+        let began = Instant::now();
+        for _ in 0..times {
+            black_box(multiply()?);
+        }
+        device.synchronize()?;
+        Ok(began.elapsed().as_secs_f64() / times as f64)
+    };
+    run(1)?;
+    let once = run(1)?;
+    let times = ((ROUND.as_secs_f64() / once.max(1e-9)).ceil() as usize).clamp(1, 10_000);
+    (0..ROUNDS).try_fold(f64::INFINITY, |least, _| Ok(least.min(run(times)?)))
+}
+
+/// Seconds of the best of a few rounds.
+fn best(mut round: impl FnMut()) -> f64 {
+    (0..ROUNDS)
+        .map(|_| {
+            let began = Instant::now();
+            round();
+            began.elapsed().as_secs_f64()
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_in_lanes_is_the_sum() {
+        let values: Vec<f64> = (0..64).map(f64::from).collect();
+        assert_eq!(sum(&values), 2016.0);
+    }
+
+    #[test]
+    fn products_are_measured_in_every_kind_of_weights() {
+        let shape = Shape { rows: 2, inner: 256, columns: 64 };
+        for weights in [
+            Weights::Plain(DType::F32),
+            Weights::Quantized(GgmlDType::Q8_0),
+            Weights::Quantized(GgmlDType::Q4K),
+        ] {
+            let got = product(&Device::Cpu, shape, weights).unwrap();
+            assert!(got.gflops > 0.0 && got.weights_gbs > 0.0, "{weights:?}: {got:?}");
+            // Two rows: each weight is multiplied and added twice, so the two figures hang together.
+            let bits = 8.0 * got.weights_gbs / (got.gflops / 4.0);
+            let expected = match weights {
+                Weights::Plain(_) => 32.0,
+                Weights::Quantized(GgmlDType::Q8_0) => 8.5,
+                Weights::Quantized(_) => 4.5,
+            };
+            assert!((bits - expected).abs() < 0.01, "{weights:?} has {bits} bits a weight");
+        }
+    }
+}

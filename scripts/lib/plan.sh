@@ -1,0 +1,146 @@
+# shellcheck shell=bash disable=SC2154,SC2034
+# Sourced by deploy.sh: what would be done on this host, and why it can't.
+
+# Fills in what was not typed.
+decide() {
+  if [ -z "$engine" ]; then
+    engine=candle
+    [ -z "${fact[gpu]:-}" ] || engine=vllm
+  fi
+  if [ -z "$model" ]; then
+    model=demo
+    [ "$engine" = candle ] || model=qwen3-vl-8b
+  fi
+  if [ "$engine" = vllm ] && ! [ -f "$root/systemd/models/$model.toml" ]; then
+    usage_error "--engine vllm --model $model; profiles are: $(profiles)"
+  fi
+  decide_build
+}
+
+profiles() {
+  local file
+  for file in "$root"/systemd/models/*.toml; do basename "$file" .toml; done | tr '\n' ' '
+}
+
+# Carries a build over if there is one that runs on the host; else builds there.
+decide_build() {
+  build=there build_why='there is no build here'
+  local directory=${binary:-$root/target/release}
+  if [ -n "$build_there" ]; then
+    build_why='asked for'
+  elif [ -x "$directory/homereel" ]; then
+    build_why=$(why_not_carried "$directory/homereel")
+    [ -n "$build_why" ] || build=carried
+  fi
+  [ -z "$binary" ] || [ "$build" = carried ] || die "--binary $binary can't run on $host: $build_why"
+  build_from=$directory
+}
+
+# why_not_carried PROGRAM: nothing if it fits the host, else the reason.
+why_not_carried() {
+  local machine needed soname
+  machine=$(program_arch "$1")
+  if [ "$machine" != "${fact[arch]}" ]; then
+    echo "the build here is for $machine, $host is ${fact[arch]}"
+    return
+  fi
+  needed=$(program_glibc "$1")
+  if [ -n "$needed" ] && [ "$(printf '%s\n' "$needed" "${fact[glibc]:-0}" | sort -V | tail -n 1)" != "${fact[glibc]:-0}" ]; then
+    echo "the build here needs glibc $needed, $host has ${fact[glibc]:-none}"
+    return
+  fi
+  for soname in $(program_ffmpeg "$1"); do
+    case " ${fact[ffmpeg]:-} ${fact[ffmpeg_apt]:-} " in
+      *" $soname "* | *" ${soname/.so./} "*) ;;
+      *) echo "the build here needs $soname, $host has another ffmpeg"; return ;;
+    esac
+  done
+}
+
+# From the ELF headers, by tools that are everywhere.
+program_arch() {
+  case $(od -An -j18 -N2 -tu1 "$1" | tr -d ' ') in
+    620) echo x86_64 ;;
+    1830) echo aarch64 ;;
+    *) echo another ;;
+  esac
+}
+program_ffmpeg() { grep -aoE 'lib(avcodec|avformat|avutil|swscale|swresample)\.so\.[0-9]+' "$1" | sort -u; }
+program_glibc() { grep -aoE 'GLIBC_2\.[0-9]+' "$1" | sort -uV | tail -n 1 | sed 's/GLIBC_//'; }
+
+# MiB of disk that it takes.
+disk_needed() {
+  local need=2000
+  [ "$build" = carried ] || need=$((need + 12000))
+  [ "$engine" != vllm ] || need=$((need + 15000))
+  case $model in
+    qwen3-vl-2b) need=$((need + 6000)) ;;
+    qwen3-vl-8b) need=$((need + 15000)) ;;
+    qwen3-vl-30b-a3b) need=$((need + 40000)) ;;
+  esac
+  echo "$need"
+}
+
+show_plan() {
+  local gpu=${fact[gpu]:-none}
+  [ -z "${fact[gpu]:-}" ] || gpu+=" (driver ${fact[gpu_driver]:-unknown}, CUDA ${fact[gpu_cuda]:-unknown}, $(gpu_memory))"
+  cat >&2 <<PLAN
+    host      $target (${fact[hostname]:-?}), ${fact[os_name]:-unknown system}, ${fact[arch]:-?}, ${fact[processors]:-?} processors
+    memory    $(number available_mib) of $(number memory_mib) MiB available, swap $(number swap_mib) MiB
+    disk      $(number disk_var_mib) MiB free, $(disk_needed) needed
+    gpu       $gpu
+    there     ${fact[release]:-nothing of Homereel yet}
+    build     $([ "$build" = carried ] && echo "carried over from $build_from" || echo "on $host ($build_why)")
+    engine    $engine, model $model
+    address   http://$listen
+PLAN
+}
+
+gpu_memory() { [ -n "${fact[gpu_memory_mib]:-}" ] && echo "${fact[gpu_memory_mib]} MiB" || echo "unified memory"; }
+
+# Everything that would not work, each with what to do; dies if there is any.
+check_plan() {
+  local reasons
+  reasons=$(objections)
+  [ -n "$reasons" ] || return 0
+  printf 'error: this would not work, so nothing was changed on %s:\n' "$host" >&2
+  printf '%s\n' "$reasons" | sed 's/^/  - /' >&2
+  exit 1
+}
+
+objections() {
+  supported_system || echo "${fact[os_name]:-this system} is not supported; Debian 12 or Ubuntu 24.04, or newer, would be"
+  case ${fact[arch]:-} in
+    x86_64 | aarch64) ;;
+    *) echo "processor ${fact[arch]:-unknown}; x86_64 or aarch64 would fit" ;;
+  esac
+  [ "$(number systemd)" -ge 250 ] || echo "systemd ${fact[systemd]:-is not running}; 250 or newer is needed"
+  [ "${fact[uid]:-}" = 0 ] || [ "${fact[sudo]:-none}" != none ] || echo "there is no sudo; as root: apt install sudo && adduser $user sudo"
+  [ "${fact[port]:-free}" != taken ] || echo "port $listen_port is taken by another program (ss -ltnp 'sport = :$listen_port' there names it); stop it, or choose another with --listen"
+  local need free
+  need=$(disk_needed)
+  free=$(number disk_var_mib)
+  [ "$(number disk_opt_mib)" -ge "$free" ] || free=$(number disk_opt_mib)
+  # What is installed already needs no room again.
+  [ "$free" -ge "$need" ] || { [ -n "${fact[release]:-}" ] && [ "$free" -ge 2000 ]; } \
+    || echo "$free MiB of disk are free and $need are needed; free some, or choose a smaller model"
+  [ "$(number memory_mib)" -ge 1500 ] || echo "$(number memory_mib) MiB of memory; 1500 or more would fit"
+  if [ "$engine" = vllm ] && [ "$model" != demo ]; then
+    [ -n "${fact[gpu]:-}" ] || echo "--engine vllm wants an NVIDIA GPU, and nvidia-smi finds none; install its driver (580 or newer), or use --engine candle"
+    local cuda=${fact[gpu_cuda]:-}
+    [ -z "${fact[gpu]:-}" ] || [ "${cuda%%.*}" -ge 13 ] 2>/dev/null || echo "the driver serves CUDA ${cuda:-unknown}; 13.0 is needed: update it to 580 or newer"
+  fi
+  local skew=$((EPOCHSECONDS - $(number now)))
+  [ "${skew#-}" -le 3600 ] || echo "its clock is $skew s off; there: timedatectl set-ntp true"
+}
+
+supported_system() {
+  local major=${fact[os_version]:-0}
+  major=${major%%.*}
+  [[ $major =~ ^[0-9]+$ ]] || return 1
+  case ${fact[os_id]:-} in
+    debian) [ "$major" -ge 12 ] ;;
+    ubuntu) [ "$major" -ge 24 ] ;;
+    *) return 1 ;;
+  esac
+}

@@ -1,0 +1,183 @@
+# shellcheck shell=bash disable=SC2154,SC2016
+# Sourced by deploy.sh: the check from this machine, what is brought back, and report.md, which is made of what was
+# recorded: a step that failed stands in it as failed.
+
+# Fetches the host's records; what it can't give is missing in the report, and said so there.
+bring_back() {
+  rm -rf "$state/record"
+  mkdir -p "$state/record"
+  on_host 'tar -C /var/lib/homereel-deploy -cf - .' </dev/null 2>/dev/null | tar -C "$state/record" -xf - 2>/dev/null || true
+  : >"$state/record/verify.tsv"
+}
+
+verified() { printf '%s\t%s\t%s\n' "$@" >>"$state/record/verify.tsv"; }
+
+# As a browser and a program of this machine would meet it: a stranger is sent to the login, a clip is taken and answered.
+verify() {
+  local url=http://$host:$listen_port clip=$root/systemd/share/check.mp4 code said id answer expected status=0
+  case $listen_address in
+    127.* | '[::1]')
+      verified "reached from here" skipped "it listens on $listen, for $host itself only; ssh -L $listen_port:$listen $target"
+      return 0 ;;
+    0.0.0.0 | '[::]') [[ $host != *:* ]] || url="http://[$host]:$listen_port" ;;
+    *) url=http://$listen ;;
+  esac
+  say "asking $url from here, as a browser and as a program"
+  code=$(curl -sS --noproxy '*' --max-time 20 -o /dev/null -w '%{http_code} %{redirect_url}' -H 'Accept: text/html' "$url/" 2>&1) || true
+  case $code in
+    "303 "*/login*) verified "a stranger's browser" passed "is sent to the login" ;;
+    *) verified "a stranger's browser" failed "got ${code:-nothing}; a firewall between, or no password asked"; return 1 ;;
+  esac
+  # The key goes to curl by a file that only we may read.
+  printf 'Authorization: Bearer %s\n' "$(on_host "cat $remote/key" </dev/null)" >"$run/key"
+  code=$(curl -sS --noproxy '*' --max-time 120 -o "$run/added" -w '%{http_code}' -H "@$run/key" -H 'Content-Type: video/mp4' \
+    --data-binary "@$clip" "$url/api/videos?name=deploy-check.mp4" 2>&1) || true
+  id=$(grep -oE '"id": ?"[0-9a-f]{32}"' "$run/added" 2>/dev/null | head -n 1 | grep -oE '[0-9a-f]{32}') || true
+  if [ -z "$id" ]; then
+    verified "a clip uploaded from here" failed "$code $(head -c 300 "$run/added" 2>/dev/null)"
+    rm -f "$run/key"
+    return 1
+  fi
+  verified "a clip uploaded from here" passed "$code"
+  expected=$(cat "$root/systemd/share/check.expect")
+  said=$(curl -sS --noproxy '*' --max-time 600 -H "@$run/key" -H 'Content-Type: application/json' "$url/v1/chat/completions" -d @- 2>&1 <<JSON
+{"temperature": 0, "max_tokens": 64, "messages": [{"role": "user", "content": [
+  {"type": "video_url", "video_url": {"url": "homereel:$id"}},
+  {"type": "text", "text": "$(cat "$root/systemd/share/check.question")"}]}]}
+JSON
+  ) || true
+  answer=$(printf '%s' "$said" | grep -oE '"content": ?"([^"\\]|\\.)*"' | head -n 1 | sed 's/^"content": *"//;s/"$//') || true
+  if [[ ${answer,,} == *"${expected,,}"* ]]; then
+    verified "a question about it" passed "\"$answer\" ($expected is true)"
+  else
+    verified "a question about it" failed "\"${answer:-$said}\"; $expected would be true"
+    status=1
+  fi
+  # Only what was not there before: the same bytes are the same video.
+  [ "$code" != 201 ] || curl -sS --noproxy '*' --max-time 60 -o /dev/null -X DELETE -H "@$run/key" "$url/api/videos/$id" || true
+  rm -f "$run/key"
+  return "$status"
+}
+
+# finish STATUS: takes the key back, writes report.md, says where everything is.
+finish() {
+  local status=$1 link='' url=http://$listen
+  [ "$listen_address" != 0.0.0.0 ] || url=http://$host:$listen_port
+  link=$(remote_root finish 2>/dev/null) || true
+  # Where this machine reaches it, which the host itself may not know.
+  if [[ $link == http://* ]]; then link="$url/login?once=${link##*once=}"; else link=''; fi
+  if [ -f "$state/record/NOTES.md" ]; then cp "$state/record/NOTES.md" "$state/NOTES.md"; fi
+  screenshot "$url"
+  write_report "$status" "$url" >"$state/report.md"
+  if [ "$status" -ne 0 ]; then
+    warn "it did not end well; what happened is in $state/report.md; run this again after mending it"
+    return 0
+  fi
+  say "ready: $url"
+  say "report: $state/report.md, notes: $state/NOTES.md"
+  # To the terminal only: it is in no file.
+  if [ -n "$link" ]; then
+    say "no password is set yet; whoever opens this link first, within a day, sets it:"
+    printf '%s\n' "$link"
+  fi
+}
+
+# A picture of what a browser shows, where this machine has one. It shows the login: nobody's videos are in a report.
+screenshot() {
+  local browser
+  rm -f "$state/page.png"
+  browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || return 0
+  timeout 60 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,700 \
+    --user-data-dir="$run/browser" --screenshot="$state/page.png" "$1/" >/dev/null 2>&1 || true
+}
+
+# Prints the report.
+write_report() {
+  local status=$1 url=$2 record=$state/record
+  cat <<HEAD
+# Homereel on $host
+
+$(date -u '+%Y-%m-%d %H:%M UTC'), by scripts/deploy.sh. $([ "$status" -eq 0 ] && echo "**Everything that was tried works.**" || echo "**It did not end well: see the failed step.**")
+
+## The machine
+| | |
+| --- | --- |
+| system | ${fact[os_name]:-?}, kernel ${fact[kernel]:-?}, systemd ${fact[systemd]:-?} |
+| processor | ${fact[arch]:-?}, ${fact[processors]:-?} cores |
+| memory | $(number memory_mib) MiB, $(number available_mib) available before the deploy, swap $(number swap_mib) |
+| disk | $(number disk_var_mib) MiB were free |
+| GPU | $([ -n "${fact[gpu]:-}" ] && echo "${fact[gpu]}, compute capability ${fact[gpu_compute]:-unknown}, driver ${fact[gpu_driver]:-unknown}, CUDA ${fact[gpu_cuda]:-unknown}, $(gpu_memory)" || echo none) |
+
+## What was set up
+Engine $engine, model $model, http://$listen. Release $sha, $([ "$build" = carried ] && echo "carried over" || echo "built there").
+
+| step | | what |
+| --- | --- | --- |
+HEAD
+  if [ -s "$record/steps.tsv" ]; then
+    awk -F'\t' '{gsub(/\|/, "\\|"); printf "| %s | %s (%s s) | %s |\n", $1, ($2 == "failed" ? "**failed**" : $2), $3, $4}' "$record/steps.tsv"
+  else
+    echo "| | **nothing was recorded** | the connection broke, or sudo did not work |"
+  fi
+  if [ -s "$record/versions" ]; then printf '\nVersions: '; paste -sd, "$record/versions" | sed 's/,/, /g'; fi
+  printf '\n## Tests on the running server\n| test | | what |\n| --- | --- | --- |\n'
+  awk -F'\t' '$1 == "switch" || $1 == "check" {printf "| on the machine: %s | %s | %s |\n", $1, ($2 == "failed" ? "**failed**" : "passed"), $4}' \
+    "$record/steps.tsv" 2>/dev/null || true
+  awk -F'\t' '{gsub(/\|/, "\\|"); printf "| from here: %s | %s | %s |\n", $1, ($2 == "failed" ? "**failed**" : $2), $3}' "$record/verify.tsv" 2>/dev/null || true
+  report_doctor "$record/doctor.json"
+  report_bench "$record"
+  report_use "$url"
+}
+
+report_doctor() {
+  printf '\n## What `homereel doctor` says\n'
+  if [ ! -s "$1" ]; then echo "Nothing: it could not be run."; return; fi
+  # One line for each check; its JSON is flat enough for that.
+  sed 's/{"name"/\n{"name"/g' "$1" \
+    | sed -nE 's/^\{"name":"([^"]*)","state":"([^"]*)","found":"(([^"\]|\\.)*)"(,"mend":"(([^"\]|\\.)*)")?.*/- \1: \2, \3 → \6/p' \
+    | sed 's/ → $//'
+}
+
+report_bench() {
+  printf '\n## How fast it is\n'
+  if [ ! -s "$1/bench.md" ]; then echo "It was not benched."; return; fi
+  cp "$1"/bench*.svg "$state/" 2>/dev/null || true
+  # Under this page's headings.
+  sed -E '/^# /d; s/^(#+) /#\1 /' "$1/bench.md"
+  if [[ ${fact[gpu]:-} == *GB10* ]]; then
+    cat <<'ROOF'
+
+A DGX Spark reads 273 GB/s: the most that one stream can decode is that by the bytes of the weights that a token reads
+(an 8B model in FP8 about 20 to 24 tokens/s, 30B-A3B in FP8 about 45 to 55, seen by others on the same box; a figure above the
+roofline is an error of measuring).
+ROOF
+  fi
+}
+
+report_use() {
+  cat <<USE
+
+## How to use it
+- A browser: $1$([ -f "$state/page.png" ] && printf '\n\n  ![what a browser shows first](page.png)')
+- A key for programs, on $host: \`sudo homereel keys add NAME\`, then
+
+  \`\`\`sh
+  curl -H "Authorization: Bearer \$KEY" -F files=@clip.mp4 $1/api/videos
+  OPENAI_API_KEY=\$KEY OPENAI_BASE_URL=$1/v1 python -c 'import openai; print(openai.OpenAI().models.list())'
+  \`\`\`
+- \`scripts/deploy.sh $target --status\`, \`--logs\`, \`--rollback\`, \`--uninstall\`
+- On $host: \`sudo homereel doctor\`, \`sudo homereel notes\`
+
+## What is open
+$(open_points)
+USE
+}
+
+open_points() {
+  local found=''
+  if grep -q '"state":"warn"' "$state/record/doctor.json" 2>/dev/null; then echo "- doctor has warnings, above, each with what would mend it"; found=1; fi
+  if [ "$model" = demo ]; then echo "- the demo model only knows coloured shapes; \`--model\` names a real one"; found=1; fi
+  if grep -q $'\tfailed\t' "$state/record/steps.tsv" "$state/record/verify.tsv" 2>/dev/null; then echo "- a step failed, above"; found=1; fi
+  echo "- traffic is HTTP without TLS: use it in the home's own network, or behind a proxy with a certificate"
+  [ -n "$found" ] || echo "- nothing else"
+}

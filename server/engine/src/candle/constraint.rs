@@ -1,0 +1,235 @@
+//! Answers that must be JSON: which tokens may come next, by llguidance, so that a small model cannot leave the form.
+//!
+//! Grammars are compiled where a request comes in; the engine's thread only asks for masks. Knows no network.
+
+use std::sync::{Arc, OnceLock};
+
+use llguidance::{
+    Matcher, ParserFactory,
+    api::TopLevelGrammar,
+    token_bytes_from_tokenizer_json,
+    toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, TokEnv, TokRxInfo, TokTrie},
+};
+use serde_json::{Value, json};
+
+use crate::{EngineError, ResponseFormat};
+
+/// Bytes of one schema as JSON.
+const MAX_SCHEMA: usize = 64 << 10;
+
+/// Between two signs of JSON: some models indent, and one that only ever writes spaces must come to an end.
+const WHITESPACE: &str = r"[\x20\x0A\x09]{0,16}";
+
+/// Strings are cut into such stretches, whose masks are computed once for a vocabulary.
+const SLICES: [&str; 3] =
+    [r#"[^"\\\x00-\x1F\x7F]{1,10}"#, r#"[^"\\\x00-\x1F\x7F]{1,30}"#, r#"[^"\\\x00-\x1F\x7F]+"#];
+
+/// Makes constraints for one vocabulary.
+pub(super) struct Grammars {
+    /// Bytes of each token; special ones marked so that no text spells them.
+    words: Vec<Vec<u8>>,
+    eos: u32,
+    /// Made at the first request for JSON: most servers never get one.
+    factory: OnceLock<Result<ParserFactory, String>>,
+}
+
+/// What one answer may still say.
+#[derive(Clone)]
+pub(super) struct Constraint(Matcher);
+
+impl Grammars {
+    /// Reads the vocabulary of `tokenizer.json`; `eos` ends an answer.
+    ///
+    /// # Errors
+    /// Says what is wrong with the file.
+    pub(super) fn new(tokenizer_json: &[u8], eos: u32) -> Result<Self, String> {
+        let json: Value =
+            serde_json::from_slice(tokenizer_json).map_err(|error| format!("tokenizer.json: {error}"))?;
+        let words = token_bytes_from_tokenizer_json(&json)
+            .map_err(|error| format!("tokenizer.json: no bytes of tokens: {error}"))?;
+        Ok(Self { words, eos, factory: OnceLock::new() })
+    }
+
+    /// Compiles what `format` asks for; none where any text will do.
+    ///
+    /// # Errors
+    /// `Invalid` for a schema that is no schema, uses what is not known, or is too large.
+    pub(super) fn constrain(&self, format: &ResponseFormat) -> Result<Option<Constraint>, EngineError> {
+        let mut schema = match format {
+            ResponseFormat::Text => return Ok(None),
+            ResponseFormat::JsonObject => json!({ "type": "object" }),
+            ResponseFormat::JsonSchema(schema) => schema.clone(),
+        };
+        let invalid = |message: String| EngineError::invalid("response_format", message);
+        let size = schema.to_string().len();
+        if size > MAX_SCHEMA {
+            return Err(invalid(format!("the JSON schema has {size} bytes; {MAX_SCHEMA} would fit")));
+        }
+        if let Some(object) = schema.as_object_mut() {
+            // Options of the library are ours to set.
+            object.insert("x-guidance".into(), json!({ "whitespace_pattern": WHITESPACE }));
+        } else if !schema.is_boolean() {
+            return Err(invalid("a JSON schema is an object".into()));
+        }
+        let factory = self.factory.get_or_init(|| self.factory());
+        let factory = factory.as_ref().map_err(|error| EngineError::Failed(error.clone()))?;
+        let parser = factory.create_parser(TopLevelGrammar::from_json_schema(schema));
+        let matcher = Matcher::new(parser);
+        match matcher.get_error() {
+            Some(error) => {
+                Err(invalid(format!("the JSON schema cannot be followed: {}", first_line(&error))))
+            }
+            None => Ok(Some(Constraint(matcher))),
+        }
+    }
+
+    fn factory(&self) -> Result<ParserFactory, String> {
+        let vocabulary = u32::try_from(self.words.len()).map_err(|error| error.to_string())?;
+        let trie = TokTrie::from(&TokRxInfo::new(vocabulary, self.eos), &self.words);
+        let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        let slices = SLICES.map(str::to_owned);
+        let factory = ParserFactory::new(&env, InferenceCapabilities::default(), &slices);
+        let mut factory = factory.map_err(|error| format!("no grammars for this vocabulary: {error}"))?;
+        factory.quiet().limits_mut().verbose_errors = false;
+        Ok(factory)
+    }
+}
+
+impl Constraint {
+    /// Returns which tokens may come next: only the end once all is said.
+    ///
+    /// # Errors
+    /// `Failed` where the grammar takes more work than it may.
+    pub(super) fn mask(&mut self) -> Result<Mask, EngineError> {
+        self.0.compute_mask_or_eos().map(Mask).map_err(failed)
+    }
+
+    /// Goes on behind `token`; true when nothing can follow.
+    ///
+    /// # Errors
+    /// `Failed` for a token that the mask did not hold.
+    pub(super) fn accept(&mut self, token: u32) -> Result<bool, EngineError> {
+        if !self.0.is_stopped() {
+            self.0.consume_token(token).map_err(failed)?;
+        }
+        Ok(self.0.is_stopped())
+    }
+}
+
+/// Tokens that may come next.
+pub(super) struct Mask(SimpleVob);
+
+impl Mask {
+    /// Makes all others impossible; ids beyond the vocabulary, too.
+    pub(super) fn apply(&self, logits: &mut [f32]) {
+        for (id, logit) in (0_u32..).zip(logits) {
+            if id as usize >= self.0.len() || !self.0.is_allowed(id) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> EngineError {
+    EngineError::Failed(format!("the form of the answer: {}", first_line(&error.to_string())))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo;
+
+    fn grammars() -> Grammars {
+        let eos = demo::tokenizer().id("<|im_end|>").unwrap();
+        Grammars::new(demo::file("tokenizer.json").unwrap_or_default(), eos).unwrap()
+    }
+
+    /// Walks `text` through a constraint and tells how many of its tokens were allowed, and whether it may end then.
+    fn walk(format: &ResponseFormat, text: &str) -> (usize, usize, bool) {
+        let grammars = grammars();
+        let mut constraint = grammars.constrain(format).unwrap().unwrap();
+        let ids = demo::tokenizer().encode(text).unwrap();
+        let mut taken = 0;
+        for &id in &ids {
+            let mut logits = vec![0.0; grammars.words.len()];
+            constraint.mask().unwrap().apply(&mut logits);
+            if logits[id as usize] != 0.0 {
+                break;
+            }
+            taken += 1;
+            if constraint.accept(id).unwrap() {
+                break;
+            }
+        }
+        let mut logits = vec![0.0; grammars.words.len()];
+        constraint.mask().unwrap().apply(&mut logits);
+        (taken, ids.len(), logits[grammars.eos as usize] == 0.0)
+    }
+
+    fn moments() -> ResponseFormat {
+        ResponseFormat::JsonSchema(json!({
+            "type": "object", "required": ["moments"], "additionalProperties": false,
+            "properties": { "moments": { "type": "array", "items": { "$ref": "#/$defs/moment" } } },
+            "$defs": { "moment": { "type": "object", "additionalProperties": false,
+                "required": ["start", "end", "text"], "properties": {
+                    "start": { "type": "number" }, "end": { "type": "number" }, "text": { "type": "string" } } } }
+        }))
+    }
+
+    #[test]
+    fn what_the_schema_admits_passes_and_may_end_only_when_it_is_whole() {
+        let text = r#"{"moments": [{"start": 0.5, "end": 2, "text": "a red square"}]}"#;
+        let (taken, all, ends) = walk(&moments(), text);
+        assert_eq!((taken, ends), (all, true));
+        let (taken, all, ends) = walk(&moments(), &text[..30]);
+        assert_eq!((taken, ends), (all, false));
+    }
+
+    #[test]
+    fn what_it_does_not_admit_is_masked_where_it_leaves_the_form() {
+        for text in [
+            "Sure! {\"moments\": []}",
+            r#"{"moments": "none"}"#,
+            r#"{"moments": [{"start": 0.5, "text": "a"}]}"#,
+            r#"{"tags": []}"#,
+            "[1]",
+        ] {
+            let (taken, all, _) = walk(&moments(), text);
+            assert!(taken < all, "{text} passed");
+        }
+        let (taken, all, ends) = walk(&ResponseFormat::JsonObject, r#"{"a": [1, {"b": null}]}"#);
+        assert_eq!((taken, ends), (all, true));
+        let (taken, ..) = walk(&ResponseFormat::JsonObject, "[]");
+        assert_eq!(taken, 0);
+    }
+
+    #[test]
+    fn spaces_come_to_an_end() {
+        let (taken, all, _) = walk(&ResponseFormat::JsonObject, &format!("{{{}", " \n".repeat(60)));
+        assert!(taken < all);
+    }
+
+    #[test]
+    fn bad_schemas_are_refused_by_name() {
+        let grammars = grammars();
+        for schema in [
+            json!({ "type": "strin" }),
+            json!({ "type": "string", "pattern": "(" }),
+            json!([]),
+            json!({ "$ref": "http://example.com/schema" }),
+            json!({ "enum": vec!["x".repeat(100); 1000] }),
+            json!({ "type": "string", "minLength": 5, "maxLength": 1 }),
+        ] {
+            let refused = grammars.constrain(&ResponseFormat::JsonSchema(schema.clone()));
+            match refused {
+                Err(error) => assert!(error.to_string().contains("schema"), "{error}"),
+                Ok(_) => panic!("{schema} was taken"),
+            }
+        }
+        assert!(grammars.constrain(&ResponseFormat::Text).unwrap().is_none());
+    }
+}

@@ -1,0 +1,106 @@
+//! Moments as files of other programs: WebVTT, SubRip, Markdown. Knows no HTTP and no library.
+//!
+//! The texts are a model's words: each format's own marks are taken out or escaped.
+
+use crate::library::Moment;
+
+/// Moments as WebVTT.
+#[must_use]
+pub fn vtt(moments: &[Moment]) -> String {
+    let mut out = String::from("WEBVTT\n");
+    for moment in moments {
+        let (start, end) = (clock(moment.start, '.'), clock(moment.end.max(moment.start + 0.1), '.'));
+        let text = one_line(&moment.text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        out.push_str(&format!("\n{start} --> {end}\n{text}\n"));
+    }
+    out
+}
+
+/// Moments as SubRip.
+#[must_use]
+pub fn srt(moments: &[Moment]) -> String {
+    let mut out = String::new();
+    for (index, moment) in moments.iter().enumerate() {
+        let (start, end) = (clock(moment.start, ','), clock(moment.end.max(moment.start + 0.1), ','));
+        // SRT knows tags and no escapes; players run the tags.
+        let text = one_line(&moment.text).replace('<', "‹").replace('>', "›");
+        out.push_str(&format!("{}\n{start} --> {end}\n{text}\n\n", index + 1));
+    }
+    out
+}
+
+/// Moments as a list in Markdown.
+#[must_use]
+pub fn md(name: &str, model: &str, moments: &[Moment]) -> String {
+    let mut out = format!("# {}\n\nMoments, made by the model {}.\n\n", plain(name), plain(model));
+    for moment in moments {
+        let at = homereel_web::format::position(moment.start);
+        let end = homereel_web::format::position(moment.end);
+        out.push_str(&format!("- {at}–{end} {}\n", plain(&moment.text)));
+    }
+    out
+}
+
+/// A time as both subtitle formats write it, with their own sign before the milliseconds.
+fn clock(seconds: f64, sign: char) -> String {
+    let ms = (seconds.max(0.0) * 1000.0).round() as u64;
+    let (hours, minutes, rest) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!("{hours:02}:{minutes:02}:{rest:02}{sign}{:03}", ms % 1000)
+}
+
+/// Lines and control characters as spaces: an empty line would end a cue.
+fn one_line(text: &str) -> String {
+    text.split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// One line of Markdown that is only text.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in one_line(text).chars() {
+        if c.is_ascii_punctuation() && !matches!(c, '.' | ',' | ';' | ':' | '-' | '/' | '\'' | '?') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moments() -> Vec<Moment> {
+        let text = "a <b>red</b> ball\n\n00:00 --> 00:09 & [x](javascript:1)";
+        vec![
+            Moment { start: 1.25, end: 3661.5, text: text.into() },
+            Moment { start: 4.0, end: 4.0, text: "end".into() },
+        ]
+    }
+
+    #[test]
+    fn vtt_has_one_cue_per_moment_whatever_the_model_says() {
+        let text = vtt(&moments());
+        assert!(text.starts_with("WEBVTT\n\n00:00:01.250 --> 01:01:01.500\na &lt;b&gt;red"));
+        assert_eq!(text.matches(" --> ").count(), 2, "{text}");
+        assert!(text.contains("00:00:04.000 --> 00:00:04.100\nend\n"), "a moment has some length");
+    }
+
+    #[test]
+    fn srt_counts_from_one_and_holds_no_tags() {
+        let text = srt(&moments());
+        assert!(text.starts_with("1\n00:00:01,250 --> 01:01:01,500\na ‹b›red"));
+        assert!(text.contains("\n\n2\n"));
+        assert!(!text.contains('<'));
+    }
+
+    #[test]
+    fn markdown_is_text_only() {
+        let text = md("# x <y>", "m_1", &moments());
+        assert!(text.starts_with("# \\# x \\<y\\>\n"));
+        assert!(text.contains("- 0:01.2–1:01:01.5 a \\<b\\>red") || text.contains("- 0:01.3–"), "{text}");
+        assert!(text.contains("\\[x\\]\\(javascript:1\\)"));
+    }
+}

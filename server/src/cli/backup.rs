@@ -1,0 +1,128 @@
+//! `homereel backup`, `restore` and `export`: the library as files, without a server.
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::DataArgs;
+use crate::{
+    captions, config,
+    library::{Library, Video, backup, restore},
+};
+
+/// Videos that are read at once.
+const PAGE: u32 = 100;
+
+/// Bytes of a file name that every file system takes, with room for an ending.
+const MAX_NAME: usize = 200;
+
+/// Copies the database.
+pub(super) async fn back_up(data: DataArgs, file: &Path) -> anyhow::Result<()> {
+    let data = config::data(data.data, data.config.as_ref())?;
+    let made = backup(&data, file).await?;
+    let originals = data.join("originals");
+    say(&format!(
+        "{} holds {} videos and all that is known of them.\n\
+         Their originals ({} bytes) are not in it: copy {} too, it only ever grows by new files.\n\
+         Check a copy with: cd COPY && sha256sum --check {}\n",
+        file.display(),
+        made.videos,
+        made.bytes,
+        originals.display(),
+        made.list.display(),
+    ))
+}
+
+/// Brings the database back.
+pub(super) async fn bring_back(data: DataArgs, file: &Path) -> anyhow::Result<()> {
+    let data = config::data(data.data, data.config.as_ref())?;
+    let back = restore(&data, file).await?;
+    say(&format!("{} has {} videos again.\n", data.display(), back.videos))?;
+    if back.missing.is_empty() {
+        return Ok(());
+    }
+    for hash in &back.missing {
+        say(&format!("missing  originals/{hash}\n"))?;
+    }
+    anyhow::bail!(
+        "{} originals are missing; copy them into {} before you start the server",
+        back.missing.len(),
+        data.join("originals").display()
+    )
+}
+
+/// Writes every video with its texts as files that need no Homereel.
+pub(super) async fn export(data: DataArgs, out: &Path) -> anyhow::Result<()> {
+    let data = config::data(data.data, data.config.as_ref())?;
+    let library = Library::peek(&data).await?;
+    fs::create_dir_all(out).with_context(|| format!("failed to make {}", out.display()))?;
+    ensure!(fs::read_dir(out)?.next().is_none(), "{} is not empty; name a new directory", out.display());
+    let mut names = HashSet::new();
+    let mut offset = 0;
+    loop {
+        let videos = library.videos(PAGE, offset).await?;
+        if videos.is_empty() {
+            break;
+        }
+        offset += PAGE;
+        for video in videos {
+            let name = free_name(&video, &mut names);
+            write_one(&library, &video, &out.join(&name)).await.with_context(|| name.clone())?;
+            say(&format!("{name}\n"))?;
+        }
+    }
+    say(&format!("{} videos are in {}\n", names.len(), out.display()))
+}
+
+async fn write_one(library: &Library, video: &Video, file: &Path) -> anyhow::Result<()> {
+    // A copy, not a link: whoever edits an export must not change the original.
+    fs::copy(library.original_path(&video.sha256), file)?;
+    let beside = |ending: &str| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let mut json = serde_json::to_value(video)?;
+    json["answers"] = serde_json::to_value(library.answers(&video.id, 1000).await?)?;
+    fs::write(beside(".json"), serde_json::to_string_pretty(&json)? + "\n")?;
+    if let Some(text) = &video.texts.moments {
+        let moments = text.content.as_deref().unwrap_or_default();
+        fs::write(beside(".md"), captions::md(&video.name, &text.model, moments))?;
+        fs::write(beside(".srt"), captions::srt(moments))?;
+        fs::write(beside(".vtt"), captions::vtt(moments))?;
+    }
+    Ok(())
+}
+
+/// A name that sorts by the day it was taken, is safe on any disk, and that no other video of the export has.
+fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
+    let taken = Timestamp::from_millisecond(video.taken_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    let day = taken.to_zoned(TimeZone::system()).strftime("%Y-%m-%d").to_string();
+    let safe = |c: char| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c };
+    let name: String = video.name.chars().map(safe).collect();
+    let name = name.trim_matches(['.', ' ']);
+    let (stem, ending) = name.rsplit_once('.').map_or((name, String::new()), |(s, e)| (s, format!(".{e}")));
+    let mut cut = MAX_NAME.min(stem.len());
+    while !stem.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    let ending: String = if ending.len() <= 12 { ending } else { String::new() };
+    let mut candidate = format!("{day} {}{ending}", &stem[..cut]);
+    let mut count = 1;
+    // Disks of other systems know no difference of case.
+    while !names.insert(candidate.to_lowercase()) {
+        count += 1;
+        candidate = format!("{day} {} ({count}){ending}", &stem[..cut]);
+    }
+    candidate
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    io::stdout().write_all(text.as_bytes()).context("failed to write")
+}

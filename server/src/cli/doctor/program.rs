@@ -1,0 +1,188 @@
+//! The program's own needs: ffmpeg, the jail, the library's directory, a password, a model.
+
+use std::{path::Path, time::Duration};
+
+use homereel_engine::{EngineConfig, EngineKind, ModelSource, hub};
+use homereel_video::Worker;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{Check, State};
+use crate::{auth::Auth, config::Server};
+
+/// How long a vLLM server may take to say which model it has.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn ffmpeg() -> Check {
+    let libraries = homereel_video::libraries();
+    let words: Vec<_> =
+        libraries.iter().map(|library| format!("{} {}", library.name, library.version)).collect();
+    let facts: serde_json::Map<_, _> =
+        libraries.into_iter().map(|library| (library.name.into(), library.version.into())).collect();
+    let missing = homereel_video::missing_decoders();
+    let check = |state| Check::new("ffmpeg", state, words.join(", ")).facts(Value::Object(facts.clone()));
+    if missing.is_empty() {
+        check(State::Ok)
+    } else {
+        check(State::Warn).mend(format!(
+            "this ffmpeg can't decode {}; install the distribution's own ffmpeg libraries",
+            missing.join("; ")
+        ))
+    }
+}
+
+pub(super) async fn jail() -> Check {
+    let found = match Worker::this_program() {
+        Ok(worker) => homereel_video::jail(&worker, &CancellationToken::new()).await,
+        Err(error) => Err(error),
+    };
+    let jail = match found {
+        Ok(jail) => jail,
+        Err(error) => return Check::new("jail", State::Fail, format!("no video worker: {error}")),
+    };
+    let missing = jail.missing();
+    let facts = serde_json::to_value(jail).unwrap_or_default();
+    if missing.is_empty() {
+        let version = jail.landlock_abi.unwrap_or(0);
+        return Check::new(
+            "jail",
+            State::Ok,
+            format!("the video worker is locked in (Landlock {version}, seccomp)"),
+        )
+        .facts(facts);
+    }
+    Check::new("jail", State::Warn, "the video worker is not locked in as it could be")
+        .mend(missing.join("; "))
+        .facts(facts)
+}
+
+pub(super) fn data(path: &Path) -> Check {
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let writable = rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
+    match writable {
+        Ok(()) if there == path => Check::new("library", State::Ok, path.display().to_string()),
+        Ok(()) => Check::new("library", State::Ok, format!("{} (made at the first start)", path.display())),
+        Err(error) => Check::new("library", State::Fail, format!("{}: {error}", there.display()))
+            .mend("run this as the user that owns it, or name another with --data"),
+    }
+}
+
+pub(super) async fn password(server: &Server) -> Check {
+    let check = |state, words: &str| Check::new("password", state, words);
+    if server.insecure_no_auth {
+        return check(State::Warn, "nobody is asked for one (--insecure-no-auth)")
+            .mend("leave the flag out, and set a password with `homereel password link`");
+    }
+    // Opening would make the file; a doctor changes nothing.
+    let there = server.data.join("homereel.db").exists();
+    let set = match if there { Some(Auth::open(&server.data).await) } else { None } {
+        Some(Ok(auth)) => auth.has_password().await.unwrap_or(false),
+        Some(Err(error)) => return check(State::Note, &format!("can't tell: {error}")),
+        None => server.password_file.is_some(),
+    };
+    match (set, server.listen.ip().is_loopback()) {
+        (true, _) => check(State::Ok, "set"),
+        (false, true) => check(State::Note, "none, and none is needed: only this machine reaches the server"),
+        (false, false) => check(State::Warn, "none is set yet; nobody can log in")
+            .mend("`homereel password link` prints a link that sets it"),
+    }
+}
+
+/// What mends a silent vLLM.
+const MEND: &str =
+    "`systemctl status 'homereel-vllm@*'`, `journalctl -u 'homereel-vllm@*'`; its start takes minutes";
+
+pub(super) async fn model(engine: &EngineConfig) -> Check {
+    if let EngineKind::Vllm { urls, .. } = &engine.kind {
+        return upstreams(urls).await;
+    }
+    let check = |state, words: String| Check::new("model", state, words);
+    match &engine.model {
+        ModelSource::Demo => check(State::Ok, "demo, built in: it only knows coloured shapes".into()),
+        ModelSource::Dir(path) if path.join("config.json").is_file() => {
+            check(State::Ok, path.display().to_string())
+        }
+        ModelSource::Dir(path) => check(State::Fail, format!("{} has no config.json", path.display()))
+            .mend("name a directory in the Hugging Face layout with --model"),
+        ModelSource::Hub { id, revision } => match hub::cached(id, revision.as_deref()) {
+            Some(model) if model.complete => {
+                check(State::Ok, format!("{id} at {} in {}", model.commit, model.path.display()))
+            }
+            _ if std::env::var_os("HF_HUB_OFFLINE").is_some_and(|value| value == "1") => check(
+                State::Fail,
+                format!("{id} is not complete on this machine, and HF_HUB_OFFLINE forbids its download"),
+            )
+            .mend(format!("`HF_HUB_OFFLINE=0 homereel model pull {id}`")),
+            _ => check(State::Warn, format!("{id} is not complete on this machine"))
+                .mend(format!("`homereel model pull {id}` (the server does it at its start otherwise)")),
+        },
+    }
+}
+
+/// Tells of all of them; the worst is the state of the whole.
+async fn upstreams(urls: &[url::Url]) -> Check {
+    if let [url] = urls {
+        return upstream(url).await;
+    }
+    let mut checks = Vec::with_capacity(urls.len());
+    for url in urls {
+        checks.push(upstream(url).await);
+    }
+    let silent = checks.iter().filter(|check| check.state == State::Fail).count();
+    let found = checks.iter().map(|check| check.found.as_str()).collect::<Vec<_>>().join("; ");
+    match silent {
+        0 => Check::new("model", State::Ok, found),
+        _ if silent < checks.len() => Check::new("model", State::Warn, found).mend(MEND),
+        _ => Check::new("model", State::Fail, found).mend(MEND),
+    }
+}
+
+async fn upstream(url: &url::Url) -> Check {
+    let ask = async || -> anyhow::Result<Value> {
+        let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        Ok(client.get(url.join("v1/models")?).send().await?.error_for_status()?.json().await?)
+    };
+    match ask().await {
+        Ok(told) => {
+            let ids: Vec<_> =
+                told["data"].as_array().into_iter().flatten().filter_map(|one| one["id"].as_str()).collect();
+            Check::new("model", State::Ok, format!("vLLM at {url} serves {}", ids.join(", ")))
+                .facts(json!({ "models": ids }))
+        }
+        Err(error) => {
+            Check::new("model", State::Fail, format!("vLLM at {url} does not answer: {error:#}")).mend(MEND)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_no_model_is_named() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let check = runtime.block_on(model(&EngineConfig::new(ModelSource::Dir("/tmp".into()))));
+        assert_eq!(check.state, State::Fail);
+        assert!(check.found.contains("/tmp"));
+        assert_eq!(runtime.block_on(model(&EngineConfig::new(ModelSource::Demo))).state, State::Ok);
+    }
+
+    #[test]
+    fn a_directory_that_can_t_be_written_is_a_failure() {
+        assert_eq!(data(Path::new("/tmp/homereel-not-there")).state, State::Ok);
+        assert_eq!(data(Path::new("/proc/self/homereel")).state, State::Fail);
+    }
+
+    #[test]
+    fn looking_makes_nothing() {
+        // The doctor reads, it never writes: looking at a missing library makes none.
+        let data = tempfile::tempdir().unwrap();
+        let missing = data.path().join("library");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let server = Server { listen: ([0, 0, 0, 0], 1).into(), ..Server::new(missing.clone()) };
+        assert_eq!(runtime.block_on(password(&server)).state, State::Warn);
+        assert!(!missing.exists());
+        assert!(std::fs::read_dir(data.path()).unwrap().next().is_none());
+    }
+}

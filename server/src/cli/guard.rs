@@ -1,0 +1,258 @@
+//! `homereel guard`: stops the model before memory runs out. On a GB10 the GPU eats system memory, no control group
+//! bounds it, and running out freezes the machine instead of killing a process.
+//!
+//! Knows `/proc/meminfo`, control groups and systemctl; knows no model.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::{process::Command, time::sleep};
+
+use super::{GuardArgs, Usage};
+
+/// How often memory is looked at: a GB10 was seen to lose 26 GiB in 9 s.
+const EVERY: Duration = Duration::from_millis(250);
+/// How long a unit may take to stop by itself before it is killed.
+const GRACE: Duration = Duration::from_secs(8);
+/// How long memory has to stay free before a model is started again.
+const CALM: Duration = Duration::from_secs(60);
+/// A second stop within this time is the last: the model stays stopped.
+const ONCE_IN: Duration = Duration::from_secs(3600);
+/// How long one call of systemctl may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Guards until it is killed; or waits, with `--wait-mib`.
+pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
+    let memory = Memory { cgroup: args.cgroup };
+    memory.available_mib()?;
+    if let Some(wanted) = args.wait_mib {
+        return wait(&memory, wanted, Duration::from_secs(args.timeout_s)).await;
+    }
+    let floor = args.floor_mib.unwrap_or(0);
+    if args.restart_mib.is_some_and(|restart| restart <= floor) {
+        return Err(Usage(anyhow::anyhow!("--restart-mib must be more than --floor-mib ({floor})")).into());
+    }
+    // Under pressure our own pages must not be the ones that are away. Without the right to lock, go on unlocked.
+    if let Err(error) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
+        tracing::warn!(%error, "memory is not locked; guarding anyway");
+    }
+    tracing::info!(floor_mib = floor, units = args.unit.join(" "), "guarding");
+    let guard = Guard { memory, floor, units: args.unit, restart: args.restart_mib, notes: args.notes };
+    guard.watch().await
+}
+
+async fn wait(memory: &Memory, wanted: u64, patience: Duration) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let available = memory.available_mib()?;
+        if available >= wanted {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() < patience,
+            "{available} MiB are available and {wanted} are needed; stop something, or lower the model's memory fraction"
+        );
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+struct Guard {
+    memory: Memory,
+    floor: u64,
+    units: Vec<String>,
+    restart: Option<u64>,
+    notes: Option<PathBuf>,
+}
+
+impl Guard {
+    async fn watch(&self) -> anyhow::Result<()> {
+        let mut last_stop: Option<Instant> = None;
+        loop {
+            sleep(EVERY).await;
+            let available = self.memory.available_mib()?;
+            if available >= self.floor {
+                continue;
+            }
+            let stopped = match self.stop(available).await {
+                Ok(stopped) => stopped,
+                Err(error) => {
+                    tracing::error!("{error:#}");
+                    continue;
+                }
+            };
+            if stopped.is_empty() {
+                tracing::warn!(available, floor = self.floor, "little memory, and none of it is a model's");
+                sleep(CALM).await;
+                continue;
+            }
+            let again = last_stop.is_none_or(|last| last.elapsed() > ONCE_IN);
+            last_stop = Some(Instant::now());
+            if let Some(above) = self.restart.filter(|_| again) {
+                self.start_when_calm(&stopped, above).await?;
+            } else if self.restart.is_some() {
+                self.note("Stopped twice within an hour: the model stays stopped. Lower its memory fraction, then start it.");
+            }
+        }
+    }
+
+    /// Stops the units that run; kills those that do not stop in time or while memory still falls.
+    async fn stop(&self, available: u64) -> anyhow::Result<Vec<String>> {
+        let units = self.running().await?;
+        if units.is_empty() {
+            return Ok(units);
+        }
+        tracing::warn!(
+            available,
+            floor = self.floor,
+            units = units.join(" "),
+            "little memory: stopping the model"
+        );
+        let mut stop = vec!["stop", "--no-block"];
+        stop.extend(units.iter().map(String::as_str));
+        systemctl(&stop).await?;
+        let began = Instant::now();
+        let mut killed = false;
+        while !self.running().await?.is_empty() {
+            let now = self.memory.available_mib()?;
+            if !killed && (began.elapsed() > GRACE || now < self.floor / 2) {
+                let mut kill = vec!["kill", "--kill-who=all", "--signal=KILL"];
+                kill.extend(units.iter().map(String::as_str));
+                // A unit that ended meanwhile can't be killed.
+                let _ = systemctl(&kill).await;
+                killed = true;
+            }
+            if began.elapsed() > 10 * GRACE {
+                bail!("{} did not end", units.join(" "));
+            }
+            sleep(EVERY).await;
+        }
+        let after = self.memory.available_mib()?;
+        let how = if killed { "killed" } else { "stopped" };
+        self.note(&format!(
+            "Memory guard: {} {how} with {available} MiB available (floor {} MiB); {after} MiB {:.1} s later. \
+             Look at `journalctl -u {}` for what it was doing; lower its memory fraction or context.",
+            units.join(" "),
+            self.floor,
+            began.elapsed().as_secs_f32(),
+            units[0],
+        ));
+        Ok(units)
+    }
+
+    async fn start_when_calm(&self, units: &[String], above: u64) -> anyhow::Result<()> {
+        let mut since = Instant::now();
+        while since.elapsed() < CALM {
+            sleep(Duration::from_secs(1)).await;
+            if self.memory.available_mib()? < above {
+                since = Instant::now();
+            }
+        }
+        let mut start = vec!["start", "--no-block"];
+        start.extend(units.iter().map(String::as_str));
+        match systemctl(&start).await {
+            Ok(_) => self.note(&format!("Memory guard: {} started again, once.", units.join(" "))),
+            Err(error) => tracing::error!("{error:#}"),
+        }
+        Ok(())
+    }
+
+    async fn running(&self) -> anyhow::Result<Vec<String>> {
+        let mut list =
+            vec!["list-units", "--plain", "--no-legend", "--full", "--state=active,activating,deactivating"];
+        list.extend(self.units.iter().map(String::as_str));
+        let text = systemctl(&list).await?;
+        Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+    }
+
+    /// Writes it down where the next operator looks; the journal has it in any case.
+    fn note(&self, words: &str) {
+        tracing::warn!("{words}");
+        let Some(path) = &self.notes else { return };
+        let time = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
+        let file = fs::OpenOptions::new().create(true).append(true).open(path);
+        let written = file.and_then(|mut file| write!(file, "\n## {time}, memory guard\n{words}\n"));
+        if let Err(error) = written {
+            tracing::error!(%error, "failed to write {}", path.display());
+        }
+    }
+}
+
+async fn systemctl(arguments: &[&str]) -> anyhow::Result<String> {
+    let command =
+        Command::new("systemctl").arg("--no-ask-password").args(arguments).kill_on_drop(true).output();
+    let output = tokio::time::timeout(PATIENCE, command).await;
+    let output = output.with_context(|| format!("systemctl {} takes too long", arguments[0]))?;
+    let output = output.context("failed to run systemctl")?;
+    let words = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "systemctl {} failed: {}", arguments.join(" "), words.trim());
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Where free memory is read.
+struct Memory {
+    cgroup: Option<PathBuf>,
+}
+
+impl Memory {
+    fn available_mib(&self) -> anyhow::Result<u64> {
+        let text = fs::read_to_string("/proc/meminfo").context("failed to read /proc/meminfo")?;
+        let machine = meminfo_kib(&text, "MemAvailable").context("/proc/meminfo has no MemAvailable")? >> 10;
+        match &self.cgroup {
+            Some(directory) => Ok(machine.min(headroom_mib(directory)?)),
+            None => Ok(machine),
+        }
+    }
+}
+
+/// Returns a number of `/proc/meminfo` in KiB.
+pub(super) fn meminfo_kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Returns what a control group (version 2, or the memory controller of version 1) may still take.
+fn headroom_mib(directory: &Path) -> anyhow::Result<u64> {
+    let pairs = [("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")];
+    let number = |name: &str| fs::read_to_string(directory.join(name)).ok();
+    for (limit, used) in pairs {
+        let (Some(limit), Some(used)) = (number(limit), number(used)) else { continue };
+        if limit.trim() == "max" {
+            return Ok(u64::MAX >> 20);
+        }
+        let limit: u64 = limit.trim().parse().context("the control group's limit is no number")?;
+        let used: u64 = used.trim().parse().context("the control group's use is no number")?;
+        return Ok(limit.saturating_sub(used) >> 20);
+    }
+    bail!("{} is no control group with memory", directory.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_meminfo_are_found_by_their_whole_name() {
+        let text = "MemTotal:       127600748 kB\nMemFree: 7 kB\nMemAvailable:   9 kB\n";
+        assert_eq!(meminfo_kib(text, "MemAvailable"), Some(9));
+        assert_eq!(meminfo_kib(text, "Mem"), None);
+        assert_eq!(meminfo_kib(text, "SwapTotal"), None);
+    }
+
+    #[test]
+    fn the_headroom_of_both_kinds_of_control_groups_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(headroom_mib(directory.path()).is_err());
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+        write("memory.limit_in_bytes", "3145728\n");
+        write("memory.usage_in_bytes", "1048576\n");
+        assert_eq!(headroom_mib(directory.path()).unwrap(), 2);
+        write("memory.max", "max\n");
+        write("memory.current", "1048576\n");
+        assert_eq!(headroom_mib(directory.path()).unwrap(), u64::MAX >> 20);
+    }
+}

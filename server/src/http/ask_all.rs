@@ -1,0 +1,274 @@
+//! `/ask`: one question to all videos. The answer is made from what is known of them (descriptions, moments), not by
+//! watching them again; each note that it rests on leads to its second.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Form, Json,
+    extract::{
+        State,
+        rejection::{FormRejection, JsonRejection},
+    },
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use homereel_web::{format, pages::AskPage, views as web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    error::{Failure, Problem},
+    pages, views,
+};
+use crate::{
+    app::AppState,
+    ask::{Answering, AskError, AskEvent, Class, Conversation},
+    library::Recalled,
+    prompts,
+};
+
+/// Characters that a question may have.
+const MAX_QUESTION: usize = 2000;
+
+/// Notes that one answer is made from.
+const MAX_NOTES: usize = 40;
+
+/// Characters of one note.
+const MAX_NOTE: usize = 400;
+
+/// Tokens of an answer.
+const MAX_TOKENS: usize = 512;
+
+/// How long a form waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A question to all videos.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Question {
+    question: String,
+}
+
+/// A question with what may answer it.
+struct Asked {
+    question: String,
+    notes: Vec<Recalled>,
+}
+
+impl Asked {
+    async fn new(state: &AppState, question: &str) -> Result<Self, Failure> {
+        let question = question.trim();
+        let chars = question.chars().count();
+        if question.is_empty() || chars > MAX_QUESTION {
+            let message = format!("a question has 1 to {MAX_QUESTION} characters, this one has {chars}");
+            return Err(Failure::invalid("question", message));
+        }
+        let notes = state.library.recall(question, MAX_NOTES).await?;
+        Ok(Self { question: question.to_owned(), notes })
+    }
+
+    /// What goes without any model: where there is nothing known, or a model that reads no text.
+    fn shortcut(&self, state: &AppState) -> Option<&'static str> {
+        let demo = state.asker.engine().info().is_ok_and(|info| info.demo);
+        if self.notes.is_empty() {
+            return Some("Nothing that is known of the videos shares a word with this question.");
+        }
+        demo.then_some(
+            "The demo model only looks at pictures and can't answer from notes. These places share words with the question:",
+        )
+    }
+
+    fn start(&self, state: &AppState) -> Result<Answering, AskError> {
+        let notes: Vec<String> = self.notes.iter().enumerate().map(|(at, note)| line(at + 1, note)).collect();
+        let prompt =
+            format!("{}\n\n{}\n\nQuestion: {}", prompts::ANSWER_FROM_NOTES, notes.join("\n"), self.question);
+        let sampling = state.asker.engine().info()?.sampling;
+        let mut conversation = Conversation::text(&prompt, sampling);
+        conversation.max_tokens = Some(MAX_TOKENS);
+        state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard())
+    }
+}
+
+/// `[3] Birthday.mp4, 2019-06-01, 1:23.0: the girl blows out six candles`
+fn line(number: usize, note: &Recalled) -> String {
+    let day = views::time(note.taken_ms).iso.chars().take(10).collect::<String>();
+    let at = note.start.map_or_else(String::new, |start| format!(", {}", format::position(start)));
+    let text: String =
+        note.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_NOTE).collect();
+    format!("[{number}] {}, {day}{at}: {text}", note.name)
+}
+
+fn url_of(note: &Recalled) -> String {
+    match note.start {
+        Some(start) => format!("/videos/{}?t={start:.1}", note.video_id),
+        None => format!("/videos/{}", note.video_id),
+    }
+}
+
+/// `POST /api/ask`: events `notes`, `progress`, `token`, `done` or `error`.
+pub(super) async fn api(
+    State(state): State<AppState>,
+    question: Result<Json<Question>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(question) = question?;
+    let asked = Asked::new(&state, &question.question).await?;
+    let notes: Vec<Value> = asked
+        .notes
+        .iter()
+        .enumerate()
+        .map(|(at, note)| {
+            json!({
+                "number": at + 1, "video": note.video_id, "name": note.name, "start": note.start, "text": note.text,
+                "url": url_of(note),
+            })
+        })
+        .collect();
+    let first = event("notes", &json!({ "notes": notes }));
+    let (shortcut, answering) = match asked.shortcut(&state) {
+        Some(words) => (Some(words), None),
+        None => (None, Some(asked.start(&state)?)),
+    };
+    let events = async_events(first, shortcut, answering);
+    let headers = [("x-accel-buffering", "no"), ("cache-control", "no-store")];
+    Ok((headers, Sse::new(events).keep_alive(KeepAlive::default())).into_response())
+}
+
+fn async_events(
+    first: Event,
+    shortcut: Option<&'static str>,
+    answering: Option<Answering>,
+) -> impl futures_util::Stream<Item = Result<Event, Infallible>> {
+    let told = shortcut.map(|words| {
+        vec![event("token", &json!({ "text": words })), event("done", &json!({ "model": null }))]
+    });
+    let head = futures_util::stream::iter(std::iter::once(first).chain(told.into_iter().flatten()));
+    let tail = futures_util::stream::unfold(answering, |answering| async move {
+        let mut answering = answering?;
+        loop {
+            let event = match answering.next().await? {
+                Ok(AskEvent::Queued { .. } | AskEvent::Media(_) | AskEvent::Delta(_)) => continue,
+                Ok(AskEvent::Progress { stage, done, total }) => {
+                    event("progress", &json!({ "stage": stage, "done": done, "total": total }))
+                }
+                Ok(AskEvent::Token { text, .. }) => event("token", &json!({ "text": text })),
+                Ok(AskEvent::Done(finished)) => event("done", &json!(finished)),
+                Err(error) => event("error", &json!({ "detail": Failure::from(error).message })),
+            };
+            return Some((event, Some(answering)));
+        }
+    });
+    futures_util::StreamExt::map(futures_util::StreamExt::chain(head, tail), Ok)
+}
+
+fn event(name: &str, data: &Value) -> Event {
+    Event::default().event(name).data(data.to_string())
+}
+
+/// `POST /ask`: the form, which waits for the whole answer.
+pub(super) async fn form(
+    State(state): State<AppState>,
+    question: Result<Form<Question>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(question) = question?;
+        let asked = Asked::new(&state, &question.question).await?;
+        let (text, model) = match asked.shortcut(&state) {
+            Some(words) => (words.to_owned(), String::new()),
+            None => {
+                let answer = whole(asked.start(&state)?);
+                tokio::time::timeout(PATIENCE, answer).await.map_err(|_| {
+                    Failure::invalid(
+                        "question",
+                        format!("no answer within {} s; ask for less", PATIENCE.as_secs()),
+                    )
+                })??
+            }
+        };
+        show(&state, &asked, &text, model)
+    };
+    pages::or_error(&state, work().await)
+}
+
+async fn whole(mut answering: Answering) -> Result<(String, String), AskError> {
+    let mut text = String::new();
+    while let Some(event) = answering.next().await {
+        match event? {
+            AskEvent::Token { text: more, .. } => text.push_str(&more),
+            AskEvent::Done(finished) => return Ok((text, finished.model)),
+            AskEvent::Queued { .. } | AskEvent::Media(_) | AskEvent::Delta(_) | AskEvent::Progress { .. } => {
+            }
+        }
+    }
+    Err(homereel_engine::EngineError::Incomplete.into())
+}
+
+fn show(state: &AppState, asked: &Asked, text: &str, model: String) -> Result<Response, Failure> {
+    let note = |(at, note): (usize, &Recalled)| web::Note {
+        number: at + 1,
+        url: url_of(note),
+        video: note.name.clone(),
+        at: note.start.map(format::position).unwrap_or_default(),
+        text: note.text.clone(),
+    };
+    pages::render(&AskPage {
+        shell: pages::shell(state, "Ask all videos", "search", false),
+        question: asked.question.clone(),
+        parts: cited(text, asked.notes.len()),
+        model,
+        notes: asked.notes.iter().enumerate().map(note).collect(),
+    })
+}
+
+/// Cuts an answer at the notes that it names: `[3]`, `[3, 5]`.
+fn cited(text: &str, notes: usize) -> Vec<(String, Option<usize>)> {
+    let mut parts = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(open) = rest.find('[') {
+        plain.push_str(&rest[..open]);
+        let inner = &rest[open + 1..];
+        let close = inner.find(']').filter(|&close| close > 0 && close <= 60);
+        let numbers: Option<Vec<usize>> = close
+            .and_then(|close| inner[..close].split(',').map(|number| number.trim().parse().ok()).collect());
+        match (close, numbers.filter(|numbers| numbers.iter().all(|number| (1..=notes).contains(number)))) {
+            (Some(close), Some(numbers)) => {
+                if !plain.is_empty() {
+                    parts.push((std::mem::take(&mut plain), None));
+                }
+                parts.extend(numbers.into_iter().map(|number| (format!("[{number}]"), Some(number))));
+                rest = &inner[close + 1..];
+            }
+            _ => {
+                plain.push('[');
+                rest = inner;
+            }
+        }
+    }
+    plain.push_str(rest);
+    if !plain.is_empty() {
+        parts.push((plain, None));
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cited;
+
+    #[test]
+    fn notes_that_are_named_become_links_and_nothing_else_does() {
+        let part = |text: &str, number| (text.to_owned(), number);
+        assert_eq!(
+            cited("At the lake [1, 2]. [9] [x] [", 3),
+            [
+                part("At the lake ", None),
+                part("[1]", Some(1)),
+                part("[2]", Some(2)),
+                part(". [9] [x] [", None)
+            ]
+        );
+        assert!(cited("", 3).is_empty());
+    }
+}

@@ -1,0 +1,194 @@
+//! `/login` and `/logout`: a password becomes a session's cookie, and a session ends.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+use axum::{
+    Form,
+    extract::{ConnectInfo, Query, Request, State, rejection::FormRejection},
+    http::{Extensions, HeaderMap, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use homereel_web::pages::LoginPage;
+use serde::Deserialize;
+
+use super::{
+    door::{COOKIE, session},
+    error::Failure,
+    pages::{or_error, render},
+};
+use crate::{
+    app::AppState,
+    auth::{AuthError, Credential, MIN_PASSWORD, SESSION_LIFE},
+};
+
+/// Returns the URL of a one-time link, as a browser in the same network would reach it.
+#[must_use]
+pub fn link(listen: SocketAddr, token: &str) -> String {
+    let host = if listen.ip().is_unspecified() { outward().unwrap_or(listen.ip()) } else { listen.ip() };
+    format!("http://{}/login?once={token}", SocketAddr::new(host, listen.port()))
+}
+
+/// Returns the address by which this machine would reach others. Nothing is sent for it.
+fn outward() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // An address that is nobody's (RFC 5737).
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Where to go, and the token of a one-time link.
+#[derive(Debug, Deserialize)]
+pub(super) struct LoginQuery {
+    next: Option<String>,
+    once: Option<String>,
+}
+
+/// The form.
+#[derive(Deserialize)]
+pub(super) struct LoginForm {
+    password: String,
+    repeat: Option<String>,
+    once: Option<String>,
+    next: Option<String>,
+}
+
+/// `GET /login`.
+pub(super) async fn page(
+    State(state): State<AppState>,
+    Query(query): Query<LoginQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let next = local(query.next.as_deref());
+    let work = async || {
+        if let Some(once) = query.once {
+            let error = (!state.auth.link_lives(&once).await?).then_some(AuthError::DeadLink);
+            let once = error.is_none().then_some(once);
+            return shown(&state, once, next, error).await;
+        }
+        let known = match session(&headers) {
+            Some(token) => state.auth.identify(Credential::Session(token)).await?,
+            None => None,
+        };
+        if known.is_some() || !state.auth.required() {
+            return Ok(Redirect::to(&next).into_response());
+        }
+        shown(&state, None, next, None).await
+    };
+    or_error(&state, work().await)
+}
+
+/// `POST /login`.
+pub(super) async fn log_in(
+    State(state): State<AppState>,
+    extensions: Extensions,
+    headers: HeaderMap,
+    form: Result<Form<LoginForm>, FormRejection>,
+) -> Response {
+    let from = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let work = async || {
+        let Form(form) = form?;
+        let next = local(form.next.as_deref());
+        let session = match &form.once {
+            Some(_) if form.repeat.as_ref().is_some_and(|repeat| *repeat != form.password) => {
+                Err(AuthError::Invalid("the two are not the same".into()))
+            }
+            Some(once) => state.auth.log_in_first(once, form.password, from).await,
+            None => state.auth.log_in(form.password, from).await,
+        };
+        match session {
+            Ok(session) => {
+                let life = SESSION_LIFE.as_secs();
+                let cookie = format!("{COOKIE}={}; {}; Max-Age={life}", session.token, attributes(&headers));
+                Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&next)).into_response())
+            }
+            Err(error) => {
+                let once = form.once.filter(|_| !matches!(error, AuthError::DeadLink));
+                shown(&state, once, next, Some(error)).await
+            }
+        }
+    };
+    or_error(&state, work().await)
+}
+
+/// `POST /logout`.
+pub(super) async fn log_out(State(state): State<AppState>, request: Request) -> Response {
+    let headers = request.headers();
+    if let Some(token) = session(headers)
+        && let Err(error) = state.auth.log_out(token).await
+    {
+        return or_error(&state, Err(error.into()));
+    }
+    let cookie = format!("{COOKIE}=; {}; Max-Age=0", attributes(headers));
+    ([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
+}
+
+/// The page, with what was wrong; a failure of ours is none of the reader's and goes on as one.
+async fn shown(
+    state: &AppState,
+    once: Option<String>,
+    next: String,
+    error: Option<AuthError>,
+) -> Result<Response, Failure> {
+    let told = error.as_ref().map(ToString::to_string);
+    let failure = error.map(Failure::from);
+    if let Some(failure) = failure.clone().filter(|failure| failure.status.is_server_error()) {
+        return Err(failure);
+    }
+    let page = render(&LoginPage {
+        title: if once.is_some() { "Choose a password" } else { "Log in" },
+        nothing_set: once.is_none() && !state.auth.has_password().await?,
+        once,
+        next,
+        min_length: MIN_PASSWORD,
+        error: told,
+    })?;
+    let Some(failure) = failure else { return Ok(page) };
+    let wait = failure.retry_after_s.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
+    Ok(match wait {
+        Some(wait) => (failure.status, wait, page).into_response(),
+        None => (failure.status, page).into_response(),
+    })
+}
+
+/// Scripts can't read it, other sites' forms don't send it, and behind TLS it stays there.
+fn attributes(headers: &HeaderMap) -> &'static str {
+    if headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https") {
+        "Path=/; HttpOnly; SameSite=Lax; Secure"
+    } else {
+        "Path=/; HttpOnly; SameSite=Lax"
+    }
+}
+
+/// Returns a place on this server: never a way to another.
+fn local(next: Option<&str>) -> String {
+    next.filter(|next| {
+        next.starts_with('/')
+            && !next.starts_with("//")
+            && next.len() <= 2048
+            && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+            && !next.starts_with("/login")
+    })
+    .unwrap_or("/")
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local;
+
+    #[test]
+    fn the_way_back_never_leads_to_another_site() {
+        assert_eq!(local(Some("/videos/1?t=3")), "/videos/1?t=3");
+        for next in [
+            None,
+            Some(""),
+            Some("//evil"),
+            Some("https://evil"),
+            Some("/\\evil"),
+            Some("/a\nb"),
+            Some("/login?next=/"),
+        ] {
+            assert_eq!(local(next), "/", "{next:?}");
+        }
+    }
+}

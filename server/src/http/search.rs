@@ -1,0 +1,309 @@
+//! `/search` and `GET /api/search`: finding videos and the seconds in them.
+
+use axum::{
+    Json,
+    extract::{Query, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use homereel_web::{format, pages::SearchPage, views as web};
+use jiff::{civil::Date, tz::TimeZone};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    error::{Failure, Problem, shown},
+    pages, views,
+};
+use crate::{
+    app::AppState,
+    library::{Filter, Found, MAX_RANKED, Part, PieceKind, Place, Results},
+};
+
+/// Videos on one page.
+const PAGE: usize = 20;
+
+/// Videos in one answer to a program at most.
+const MAX_LIMIT: usize = 100;
+
+/// Beyond this nobody turns pages.
+const MAX_OFFSET: usize = 100_000;
+
+/// Lengths to choose from, as `length=` takes them, and in words.
+const LENGTHS: [(&str, &str); 4] = [
+    ("0-60", "up to 1 minute"),
+    ("60-600", "1 to 10 minutes"),
+    ("600-3600", "10 minutes to 1 hour"),
+    ("3600-", "longer than 1 hour"),
+];
+
+/// What is looked for; everything as text, for empty fields of a form mean nothing.
+#[derive(Debug, Default, Clone, Deserialize)]
+pub(super) struct SearchQuery {
+    #[serde(default)]
+    q: String,
+    /// First day, `2024-05-31`.
+    #[serde(default)]
+    from: String,
+    /// Last day.
+    #[serde(default)]
+    to: String,
+    #[serde(default)]
+    camera: String,
+    /// Seconds, `60-600` or `3600-`.
+    #[serde(default)]
+    length: String,
+    #[serde(default)]
+    tag: String,
+    /// Anything but absent: favourites only.
+    #[serde(default)]
+    favourite: String,
+    #[serde(default)]
+    limit: String,
+    #[serde(default)]
+    offset: String,
+}
+
+impl SearchQuery {
+    fn filter(&self) -> Result<Filter, Failure> {
+        let text = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let from = day("from", &self.from)?;
+        let before = match day("to", &self.to)? {
+            None => None,
+            Some(day) => Some(day.tomorrow().map_err(|_| bad_day("to", &self.to))?),
+        };
+        let (min_s, max_s) = length(self.length.trim())?;
+        Ok(Filter {
+            from_ms: from.map(|day| start_of(day, "from")).transpose()?,
+            before_ms: before.map(|day| start_of(day, "to")).transpose()?,
+            camera: text(&self.camera),
+            min_s,
+            max_s,
+            tag: text(&self.tag),
+            favourite: !self.favourite.is_empty(),
+        })
+    }
+
+    fn number(name: &'static str, text: &str, default: usize, max: usize) -> Result<usize, Failure> {
+        if text.is_empty() {
+            return Ok(default);
+        }
+        text.parse().ok().filter(|&n| n <= max).ok_or_else(|| {
+            Failure::invalid(name, format!("{name} is {}; a number up to {max} would fit", shown(text)))
+        })
+    }
+
+    async fn run(&self, state: &AppState, most: usize) -> Result<(Results, usize, usize), Failure> {
+        let limit = Self::number("limit", &self.limit, PAGE, most)?.max(1);
+        let offset = Self::number("offset", &self.offset, 0, MAX_OFFSET)?;
+        let results = state.library.search(&self.q, &self.filter()?, limit, offset).await?;
+        Ok((results, limit, offset))
+    }
+
+    /// The same search, further down.
+    fn url(&self, offset: usize) -> String {
+        let fields = [
+            ("q", &self.q),
+            ("from", &self.from),
+            ("to", &self.to),
+            ("camera", &self.camera),
+            ("length", &self.length),
+            ("tag", &self.tag),
+            ("favourite", &self.favourite),
+        ];
+        let mut url = String::from("/search?");
+        for (name, value) in fields {
+            if !value.is_empty() {
+                url.push_str(&format!("{name}={}&", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+            }
+        }
+        url + &format!("offset={offset}")
+    }
+
+    fn is_filtered(&self) -> bool {
+        [&self.from, &self.to, &self.camera, &self.length, &self.tag, &self.favourite]
+            .iter()
+            .any(|text| !text.trim().is_empty())
+    }
+}
+
+fn day(name: &'static str, text: &str) -> Result<Option<Date>, Failure> {
+    match text.trim() {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| bad_day(name, text)),
+    }
+}
+
+fn bad_day(name: &'static str, text: &str) -> Failure {
+    Failure::invalid(name, format!("{name} is {}; a day such as 2024-05-31 would fit", shown(text)))
+}
+
+/// Midnight where the server stands: a home's videos are of its own days.
+fn start_of(day: Date, name: &'static str) -> Result<i64, Failure> {
+    let start = day.to_zoned(TimeZone::system()).map_err(|_| bad_day(name, &day.to_string()))?;
+    Ok(start.timestamp().as_millisecond())
+}
+
+fn length(text: &str) -> Result<(Option<f64>, Option<f64>), Failure> {
+    if text.is_empty() {
+        return Ok((None, None));
+    }
+    let seconds = |text: &str| match text {
+        "" => Some(None),
+        text => text.parse::<f64>().ok().filter(|s| s.is_finite() && *s >= 0.0).map(Some),
+    };
+    text.split_once('-').and_then(|(min, max)| Some((seconds(min)?, seconds(max)?))).ok_or_else(|| {
+        Failure::invalid("length", format!("length is {}; seconds such as 60-600 would fit", shown(text)))
+    })
+}
+
+/// `GET /api/search?q=`
+pub(super) async fn api(
+    State(state): State<AppState>,
+    Query(query): Query<SearchQuery>,
+) -> Result<Response, Problem> {
+    let (results, limit, offset) = query.run(&state, MAX_LIMIT).await?;
+    let mut found = Vec::with_capacity(results.found.len());
+    for Found { video, places } in &results.found {
+        let places: Vec<Value> = places
+            .iter()
+            .map(|place| {
+                let mut value = json!(place);
+                value["url"] = url_of(&video.id, place).into();
+                value
+            })
+            .collect();
+        found.push(json!({
+            "id": video.id, "name": video.name, "url": format!("/videos/{}", video.id),
+            "duration_s": video.probe.as_ref().map(|probe| probe.duration_s),
+            "taken_ms": video.taken_ms, "camera": video.probe.as_ref().and_then(|probe| probe.camera.clone()),
+            "places": places,
+        }));
+    }
+    let next = Some(offset + limit).filter(|&next| next < results.total);
+    Ok(Json(json!({"query": query.q, "total": results.total, "next_offset": next, "videos": found}))
+        .into_response())
+}
+
+/// Where a place is shown: its second, its answer, or the video.
+fn url_of(video_id: &str, place: &Place) -> String {
+    match (place.start, &place.answer_id) {
+        (Some(second), _) => format!("/videos/{video_id}?t={second:.1}"),
+        (None, Some(answer)) => format!("/videos/{video_id}#answer-{answer}"),
+        (None, None) => format!("/videos/{video_id}"),
+    }
+}
+
+/// `GET /search`
+pub(super) async fn page(
+    State(state): State<AppState>,
+    Query(query): Query<SearchQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let result = show(&state, &query).await;
+    // A day that is no day is a mistake in the form, not the end of the road.
+    match result {
+        Err(failure) if failure.status.is_client_error() && pages::wants_html(&headers) => {
+            let page = filled(&state, &query, Vec::new(), String::new(), failure.message).await;
+            pages::or_error(&state, page.and_then(|page| pages::render(&page)))
+        }
+        result => pages::or_error(&state, result),
+    }
+}
+
+async fn show(state: &AppState, query: &SearchQuery) -> Result<Response, Failure> {
+    if query.q.trim().is_empty() && !query.is_filtered() {
+        return pages::render(&filled(state, query, Vec::new(), String::new(), String::new()).await?);
+    }
+    let (results, limit, offset) = query.run(state, PAGE).await?;
+    let counts = match results.total {
+        MAX_RANKED => format!("the newest {MAX_RANKED} videos with these words"),
+        total => format::count(total as u64, "video"),
+    };
+    let next = Some(offset + limit).filter(|&next| next < results.total);
+    let found = results.found.iter().map(view).collect();
+    let mut page = filled(state, query, found, counts, String::new()).await?;
+    page.more = next.map(|next| query.url(next));
+    page.searched = true;
+    pages::render(&page)
+}
+
+async fn filled(
+    state: &AppState,
+    query: &SearchQuery,
+    found: Vec<web::Found>,
+    counts: String,
+    problem: String,
+) -> Result<SearchPage, Failure> {
+    let title = match query.q.trim() {
+        "" => "Search".to_owned(),
+        words => format!("{} · Search", shown(words)),
+    };
+    let choice = |value: &str, label: &str, chosen: &str| web::Choice {
+        value: value.to_owned(),
+        label: label.to_owned(),
+        chosen: value == chosen.trim(),
+    };
+    let cameras = state.library.cameras().await?;
+    Ok(SearchPage {
+        shell: pages::shell(state, &title, "search", false),
+        cameras: cameras.iter().map(|name| choice(name, name, &query.camera)).collect(),
+        lengths: LENGTHS.iter().map(|(value, label)| choice(value, label, &query.length)).collect(),
+        filtered: query.is_filtered(),
+        q: query.q.clone(),
+        from: query.from.clone(),
+        to: query.to.clone(),
+        tag: query.tag.clone(),
+        favourite: !query.favourite.is_empty(),
+        searched: false,
+        problem,
+        counts,
+        found,
+        more: None,
+    })
+}
+
+fn view(found: &Found) -> web::Found {
+    let video = &found.video;
+    let place = |place: &Place| web::Place {
+        url: url_of(&video.id, place),
+        at: match (place.kind, place.start) {
+            (_, Some(start)) => format::position(start),
+            (PieceKind::Name, _) => "Name".into(),
+            (PieceKind::Place, _) => "Place".into(),
+            (PieceKind::Camera, _) => "Camera".into(),
+            (PieceKind::Tag, _) => "Tag".into(),
+            (PieceKind::Answer, _) => "Answer".into(),
+            (PieceKind::Description | PieceKind::Moment, _) => "Description".into(),
+        },
+        parts: place.snippet.iter().map(|Part { text, matched }| (text.clone(), *matched)).collect(),
+    };
+    web::Found { card: views::card(video, None), places: found.places.iter().map(place).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_and_days_are_read_and_bad_ones_named() {
+        assert_eq!(length("60-600").unwrap(), (Some(60.0), Some(600.0)));
+        assert_eq!(length("3600-").unwrap(), (Some(3600.0), None));
+        for bad in ["x", "60", "a-b", "-NaN", "1--2"] {
+            assert_eq!(length(bad).unwrap_err().param.as_deref(), Some("length"), "{bad}");
+        }
+        let query =
+            |from: &str| SearchQuery { from: from.into(), to: "2024-02-29".into(), ..SearchQuery::default() };
+        let filter = query("2024-02-29").filter().unwrap();
+        assert_eq!(filter.before_ms.unwrap() - filter.from_ms.unwrap(), 86_400_000, "the last day is within");
+        assert_eq!(query("31.5.2024").filter().unwrap_err().param.as_deref(), Some("from"));
+        assert!(query("2023-02-29").filter().is_err());
+    }
+
+    #[test]
+    fn the_next_page_is_of_the_same_search() {
+        let query = SearchQuery { q: "a&b \"c\"".into(), tag: "é".into(), ..SearchQuery::default() };
+        assert_eq!(query.url(20), "/search?q=a%26b%20%22c%22&tag=%C3%A9&offset=20");
+    }
+}

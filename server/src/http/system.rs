@@ -1,0 +1,267 @@
+//! `/system`: what the household's operator wants to see at a glance, with advice beside what is amiss.
+
+use axum::{extract::State, response::Response};
+use homereel_engine::Health;
+use homereel_web::{
+    format,
+    pages::SystemPage,
+    views::{Fact, FactList},
+};
+
+use super::{error::Failure, pages, trash, views};
+use crate::{
+    app::AppState,
+    library::{JobState, now_ms},
+    machine::{self, Gpu, Machine},
+};
+
+/// Share of the memory below which a machine is short of it.
+const SHORT: f64 = 0.08;
+
+/// `GET /system`
+pub(super) async fn page(State(state): State<AppState>) -> Response {
+    pages::or_error(&state, show(&state).await)
+}
+
+async fn show(state: &AppState) -> Result<Response, Failure> {
+    let machine = machine::look().await;
+    let storage = state.library.storage().await?;
+    let mut advice = Vec::new();
+    let model = model(state, &mut advice);
+    let work = work(state).await?;
+    let speed = speed(&state.metrics.render());
+    let hardware = hardware(&machine, &mut advice);
+    if storage.free_bytes < 10_000_000_000 {
+        advice
+            .push(format!("{} are free: empty the trash, or add a disk.", format::size(storage.free_bytes)));
+    }
+    let fact = |name, value: String| Fact { name, value };
+    let mut disk = vec![
+        fact(
+            "Videos",
+            format!(
+                "{} in {}",
+                format::size(storage.videos_bytes),
+                format::count(state.library.video_count().await?, "video")
+            ),
+        ),
+        fact("Trash", format::size(storage.trash_bytes)),
+        fact("Unfinished uploads", format::size(storage.uploads_bytes)),
+        fact("Free", format!("{} of {}", format::size(storage.free_bytes), format::size(storage.disk_bytes))),
+        fact("Kept free for the system", format::size(storage.reserve_bytes)),
+    ];
+    disk.push(fact("Directory", state.config.data.display().to_string()));
+    let lists = [
+        ("Model", model),
+        ("Work", work),
+        ("Speed", speed),
+        ("Machine", hardware),
+        ("Disk", disk),
+        ("Versions", versions(state, &machine, &mut advice).await),
+    ];
+    let lists = lists
+        .into_iter()
+        .map(|(title, facts)| FactList { title, facts })
+        .filter(|list| !list.facts.is_empty())
+        .collect();
+    pages::render(&SystemPage {
+        shell: pages::shell(state, "System", "system", false),
+        advice,
+        lists,
+        now: views::time(now_ms()),
+        storage: trash::storage_words(&storage),
+    })
+}
+
+fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
+    let engine = state.asker.engine();
+    let fact = |name, value: String| Fact { name, value };
+    let health = match engine.health() {
+        Health::Ready => "ready".to_owned(),
+        Health::Loading => "loading".to_owned(),
+        Health::Failed(reason) => {
+            advice.push(
+                "No model is running: the server's log says why; homereel doctor tells what is missing."
+                    .into(),
+            );
+            format!("failed: {reason}")
+        }
+    };
+    let mut facts = vec![fact("State", health)];
+    if let Ok(info) = engine.info() {
+        facts.push(fact("Model", info.id));
+        facts.push(fact("Runs as", info.backend));
+        facts.push(fact("Context", format!("{} tokens", info.max_model_len)));
+        let rate = info.frame_rate;
+        facts.push(fact(
+            "Frames",
+            format!("{} a second, {} to {}", rate.fps, rate.min_frames, rate.max_frames),
+        ));
+        if info.demo {
+            advice.push(
+                "The demo model only knows coloured shapes; start with --model for your own videos.".into(),
+            );
+        }
+    }
+    facts
+}
+
+async fn work(state: &AppState) -> Result<Vec<Fact>, Failure> {
+    let counts = state.library.job_counts().await?;
+    let number = |wanted: JobState| counts.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, n)| *n);
+    let fact = |name, value: String| Fact { name, value };
+    let paused = state.library.jobs_paused().await?;
+    Ok(vec![
+        fact(
+            "Questions at work",
+            format!("{} of {} at most", state.asker.in_flight(), state.config.max_requests),
+        ),
+        fact("Jobs running", number(JobState::Running).to_string()),
+        fact(
+            "Jobs waiting",
+            format!("{}{}", number(JobState::Queued), if paused { " (paused)" } else { "" }),
+        ),
+        fact("Jobs failed", number(JobState::Failed).to_string()),
+        fact("Jobs done", number(JobState::Done).to_string()),
+    ])
+}
+
+/// Means over all answers since the start, from the same numbers as `/metrics`.
+fn speed(metrics: &str) -> Vec<Fact> {
+    let value = |name: &str| {
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse::<f64>().ok())
+    };
+    let mut facts = Vec::new();
+    let tokens = value("vllm:generation_tokens_total");
+    let seconds = value("vllm:request_decode_time_seconds_sum");
+    if let (Some(tokens), Some(seconds)) = (tokens, seconds.filter(|&seconds| seconds > 0.0)) {
+        facts.push(Fact { name: "Tokens per second", value: format!("{:.1}", tokens / seconds) });
+    }
+    let mut mean = |name: &'static str, metric: &str, labels: &str| {
+        let sum = value(&format!("{metric}_sum{labels}"));
+        let count = value(&format!("{metric}_count{labels}")).filter(|&count| count > 0.0);
+        if let (Some(sum), Some(count)) = (sum, count) {
+            facts.push(Fact { name, value: format!("{:.2} s on average of {count}", sum / count) });
+        }
+    };
+    mean("First word after", "vllm:time_to_first_token_seconds", "");
+    for (name, stage) in [
+        ("Waiting", "queue"),
+        ("Decoding", "decode"),
+        ("Looking", "vision"),
+        ("Reading the prompt", "prefill"),
+        ("Answering", "generate"),
+    ] {
+        mean(name, "homereel_stage_seconds", &format!("{{stage=\"{stage}\"}}"));
+    }
+    facts
+}
+
+fn hardware(machine: &Machine, advice: &mut Vec<String>) -> Vec<Fact> {
+    let fact = |name, value: String| Fact { name, value };
+    let mut facts = Vec::new();
+    let cpu = machine.cpu.clone().unwrap_or_else(|| "processor".into());
+    facts.push(fact("Processor", format!("{cpu}, {}", format::count(machine.cores as u64, "core"))));
+    if let Some(load) = machine.load_1m {
+        facts.push(fact("Load", format!("{load:.2} over the last minute")));
+    }
+    if let (Some(all), Some(free)) = (machine.memory_bytes, machine.memory_available_bytes) {
+        let unified = machine.gpus.iter().any(Gpu::unified);
+        let shared = if unified { "; the GPU takes from it too" } else { "" };
+        facts.push(fact(
+            "Memory",
+            format!("{} available of {}{shared}", format::size(free), format::size(all)),
+        ));
+        if (free as f64) < SHORT * all as f64 {
+            advice.push(format!("Only {} of memory are available: a smaller model or --quantize q8_0 would help before the machine stands still.", format::size(free)));
+        }
+    }
+    if let Some(bytes) = machine.resident_bytes {
+        facts.push(fact("Homereel itself", format::size(bytes)));
+    }
+    for gpu in &machine.gpus {
+        facts.push(fact("GPU", gpu_words(gpu)));
+    }
+    if machine.gpus.is_empty() {
+        facts.push(fact("GPU", "none that nvidia-smi knows".into()));
+    }
+    if let Some(seconds) = machine.uptime_s {
+        facts.push(fact("Running for", format::duration(seconds)));
+    }
+    facts
+}
+
+fn gpu_words(gpu: &Gpu) -> String {
+    let mut words = vec![gpu.name.clone()];
+    words.extend(gpu.utilization.map(|percent| format!("{percent:.0} % busy")));
+    match (gpu.memory_used_bytes, gpu.memory_bytes) {
+        (Some(used), Some(all)) => {
+            words.push(format!("{} of {} used", format::size(used), format::size(all)))
+        }
+        _ => words.push("shares the system's memory".into()),
+    }
+    words.extend(gpu.temperature_c.map(|degrees| format!("{degrees:.0} °C")));
+    words.extend(gpu.power_w.map(|watts| format!("{watts:.0} W")));
+    words.join(", ")
+}
+
+async fn versions(state: &AppState, machine: &Machine, advice: &mut Vec<String>) -> Vec<Fact> {
+    let fact = |name, value: String| Fact { name, value };
+    let mut facts = vec![fact("Homereel", env!("CARGO_PKG_VERSION").into())];
+    let (codec, series) = homereel_video::libavcodec();
+    let series = series.map_or_else(String::new, |series| format!(" (FFmpeg {series})"));
+    facts.push(fact("libavcodec", format!("{codec}{series}")));
+    // Which holes a distribution has mended is only known by its changelog: said, not guessed.
+    facts.push(fact(
+        "Known holes of FFmpeg",
+        "decoders are broken into now and then (CVE-2026-8461 in MagicYUV, mended in 8.1.2): keep the system's updates on".into(),
+    ));
+    match state.asker.media().jail(state.lifecycle.hard()).await {
+        Ok(jail) => {
+            let missing = jail.missing();
+            let words = if missing.is_empty() {
+                "complete: no file, no network, no other program".to_owned()
+            } else {
+                format!("weaker than it could be: {}", missing.join("; "))
+            };
+            facts.push(fact("Jail of the decoder", words));
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the video worker did not start");
+            advice.push(
+                "The video worker did not start, so no video can be read; the server's log says why.".into(),
+            );
+        }
+    }
+    facts.extend(machine.kernel.clone().map(|kernel| fact("Linux", kernel)));
+    facts.extend(
+        machine.gpus.iter().find_map(|gpu| gpu.driver.clone()).map(|driver| fact("NVIDIA driver", driver)),
+    );
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speed_is_read_from_the_metrics_and_left_out_where_there_is_none() {
+        let text = "# TYPE x\nvllm:generation_tokens_total 100\nvllm:request_decode_time_seconds_sum 4\n\
+                    homereel_stage_seconds_sum{stage=\"vision\"} 3\nhomereel_stage_seconds_count{stage=\"vision\"} 2\n";
+        let facts: Vec<(&str, String)> =
+            speed(text).into_iter().map(|fact| (fact.name, fact.value)).collect();
+        assert_eq!(
+            facts,
+            [("Tokens per second", "25.0".to_owned()), ("Looking", "1.50 s on average of 2".to_owned())]
+        );
+        assert!(speed("").is_empty());
+    }
+
+    #[test]
+    fn a_gpu_without_memory_of_its_own_says_so() {
+        let gpu = Gpu { name: "GB10".into(), power_w: Some(12.4), ..Gpu::default() };
+        assert_eq!(gpu_words(&gpu), "GB10, shares the system's memory, 12 W");
+    }
+}

@@ -1,0 +1,126 @@
+//! The trash: `DELETE /api/videos/{id}` throws away, `/restore` takes back, `/trash` shows what lies there, and
+//! only from there anything is deleted for good. Storage is told beside it.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
+};
+use homereel_web::{format, pages::TrashPage, views as web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    error::{Failure, Problem},
+    pages, views,
+};
+use crate::{
+    app::AppState,
+    library::{Library, Storage, Video},
+};
+
+/// Videos on the page and in one answer.
+const PAGE: u32 = 100;
+
+/// How to delete.
+#[derive(Debug, Deserialize)]
+pub(super) struct DeleteQuery {
+    /// `true`: for good, if it is in the trash already.
+    #[serde(default)]
+    permanently: bool,
+}
+
+/// `DELETE /api/videos/{id}`: into the trash; with `?permanently=true` out of it for good.
+pub(super) async fn delete(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<Response, Problem> {
+    if query.permanently {
+        state.library.delete_trashed_video(&id).await?;
+    } else {
+        state.library.trash_video(&id).await?;
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /api/videos/{id}/restore`
+pub(super) async fn restore(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Video>, Problem> {
+    Ok(Json(state.library.restore_video(&id).await?))
+}
+
+/// `GET /api/trash`
+pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
+    Ok(Json(json!({ "videos": state.library.trash(PAGE, 0).await? })))
+}
+
+/// `DELETE /api/trash`: empties it; tells how many videos are gone.
+pub(super) async fn empty(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
+    Ok(Json(json!({ "deleted": state.library.empty_trash().await? })))
+}
+
+/// `GET /api/storage`
+pub(super) async fn storage(State(state): State<AppState>) -> Result<Json<Storage>, Problem> {
+    Ok(Json(state.library.storage().await?))
+}
+
+/// `POST /videos/{id}/delete`: the page's form; the list then offers to undo.
+pub(super) async fn delete_form(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    let trashed = state.library.trash_video(&id).await.map_err(Failure::from);
+    pages::or_error(
+        &state,
+        trashed.map(|video| Redirect::to(&format!("/?trashed={}", video.id)).into_response()),
+    )
+}
+
+/// `POST /videos/{id}/restore`: the page's form.
+pub(super) async fn restore_form(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    let restored = state.library.restore_video(&id).await.map_err(Failure::from);
+    pages::or_error(
+        &state,
+        restored.map(|video| Redirect::to(&format!("/videos/{}", video.id)).into_response()),
+    )
+}
+
+/// `POST /trash/empty`: the page's form.
+pub(super) async fn empty_form(State(state): State<AppState>) -> Response {
+    let emptied = state.library.empty_trash().await.map_err(Failure::from);
+    pages::or_error(&state, emptied.map(|_| Redirect::to("/trash").into_response()))
+}
+
+/// `GET /trash`
+pub(super) async fn page(State(state): State<AppState>) -> Response {
+    let work = async || {
+        let videos = state.library.trash(PAGE, 0).await?;
+        let storage = state.library.storage().await?;
+        let trashed = |video: &Video| web::Trashed {
+            card: views::card(video, None),
+            gone: views::time(Library::gone_ms(video.deleted_ms.unwrap_or_default())),
+        };
+        pages::render(&TrashPage {
+            shell: pages::shell(&state, "Trash", "", false),
+            size: format::size(storage.trash_bytes),
+            videos: videos.iter().map(trashed).collect(),
+        })
+    };
+    pages::or_error(&state, work().await)
+}
+
+/// What the disk holds, in words.
+pub(super) fn storage_words(storage: &Storage) -> String {
+    let mut words = format!(
+        "{} of videos, {} free of {}; {} are kept free for the system",
+        format::size(storage.videos_bytes),
+        format::size(storage.free_bytes),
+        format::size(storage.disk_bytes),
+        format::size(storage.reserve_bytes),
+    );
+    if storage.uploads_bytes > 0 {
+        words.push_str(&format!("; {} are taken by unfinished uploads", format::size(storage.uploads_bytes)));
+    }
+    words
+}

@@ -1,0 +1,321 @@
+//! `/api/uploads`: resumable uploads by tus 1.0.0 (core, creation, creation-with-upload, checksum, termination,
+//! expiration), and what our own page asks beside it: which uploads are unfinished, whether a file is known.
+//!
+//! A piece that breaks off counts as far as it came, unless it carries a checksum. The last piece's answer waits
+//! until the file is looked into: 204 and `Homereel-Video`, or why it is no video.
+
+mod checksum;
+mod headers;
+
+use std::time::Duration;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, Query, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, options},
+};
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::{
+    checksum::Checksum,
+    headers::{Announced, VERSION, announced, number, text, tus_version},
+};
+use super::error::{Failure, Problem};
+use crate::{
+    app::AppState,
+    intake,
+    library::{LibraryError, Receiving, Upload, UploadState},
+};
+
+/// How long a client may send nothing within a piece; what came is kept.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// Uploads in one list.
+const LIST: u32 = 100;
+
+/// Routes of the protocol.
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/uploads", options(describe).post(create).get(list))
+        .route("/api/uploads/known", get(known))
+        .route(
+            "/api/uploads/{id}",
+            options(describe).get(show).head(offset).patch(append).delete(end).post(override_),
+        )
+        // A piece may be the whole file; its length is checked against the upload's.
+        .layer(DefaultBodyLimit::disable())
+}
+
+/// `OPTIONS`: what is spoken here.
+async fn describe(State(state): State<AppState>) -> Response {
+    let headers = [
+        ("tus-version", VERSION.to_owned()),
+        ("tus-max-size", state.config.max_upload_bytes.to_string()),
+        ("tus-extension", "creation,creation-with-upload,checksum,termination,expiration".to_owned()),
+        ("tus-checksum-algorithm", checksum::ALGORITHMS.to_owned()),
+    ];
+    let mut response = tus(StatusCode::NO_CONTENT.into_response());
+    for (name, value) in headers {
+        set(&mut response, HeaderName::from_static(name), &value);
+    }
+    response
+}
+
+/// `POST /api/uploads`
+async fn create(State(state): State<AppState>, request: Request) -> Response {
+    answer(try_create(&state, request).await, &state)
+}
+
+async fn try_create(state: &AppState, request: Request) -> Result<Response, Failure> {
+    tus_version(request.headers())?;
+    let Announced { new, has_body } = announced(request.headers())?;
+    let upload = state.library.create_upload(new, state.config.max_upload_bytes).await?;
+    let location = format!("/api/uploads/{}", upload.id);
+    let mut response = if has_body {
+        let checksum = Checksum::of(request.headers())?;
+        let receiving = state.library.receive(&upload.id, 0, checksum.is_none()).await?;
+        let response = take(state, receiving, checksum, request.into_body()).await?;
+        (StatusCode::CREATED, response.headers().clone()).into_response()
+    } else {
+        with_offset(StatusCode::CREATED.into_response(), &upload)
+    };
+    set(&mut response, header::LOCATION, &location);
+    Ok(response)
+}
+
+/// `HEAD /api/uploads/{id}`: how far it is.
+async fn offset(State(state): State<AppState>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    answer(try_offset(&state, &id, &headers).await, &state)
+}
+
+async fn try_offset(state: &AppState, id: &str, headers: &HeaderMap) -> Result<Response, Failure> {
+    tus_version(headers)?;
+    let upload = state.library.settled_upload(id).await?;
+    if upload.state == UploadState::Refused {
+        return Err(LibraryError::Ended(upload.error.unwrap_or_default()).into());
+    }
+    let mut response = with_offset(StatusCode::OK.into_response(), &upload);
+    set(&mut response, HeaderName::from_static("upload-length"), &upload.length.to_string());
+    if !upload.metadata.is_empty() {
+        set(&mut response, HeaderName::from_static("upload-metadata"), &upload.metadata);
+    }
+    Ok(response)
+}
+
+/// `PATCH /api/uploads/{id}`: the next piece.
+async fn append(State(state): State<AppState>, Path(id): Path<String>, request: Request) -> Response {
+    answer(try_append(&state, &id, request).await, &state)
+}
+
+async fn try_append(state: &AppState, id: &str, request: Request) -> Result<Response, Failure> {
+    let headers = request.headers();
+    tus_version(headers)?;
+    let upload = state.library.upload(id).await?;
+    if text(headers, header::CONTENT_TYPE.as_str()) != Some("application/offset+octet-stream") {
+        return Err(Failure::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "a piece of an upload has the content type application/offset+octet-stream",
+        ));
+    }
+    let offset = number(headers, "upload-offset")?.ok_or_else(|| {
+        Failure::invalid(
+            "Upload-Offset",
+            "the header Upload-Offset is missing; it says where the piece begins",
+        )
+    })?;
+    let checksum = Checksum::of(headers)?;
+    let announced = number(headers, header::CONTENT_LENGTH.as_str())?.unwrap_or(0);
+    if offset.saturating_add(announced) > upload.length {
+        return Err(Failure::too_large(format!(
+            "the piece ends at byte {}, the upload has {}",
+            offset.saturating_add(announced),
+            upload.length
+        )));
+    }
+    let receiving = state.library.receive(id, offset, checksum.is_none()).await?;
+    take(state, receiving, checksum, request.into_body()).await
+}
+
+/// Writes a piece and, if it was the last, makes the upload a video.
+async fn take(
+    state: &AppState,
+    mut receiving: Receiving,
+    mut checksum: Option<Checksum>,
+    body: Body,
+) -> Result<Response, Failure> {
+    let mut body = body.into_data_stream();
+    let mut broken = None;
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            // Whoever asks for this upload anew is the same client with a new connection.
+            () = receiving.sent_away() => {
+                broken = Some("another connection went on with this upload".to_owned());
+                break;
+            }
+            () = state.lifecycle.hard().cancelled() => {
+                broken = Some("the server stops".to_owned());
+                break;
+            }
+            chunk = tokio::time::timeout(SILENCE, body.next()) => chunk,
+        };
+        match chunk {
+            Ok(Some(Ok(bytes))) => {
+                if let Some(checksum) = &mut checksum {
+                    checksum.update(&bytes);
+                }
+                receiving.write(&bytes).await?;
+            }
+            Ok(None) => break,
+            Ok(Some(Err(error))) => {
+                broken = Some(format!("the connection broke off: {error}"));
+                break;
+            }
+            Err(_) => {
+                broken = Some(format!("nothing came for {} s", SILENCE.as_secs()));
+                break;
+            }
+        }
+    }
+    if let Some(checksum) = checksum {
+        // Dropped without acceptance, the piece never counts.
+        if let Some(reason) = broken {
+            return Err(incomplete(&reason));
+        }
+        checksum.verify()?;
+    }
+    let upload = receiving.accept().await?;
+    if let Some(reason) = broken {
+        return Err(incomplete(&format!(
+            "{reason}; {} of {} bytes are here",
+            upload.received, upload.length
+        )));
+    }
+    let mut response = with_offset(StatusCode::NO_CONTENT.into_response(), &upload);
+    if upload.state == UploadState::Storing {
+        let stored = intake::store_soon(state, upload).await.map_err(Failure::internal)?;
+        // The request was a good one; the file is at fault.
+        let stored = stored.map_err(|error| match Failure::from(error) {
+            failure if failure.status == StatusCode::BAD_REQUEST => {
+                Failure { status: StatusCode::UNPROCESSABLE_ENTITY, ..failure }
+            }
+            failure => failure,
+        })?;
+        set(&mut response, HeaderName::from_static("homereel-video"), &stored.video.id);
+        let how = match (stored.restored, stored.duplicate) {
+            (true, _) => "restored",
+            (false, true) => "duplicate",
+            (false, false) => "new",
+        };
+        set(&mut response, HeaderName::from_static("homereel-stored"), how);
+    }
+    Ok(response)
+}
+
+fn incomplete(reason: &str) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", reason)
+}
+
+/// `DELETE /api/uploads/{id}`: the client gives up.
+async fn end(State(state): State<AppState>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+    let work = async {
+        tus_version(&headers)?;
+        state.library.delete_upload(&id).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    };
+    answer(work.await, &state)
+}
+
+/// `POST` with `X-HTTP-Method-Override`, for clients whose network lets no other method through.
+async fn override_(state: State<AppState>, path: Path<String>, request: Request) -> Response {
+    let method = request.headers().get("x-http-method-override").and_then(|value| value.to_str().ok());
+    match method.and_then(|method| method.parse::<Method>().ok()) {
+        Some(Method::PATCH) => append(state, path, request).await,
+        Some(Method::DELETE) => end(state, path, request.headers().clone()).await,
+        Some(Method::HEAD) => offset(state, path, request.headers().clone()).await,
+        _ => {
+            let message =
+                "an upload takes PATCH, HEAD and DELETE, or POST with one of them in X-HTTP-Method-Override";
+            answer(Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)), &state.0)
+        }
+    }
+}
+
+/// `GET /api/uploads`: uploads that are not done, newest first.
+async fn list(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
+    Ok(Json(json!({ "uploads": state.library.uploads(LIST).await? })))
+}
+
+/// `GET /api/uploads/{id}`: where an upload stands.
+async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Upload>, Problem> {
+    Ok(Json(state.library.upload(&id).await?))
+}
+
+/// What is asked before a file is sent.
+#[derive(Debug, Deserialize)]
+struct Known {
+    sha256: String,
+    size: u64,
+}
+
+/// `GET /api/uploads/known?sha256=…&size=…`: the video that holds a file already, or the upload that waits for the
+/// rest of it.
+async fn known(State(state): State<AppState>, Query(known): Query<Known>) -> Result<Json<Value>, Problem> {
+    let hash = headers::hash(&known.sha256)
+        .ok_or_else(|| Failure::invalid("sha256", "sha256 is a hash in 64 hexadecimal digits"))?;
+    let video = state.library.video_by_hash(&hash).await?;
+    let video =
+        video.map(|video| json!({"id": video.id, "name": video.name, "trashed": video.deleted_ms.is_some()}));
+    let upload = match video {
+        Some(_) => None,
+        None => state.library.upload_claimed(&hash, known.size).await?,
+    };
+    Ok(Json(json!({ "video": video, "upload": upload })))
+}
+
+fn with_offset(mut response: Response, upload: &Upload) -> Response {
+    set(&mut response, HeaderName::from_static("upload-offset"), &upload.received.to_string());
+    if upload.state == UploadState::Receiving
+        && let Ok(at) = Timestamp::from_millisecond(upload.expires_ms)
+    {
+        // RFC 9110's date, which is always GMT.
+        let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        set(&mut response, HeaderName::from_static("upload-expires"), &date);
+    }
+    response
+}
+
+/// Finishes a response of the protocol, good or bad.
+fn answer(result: Result<Response, Failure>, state: &AppState) -> Response {
+    let (status, mut response) = match result {
+        Ok(response) => (response.status(), response),
+        Err(failure) => (failure.status, Problem(failure).into_response()),
+    };
+    if status == StatusCode::PRECONDITION_FAILED {
+        set(&mut response, HeaderName::from_static("tus-version"), VERSION);
+    }
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        let max = state.config.max_upload_bytes.to_string();
+        set(&mut response, HeaderName::from_static("tus-max-size"), &max);
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    tus(response)
+}
+
+fn tus(mut response: Response) -> Response {
+    set(&mut response, HeaderName::from_static("tus-resumable"), VERSION);
+    response
+}
+
+fn set(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

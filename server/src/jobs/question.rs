@@ -1,0 +1,263 @@
+//! One question of a job to the model: after everybody who waits, held to its form, stopped when it repeats itself.
+//! Knows what is asked, not what becomes of the answer.
+
+use std::time::{Duration, Instant};
+
+use homereel_engine::{FinishReason, ResponseFormat, Sampling};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Stop,
+    repetition::{self, Form},
+};
+use crate::{
+    app::AppState,
+    ask::{AskEvent, Class, Conversation, Stage},
+    library::{Change, Job, Step, TextKind, Video},
+    media::FrameSampling,
+    prompts,
+};
+
+/// Tokens of one text.
+const MAX_TOKENS: usize = 1024;
+
+/// How long a job waits for interactive questions to end before each step.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Times that one text is put off for an interactive question.
+const YIELDS: usize = 5;
+
+/// How often progress within a step is announced at most.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
+
+/// Tokens between two looks for repetition.
+const LOOK_EVERY: usize = 16;
+
+/// What is asked about.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) job: &'a Job,
+    pub(super) video: &'a Video,
+    pub(super) frames: FrameSampling,
+    pub(super) kind: TextKind,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) text: String,
+    pub(super) model: String,
+    /// The model came to its end: the text is not cut off.
+    pub(super) whole: bool,
+    /// What a person should know.
+    pub(super) warning: Option<String>,
+}
+
+/// Asks for one text about a video.
+pub(super) async fn ask(
+    state: &AppState,
+    about: About<'_>,
+    cancel: &CancellationToken,
+) -> Result<Asked, Stop> {
+    let source = state.library.source(about.video);
+    let mut conversation = Conversation::about(source, about.frames, prompt(about.kind), Sampling::default());
+    conversation.response_format = format(about.kind);
+    politely(state, || follow(state, about, conversation.clone(), cancel)).await
+}
+
+/// Asks the model to make one description out of notes; no video is looked at.
+pub(super) async fn summarize(
+    state: &AppState,
+    job: &Job,
+    video: &Video,
+    notes: &str,
+    cancel: &CancellationToken,
+) -> Result<Asked, Stop> {
+    let about = About { job, video, frames: FrameSampling::default(), kind: TextKind::Description };
+    let conversation = Conversation::text(&format!("{}\n\n{notes}", prompts::SUMMARIZE), Sampling::default());
+    politely(state, || follow(state, about, conversation.clone(), cancel)).await
+}
+
+/// What made a text, for its row.
+pub(super) fn settings(kind: TextKind, frames: FrameSampling) -> Value {
+    json!({ "prompt": prompt(kind), "frames": frames, "temperature": 0, "max_tokens": MAX_TOKENS })
+}
+
+/// Logs the beginning of an answer that is of no use, and says so in words.
+pub(super) fn unusable(video: &Video, kind: TextKind, answer: &str) -> String {
+    let word = word(kind);
+    // A small model can ramble to its token limit: the beginning tells enough.
+    let answer: String = answer.chars().take(200).collect();
+    tracing::warn!(video.id, kind = word, answer, "the model's answer is not usable");
+    format!("no {word}: the model's answer was not usable")
+}
+
+fn prompt(kind: TextKind) -> &'static str {
+    match kind {
+        TextKind::Description => prompts::DESCRIBE,
+        TextKind::Moments => prompts::MOMENTS,
+        TextKind::Tags => prompts::TAGS,
+    }
+}
+
+/// The form that an answer must have.
+fn format(kind: TextKind) -> ResponseFormat {
+    match kind {
+        TextKind::Description => ResponseFormat::Text,
+        TextKind::Moments => ResponseFormat::JsonSchema(json!({
+            "type": "object", "required": ["moments"], "additionalProperties": false,
+            "properties": { "moments": { "type": "array", "items": {
+                "type": "object", "required": ["start", "end", "text"], "additionalProperties": false,
+                "properties": {
+                    "start": { "type": "number", "minimum": 0 },
+                    "end": { "type": "number", "minimum": 0 },
+                    "text": { "type": "string", "minLength": 1 },
+                },
+            }}},
+        })),
+        TextKind::Tags => ResponseFormat::JsonSchema(json!({
+            "type": "array", "maxItems": 8, "items": { "type": "string", "minLength": 1 },
+        })),
+    }
+}
+
+fn word(kind: TextKind) -> &'static str {
+    match kind {
+        TextKind::Description => "description",
+        TextKind::Moments => "moments",
+        TextKind::Tags => "tags",
+    }
+}
+
+/// Does work while nobody else asks: it is dropped when a person comes and done again when they are gone. After a
+/// few times it stays: frames and features are cached, but a busy house must not starve its own library.
+async fn politely<T, F: Future<Output = Result<T, Stop>>>(
+    state: &AppState,
+    work: impl Fn() -> F,
+) -> Result<T, Stop> {
+    for _ in 0..YIELDS {
+        state.asker.interactive_idle(PATIENCE).await;
+        tokio::select! {
+            biased;
+            result = work() => return result,
+            () = state.asker.interactive_busy() => {}
+        }
+    }
+    state.asker.interactive_idle(PATIENCE).await;
+    work().await
+}
+
+/// Asks in the background, announcing progress.
+async fn follow(
+    state: &AppState,
+    about: About<'_>,
+    mut conversation: Conversation,
+    cancel: &CancellationToken,
+) -> Result<Asked, Stop> {
+    conversation.max_tokens = Some(MAX_TOKENS);
+    let mut answering = state.asker.ask(conversation, Class::Background, cancel)?;
+    let model = state.asker.engine().info().map(|info| info.id).unwrap_or_default();
+    let step = match about.kind {
+        TextKind::Description => Step::Describe,
+        TextKind::Moments => Step::Moments,
+        TextKind::Tags => Step::Tags,
+    };
+    let mut last = None::<Instant>;
+    let mut progress = |stage: Stage, done: usize, total: usize| {
+        if last.is_some_and(|at| at.elapsed() < PROGRESS_PERIOD) && done != total {
+            return;
+        }
+        last = Some(Instant::now());
+        let (job_id, video_id) = (about.job.id.clone(), about.video.id.clone());
+        state.library.announce(Change::Progress { job_id, video_id, step, stage, done, total });
+    };
+    let form = if about.kind == TextKind::Description { Form::Prose } else { Form::Json };
+    let mut text = String::new();
+    let mut tokens = 0;
+    while let Some(event) = answering.next().await {
+        match event? {
+            AskEvent::Queued { .. } | AskEvent::Media(_) | AskEvent::Delta(_) => {}
+            AskEvent::Progress { stage, done, total } => progress(stage, done, total),
+            AskEvent::Token { text: more, .. } => {
+                text.push_str(&more);
+                tokens += 1;
+                progress(Stage::Generate, tokens, 0);
+                if tokens % LOOK_EVERY == 0
+                    && let Some(at) = repetition::cut(&text, form)
+                {
+                    // Dropping the answer stops the model.
+                    return Ok(cut_off(text, at, model, about.kind));
+                }
+            }
+            AskEvent::Done(finished) => {
+                if let Some(at) = repetition::cut(&text, form) {
+                    return Ok(cut_off(text, at, finished.model, about.kind));
+                }
+                let whole = finished.finish_reason == FinishReason::Stop;
+                let warning = (!whole).then(|| {
+                    format!("the {} may lack an end: they reached the largest length", word(about.kind))
+                });
+                return Ok(Asked { text, model: finished.model, whole, warning });
+            }
+        }
+    }
+    Err(Stop::Retry("the answer ended without an end".into()))
+}
+
+fn cut_off(mut text: String, at: usize, model: String, kind: TextKind) -> Asked {
+    text.truncate(at);
+    let warning = Some(format!("{}: the model began to repeat itself; what it repeated was cut", word(kind)));
+    Asked { text, model, whole: false, warning }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use homereel_engine::{Role, Sampling, fake};
+
+    use super::*;
+    use crate::{
+        app::tests::state_with,
+        ask::{Answering, Piece, Turn},
+        media::Source,
+    };
+
+    fn question(state: &AppState) -> Answering {
+        let mut conversation = Conversation::about(
+            Source::file("x".into(), None),
+            FrameSampling::default(),
+            "",
+            Sampling::default(),
+        );
+        conversation.turns = vec![Turn::new(Role::User, vec![Piece::Text("who?".into())])];
+        state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn background_work_yields_to_a_question_and_starts_again_after_it() {
+        let data = tempfile::tempdir().unwrap();
+        let (state, _engine) =
+            state_with(data.path(), vec![fake::Step::Wait(Duration::from_secs(3600))]).await;
+        let tries = AtomicUsize::new(0);
+        let dropped = state.asker.clone();
+        let work = || async {
+            if tries.fetch_add(1, Ordering::Relaxed) == 0 {
+                std::future::pending::<()>().await;
+            }
+            assert_eq!(dropped.in_flight(), 0);
+            Ok(7)
+        };
+        let person = async {
+            let answering = question(&state);
+            // The work has been dropped once it has been polled again with the question in flight.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            drop(answering);
+        };
+        let (result, ()) = tokio::join!(politely(&state, work), person);
+        assert_eq!(result.unwrap(), 7);
+        assert_eq!(tries.load(Ordering::Relaxed), 2);
+    }
+}

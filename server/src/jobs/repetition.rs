@@ -1,0 +1,100 @@
+//! Notices a model that says the same again and again, so that it can be stopped and what it repeats be cut.
+//! Knows text only.
+
+/// Characters at the end that are looked at.
+const LOOK: usize = 4000;
+
+/// Characters of what is repeated, at least and at most.
+const PERIOD: std::ops::RangeInclusive<usize> = 2..=600;
+
+/// Characters that repetitions take together, at least: "no no no" is speech.
+const MIN_LENGTH: usize = 90;
+
+/// How often the same is said before it counts as repetition.
+const TIMES: usize = 4;
+
+/// The same for JSON, where many moments may rightly have the same form.
+const JSON_TIMES: usize = 24;
+
+/// What kind of text it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Sentences.
+    Prose,
+    /// JSON: numbers that count up hide a repetition.
+    Json,
+}
+
+/// Returns where `text` should end, when its end repeats: behind the first time.
+pub(super) fn cut(text: &str, form: Form) -> Option<usize> {
+    let start = text.char_indices().rev().nth(LOOK - 1).map_or(0, |(at, _)| at);
+    let chars: Vec<(usize, char)> = text[start..].char_indices().map(|(at, c)| (start + at, c)).collect();
+    // Numbers count as one sign, however many digits they have.
+    let mut signs: Vec<(usize, char)> = Vec::with_capacity(chars.len());
+    for (at, c) in chars {
+        let number = form == Form::Json && (c.is_ascii_digit() || c == '.');
+        if number && signs.last().is_some_and(|last| last.1 == '0') {
+            continue;
+        }
+        signs.push((at, if number { '0' } else { c }));
+    }
+    let times = if form == Form::Json { JSON_TIMES } else { TIMES };
+    let same = |a: usize, b: usize| signs[a].1 == signs[b].1;
+    let end = signs.len();
+    for period in PERIOD {
+        if period * times > end {
+            return None;
+        }
+        let mut length = period;
+        while length < end && same(end - 1 - length, end - 1 - length + period) {
+            length += 1;
+        }
+        if length >= (period * times).max(MIN_LENGTH) {
+            // Behind the first whole round.
+            let behind = end - length + period;
+            return Some(signs.get(behind).map_or(text.len(), |&(at, _)| at));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_said_again_and_again_is_said_once() {
+        let text = format!("A dog runs. {}", "It jumps over a red fence. ".repeat(9));
+        let at = cut(&text, Form::Prose).unwrap();
+        assert!(text[..at].starts_with("A dog runs. It jumps over a red fence"), "{}", &text[..at]);
+        assert!(at <= "A dog runs. It jumps over a red fence. ".len());
+        assert!(cut(&"ha".repeat(200), Form::Prose).is_some());
+        assert!(cut(&"海辺で走る。".repeat(40), Form::Prose).is_some());
+    }
+
+    #[test]
+    fn speech_that_repeats_a_little_is_left_alone() {
+        for text in [
+            "no no no no no",
+            "The boy kicks the ball. The girl kicks the ball. The dog watches. The boy kicks the ball.",
+            "",
+            "a",
+            "First it moves left, then it moves right, then it moves left, then it moves right.",
+        ] {
+            assert_eq!(cut(text, Form::Prose), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_that_only_count_up_are_noticed_late() {
+        let moments = |n: usize| {
+            let list: Vec<String> = (0..n)
+                .map(|i| format!("{{\"start\": {i}.5, \"end\": {}.0, \"text\": \"a dog\"}}", i + 1))
+                .collect();
+            format!("{{\"moments\": [{}", list.join(", "))
+        };
+        assert_eq!(cut(&moments(12), Form::Json), None);
+        assert!(cut(&moments(60), Form::Json).is_some());
+        assert_eq!(cut(&moments(60), Form::Prose), None);
+    }
+}

@@ -1,0 +1,253 @@
+//! Long videos: read window by window, each stored when it is done, then put together.
+//!
+//! A kill costs the window at work and no other. Knows no prompt and no HTTP.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Stop, parse,
+    question::{self, About},
+};
+use crate::{
+    app::AppState,
+    library::{Job, Moment, Text, TextKind, Video, Window, now_ms},
+    media::FrameSampling,
+};
+
+/// Characters of notes that a summary is made of; more would fill a small model's context.
+const MAX_NOTES: usize = 24_000;
+
+/// Tags of the whole.
+const MAX_TAGS: usize = 8;
+
+/// Tells whether a video is read in windows: one that is hardly longer than a window is read at once.
+pub(super) fn is_long(state: &AppState, video: &Video) -> bool {
+    video.probe.as_ref().is_some_and(|probe| probe.duration_s > 2.0 * state.config.window_s)
+}
+
+/// Reads the windows that are left, puts the texts together, and returns the warnings.
+pub(super) async fn run(
+    state: &AppState,
+    job: &Job,
+    video: &Video,
+    cancel: &CancellationToken,
+) -> Result<Vec<String>, Stop> {
+    let library = &state.library;
+    let duration = video.probe.as_ref().map_or(0.0, |probe| probe.duration_s);
+    let bounds = bounds(duration, state.config.window_s);
+    let mut done = library.windows(&video.id).await?;
+    let same = |window: &Window| {
+        bounds.get(window.number).is_some_and(|&(start, end)| (window.start, window.end) == (start, end))
+    };
+    if !done.iter().all(same) {
+        // Cut by another setting: nothing fits together.
+        library.clear_windows(&video.id).await?;
+        done.clear();
+    }
+    for (number, &(start, end)) in bounds.iter().enumerate() {
+        library.set_job_parts(&job.id, done.len(), bounds.len()).await?;
+        if done.iter().any(|window| window.number == number) {
+            continue;
+        }
+        if library.jobs_paused().await? {
+            return Err(Stop::Later(Duration::ZERO));
+        }
+        let window = read(state, job, video, (number, start, end), cancel).await?;
+        library.put_window(&video.id, &window).await?;
+        done.push(window);
+        // What is known so far is shown and found already.
+        put_moments(state, video, &done).await?;
+    }
+    library.set_job_parts(&job.id, done.len(), bounds.len()).await?;
+    put_tags(state, video, &done).await?;
+    put_description(state, job, video, &done, cancel).await?;
+    Ok(warnings(&done))
+}
+
+/// Cuts a length into windows of about `window` seconds, all alike.
+fn bounds(duration: f64, window: f64) -> Vec<(f64, f64)> {
+    let count = (duration / window).ceil().max(1.0);
+    let at = |index: f64| duration * index / count;
+    (0..count as usize).map(|index| (at(index as f64), at(index as f64 + 1.0))).collect()
+}
+
+/// Asks everything about one window.
+async fn read(
+    state: &AppState,
+    job: &Job,
+    video: &Video,
+    (number, start, end): (usize, f64, f64),
+    cancel: &CancellationToken,
+) -> Result<Window, Stop> {
+    let frames = FrameSampling { start: Some(start), end: Some(end), ..FrameSampling::default() };
+    let about = |kind| About { job, video, frames, kind };
+    let mut warnings = Vec::new();
+    let described = question::ask(state, about(TextKind::Description), cancel).await?;
+    let description = Some(described.text.trim().to_owned()).filter(|text| !text.is_empty());
+    warnings.extend(described.warning);
+    let asked = question::ask(state, about(TextKind::Moments), cancel).await?;
+    let moments = parse::moments_within(&asked.text, start, end, asked.whole);
+    warnings.extend(asked.warning);
+    if moments.is_none() {
+        warnings.push(question::unusable(video, TextKind::Moments, &asked.text));
+    }
+    let asked = question::ask(state, about(TextKind::Tags), cancel).await?;
+    let tags = parse::tags(&asked.text);
+    if tags.is_none() {
+        warnings.push(question::unusable(video, TextKind::Tags, &asked.text));
+    }
+    Ok(Window {
+        number,
+        start,
+        end,
+        description,
+        moments: moments.unwrap_or_default(),
+        tags: tags.unwrap_or_default(),
+        warnings,
+        model: described.model,
+        created_ms: now_ms(),
+    })
+}
+
+async fn put_moments(state: &AppState, video: &Video, windows: &[Window]) -> Result<(), Stop> {
+    let mut moments: Vec<Moment> = windows.iter().flat_map(|window| window.moments.clone()).collect();
+    moments.sort_by(|a, b| a.start.total_cmp(&b.start));
+    put(state, video, TextKind::Moments, windows, Some(json!(parse::joined(moments)).to_string())).await
+}
+
+/// The tags that most windows have.
+async fn put_tags(state: &AppState, video: &Video, windows: &[Window]) -> Result<(), Stop> {
+    let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
+    for (order, tag) in windows.iter().flat_map(|window| &window.tags).enumerate() {
+        counts.entry(tag.to_lowercase()).or_insert((0, order)).0 += 1;
+    }
+    let mut tags: Vec<(String, (usize, usize))> = counts.into_iter().collect();
+    tags.sort_by_key(|(_, (count, order))| (std::cmp::Reverse(*count), *order));
+    let tags: Vec<String> = tags.into_iter().take(MAX_TAGS).map(|(tag, _)| tag).collect();
+    let content = (!tags.is_empty()).then(|| json!(tags).to_string());
+    put(state, video, TextKind::Tags, windows, content).await
+}
+
+/// One description of the whole, made of the windows' notes. The demo model reads pictures and no notes: for it, and
+/// where a summary does not come out, the windows' own descriptions stand one after the other.
+async fn put_description(
+    state: &AppState,
+    job: &Job,
+    video: &Video,
+    windows: &[Window],
+    cancel: &CancellationToken,
+) -> Result<(), Stop> {
+    let demo = state.asker.engine().info().is_ok_and(|info| info.demo);
+    let mut content = None;
+    if !demo {
+        let asked = question::summarize(state, job, video, &notes(windows), cancel).await?;
+        content = Some(asked.text.trim().to_owned()).filter(|text| !text.is_empty());
+    }
+    let content = content.or_else(|| chronicle(windows));
+    put(state, video, TextKind::Description, windows, content).await
+}
+
+async fn put(
+    state: &AppState,
+    video: &Video,
+    kind: TextKind,
+    windows: &[Window],
+    content: Option<String>,
+) -> Result<(), Stop> {
+    let mut settings = question::settings(kind, FrameSampling::default());
+    settings["windows"] = json!(windows.len());
+    let text = Text {
+        warning: content.is_none().then(|| "nothing usable came from any part of the video".to_owned()),
+        content,
+        model: windows.last().map(|window| window.model.clone()).unwrap_or_default(),
+        settings,
+        created_ms: now_ms(),
+        edited_ms: None,
+    };
+    Ok(state.library.put_text(&video.id, kind, text).await?)
+}
+
+/// The windows' descriptions, each with its time.
+fn chronicle(windows: &[Window]) -> Option<String> {
+    let lines: Vec<String> = windows
+        .iter()
+        .filter_map(|window| Some(format!("{}: {}", span(window), window.description.as_deref()?)))
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// What a summary is made of; where it is too much, every second note is left out, and again.
+fn notes(windows: &[Window]) -> String {
+    let mut lines = Vec::new();
+    for window in windows {
+        if let Some(description) = &window.description {
+            lines.push(format!("{}: {description}", span(window)));
+        }
+        for moment in &window.moments {
+            lines.push(format!("{}: {}", homereel_web::format::position(moment.start), moment.text));
+        }
+    }
+    while lines.iter().map(String::len).sum::<usize>() > MAX_NOTES && lines.len() > 1 {
+        lines = lines.into_iter().step_by(2).collect();
+    }
+    lines.join("\n").chars().take(MAX_NOTES).collect()
+}
+
+fn span(window: &Window) -> String {
+    let position = homereel_web::format::position;
+    format!("{}–{}", position(window.start), position(window.end))
+}
+
+fn warnings(windows: &[Window]) -> Vec<String> {
+    let of = |window: &Window| {
+        let span = span(window);
+        window.warnings.iter().map(move |warning| format!("{span}: {warning}")).collect::<Vec<_>>()
+    };
+    windows.iter().flat_map(of).take(50).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(number: usize, description: Option<&str>) -> Window {
+        let (start, end) = (number as f64 * 60.0, number as f64 * 60.0 + 60.0);
+        Window {
+            number,
+            start,
+            end,
+            description: description.map(str::to_owned),
+            moments: vec![Moment { start, end, text: "x".repeat(100) }],
+            tags: Vec::new(),
+            warnings: vec!["w".into()],
+            model: "m".into(),
+            created_ms: 0,
+        }
+    }
+
+    #[test]
+    fn windows_are_alike_and_cover_the_whole() {
+        let bounds = bounds(301.0, 100.0);
+        assert_eq!(bounds.len(), 4);
+        assert_eq!((bounds[0].0, bounds[3].1), (0.0, 301.0));
+        assert!(bounds.windows(2).all(|pair| pair[0].1 == pair[1].0));
+    }
+
+    #[test]
+    fn a_chronicle_says_when_and_leaves_out_what_is_missing() {
+        let text = chronicle(&[window(0, Some("a")), window(1, None), window(2, Some("c"))]).unwrap();
+        assert_eq!(text, "0:00.0–1:00.0: a\n2:00.0–3:00.0: c");
+        assert_eq!(chronicle(&[window(0, None)]), None);
+    }
+
+    #[test]
+    fn notes_stay_within_a_small_context() {
+        let windows: Vec<Window> = (0..2000).map(|number| window(number, Some("a"))).collect();
+        let notes = notes(&windows);
+        assert!(notes.len() <= MAX_NOTES + 2000 && notes.len() > MAX_NOTES / 4, "{}", notes.len());
+        assert!(warnings(&windows).len() == 50);
+    }
+}

@@ -1,0 +1,148 @@
+//! What this machine is doing: processor, memory, GPU. Linux only; what can't be read is left out, never guessed.
+//! Knows no page.
+
+use std::{fs, process::Stdio, time::Duration};
+
+use serde::Serialize;
+use tokio::process::Command;
+
+/// How long `nvidia-smi` may take: a sick driver hangs for minutes.
+const GPU_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A look at the machine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Machine {
+    /// Name of the processor.
+    pub cpu: Option<String>,
+    /// Processors that this program may use.
+    pub cores: usize,
+    /// Runnable processes over the last minute.
+    pub load_1m: Option<f64>,
+    /// Bytes of memory.
+    pub memory_bytes: Option<u64>,
+    /// Bytes that programs can still get.
+    pub memory_available_bytes: Option<u64>,
+    /// Bytes of this process.
+    pub resident_bytes: Option<u64>,
+    /// Kernel.
+    pub kernel: Option<String>,
+    /// Seconds since the machine started.
+    pub uptime_s: Option<f64>,
+    /// GPUs, by `nvidia-smi`.
+    pub gpus: Vec<Gpu>,
+}
+
+/// A GPU; none for what the board does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Gpu {
+    /// Name of the board.
+    pub name: String,
+    /// Driver.
+    pub driver: Option<String>,
+    /// Percent of the last second in which it worked.
+    pub utilization: Option<f64>,
+    /// Bytes of its own memory; none where it shares the system's (DGX Spark).
+    pub memory_bytes: Option<u64>,
+    /// Bytes of that in use.
+    pub memory_used_bytes: Option<u64>,
+    /// Degrees Celsius.
+    pub temperature_c: Option<f64>,
+    /// Watts.
+    pub power_w: Option<f64>,
+}
+
+impl Gpu {
+    /// Tells whether it has no memory of its own: what the model takes is missing elsewhere.
+    #[must_use]
+    pub fn unified(&self) -> bool {
+        self.memory_bytes.is_none()
+    }
+}
+
+/// Looks at the machine.
+pub async fn look() -> Machine {
+    let meminfo = read("/proc/meminfo");
+    let kib =
+        |text: &str, key: &str| Some(field(text, key)?.split_whitespace().next()?.parse::<u64>().ok()? << 10);
+    Machine {
+        cpu: field(&read("/proc/cpuinfo"), "model name").map(str::to_owned),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        load_1m: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()),
+        memory_bytes: kib(&meminfo, "MemTotal"),
+        memory_available_bytes: kib(&meminfo, "MemAvailable"),
+        resident_bytes: kib(&read("/proc/self/status"), "VmRSS"),
+        kernel: Some(read("/proc/sys/kernel/osrelease").trim().to_owned()).filter(|text| !text.is_empty()),
+        uptime_s: read("/proc/uptime").split(' ').next().and_then(|text| text.parse().ok()),
+        gpus: gpus().await,
+    }
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':').map(str::trim))
+}
+
+async fn gpus() -> Vec<Gpu> {
+    let query =
+        "--query-gpu=name,driver_version,utilization.gpu,memory.total,memory.used,temperature.gpu,power.draw";
+    let output = Command::new("nvidia-smi")
+        .args([query, "--format=csv,noheader,nounits"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    match tokio::time::timeout(GPU_PATIENCE, output).await {
+        Ok(Ok(output)) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).lines().filter_map(gpu).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Reads a line such as `NVIDIA GB10, 580.95, 12, [N/A], [N/A], 45, 12.3`.
+fn gpu(line: &str) -> Option<Gpu> {
+    let mut parts = line.split(',').map(str::trim);
+    let name = parts.next().filter(|name| !name.is_empty())?.to_owned();
+    let driver = parts.next().filter(|text| !text.starts_with('[')).map(str::to_owned);
+    let mut number = || parts.next().and_then(|text| text.parse::<f64>().ok());
+    let (utilization, total, used, temperature_c, power_w) =
+        (number(), number(), number(), number(), number());
+    let mib = |mib: f64| (mib * 1_048_576.0) as u64;
+    Some(Gpu {
+        name,
+        driver,
+        utilization,
+        memory_bytes: total.filter(|&total| total > 0.0).map(mib),
+        memory_used_bytes: used.map(mib),
+        temperature_c,
+        power_w,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_that_shares_the_system_s_memory_tells_none_of_its_own() {
+        let spark = gpu("NVIDIA GB10, 580.95.05, 12, [N/A], [N/A], 45, 12.31").unwrap();
+        assert!(spark.unified());
+        assert_eq!(
+            (spark.utilization, spark.temperature_c, spark.power_w),
+            (Some(12.0), Some(45.0), Some(12.31))
+        );
+        let card = gpu("NVIDIA H100, 580.1, 0, 81559, 4, 30, 70.5").unwrap();
+        assert_eq!(card.memory_bytes, Some(81559 << 20));
+        assert_eq!(gpu(""), None);
+    }
+
+    #[tokio::test]
+    async fn this_machine_has_memory() {
+        let machine = look().await;
+        assert!(machine.memory_available_bytes < machine.memory_bytes && machine.resident_bytes > Some(0));
+        assert!(machine.cores > 0);
+    }
+}

@@ -1,0 +1,95 @@
+//! A thin line between browser and server, which can be cut: browsers' own throttling leaves uploads alone.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The line. Its address stays, whatever happens behind it.
+#[derive(Debug)]
+pub(crate) struct Line {
+    address: SocketAddr,
+    target: Arc<Mutex<String>>,
+    whole: watch::Sender<bool>,
+    listener: JoinHandle<()>,
+}
+
+impl Line {
+    /// Lays a line to the server at `url` that carries `rate` bytes a second towards it.
+    pub(crate) async fn to(url: &str, rate: u64) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let target = Arc::new(Mutex::new(authority(url)));
+        let (whole, state) = watch::channel(true);
+        let goal = Arc::clone(&target);
+        let listener = tokio::spawn(async move {
+            while let Ok((browser, _)) = listener.accept().await {
+                // A cut line takes nobody.
+                if *state.borrow() {
+                    let goal = goal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    tokio::spawn(carry(browser, goal, rate, state.clone()));
+                }
+            }
+        });
+        Ok(Self { address, target, whole, listener })
+    }
+
+    /// The URL of `path` by way of the line.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Cuts the line, with all that is on its way.
+    pub(crate) fn cut(&self) {
+        self.whole.send_replace(false);
+    }
+
+    /// Mends the line; it now leads to the server at `url`.
+    pub(crate) fn mend(&self, url: &str) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = authority(url);
+        self.whole.send_replace(true);
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+fn authority(url: &str) -> String {
+    url.trim_start_matches("http://").trim_end_matches('/').to_owned()
+}
+
+/// Carries one connection until an end closes it or the line is cut.
+async fn carry(mut browser: TcpStream, target: String, rate: u64, mut whole: watch::Receiver<bool>) {
+    let both = async {
+        let mut server = TcpStream::connect(target).await.context("no server")?;
+        let (mut from_browser, mut to_browser) = browser.split();
+        let (mut from_server, mut to_server) = server.split();
+        let up = async {
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                let read = from_browser.read(&mut buffer).await?;
+                if read == 0 {
+                    return to_server.shutdown().await;
+                }
+                to_server.write_all(&buffer[..read]).await?;
+                tokio::time::sleep(Duration::from_secs_f64(read as f64 / rate as f64)).await;
+            }
+        };
+        let down = tokio::io::copy(&mut from_server, &mut to_browser);
+        tokio::try_join!(up, down)?;
+        Ok::<_, anyhow::Error>(())
+    };
+    tokio::select! {
+        // Either way the connection is over, which is what the other end sees.
+        _ = both => {}
+        _ = whole.wait_for(|whole| !whole) => {}
+    }
+}

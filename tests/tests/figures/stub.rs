@@ -1,0 +1,153 @@
+//! A server whose delays are known: it answers by a script, and keeps when it did what.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::task::AbortHandle;
+
+/// One step of an answer: wait, then send.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) wait_ms: u64,
+    pub(crate) send: Piece,
+}
+
+/// What is sent.
+#[derive(Debug, Clone)]
+pub(crate) enum Piece {
+    /// A chunk that has a role and no text, as vLLM's first.
+    Role,
+    /// A chunk of text, which may hold several tokens.
+    Text,
+    /// The finish reason.
+    Finish,
+    /// Token counts: of the prompt and of the answer.
+    Usage(u64, u64),
+    /// `[DONE]`.
+    Done,
+    /// An error event.
+    Error,
+    /// Something that is no JSON.
+    Garbage,
+    /// The connection breaks.
+    Cut,
+}
+
+/// What a request gets.
+#[derive(Debug, Clone)]
+pub(crate) enum Script {
+    /// A stream of events.
+    Stream(Vec<Step>),
+    /// A status and nothing else.
+    Status(u16),
+}
+
+/// When what happened, by the stub's own clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) arrived: Instant,
+    pub(crate) texts: Vec<Instant>,
+    pub(crate) finished: Option<Instant>,
+}
+
+/// A running stub; ends with its handle.
+pub(crate) struct Stub {
+    pub(crate) url: String,
+    records: Arc<Mutex<Vec<Record>>>,
+    task: AbortHandle,
+}
+
+impl Stub {
+    /// Listens on a free port; request n gets script n, round and round.
+    pub(crate) async fn start(scripts: Vec<Script>) -> anyhow::Result<Self> {
+        let records = Arc::new(Mutex::new(Vec::new()));
+        let shared = (Arc::clone(&records), Arc::new(scripts), Arc::new(AtomicUsize::new(0)));
+        let chat = move |_: Json<Value>| {
+            let (records, scripts, count) = shared.clone();
+            async move {
+                let arrived = Instant::now();
+                let n = count.fetch_add(1, Ordering::Relaxed);
+                reply(&scripts[n % scripts.len()], arrived, records)
+            }
+        };
+        let router = Router::new()
+            .route("/v1/models", get(async || Json(json!({ "data": [{ "id": "stub" }] }))))
+            .route("/v1/chat/completions", post(chat));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok(Self { url, records, task: serving.abort_handle() })
+    }
+
+    /// Returns what happened so far, by arrival.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        records.sort_by_key(|record| record.arrived);
+        records
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn reply(script: &Script, arrived: Instant, records: Arc<Mutex<Vec<Record>>>) -> Response {
+    let steps = match script {
+        Script::Status(status) => {
+            return StatusCode::from_u16(*status)
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+                .into_response();
+        }
+        Script::Stream(steps) => steps.clone(),
+    };
+    let index = {
+        let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.push(Record { arrived, texts: Vec::new(), finished: None });
+        records.len() - 1
+    };
+    // A sleep can only end late; the next step is due by the script, so that lateness does not add up.
+    let state = (steps.into_iter(), records, tokio::time::Instant::now());
+    let body = stream::unfold(state, move |(mut steps, records, before)| async move {
+        let step = steps.next()?;
+        let due = before + Duration::from_millis(step.wait_ms);
+        tokio::time::sleep_until(due).await;
+        let now = Instant::now();
+        {
+            let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
+            match step.send {
+                Piece::Text => records[index].texts.push(now),
+                Piece::Finish => records[index].finished = Some(now),
+                _ => {}
+            }
+        }
+        Some((bytes(&step.send), (steps, records, due)))
+    });
+    ([("content-type", "text/event-stream")], Body::from_stream(body)).into_response()
+}
+
+fn bytes(send: &Piece) -> io::Result<String> {
+    let event = match send {
+        Piece::Role => json!({ "choices": [{ "delta": { "role": "assistant", "content": "" } }] }),
+        Piece::Text => json!({ "choices": [{ "delta": { "content": "a red circle " } }] }),
+        Piece::Finish => json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] }),
+        Piece::Usage(prompt, answer) => {
+            json!({ "choices": [], "usage": { "prompt_tokens": prompt, "completion_tokens": answer } })
+        }
+        Piece::Error => json!({ "error": { "message": "out of memory" } }),
+        Piece::Done => return Ok("data: [DONE]\n\n".into()),
+        Piece::Garbage => return Ok("data: {broken\n\n".into()),
+        Piece::Cut => return Err(io::Error::other("cut")),
+    };
+    Ok(format!("data: {event}\n\n"))
+}
