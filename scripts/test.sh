@@ -13,7 +13,7 @@
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
 #   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
-#   cuda aarch64          (--full) compile and link with CUDA 13.0 for a DGX Spark and an H100; the other architecture
+#   cuda aarch64          (--full) type-check with the CUDA features; the other architecture
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh

@@ -60,6 +60,8 @@ async fn an_old_clip_plays_in_a_browser_and_can_be_searched_by_eye() -> anyhow::
     let etag = response.headers()[header::ETAG].clone();
     let whole = response.bytes().await?;
     assert_eq!(&whole[4..8], b"ftyp");
+    let page = server.get(&format!("/videos/{id}")).await?.text().await?;
+    ensure!(page.contains(&format!("src=\"{path}")), "the page plays the original: {page}");
     let place = |kind: &[u8]| whole.windows(4).position(|window| window == kind);
     ensure!(
         place(b"moov") < place(b"mdat") && place(b"avc1").is_some() && place(b"mp4a").is_some(),
@@ -93,8 +95,10 @@ async fn an_old_clip_plays_in_a_browser_and_can_be_searched_by_eye() -> anyhow::
         assert_eq!(response.status(), 404, "{none}");
     }
 
-    // With the video goes what was made of it.
-    server.client().delete(server.url(&format!("/api/videos/{id}"))).send().await?.error_for_status()?;
+    // With the video goes what was made of it, once the trash is emptied.
+    for url in [format!("/api/videos/{id}"), "/api/trash".to_owned()] {
+        server.client().delete(server.url(&url)).send().await?.error_for_status()?;
+    }
     assert_eq!(server.client().get(server.url(&path)).send().await?.status(), 404);
     Ok(())
 }

@@ -51,6 +51,8 @@ pub struct VideoPage {
     pub retry: Option<String>,
     /// There is a picture to play.
     pub playable: bool,
+    /// Last part of the URL to play: `file`, or `playback.mp4` where browsers don't play the original.
+    pub play_file: &'static str,
     /// Pixels per row as shown; 16 while unknown.
     pub width: u32,
     /// Rows as shown; 9 while unknown.

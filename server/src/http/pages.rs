@@ -109,6 +109,12 @@ pub(super) async fn video(
     or_error(&state, work().await)
 }
 
+/// What the player plays: the rendition, where browsers don't play the original and it is made; the original otherwise.
+fn play_file(state: &AppState, video: &Video) -> &'static str {
+    let plays = video.probe.as_ref().is_some_and(|probe| homereel_video::playable(probe).is_ok());
+    if !plays && state.library.rendition_path(&video.sha256).exists() { "playback.mp4" } else { "file" }
+}
+
 fn video_page(
     state: &AppState,
     video: Video,
@@ -153,6 +159,7 @@ fn video_page(
             .map(|job| format!("/jobs/{}/retry", job.id)),
         restore: video.deleted_ms.map(|_| format!("/videos/{}/restore", video.id)),
         playable: stream.is_some(),
+        play_file: play_file(state, &video),
         width: stream.map_or(16, |stream| stream.width),
         height: stream.map_or(9, |stream| stream.height),
         has_poster: video.poster == Poster::Ready,

@@ -63,6 +63,7 @@ fn video() -> VideoPage {
         retry: Some("/api/jobs/1/retry".into()),
         restore: Some("/videos/1/restore".into()),
         playable: true,
+        play_file: "file",
         width: 640,
         height: 360,
         has_poster: true,
