@@ -238,8 +238,8 @@ SSH
 
 @test "profiles of models are whole, and one that is not is refused by name" {
   local libexec=$root/systemd/libexec file
-  for file in "$root"/systemd/models/*.toml; do
-    HOMEREEL_PROFILES=$root/systemd/models python3 "$libexec/vllm_profile.py" "$(basename "$file" .toml)" port
+  for file in "$root"/systemd/models/*.toml "$root"/systemd/two-sparks/*.toml; do
+    HOMEREEL_PROFILES=$(dirname "$file") python3 "$libexec/vllm_profile.py" "$(basename "$file" .toml)" port
   done
   run env HOMEREEL_PROFILES="$root/systemd/models" python3 -c "
 import sys; sys.path.insert(0, '$libexec'); import vllm_profile

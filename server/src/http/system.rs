@@ -1,7 +1,7 @@
 //! `/system`: what the household's operator wants to see at a glance, with advice beside what is amiss.
 
 use axum::{extract::State, response::Response};
-use homereel_engine::Health;
+use homereel_engine::{Health, UpstreamState, UpstreamStatus};
 use homereel_web::{
     format,
     pages::SystemPage,
@@ -59,8 +59,11 @@ async fn show(state: &AppState) -> Result<Response, Failure> {
         ("Disk", disk),
         ("Versions", versions(state, &machine, &mut advice).await),
     ];
+    let servers = state.asker.engine().upstreams();
+    let servers = servers.iter().map(|server| ("vLLM server", upstream(server)));
     let lists = lists
         .into_iter()
+        .chain(servers)
         .map(|(title, facts)| FactList { title, facts })
         .filter(|list| !list.facts.is_empty())
         .collect();
@@ -103,6 +106,55 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
             );
         }
     }
+    facts
+}
+
+/// What is known of a server behind the engine, and what it tells of itself.
+fn upstream(server: &UpstreamStatus) -> Vec<Fact> {
+    let fact = |name, value: String| Fact { name, value };
+    let word = match server.state {
+        UpstreamState::Loading => "loading its model, or not there",
+        UpstreamState::Ready => "ready",
+        UpstreamState::Draining => "draining: it finishes what it has",
+        UpstreamState::Gone => "out of reach",
+        UpstreamState::Unfit => "serves something else than it should",
+    };
+    let reason = server.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+    let carries = if server.takes_media_io_kwargs {
+        "frames with their true times"
+    } else {
+        "as files of constant rate: it refuses media_io_kwargs"
+    };
+    let mut facts = vec![
+        fact("Address", server.url.clone()),
+        fact("State", format!("{word}{reason}")),
+        fact("Clips travel", carries.into()),
+        fact("Requests with it", format!("{} of {} at most", server.in_flight, server.max_requests)),
+        fact(
+            "Requests so far",
+            format!(
+                "{}, {} failed, {} taken elsewhere",
+                server.requests_total, server.failures_total, server.failovers_total
+            ),
+        ),
+    ];
+    let Some(told) = server.metrics else { return facts };
+    let share = |hits: f64, queries: f64| match queries {
+        queries if queries > 0.0 => format!("{:.0} % of {queries:.0}", 100.0 * hits / queries),
+        _ => "none asked for yet".into(),
+    };
+    facts.extend([
+        fact(
+            "Its own queue",
+            format!("{} at work, {} waiting", told.num_requests_running, told.num_requests_waiting),
+        ),
+        fact("Its key-value cache", format!("{:.1} % in use", 100.0 * told.kv_cache_usage_perc)),
+        fact(
+            "Tokens found in its cache",
+            share(told.prefix_cache_hits_total, told.prefix_cache_queries_total),
+        ),
+        fact("Media found in its cache", share(told.mm_cache_hits_total, told.mm_cache_queries_total)),
+    ]);
     facts
 }
 

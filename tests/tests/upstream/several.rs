@@ -226,6 +226,8 @@ async fn each_has_its_limit_and_is_drained_on_wish() -> anyhow::Result<()> {
     let post = |path: &str| server.client().post(server.url(path)).send();
     let told: Value = post("/api/upstreams/0/drain").await?.error_for_status()?.json().await?;
     assert_eq!(told["upstreams"][0]["state"], "draining");
+    let page = server.get("/system").await?.text().await?;
+    ensure!(page.contains(&a.url) && page.contains("draining: it finishes"), "{page}");
     let before = asked(&a);
     for _ in 0..3 {
         server.answer(&text()).await?;
@@ -281,6 +283,8 @@ async fn only_what_answers_and_serves_the_same_is_used_and_all_is_told() -> anyh
         ensure!(Instant::now() < end, "{metrics}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let page = server.get("/system").await?.text().await?;
+    ensure!(page.contains("0 at work, 3 waiting") && page.contains("frames with their true times"), "{page}");
 
     // Another model beside: whoever comes first decides, and the other is told why it is not used.
     let flags = ["--engine", "vllm", "--vllm-url", urls[0], "--vllm-url", urls[2]];
