@@ -1,6 +1,12 @@
 //! `homereel-bench media`: a folder of clips, a row for each. `homereel-bench sample`: one clip, timed.
 
-use std::{fs::File, io::Write as _, path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use homereel_bench::media::{self, Verdict};
@@ -117,6 +123,25 @@ pub(crate) async fn sample(job: &Sample) -> anyhow::Result<()> {
         "replaced": end.replaced,
         "warnings": end.warnings,
     });
+    drop(frames);
+    reaped().await;
     writeln!(std::io::stdout().lock(), "{report}")?;
     Ok(())
+}
+
+/// Waits until no worker is left, but no longer than a second: whoever measures this program counts the processor time of
+/// its children only once they have been waited for.
+async fn reaped() {
+    let alive = || {
+        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        tasks
+            .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+            .any(|ids| !ids.is_empty())
+    };
+    for _ in 0..200 {
+        if !alive() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
