@@ -61,7 +61,7 @@ impl Library {
         Ok(())
     }
 
-    /// Makes an empty file for a rendition on its way; [`Library::publish_rendition`] puts it in its place.
+    /// Makes an empty file for a rendition on its way; [`NewRendition::publish`] puts it in its place.
     ///
     /// # Errors
     /// `Io`.
