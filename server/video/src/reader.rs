@@ -22,6 +22,8 @@ use crate::{
 
 /// Threads of one decoder at most: each costs a few pictures of memory.
 const MAX_THREADS: usize = 8;
+/// Pixels of a picture up to which more threads than processors decode: 1080p, with its rows to a multiple of 16.
+const AHEAD_PIXELS: i64 = 1920 * 1088;
 /// Packets that have to lie before an entry for a leap to be worth the decoder's fresh start.
 const MIN_LEAP: u64 = 8;
 /// Packets after an index leap within which the entry has to turn up.
@@ -106,10 +108,18 @@ fn begin(
     let facts = streams.swap_remove(request.stream);
     ffmpeg::read_only(&mut input, |index| index == request.stream);
     let stream = input.stream(request.stream).ok_or_else(changed)?;
-    let threads = crate::worker::threads().min(MAX_THREADS);
+    let threads = (crate::worker::threads() * ahead(&facts)).min(MAX_THREADS);
     let decoder = ffmpeg::decoder(&stream, threads, max_pixels, request.chip_pixels.is_some())
         .map_err(|error| VideoError::Unsupported { message: format!("{} ({error})", facts.codec) })?;
     Ok((input, decoder, facts))
+}
+
+/// Threads for each processor. A picture's thread waits for rows of the pictures that it builds on: twice as many threads
+/// as processors leave none idle (seen on two with 1080p: a fifth faster for H.264, a third for HEVC). Pictures larger
+/// than that are too dear to hold twice as many of.
+fn ahead(facts: &Facts) -> usize {
+    let pixels = i64::from(facts.width) * i64::from(facts.height);
+    if pixels <= AHEAD_PIXELS { 2 } else { 1 }
 }
 
 impl<'a> Reader<'a> {
