@@ -130,8 +130,10 @@ step_aarch64() {
     return $skipped
   fi
   need_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross || return 1
-  # ffmpeg's headers are the same on both; what would differ is only linked, which a check does not do.
+  # ffmpeg's headers are the same on both; what would differ is only linked, which a check does not do. They lie among
+  # this machine's own headers, which look for 32-bit ones unless they are told where they are.
   CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc PKG_CONFIG_ALLOW_CROSS=1 \
+    BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_gnu=-D__x86_64__ \
     PKG_CONFIG_PATH=/usr/lib/x86_64-linux-gnu/pkgconfig \
     cargo check --release --locked -q -p homereel --target "$target"
 }
