@@ -48,13 +48,13 @@ fn open(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz" | "/login" | "/logout") || path.starts_with("/static/")
 }
 
-/// Looking takes a viewer, doing a member, and what takes a video away an admin.
+/// Looking takes a viewer, doing a member, and what takes a video or a model's server away an admin.
 fn needed(method: &Method, path: &str) -> Role {
     let deletes = (*method == Method::DELETE && (path.starts_with("/api/videos/") || path == "/api/trash"))
         || (*method == Method::POST && path.starts_with("/videos/") && path.ends_with("/delete"))
         || (*method == Method::POST && path == "/trash/empty");
     match *method {
-        _ if deletes => Role::Admin,
+        _ if deletes || path.starts_with("/api/upstreams/") => Role::Admin,
         Method::GET | Method::HEAD | Method::OPTIONS => Role::Viewer,
         _ => Role::Member,
     }
@@ -116,6 +116,7 @@ mod tests {
         assert_eq!(needed(&Method::POST, "/videos/1/delete"), Role::Admin);
         assert_eq!(needed(&Method::DELETE, "/api/trash"), Role::Admin);
         assert_eq!(needed(&Method::POST, "/trash/empty"), Role::Admin);
+        assert_eq!(needed(&Method::POST, "/api/upstreams/0/drain"), Role::Admin);
         assert_eq!(needed(&Method::POST, "/videos/1/restore"), Role::Member);
         assert_eq!(needed(&Method::PATCH, "/api/uploads/1"), Role::Member);
     }
