@@ -379,8 +379,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn quietly() {
-    // Errors are told once, by `failed`; RUST_LOG shows the rest.
-    crate::telemetry::log("off");
+    // Errors are told once, by `failed`, and who asked for a decoder chip hears that there is none; RUST_LOG shows the rest.
+    crate::telemetry::log("off,homereel_video::chip=warn");
 }
 
 /// Names a file of the caller's as a source, after the mistakes that are best told by name.

@@ -189,6 +189,31 @@ async fn frames_resizes_on_demand() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_missing_decoder_chip_is_told_once_and_the_processor_decodes() -> anyhow::Result<()> {
+    let file = clips::test_pattern(1)?;
+    let there = std::path::Path::new("/dev/nvidiactl").exists();
+    let mut pictures = Vec::new();
+    for decoder in ["cpu", "nvdec"] {
+        let out = tempfile::tempdir()?;
+        let flags =
+            ["--num-frames", "2", "--decoder", decoder, "--out"].map(AsRef::<std::ffi::OsStr>::as_ref);
+        let mut arguments = vec!["frames".as_ref(), file.as_os_str()];
+        arguments.extend(flags);
+        arguments.push(out.path().as_os_str());
+        let run = homereel(arguments).await?;
+        run.answer()?;
+        let missed = run.stderr.matches("no NVIDIA decoder").count();
+        if there {
+            return Ok(());
+        }
+        assert_eq!(missed, usize::from(decoder == "nvdec"), "{}", run.stderr);
+        pictures.push(image::open(out.path().join("frame-0000000.png"))?.to_rgb8());
+    }
+    assert!(pictures[0] == pictures[1]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn model_info_says_that_the_demo_model_is_one() -> anyhow::Result<()> {
     let list = homereel(["model", "list"]).await?;
     assert!(list.answer()?.contains("demo"), "{}", list.stdout);

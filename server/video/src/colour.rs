@@ -6,6 +6,8 @@
 //! else BT.601 whatever its size, as swscale, PyAV and torchcodec have it. A frame that names no range is
 //! limited unless its format is one of JPEG's.
 
+use std::borrow::Cow;
+
 use ffmpeg_next::{Error, format::Pixel, frame, software::scaling};
 
 use crate::{
@@ -43,7 +45,7 @@ impl Converter {
     }
 
     /// Converts `frame` and returns its rows without padding, 3 × width × height bytes.
-    pub(crate) fn rgb(&mut self, frame: &frame::Video) -> Result<Vec<u8>, Error> {
+    pub(crate) fn rgb(&mut self, frame: &frame::Video) -> Result<Cow<'_, [u8]>, Error> {
         let colours = ffmpeg::colours(frame);
         let size @ (width, height) = (frame.width(), frame.height());
         if width == 0 || height == 0 {
@@ -64,22 +66,29 @@ impl Converter {
         let Some((_, scaler)) = &mut self.scaler else { return Err(Error::Bug) };
         scaler.run(frame, &mut self.out)?;
         let (row, stride) = (width as usize * bytes, self.out.stride(0));
-        let rows = self.out.data(0).chunks(stride).take(height as usize);
-        let mut packed = Vec::with_capacity(row * height as usize);
-        rows.for_each(|line| packed.extend_from_slice(&line[..row]));
+        let rows = packed(self.out.data(0), row, stride, height as usize);
         Ok(match curve {
-            Some(curve) => self.mapped(curve, &packed),
-            None if alpha => on_black(&packed),
-            None => packed,
+            Some(curve) => tone_map(&mut self.tone_map, curve, self.peak).apply(&rows).into(),
+            None if alpha => on_black(&rows).into(),
+            None => rows,
         })
     }
+}
 
-    fn mapped(&mut self, curve: Curve, wide: &[u8]) -> Vec<u8> {
-        if self.tone_map.as_ref().is_none_or(|(of, _)| *of != curve) {
-            self.tone_map = Some((curve, ToneMap::new(curve, self.peak)));
-        }
-        self.tone_map.as_ref().map_or_else(Vec::new, |(_, map)| map.apply(wide))
+/// `height` rows of `row` bytes, `stride` apart, without what lies between them.
+fn packed(data: &[u8], row: usize, stride: usize, height: usize) -> Cow<'_, [u8]> {
+    if row == stride {
+        return data[..row * height].into();
     }
+    data.chunks(stride).take(height).flat_map(|line| &line[..row]).copied().collect()
+}
+
+/// The map for `curve`, made when it is first needed.
+fn tone_map(made: &mut Option<(Curve, ToneMap)>, curve: Curve, peak: f64) -> &ToneMap {
+    if made.as_ref().is_some_and(|(of, _)| *of != curve) {
+        *made = None;
+    }
+    &made.get_or_insert_with(|| (curve, ToneMap::new(curve, peak))).1
 }
 
 fn curve(colours: &Colours) -> Option<Curve> {

@@ -4,6 +4,7 @@
 //! short queue, so memory holds a handful of pictures whatever the length of the clip.
 
 use std::{
+    borrow::Cow,
     fs::File,
     sync::{
         Arc,
@@ -21,7 +22,7 @@ use crate::{
     orient::Orientation,
     picker::{Pick, Picker},
     reader::{Reader, Report},
-    resize::resample,
+    resize::{Axis, resample},
 };
 
 /// Decoded pictures that wait for conversion.
@@ -75,14 +76,12 @@ fn convert(
         let rgb = match &last {
             Some((of, rgb)) if Arc::ptr_eq(of, &picture) => rgb.clone(),
             _ => {
-                let (width, height) = (picture.width() as usize, picture.height() as usize);
+                let (width, height) = (picture.width(), picture.height());
                 let whole = deinterlaced(&picture);
                 let rgb = converter.rgb(whole.as_ref().unwrap_or(&picture)).map_err(|error| {
                     VideoError::Unsupported { message: format!("colours of the frames ({error})") }
                 })?;
-                let rgb = orientation.apply(rgb, width, height);
-                let to = (request.width as usize, request.height as usize);
-                resample(&rgb, orientation.size(width, height), to).unwrap_or(rgb)
+                upright(rgb, (width, height), orientation, (request.width, request.height))?
             }
         };
         if !emit(target, ticks, rgb.clone()) {
@@ -91,6 +90,20 @@ fn convert(
         last = Some((picture, rgb));
     }
     Ok(())
+}
+
+/// Resizes RGB8 rows of `from` (width, height) to what is `to` once upright, then turns them: the same bytes as the
+/// other way round, for a fraction of the pixels.
+fn upright(
+    rgb: Cow<'_, [u8]>,
+    from: (u32, u32),
+    orientation: Orientation,
+    to: (u32, u32),
+) -> Result<Vec<u8>, VideoError> {
+    let lying = orientation.size(to.0, to.1);
+    let first = if orientation.turned() { Axis::Y } else { Axis::X };
+    let small = resample(rgb, from, lying, first)?;
+    Ok(orientation.apply(small, lying.0 as usize, lying.1 as usize))
 }
 
 #[cfg(test)]

@@ -223,3 +223,22 @@ fn an_index_that_lies_is_not_believed() {
     assert!(found == expected);
     assert_eq!((report.warnings, report.replaced), (vec![], 0));
 }
+
+#[test]
+fn turning_after_the_resize_gives_the_bytes_of_turning_before() {
+    for (width, height, to) in
+        [(192, 108, (64, 32)), (108, 192, (64, 96)), (50, 37, (96, 64)), (333, 64, (32, 32))]
+    {
+        let noise: Vec<u8> =
+            (0..width * height * 3u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 23) as u8).collect();
+        for (rotation, mirrored) in
+            [0, 90, 180, 270].into_iter().flat_map(|turn| [(turn, false), (turn, true)])
+        {
+            let orientation = Orientation { rotation, mirrored };
+            let turned = orientation.apply(noise.clone(), width as usize, height as usize);
+            let before = resample(turned.into(), orientation.size(width, height), to, Axis::X).unwrap();
+            let after = upright((&*noise).into(), (width, height), orientation, to).unwrap();
+            assert!(before == after, "{width}x{height} by {rotation} degrees, mirrored: {mirrored}");
+        }
+    }
+}

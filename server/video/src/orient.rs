@@ -36,9 +36,14 @@ impl Orientation {
         Some(Self { rotation, mirrored })
     }
 
-    /// Returns the size of a `width` × `height` picture once upright.
+    /// Whether rows become columns.
+    pub(crate) fn turned(self) -> bool {
+        !self.rotation.is_multiple_of(180)
+    }
+
+    /// Returns the size of a `width` × `height` picture once upright, or before it was turned so.
     pub(crate) fn size<T>(self, width: T, height: T) -> (T, T) {
-        if self.rotation.is_multiple_of(180) { (width, height) } else { (height, width) }
+        if self.turned() { (height, width) } else { (width, height) }
     }
 
     /// Turns packed RGB8 of `width` × `height` pixels; the result has [`Self::size`].

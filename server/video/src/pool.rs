@@ -97,7 +97,8 @@ impl Launch {
     /// Notes that the chip is not there, and says so once: from now on the processor decodes.
     pub(crate) fn no_chip(&self, reason: &str) {
         if !self.chipless.swap(true, Ordering::Relaxed) {
-            tracing::warn!(reason, "no NVIDIA decoder: videos are decoded on the processor");
+            // A target of its own: commands that keep everything else to themselves show this.
+            tracing::warn!(target: "homereel_video::chip", reason, "no NVIDIA decoder: videos are decoded on the processor");
         }
     }
 

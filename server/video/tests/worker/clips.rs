@@ -89,8 +89,16 @@ pub(crate) async fn decode(path: &Path, indices: &[u64]) -> Result<(Vec<Frame>, 
 }
 
 pub(crate) async fn collect(path: &Path, request: DecodeRequest) -> Result<(Vec<Frame>, End), VideoError> {
+    collect_with(&worker(), path, request).await
+}
+
+pub(crate) async fn collect_with(
+    worker: &Worker,
+    path: &Path,
+    request: DecodeRequest,
+) -> Result<(Vec<Frame>, End), VideoError> {
     let file = File::open(path).unwrap();
-    let mut stream = homereel_video::decode(&worker(), file, request, &CancellationToken::new()).await?;
+    let mut stream = homereel_video::decode(worker, file, request, &CancellationToken::new()).await?;
     let mut frames = Vec::new();
     while let Some(frame) = stream.next().await? {
         assert_eq!(frame.rgb.len(), frame.width as usize * frame.height as usize * 3);
