@@ -242,3 +242,27 @@ fn turning_after_the_resize_gives_the_bytes_of_turning_before() {
         }
     }
 }
+
+#[test]
+fn what_nothing_refers_to_is_kept_from_the_decoder_without_a_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let half = "-c:v libx264 -bf 1 -b_strategy 0";
+    for (name, options) in [
+        ("plain.mp4", half),
+        ("pyramid.mkv", "-c:v libx264 -bf 3 -b_strategy 0 -x264-params b-pyramid=normal"),
+    ] {
+        let path = ffmpeg_program(&format!("{MOVING} {options}"), &folder.path().join(name));
+        let probe = probe(&path);
+        let of = |indices: Vec<u64>| {
+            let plan = Plan { indices, times: Vec::new() };
+            let request = DecodeRequest::new(&probe, &plan, 160, 96);
+            frames(&path, &DecodeRequest { entries: Vec::new(), ..request }, i64::MAX)
+        };
+        let (all, whole) = of((0..480).collect());
+        let (found, report) = of((0..480).step_by(31).collect());
+        let expected: Vec<_> = all.into_iter().step_by(31).collect();
+        assert!(found == expected, "{name}");
+        assert_eq!((whole.decoded, report.warnings, report.replaced), (480, vec![], 0), "{name}");
+        assert!(report.decoded < 320, "{name}: {} pictures were decoded", report.decoded);
+    }
+}

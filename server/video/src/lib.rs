@@ -30,6 +30,7 @@ mod colour;
 mod decode;
 mod deinterlace;
 mod derived;
+mod disposable;
 mod entry;
 mod error;
 mod ffmpeg;

@@ -80,6 +80,11 @@ impl<'a> Picker<'a> {
         self.target().is_some_and(|target| target.ticks < ticks)
     }
 
+    /// Whether one of `ticks` is too late even for a target that takes a near picture for its own.
+    pub(crate) fn lost(&self, ticks: i64) -> bool {
+        self.missed(ticks.saturating_sub(self.slack))
+    }
+
     /// Forgets the pictures so far: what comes next is not their neighbour in time.
     pub(crate) fn forget(&mut self) {
         (self.previous, self.spare) = (None, None);

@@ -4,7 +4,8 @@
 //! next are not decoded: they are read and dropped, or leapt over by the container's own index when they
 //! are many. An index is not believed: the entry has to turn up with its time, place and size. After a leap
 //! every target has to get a picture of exactly its time, sound, and no decoder error may occur; else the
-//! clip is decoded again from its beginning, with a warning.
+//! clip is decoded again from its beginning, with a warning. The same holds where pictures that nothing refers to
+//! ([`crate::disposable`]) were kept from the decoder and a target then lacks its own.
 
 use std::{fs::File, sync::Arc};
 
@@ -14,6 +15,7 @@ use ffmpeg_next::{
 
 use crate::{
     DecodeRequest, Entry, Target, VideoError,
+    disposable::Disposable,
     ffmpeg::{self, Facts, nvdec},
     picker::Picker,
     scan::{self, MAX_READ_ERRORS},
@@ -74,8 +76,12 @@ pub(crate) struct Reader<'a> {
     picker: Picker<'a>,
     peak: f64,
     pace: Pace,
+    /// Tells what the decoder need not even see; `None` once that was wrong, or where nothing is known.
+    disposable: Option<Disposable>,
+    /// Packets were kept from the decoder.
+    kept_back: bool,
     trust: Trust,
-    /// A leap went wrong.
+    /// What was left out is missed.
     doubted: bool,
     /// The entry that a leap aims at, until it is met.
     awaited: Option<Entry>,
@@ -141,6 +147,8 @@ impl<'a> Reader<'a> {
             }
             _ => Pace::All,
         };
+        let disposable =
+            (pace == Pace::SkipUnreferenced).then(|| Disposable::of(&facts.codec, &facts.header));
         let trusted = !request.entries.is_empty() && !request.clock.counted;
         Ok(Self {
             file,
@@ -152,6 +160,8 @@ impl<'a> Reader<'a> {
             picker,
             peak: tonemap::peak(facts.lights[0], facts.lights[1]),
             pace,
+            disposable: disposable.flatten(),
+            kept_back: false,
             trust: if trusted { Trust::Unused } else { Trust::Nothing },
             doubted: false,
             awaited: None,
@@ -212,8 +222,13 @@ impl<'a> Reader<'a> {
         if !self.picker.done() && !self.doubted {
             self.empty_decoder();
         }
-        self.doubted |= matches!(self.trust, Trust::Leapt(_)) && !self.picker.done();
+        self.doubted |= self.left_out() && !self.picker.done();
         Ok(())
+    }
+
+    /// Whether the decoder has not had everything.
+    fn left_out(&self) -> bool {
+        self.kept_back || matches!(self.trust, Trust::Leapt(_))
     }
 
     /// The last entry at or before `target`.
@@ -285,6 +300,12 @@ impl<'a> Reader<'a> {
     fn feed(&mut self, packet: &Packet) {
         crate::worker::progress();
         let wanted = packet.pts().is_none_or(|pts| self.picker.wants(pts));
+        if !wanted
+            && self.disposable.as_ref().is_some_and(|known| packet.data().is_some_and(|data| known.is(data)))
+        {
+            self.kept_back = true;
+            return;
+        }
         match self.pace {
             Pace::WantedOnly if !wanted => return,
             Pace::SkipUnreferenced if !wanted => self.decoder.skip_frame(Discard::NonReference),
@@ -357,6 +378,10 @@ impl<'a> Reader<'a> {
                     return;
                 }
             }
+            if self.kept_back && self.picker.lost(ticks) {
+                self.doubted = true;
+                return;
+            }
             if nvdec::on_device(&picture) {
                 self.chip = true;
                 // Any may have to stand in for a broken neighbour, so all are fetched.
@@ -374,12 +399,12 @@ impl<'a> Reader<'a> {
     }
 
     fn note(&mut self, error: Error) {
-        match self.trust {
+        self.doubted |= self.left_out();
+        if self.trust == Trust::Unused {
             // So far all packets were decoded, and so shall be the rest.
-            Trust::Unused => self.trust = Trust::Nothing,
-            Trust::Leapt(_) => self.doubted = true,
-            Trust::Nothing => {}
+            self.trust = Trust::Nothing;
         }
+        self.disposable = None;
         self.first_error.get_or_insert(error);
     }
 
@@ -387,11 +412,13 @@ impl<'a> Reader<'a> {
     fn restart(&mut self) -> Result<(), VideoError> {
         (self.input, self.decoder, _) = begin(self.file, self.request, self.max_pixels)?;
         self.picker.restart();
+        let leapt = matches!(self.trust, Trust::Leapt(_));
         (self.trust, self.doubted, self.awaited, self.stray) = (Trust::Nothing, false, None, None);
+        (self.disposable, self.kept_back) = (None, false);
         (self.number, self.position, self.counter, self.damaged) = (0, 0, 0, 0);
         self.first_error = None;
-        let warning = "a leap to a key frame gave no sound picture; the clip was decoded from its beginning";
-        self.warnings.push(warning.into());
+        let what = if leapt { "a leap to a key frame" } else { "leaving out what nothing refers to" };
+        self.warnings.push(format!("{what} gave no sound picture; the clip was decoded from its beginning"));
         Ok(())
     }
 
