@@ -19,6 +19,9 @@ pub(crate) struct Page {
     /// Path and query of a page; may be given several times [default: the library, jobs, and the newest video]
     #[arg(long)]
     path: Vec<String>,
+    /// Measure all paths in turn as one, as readers ask who look for different things
+    #[arg(long)]
+    mixed: bool,
     /// Readers at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_concurrency: u32,
@@ -60,14 +63,16 @@ pub(crate) async fn page(job: &Page) -> anyhow::Result<()> {
         "page", "whole", "failed", "pages/s", "bytes", "median ms", "P95 ms", "P99 ms"
     )?;
     let mut pages = Vec::new();
-    for path in &paths {
+    let groups = if job.mixed { vec![paths.as_slice()] } else { paths.chunks(1).collect() };
+    for paths in groups {
         // One reader first, so that what is opened once is open.
-        page::measure(&client, base, path, key.as_deref(), 1, 1).await;
-        let got = page::measure(&client, base, path, key.as_deref(), readers, job.num_prompts as usize).await;
+        page::measure(&client, base, &paths[..1], key.as_deref(), 1, 1).await;
+        let got =
+            page::measure(&client, base, paths, key.as_deref(), readers, job.num_prompts as usize).await;
         writeln!(
             out,
             "{:<28} {:>7} {:>7} {:>9.1} {:>10.0} {:>10.2} {:>9.2} {:>9.2}",
-            path.chars().take(28).collect::<String>(),
+            got.path.chars().take(28).collect::<String>(),
             got.completed,
             got.failed,
             got.request_throughput,

@@ -139,7 +139,7 @@ async fn put(library: &Library, id: &str, kind: TextKind, content: String) {
 async fn names(library: &Library, text: &str, filter: Filter) -> Vec<String> {
     let results = library.search(text, &filter, 20, 0).await.unwrap();
     assert_eq!(results.total, results.found.len());
-    results.found.into_iter().map(|found| found.video.name).collect()
+    results.found.iter().map(|found| found.video.name.clone()).collect()
 }
 
 /// Query, and the videos that must come first, in this order; `only`: and no other.
@@ -245,8 +245,8 @@ async fn what_changes_is_found_anew_and_what_is_deleted_is_not() {
         media: None,
     };
     library.end_answer(&answer, &end).await.unwrap();
-    let found = library.search("ivory", &Filter::default(), 1, 0).await.unwrap().found;
-    assert_eq!(found[0].places[0].answer_id.as_deref(), Some(answer.as_str()));
+    let results = library.search("ivory", &Filter::default(), 1, 0).await.unwrap();
+    assert_eq!(results.found[0].places[0].answer_id.as_deref(), Some(answer.as_str()));
     library.trash_video(&id).await.unwrap();
     assert_eq!(names(&library, "elephant", Filter::default()).await, [""; 0], "not in the trash");
     library.restore_video(&id).await.unwrap();
