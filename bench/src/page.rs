@@ -60,20 +60,38 @@ pub async fn usual(client: &Client, base: &str, key: Option<&str>) -> anyhow::Re
     Ok(paths)
 }
 
-/// Gets `paths` in turn, `count` times in all, by `readers` readers at once, none of whom waits between two pages.
+/// Who reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Readers {
+    /// How many at once.
+    pub count: usize,
+    /// How long each looks at a page before the next; zero asks as fast as answers come.
+    pub think: Duration,
+}
+
+/// Gets `paths` in turn, `count` times in all.
 pub async fn measure(
     client: &Client,
     base: &str,
     paths: &[String],
     key: Option<&str>,
-    readers: usize,
+    readers: Readers,
     count: usize,
 ) -> Measured {
     let urls: Vec<String> = paths.iter().map(|path| format!("{base}{path}")).collect();
     let began = Instant::now();
     let results: Vec<Result<(f64, usize), String>> = stream::iter(urls.iter().cycle().take(count))
-        .map(|url| get(client, url, key))
-        .buffer_unordered(readers)
+        .enumerate()
+        .map(async |(number, url)| {
+            // Not all of them come at the same moment.
+            if number < readers.count {
+                tokio::time::sleep(readers.think.mul_f64(number as f64 / readers.count as f64)).await;
+            }
+            let got = get(client, url, key).await;
+            tokio::time::sleep(readers.think).await;
+            got
+        })
+        .buffer_unordered(readers.count)
         .collect()
         .await;
     let seconds = began.elapsed().as_secs_f64();

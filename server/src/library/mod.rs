@@ -57,8 +57,12 @@ const CHANGES: usize = 256;
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PERIOD: Duration = Duration::from_millis(20);
 
-/// Bytes of the database that are mapped; what lies beyond is read piece by piece.
-const MAPPED: u64 = 1 << 30;
+/// Connections: queries compute rather than wait, so more than processors only make each of them later.
+const MIN_CONNECTIONS: usize = 4;
+const MAX_CONNECTIONS: usize = 16;
+
+/// KiB of the database that each connection keeps: all that a search in ten thousand videos touches again and again.
+const CACHE_KIB: u32 = 16 << 10;
 
 /// What changed, for pages and `/api/events`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -221,11 +225,15 @@ pub(crate) async fn connect(root: &Path) -> Result<SqlitePool, LibraryError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(10))
-        // Read where it lies in memory: a search touches thousands of pages, each of which is a call and a lock else.
-        .pragma("mmap_size", MAPPED.to_string());
+        .pragma("cache_size", format!("-{CACHE_KIB}"));
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let connections = u32::try_from(processors.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)).unwrap_or(1);
     // A connection of ours cannot be lost: asking whether it lives would double the round trips.
-    let pool =
-        SqlitePoolOptions::new().max_connections(8).test_before_acquire(false).connect_with(options).await?;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(connections)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await?;
     // Migrations only ever add, so that the release before this one still runs on what this one left: a deploy
     // that fails goes back to it.
     sqlx::migrate!("./migrations").set_ignore_missing(true).run(&pool).await?;

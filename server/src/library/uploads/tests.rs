@@ -1,6 +1,6 @@
 //! Uploads in pieces on a scratch directory: counted only when durable, cut, resumed, handed over, expired.
 
-use super::*;
+use super::{super::Stored, *};
 use crate::library::tests::probe;
 
 const LIMIT: u64 = 1 << 30;
