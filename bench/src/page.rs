@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A page, measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
-    /// Path and query.
+    /// Path and query, or how many there were.
     pub path: String,
     /// Pages that came whole.
     pub completed: usize,
@@ -60,26 +60,50 @@ pub async fn usual(client: &Client, base: &str, key: Option<&str>) -> anyhow::Re
     Ok(paths)
 }
 
-/// Gets `path` `count` times, by `readers` readers at once.
+/// Who reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Readers {
+    /// How many at once.
+    pub count: usize,
+    /// How long each looks at a page before the next; zero asks as fast as answers come.
+    pub think: Duration,
+}
+
+/// Gets `paths` in turn, `count` times in all.
 pub async fn measure(
     client: &Client,
     base: &str,
-    path: &str,
+    paths: &[String],
     key: Option<&str>,
-    readers: usize,
+    readers: Readers,
     count: usize,
 ) -> Measured {
-    let url = format!("{base}{path}");
+    let urls: Vec<String> = paths.iter().map(|path| format!("{base}{path}")).collect();
     let began = Instant::now();
-    let results: Vec<Result<(f64, usize), String>> =
-        stream::iter(0..count).map(|_| get(client, &url, key)).buffer_unordered(readers).collect().await;
+    let results: Vec<Result<(f64, usize), String>> = stream::iter(urls.iter().cycle().take(count))
+        .enumerate()
+        .map(async |(number, url)| {
+            // Not all of them come at the same moment.
+            if number < readers.count {
+                tokio::time::sleep(readers.think.mul_f64(number as f64 / readers.count as f64)).await;
+            }
+            let got = get(client, url, key).await;
+            tokio::time::sleep(readers.think).await;
+            got
+        })
+        .buffer_unordered(readers.count)
+        .collect()
+        .await;
     let seconds = began.elapsed().as_secs_f64();
     let good: Vec<(f64, usize)> = results.iter().filter_map(|one| one.as_ref().ok().copied()).collect();
     let times: Vec<f64> = good.iter().map(|(ms, _)| *ms).collect();
     let figures = Figures::of(&times, &[95.0, 99.0]);
     let at = |n: usize| figures.percentiles.get(n).map_or(0.0, |(_, ms)| *ms);
     Measured {
-        path: path.to_owned(),
+        path: match paths {
+            [path] => path.clone(),
+            paths => format!("{} pages in turn", paths.len()),
+        },
         completed: good.len(),
         failed: count - good.len(),
         failure: results.into_iter().find_map(Result::err),

@@ -59,8 +59,12 @@ impl AppState {
         metrics: PrometheusHandle,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
-        let library = Library::open(&config.data).await?;
+        let library = Library::open(&config.data).await?.with_quota(config.quota);
         let auth = door(&config, &library).await?;
+        let frames = library.frames_dir();
+        let media = media
+            .with_frames_in(&frames, config.frame_cache_bytes)
+            .with_context(|| format!("failed to keep frames in {}", frames.display()))?;
         Ok(Self {
             auth,
             asker: Asker::new(engine, media, config.max_requests),

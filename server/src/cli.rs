@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which function answers. Exit codes: 0, 1 failed, 2 usage.
 
+mod args;
 mod ask;
 mod backup;
 mod doctor;
@@ -22,14 +23,14 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    auth::Role,
-    config::{self, Decoder, EngineFlags, ServerFlags},
-    media::{FrameSampling, Source},
+use self::args::{
+    AskArgs, DataArgs, DoctorArgs, FramesArgs, GuardArgs, KeysCommand, ModelCommand, PasswordCommand,
+    ServeArgs,
 };
+use crate::media::Source;
 
 /// Asks a home's videos questions, on this machine.
 #[derive(Debug, Parser)]
@@ -94,203 +95,6 @@ enum Command {
     /// Decode one file (this program calls itself)
     #[command(hide = true)]
     VideoWorker,
-}
-
-#[derive(Debug, Args)]
-struct ServeArgs {
-    #[command(flatten)]
-    server: ServerFlags,
-    #[command(flatten)]
-    engine: EngineFlags,
-    /// TOML file with [server] and [engine]; environment and flags go first
-    #[arg(long, env = "HOMEREEL_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct AskArgs {
-    /// The video
-    file: PathBuf,
-    /// The question
-    question: String,
-    #[command(flatten)]
-    sampling: SamplingArgs,
-    /// Tokens of the answer at most
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: u32,
-    /// 0 always takes the likeliest word; more is more varied [default: the model's]
-    #[arg(long, value_name = "T", value_parser = temperature)]
-    temperature: Option<f64>,
-    /// The same seed gives the same answer
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Print one JSON object: answer, usage, model, stages_ms, media
-    #[arg(long)]
-    json: bool,
-    /// What decodes the video
-    #[arg(long, env = "HOMEREEL_DECODER", default_value = "auto")]
-    decoder: Decoder,
-    /// Ask a running server (http://HOST:PORT) instead of loading a model here; an API key that it wants is taken from
-    /// HOMEREEL_API_KEY
-    #[arg(long, value_name = "URL", env = "HOMEREEL_SERVER")]
-    server: Option<url::Url>,
-    #[command(flatten)]
-    engine: EngineFlags,
-    /// TOML file with [engine]; environment and flags go first
-    #[arg(long, env = "HOMEREEL_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct FramesArgs {
-    /// The video
-    file: PathBuf,
-    /// Directory to write to; made if missing
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
-    #[command(flatten)]
-    sampling: SamplingArgs,
-    /// Pixels per row [default: the clip's]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16384))]
-    width: Option<u32>,
-    /// Rows [default: the clip's]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16384))]
-    height: Option<u32>,
-    /// What decodes the video
-    #[arg(long, env = "HOMEREEL_DECODER", default_value = "auto")]
-    decoder: Decoder,
-}
-
-#[derive(Debug, Clone, Copy, Args)]
-struct SamplingArgs {
-    /// Frames per second of video [default: the model's]
-    #[arg(long, value_name = "F", conflicts_with = "num_frames")]
-    fps: Option<f64>,
-    /// Exactly so many frames
-    #[arg(long, value_name = "N")]
-    num_frames: Option<usize>,
-    /// From this second on
-    #[arg(long, value_name = "S")]
-    start: Option<f64>,
-    /// Up to this second
-    #[arg(long, value_name = "S")]
-    end: Option<f64>,
-}
-
-#[derive(Debug, Subcommand)]
-enum ModelCommand {
-    /// Download a model of the Hugging Face hub and check it
-    Pull {
-        /// owner/name, optionally with @revision
-        id: String,
-    },
-    /// List the models on this machine
-    List {
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-    },
-    /// Describe a model
-    Info {
-        /// "demo", a directory or a hub id
-        model: String,
-    },
-}
-
-#[derive(Debug, Args)]
-struct DataArgs {
-    /// Directory of the library [default: ~/.local/share/homereel]
-    #[arg(long, env = "HOMEREEL_DATA", value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// TOML file that may name it
-    #[arg(long, env = "HOMEREEL_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl DataArgs {
-    fn resolve(self) -> anyhow::Result<PathBuf> {
-        Ok(config::data(self.data, self.config.as_ref()).map_err(Usage)?)
-    }
-}
-
-#[derive(Debug, Args)]
-struct DoctorArgs {
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    serve: ServeArgs,
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
-    /// Make a key and print it, once
-    Add {
-        /// What it is for, such as "phone"
-        name: String,
-        /// viewer watches, member also adds and asks, admin also deletes
-        #[arg(long, value_enum, default_value = "member")]
-        role: Role,
-        #[command(flatten)]
-        data: DataArgs,
-    },
-    /// List the keys, without their secrets
-    List {
-        /// Print a JSON array
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        data: DataArgs,
-    },
-    /// Make a key worthless
-    Revoke {
-        /// Name or id
-        name: String,
-        #[command(flatten)]
-        data: DataArgs,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum PasswordCommand {
-    /// Print a link; whoever opens it first sets the password
-    Link {
-        /// Address that the server listens on, if it is another than the settings say
-        #[arg(long, env = "HOMEREEL_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-        listen: std::net::SocketAddr,
-        #[command(flatten)]
-        data: DataArgs,
-    },
-    /// Set the password to a line of standard input; everybody has to log in again
-    Set {
-        #[command(flatten)]
-        data: DataArgs,
-    },
-}
-
-#[derive(Debug, Args)]
-struct GuardArgs {
-    /// Stop the units when less than this is available
-    #[arg(long, value_name = "MIB", required_unless_present = "wait_mib")]
-    floor_mib: Option<u64>,
-    /// Units to stop; patterns as systemctl takes them
-    #[arg(long, value_name = "UNIT", default_value = "homereel-vllm@*.service")]
-    unit: Vec<String>,
-    /// Start them again, once an hour at most, when this has been available for a minute
-    #[arg(long, value_name = "MIB")]
-    restart_mib: Option<u64>,
-    /// File to note each stop in
-    #[arg(long, value_name = "FILE")]
-    notes: Option<PathBuf>,
-    /// Count what this control group may still take, too (for containers)
-    #[arg(long, value_name = "DIR")]
-    cgroup: Option<PathBuf>,
-    /// Guard nothing: only wait until this much is available (before a model starts)
-    #[arg(long, value_name = "MIB", conflicts_with = "floor_mib")]
-    wait_mib: Option<u64>,
-    /// Wait so long at most
-    #[arg(long, value_name = "S", default_value_t = 180)]
-    timeout_s: u64,
 }
 
 /// An error of what was typed: exit code 2.
@@ -405,19 +209,6 @@ fn cancel_on_ctrl_c() -> CancellationToken {
         }
     });
     cancel
-}
-
-fn temperature(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(value) if (0.0..=2.0).contains(&value) => Ok(value),
-        _ => Err("a number from 0 to 2 would fit".into()),
-    }
-}
-
-impl From<SamplingArgs> for FrameSampling {
-    fn from(SamplingArgs { fps, num_frames, start, end }: SamplingArgs) -> Self {
-        Self { fps, num_frames, start, end }
-    }
 }
 
 #[cfg(test)]

@@ -1,97 +1,16 @@
 //! Settings: defaults < TOML file < `HOMEREEL_*` environment < flags, resolved and checked once.
 
+mod choices;
+mod engine;
+
 use std::{fs, net::SocketAddr, path::PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
-use clap::{Args, ValueEnum};
-use homereel_engine::{
-    DeviceKind, EngineConfig, EngineKind, ModelSource, PromptWrapper, Quantization, WeightType,
-};
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use homereel_engine::EngineConfig;
 use serde::{Deserialize, Deserializer};
-use url::Url;
 
-/// Upstreams at most.
-const MAX_UPSTREAMS: usize = 64;
-
-/// What runs the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EngineName {
-    /// This program.
-    Candle,
-    /// A vLLM server.
-    Vllm,
-}
-
-/// Where the engine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Device {
-    /// The processor.
-    Cpu,
-    /// The first CUDA device (needs a build with the feature `cuda`).
-    Cuda,
-}
-
-/// Type of the weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// 32-bit floats (the default on a processor).
-    F32,
-    /// 16-bit brain floats (the default on CUDA).
-    Bf16,
-    /// 16-bit IEEE floats.
-    F16,
-}
-
-/// How the matrices of the text model are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-pub enum Quantize {
-    /// 8.5 bits per weight.
-    #[value(name = "q8_0")]
-    #[serde(rename = "q8_0")]
-    Q8_0,
-    /// 4.5 bits per weight.
-    #[value(name = "q4k")]
-    #[serde(rename = "q4k")]
-    Q4K,
-}
-
-/// Which transformers built the video prompts that a model expects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-pub enum Wrapper {
-    /// 5.x and vLLM.
-    #[value(name = "5")]
-    #[serde(rename = "5")]
-    V5,
-    /// 4.57, with which Qwen3-VL was published.
-    #[value(name = "4.57")]
-    #[serde(rename = "4.57")]
-    V4_57,
-}
-
-/// What decodes videos.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decoder {
-    /// NVIDIA's decoder chip where there is one and the pictures are large, else the processor.
-    Auto,
-    /// The processor.
-    Cpu,
-    /// NVIDIA's decoder chip for all that it knows.
-    Nvdec,
-}
-
-impl From<Decoder> for homereel_video::Decoder {
-    fn from(decoder: Decoder) -> Self {
-        match decoder {
-            Decoder::Auto => Self::Auto,
-            Decoder::Cpu => Self::Cpu,
-            Decoder::Nvdec => Self::Nvdec,
-        }
-    }
-}
+pub use choices::{Decoder, Device, Dtype, EngineName, Quantize, Wrapper};
 
 /// Flags that choose the model and where it runs; the same names in the TOML file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -148,6 +67,13 @@ pub struct ServerFlags {
     /// Bytes of one upload [default: 64 GiB]
     #[arg(long, env = "HOMEREEL_MAX_UPLOAD_BYTES", value_name = "BYTES")]
     pub max_upload_bytes: Option<u64>,
+    /// Bytes that videos may take, the trash and unfinished uploads included [default: what the disk has]
+    #[arg(long, env = "HOMEREEL_QUOTA", value_name = "BYTES")]
+    pub quota: Option<u64>,
+    /// Bytes of frames that are kept on disk, so that a second question about a video decodes nothing; 0 keeps none
+    /// [default: 2 GiB]
+    #[arg(long, env = "HOMEREEL_FRAME_CACHE_BYTES", value_name = "BYTES")]
+    pub frame_cache_bytes: Option<u64>,
     /// Bytes of one JSON body, clips as data: URLs included [default: 512 MiB]
     #[arg(long, env = "HOMEREEL_MAX_BODY_BYTES", value_name = "BYTES")]
     pub max_body_bytes: Option<usize>,
@@ -193,6 +119,10 @@ pub struct Server {
     pub hosts: Vec<String>,
     /// Bytes of one upload.
     pub max_upload_bytes: u64,
+    /// Bytes that videos may take.
+    pub quota: Option<u64>,
+    /// Bytes of frames that are kept on disk.
+    pub frame_cache_bytes: u64,
     /// Bytes of one JSON body.
     pub max_body_bytes: usize,
     /// Questions that are held at once.
@@ -224,6 +154,8 @@ impl Server {
             data,
             hosts: Vec::new(),
             max_upload_bytes: 64 << 30,
+            quota: None,
+            frame_cache_bytes: 2 << 30,
             max_body_bytes: 512 << 20,
             max_requests: 32,
             max_videos: 8,
@@ -258,6 +190,11 @@ pub fn resolve(
             .max_upload_bytes
             .or(from_file.max_upload_bytes)
             .unwrap_or(defaults.max_upload_bytes),
+        quota: flags.quota.or(from_file.quota),
+        frame_cache_bytes: flags
+            .frame_cache_bytes
+            .or(from_file.frame_cache_bytes)
+            .unwrap_or(defaults.frame_cache_bytes),
         max_body_bytes: flags.max_body_bytes.or(from_file.max_body_bytes).unwrap_or(defaults.max_body_bytes),
         max_requests: flags.max_requests.or(from_file.max_requests).unwrap_or(defaults.max_requests),
         decoder: flags.decoder.or(from_file.decoder).map_or(defaults.decoder, Into::into),
@@ -279,7 +216,7 @@ pub fn resolve(
     for (name, value) in [("max_requests", server.max_requests), ("video_workers", server.video_workers)] {
         ensure!((1..=1024).contains(&value), "{name} is {value}; 1 to 1024 would fit");
     }
-    let engine = merge_engine(engine, file.engine, server.max_requests)?;
+    let engine = engine::merge(engine, file.engine, server.max_requests)?;
     Ok((server, engine))
 }
 
@@ -288,92 +225,13 @@ pub fn resolve(
 /// # Errors
 /// As [`resolve`].
 pub fn engine(file: Option<&PathBuf>, flags: EngineFlags) -> anyhow::Result<EngineConfig> {
-    merge_engine(flags, read(file)?.engine, 1)
+    engine::merge(flags, read(file)?.engine, 1)
 }
 
 fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
     let Some(path) = file else { return Ok(File::default()) };
     let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} does not fit", path.display()))
-}
-
-fn merge_engine(flags: EngineFlags, file: EngineFlags, max_requests: usize) -> anyhow::Result<EngineConfig> {
-    let model = flags.model.or(file.model).map(|model| model.parse::<ModelSource>()).transpose()?;
-    let mut config = EngineConfig::new(model.clone().unwrap_or(ModelSource::Demo));
-    let named = if flags.vllm_url.is_empty() { file.vllm_url } else { flags.vllm_url };
-    let urls = named.iter().map(|url| upstream_url(url)).collect::<anyhow::Result<Vec<Url>>>()?;
-    let limit = flags.vllm_max_requests.or(file.vllm_max_requests);
-    config.kind = match flags.engine.or(file.engine).unwrap_or(EngineName::Candle) {
-        EngineName::Candle if urls.is_empty() && limit.is_none() => EngineKind::Candle,
-        EngineName::Candle => bail!("--vllm-url and --vllm-max-requests need --engine vllm"),
-        EngineName::Vllm => EngineKind::Vllm {
-            max_requests: checked_limit(limit, max_requests)?,
-            urls: checked_urls(urls)?,
-            files: model,
-        },
-    };
-    let here = [
-        ("--device", flags.device.or(file.device).is_some()),
-        ("--dtype", flags.dtype.or(file.dtype).is_some()),
-        ("--quantize", flags.quantize.or(file.quantize).is_some()),
-    ];
-    for (flag, given) in here {
-        let fits = config.kind == EngineKind::Candle || !given;
-        ensure!(fits, "{flag} is for a model in this program; with --engine vllm it is a setting of vLLM's");
-    }
-    config.device = match flags.device.or(file.device).unwrap_or(Device::Cpu) {
-        Device::Cpu => DeviceKind::Cpu,
-        Device::Cuda => DeviceKind::Cuda,
-    };
-    config.dtype = flags.dtype.or(file.dtype).map(|dtype| match dtype {
-        Dtype::F32 => WeightType::F32,
-        Dtype::Bf16 => WeightType::Bf16,
-        Dtype::F16 => WeightType::F16,
-    });
-    config.quantization = flags.quantize.or(file.quantize).map(|kind| match kind {
-        Quantize::Q8_0 => Quantization::Q8_0,
-        Quantize::Q4K => Quantization::Q4K,
-    });
-    config.wrapper = match flags.prompt_wrapper.or(file.prompt_wrapper) {
-        None | Some(Wrapper::V5) => PromptWrapper::V5,
-        Some(Wrapper::V4_57) => PromptWrapper::V4_57,
-    };
-    config.max_model_len = flags.max_model_len.or(file.max_model_len);
-    Ok(config)
-}
-
-/// Jobs take no place among `max_requests`: one more than those fits by default.
-fn checked_limit(limit: Option<usize>, max_requests: usize) -> anyhow::Result<usize> {
-    let limit = limit.unwrap_or(max_requests + 1);
-    ensure!((1..=4096).contains(&limit), "vllm_max_requests is {limit}; 1 to 4096 would fit");
-    Ok(limit)
-}
-
-fn checked_urls(urls: Vec<Url>) -> anyhow::Result<Vec<Url>> {
-    ensure!(!urls.is_empty(), "--engine vllm needs --vllm-url, such as http://127.0.0.1:8000");
-    ensure!(
-        urls.len() <= MAX_UPSTREAMS,
-        "--vllm-url is given {} times; {MAX_UPSTREAMS} would fit (beyond a handful, one URL in front of them: vLLM's own \
-         data-parallel server, or Ray Serve)",
-        urls.len()
-    );
-    for (at, url) in urls.iter().enumerate() {
-        ensure!(!urls[..at].contains(url), "--vllm-url {url} is given twice; once would fit");
-    }
-    Ok(urls)
-}
-
-fn upstream_url(text: &str) -> anyhow::Result<Url> {
-    let fits = "http://HOST:PORT would fit";
-    let url: Url = text.parse().with_context(|| format!("--vllm-url {text} is no URL; {fits}"))?;
-    ensure!(matches!(url.scheme(), "http" | "https") && url.has_host(), "--vllm-url {text}: {fits}");
-    // It is shown on pages and in logs.
-    ensure!(
-        url.username().is_empty() && url.password().is_none(),
-        "--vllm-url holds a user or a password; {fits}"
-    );
-    ensure!(url.query().is_none() && url.fragment().is_none(), "--vllm-url {text} has a query; {fits}");
-    Ok(url)
 }
 
 /// Reads the household's password: the file's text without its last line end.
@@ -429,6 +287,9 @@ fn default_data() -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use homereel_engine::{EngineKind, ModelSource};
+    use url::Url;
+
     use super::*;
 
     fn file(text: &str) -> tempfile::NamedTempFile {

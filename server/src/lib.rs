@@ -6,6 +6,7 @@
 pub mod app;
 pub mod ask;
 pub mod auth;
+mod cache;
 pub mod captions;
 pub mod cli;
 pub mod config;

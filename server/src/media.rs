@@ -3,11 +3,13 @@
 //! The one place for it: command line, OpenAI endpoint, pages and jobs all come through here. Knows neither HTTP
 //! nor the library; a source is a file that somebody else put there.
 
-mod cache;
+mod frames;
 mod source;
 
 use std::{
     fs::File,
+    io,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,9 +22,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ask::{AskError, Stage},
+    cache::Cache,
     library::hex,
 };
-use cache::Cache;
+use frames::FrameStore;
 pub use source::Source;
 
 /// Pixels that one picture of a request may have.
@@ -100,6 +103,7 @@ pub struct Media {
     aside: Worker,
     probes: Arc<Cache<Probe>>,
     clips: Arc<Cache<Prepared>>,
+    store: Arc<FrameStore>,
 }
 
 impl Media {
@@ -112,7 +116,17 @@ impl Media {
             aside,
             probes: Arc::new(Cache::new(64 << 20)),
             clips: Arc::new(Cache::new(CACHE_BYTES)),
+            store: Arc::default(),
         }
+    }
+
+    /// Keeps decoded frames of files that stay below `directory`, too, `budget` bytes at most.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or tidied.
+    pub fn with_frames_in(mut self, directory: &Path, budget: u64) -> io::Result<Self> {
+        self.store = Arc::new(FrameStore::open(directory, budget)?);
+        Ok(self)
     }
 
     /// Finds out what is in a source; a known content is not probed again.
@@ -123,7 +137,14 @@ impl Media {
         if let Some(known) = source.sha256().and_then(|sha256| self.probes.get(sha256)) {
             return Ok(known);
         }
-        let probe = Arc::new(homereel_video::probe(&self.worker, source.open()?, cancel).await?);
+        let kept = match source.kept() {
+            Some(sha256) => self.store.probe(sha256).await,
+            None => None,
+        };
+        let probe = match kept {
+            Some(probe) => Arc::new(probe),
+            None => Arc::new(homereel_video::probe(&self.worker, source.open()?, cancel).await?),
+        };
         if let Some(sha256) = source.sha256() {
             let bytes = 8 * probe.frame_times.len() + 4096;
             self.probes.put(sha256.to_owned(), Arc::clone(&probe), bytes);
@@ -235,7 +256,18 @@ impl Media {
         let key = source.sha256().map(|sha256| clip_key(sha256, &plan, width, height));
         if let Some(known) = key.as_deref().and_then(|key| self.clips.get(key)) {
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());
+            came_from("memory");
             return Ok(Arc::new(Prepared { probe_ms, decode_ms: 0.0, ..(*known).clone() }));
+        }
+        if let (Some(sha256), Some(key)) = (source.kept(), key.as_deref())
+            && let Some(kept) = self.store.clip(sha256, key).await
+        {
+            kept.clip.frames.iter().for_each(|frame| engine.anticipate(frame));
+            progress(Stage::Decode, plan.indices.len(), plan.indices.len());
+            came_from("disk");
+            let kept = Arc::new(Prepared { probe_ms, ..kept });
+            self.remember(key, &kept);
+            return Ok(kept);
         }
 
         let started = Instant::now();
@@ -263,12 +295,20 @@ impl Media {
             duration_s: probe.duration_s,
             key: key.clone(),
         };
-        let bytes = clip.frames.iter().map(Frame::bytes).sum();
         let prepared = Arc::new(Prepared { clip, report, probe_ms, decode_ms: ms(started) });
+        came_from("video");
         if let Some(key) = key {
-            self.clips.put(key, Arc::clone(&prepared), bytes);
+            self.remember(&key, &prepared);
+            if let Some(sha256) = source.kept() {
+                self.store.keep(sha256, &key, &prepared, &probe);
+            }
         }
         Ok(prepared)
+    }
+
+    fn remember(&self, key: &str, prepared: &Arc<Prepared>) {
+        let bytes = prepared.clip.frames.iter().map(Frame::bytes).sum();
+        self.clips.put(key.to_owned(), Arc::clone(prepared), bytes);
     }
 
     async fn decode(
@@ -308,7 +348,7 @@ impl Media {
             let picture = homereel_video::resize(&picture, width, height)?;
             Ok(Frame::new(width, height, picture.rgb))
         };
-        tokio::task::spawn_blocking(work).await.map_err(|error| AskError::Io(std::io::Error::other(error)))?
+        tokio::task::spawn_blocking(work).await.map_err(|error| AskError::Io(io::Error::other(error)))?
     }
 }
 
@@ -318,6 +358,11 @@ fn background(limits: &Limits, patience: Duration) -> Limits {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cpu = limits.cpu.max(deadline.saturating_mul(u32::try_from(processors).unwrap_or(u32::MAX)));
     Limits { deadline, cpu, background: true, ..*limits }
+}
+
+/// Counts clips by where their frames came from: memory, disk, or the video itself.
+fn came_from(place: &'static str) {
+    metrics::counter!("homereel_clips_total", "frames_from" => place).increment(1);
 }
 
 /// Returns how many bytes a rendition may have.

@@ -24,6 +24,8 @@ pub struct Server {
     url: String,
     data: TempDir,
     log: PathBuf,
+    /// Holds the log: not on the disk of the data, which some tests fill.
+    _logs: TempDir,
     arguments: Vec<String>,
     client: Client,
 }
@@ -42,12 +44,21 @@ impl Server {
     /// # Errors
     /// When it does not start; the message holds the end of its log.
     pub async fn start_with(arguments: &[&str]) -> anyhow::Result<Self> {
-        let data = tempfile::tempdir()?;
-        let log = data.path().join("test.log");
+        Self::start_in(&std::env::temp_dir(), arguments).await
+    }
+
+    /// Does the same with the data folder below `parent`.
+    ///
+    /// # Errors
+    /// When it does not start; the message holds the end of its log.
+    pub async fn start_in(parent: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let data = tempfile::tempdir_in(parent)?;
+        let logs = tempfile::tempdir()?;
+        let log = logs.path().join("test.log");
         let arguments = arguments.iter().map(|&a| a.to_owned()).collect::<Vec<_>>();
         let child = spawn(data.path(), &log, &arguments)?;
         let client = Client::builder().connect_timeout(Duration::from_secs(5)).build()?;
-        let mut server = Self { child, url: String::new(), data, log, arguments, client };
+        let mut server = Self { child, url: String::new(), data, log, _logs: logs, arguments, client };
         server.wait_until_ready().await?;
         Ok(server)
     }

@@ -262,6 +262,33 @@ async fn the_trash_is_a_page_with_a_way_back() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn names_may_be_as_long_as_a_file_s_and_longer_ones_are_cut_between_letters() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let clip = std::fs::read(clips::simple(5)?.file)?;
+    for (number, (name, kept)) in [
+        ("x".repeat(251) + ".mp4", "x".repeat(251) + ".mp4"),
+        ("🎂".repeat(62) + ".mp4", "🎂".repeat(62) + ".mp4"),
+        ("é".repeat(900) + ".mp4", "é".repeat(125) + ".mp4"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // A byte behind the end of an MP4 makes another file of it.
+        let bytes = [clip.as_slice(), &[u8::try_from(number)?]].concat();
+        let url = Tus(&server).create(bytes.len(), &name).await?;
+        assert_eq!(server.json(&url).await?["name"], kept.as_str());
+        let sent = Tus(&server).piece(&url, 0, bytes.clone()).send().await?;
+        assert_eq!(sent.status(), 204, "{}", sent.text().await?);
+        let video = header(&sent, "homereel-video")?;
+        assert_eq!(server.json(&format!("/api/videos/{video}")).await?["name"], kept.as_str());
+        let file = server.get(&format!("/api/videos/{video}/file")).await?;
+        assert_eq!((file.status(), file.bytes().await?.len()), (StatusCode::OK, bytes.len()));
+        assert!(server.get("/").await?.text().await?.contains(&kept), "the list shows it whole");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_real_tus_client_uploads_with_interruptions() -> anyhow::Result<()> {
     let Some(folder) = std::env::var_os("HOMEREEL_TUS_NODE") else {
         return Ok(());

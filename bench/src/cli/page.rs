@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use homereel_bench::page;
@@ -19,9 +20,15 @@ pub(crate) struct Page {
     /// Path and query of a page; may be given several times [default: the library, jobs, and the newest video]
     #[arg(long)]
     path: Vec<String>,
+    /// Measure all paths in turn as one, as readers ask who look for different things
+    #[arg(long)]
+    mixed: bool,
     /// Readers at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_concurrency: u32,
+    /// Milliseconds that each reader looks at a page before the next; 0 asks as fast as answers come
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000))]
+    think_ms: u64,
     /// Requests for each page
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     num_prompts: u32,
@@ -46,8 +53,10 @@ pub(crate) async fn page(job: &Page) -> anyhow::Result<()> {
     });
     let key = key.transpose()?;
     let base = job.base_url.as_str().trim_end_matches('/');
-    let readers = job.max_concurrency as usize;
-    let client = page::client(readers)?;
+    let count = job.max_concurrency as usize;
+    let readers = page::Readers { count, think: Duration::from_millis(job.think_ms) };
+    let once = page::Readers { count: 1, think: Duration::ZERO };
+    let client = page::client(count)?;
     let paths = match job.path.as_slice() {
         [] => page::usual(&client, base, key.as_deref()).await?,
         paths => paths.to_vec(),
@@ -60,14 +69,16 @@ pub(crate) async fn page(job: &Page) -> anyhow::Result<()> {
         "page", "whole", "failed", "pages/s", "bytes", "median ms", "P95 ms", "P99 ms"
     )?;
     let mut pages = Vec::new();
-    for path in &paths {
+    let groups = if job.mixed { vec![paths.as_slice()] } else { paths.chunks(1).collect() };
+    for paths in groups {
         // One reader first, so that what is opened once is open.
-        page::measure(&client, base, path, key.as_deref(), 1, 1).await;
-        let got = page::measure(&client, base, path, key.as_deref(), readers, job.num_prompts as usize).await;
+        page::measure(&client, base, &paths[..1], key.as_deref(), once, 1).await;
+        let got =
+            page::measure(&client, base, paths, key.as_deref(), readers, job.num_prompts as usize).await;
         writeln!(
             out,
             "{:<28} {:>7} {:>7} {:>9.1} {:>10.0} {:>10.2} {:>9.2} {:>9.2}",
-            path.chars().take(28).collect::<String>(),
+            got.path.chars().take(28).collect::<String>(),
             got.completed,
             got.failed,
             got.request_throughput,
@@ -84,7 +95,7 @@ pub(crate) async fn page(job: &Page) -> anyhow::Result<()> {
     }
     if let Some(file) = &job.result_filename {
         let result = json!({
-            "schema": "homereel-bench.page/1", "base_url": base, "max_concurrency": readers,
+            "schema": "homereel-bench.page/1", "base_url": base, "max_concurrency": count, "think_ms": job.think_ms,
             "machine": machine::describe(), "pages": pages, "seen": seen,
         });
         output::write(file, &result)?;

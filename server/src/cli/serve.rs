@@ -1,5 +1,8 @@
 //! `homereel serve`.
 
+use std::sync::Arc;
+
+use homereel_engine::{DeviceKind, Engine, EngineConfig, EngineKind};
 use homereel_video::Worker;
 
 use super::{ServeArgs, Usage};
@@ -10,6 +13,9 @@ use crate::{
     shutdown::Lifecycle,
     telemetry,
 };
+
+/// How far behind everything else a model on the processor computes.
+const NICE: i32 = 10;
 
 /// Serves until a signal or a crash.
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
@@ -23,8 +29,23 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_concurrency(server.video_workers)
         .with_decoder(server.decoder)
         .with_spare();
-    let engine = homereel_engine::open(&engine)?;
+    let engine = open_engine(engine)?;
     let listener = app::listen(&mut server).await?;
     let state = AppState::open(server, engine, Media::new(worker), metrics, lifecycle).await?;
     app::serve(state, listener).await
+}
+
+/// Opens the engine. A model that computes on the processor does so behind everything else: a page takes milliseconds of
+/// it, an answer seconds, and nobody notices who waited for whom. Threads have the priority of those that start them.
+fn open_engine(config: EngineConfig) -> anyhow::Result<Arc<dyn Engine>> {
+    if config.kind != EngineKind::Candle || config.device != DeviceKind::Cpu {
+        return Ok(homereel_engine::open(&config)?);
+    }
+    let opening = std::thread::Builder::new().spawn(move || {
+        if let Err(error) = rustix::process::nice(NICE) {
+            tracing::debug!(%error, "the model computes at the priority of pages");
+        }
+        homereel_engine::open(&config)
+    })?;
+    Ok(opening.join().map_err(|_| anyhow::anyhow!("opening the model panicked"))??)
 }

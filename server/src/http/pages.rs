@@ -59,7 +59,8 @@ async fn library_page(
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let offset = query.offset.unwrap_or(0);
-    let count = state.library.video_count().await?;
+    let storage = state.library.storage().await?;
+    let count = storage.videos;
     let videos = state.library.video_rows(VIDEOS, offset).await?;
     let ids: Vec<&str> = videos.iter().map(|video| video.id.as_str()).collect();
     let jobs = state.library.newest_jobs(&ids).await?;
@@ -74,7 +75,7 @@ async fn library_page(
         videos,
         more: (u64::from(next) < count).then(|| format!("/?offset={next}")),
         trashed: just_trashed(state, query.trashed.as_deref()).await?,
-        storage: trash::storage_words(&state.library.storage().await?),
+        storage: trash::storage_words(&storage),
         hasher: assets::url("hash.js"),
     })
 }

@@ -66,6 +66,7 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
         "machine": crate::machine::look().await,
         "limits": {
             "upload_bytes": state.config.max_upload_bytes,
+            "quota_bytes": state.config.quota,
             "body_bytes": state.config.max_body_bytes,
             "requests": state.config.max_requests,
         },

@@ -1,5 +1,7 @@
 //! `/search` and `GET /api/search`: finding videos and the seconds in them.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Query, State},
@@ -94,7 +96,7 @@ impl SearchQuery {
         })
     }
 
-    async fn run(&self, state: &AppState, most: usize) -> Result<(Results, usize, usize), Failure> {
+    async fn run(&self, state: &AppState, most: usize) -> Result<(Arc<Results>, usize, usize), Failure> {
         let limit = Self::number("limit", &self.limit, PAGE, most)?.max(1);
         let offset = Self::number("offset", &self.offset, 0, MAX_OFFSET)?;
         let results = state.library.search(&self.q, &self.filter()?, limit, offset).await?;

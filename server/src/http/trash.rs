@@ -119,6 +119,16 @@ pub(super) fn storage_words(storage: &Storage) -> String {
         format::size(storage.disk_bytes),
         format::size(storage.reserve_bytes),
     );
+    if let Some(quota) = storage.quota_bytes {
+        words = format!(
+            "{} of videos and {} of trash, {} free of the quota of {}; {} of the disk are kept free for the system",
+            format::size(storage.videos_bytes),
+            format::size(storage.trash_bytes),
+            format::size(storage.free_bytes),
+            format::size(quota),
+            format::size(storage.reserve_bytes),
+        );
+    }
     if storage.uploads_bytes > 0 {
         words.push_str(&format!("; {} are taken by unfinished uploads", format::size(storage.uploads_bytes)));
     }

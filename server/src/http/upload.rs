@@ -61,7 +61,7 @@ async fn receive(state: &AppState, query: UploadQuery, request: Request) -> Resu
     let expected = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if content_type.starts_with("multipart/form-data") {
         // A form's length is that of its files and a little more: what cannot fit is said before it is sent.
-        if let Err(full) = state.library.check_room(expected.unwrap_or(0)) {
+        if let Err(full) = state.library.check_room(expected.unwrap_or(0)).await {
             linger(&mut request.into_body().into_data_stream()).await;
             return Err(full.into());
         }

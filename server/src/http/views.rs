@@ -15,7 +15,7 @@ use crate::library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
 
 /// Steps of an ingest, for `step 2 of 5`.
 const STEPS: [Step; 7] =
-    [Step::Probe, Step::Poster, Step::Sprites, Step::Playback, Step::Describe, Step::Moments, Step::Tags];
+    [Step::Probe, Step::Poster, Step::Sprites, Step::Describe, Step::Moments, Step::Tags, Step::Playback];
 
 /// What pages say of the engine.
 pub(super) fn model(engine: &dyn Engine) -> Model {

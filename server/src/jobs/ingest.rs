@@ -1,8 +1,8 @@
-//! What is owed to a new video: probe, poster, what a player needs, then three texts by the model. Each step is stored when it is done.
+//! What is owed to a new video: probe, poster, scrub pictures, three texts by the model, a version for browsers. Each
+//! step is stored when it is done.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -29,42 +29,79 @@ pub(super) async fn run(
     let library = &state.library;
     let video = library.video(&job.video_id).await?;
     let mut warnings = job.warnings.clone();
-    let mut step = job.step;
+    let mut step = match job.step {
+        // Queued by a release that made the version for browsers first.
+        Step::Playback if video.texts.description.is_none() => Step::Describe,
+        step => step,
+    };
     loop {
         if library.jobs_paused().await? {
             return Err(Stop::Later(Duration::ZERO));
         }
-        match step {
-            Step::Probe => {
-                let probe = state.asker.media().probe(&library.source(&video), cancel).await;
-                match probe {
-                    Ok(probe) => library.set_probe(&video.id, &slim(&probe)).await?,
-                    Err(error) => {
-                        let stop = Stop::from(error);
-                        if let Stop::Fatal(message) = &stop {
-                            library.set_video_error(&video.id, message).await?;
-                        }
-                        return Err(stop);
-                    }
+        match run_step(state, job, &video, step, cancel).await {
+            Ok(more) => warnings.extend(more),
+            Err(stop) => {
+                // Nobody will come back to it: what can be watched is made nevertheless.
+                if is_text(step) && (matches!(stop, Stop::Fatal(_)) || is_last(job, &stop)) {
+                    playback::rendition(state, job, &video, cancel).await?;
                 }
+                return Err(stop);
             }
-            Step::Poster => warnings.extend(poster(state, &video, cancel).await?),
-            Step::Sprites => warnings.extend(playback::sprites(state, job, &video, cancel).await?),
-            Step::Playback => warnings.extend(playback::rendition(state, job, &video, cancel).await?),
-            Step::Describe | Step::Moments | Step::Tags if windows::is_long(state, &video) => {
-                warnings.extend(windows::run(state, job, &video, cancel).await?);
-                return Ok(warnings);
-            }
-            Step::Describe => warnings.extend(text(state, job, &video, TextKind::Description, cancel).await?),
-            Step::Moments => warnings.extend(text(state, job, &video, TextKind::Moments, cancel).await?),
-            Step::Tags => warnings.extend(text(state, job, &video, TextKind::Tags, cancel).await?),
         }
         match step.next() {
-            Some(next) => {
-                step = next;
-                library.advance_job(&job.id, step, &warnings).await?;
-            }
+            // Its windows hold all three texts.
+            Some(Step::Moments) if windows::is_long(state, &video) => step = Step::Playback,
+            Some(next) => step = next,
             None => return Ok(warnings),
+        }
+        library.advance_job(&job.id, step, &warnings).await?;
+    }
+}
+
+fn is_text(step: Step) -> bool {
+    matches!(step, Step::Describe | Step::Moments | Step::Tags)
+}
+
+fn is_last(job: &Job, stop: &Stop) -> bool {
+    matches!(stop, Stop::Retry(_)) && job.is_last_try()
+}
+
+/// Does one step and returns its warnings.
+async fn run_step(
+    state: &AppState,
+    job: &Job,
+    video: &Video,
+    step: Step,
+    cancel: &CancellationToken,
+) -> Result<Vec<String>, Stop> {
+    let one = |warning: Option<String>| warning.into_iter().collect();
+    Ok(match step {
+        Step::Probe => {
+            probe(state, video, cancel).await?;
+            Vec::new()
+        }
+        Step::Poster => one(poster(state, video, cancel).await?),
+        Step::Sprites => one(playback::sprites(state, job, video, cancel).await?),
+        Step::Playback => one(playback::rendition(state, job, video, cancel).await?),
+        Step::Describe | Step::Moments | Step::Tags if windows::is_long(state, video) => {
+            windows::run(state, job, video, cancel).await?
+        }
+        Step::Describe => one(text(state, job, video, TextKind::Description, cancel).await?),
+        Step::Moments => one(text(state, job, video, TextKind::Moments, cancel).await?),
+        Step::Tags => one(text(state, job, video, TextKind::Tags, cancel).await?),
+    })
+}
+
+async fn probe(state: &AppState, video: &Video, cancel: &CancellationToken) -> Result<(), Stop> {
+    let library = &state.library;
+    match state.asker.media().probe(&library.source(video), cancel).await {
+        Ok(probe) => Ok(library.set_probe(&video.id, &slim(&probe)).await?),
+        Err(error) => {
+            let stop = Stop::from(error);
+            if let Stop::Fatal(message) = &stop {
+                library.set_video_error(&video.id, message).await?;
+            }
+            Err(stop)
         }
     }
 }
@@ -79,29 +116,19 @@ async fn poster(state: &AppState, video: &Video, cancel: &CancellationToken) -> 
     let library = &state.library;
     match state.asker.media().poster(&library.source(video), POSTER_WIDTH, cancel).await {
         Ok(jpeg) => {
-            write_poster(state, video, jpeg)
-                .await
-                .map_err(|error| Stop::Retry(format!("poster: {error}")))?;
+            library.put_poster(&video.sha256, jpeg).await?;
             library.set_poster(&video.id, Poster::Ready).await?;
             Ok(None)
         }
         Err(error) => match Stop::from(error) {
             Stop::Cancelled => Err(Stop::Cancelled),
-            Stop::Later(after) => Err(Stop::Later(after)),
+            stop @ (Stop::Later(_) | Stop::Full(_)) => Err(stop),
             Stop::Fatal(message) | Stop::Retry(message) => {
                 library.set_poster(&video.id, Poster::Failed).await?;
                 Ok(Some(format!("no poster: {message}")))
             }
         },
     }
-}
-
-/// Writes beside the place and renames, so that no reader sees half a picture.
-async fn write_poster(state: &AppState, video: &Video, jpeg: Bytes) -> std::io::Result<()> {
-    let path = state.library.poster_path(&video.sha256);
-    let scratch = path.with_extension("part");
-    tokio::fs::write(&scratch, &jpeg).await?;
-    tokio::fs::rename(&scratch, &path).await
 }
 
 /// Asks for one text and stores it with its model and settings.

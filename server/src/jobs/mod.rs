@@ -34,6 +34,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often the runner looks for jobs whose backoff ran out.
 const POLL: Duration = Duration::from_secs(2);
 
+/// How long a job waits that found the disk full.
+const FULL_PAUSE: Duration = Duration::from_secs(5);
+
 /// The face of the runner. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Jobs {
@@ -50,6 +53,8 @@ enum Stop {
     Fatal(String),
     /// The engine or the server has no time for it now.
     Later(Duration),
+    /// The disk has no room for what it makes; it goes on when somebody has made some.
+    Full(String),
     /// A person cancelled it or deleted its video.
     Cancelled,
 }
@@ -159,9 +164,13 @@ async fn work(state: &AppState, job: Job) {
     let (outcome, written) = match result {
         Ok(warnings) => ("done", state.library.finish_job(&job.id, &warnings).await),
         Err(_) if state.lifecycle.draining() => {
-            ("released", state.library.release_job(&job.id, Duration::ZERO).await)
+            ("released", state.library.release_job(&job.id, Duration::ZERO, None).await)
         }
-        Err(Stop::Later(after)) => ("released", state.library.release_job(&job.id, after).await),
+        Err(Stop::Later(after)) => ("released", state.library.release_job(&job.id, after, None).await),
+        Err(Stop::Full(error)) => {
+            tracing::warn!(job.id, error, "a job waits for room on the disk");
+            ("full", state.library.release_job(&job.id, FULL_PAUSE, Some(&error)).await)
+        }
         Err(Stop::Retry(error)) => {
             tracing::warn!(job.id, job.attempts, error, "a job failed and is tried again");
             ("retry", state.library.fail_job(&job.id, &error, Some(backoff(job.attempts))).await)
@@ -172,7 +181,7 @@ async fn work(state: &AppState, job: Job) {
         }
         // A person cancelled it, then this changes nothing; or threw its video away, then it waits in case that
         // comes back.
-        Err(Stop::Cancelled) => ("cancelled", state.library.release_job(&job.id, Duration::ZERO).await),
+        Err(Stop::Cancelled) => ("cancelled", state.library.release_job(&job.id, Duration::ZERO, None).await),
     };
     metrics::counter!("homereel_jobs_total", "outcome" => outcome).increment(1);
     metrics::histogram!("homereel_job_seconds").record(started.elapsed().as_secs_f64());
@@ -216,6 +225,7 @@ impl From<LibraryError> for Stop {
     fn from(error: LibraryError) -> Self {
         match error.kind() {
             crate::library::Kind::NotFound => Self::Cancelled,
+            crate::library::Kind::NoSpace => Self::Full(error.to_string()),
             _ => Self::Retry(error.to_string()),
         }
     }

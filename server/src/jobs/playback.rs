@@ -56,11 +56,18 @@ async fn make(state: &AppState, job: &Job, video: &Video, cancel: &CancellationT
     }
     tracing::info!(video.id, reason, "a version for browsers is made");
     let most = crate::media::rendition_bytes(&probe);
-    library.check_room(most.min(video.size.saturating_mul(2).max(64 << 20)))?;
+    library.check_disk(most.min(video.size.saturating_mul(2).max(64 << 20)))?;
     let new = library.new_rendition(&video.sha256)?;
     let out = new.writer().map_err(LibraryError::from)?;
     let mut progress = announcer(state, job, Step::Playback);
-    let made = media.rendition(&source, &probe, out, cancel, &mut progress).await?;
+    let made = match media.rendition(&source, &probe, out, cancel, &mut progress).await {
+        Ok(made) => made,
+        Err(error) => {
+            // The worker could not write on, whatever it says of that.
+            library.check_disk(0)?;
+            return Err(error.into());
+        }
+    };
     for warning in &made.warnings {
         tracing::warn!(video.id, warning, "the version for browsers");
     }

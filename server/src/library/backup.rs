@@ -100,7 +100,7 @@ pub async fn restore(data: &Path, file: &Path) -> Result<Restored, LibraryError>
     };
     let hashes = hashes.await.map_err(|error| invalid(&error.to_string()))?;
     fs::create_dir_all(data)?;
-    let _lock = lock(data)?;
+    let _lock = lock(data).await?;
     let database = data.join("homereel.db");
     let kept = data.join("homereel.db.before-restore");
     if database.exists() {
@@ -152,6 +152,8 @@ impl Library {
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
             uploads: Arc::default(),
+            room: Arc::default(),
+            searches: Arc::default(),
             _lock: Arc::new(fs::File::open(root.join("homereel.db"))?),
         })
     }

@@ -1,9 +1,10 @@
-//! Files that are made of an original and can be made again: scrub sprites and the rendition for browsers. Each is
-//! published by a rename, so that nobody sees half of one; what a killed process left is removed at the next start.
+//! Files that are made of an original and can be made again: poster, scrub sprites, the rendition for browsers. Each is
+//! published by a rename, so that nobody sees half of one; what a killed process left is removed at the next start,
+//! and what a full disk cut off at once.
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +13,9 @@ use homereel_video::Sprites;
 
 use super::{Library, LibraryError};
 
+const POSTERS: &str = "posters";
 const SPRITES: &str = "sprites";
+const FRAMES: &str = "frames";
 const RENDITIONS: &str = "renditions";
 const LAYOUT: &str = "layout.json";
 
@@ -35,10 +38,25 @@ impl Library {
         serde_json::from_slice(&text).ok()
     }
 
+    /// Stores the poster (JPEG) of an original.
+    ///
+    /// # Errors
+    /// `Io`, `DiskFull`.
+    pub async fn put_poster(&self, sha256: &str, jpeg: Bytes) -> Result<(), LibraryError> {
+        let place = self.poster_path(sha256);
+        let write = move || {
+            let part = place.with_extension("part");
+            let written = write_file(&part, &jpeg).and_then(|()| fs::rename(&part, &place));
+            written.or_else(|error| remove(&part).and(Err(error)))
+        };
+        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)??;
+        Ok(())
+    }
+
     /// Stores the scrub sprites of an original.
     ///
     /// # Errors
-    /// `Io`, a full disk among it.
+    /// `Io`, `DiskFull`.
     pub async fn put_sprites(
         &self,
         sha256: &str,
@@ -49,13 +67,16 @@ impl Library {
         let write = move || -> io::Result<()> {
             let part = place.with_extension("part");
             remove(&part)?;
-            fs::create_dir(&part)?;
-            for (number, sheet) in sheets.iter().enumerate() {
-                fs::write(part.join(format!("{number}.jpg")), sheet)?;
-            }
-            fs::write(part.join(LAYOUT), serde_json::to_vec(&layout)?)?;
-            remove(&place)?;
-            fs::rename(&part, &place)
+            let written = || {
+                fs::create_dir(&part)?;
+                for (number, sheet) in sheets.iter().enumerate() {
+                    write_file(&part.join(format!("{number}.jpg")), sheet)?;
+                }
+                write_file(&part.join(LAYOUT), &serde_json::to_vec(&layout)?)?;
+                remove(&place)?;
+                fs::rename(&part, &place)
+            };
+            written().or_else(|error| remove(&part).and(Err(error)))
         };
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other)??;
         Ok(())
@@ -72,9 +93,16 @@ impl Library {
         Ok(NewRendition { file, part: Some(part), place })
     }
 
+    /// Returns where decoded frames may be kept; all that belongs to an original is in a folder of its hash.
+    #[must_use]
+    pub fn frames_dir(&self) -> PathBuf {
+        self.root.join(FRAMES)
+    }
+
     /// Removes what was made of an original; a file that stays behind is logged.
     pub(super) async fn remove_derived(&self, sha256: &str) {
-        let paths = [self.root.join(SPRITES).join(sha256), self.rendition_path(sha256)];
+        let folder = |name: &str| self.root.join(name).join(sha256);
+        let paths = [folder(SPRITES), folder(FRAMES), self.rendition_path(sha256)];
         let removal = move || {
             for path in paths {
                 if let Err(error) = remove(&path) {
@@ -133,7 +161,7 @@ impl Drop for NewRendition {
 
 /// Makes the folders, and removes what was not finished.
 pub(super) fn prepare(root: &Path) -> io::Result<()> {
-    for folder in [SPRITES, RENDITIONS] {
+    for folder in [POSTERS, SPRITES, RENDITIONS] {
         let folder = root.join(folder);
         fs::create_dir_all(&folder)?;
         for entry in fs::read_dir(&folder)? {
@@ -144,6 +172,13 @@ pub(super) fn prepare(root: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes a whole file, for good.
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Removes a file or a folder, if it is there.
@@ -157,8 +192,6 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     fn layout() -> Sprites {

@@ -13,7 +13,7 @@ pub enum Kind {
     TooLarge,
     /// The request is at fault.
     Invalid,
-    /// The disk is full.
+    /// The disk or the quota is full.
     NoSpace,
     /// It was there and is no more.
     Gone,
@@ -54,6 +54,22 @@ pub enum LibraryError {
         /// Bytes that are free.
         free: u64,
     },
+    /// The quota leaves too little for the upload.
+    #[error(
+        "the quota of {quota} bytes is used up: {needed} bytes are needed and {left} are left; empty the trash, or \
+         raise --quota"
+    )]
+    OverQuota {
+        /// Bytes that the upload needs, as far as known.
+        needed: u64,
+        /// Bytes that are left of the quota.
+        left: u64,
+        /// Bytes that originals may take.
+        quota: u64,
+    },
+    /// The disk, or the database on it, could not write.
+    #[error("the disk is full: make room, and what waits goes on")]
+    DiskFull,
     /// A piece of an upload does not begin where the last one ended.
     #[error("the piece begins at byte {offset}, but {received} bytes are here; go on from there")]
     OffsetMismatch {
@@ -84,13 +100,13 @@ pub enum LibraryError {
     },
     /// SQLite failed.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// The file system failed.
     #[error("disk: {0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
 }
 
 impl LibraryError {
@@ -104,8 +120,30 @@ impl LibraryError {
             Self::Busy => Kind::Busy,
             Self::Invalid(_) => Kind::Invalid,
             Self::TooLarge { .. } => Kind::TooLarge,
-            Self::NoSpace { .. } => Kind::NoSpace,
+            Self::NoSpace { .. } | Self::OverQuota { .. } | Self::DiskFull => Kind::NoSpace,
             Self::Damaged { .. } | Self::Database(_) | Self::Migration(_) | Self::Io(_) => Kind::Failed,
+        }
+    }
+}
+
+/// SQLite's codes for a full disk: no room for a page, and none for the log's index.
+const FULL: [&str; 2] = ["13", "4874"];
+
+impl From<sqlx::Error> for LibraryError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code {
+            Some(code) if FULL.contains(&&*code) => Self::DiskFull,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+impl From<std::io::Error> for LibraryError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            _ => Self::Io(error),
         }
     }
 }

@@ -11,16 +11,16 @@ use std::{
 use homereel_video::Probe;
 use sha2::{Digest, Sha256};
 
-use super::{Change, Library, LibraryError, Step, Video, new_id, now_ms, to_json};
+use super::{Change, Library, LibraryError, Step, Video, new_id, now_ms, room::Promise, to_json};
 
 /// Bytes gathered before one trip to the blocking pool.
 const CHUNK: usize = 1 << 20;
 
-/// Bytes that stay free for the database, posters and the rest of the system.
-pub(super) const RESERVE: u64 = 64 << 20;
+/// Bytes that a name keeps: what file systems allow.
+const NAME_BYTES: usize = 255;
 
-/// Characters that a name keeps.
-const NAME_CHARS: usize = 200;
+/// Bytes of an ending (`.mp4`) that outlives the cut of a longer name.
+const ENDING_BYTES: usize = 12;
 
 /// An upload that is being written. Dropping it removes what was written.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Incoming {
     pending: Vec<u8>,
     size: u64,
     limit: u64,
+    promise: Promise,
 }
 
 /// A durable upload that is not yet part of the library. Dropping it removes the file.
@@ -42,6 +43,8 @@ pub struct Sealed {
     pub sha256: String,
     /// Bytes.
     pub size: u64,
+    /// Room until a row counts them; an upload with a row is counted already.
+    _promise: Option<Promise>,
 }
 
 /// What became of an upload.
@@ -99,20 +102,20 @@ impl Library {
     /// Starts an upload of at most `limit` bytes, of which `expected` are announced.
     ///
     /// # Errors
-    /// `TooLarge` and `NoSpace` at once where `expected` says so; `Io`.
+    /// `TooLarge`, `NoSpace` and `OverQuota` at once where `expected` says so; `Io`.
     pub async fn incoming(&self, expected: Option<u64>, limit: u64) -> Result<Incoming, LibraryError> {
         let needed = expected.unwrap_or(0);
         if needed > limit {
             return Err(LibraryError::TooLarge { limit });
         }
-        self.check_room(needed)?;
+        let promise = self.promise_room(needed).await?;
         let path = Scratch::new(self.root.join("incoming").join(new_id()));
         let file = File::create_new(path.path())?;
         if needed > 0 {
             reserve(&file, needed).or_else(|error| self.or_full(error, needed))?;
         }
         let sink = Sink { file, hash: Sha256::new(), path };
-        Ok(Incoming { library: self.clone(), sink: Some(sink), pending: Vec::new(), size: 0, limit })
+        Ok(Incoming { library: self.clone(), sink: Some(sink), pending: Vec::new(), size: 0, limit, promise })
     }
 
     /// Returns the video that holds the bytes with this hash, taken out of the trash if it lies there.
@@ -151,18 +154,6 @@ impl Library {
         }
         Ok(nameless)
     }
-
-    /// Checks that `needed` bytes fit on the disk, beside what stays free for everything else.
-    ///
-    /// # Errors
-    /// `NoSpace` with both numbers; `Io`.
-    pub fn check_room(&self, needed: u64) -> Result<(), LibraryError> {
-        let free = self.free_bytes()?;
-        if free < needed.saturating_add(RESERVE) {
-            return Err(LibraryError::NoSpace { needed, free: free.saturating_sub(RESERVE) });
-        }
-        Ok(())
-    }
 }
 
 impl Incoming {
@@ -175,12 +166,13 @@ impl Incoming {
     /// Adds bytes.
     ///
     /// # Errors
-    /// `TooLarge` beyond the limit, `NoSpace` when the disk is full; the upload is then of no more use.
+    /// `TooLarge` beyond the limit, `OverQuota`, `NoSpace` when the disk is full; the upload is then of no more use.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LibraryError> {
         self.size = self.size.saturating_add(bytes.len() as u64);
         if self.size > self.limit {
             return Err(LibraryError::TooLarge { limit: self.limit });
         }
+        self.library.extend_promise(&mut self.promise, self.size).await?;
         self.pending.extend_from_slice(bytes);
         if self.pending.len() < CHUNK {
             return Ok(());
@@ -237,14 +229,20 @@ impl Incoming {
             return Err(LibraryError::Conflict("the upload failed before; start it again".into()));
         };
         let sha256 = hex(&sink.hash.finalize());
-        Ok(Sealed { library: self.library.clone(), path: sink.path, sha256, size: self.size })
+        Ok(Sealed {
+            library: self.library.clone(),
+            path: sink.path,
+            sha256,
+            size: self.size,
+            _promise: Some(self.promise),
+        })
     }
 }
 
 impl Sealed {
     /// Bytes of an upload that has a row: the row answers for the file.
     pub(super) fn of_upload(library: Library, path: PathBuf, sha256: String, size: u64) -> Self {
-        Self { library, path: Scratch { path, ours: false }, sha256, size }
+        Self { library, path: Scratch { path, ours: false }, sha256, size, _promise: None }
     }
 
     /// Returns where the bytes lie for now.
@@ -321,12 +319,21 @@ fn rename_durably(source: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
-/// Keeps the last component of a name, without control characters, so that it can be shown anywhere.
+/// Keeps the last component of a name, without control characters, so that it can be shown anywhere, and no longer
+/// than the name of a file may be.
 pub(super) fn display_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last.chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
-    let clean = clean.trim();
-    if clean.is_empty() { "video".into() } else { clean.into() }
+    let clean: String = last.chars().filter(|c| !c.is_control()).collect();
+    match clean.trim() {
+        "" => "video".into(),
+        clean if clean.len() <= NAME_BYTES => clean.into(),
+        clean => {
+            let dot = clean.rfind('.').filter(|dot| clean.len() - dot <= ENDING_BYTES);
+            let (stem, ending) = clean.split_at(dot.unwrap_or(clean.len()));
+            let cut = stem.floor_char_boundary(NAME_BYTES - ending.len());
+            format!("{}{ending}", &stem[..cut])
+        }
+    }
 }
 
 /// Writes bytes as lower-case hexadecimal digits.
@@ -348,6 +355,18 @@ mod tests {
         assert_eq!(display_name("C:\\clips\\a\u{7}.mp4"), "a.mp4");
         assert_eq!(display_name("../../etc/passwd"), "passwd");
         assert_eq!(display_name("  /"), "video");
-        assert_eq!(display_name(&"x".repeat(900)).len(), 200);
+    }
+
+    #[test]
+    fn names_are_as_long_as_a_file_s_may_be_and_keep_their_ending() {
+        for longest in ["x".repeat(251) + ".mp4", "é".repeat(127) + "x", "犬".repeat(85), "🎂".repeat(63)]
+        {
+            assert_eq!(display_name(&longest), longest, "{} bytes fit", longest.len());
+        }
+        assert_eq!(display_name(&("x".repeat(252) + ".mp4")), "x".repeat(251) + ".mp4");
+        assert_eq!(display_name(&("🎂".repeat(900) + ".mkv")), "🎂".repeat(62) + ".mkv");
+        assert_eq!(display_name(&("é".repeat(127) + "éé")), "é".repeat(127), "cut between letters");
+        assert_eq!(display_name(&("a.".to_owned() + &"b".repeat(900))).len(), 255, "that is no ending");
+        assert_eq!(display_name(&"x".repeat(100_000)).len(), 255);
     }
 }

@@ -10,6 +10,7 @@ mod derived;
 mod error;
 mod incoming;
 mod jobs;
+mod room;
 mod search;
 mod texts;
 mod trash;
@@ -22,7 +23,7 @@ use std::{
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use sqlx::{
@@ -51,6 +52,17 @@ pub use windows::Window;
 
 /// Changes that a slow listener may miss before it is told so ([`broadcast::error::RecvError::Lagged`]).
 const CHANGES: usize = 256;
+
+/// How long a data directory may seem to be in use after its process was killed, and how often that is looked at.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PERIOD: Duration = Duration::from_millis(20);
+
+/// Connections: queries compute rather than wait, so more than processors only make each of them later.
+const MIN_CONNECTIONS: usize = 4;
+const MAX_CONNECTIONS: usize = 16;
+
+/// KiB of the database that each connection keeps: all that a search in ten thousand videos touches again and again.
+const CACHE_KIB: u32 = 16 << 10;
 
 /// What changed, for pages and `/api/events`.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -104,6 +116,10 @@ pub struct Library {
     originals: Arc<Mutex<()>>,
     /// Who writes to which upload.
     uploads: Arc<uploads::Slots>,
+    /// What uploads may take.
+    room: Arc<room::Room>,
+    /// What was found of late.
+    searches: Arc<search::Recent>,
     /// Holds the data directory's lock as long as any clone lives.
     _lock: Arc<File>,
 }
@@ -115,10 +131,10 @@ impl Library {
     /// # Errors
     /// `InUse` when another process has the directory open; `Io` or `Database` otherwise.
     pub async fn open(root: &Path) -> Result<Self, LibraryError> {
-        for directory in ["originals", "incoming", "posters", "uploads"] {
+        for directory in ["originals", "incoming", "uploads"] {
             fs::create_dir_all(root.join(directory))?;
         }
-        let lock = lock(root)?;
+        let lock = lock(root).await?;
         derived::prepare(root)?;
         remove_leftovers(&root.join("incoming"))?;
         let library = Self {
@@ -127,6 +143,8 @@ impl Library {
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
             uploads: Arc::default(),
+            room: Arc::default(),
+            searches: Arc::default(),
             _lock: Arc::new(lock),
         };
         library.requeue_running().await?;
@@ -206,21 +224,34 @@ pub(crate) async fn connect(root: &Path) -> Result<SqlitePool, LibraryError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(10));
-    let pool = SqlitePoolOptions::new().max_connections(8).connect_with(options).await?;
+        .busy_timeout(Duration::from_secs(10))
+        .pragma("cache_size", format!("-{CACHE_KIB}"));
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let connections = u32::try_from(processors.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)).unwrap_or(1);
+    // A connection of ours cannot be lost: asking whether it lives would double the round trips.
+    let pool = SqlitePoolOptions::new()
+        .max_connections(connections)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await?;
     // Migrations only ever add, so that the release before this one still runs on what this one left: a deploy
     // that fails goes back to it.
     sqlx::migrate!("./migrations").set_ignore_missing(true).run(&pool).await?;
     Ok(pool)
 }
 
-/// Takes the data directory's lock, which the kernel frees when this process ends in any way.
-fn lock(root: &Path) -> Result<File, LibraryError> {
+/// Takes the data directory's lock, which the kernel frees when this process ends in any way. Waits a little: a child
+/// that a killed process had just forked holds the lock until it has become the program that it was forked for.
+async fn lock(root: &Path) -> Result<File, LibraryError> {
     let file = File::create(root.join("lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LibraryError::InUse { directory: root.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(error.into()),
+    let end = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => tokio::time::sleep(LOCK_PERIOD).await,
+            Err(TryLockError::WouldBlock) => return Err(LibraryError::InUse { directory: root.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Change, Library, LibraryError, Video, incoming::RESERVE, now_ms};
+use super::{Change, Library, LibraryError, Video, now_ms, room::RESERVE};
 
 /// How long a video lies in the trash.
 const TRASH_DAYS: i64 = 30;
@@ -14,6 +14,8 @@ const TRASH_MS: i64 = TRASH_DAYS * 24 * 3600 * 1000;
 /// What the disk holds, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Storage {
+    /// Videos of the library, those in the trash not counted.
+    pub videos: u64,
     /// Originals of the library.
     pub videos_bytes: u64,
     /// Originals in the trash.
@@ -26,6 +28,8 @@ pub struct Storage {
     pub reserve_bytes: u64,
     /// Size of the disk.
     pub disk_bytes: u64,
+    /// What videos, trash and unfinished uploads may take; none where only the disk bounds them.
+    pub quota_bytes: Option<u64>,
 }
 
 impl Library {
@@ -117,23 +121,26 @@ impl Library {
     /// # Errors
     /// `Database`, `Io`.
     pub async fn storage(&self) -> Result<Storage, LibraryError> {
-        let (videos, trash): (i64, i64) = sqlx::query_as(
-            "SELECT coalesce(sum(size) FILTER (WHERE deleted_ms IS NULL), 0),
-                    coalesce(sum(size) FILTER (WHERE deleted_ms IS NOT NULL), 0) FROM videos",
+        let (count, videos, trash, uploads): (i64, i64, i64, i64) = sqlx::query_as(
+            "SELECT videos, bytes, trash_bytes,
+                 (SELECT coalesce(sum(length), 0) FROM uploads WHERE state IN ('receiving', 'storing')) FROM totals",
         )
         .fetch_one(&self.pool)
         .await?;
-        let sql = "SELECT coalesce(sum(length), 0) FROM uploads WHERE state IN ('receiving', 'storing')";
-        let uploads: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await?;
         let stat = rustix::fs::statvfs(self.root.as_path()).map_err(std::io::Error::from)?;
         let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(RESERVE);
+        let left =
+            self.quota().map_or(u64::MAX, |quota| quota.saturating_sub(bytes(videos + trash + uploads)));
         Ok(Storage {
+            videos: bytes(count),
             videos_bytes: bytes(videos),
             trash_bytes: bytes(trash),
             uploads_bytes: bytes(uploads),
-            free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(RESERVE),
+            free_bytes: free.min(left),
             reserve_bytes: RESERVE,
             disk_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            quota_bytes: self.quota(),
         })
     }
 }

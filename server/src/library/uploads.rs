@@ -4,6 +4,7 @@
 //! row's count is cut off before more is written. One writer at a time; a newer one sends an older one away.
 
 mod receiving;
+mod storing;
 
 use std::{
     collections::HashMap,
@@ -15,17 +16,18 @@ use std::{
 };
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use super::{
-    Change, Library, LibraryError, Sealed, Stored,
+    Library, LibraryError,
     incoming::{Scratch, display_name, reserve},
     new_id, now_ms,
     videos::shorten,
 };
 pub use receiving::Receiving;
+pub use storing::Storing;
 
 /// How long an upload that stopped is kept.
 const KEEP: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -153,7 +155,7 @@ impl Library {
     /// Begins an upload and takes its bytes from the disk at once, so that it cannot fail half way for room.
     ///
     /// # Errors
-    /// `Invalid` for no bytes, `TooLarge`, `NoSpace` with both numbers, `Conflict` when too many are open.
+    /// `Invalid` for no bytes, `TooLarge`, `NoSpace` and `OverQuota` with both numbers, `Conflict` when too many are open.
     pub async fn create_upload(&self, new: NewUpload, limit: u64) -> Result<Upload, LibraryError> {
         if new.length == 0 {
             return Err(LibraryError::Invalid("the upload is empty: its length is 0 bytes".into()));
@@ -161,7 +163,7 @@ impl Library {
         if new.length > limit {
             return Err(LibraryError::TooLarge { limit });
         }
-        self.check_room(new.length)?;
+        let _promise = self.promise_room(new.length).await?;
         let sql = "SELECT count(*) FROM uploads WHERE state = 'receiving'";
         let open: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await?;
         if open >= MAX_OPEN {
@@ -229,105 +231,6 @@ impl Library {
         Ok(sqlx::query_as(sql).bind(sha256).bind(signed(length)).fetch_optional(&self.pool).await?)
     }
 
-    /// Returns uploads whose bytes are all here and that are not yet looked into to the end.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn uploads_to_store(&self) -> Result<Vec<Upload>, LibraryError> {
-        let sql = "SELECT * FROM uploads WHERE state = 'storing' ORDER BY id LIMIT 100";
-        Ok(sqlx::query_as(sql).fetch_all(&self.pool).await?)
-    }
-
-    /// Takes the bytes of a complete upload, hashed; none when the video was made already and only the row does not
-    /// know it (the process was killed in between).
-    ///
-    /// # Errors
-    /// `Conflict` while somebody writes or stores it, `Io`, `Database`.
-    pub async fn seal_upload(&self, upload: &Upload) -> Result<Storing, LibraryError> {
-        let slot = self.uploads.of(&upload.id);
-        let writer = Arc::clone(&slot.writer);
-        let Ok(mut hashing) = writer.try_lock_owned() else {
-            return Err(LibraryError::Conflict("the upload is being stored".into()));
-        };
-        // Asked again: it may have been stored while this waited for its turn.
-        let upload = self.upload(&upload.id).await?;
-        if upload.state != UploadState::Storing {
-            return Err(LibraryError::Conflict("the upload is not complete".into()));
-        }
-        let path = self.upload_path(&upload.id);
-        if !path.exists() {
-            let known: Option<String> = sqlx::query_scalar("SELECT sha256 FROM uploads WHERE id = ?")
-                .bind(&upload.id)
-                .fetch_one(&self.pool)
-                .await?;
-            let lost = || LibraryError::NotFound { what: "file of the upload", id: upload.id.clone() };
-            let sha256 = known.ok_or_else(lost)?;
-            if let Some(video) = self.video_by_hash(&sha256).await? {
-                let stored = Stored { video, duplicate: false, restored: false };
-                return Ok(Storing::Known(Box::new(stored)));
-            }
-            // Killed between the file's new name and its row.
-            let original = self.original_path(&sha256);
-            if !original.exists() {
-                return Err(lost());
-            }
-            let sealed = Sealed::of_upload(self.clone(), original, sha256, upload.length);
-            return Ok(Storing::Bytes { sealed: Box::new(sealed), _writer: Box::new(hashing) });
-        }
-        let (length, file) = (upload.length, path.clone());
-        let (sha, hashing) = tokio::task::spawn_blocking(move || {
-            hashing.catch_up(&file, length).map(|()| (hashing.sha.clone(), hashing))
-        })
-        .await
-        .map_err(io::Error::other)??;
-        let sha256 = super::hex(&sha.finalize());
-        sqlx::query("UPDATE uploads SET sha256 = ? WHERE id = ?")
-            .bind(&sha256)
-            .bind(&upload.id)
-            .execute(&self.pool)
-            .await?;
-        Ok(Storing::Bytes {
-            sealed: Box::new(Sealed::of_upload(self.clone(), path, sha256, upload.length)),
-            _writer: Box::new(hashing),
-        })
-    }
-
-    /// Notes that an upload became a video.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn upload_done(&self, id: &str, stored: &Stored) -> Result<(), LibraryError> {
-        sqlx::query(
-            "UPDATE uploads SET state = 'done', video_id = ?, duplicate = ?, expires_ms = ? WHERE id = ?",
-        )
-        .bind(&stored.video.id)
-        .bind(stored.duplicate)
-        .bind(now_ms() + millis(REMEMBER))
-        .bind(id)
-        .execute(&self.pool)
-        .await?;
-        self.uploads.forget(id);
-        remove(&self.upload_path(id))?;
-        self.announce(Change::Video { id: stored.video.id.clone() });
-        Ok(())
-    }
-
-    /// Notes why an upload is no video.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn upload_refused(&self, id: &str, error: &str) -> Result<(), LibraryError> {
-        sqlx::query("UPDATE uploads SET state = 'refused', error = ?, expires_ms = ? WHERE id = ?")
-            .bind(error)
-            .bind(now_ms() + millis(REMEMBER))
-            .bind(id)
-            .execute(&self.pool)
-            .await?;
-        self.uploads.forget(id);
-        remove(&self.upload_path(id))?;
-        Ok(())
-    }
-
     /// Ends an upload on its client's wish: row and bytes go.
     ///
     /// # Errors
@@ -392,20 +295,6 @@ impl Library {
         }
         Err(error.into())
     }
-}
-
-/// A complete upload on its way into the library.
-#[derive(Debug)]
-pub enum Storing {
-    /// The bytes, which nobody else stores meanwhile.
-    Bytes {
-        /// The bytes; they stay until the upload is done or refused.
-        sealed: Box<Sealed>,
-        /// Keeps others out.
-        _writer: Box<dyn std::any::Any + Send + Sync>,
-    },
-    /// The video is there already.
-    Known(Box<Stored>),
 }
 
 impl Hashing {

@@ -116,9 +116,7 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn video_count(&self) -> Result<u64, LibraryError> {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM videos WHERE deleted_ms IS NULL")
-            .fetch_one(&self.pool)
-            .await?;
+        let count: i64 = sqlx::query_scalar("SELECT videos FROM totals").fetch_one(&self.pool).await?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
 

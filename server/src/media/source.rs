@@ -43,6 +43,11 @@ impl Source {
         self.sha256.as_deref()
     }
 
+    /// Returns the hash of the content of a file that stays: only what is kept anyway leaves traces on disk.
+    pub(super) fn kept(&self) -> Option<&str> {
+        self.sha256().filter(|_| matches!(*self.path, Place::Kept(_)))
+    }
+
     /// Opens the file. Directories, devices and pipes are refused: a worker could wait for them for ever.
     ///
     /// # Errors

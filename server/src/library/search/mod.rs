@@ -4,18 +4,20 @@
 //! tags, answers) and no unwanted one does. Videos are ordered by BM25 over these, weighed by what kind of text it is.
 //! A list by another measure, such as embeddings, would be merged with [`Library::ranked`]. Knows no HTTP.
 
+mod places;
 mod query;
 mod recall;
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashMap, sync::Arc};
 
 use serde::Serialize;
-use sqlx::{QueryBuilder, Row, Sqlite, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Sqlite};
 
 pub use recall::Recalled;
 
 use self::query::{Lookup, Query, Term};
 use super::{Library, LibraryError, Video, to_json};
+use crate::cache::Cache;
 
 /// Videos that are ranked at most, the newest; more can only match words that say little.
 pub const MAX_RANKED: usize = 1000;
@@ -24,14 +26,11 @@ pub const MAX_RANKED: usize = 1000;
 /// moment, tag, answer. People's own words first; answers last, for a question may ask for what is not there.
 const WEIGHTS: [f64; 7] = [6.0, 4.0, 1.5, 3.0, 1.5, 5.0, 1.0];
 
-/// Places of one video that are looked at.
-const MAX_PLACES: i64 = 200;
+/// Bytes of results that are kept for the same search again: its next page, the way back to it, another reader.
+const KEPT_BYTES: usize = 16 << 20;
 
-/// Places shown of one video.
-const PLACES: usize = 4;
-
-/// Words around a match.
-const SNIPPET_TOKENS: i64 = 24;
+/// Bytes of a video without its texts in those, about.
+const VIDEO_BYTES: usize = 4096;
 
 /// What a video must be besides being matched.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -140,6 +139,16 @@ pub struct Results {
     pub total: usize,
 }
 
+/// Results of late, each with the state of the library (its generation) that it was true in.
+#[derive(Debug)]
+pub(super) struct Recent(Cache<(i64, Arc<Results>)>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Cache::new(KEPT_BYTES))
+    }
+}
+
 impl Library {
     /// Finds videos by words and filter; `limit` of them after `offset`. Without words all that the filter lets
     /// through, newest first.
@@ -152,120 +161,114 @@ impl Library {
         filter: &Filter,
         limit: usize,
         offset: usize,
-    ) -> Result<Results, LibraryError> {
+    ) -> Result<Arc<Results>, LibraryError> {
         let query = Query::parse(text)?;
-        if query.wanted.is_empty() {
-            return self.filtered(filter, limit, offset).await;
+        // Before the work: what changes meanwhile makes a newer generation.
+        let generation: i64 =
+            sqlx::query_scalar("SELECT generation FROM totals").fetch_one(&self.pool).await?;
+        let key = format!("{limit} {offset} {filter:?} {query:?}");
+        if let Some(kept) = self.searches.0.get(&key)
+            && kept.0 == generation
+        {
+            return Ok(Arc::clone(&kept.1));
         }
-        let ranked = self.ranked(&query, filter).await?;
-        let total = ranked.len();
-        let shown: Vec<&str> = ranked.iter().skip(offset).take(limit).map(String::as_str).collect();
+        let results = Arc::new(match query.wanted.as_slice() {
+            [] => self.filtered(filter, limit, offset).await?,
+            _ => self.matched(&query, filter, limit, offset).await?,
+        });
+        let bytes = key.len() + VIDEO_BYTES * (1 + results.found.len());
+        self.searches.0.put(key, Arc::new((generation, Arc::clone(&results))), bytes);
+        Ok(results)
+    }
+
+    async fn matched(
+        &self,
+        query: &Query,
+        filter: &Filter,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Results, LibraryError> {
+        let (shown, total) = self.ranked(query, filter, limit, offset).await?;
+        let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
         let mut videos = self.videos_by_id(&shown).await?;
-        let mut found = Vec::with_capacity(shown.len());
-        for id in shown {
+        let mut places = self.places(query, &shown).await?;
+        let found = shown.into_iter().filter_map(|id| {
             // Deleted between two statements: gone from the page too.
-            let Some(video) = videos.remove(id) else { continue };
-            found.push(Found { video, places: self.places(&query, id).await? });
-        }
-        Ok(Results { found, total })
+            let video = videos.remove(id)?;
+            Some(Found { video, places: places.remove(id).unwrap_or_default() })
+        });
+        Ok(Results { found: found.collect(), total })
     }
 
     async fn filtered(&self, filter: &Filter, limit: usize, offset: usize) -> Result<Results, LibraryError> {
-        let mut sql = QueryBuilder::new("SELECT count(*) FROM videos v WHERE v.deleted_ms IS NULL");
+        let mut sql = QueryBuilder::new("SELECT count(*) FROM facts f WHERE f.deleted = 0");
         push_filter(&mut sql, filter);
         let total: i64 = sql.build_query_scalar().fetch_one(&self.pool).await?;
-        let mut sql = QueryBuilder::new("SELECT v.* FROM videos v WHERE v.deleted_ms IS NULL");
+        let mut sql = QueryBuilder::new("SELECT f.video_id FROM facts f WHERE f.deleted = 0");
         push_filter(&mut sql, filter);
-        sql.push(" ORDER BY v.taken_ms DESC, v.id DESC LIMIT ");
+        sql.push(" ORDER BY f.taken_ms DESC, f.id DESC LIMIT ");
         sql.push_bind(limit as i64).push(" OFFSET ").push_bind(offset as i64);
-        let videos: Vec<Video> = sql.build_query_as().fetch_all(&self.pool).await?;
-        let found = videos.into_iter().map(|video| Found { video, places: Vec::new() }).collect();
+        let ids: Vec<String> = sql.build_query_scalar().fetch_all(&self.pool).await?;
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let mut videos = self.videos_by_id(&ids).await?;
+        let found = ids.into_iter().filter_map(|id| videos.remove(id));
+        let found = found.map(|video| Found { video, places: Vec::new() }).collect();
         Ok(Results { found, total: usize::try_from(total).unwrap_or_default() })
     }
 
-    /// Returns ids of the videos that have every wanted term and no unwanted one, best first.
-    async fn ranked(&self, query: &Query, filter: &Filter) -> Result<Vec<String>, LibraryError> {
+    /// Returns ids of the videos that have every wanted term and no unwanted one, best first, `limit` of them after
+    /// `offset`, and how many there are.
+    async fn ranked(
+        &self,
+        query: &Query,
+        filter: &Filter,
+        limit: usize,
+        offset: usize,
+    ) -> Result<(Vec<String>, usize), LibraryError> {
         let (matches, likes) = split(&query.wanted);
         let (unwanted, unlike) = split(&query.unwanted);
         let weights = WEIGHTS.map(|weight| format!("{weight:.1}")).join(", ");
-        let mut sql = QueryBuilder::new("SELECT d.video_id, ");
+        let mut sql = QueryBuilder::new("SELECT video_id, count(*) OVER () FROM (SELECT f.id, f.video_id, ");
         if matches.is_empty() {
-            sql.push(
-                "1.0 AS score FROM documents d JOIN videos v ON v.id = d.video_id WHERE v.deleted_ms IS NULL",
-            );
+            sql.push("1.0 AS score FROM facts f WHERE f.deleted = 0");
         } else {
             sql.push(format!("-bm25(documents_fts, {weights}) AS score FROM documents_fts"));
-            sql.push(" JOIN documents d ON d.id = documents_fts.rowid JOIN videos v ON v.id = d.video_id");
-            sql.push(" WHERE documents_fts MATCH ");
+            sql.push(" CROSS JOIN facts f ON f.id = documents_fts.rowid WHERE documents_fts MATCH ");
             let mut expression = matches.join(" AND ");
             if !unwanted.is_empty() {
                 expression = format!("({expression}) NOT ({})", unwanted.join(" OR "));
             }
-            sql.push_bind(expression).push(" AND v.deleted_ms IS NULL");
+            sql.push_bind(expression).push(" AND f.deleted = 0");
         }
         push_filter(&mut sql, filter);
         for like in likes {
-            sql.push(" AND v.id IN (SELECT video_id FROM pieces WHERE text LIKE ");
+            sql.push(" AND f.video_id IN (SELECT video_id FROM pieces WHERE text LIKE ");
             sql.push_bind(like).push(" ESCAPE '\\')");
         }
         for like in unlike {
-            sql.push(" AND v.id NOT IN (SELECT video_id FROM pieces WHERE text LIKE ");
+            sql.push(" AND f.video_id NOT IN (SELECT video_id FROM pieces WHERE text LIKE ");
             sql.push_bind(like).push(" ESCAPE '\\')");
         }
         if matches.is_empty() {
             for expression in unwanted {
-                sql.push(" AND d.id NOT IN (SELECT rowid FROM documents_fts WHERE documents_fts MATCH ");
+                sql.push(" AND f.id NOT IN (SELECT rowid FROM documents_fts WHERE documents_fts MATCH ");
                 sql.push_bind(expression).push(")");
             }
-            sql.push(" ORDER BY d.id DESC LIMIT ");
+            sql.push(" ORDER BY f.id DESC LIMIT ");
         } else {
             sql.push(" ORDER BY documents_fts.rowid DESC LIMIT ");
         }
-        sql.push_bind(MAX_RANKED as i64);
-        let mut ranked: Vec<(String, f64)> = sql.build_query_as().fetch_all(&self.pool).await?;
-        // Ids sort by time: of equals the newest first.
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| b.0.cmp(&a.0)));
-        Ok(ranked.into_iter().map(|(id, _)| id).collect())
-    }
-
-    /// Finds the places in a video, the best first: those with most of the terms.
-    async fn places(&self, query: &Query, video_id: &str) -> Result<Vec<Place>, LibraryError> {
-        let (matches, likes) = split(&query.wanted);
-        // A video's pieces were mostly written together: their range spares looking at all others.
-        let range = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM pieces WHERE video_id = ?";
-        let (first, last): (i64, i64) = sqlx::query_as(range).bind(video_id).fetch_one(&self.pool).await?;
-        let mut scored: Vec<(f64, Place)> = Vec::new();
-        if !matches.is_empty() {
-            let rows = sqlx::query(
-                "SELECT p.*, snippet(pieces_fts, 0, char(2), char(3), '…', ?) AS snippet
-                 FROM pieces_fts JOIN pieces p ON p.id = pieces_fts.rowid
-                 WHERE pieces_fts MATCH ? AND pieces_fts.rowid BETWEEN ? AND ? AND p.video_id = ? LIMIT ?",
-            )
-            .bind(SNIPPET_TOKENS)
-            .bind(matches.join(" OR "))
-            .bind(first)
-            .bind(last)
-            .bind(video_id)
-            .bind(MAX_PLACES)
-            .fetch_all(&self.pool)
-            .await?;
-            for row in rows {
-                scored.push(place(&row, row.try_get("snippet")?)?);
-            }
-        }
-        for like in likes {
-            let sql = "SELECT * FROM pieces WHERE video_id = ? AND text LIKE ? ESCAPE '\\' LIMIT ?";
-            let rows =
-                sqlx::query(sql).bind(video_id).bind(like).bind(MAX_PLACES).fetch_all(&self.pool).await?;
-            for row in rows {
-                let text: String = row.try_get("text")?;
-                let text: String = text.chars().take(200).collect();
-                scored.push(place(&row, &text)?);
-            }
-        }
-        // Stable: of equals the earlier in the video.
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-        Ok(scored.into_iter().take(PLACES).map(|(_, place)| place).collect())
+        // Documents are numbered by time: of equals the newest first.
+        sql.push_bind(MAX_RANKED as i64).push(") ORDER BY score DESC, id DESC LIMIT ");
+        sql.push_bind(limit as i64).push(" OFFSET ").push_bind(offset as i64);
+        let ranked: Vec<(String, i64)> = sql.build_query_as().fetch_all(&self.pool).await?;
+        // Beyond the end there is no row to tell how many there are.
+        let total = match ranked.first() {
+            Some((_, total)) => usize::try_from(*total).unwrap_or_default(),
+            None if offset == 0 => 0,
+            None => Box::pin(self.ranked(query, filter, 1, 0)).await?.1,
+        };
+        Ok((ranked.into_iter().map(|(id, _)| id).collect(), total))
     }
 
     /// Returns the cameras that took the videos, in order.
@@ -273,7 +276,12 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn cameras(&self) -> Result<Vec<String>, LibraryError> {
-        let sql = "SELECT DISTINCT camera FROM videos WHERE camera IS NOT NULL ORDER BY camera LIMIT 100";
+        // From one to the next by the index: looking at all videos would take longer with each of them.
+        let sql = "WITH RECURSIVE c (camera) AS (
+                       SELECT min(camera) FROM facts
+                       UNION ALL
+                       SELECT (SELECT min(camera) FROM facts WHERE camera > c.camera) FROM c WHERE c.camera IS NOT NULL)
+                   SELECT camera FROM c WHERE camera IS NOT NULL LIMIT 100";
         Ok(sqlx::query_scalar(sql).fetch_all(&self.pool).await?)
     }
 
@@ -290,22 +298,6 @@ impl Library {
     }
 }
 
-/// Reads a place and how many of the words it has.
-fn place(row: &SqliteRow, snippet: &str) -> Result<(f64, Place), LibraryError> {
-    let kind = PieceKind::parse(row.try_get("kind")?);
-    let snippet = parts(snippet);
-    let words: HashSet<String> =
-        snippet.iter().filter(|part| part.matched).map(|part| part.text.to_lowercase()).collect();
-    let place = Place {
-        kind,
-        start: row.try_get("start_s")?,
-        end: row.try_get("end_s")?,
-        answer_id: row.try_get("source")?,
-        snippet,
-    };
-    Ok((kind.weight() * words.len().max(1) as f64, place))
-}
-
 fn split(terms: &[Term]) -> (Vec<String>, Vec<String>) {
     let (mut matches, mut likes) = (Vec::new(), Vec::new());
     for term in terms {
@@ -319,48 +311,27 @@ fn split(terms: &[Term]) -> (Vec<String>, Vec<String>) {
 
 fn push_filter(sql: &mut QueryBuilder<'_, Sqlite>, filter: &Filter) {
     if let Some(from) = filter.from_ms {
-        sql.push(" AND v.taken_ms >= ").push_bind(from);
+        sql.push(" AND f.taken_ms >= ").push_bind(from);
     }
     if let Some(before) = filter.before_ms {
-        sql.push(" AND v.taken_ms < ").push_bind(before);
+        sql.push(" AND f.taken_ms < ").push_bind(before);
     }
     if let Some(camera) = &filter.camera {
-        sql.push(" AND v.camera = ").push_bind(camera.clone());
+        sql.push(" AND f.camera = ").push_bind(camera.clone());
     }
     if let Some(min) = filter.min_s {
-        sql.push(" AND v.duration_s >= ").push_bind(min);
+        sql.push(" AND f.duration_s >= ").push_bind(min);
     }
     if let Some(max) = filter.max_s {
-        sql.push(" AND v.duration_s <= ").push_bind(max);
+        sql.push(" AND f.duration_s <= ").push_bind(max);
     }
     if filter.favourite {
-        sql.push(" AND v.favourite = 1");
+        sql.push(" AND f.favourite = 1");
     }
     if let Some(tag) = &filter.tag {
-        sql.push(" AND v.id IN (SELECT video_id FROM pieces WHERE kind = 'tag' AND text = ");
+        sql.push(" AND f.video_id IN (SELECT video_id FROM pieces WHERE kind = 'tag' AND text = ");
         sql.push_bind(tag.clone()).push(" COLLATE NOCASE)");
     }
-}
-
-/// Cuts a snippet at the marks that SQLite put around matches.
-fn parts(marked: &str) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
-    let mut push = |text: &str, matched: bool| {
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        if !text.is_empty() {
-            parts.push(Part { text, matched });
-        }
-    };
-    for (index, piece) in marked.split('\u{2}').enumerate() {
-        match piece.split_once('\u{3}') {
-            Some((hit, after)) if index > 0 => {
-                push(hit, true);
-                push(after, false);
-            }
-            _ => push(piece, false),
-        }
-    }
-    parts
 }
 
 #[cfg(test)]

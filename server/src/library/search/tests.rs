@@ -1,5 +1,6 @@
 //! A small family library whose best answers are known: ranking, phrases, minus, filters, hostile queries.
 
+use homereel_video::Probe;
 use serde_json::json;
 
 use super::*;
@@ -139,7 +140,7 @@ async fn put(library: &Library, id: &str, kind: TextKind, content: String) {
 async fn names(library: &Library, text: &str, filter: Filter) -> Vec<String> {
     let results = library.search(text, &filter, 20, 0).await.unwrap();
     assert_eq!(results.total, results.found.len());
-    results.found.into_iter().map(|found| found.video.name).collect()
+    results.found.iter().map(|found| found.video.name.clone()).collect()
 }
 
 /// Query, and the videos that must come first, in this order; `only`: and no other.
@@ -245,8 +246,8 @@ async fn what_changes_is_found_anew_and_what_is_deleted_is_not() {
         media: None,
     };
     library.end_answer(&answer, &end).await.unwrap();
-    let found = library.search("ivory", &Filter::default(), 1, 0).await.unwrap().found;
-    assert_eq!(found[0].places[0].answer_id.as_deref(), Some(answer.as_str()));
+    let results = library.search("ivory", &Filter::default(), 1, 0).await.unwrap();
+    assert_eq!(results.found[0].places[0].answer_id.as_deref(), Some(answer.as_str()));
     library.trash_video(&id).await.unwrap();
     assert_eq!(names(&library, "elephant", Filter::default()).await, [""; 0], "not in the trash");
     library.restore_video(&id).await.unwrap();
@@ -296,4 +297,54 @@ async fn hostile_queries_find_nothing_and_break_nothing() {
             .unwrap_or_else(|error| panic!("{text:?}: {error}"));
     }
     assert_eq!(names(&library, "dog", Filter::default()).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_search_is_kept_until_something_changes() {
+    let data = tempfile::tempdir().unwrap();
+    let library = library(data.path()).await;
+    let search = async |offset| library.search("dog", &Filter::default(), 2, offset).await.unwrap();
+    let first = search(0).await;
+    assert!(Arc::ptr_eq(&first, &search(0).await));
+    assert_eq!((search(2).await.found.len(), search(2).await.total), (1, 3));
+    assert_eq!((search(4).await.found.len(), search(4).await.total), (0, 3), "beyond the end");
+    let id = first.found[0].video.id.clone();
+    library.set_favourite(&id, true).await.unwrap();
+    assert!(search(0).await.found[0].video.favourite);
+    put(&library, &id, TextKind::Description, "A cat.".into()).await;
+    let places = |found: &Found| found.places.iter().map(|place| place.kind).collect::<Vec<_>>();
+    assert!(places(&first.found[0]).contains(&PieceKind::Description));
+    let now = search(0).await;
+    let now = now.found.iter().find(|found| found.video.id == id).unwrap();
+    assert!(!places(now).contains(&PieceKind::Description), "{:?}", now.places);
+}
+
+#[tokio::test]
+async fn totals_and_facts_are_those_of_the_videos() {
+    let data = tempfile::tempdir().unwrap();
+    let library = library(data.path()).await;
+    let agree = async || {
+        let sql = "SELECT (SELECT videos || ' ' || bytes || ' ' || trash || ' ' || trash_bytes FROM totals) =
+                          (SELECT count(*) FILTER (WHERE deleted_ms IS NULL) || ' ' ||
+                                  coalesce(sum(size) FILTER (WHERE deleted_ms IS NULL), 0) || ' ' ||
+                                  count(*) FILTER (WHERE deleted_ms IS NOT NULL) || ' ' ||
+                                  coalesce(sum(size) FILTER (WHERE deleted_ms IS NOT NULL), 0) FROM videos)
+                   AND (SELECT count(*) FROM facts) = (SELECT count(*) FROM videos)
+                   AND NOT EXISTS (SELECT 1 FROM videos v JOIN documents d ON d.video_id = v.id
+                       LEFT JOIN facts f ON f.id = d.id AND f.video_id = v.id AND f.taken_ms IS v.taken_ms
+                           AND f.duration_s IS v.duration_s AND f.camera IS v.camera AND f.favourite = v.favourite
+                           AND f.deleted = (v.deleted_ms IS NOT NULL)
+                       WHERE f.id IS NULL)";
+        sqlx::query_scalar::<_, bool>(sql).fetch_one(&library.pool).await.unwrap()
+    };
+    assert!(agree().await);
+    let ids: Vec<String> = library.videos(3, 0).await.unwrap().into_iter().map(|video| video.id).collect();
+    library.set_favourite(&ids[0], true).await.unwrap();
+    library.trash_video(&ids[1]).await.unwrap();
+    library.trash_video(&ids[2]).await.unwrap();
+    library.restore_video(&ids[2]).await.unwrap();
+    library.set_probe(&ids[2], &Probe { duration_s: 7.0, camera: None, ..probe() }).await.unwrap();
+    assert!(agree().await);
+    library.delete_trashed_video(&ids[1]).await.unwrap();
+    assert!(agree().await);
 }

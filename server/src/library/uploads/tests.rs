@@ -1,6 +1,6 @@
 //! Uploads in pieces on a scratch directory: counted only when durable, cut, resumed, handed over, expired.
 
-use super::*;
+use super::{super::Stored, *};
 use crate::library::tests::probe;
 
 const LIMIT: u64 = 1 << 30;
@@ -132,6 +132,46 @@ async fn uploads_that_stopped_are_forgotten_after_their_term() {
         .unwrap();
     assert_eq!(library.expire_uploads().await.unwrap(), 1);
     assert_eq!(library.uploads(9).await.unwrap(), [new]);
+}
+
+#[tokio::test]
+async fn an_upload_that_stops_for_an_hour_goes_on_and_one_that_stops_for_days_is_tidied_away() {
+    let data = tempfile::tempdir().unwrap();
+    let mut library = Library::open(data.path()).await.unwrap();
+    let upload = begin(&library, 6).await;
+    let mut writer = library.receive(&upload.id, 0, true).await.unwrap();
+    writer.write(b"abc").await.unwrap();
+    writer.accept().await.unwrap();
+    let later = async |library: &Library, hours: i64| {
+        // The clock goes on by so much: all that is noted is so much longer ago.
+        sqlx::query("UPDATE uploads SET created_ms = created_ms - ?1, expires_ms = expires_ms - ?1")
+            .bind(hours * 3_600_000)
+            .execute(&library.pool)
+            .await
+            .unwrap();
+    };
+    for restart in [false, true] {
+        later(&library, 1).await;
+        if restart {
+            drop(library);
+            library = Library::open(data.path()).await.unwrap();
+        }
+        assert_eq!(library.expire_uploads().await.unwrap(), 0);
+        assert_eq!(library.settled_upload(&upload.id).await.unwrap().received, 3);
+    }
+    // Each piece is a new term.
+    let mut writer = library.receive(&upload.id, 3, true).await.unwrap();
+    writer.write(b"d").await.unwrap();
+    assert!(writer.accept().await.unwrap().expires_ms > now_ms() + millis(KEEP) - 60_000);
+    later(&library, 71).await;
+    assert_eq!(library.expire_uploads().await.unwrap(), 0);
+    let file = library.upload_path(&upload.id);
+    assert!(file.exists());
+    later(&library, 2).await;
+    assert_eq!(library.expire_uploads().await.unwrap(), 1);
+    assert!(!file.exists(), "its room is given back");
+    let gone = library.receive(&upload.id, 4, true).await.map(|_| ()).map_err(|error| error.kind());
+    assert_eq!(gone, Err(super::super::Kind::NotFound));
 }
 
 #[tokio::test]

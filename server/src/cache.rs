@@ -6,7 +6,7 @@ use std::{
 };
 
 #[derive(Debug)]
-pub(super) struct Cache<T> {
+pub(crate) struct Cache<T> {
     limit: usize,
     /// Most recently used last; few enough that a scan costs nothing beside a decode.
     entries: Mutex<VecDeque<Entry<T>>>,
@@ -20,11 +20,11 @@ struct Entry<T> {
 }
 
 impl<T> Cache<T> {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit, entries: Mutex::new(VecDeque::new()) }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Arc<T>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<T>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let at = entries.iter().position(|entry| entry.key == key)?;
         let entry = entries.remove(at)?;
@@ -34,7 +34,7 @@ impl<T> Cache<T> {
     }
 
     /// Keeps a value of `bytes` bytes, unless it alone is past the limit.
-    pub(super) fn put(&self, key: String, value: Arc<T>, bytes: usize) {
+    pub(crate) fn put(&self, key: String, value: Arc<T>, bytes: usize) {
         if bytes > self.limit {
             return;
         }

@@ -1,0 +1,345 @@
+//! Decoded frames that outlive the process: files by content and sampling within a budget, those used longest ago
+//! removed first. Losing one costs a decode and nothing else, so none is waited for: a file that a crash, a full disk
+//! or a bad sector spoilt is told by its checksum and removed. Knows neither engines nor the library.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use bytes::Bytes;
+use homereel_engine::{Clip, Frame};
+use homereel_video::Probe;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use super::{Prepared, Report};
+
+/// What such a file begins with; the digit grows with its form.
+const MAGIC: &[u8; 8] = b"hrframe1";
+
+/// Bytes of the checksum at its end.
+const SUM: usize = 32;
+
+/// Bytes that stay free on the disk, whatever the budget says: uploads and the database go first.
+const RESERVE: u64 = 1 << 30;
+
+/// Name of the file that holds a probe.
+const PROBE: &str = "probe";
+
+/// Ending of files that are being written.
+const PART: &str = "part";
+
+/// The files. `None` where nothing is kept.
+#[derive(Debug, Default)]
+pub(super) struct FrameStore(Option<Arc<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    root: PathBuf,
+    budget: u64,
+    /// One file is written at a time; what comes meanwhile is not kept, rather than held in memory.
+    writer: Semaphore,
+}
+
+/// All of a clip but its pixels. Frames of another release may differ in theirs.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    release: String,
+    key: String,
+    width: u32,
+    height: u32,
+    times: Vec<f64>,
+    indices: Vec<u64>,
+    native_fps: f64,
+    total_frames: u64,
+    duration_s: f64,
+    report: Report,
+}
+
+impl FrameStore {
+    /// Keeps files below `root`, `budget` bytes at most; 0 keeps none. Removes what was not finished.
+    pub(super) fn open(root: &Path, budget: u64) -> io::Result<Self> {
+        let kept = Kept { root: root.to_owned(), budget, writer: Semaphore::new(1) };
+        fs::create_dir_all(root)?;
+        for (path, _, _) in kept.files() {
+            if path.extension().is_some_and(|extension| extension == PART) {
+                fs::remove_file(path)?;
+            }
+        }
+        // The budget may be a smaller one than before.
+        kept.make_room(0);
+        Ok(Self((budget > 0).then(|| Arc::new(kept))))
+    }
+
+    /// Returns the clip of the content `sha256` that is kept as `key`.
+    pub(super) async fn clip(&self, sha256: &str, key: &str) -> Option<Prepared> {
+        let (header, pixels) = self.read::<Header>(sha256, key).await?;
+        if header.release != env!("CARGO_PKG_VERSION") || header.key != key {
+            return None;
+        }
+        let bytes = 3 * header.width as usize * header.height as usize;
+        if bytes == 0 || pixels.len() != bytes * header.times.len() {
+            return None;
+        }
+        let frame =
+            |at: usize| Frame::new(header.width, header.height, pixels.slice(at * bytes..(at + 1) * bytes));
+        let clip = Clip {
+            frames: (0..header.times.len()).map(frame).collect(),
+            times: header.times,
+            indices: header.indices,
+            native_fps: header.native_fps,
+            total_frames: header.total_frames,
+            duration_s: header.duration_s,
+            key: Some(header.key),
+        };
+        Some(Prepared { clip, report: header.report, probe_ms: 0.0, decode_ms: 0.0 })
+    }
+
+    /// Returns the probe of the content `sha256`, if a clip of it was kept.
+    pub(super) async fn probe(&self, sha256: &str) -> Option<Probe> {
+        self.read(sha256, PROBE).await.map(|(probe, _)| probe)
+    }
+
+    /// Keeps a clip and the probe that chose its frames. Goes on in the background.
+    pub(super) fn keep(&self, sha256: &str, key: &str, prepared: &Arc<Prepared>, probe: &Arc<Probe>) {
+        let Some(kept) = &self.0 else { return };
+        let (kept, prepared, probe) = (Arc::clone(kept), Arc::clone(prepared), Arc::clone(probe));
+        let (sha256, key) = (sha256.to_owned(), key.to_owned());
+        tokio::spawn(async move {
+            let Ok(_turn) = kept.writer.try_acquire() else { return };
+            let kept = Arc::clone(&kept);
+            let written = tokio::task::spawn_blocking(move || {
+                let frames = &prepared.clip.frames;
+                let header = Header {
+                    release: env!("CARGO_PKG_VERSION").to_owned(),
+                    width: frames.first().map_or(0, |frame| frame.width),
+                    height: frames.first().map_or(0, |frame| frame.height),
+                    times: prepared.clip.times.clone(),
+                    indices: prepared.clip.indices.clone(),
+                    native_fps: prepared.clip.native_fps,
+                    total_frames: prepared.clip.total_frames,
+                    duration_s: prepared.clip.duration_s,
+                    report: prepared.report.clone(),
+                    key,
+                };
+                let pixels: Vec<&[u8]> = frames.iter().map(|frame| frame.rgb.as_ref()).collect();
+                kept.write(&sha256, &header.key, &header, &pixels)?;
+                kept.write(&sha256, PROBE, &*probe, &[])
+            });
+            match written.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "decoded frames could not be kept"),
+                Err(error) => tracing::error!(%error, "keeping decoded frames failed"),
+            }
+        });
+    }
+
+    async fn read<T: DeserializeOwned + Send + 'static>(
+        &self,
+        sha256: &str,
+        key: &str,
+    ) -> Option<(T, Bytes)> {
+        let kept = Arc::clone(self.0.as_ref()?);
+        let path = kept.path(sha256, key)?;
+        let read = tokio::task::spawn_blocking(move || match read_file(&path, kept.budget) {
+            Ok(read) => Some(read),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "kept frames are spoilt; they are decoded again");
+                // One that cannot be removed is told spoilt again.
+                let _ = fs::remove_file(&path);
+                None
+            }
+        });
+        read.await.ok().flatten()
+    }
+}
+
+impl Kept {
+    /// Where a file lies; names that are no hashes have no place.
+    fn path(&self, sha256: &str, key: &str) -> Option<PathBuf> {
+        let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric());
+        (plain(sha256) && plain(key)).then(|| self.root.join(sha256).join(key))
+    }
+
+    fn write(&self, sha256: &str, key: &str, header: &impl Serialize, blobs: &[&[u8]]) -> io::Result<()> {
+        let Some(path) = self.path(sha256, key) else { return Ok(()) };
+        let header = serde_json::to_vec(header)?;
+        let length = u32::try_from(header.len()).map_err(io::Error::other)?;
+        let bytes: usize =
+            MAGIC.len() + 4 + header.len() + blobs.iter().map(|blob| blob.len()).sum::<usize>() + SUM;
+        // One clip must not put all others out.
+        if bytes as u64 > self.budget / 2 || !self.make_room(bytes as u64) {
+            return Ok(());
+        }
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let part = path.with_extension(PART);
+        let write = || {
+            let mut file = File::create(&part)?;
+            let mut sum = Sha256::new();
+            let pieces = [MAGIC.as_slice(), &length.to_le_bytes(), &header];
+            for piece in pieces.iter().chain(blobs) {
+                sum.update(piece);
+                file.write_all(piece)?;
+            }
+            file.write_all(&sum.finalize())?;
+            fs::rename(&part, &path)
+        };
+        write().inspect_err(|_| {
+            // It would be removed at the next start, too.
+            let _ = fs::remove_file(&part);
+        })
+    }
+
+    /// Removes what was used longest ago until `bytes` more fit; false where the disk has no room for them.
+    fn make_room(&self, bytes: u64) -> bool {
+        let mut files = self.files();
+        files.sort_by_key(|(_, _, used)| *used);
+        let mut held: u64 = files.iter().map(|(_, size, _)| size).sum();
+        for (path, size, _) in files {
+            if held.saturating_add(bytes) <= self.budget {
+                break;
+            }
+            if fs::remove_file(&path).is_ok() {
+                held -= size;
+                // Only an empty one goes.
+                let _ = path.parent().map(fs::remove_dir);
+            }
+        }
+        let free =
+            rustix::fs::statvfs(&self.root).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        held.saturating_add(bytes) <= self.budget && free >= bytes.saturating_add(RESERVE)
+    }
+
+    /// Files with their size and when they were last used.
+    fn files(&self) -> Vec<(PathBuf, u64, SystemTime)> {
+        let folders = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        files
+            .filter_map(|file| {
+                let about = file.metadata().ok().filter(fs::Metadata::is_file)?;
+                Some((file.path(), about.len(), about.modified().ok()?))
+            })
+            .collect()
+    }
+}
+
+/// Reads a whole file and notes that it was used.
+fn read_file<T: DeserializeOwned>(path: &Path, most: u64) -> io::Result<(T, Bytes)> {
+    let spoilt = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len().min(most)).unwrap_or(0));
+    (&mut file).take(most).read_to_end(&mut bytes)?;
+    let end = bytes.len().checked_sub(SUM).ok_or_else(|| spoilt("it is too short"))?;
+    if Sha256::digest(&bytes[..end])[..] != bytes[end..] {
+        return Err(spoilt("its checksum does not fit"));
+    }
+    let bytes = Bytes::from(bytes).slice(..end);
+    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| spoilt("it is of another form"))?;
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(|| spoilt("it is too short"))?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let header = rest.get(..length).ok_or_else(|| spoilt("its header is too short"))?;
+    let header = serde_json::from_slice(header)?;
+    // Only the order of removal depends on it.
+    let _ = file.set_modified(SystemTime::now());
+    Ok((header, bytes.slice(MAGIC.len() + 4 + length..)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const CONTENT: &str = "c0ffee";
+
+    fn prepared(key: &str, value: u8) -> Arc<Prepared> {
+        let frame = |value: u8| Frame::new(8, 4, Bytes::from(vec![value; 96]));
+        let clip = Clip {
+            frames: vec![frame(value), frame(value + 1)],
+            times: vec![0.0, 0.1 + 0.2],
+            indices: vec![0, 9],
+            native_fps: 29.97,
+            total_frames: 10,
+            duration_s: 1.0 / 3.0,
+            key: Some(key.to_owned()),
+        };
+        let report = Report { frames: 2, warnings: vec!["w".into()], ..Report::default() };
+        Arc::new(Prepared { clip, report, probe_ms: 5.0, decode_ms: 6.0 })
+    }
+
+    async fn keep(store: &FrameStore, key: &str, value: u8) {
+        let probe = Arc::new(crate::library::tests::probe());
+        store.keep(CONTENT, key, &prepared(key, value), &probe);
+        let kept = store.0.as_ref().unwrap();
+        while kept.path(CONTENT, key).is_some_and(|path| !path.exists())
+            || kept.writer.available_permits() == 0
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_comes_back_the_same_and_what_is_spoilt_does_not() {
+        let root = tempfile::tempdir().unwrap();
+        let store = FrameStore::open(root.path(), 1 << 20).unwrap();
+        assert!(store.clip(CONTENT, "a").await.is_none());
+        keep(&store, "a", 7).await;
+        let store = FrameStore::open(root.path(), 1 << 20).unwrap();
+        let back = store.clip(CONTENT, "a").await.unwrap();
+        assert_eq!((&back.clip, &back.report), (&prepared("a", 7).clip, &prepared("a", 7).report));
+        assert_eq!((back.probe_ms, back.decode_ms), (0.0, 0.0));
+        assert_eq!(store.probe(CONTENT).await.unwrap(), crate::library::tests::probe());
+        assert!(store.clip(CONTENT, "b").await.is_none() && store.clip("..", "a").await.is_none());
+
+        // One bit, a cut, a file in another's place: none is taken for good, each is gone afterwards.
+        let file = root.path().join(CONTENT).join("a");
+        let whole = fs::read(&file).unwrap();
+        let mut bit = whole.clone();
+        bit[whole.len() / 2] ^= 1;
+        for spoilt in [bit.as_slice(), &whole[..whole.len() - 1], &whole[..9], b""] {
+            fs::write(&file, spoilt).unwrap();
+            assert!(store.clip(CONTENT, "a").await.is_none());
+            assert!(!file.exists());
+        }
+        fs::write(root.path().join(CONTENT).join("b"), &whole).unwrap();
+        assert!(store.clip(CONTENT, "b").await.is_none(), "of another key");
+        fs::write(root.path().join(CONTENT).join("c.part"), &whole).unwrap();
+        FrameStore::open(root.path(), 1 << 20).unwrap();
+        assert!(!root.path().join(CONTENT).join("c.part").exists());
+    }
+
+    #[tokio::test]
+    async fn the_budget_holds_and_what_was_used_longest_ago_goes_first() {
+        let root = tempfile::tempdir().unwrap();
+        let store = FrameStore::open(root.path(), 1 << 20).unwrap();
+        keep(&store, "a", 1).await;
+        let kept = store.0.as_ref().unwrap();
+        let size = |key: &str| fs::metadata(root.path().join(CONTENT).join(key)).map(|about| about.len());
+        let (clip, probe) = (size("a").unwrap(), size(PROBE).unwrap());
+        // Room for three clips and the probe.
+        let kept = Kept { root: kept.root.clone(), budget: 3 * clip + probe + 8, writer: Semaphore::new(1) };
+        let store = FrameStore(Some(Arc::new(kept)));
+        keep(&store, "b", 2).await;
+        keep(&store, "c", 3).await;
+        let long_ago = SystemTime::UNIX_EPOCH;
+        for (key, age) in [("a", 3), ("b", 2), ("c", 1)] {
+            let file = File::open(root.path().join(CONTENT).join(key)).unwrap();
+            file.set_modified(long_ago + Duration::from_secs(10 - age)).unwrap();
+        }
+        assert!(store.clip(CONTENT, "a").await.is_some(), "used now");
+        keep(&store, "d", 4).await;
+        assert!(size("b").is_err() && size("a").is_ok() && size("c").is_ok() && size("d").is_ok());
+        let small = FrameStore::open(root.path(), clip).unwrap();
+        assert!(small.0.unwrap().files().iter().map(|(_, size, _)| size).sum::<u64>() <= clip);
+        assert!(FrameStore::open(root.path(), 0).unwrap().0.is_none());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "nothing is kept, not even a folder");
+    }
+}
