@@ -167,7 +167,7 @@ pub struct AlbumPage {
     pub count: String,
     /// When the first of this page was taken.
     pub first: Option<Time>,
-    /// When the last of this page was taken, if there is more than one.
+    /// When the last of this page was taken, if that was on another day.
     pub last: Option<Time>,
     /// URL of the search within it.
     pub search: String,

@@ -85,13 +85,18 @@ pub(super) async fn album(
             name: tag.clone(),
             count: format::count(count, "video"),
             first: found.first().map(day),
-            last: found.last().filter(|_| found.len() > 1).map(day),
+            last: found.last().filter(|last| !same_day(last, &found[0])).map(day),
             search: format!("/search?tag={}", utf8_percent_encode(&tag, NON_ALPHANUMERIC)),
             videos: found.iter().map(|video| views::card(video, jobs.get(&video.id))).collect(),
             more: (u64::from(next) < count).then(|| format!("{}?offset={next}", url_of(&tag))),
         })
     };
     pages::or_error(&state, work().await)
+}
+
+/// Whether two were taken on one day, as the iso time tells it.
+fn same_day(one: &Video, other: &Video) -> bool {
+    day(one).iso[..10] == day(other).iso[..10]
 }
 
 fn day(video: &Video) -> web::Time {

@@ -55,7 +55,7 @@ pub(super) async fn gate(State(state): State<AppState>, request: Request, next: 
     if who.role < needed {
         let message = format!("this takes the role {}; yours is {}", needed.as_str(), who.role.as_str());
         let failure = Failure::new(StatusCode::FORBIDDEN, "forbidden", message);
-        let by_hand = !of_programs(path) && pages::wants_html(request.headers());
+        let by_hand = pages::by_hand(&request);
         let answer =
             async || if by_hand { pages::or_error(&state, Err(failure)) } else { render(path, failure) };
         return WHO.scope(who, answer()).await;
@@ -103,13 +103,9 @@ pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
         .find_map(|(name, value)| (name == COOKIE).then_some(value))
 }
 
-fn of_programs(path: &str) -> bool {
-    path.starts_with("/api/") || path.starts_with("/v1/") || path == "/metrics"
-}
-
 fn refused(request: &Request) -> Response {
     let path = request.uri().path();
-    if !of_programs(path) && pages::wants_html(request.headers()) {
+    if pages::by_hand(request) {
         let looks = matches!(*request.method(), Method::GET | Method::HEAD);
         let back = request.uri().path_and_query().filter(|_| looks).map_or("/", |there| there.as_str());
         let next = utf8_percent_encode(back, NON_ALPHANUMERIC);

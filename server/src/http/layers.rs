@@ -27,6 +27,7 @@ use tracing::Instrument as _;
 use super::{
     door,
     error::{Failure, Problem, render, shown},
+    pages,
 };
 use crate::{app::AppState, library::new_id};
 
@@ -99,6 +100,7 @@ fn sane(id: &str) -> bool {
 /// While the server drains, it takes no new work.
 async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     match refuse(&state, &request).or_else(|| drained(&state, &request)) {
+        Some(failure) if pages::by_hand(&request) => pages::or_error(&state, Err(failure)),
         Some(failure) => render(request.uri().path(), failure),
         None => next.run(request).await,
     }

@@ -2,7 +2,7 @@
 //! Asks the library for rows and fills homereel-web's structs; the words are chosen in [`super::views`].
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Videos on one page.
-const VIDEOS: u32 = 60;
+const VIDEOS: u32 = 48;
 
 /// Jobs on one page.
 const JOBS: u32 = 40;
@@ -387,6 +387,13 @@ pub(super) async fn retry_failed_jobs(State(state): State<AppState>) -> Response
         Ok(Redirect::to("/jobs").into_response())
     };
     or_error(&state, work().await)
+}
+
+/// Tells whether a request is of a person in a browser, at a page.
+pub(super) fn by_hand(request: &Request) -> bool {
+    let path = request.uri().path();
+    let of_programs = path.starts_with("/api/") || path.starts_with("/v1/") || path == "/metrics";
+    !of_programs && wants_html(request.headers())
 }
 
 /// Tells whether a person in a browser waits for the answer, not a program.

@@ -138,7 +138,9 @@ impl Browser {
                 _ => {}
             }
         }
-        Ok(requests.into_iter().map(|(_, url, bytes)| (url, bytes)).collect())
+        // The browser's own first page is no page of ours.
+        let sent = requests.into_iter().filter(|(_, url, _)| !url.starts_with("chrome"));
+        Ok(sent.map(|(_, url, bytes)| (url, bytes)).collect())
     }
 
     /// Opens a page.
@@ -227,6 +229,8 @@ impl Browser {
 
     /// Writes the page from its top, `height` pixels of it at most, as PNG.
     pub(crate) async fn photograph(&self, file: &Path, height: u32) -> anyhow::Result<()> {
+        // Its bar would stand over the page's right edge.
+        self.devtools("Emulation.setScrollbarsHidden", json!({"hidden": true})).await?;
         let script = "const page = document.documentElement; return [page.clientWidth, page.scrollHeight]";
         let size = self.run(script).await?;
         let (width, whole) = (size[0].as_f64(), size[1].as_f64());
@@ -236,6 +240,7 @@ impl Browser {
             "clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1},
         });
         let shot = self.devtools("Page.captureScreenshot", params).await?;
+        self.devtools("Emulation.setScrollbarsHidden", json!({"hidden": false})).await?;
         let base64 = base64::engine::general_purpose::STANDARD;
         let png = base64::Engine::decode(&base64, shot["data"].as_str().context("a picture")?)?;
         if let Some(parent) = file.parent() {

@@ -136,6 +136,7 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
 
     // An admin gives her another role, and in the end removes her.
     log_in(&browser, Some(""), PASSWORD).await?;
+    browser.wait_for("#videos .card", "").await?;
     browser.open(&server.url("/household")).await?;
     browser.click("#people details summary").await?;
     choose(&browser, "#people select", "member").await?;
