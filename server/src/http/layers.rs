@@ -100,7 +100,10 @@ fn sane(id: &str) -> bool {
 /// While the server drains, it takes no new work.
 async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     match refuse(&state, &request).or_else(|| drained(&state, &request)) {
-        Some(failure) if pages::by_hand(&request) => pages::or_error(&state, Err(failure)),
+        // Pages tell of the model and more, and here nobody has been asked who they are.
+        Some(failure) if pages::by_hand(&request) && !state.auth.required() => {
+            pages::or_error(&state, Err(failure))
+        }
         Some(failure) => render(request.uri().path(), failure),
         None => next.run(request).await,
     }
