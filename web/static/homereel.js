@@ -92,9 +92,9 @@ function enableAsking(fresh) {
   if (freshBox?.dataset.sprites && !box.dataset.sprites) { box.dataset.sprites = freshBox.dataset.sprites; scrub(); }
 }
 
+/** At most every 300 ms, and never put off: events that come faster would keep a page old while there is most to see. */
 function refreshSoon() {
-  clearTimeout(refreshTimer);
-  refreshTimer = setTimeout(refresh, 300);
+  refreshTimer ??= setTimeout(() => { refreshTimer = undefined; refresh(); }, 300);
 }
 
 function listen() {
