@@ -77,6 +77,10 @@ step_browser() {
   if command -v npm >/dev/null; then
     need_node_modules "$tools/axe" axe-core@4.14.1 || return 1
     export HOMEREEL_AXE=$tools/axe/node_modules/axe-core/axe.min.js
+    # So does the Nu Html Checker, which takes Java.
+    command -v java >/dev/null || need_packages default-jre-headless
+    need_node_modules "$tools/vnu" vnu-jar@26.9.27 || return 1
+    export HOMEREEL_VNU=$tools/vnu/node_modules/vnu-jar/build/dist/vnu.jar
   fi
   # Two at once: each test runs a server and a browser.
   binaries && cargo_test --test browser -- --test-threads=2

@@ -1,4 +1,5 @@
-//! Who may come in, and what they may do: one household password, sessions of browsers, API keys of programs.
+//! Who may come in, and what they may do: the household's password, users with their own, sessions of browsers, API
+//! keys of programs.
 //!
 //! Knows no HTTP. **Invariant:** no secret is stored or logged: passwords are kept as argon2id hashes, tokens (32
 //! random bytes) as SHA-256. The household's password belongs to the user `household`; further users are rows of
@@ -11,6 +12,7 @@ mod password;
 mod sessions;
 mod throttle;
 mod token;
+mod users;
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
@@ -22,12 +24,13 @@ pub use keys::{ApiKey, NewKey};
 pub use links::LINK_LIFE;
 pub use password::{MAX_PASSWORD, MIN_PASSWORD};
 pub use sessions::{NewSession, SESSION_LIFE};
+pub use users::User;
 
 use crate::library;
 use throttle::Throttle;
 
 /// The user whose password is the household's.
-const HOUSEHOLD: &str = "household";
+pub const HOUSEHOLD: &str = "household";
 
 /// What somebody may do; each role may do what those before it may.
 #[derive(
@@ -71,6 +74,8 @@ pub struct Who {
     pub name: String,
     /// What they may do.
     pub role: Role,
+    /// A person with a password, not a program with a key.
+    pub person: bool,
 }
 
 /// What a caller shows to come in.
@@ -124,16 +129,29 @@ impl Auth {
         }
     }
 
-    /// Compares `password` with the household's and starts a session. `from` is whose tries are counted.
+    /// Compares `password` with that of `name` (the household's, without one) and starts a session. `from` is whose
+    /// tries are counted.
     ///
     /// # Errors
     /// `WrongPassword`, `NoPassword`, `TooManyTries`, `Database`.
-    pub async fn log_in(&self, password: String, from: Option<IpAddr>) -> Result<NewSession, AuthError> {
+    pub async fn log_in(
+        &self,
+        name: Option<&str>,
+        password: String,
+        from: Option<IpAddr>,
+    ) -> Result<NewSession, AuthError> {
         self.throttle.check(from)?;
-        let (user, hash) = self.household().await?.ok_or(AuthError::NoPassword)?;
+        let household = self.household().await?.ok_or(AuthError::NoPassword)?;
+        let known = match name.filter(|name| !name.trim().is_empty()) {
+            Some(name) => self.named(name).await?,
+            None => Some(household.clone()),
+        };
+        // A name that nobody has takes as long as a wrong password.
+        let exists = known.is_some();
+        let (user, hash) = known.unwrap_or(household);
         // Counted before it is known, so that many tries at once are as slow as one after the other.
         self.throttle.failed(from);
-        if !self.verify(password, hash).await? {
+        if !self.verify(password, hash).await? || !exists {
             return Err(AuthError::WrongPassword);
         }
         self.throttle.succeeded(from);

@@ -50,6 +50,8 @@ async fn nothing_is_seen_without_the_password_and_everything_with_it() -> anyhow
     let form = stranger.get(server.url(&there)).send().await?.text().await?;
     ensure!(form.contains("value=\"/videos/1?t=2\"") && !form.contains("homereel-demo"), "{form}");
 
+    // A page that hides where it comes from could not post its own form: browsers send `Origin: null` then.
+    ensure!(!form.contains("no-referrer"), "{form}");
     let wrong = log_in(&server, &[("password", "a guess"), ("next", "/jobs")]).await?;
     ensure!(wrong.status() == StatusCode::UNAUTHORIZED, "{}", wrong.status());
     ensure!(wrong.text().await?.contains("that is not the password"));

@@ -52,9 +52,21 @@ mod tests {
 
     #[test]
     fn every_asset_that_a_template_names_exists() {
-        for template in
-            ["base", "library", "video", "search", "ask", "trash", "system", "bench", "jobs", "error"]
-        {
+        for template in [
+            "base",
+            "library",
+            "video",
+            "search",
+            "ask",
+            "trash",
+            "system",
+            "bench",
+            "jobs",
+            "error",
+            "albums",
+            "album",
+            "household",
+        ] {
             let path = format!("{}/templates/{template}.html", env!("CARGO_MANIFEST_DIR"));
             let html = std::fs::read_to_string(path).unwrap();
             for name in html.split("url(\"").skip(1).filter_map(|rest| rest.split('"').next()) {

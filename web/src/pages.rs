@@ -3,8 +3,8 @@
 use askama::Template;
 
 use crate::views::{
-    Answer, Card, Choice, Fact, FactList, Found, Job, Kind, Link, Made, Model, Moment, Note, Run, Shell,
-    State, Step, Time, Trashed,
+    AlbumCard, Answer, Card, Choice, Fact, FactList, Found, Job, Key, Kind, Link, Made, Model, Moment, Note,
+    Person, Run, Shell, State, Step, Time, Trashed,
 };
 
 /// `/`: upload and the list of videos.
@@ -59,6 +59,8 @@ pub struct VideoPage {
     pub height: u32,
     /// There is a poster.
     pub has_poster: bool,
+    /// There are pictures to scrub by.
+    pub has_sprites: bool,
     /// `#t=83` where the reader asked for a second, or nothing.
     pub start_fragment: String,
     /// Codec, for browsers that can't play it.
@@ -71,14 +73,18 @@ pub struct VideoPage {
     pub example: String,
     /// Questions and answers, newest first.
     pub answers: Vec<Answer>,
+    /// URL of the older ones.
+    pub older_answers: Option<String>,
     /// What the model saw.
     pub description: Option<Made>,
     /// What to say while there is no description.
     pub no_description: String,
-    /// Tags, each with the search for others of it.
+    /// Tags, each with its album.
     pub tags: Vec<Link>,
     /// Moments in order of time.
     pub moments: Vec<Moment>,
+    /// URL of the later ones.
+    pub more_moments: Option<String>,
     /// What to say while there are no moments.
     pub no_moments: String,
     /// Somebody likes it.
@@ -87,6 +93,8 @@ pub struct VideoPage {
     pub place: String,
     /// The description as it can be changed.
     pub description_text: String,
+    /// It is short enough to be changed on a page.
+    pub description_fits: bool,
     /// The tags as they can be changed: words with commas.
     pub tags_text: String,
     /// URL of the video after this one.
@@ -135,13 +143,77 @@ pub struct SearchPage {
     pub more: Option<String>,
 }
 
-/// `/ask`: an answer from what is known of all videos.
+/// `/albums`: the tags as albums.
+#[derive(Debug, Template)]
+#[template(path = "albums.html")]
+pub struct AlbumsPage {
+    /// The frame.
+    pub shell: Shell,
+    /// The albums, the largest first.
+    pub albums: Vec<AlbumCard>,
+    /// URL of the smaller ones.
+    pub more: Option<String>,
+}
+
+/// `/albums/{tag}`: the videos of one album.
+#[derive(Debug, Template)]
+#[template(path = "album.html")]
+pub struct AlbumPage {
+    /// The frame.
+    pub shell: Shell,
+    /// Its name.
+    pub name: String,
+    /// Number of videos in words.
+    pub count: String,
+    /// When the first of this page was taken.
+    pub first: Option<Time>,
+    /// When the last of this page was taken, if that was on another day.
+    pub last: Option<Time>,
+    /// URL of the search within it.
+    pub search: String,
+    /// The videos, in the order they were taken.
+    pub videos: Vec<Card>,
+    /// URL of the later ones.
+    pub more: Option<String>,
+}
+
+/// `/household`: the reader's password, who else may come in, and the keys of programs.
+#[derive(Debug, Template)]
+#[template(path = "household.html")]
+pub struct HouseholdPage {
+    /// The frame.
+    pub shell: Shell,
+    /// What was wrong with what was sent; may be empty.
+    pub problem: String,
+    /// What was done just now; may be empty.
+    pub done: &'static str,
+    /// Name and secret of the key that was just made: shown this once.
+    pub new_key: Option<(String, String)>,
+    /// Nobody is asked who they are.
+    pub open: bool,
+    /// Who the reader is, and their role; empty where nobody is asked.
+    pub me: String,
+    /// The reader has a password to change.
+    pub has_password: bool,
+    /// The reader may let others in.
+    pub admin: bool,
+    /// Characters that a new password has at least.
+    pub min_length: usize,
+    /// The roles, for somebody new.
+    pub roles: Vec<Choice>,
+    /// Who may come in.
+    pub people: Vec<Person>,
+    /// Keys of programs.
+    pub keys: Vec<Key>,
+}
+
+/// `/ask`: a question to all videos, and its answer from what is known of them.
 #[derive(Debug, Template)]
 #[template(path = "ask.html")]
 pub struct AskPage {
     /// The frame.
     pub shell: Shell,
-    /// What was asked.
+    /// What was asked; empty before that.
     pub question: String,
     /// The answer, cut at the numbers of notes in it.
     pub parts: Vec<(String, Option<usize>)>,
@@ -161,6 +233,8 @@ pub struct TrashPage {
     pub size: String,
     /// The videos, the last thrown away first.
     pub videos: Vec<Trashed>,
+    /// URL of those before.
+    pub more: Option<String>,
 }
 
 /// `/system`: the model, the work, the machine.
@@ -209,6 +283,8 @@ pub struct JobsPage {
     pub any_failed: bool,
     /// Running first, then waiting, then what ended, newest first.
     pub jobs: Vec<Job>,
+    /// URL of the rest.
+    pub more: Option<String>,
 }
 
 /// `/login`: asks for the household's password, or lets it be chosen. Tells strangers nothing else.
@@ -223,6 +299,10 @@ pub struct LoginPage {
     pub nothing_set: bool,
     /// Where to go after it.
     pub next: String,
+    /// There are users beside the household: their names are asked for.
+    pub named: bool,
+    /// The name as it was typed.
+    pub name: String,
     /// Characters that a new password has at least.
     pub min_length: usize,
     /// What was wrong with the last try.

@@ -29,12 +29,16 @@ pub enum Model {
 pub struct Shell {
     /// Title of the page.
     pub title: String,
-    /// The lit tab: `videos`, `search`, `jobs`, `system`, or nothing.
+    /// The lit tab: `videos`, `albums`, `search`, `ask`, `jobs`, `system`, `household`, or nothing.
     pub here: &'static str,
     /// The model at work.
     pub model: Model,
     /// The reader came in with a password, and may leave.
     pub can_log_out: bool,
+    /// The reader may add, ask and edit.
+    pub may_change: bool,
+    /// The reader may throw away.
+    pub may_delete: bool,
     /// Something on this page is still being worked on: without JavaScript it reloads by itself.
     pub unfinished: bool,
 }
@@ -165,6 +169,51 @@ pub struct Card {
     pub date: Time,
     /// Where its reading stands.
     pub state: State,
+}
+
+/// An album in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlbumCard {
+    /// Its name: the tag.
+    pub name: String,
+    /// Where it is shown.
+    pub url: String,
+    /// URL of its picture, if there is one.
+    pub cover: Option<String>,
+    /// Number of videos in words.
+    pub count: String,
+}
+
+/// Somebody who may come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Id, for links.
+    pub id: String,
+    /// Name, as it is typed at the login.
+    pub name: String,
+    /// The household's own: it stays.
+    pub household: bool,
+    /// What they may do, in a word.
+    pub role: &'static str,
+    /// All roles, theirs chosen.
+    pub roles: Vec<Choice>,
+    /// When they were added.
+    pub since: Time,
+}
+
+/// A key of a program, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Id, for links.
+    pub id: String,
+    /// Name that its owner gave it.
+    pub name: String,
+    /// What it may do, in a word.
+    pub role: &'static str,
+    /// When it was made.
+    pub made: Time,
+    /// When it was last used.
+    pub used: Option<Time>,
 }
 
 /// A video that a search found, with the places in it.

@@ -27,7 +27,7 @@ const seconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 2 : 1)} s`;
 function localTimes(within) {
   for (const time of within.querySelectorAll('time[datetime]')) {
     const at = new Date(time.dateTime);
-    if (!isNaN(at)) time.textContent = at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+    if (!isNaN(at)) time.textContent = at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'day' in time.dataset ? undefined : 'short' });
   }
 }
 
@@ -80,7 +80,7 @@ function swap(part) {
 
 /** A page that was opened while the clip was not yet read learns that questions are taken now. */
 function enableAsking(fresh) {
-  const now = $('#ask', fresh), box = $('#player-box'), freshBox = $('#player-box', fresh);
+  const now = $('#ask') && $('#ask', fresh), box = $('#player-box'), freshBox = $('#player-box', fresh);
   if (now && $('#question').disabled && !$('#question', now).disabled) {
     for (const control of $('#ask').querySelectorAll('[disabled]')) control.disabled = false;
     $('#ask .hint')?.remove();
@@ -89,11 +89,12 @@ function enableAsking(fresh) {
     box.replaceChildren(...document.importNode(freshBox, true).childNodes);
     watchPlayer();
   }
+  if (freshBox?.dataset.sprites && !box.dataset.sprites) { box.dataset.sprites = freshBox.dataset.sprites; scrub(); }
 }
 
+/** At most every 300 ms, and never put off: events that come faster would keep a page old while there is most to see. */
 function refreshSoon() {
-  clearTimeout(refreshTimer);
-  refreshTimer = setTimeout(refresh, 300);
+  refreshTimer ??= setTimeout(() => { refreshTimer = undefined; refresh(); }, 300);
 }
 
 function listen() {
@@ -400,6 +401,78 @@ function watchPlayer() {
   };
 }
 
+/** `0:04.2`, `1:02:03.5`, as the pages write it. */
+function position(seconds) {
+  const tenths = Math.round(Math.max(0, seconds) * 10), whole = Math.floor(tenths / 10);
+  const two = (n) => String(n).padStart(2, '0'), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
+  return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}.${tenths % 10}`;
+}
+
+/** The pictures of a clip by time, from the sprites' WebVTT: [{ start, end, url, x, y, width, height }]. */
+async function scrubPictures(url) {
+  const response = await fetch(url);
+  if (!response.ok) return [];
+  const clock = (text) => text.split(':').reduce((sum, part) => 60 * sum + Number(part), 0);
+  return [...(await response.text()).matchAll(/^([\d:.]+) --> ([\d:.]+)\n(\S+)#xywh=(\d+),(\d+),(\d+),(\d+)$/gm)].map(
+    ([, start, end, sheet, ...place]) => {
+      const [x, y, width, height] = place.map(Number);
+      return { start: clock(start), end: clock(end), url: new URL(sheet, new URL(url, location)).href, x, y, width, height };
+    });
+}
+
+/** A strip under the player: under the pointer, and while it is moved by keys, it shows the picture of that time. */
+function scrub() {
+  const box = $('#player-box'), player = $('#player'), url = box?.dataset.sprites;
+  if (!url || !player || $('.scrub')) return;
+  const strip = element('div', 'scrub'), peek = element('div', 'peek'), picture = element('div', 'picture'), at = element('span', 'at');
+  const range = element('input');
+  Object.assign(range, { type: 'range', min: 0, step: 0.1, value: 0 });
+  range.setAttribute('aria-label', 'Look through the video');
+  peek.hidden = true;
+  peek.setAttribute('aria-hidden', 'true');
+  peek.append(picture, at);
+  strip.append(peek, range);
+  box.append(strip);
+  let pictures, moving = false;
+  const length = () => { range.max = player.duration || 0; told(); };
+  const told = () => range.setAttribute('aria-valuetext', `${position(Number(range.value))} of ${position(Number(range.max))}`);
+  const show = async (second) => {
+    // Nothing is fetched before somebody looks.
+    pictures ??= scrubPictures(url).catch(() => []);
+    const found = (await pictures).findLast((one) => one.start <= second + 0.05);
+    at.textContent = position(second);
+    if (!found) return;
+    Object.assign(picture.style, {
+      width: `${found.width}px`, height: `${found.height}px`, backgroundImage: `url("${found.url}")`, backgroundPosition: `-${found.x}px -${found.y}px`,
+    });
+    const width = strip.clientWidth, half = found.width / 2;
+    peek.style.left = `${Math.min(Math.max(width * second / (Number(range.max) || 1), half), Math.max(width - half, half)) - half}px`;
+    peek.hidden = false;
+  };
+  const hide = () => { if (!moving) peek.hidden = true; };
+  strip.onpointermove = (event) => {
+    const { left, width } = range.getBoundingClientRect();
+    if (event.pointerType === 'mouse' || moving) show(Math.min(1, Math.max(0, (event.clientX - left) / width)) * Number(range.max));
+  };
+  strip.onpointerleave = hide;
+  range.onpointerdown = () => { moving = true; };
+  range.onpointerup = range.onpointercancel = () => { moving = false; hide(); };
+  range.onblur = () => { moving = false; hide(); };
+  range.oninput = () => { player.currentTime = Number(range.value); told(); show(player.currentTime); };
+  range.onkeydown = (event) => {
+    // By a second, or by ten with PageUp and PageDown: a tenth of a second is for the pointer.
+    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    range.value = Number(range.value) + step;
+    range.oninput();
+  };
+  player.addEventListener('loadedmetadata', length);
+  player.addEventListener('durationchange', length);
+  player.addEventListener('timeupdate', () => { if (!moving) { range.value = player.currentTime; told(); } });
+  if (player.readyState) length();
+}
+
 function seeking() {
   document.addEventListener('click', (event) => {
     const link = event.target.closest('[data-seek]'), player = $('#player');
@@ -516,9 +589,99 @@ function showTimes(box, stages) {
   }
 }
 
+// --- asking all videos ---------------------------------------------------------------------------
+
+function askingAll() {
+  const form = $('#ask-all'), field = $('#all-question'), answer = $('#all-answer'), send = $('button', form);
+  const text = $('.text', answer), outcome = $('.outcome', answer), made = $('.made', answer), stopping = $('.stop', answer), list = $('#notes ol');
+  let busy = false;
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const question = field.value.trim();
+    if (!question || busy) return;
+    const stop = new AbortController();
+    busy = send.disabled = true;
+    stopping.onclick = () => stop.abort();
+    $('#before').hidden = $('#notes').hidden = made.hidden = true;
+    answer.hidden = stopping.hidden = false;
+    answer.classList.add('live');
+    $('.question', answer).textContent = question;
+    text.textContent = '';
+    list.replaceChildren();
+    let ended = false, notes = 0;
+    outcome.textContent = 'Looking through what is known';
+    try {
+      const response = await fetch('/api/ask', {
+        method: 'POST', signal: stop.signal, body: JSON.stringify({ question }),
+        headers: { 'Content-Type': 'application/json', Accept: 'text/event-stream' },
+      });
+      if (!response.ok) throw new Error(failureOf(response.status, await response.text()));
+      for await (const [name, data] of serverEvents(response.body)) {
+        if (name === 'notes') {
+          notes = data.notes.length;
+          list.append(...data.notes.map(noteRow));
+          $('#notes').hidden = !notes;
+          outcome.textContent = `Answering from ${notes} ${notes === 1 ? 'note' : 'notes'}`;
+          say(outcome.textContent);
+        }
+        if (name === 'queued' && data.position) outcome.textContent = `Waiting: ${data.position} before this one`;
+        if (name === 'progress') outcome.textContent = data.stage === 'prefill' ? `Reading the notes, ${data.done} of ${data.total}` : outcome.textContent;
+        if (name === 'token') { outcome.textContent = ''; text.append(data.text); }
+        if (name === 'error') throw new Error(data.detail);
+        if (name === 'done') {
+          ended = true;
+          made.hidden = !data.model;
+          $('.by', made).textContent = data.model ?? '';
+        }
+      }
+      if (!ended) throw new Error('the answer broke off');
+      outcome.textContent = '';
+      cite(text, notes);
+      say(`Answer: ${text.textContent}`, true);
+    } catch (error) {
+      outcome.textContent = stop.signal.aborted ? 'Stopped.' : `Failed: ${error.message}`;
+      say(outcome.textContent, true);
+    }
+    stopping.hidden = true;
+    answer.classList.remove('live');
+    busy = send.disabled = false;
+  };
+  // A question that was typed on another of our pages is asked at once; a link from elsewhere asks nothing.
+  if (new URLSearchParams(location.search).get('question') && answer.hidden && document.referrer.startsWith(`${location.origin}/search`)) {
+    history.replaceState(null, '', '/ask');
+    form.requestSubmit();
+  }
+}
+
+function noteRow(note) {
+  const row = element('li'), link = element('a'), words = element('span');
+  row.id = `note-${note.number}`;
+  link.href = note.url;
+  const video = element('strong', '', note.name);
+  words.dir = video.dir = 'auto';
+  words.append(video, ` ${note.text}`);
+  link.append(element('span', 'at', `[${note.number}] ${note.at}`), ' ', words);
+  row.append(link);
+  return row;
+}
+
+/** Makes links of the notes that an answer names: [3], [3, 5]. */
+function cite(text, notes) {
+  const parts = text.textContent.split(/(\[\d+(?:\s*,\s*\d+)*\])/);
+  text.replaceChildren(...parts.flatMap((part, odd) => {
+    const numbers = odd % 2 ? part.slice(1, -1).split(',').map(Number) : [];
+    if (!numbers.length || !numbers.every((n) => n >= 1 && n <= notes)) return [part];
+    return numbers.map((n) => Object.assign(element('a', '', `[${n}]`), { href: `#note-${n}` }));
+  }));
+}
+
 // --- start --------------------------------------------------------------------------------------
 
 localTimes(page);
 if ($('#upload')) uploads();
-if ($('#ask')) { $('#ask').onsubmit = ask; seeking(); watchPlayer(); }
+if ($('#ask')) $('#ask').onsubmit = ask;
+if ($('#player-box')) { seeking(); watchPlayer(); scrub(); }
+if ($('#ask-all')) askingAll();
+// With this script the question is asked on its own page, where it can be stopped.
+for (const form of document.querySelectorAll('form[action="/ask"]:not(#ask-all)')) form.method = 'get';
 if ($('[data-live]')) listen();

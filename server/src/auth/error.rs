@@ -46,6 +46,12 @@ pub enum AuthError {
     /// The name is taken.
     #[error("there is an API key {0} already; revoke it or choose another name")]
     KeyExists(String),
+    /// No user with this id.
+    #[error("there is no user {0}; perhaps somebody removed them")]
+    NoUser(String),
+    /// The name is taken.
+    #[error("there is a user {0} already; choose another name")]
+    UserExists(String),
     /// Hashing failed.
     #[error("hashing: {0}")]
     Hash(String),
@@ -65,8 +71,8 @@ impl AuthError {
             Self::WrongPassword | Self::NoPassword | Self::DeadLink => Kind::Refused,
             Self::TooManyTries { .. } => Kind::Throttled,
             Self::Invalid(_) => Kind::Invalid,
-            Self::NoKey(_) => Kind::NotFound,
-            Self::KeyExists(_) => Kind::Conflict,
+            Self::NoKey(_) | Self::NoUser(_) => Kind::NotFound,
+            Self::KeyExists(_) | Self::UserExists(_) => Kind::Conflict,
             Self::Hash(_) | Self::Database(_) | Self::Library(_) => Kind::Failed,
         }
     }

@@ -120,6 +120,6 @@ impl Auth {
                 .execute(&self.pool)
                 .await?;
         }
-        Ok(Some(Who { name: key.name, role: key.role }))
+        Ok(Some(Who { name: key.name, role: key.role, person: false }))
     }
 }

@@ -96,7 +96,7 @@ impl Auth {
         row.map(|row| Ok((row.try_get("id")?, row.try_get("password_hash")?))).transpose()
     }
 
-    async fn hashed(&self, password: String) -> Result<String, AuthError> {
+    pub(super) async fn hashed(&self, password: String) -> Result<String, AuthError> {
         let salt = SaltString::encode_b64(&token::random::<16>()?)
             .map_err(|error| AuthError::Hash(error.to_string()))?;
         self.computing(move || {

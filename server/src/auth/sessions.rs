@@ -73,7 +73,8 @@ impl Auth {
                 .execute(&self.pool)
                 .await?;
         }
-        Ok(Some(Who { name: row.try_get("name")?, role: Role::of_row(row.try_get("role")?) }))
+        let (name, role) = (row.try_get("name")?, Role::of_row(row.try_get("role")?));
+        Ok(Some(Who { name, role, person: true }))
     }
 
     /// Ends a session; one that is not there is ended already.

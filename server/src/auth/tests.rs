@@ -14,7 +14,7 @@ async fn door() -> (tempfile::TempDir, Auth) {
 async fn a_link_sets_the_password_once_and_the_password_opens_sessions() {
     let (_data, auth) = door().await;
     assert!(!auth.has_password().await.unwrap());
-    let error = auth.log_in(PASSWORD.into(), None).await.unwrap_err();
+    let error = auth.log_in(None, PASSWORD.into(), None).await.unwrap_err();
     assert!(matches!(error, AuthError::NoPassword));
     let link = auth.make_link().await.unwrap();
     assert!(auth.link_lives(&link).await.unwrap());
@@ -27,9 +27,9 @@ async fn a_link_sets_the_password_once_and_the_password_opens_sessions() {
     let who = auth.identify(Credential::Session(&first.token)).await.unwrap().unwrap();
     assert_eq!((who.name.as_str(), who.role), (HOUSEHOLD, Role::Admin));
 
-    let error = auth.log_in("wrong horse".into(), None).await.unwrap_err();
+    let error = auth.log_in(None, "wrong horse".into(), None).await.unwrap_err();
     assert!(matches!(error, AuthError::WrongPassword));
-    let second = auth.log_in(PASSWORD.into(), None).await.unwrap();
+    let second = auth.log_in(None, PASSWORD.into(), None).await.unwrap();
     auth.log_out(&second.token).await.unwrap();
     assert!(auth.identify(Credential::Session(&second.token)).await.unwrap().is_none());
     assert!(auth.identify(Credential::Session(&first.token)).await.unwrap().is_some());
@@ -39,7 +39,7 @@ async fn a_link_sets_the_password_once_and_the_password_opens_sessions() {
 async fn a_new_password_ends_all_sessions_and_the_same_one_ends_none() {
     let (_data, auth) = door().await;
     auth.declare_password(PASSWORD.into()).await.unwrap();
-    let session = auth.log_in(PASSWORD.into(), None).await.unwrap();
+    let session = auth.log_in(None, PASSWORD.into(), None).await.unwrap();
     auth.declare_password(PASSWORD.into()).await.unwrap();
     assert!(auth.identify(Credential::Session(&session.token)).await.unwrap().is_some());
     auth.declare_password("battery staple".into()).await.unwrap();
@@ -75,9 +75,9 @@ async fn guessing_is_slowed_down() {
     auth.set_password(PASSWORD.into()).await.unwrap();
     let from = Some(IpAddr::from([10, 0, 0, 9]));
     for _ in 0..5 {
-        auth.log_in("a guess".into(), from).await.unwrap_err();
+        auth.log_in(None, "a guess".into(), from).await.unwrap_err();
     }
-    let error = auth.log_in(PASSWORD.into(), from).await.unwrap_err();
+    let error = auth.log_in(None, PASSWORD.into(), from).await.unwrap_err();
     assert!(matches!(error, AuthError::TooManyTries { .. }), "{error}");
 }
 
@@ -94,4 +94,49 @@ async fn what_is_no_token_is_nobody_s() {
 #[test]
 fn roles_are_ordered() {
     assert!(Role::Viewer < Role::Member && Role::Member < Role::Admin);
+}
+
+#[tokio::test]
+async fn users_come_in_by_name_with_their_role_and_leave_when_they_are_removed() {
+    let (_data, auth) = door().await;
+    auth.declare_password(PASSWORD.into()).await.unwrap();
+    let oma = auth.add_user(" Oma ", Role::Viewer, "garden gate".into()).await.unwrap();
+    assert_eq!(oma.name, "Oma");
+    for taken in ["oma", "Household"] {
+        let error = auth.add_user(taken, Role::Admin, "garden gate".into()).await.unwrap_err();
+        assert!(matches!(error, AuthError::UserExists(_)), "{taken}: {error}");
+    }
+    assert!(auth.add_user("Opa", Role::Admin, "short".into()).await.is_err());
+    assert!(auth.add_user("a\nb", Role::Admin, "garden gate".into()).await.is_err());
+
+    for (name, password) in [(Some("Oma"), PASSWORD), (None, "garden gate"), (Some("Opa"), PASSWORD)] {
+        let error = auth.log_in(name, password.into(), None).await.unwrap_err();
+        assert!(matches!(error, AuthError::WrongPassword), "{name:?}: {error}");
+    }
+    let session = auth.log_in(Some("oma"), "garden gate".into(), None).await.unwrap();
+    let other = auth.log_in(Some("Oma"), "garden gate".into(), None).await.unwrap();
+    let role = async |token: &str| {
+        auth.identify(Credential::Session(token)).await.unwrap().map(|who| (who.name, who.role))
+    };
+    assert_eq!(role(&session.token).await, Some(("Oma".into(), Role::Viewer)));
+    auth.set_role(&oma.id, Role::Member).await.unwrap();
+    assert_eq!(role(&session.token).await, Some(("Oma".into(), Role::Member)));
+
+    // Who knows the old password sets a new one; other sessions end, this one stays.
+    let change =
+        async |old: &str, new: &str| auth.change_password(&session.token, old.into(), new.into(), None).await;
+    assert!(matches!(change("wrong", "rose bushes").await.unwrap_err(), AuthError::WrongPassword));
+    change("garden gate", "rose bushes").await.unwrap();
+    assert!(role(&session.token).await.is_some() && role(&other.token).await.is_none());
+    auth.log_in(Some("Oma"), "rose bushes".into(), None).await.unwrap();
+
+    let household = auth.users().await.unwrap().remove(0);
+    assert!(household.household && auth.remove_user(&household.id).await.is_err());
+    assert!(auth.set_role(&household.id, Role::Viewer).await.is_err());
+    auth.reset_password(&oma.id, "lavender".into()).await.unwrap();
+    assert!(role(&session.token).await.is_none());
+    let session = auth.log_in(Some("Oma"), "lavender".into(), None).await.unwrap();
+    auth.remove_user(&oma.id).await.unwrap();
+    assert!(role(&session.token).await.is_none());
+    assert!(!auth.has_users().await.unwrap());
 }

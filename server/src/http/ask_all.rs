@@ -6,7 +6,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::{
     Form, Json,
     extract::{
-        State,
+        Query, State,
         rejection::{FormRejection, JsonRejection},
     },
     response::{
@@ -48,6 +48,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
+    question: String,
+}
+
+/// A question that was typed elsewhere.
+#[derive(Debug, Deserialize)]
+pub(super) struct AskQuery {
+    #[serde(default)]
     question: String,
 }
 
@@ -100,6 +107,10 @@ fn line(number: usize, note: &Recalled) -> String {
     format!("[{number}] {}, {day}{at}: {text}", note.name)
 }
 
+fn at_of(note: &Recalled) -> String {
+    note.start.map(format::position).unwrap_or_default()
+}
+
 fn url_of(note: &Recalled) -> String {
     match note.start {
         Some(start) => format!("/videos/{}?t={start:.1}", note.video_id),
@@ -107,7 +118,23 @@ fn url_of(note: &Recalled) -> String {
     }
 }
 
-/// `POST /api/ask`: events `notes`, `progress`, `token`, `done` or `error`.
+/// `GET /ask`: the page before there is an answer.
+pub(super) async fn page(State(state): State<AppState>, Query(query): Query<AskQuery>) -> Response {
+    let question = query.question.chars().take(MAX_QUESTION).collect();
+    pages::or_error(&state, pages::render(&empty_page(&state, question)))
+}
+
+fn empty_page(state: &AppState, question: String) -> AskPage {
+    AskPage {
+        shell: pages::shell(state, "Ask all videos", "ask", false),
+        question,
+        parts: Vec::new(),
+        model: String::new(),
+        notes: Vec::new(),
+    }
+}
+
+/// `POST /api/ask`: events `notes`, `queued`, `progress`, `token`, `done` or `error`.
 pub(super) async fn api(
     State(state): State<AppState>,
     question: Result<Json<Question>, JsonRejection>,
@@ -121,7 +148,7 @@ pub(super) async fn api(
         .map(|(at, note)| {
             json!({
                 "number": at + 1, "video": note.video_id, "name": note.name, "start": note.start, "text": note.text,
-                "url": url_of(note),
+                "at": at_of(note), "url": url_of(note),
             })
         })
         .collect();
@@ -148,7 +175,8 @@ fn async_events(
         let mut answering = answering?;
         loop {
             let event = match answering.next().await? {
-                Ok(AskEvent::Queued { .. } | AskEvent::Media(_) | AskEvent::Delta(_)) => continue,
+                Ok(AskEvent::Media(_) | AskEvent::Delta(_)) => continue,
+                Ok(AskEvent::Queued { position }) => event("queued", &json!({ "position": position })),
                 Ok(AskEvent::Progress { stage, done, total }) => {
                     event("progress", &json!({ "stage": stage, "done": done, "total": total }))
                 }
@@ -209,15 +237,14 @@ fn show(state: &AppState, asked: &Asked, text: &str, model: String) -> Result<Re
         number: at + 1,
         url: url_of(note),
         video: note.name.clone(),
-        at: note.start.map(format::position).unwrap_or_default(),
+        at: at_of(note),
         text: note.text.clone(),
     };
     pages::render(&AskPage {
-        shell: pages::shell(state, "Ask all videos", "search", false),
-        question: asked.question.clone(),
         parts: cited(text, asked.notes.len()),
         model,
         notes: asked.notes.iter().enumerate().map(note).collect(),
+        ..empty_page(state, asked.question.clone())
     })
 }
 

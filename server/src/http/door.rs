@@ -14,8 +14,24 @@ use super::{
 };
 use crate::{
     app::AppState,
-    auth::{Credential, Role},
+    auth::{Credential, Role, Who},
 };
+
+tokio::task_local! {
+    /// Who made the request at work. Pages show what their reader may do; handing it through every handler for that
+    /// would put it in the way of all that don't care.
+    static WHO: Who;
+}
+
+/// Returns who made the request at work; nobody is asked where the door is open.
+pub(super) fn who() -> Option<Who> {
+    WHO.try_with(Who::clone).ok()
+}
+
+/// Tells whether the reader may do what takes `role`.
+pub(super) fn may(role: Role) -> bool {
+    WHO.try_with(|who| who.role >= role).unwrap_or(true)
+}
 
 /// Name of the session's cookie.
 pub(super) const COOKIE: &str = "homereel_session";
@@ -38,9 +54,13 @@ pub(super) async fn gate(State(state): State<AppState>, request: Request, next: 
     let needed = needed(request.method(), path);
     if who.role < needed {
         let message = format!("this takes the role {}; yours is {}", needed.as_str(), who.role.as_str());
-        return render(path, Failure::new(StatusCode::FORBIDDEN, "forbidden", message));
+        let failure = Failure::new(StatusCode::FORBIDDEN, "forbidden", message);
+        let by_hand = pages::by_hand(&request);
+        let answer =
+            async || if by_hand { pages::or_error(&state, Err(failure)) } else { render(path, failure) };
+        return WHO.scope(who, answer()).await;
     }
-    next.run(request).await
+    WHO.scope(who, next.run(request)).await
 }
 
 /// What everybody may see: whether the server lives, the way in, and what that page is made of.
@@ -50,11 +70,15 @@ fn open(path: &str) -> bool {
 
 /// Looking takes a viewer, doing a member, and what takes a video or a model's server away an admin.
 fn needed(method: &Method, path: &str) -> Role {
+    if path == "/household/password" {
+        return Role::Viewer;
+    }
     let deletes = (*method == Method::DELETE && (path.starts_with("/api/videos/") || path == "/api/trash"))
         || (*method == Method::POST && path.starts_with("/videos/") && path.ends_with("/delete"))
         || (*method == Method::POST && path == "/trash/empty");
     match *method {
         _ if deletes || path.starts_with("/api/upstreams/") => Role::Admin,
+        Method::POST if path.starts_with("/household/") => Role::Admin,
         Method::GET | Method::HEAD | Method::OPTIONS => Role::Viewer,
         _ => Role::Member,
     }
@@ -81,8 +105,7 @@ pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
 
 fn refused(request: &Request) -> Response {
     let path = request.uri().path();
-    let of_programs = path.starts_with("/api/") || path.starts_with("/v1/") || path == "/metrics";
-    if !of_programs && pages::wants_html(request.headers()) {
+    if pages::by_hand(request) {
         let looks = matches!(*request.method(), Method::GET | Method::HEAD);
         let back = request.uri().path_and_query().filter(|_| looks).map_or("/", |there| there.as_str());
         let next = utf8_percent_encode(back, NON_ALPHANUMERIC);
@@ -118,6 +141,9 @@ mod tests {
         assert_eq!(needed(&Method::POST, "/trash/empty"), Role::Admin);
         assert_eq!(needed(&Method::POST, "/api/upstreams/0/drain"), Role::Admin);
         assert_eq!(needed(&Method::POST, "/videos/1/restore"), Role::Member);
+        assert_eq!(needed(&Method::POST, "/household/keys"), Role::Admin);
+        assert_eq!(needed(&Method::POST, "/household/users/1/password"), Role::Admin);
+        assert_eq!(needed(&Method::POST, "/household/password"), Role::Viewer);
         assert_eq!(needed(&Method::PATCH, "/api/uploads/1"), Role::Member);
     }
 

@@ -1,4 +1,5 @@
-//! What every request passes, in one place and in order: id, trace, security headers, origin guard, door, panic guard.
+//! What every request passes, in one place and in order: id, trace, security headers, origin guard, door, compression,
+//! panic guard.
 
 use std::any::Any;
 
@@ -6,16 +7,27 @@ use axum::{
     Router,
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header, uri::Authority},
+    http::{
+        Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header, uri::Authority,
+    },
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use tower_http::{catch_panic::CatchPanicLayer, set_header::SetResponseHeaderLayer};
+use tower_http::{
+    CompressionLevel,
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{Predicate as _, SizeAbove},
+    },
+    set_header::SetResponseHeaderLayer,
+};
 use tracing::Instrument as _;
 
 use super::{
     door,
     error::{Failure, Problem, render, shown},
+    pages,
 };
 use crate::{app::AppState, library::new_id};
 
@@ -30,6 +42,11 @@ pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppSta
     let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     table
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(SizeAbove::new(1024).and(is_of_words)),
+        )
         .layer(middleware::from_fn_with_state(state.clone(), door::gate))
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
@@ -39,6 +56,17 @@ pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppSta
         .layer(fixed(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
         .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
         .layer(middleware::from_fn(identify))
+}
+
+/// Tells whether an answer is worth compressing: pages, what they are made of, and JSON. Pictures and video are
+/// compressed already, and events must not be gathered.
+fn is_of_words(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    const WORDS: [&str; 5] =
+        ["text/html", "text/css", "text/javascript", "application/json", "image/svg+xml"];
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|kind| WORDS.iter().any(|words| kind.starts_with(words)))
 }
 
 /// Gives the request an id (its own, if it is a sane one), a span and one line of log.
@@ -72,6 +100,10 @@ fn sane(id: &str) -> bool {
 /// While the server drains, it takes no new work.
 async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     match refuse(&state, &request).or_else(|| drained(&state, &request)) {
+        // Pages tell of the model and more, and here nobody has been asked who they are.
+        Some(failure) if pages::by_hand(&request) && !state.auth.required() => {
+            pages::or_error(&state, Err(failure))
+        }
         Some(failure) => render(request.uri().path(), failure),
         None => next.run(request).await,
     }

@@ -46,6 +46,7 @@ pub(super) struct LoginQuery {
 /// The form.
 #[derive(Deserialize)]
 pub(super) struct LoginForm {
+    name: Option<String>,
     password: String,
     repeat: Option<String>,
     once: Option<String>,
@@ -63,7 +64,7 @@ pub(super) async fn page(
         if let Some(once) = query.once {
             let error = (!state.auth.link_lives(&once).await?).then_some(AuthError::DeadLink);
             let once = error.is_none().then_some(once);
-            return shown(&state, once, next, error).await;
+            return shown(&state, once, next, None, error).await;
         }
         let known = match session(&headers) {
             Some(token) => state.auth.identify(Credential::Session(token)).await?,
@@ -72,7 +73,7 @@ pub(super) async fn page(
         if known.is_some() || !state.auth.required() {
             return Ok(Redirect::to(&next).into_response());
         }
-        shown(&state, None, next, None).await
+        shown(&state, None, next, None, None).await
     };
     or_error(&state, work().await)
 }
@@ -93,7 +94,7 @@ pub(super) async fn log_in(
                 Err(AuthError::Invalid("the two are not the same".into()))
             }
             Some(once) => state.auth.log_in_first(once, form.password, from).await,
-            None => state.auth.log_in(form.password, from).await,
+            None => state.auth.log_in(form.name.as_deref(), form.password, from).await,
         };
         match session {
             Ok(session) => {
@@ -103,7 +104,7 @@ pub(super) async fn log_in(
             }
             Err(error) => {
                 let once = form.once.filter(|_| !matches!(error, AuthError::DeadLink));
-                shown(&state, once, next, Some(error)).await
+                shown(&state, once, next, form.name, Some(error)).await
             }
         }
     };
@@ -127,6 +128,7 @@ async fn shown(
     state: &AppState,
     once: Option<String>,
     next: String,
+    name: Option<String>,
     error: Option<AuthError>,
 ) -> Result<Response, Failure> {
     let told = error.as_ref().map(ToString::to_string);
@@ -139,6 +141,8 @@ async fn shown(
         nothing_set: once.is_none() && !state.auth.has_password().await?,
         once,
         next,
+        named: state.auth.has_users().await?,
+        name: name.unwrap_or_default(),
         min_length: MIN_PASSWORD,
         error: told,
     })?;

@@ -1,5 +1,6 @@
 //! HTTP: one table of routes; the handler of any URL is one hop from here.
 
+mod albums;
 mod ask;
 mod ask_all;
 mod bench;
@@ -9,6 +10,7 @@ mod door;
 pub mod error;
 mod events;
 mod files;
+mod household;
 mod jobs;
 pub mod layers;
 mod login;
@@ -56,7 +58,10 @@ pub fn router(state: AppState) -> Router {
         .route("/trash", get(trash::page))
         .route("/trash/empty", post(trash::empty_form))
         .route("/search", get(search::page))
-        .route("/ask", post(ask_all::form))
+        .route("/albums", get(albums::page))
+        .route("/albums/{tag}", get(albums::album))
+        .route("/videos/{id}/albums", post(albums::add_form))
+        .route("/ask", get(ask_all::page).post(ask_all::form))
         .route("/jobs", get(pages::jobs))
         .route("/jobs/pause", post(pages::pause_jobs))
         .route("/jobs/resume", post(pages::resume_jobs))
@@ -66,6 +71,14 @@ pub fn router(state: AppState) -> Router {
         .route("/jobs/{id}/retry", post(pages::retry_job))
         .route("/login", get(login::page).post(login::log_in))
         .route("/logout", post(login::log_out))
+        .route("/household", get(household::page))
+        .route("/household/password", post(household::change_password))
+        .route("/household/users", post(household::add_user))
+        .route("/household/users/{id}/role", post(household::set_role))
+        .route("/household/users/{id}/password", post(household::reset_password))
+        .route("/household/users/{id}/remove", post(household::remove_user))
+        .route("/household/keys", post(household::add_key))
+        .route("/household/keys/{id}/revoke", post(household::revoke_key))
         .route("/system", get(system::page))
         .route("/bench", get(bench::page))
         .route("/bench/{name}", get(bench::svg))

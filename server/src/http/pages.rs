@@ -2,7 +2,7 @@
 //! Asks the library for rows and fills homereel-web's structs; the words are chosen in [`super::views`].
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -14,6 +14,7 @@ use homereel_web::{
 use serde::Deserialize;
 
 use super::{
+    door,
     error::{self, Failure},
     trash,
     videos::ANSWERS,
@@ -21,14 +22,24 @@ use super::{
 };
 use crate::{
     app::AppState,
-    library::{AnswerStatus, Job, JobState, Poster, Video, now_ms},
+    auth::Role,
+    library::{Answer, AnswerStatus, Job, JobState, Poster, Video, now_ms},
 };
 
 /// Videos on one page.
-const VIDEOS: u32 = 60;
+const VIDEOS: u32 = 48;
 
-/// Jobs on the page.
-const JOBS: u32 = 100;
+/// Jobs on one page.
+const JOBS: u32 = 40;
+
+/// Failed jobs that are tried again at one press.
+const RETRIES: u32 = 1000;
+
+/// Characters of answers on one page of a video, below which the next older answer is still shown.
+const ANSWERS_CHARS: usize = 10_000;
+
+/// Moments on one page of a video.
+const MOMENTS: usize = 100;
 
 /// Where in the list.
 #[derive(Debug, Deserialize)]
@@ -38,10 +49,20 @@ pub(super) struct LibraryQuery {
     trashed: Option<String>,
 }
 
+/// Where on the board.
+#[derive(Debug, Deserialize)]
+pub(super) struct JobsQuery {
+    offset: Option<u32>,
+}
+
 /// Where in the clip: seconds, as text, for a bad value is no reason to refuse a page.
 #[derive(Debug, Deserialize)]
 pub(super) struct VideoQuery {
     t: Option<String>,
+    /// Answers to skip: the newer ones.
+    answers: Option<usize>,
+    /// Moments to skip: the earlier ones.
+    moments: Option<usize>,
 }
 
 /// `GET /`
@@ -98,13 +119,21 @@ pub(super) async fn video(
     let work = async || {
         let video = state.library.video(&id).await?;
         let jobs = state.library.jobs_of(&id).await?;
-        let answers = state.library.answers(&id, ANSWERS).await?;
+        let all = state.library.answers(&id, ANSWERS).await?;
+        let skip = query.answers.unwrap_or(0).min(all.len());
+        let answers = fitting(&all[skip..]);
+        let older_answers = skip + answers.len();
+        let earlier = query.moments.unwrap_or(0);
         let (newer, older) = state.library.neighbours(&video).await?;
         let url = |id: String| format!("/videos/{id}");
+        let sha256 = video.sha256.clone();
         render(&VideoPage {
             newer: newer.map(url),
             older: older.map(url),
-            ..video_page(&state, video, jobs.first(), &answers, query.t.as_deref())
+            older_answers: (older_answers < all.len())
+                .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
+            has_sprites: state.library.sprites(&sha256).await.is_some(),
+            ..video_page(&state, video, jobs.first(), answers, earlier, query.t.as_deref())
         })
     };
     or_error(&state, work().await)
@@ -116,11 +145,23 @@ fn play_file(state: &AppState, video: &Video) -> &'static str {
     if !plays && state.library.rendition_path(&video.sha256).exists() { "playback.mp4" } else { "file" }
 }
 
+/// As many of the answers as fit on one page, at least one.
+fn fitting(answers: &[Answer]) -> &[Answer] {
+    let mut chars = 0;
+    let fit = answers.iter().take_while(|answer| {
+        let before = chars;
+        chars += answer.question.len() + answer.answer.len() + 1000;
+        before == 0 || chars <= ANSWERS_CHARS
+    });
+    &answers[..fit.count()]
+}
+
 fn video_page(
     state: &AppState,
     video: Video,
     job: Option<&Job>,
-    answers: &[crate::library::Answer],
+    answers: &[Answer],
+    earlier: usize,
     second: Option<&str>,
 ) -> VideoPage {
     let reading = views::video_state(&video, job);
@@ -136,6 +177,7 @@ fn video_page(
         (_, Model::Failed { .. }) => "No model is running, so nothing can be asked.",
         _ => "",
     };
+    let all_moments = video.texts.moments.as_ref().and_then(|text| text.content.as_ref()).map_or(0, Vec::len);
     let duration = video.probe.as_ref().map_or(0.0, |probe| probe.duration_s);
     let nothing_yet = |made: &str, none: &str| match reading.kind {
         Kind::Waiting | Kind::Working => made.to_owned(),
@@ -143,6 +185,7 @@ fn video_page(
     };
     let warning = |warning: Option<&String>| warning.cloned();
     let texts = &video.texts;
+    let described = texts.description.as_ref().and_then(|text| text.content.as_ref());
     let mut warnings: Vec<String> =
         video.probe.as_ref().map(|probe| probe.warnings.clone()).unwrap_or_default();
     warnings.extend(warning(texts.description.as_ref().and_then(|text| text.warning.as_ref())));
@@ -164,6 +207,7 @@ fn video_page(
         width: stream.map_or(16, |stream| stream.width),
         height: stream.map_or(9, |stream| stream.height),
         has_poster: video.poster == Poster::Ready,
+        has_sprites: false,
         start_fragment: second.map(|second| format!("#t={second}")).unwrap_or_default(),
         codec: stream.map(|stream| stream.codec.clone()).unwrap_or_default(),
         askable: why_not_askable.is_empty(),
@@ -172,15 +216,17 @@ fn video_page(
         description: views::description(&video),
         no_description: nothing_yet("The model has not described it yet.", "There is no description."),
         tags: views::tags(&video),
-        moments: views::moments(&video),
+        more_moments: (all_moments > earlier.saturating_add(MOMENTS))
+            .then(|| format!("/videos/{}?moments={}#moments-title", video.id, earlier + MOMENTS)),
+        moments: views::moments(&video).into_iter().skip(earlier).take(MOMENTS).collect(),
         no_moments: nothing_yet("The model has not listed the moments yet.", "There are no moments."),
         favourite: video.favourite,
         place: video.place.clone().unwrap_or_default(),
-        description_text: texts
-            .description
-            .as_ref()
-            .and_then(|text| text.content.clone())
+        description_text: described
+            .filter(|text| text.len() <= views::SHOWN_CHARS)
+            .cloned()
             .unwrap_or_default(),
+        description_fits: described.is_none_or(|text| text.len() <= views::SHOWN_CHARS),
         tags_text: texts
             .tags
             .as_ref()
@@ -189,6 +235,7 @@ fn video_page(
             .unwrap_or_default(),
         newer: None,
         older: None,
+        older_answers: None,
         facts: views::file_facts(&video),
         added: views::time(video.created_ms),
         warnings,
@@ -199,29 +246,26 @@ fn video_page(
 }
 
 /// `GET /jobs`
-pub(super) async fn jobs(State(state): State<AppState>) -> Response {
-    or_error(&state, jobs_page(&state).await)
+pub(super) async fn jobs(State(state): State<AppState>, Query(query): Query<JobsQuery>) -> Response {
+    or_error(&state, jobs_page(&state, query.offset.unwrap_or(0)).await)
 }
 
-async fn jobs_page(state: &AppState) -> Result<Response, Failure> {
-    let mut jobs = state.library.jobs(JOBS).await?;
-    // Stable: within a state the newest stays first.
-    jobs.sort_by_key(|job| match job.state {
-        JobState::Running => 0,
-        JobState::Queued => 1,
-        JobState::Failed => 2,
-        JobState::Cancelled => 3,
-        JobState::Done => 4,
-    });
+async fn jobs_page(state: &AppState, offset: u32) -> Result<Response, Failure> {
+    let jobs = state.library.job_board(JOBS, offset).await?;
     let ids: Vec<&str> = jobs.iter().map(|job| job.video_id.as_str()).collect();
     let videos = state.library.videos_by_id(&ids).await?;
-    let number = |state: JobState| jobs.iter().filter(|job| job.state == state).count();
+    let counts = state.library.job_counts().await?;
+    let number = |of: JobState| counts.iter().find(|(state, _)| *state == of).map_or(0, |(_, count)| *count);
     let (running, queued, failed) =
         (number(JobState::Running), number(JobState::Queued), number(JobState::Failed));
     let now = now_ms();
-    let mut waiting: Vec<&Job> = jobs.iter().filter(|job| job.state == JobState::Queued).collect();
-    waiting.sort_by_key(|job| (std::cmp::Reverse(job.priority), job.run_after_ms, job.id.clone()));
-    let waiting: Vec<&str> = waiting.iter().map(|job| job.id.as_str()).collect();
+    // The board has what runs first, then the queue.
+    let before = |at: usize| {
+        let place = u64::from(offset) + at as u64;
+        usize::try_from(place.saturating_sub(running)).unwrap_or(usize::MAX)
+    };
+    let next = offset.saturating_add(JOBS);
+    let all: u64 = counts.iter().map(|(_, count)| count).sum();
     render(&JobsPage {
         shell: shell(state, "Jobs", "jobs", running + queued > 0),
         counts: format!("{running} running, {queued} waiting, {failed} failed"),
@@ -229,10 +273,10 @@ async fn jobs_page(state: &AppState) -> Result<Response, Failure> {
         any_failed: failed > 0,
         jobs: jobs
             .iter()
-            .map(|job| {
-                views::job(job, videos.get(&job.video_id), waiting.iter().position(|id| *id == job.id), now)
-            })
+            .enumerate()
+            .map(|(at, job)| views::job(job, videos.get(&job.video_id), Some(before(at)), now))
             .collect(),
+        more: (u64::from(next) < all).then(|| format!("/jobs?offset={next}")),
     })
 }
 
@@ -338,12 +382,19 @@ pub(super) async fn resume_jobs(State(state): State<AppState>) -> Response {
 /// `POST /jobs/retry-failed`: the page's form.
 pub(super) async fn retry_failed_jobs(State(state): State<AppState>) -> Response {
     let work = async || {
-        for job in state.library.jobs(JOBS).await?.iter().filter(|job| job.state == JobState::Failed) {
+        for job in state.library.jobs(RETRIES).await?.iter().filter(|job| job.state == JobState::Failed) {
             state.jobs.retry(&job.id).await?;
         }
         Ok(Redirect::to("/jobs").into_response())
     };
     or_error(&state, work().await)
+}
+
+/// Tells whether a request is of a person in a browser, at a page.
+pub(super) fn by_hand(request: &Request) -> bool {
+    let path = request.uri().path();
+    let of_programs = path.starts_with("/api/") || path.starts_with("/v1/") || path == "/metrics";
+    !of_programs && wants_html(request.headers())
 }
 
 /// Tells whether a person in a browser waits for the answer, not a program.
@@ -358,7 +409,15 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
 pub(super) fn shell(state: &AppState, title: &str, here: &'static str, unfinished: bool) -> Shell {
     let model = views::model(state.asker.engine().as_ref());
     let unfinished = unfinished || model == Model::Loading;
-    Shell { title: title.into(), here, unfinished, model, can_log_out: state.auth.required() }
+    Shell {
+        title: title.into(),
+        here,
+        unfinished,
+        model,
+        can_log_out: state.auth.required(),
+        may_change: door::may(Role::Member),
+        may_delete: door::may(Role::Admin),
+    }
 }
 
 /// Scheme and authority by which the reader came; shown, never used for links.

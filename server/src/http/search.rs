@@ -137,6 +137,11 @@ fn day(name: &'static str, text: &str) -> Result<Option<Date>, Failure> {
     }
 }
 
+/// What a field for days can show: a day, or nothing.
+fn typed_day(text: &str) -> String {
+    day("", text).ok().flatten().map(|day| day.to_string()).unwrap_or_default()
+}
+
 fn bad_day(name: &'static str, text: &str) -> Failure {
     Failure::invalid(name, format!("{name} is {}; a day such as 2024-05-31 would fit", shown(text)))
 }
@@ -254,8 +259,8 @@ async fn filled(
         lengths: LENGTHS.iter().map(|(value, label)| choice(value, label, &query.length)).collect(),
         filtered: query.is_filtered(),
         q: query.q.clone(),
-        from: query.from.clone(),
-        to: query.to.clone(),
+        from: typed_day(&query.from),
+        to: typed_day(&query.to),
         tag: query.tag.clone(),
         favourite: !query.favourite.is_empty(),
         searched: false,

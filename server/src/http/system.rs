@@ -8,9 +8,10 @@ use homereel_web::{
     views::{Fact, FactList},
 };
 
-use super::{error::Failure, pages, trash, views};
+use super::{door, error::Failure, pages, trash, views};
 use crate::{
     app::AppState,
+    auth::Role,
     library::{JobState, now_ms},
     machine::{self, Gpu, Machine},
 };
@@ -50,7 +51,10 @@ async fn show(state: &AppState) -> Result<Response, Failure> {
         fact("Free", format!("{} of {}", format::size(storage.free_bytes), format::size(storage.disk_bytes))),
         fact("Kept free for the system", format::size(storage.reserve_bytes)),
     ];
-    disk.push(fact("Directory", state.config.data.display().to_string()));
+    // Where things lie on the machine is nobody's business but who looks after it.
+    if door::may(Role::Admin) {
+        disk.push(fact("Directory", state.config.data.display().to_string()));
+    }
     let lists = [
         ("Model", model),
         ("Work", work),

@@ -20,8 +20,18 @@ use crate::{
     library::{Library, Storage, Video},
 };
 
-/// Videos on the page and in one answer.
-const PAGE: u32 = 100;
+/// Videos in one answer.
+const MOST: u32 = 100;
+
+/// Videos on one page.
+const PAGE: u32 = 40;
+
+/// Where in the trash.
+#[derive(Debug, Deserialize)]
+pub(super) struct TrashQuery {
+    #[serde(default)]
+    offset: u32,
+}
 
 /// How to delete.
 #[derive(Debug, Deserialize)]
@@ -55,7 +65,7 @@ pub(super) async fn restore(
 
 /// `GET /api/trash`
 pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "videos": state.library.trash(PAGE, 0).await? })))
+    Ok(Json(json!({ "videos": state.library.trash(MOST, 0).await? })))
 }
 
 /// `DELETE /api/trash`: empties it; tells how many videos are gone.
@@ -93,9 +103,12 @@ pub(super) async fn empty_form(State(state): State<AppState>) -> Response {
 }
 
 /// `GET /trash`
-pub(super) async fn page(State(state): State<AppState>) -> Response {
+pub(super) async fn page(State(state): State<AppState>, Query(query): Query<TrashQuery>) -> Response {
     let work = async || {
-        let videos = state.library.trash(PAGE, 0).await?;
+        // One more than is shown tells whether there are more.
+        let mut videos = state.library.trash(PAGE + 1, query.offset).await?;
+        let more = videos.len() > PAGE as usize;
+        videos.truncate(PAGE as usize);
         let storage = state.library.storage().await?;
         let trashed = |video: &Video| web::Trashed {
             card: views::card(video, None),
@@ -105,6 +118,7 @@ pub(super) async fn page(State(state): State<AppState>) -> Response {
             shell: pages::shell(&state, "Trash", "", false),
             size: format::size(storage.trash_bytes),
             videos: videos.iter().map(trashed).collect(),
+            more: more.then(|| format!("/trash?offset={}", query.offset.saturating_add(PAGE))),
         })
     };
     pages::or_error(&state, work().await)

@@ -62,7 +62,8 @@ pub(super) struct Edit {
 #[derive(Debug, Deserialize)]
 pub(super) struct EditForm {
     place: String,
-    description: String,
+    /// Left out where it is too long for a page.
+    description: Option<String>,
     tags: String,
 }
 
@@ -139,6 +140,13 @@ async fn change(state: &AppState, id: &str, edit: Edit) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Adds a tag to those that a video has.
+pub(super) async fn add_tag(state: &AppState, id: &str, tag: &str) -> Result<(), Failure> {
+    let present = state.library.video(id).await?.texts.tags.and_then(|text| text.content);
+    let tags = present.unwrap_or_default().into_iter().chain([tag.to_owned()]).collect();
+    change(state, id, Edit { tags: Some(tags), ..Edit::default() }).await
+}
+
 /// Tags without doubles and empty ones.
 fn tidy(tags: &[String]) -> Result<Vec<String>, Failure> {
     let mut tidy: Vec<String> = Vec::new();
@@ -185,13 +193,8 @@ pub(super) async fn edit_form(
         let Form(form) = form?;
         let tags = form.tags.split([',', '\n']).map(str::to_owned).collect();
         // Browsers send lines as CR LF.
-        let description = form.description.replace("\r\n", "\n");
-        let edit = Edit {
-            place: Some(form.place),
-            description: Some(description),
-            tags: Some(tags),
-            ..Edit::default()
-        };
+        let description = form.description.map(|text| text.replace("\r\n", "\n"));
+        let edit = Edit { place: Some(form.place), description, tags: Some(tags), ..Edit::default() };
         change(&state, &id, edit).await?;
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
     };

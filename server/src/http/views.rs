@@ -8,7 +8,6 @@ use homereel_web::{
     views::{self, Fact, Kind, Made, Model, State, Time},
 };
 use jiff::{Timestamp, tz::TimeZone};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
@@ -158,7 +157,7 @@ pub(super) fn answer(answer: &Answer, duration: f64) -> views::Answer {
     views::Answer {
         id: answer.id.clone(),
         question: answer.question.clone(),
-        text: homereel_web::times::spans(&answer.answer, duration),
+        text: homereel_web::times::spans(&shortened(&answer.answer), duration),
         state: State { kind, word: word.into(), detail },
         model: answer.model.clone(),
         asked: time(answer.created_ms),
@@ -205,19 +204,31 @@ fn seconds(ms: f64) -> String {
     if ms < 10_000.0 { format!("{:.2} s", ms / 1000.0) } else { format::duration(ms / 1000.0) }
 }
 
+/// Characters of one text that a page shows; files and JSON have all of it.
+pub(super) const SHOWN_CHARS: usize = 6000;
+
+/// The beginning of a text that would make a page heavy.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{} …", text[..end].trim_end()),
+        None => text.to_owned(),
+    }
+}
+
 /// What the model saw.
 pub(super) fn description(video: &Video) -> Option<Made> {
     let text = video.texts.description.as_ref()?;
-    Some(Made { text: text.content.clone()?, model: text.model.clone(), edited: text.edited_ms.is_some() })
+    Some(Made {
+        text: shortened(text.content.as_deref()?),
+        model: text.model.clone(),
+        edited: text.edited_ms.is_some(),
+    })
 }
 
-/// Tags, each with the search for others of it.
+/// Tags, each with the album that it stands for.
 pub(super) fn tags(video: &Video) -> Vec<views::Link> {
     let words = video.texts.tags.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
-    let link = |word: &String| views::Link {
-        text: word.clone(),
-        url: format!("/search?tag={}", utf8_percent_encode(word, NON_ALPHANUMERIC)),
-    };
+    let link = |word: &String| views::Link { text: word.clone(), url: super::albums::url_of(word) };
     words.iter().map(link).collect()
 }
 

@@ -4,8 +4,10 @@
 //! **Invariant:** a row of `videos` exists only after its original was fsynced and renamed into place; at
 //! most one process has a data directory open (see [`Library::open`]).
 
+mod albums;
 mod answers;
 mod backup;
+mod board;
 mod derived;
 mod error;
 mod incoming;
@@ -37,6 +39,7 @@ use crate::media::Source;
 
 pub(crate) use incoming::hex;
 
+pub use albums::Album;
 pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
 pub use backup::{Backup, Restored, backup, restore};
 pub use derived::NewRendition;

@@ -192,6 +192,45 @@ async fn texts_replace_earlier_ones_and_say_where_they_come_from() {
 }
 
 #[tokio::test]
+async fn what_a_person_writes_outlives_a_reading_that_is_under_way() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let video = add(&library, b"bytes", "a.mp4").await.video;
+    let text = |content: &str| Text {
+        content: Some(content.to_owned()),
+        warning: None,
+        model: "m".into(),
+        settings: serde_json::json!({}),
+        created_ms: 0,
+        edited_ms: None,
+    };
+    let read = async || {
+        library.put_text(&video.id, TextKind::Description, text("by the model")).await.unwrap();
+        library.put_text(&video.id, TextKind::Tags, text(r#"["model"]"#)).await.unwrap();
+        let texts = library.video(&video.id).await.unwrap().texts;
+        (texts.description.unwrap().content.unwrap(), texts.tags.unwrap().content.unwrap())
+    };
+    library.edit_text(&video.id, TextKind::Description, Some("by hand".into())).await.unwrap();
+    library.edit_text(&video.id, TextKind::Tags, Some(r#"["Oma"]"#.into())).await.unwrap();
+    assert_eq!(read().await, ("by hand".into(), vec!["Oma".to_owned()]));
+    // A reading that is asked for later may write over the description, but takes a video out of no album.
+    let job = library.lease_job(LEASE).await.unwrap().unwrap();
+    library.finish_job(&job.id, &[]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    library.reread_video(&video.id).await.unwrap();
+    assert_eq!(read().await, ("by the model".into(), vec!["Oma".to_owned()]));
+
+    let albums = library.albums(10, 0).await.unwrap();
+    assert_eq!(albums.len(), 1);
+    assert_eq!((albums[0].tag.as_str(), albums[0].videos, &albums[0].cover), ("Oma", 1, &None));
+    let (count, videos) = library.album("OMA", 10, 0).await.unwrap();
+    assert_eq!((count, videos[0].id.as_str()), (1, video.id.as_str()));
+    library.trash_video(&video.id).await.unwrap();
+    assert!(library.albums(10, 0).await.unwrap().is_empty());
+    assert_eq!(library.album("Oma", 10, 0).await.unwrap().0, 0);
+}
+
+#[tokio::test]
 async fn the_trash_hides_restores_and_in_the_end_takes_rows_and_files() {
     let data = tempfile::tempdir().unwrap();
     let library = Library::open(data.path()).await.unwrap();

@@ -97,7 +97,8 @@ impl Library {
     }
 
     /// Stores a text in place of an earlier one of its kind. `content` is the plain text of a description,
-    /// else JSON.
+    /// else JSON. What a person wrote stays: tags, for they are albums, always; the others if they were written after
+    /// the newest reading was asked for.
     ///
     /// # Errors
     /// `Database` (also when the video was deleted meanwhile).
@@ -109,7 +110,9 @@ impl Library {
     ) -> Result<(), LibraryError> {
         sqlx::query(
             "INSERT OR REPLACE INTO texts (video_id, kind, content, warning, model, settings, created_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS
+             (SELECT 1 FROM texts WHERE video_id = ?1 AND kind = ?2 AND (kind = 'tags' AND edited_ms IS NOT NULL
+              OR edited_ms >= (SELECT max(created_ms) FROM jobs WHERE video_id = ?1)))",
         )
         .bind(video_id)
         .bind(kind.as_str())

@@ -1,5 +1,5 @@
 //! A headless Chromium that a test drives: starts chromedriver on a free port, a browser with a fresh
-//! profile, waits for what a page shows, and reads the browser's own console.
+//! profile, waits for what a page shows, drags files onto it, and reads the browser's own console and traffic.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -63,17 +63,13 @@ impl Browser {
         let mut flags = FLAGS.map(str::to_owned).to_vec();
         flags.push(format!("--user-data-dir={}", profile.path().display()));
         flags.push(format!("--window-size={},{}", settings.width, settings.height));
-        if settings.dark {
-            flags.push("--force-dark-mode".into());
-            flags.push("--blink-settings=preferredColorScheme=0".into());
-        }
         let javascript = if settings.javascript { 1 } else { 2 };
         let capabilities = json!({
             "goog:chromeOptions": {
                 "args": flags,
                 "prefs": {"profile.managed_default_content_settings.javascript": javascript},
             },
-            "goog:loggingPrefs": {"browser": "ALL"},
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         });
         let Value::Object(capabilities) = capabilities else { bail!("capabilities are an object") };
         let client = ClientBuilder::new(HttpConnector::new())
@@ -81,7 +77,70 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .context("chromedriver could not start chromium (Debian's package chromium)")?;
-        Ok(Self { client, _driver: driver, _profile: profile })
+        let browser = Self { client, _driver: driver, _profile: profile };
+        browser.show_as(settings.width, settings.height, settings.dark).await?;
+        Ok(browser)
+    }
+
+    /// Takes another size (a real window can't be as narrow as a phone) and another theme.
+    pub(crate) async fn show_as(&self, width: u32, height: u32, dark: bool) -> anyhow::Result<()> {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.devtools("Emulation.setDeviceMetricsOverride", size).await?;
+        let theme = if dark { "dark" } else { "light" };
+        let features = json!({"features": [
+            {"name": "prefers-color-scheme", "value": theme}, {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]});
+        self.devtools("Emulation.setEmulatedMedia", features).await?;
+        Ok(())
+    }
+
+    /// Sends a command of the DevTools protocol.
+    pub(crate) async fn devtools(&self, command: &'static str, params: Value) -> anyhow::Result<Value> {
+        let answer = self.client.issue_cmd(DevTools { command, params }).await;
+        answer.with_context(|| format!("the browser refused {command}"))
+    }
+
+    /// Drags files from the desktop over the first element of `css` and lets them go there.
+    pub(crate) async fn drop_files(&self, css: &str, files: &[&Path]) -> anyhow::Result<()> {
+        let script = "const box = document.querySelector(arguments[0]).getBoundingClientRect(); \
+                      return [box.x + box.width / 2, box.y + box.height / 2];";
+        let place = self.client.execute(script, vec![json!(css)]).await?;
+        let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+        for step in ["dragEnter", "dragOver", "drop"] {
+            let params = json!({
+                "type": step, "x": place[0], "y": place[1],
+                "data": {"items": [], "files": files, "dragOperationsMask": 1},
+            });
+            self.devtools("Input.dispatchDragEvent", params).await?;
+        }
+        Ok(())
+    }
+
+    /// What went over the network since the last look: URL and bytes of each request as far as they are known.
+    pub(crate) async fn traffic(&self) -> anyhow::Result<Vec<(String, u64)>> {
+        let log = self.client.issue_cmd(Log("performance")).await?;
+        let mut requests: Vec<(String, String, u64)> = Vec::new();
+        for entry in log.as_array().context("the performance log is a list")? {
+            let message: Value = serde_json::from_str(entry["message"].as_str().unwrap_or_default())?;
+            let (method, params) = (&message["message"]["method"], &message["message"]["params"]);
+            let id = params["requestId"].as_str().unwrap_or_default();
+            match method.as_str() {
+                Some("Network.requestWillBeSent") => {
+                    let url = params["request"]["url"].as_str().unwrap_or_default();
+                    requests.push((id.to_owned(), url.to_owned(), 0));
+                }
+                Some("Network.loadingFinished") => {
+                    let bytes = params["encodedDataLength"].as_f64().unwrap_or_default() as u64;
+                    if let Some(request) = requests.iter_mut().rev().find(|request| request.0 == id) {
+                        request.2 = bytes;
+                    }
+                }
+                _ => {}
+            }
+        }
+        // The browser's own first page is no page of ours.
+        let sent = requests.into_iter().filter(|(_, url, _)| !url.starts_with("chrome"));
+        Ok(sent.map(|(_, url, bytes)| (url, bytes)).collect())
     }
 
     /// Opens a page.
@@ -145,7 +204,7 @@ impl Browser {
     /// Fails when the browser's console holds an error or a warning: script errors, violations of the
     /// content security policy, failed requests. `known` are those that the test provoked.
     pub(crate) async fn assert_console_is_clean(&self, known: &[&str]) -> anyhow::Result<()> {
-        let log = self.client.issue_cmd(ConsoleLog).await?;
+        let log = self.client.issue_cmd(Log("browser")).await?;
         let bad: Vec<&Value> = log
             .as_array()
             .context("the console log is a list")?
@@ -168,12 +227,26 @@ impl Browser {
         Ok(())
     }
 
-    /// Writes what the window shows as PNG.
-    pub(crate) async fn screenshot(&self, file: &Path) -> anyhow::Result<()> {
+    /// Writes the page from its top, `height` pixels of it at most, as PNG.
+    pub(crate) async fn photograph(&self, file: &Path, height: u32) -> anyhow::Result<()> {
+        // Its bar would stand over the page's right edge.
+        self.devtools("Emulation.setScrollbarsHidden", json!({"hidden": true})).await?;
+        let script = "const page = document.documentElement; return [page.clientWidth, page.scrollHeight]";
+        let size = self.run(script).await?;
+        let (width, whole) = (size[0].as_f64(), size[1].as_f64());
+        let height = whole.unwrap_or_default().min(f64::from(height));
+        let params = json!({
+            "format": "png", "captureBeyondViewport": true,
+            "clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1},
+        });
+        let shot = self.devtools("Page.captureScreenshot", params).await?;
+        self.devtools("Emulation.setScrollbarsHidden", json!({"hidden": false})).await?;
+        let base64 = base64::engine::general_purpose::STANDARD;
+        let png = base64::Engine::decode(&base64, shot["data"].as_str().context("a picture")?)?;
         if let Some(parent) = file.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        Ok(std::fs::write(file, self.client.screenshot().await?)?)
+        Ok(std::fs::write(file, png)?)
     }
 
     /// Runs axe-core (its script's text) on the page and fails on what harms somebody seriously.
@@ -220,16 +293,33 @@ async fn start_driver() -> anyhow::Result<(Child, u16)> {
     bail!("chromedriver ended before it listened")
 }
 
-/// Chromedriver's own command that returns and empties the console's log.
+/// Chromedriver's own command that sends one of the DevTools protocol.
 #[derive(Debug)]
-struct ConsoleLog;
+struct DevTools {
+    command: &'static str,
+    params: Value,
+}
 
-impl WebDriverCompatibleCommand for ConsoleLog {
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({"cmd": self.command, "params": self.params}).to_string()))
+    }
+}
+
+/// Chromedriver's own command that returns and empties a log: `browser` (the console) or `performance`.
+#[derive(Debug)]
+struct Log(&'static str);
+
+impl WebDriverCompatibleCommand for Log {
     fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
         base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
     }
 
     fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
-        (http::Method::POST, Some(json!({"type": "browser"}).to_string()))
+        (http::Method::POST, Some(json!({"type": self.0}).to_string()))
     }
 }

@@ -1,10 +1,14 @@
 //! A real browser on the pages of a real server: what a person does, with JavaScript and without.
 //!
-//! Needs Debian's `chromium` and `chromium-driver`; a missing one is a failure. With
-//! `HOMEREEL_SCREENSHOTS=DIR` the pages that the README shows are written there.
+//! Needs Debian's `chromium` and `chromium-driver`; a missing one is a failure. With `HOMEREEL_SCREENSHOTS=DIR` pictures
+//! of the pages are written there (`scripts/screenshots.sh` keeps them).
 
 mod driver;
+mod everybody;
+mod family;
+mod household;
 mod line;
+mod reader;
 
 use std::path::{Path, PathBuf};
 
@@ -47,12 +51,13 @@ async fn choose(browser: &Browser, files: &[&Path]) -> anyhow::Result<String> {
     Ok(link.as_str().context("an upload links to its video")?.to_owned())
 }
 
-/// Keeps what the window shows as a picture for the README, where `HOMEREEL_SCREENSHOTS` asks for it.
+/// Keeps a picture of the page for the README, where `HOMEREEL_SCREENSHOTS` asks for it.
 async fn photograph(browser: &Browser, name: &str, height: u32) -> anyhow::Result<()> {
     let Some(dir) = std::env::var_os("HOMEREEL_SCREENSHOTS") else { return Ok(()) };
-    browser.client.set_window_size(1100, height).await?;
+    browser.show_as(1100, height, false).await?;
     browser.run("scrollTo(0, 0); document.activeElement?.blur()").await?;
-    browser.screenshot(&Path::new(&dir).join(format!("{name}.png"))).await
+    browser.photograph(&Path::new(&dir).join(format!("{name}.png")), height).await?;
+    browser.show_as(1280, 900, false).await
 }
 
 #[tokio::test]
@@ -364,57 +369,5 @@ async fn an_upload_of_200_mb_outlives_a_lost_line_a_reload_and_kill_9() -> anyho
     let same = std::fs::read(server.data().join("originals").join(hash))? == std::fs::read(&file)?;
     ensure!(same, "the file is not what was sent");
     ensure!(std::fs::read_dir(server.data().join("uploads"))?.next().is_none(), "nothing is left over");
-    browser.close().await
-}
-
-#[tokio::test]
-async fn pages_serve_everybody() -> anyhow::Result<()> {
-    let Some(axe) = std::env::var_os("HOMEREEL_AXE") else {
-        return Ok(());
-    };
-    let axe = std::fs::read_to_string(axe)?;
-    let server = Server::start().await?;
-    let id = server.upload(&clips::simple(7)?.file).await?;
-    let gone = server.upload(&clips::simple(8)?.file).await?;
-    server.client().delete(server.url(&format!("/api/videos/{gone}"))).send().await?.error_for_status()?;
-    for (width, dark) in [(1280, false), (360, true)] {
-        let browser = Browser::start(Settings { width, height: 800, dark, ..Settings::default() }).await?;
-        browser.open(&server.url(&format!("/videos/{id}"))).await?;
-        browser.wait_for("#side", "Made by the model").await?;
-        let pages = ["/", "/search", "/search?q=the", "/trash", "/jobs", "/nowhere", "/system", "/bench"];
-        for page in pages.map(str::to_owned).into_iter().chain([format!("/videos/{id}")]) {
-            browser.open(&server.url(&page)).await?;
-            browser.client.set_window_size(width, 800).await?;
-            browser.assert_accessible(&axe).await.with_context(|| format!("on {page}, {width} wide"))?;
-            browser.assert_no_sideways_scroll().await.with_context(|| format!("on {page}"))?;
-            if let Some(dir) = std::env::var_os("HOMEREEL_SCREENSHOTS") {
-                let name = page.trim_start_matches('/').replace(['/', '?', '='], "-").replace(&id, "clip");
-                let theme = if dark { "dark" } else { "light" };
-                let file = format!("{}-{width}-{theme}.png", if name.is_empty() { "library" } else { &name });
-                browser.screenshot(&Path::new(&dir).join("pages").join(file)).await?;
-            }
-        }
-        browser.assert_console_is_clean(&["404"]).await?;
-        browser.close().await?;
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn pages_fit_a_phone_and_unknown_ones_say_so() -> anyhow::Result<()> {
-    let server = Server::start().await?;
-    let id = server.upload(&clips::simple(5)?.file).await?;
-    let phone = Settings { width: 360, height: 740, dark: true, ..Settings::default() };
-    let browser = Browser::start(phone).await?;
-    browser.open(&server.url(&format!("/videos/{id}"))).await?;
-    browser.wait_for("#side", "Made by the model").await?;
-    for page in ["/".to_owned(), format!("/videos/{id}"), "/jobs".to_owned(), "/videos/none".to_owned()] {
-        browser.open(&server.url(&page)).await?;
-        browser.client.set_window_size(360, 740).await?;
-        browser.assert_no_sideways_scroll().await.with_context(|| format!("on {page}"))?;
-    }
-    browser.wait_for("main", "no video has the id none").await?;
-    browser.wait_for("main a", "All videos").await?;
-    browser.assert_console_is_clean(&["404"]).await?;
     browser.close().await
 }

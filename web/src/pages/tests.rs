@@ -10,7 +10,15 @@ fn time() -> Time {
 }
 
 fn shell(model: Model) -> Shell {
-    Shell { title: HOSTILE.into(), here: "videos", model, can_log_out: true, unfinished: true }
+    Shell {
+        title: HOSTILE.into(),
+        here: "videos",
+        model,
+        can_log_out: true,
+        may_change: true,
+        may_delete: true,
+        unfinished: true,
+    }
 }
 
 fn state(kind: Kind) -> State {
@@ -67,20 +75,24 @@ fn video() -> VideoPage {
         width: 640,
         height: 360,
         has_poster: true,
+        has_sprites: true,
         start_fragment: "#t=3.5".into(),
         codec: HOSTILE.into(),
         askable: false,
         why_not_askable: HOSTILE.into(),
         example: HOSTILE.into(),
         answers: vec![answer],
+        older_answers: Some("/videos/1?answers=9".into()),
         description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into(), edited: false }),
         no_description: HOSTILE.into(),
         tags: vec![Link { text: HOSTILE.into(), url: "/search?tag=x".into() }],
         moments: vec![Moment { start: "3.5".into(), at: "0:03.5–0:05.0".into(), text: HOSTILE.into() }],
+        more_moments: Some("/videos/1?moments=150".into()),
         no_moments: HOSTILE.into(),
         favourite: true,
         place: HOSTILE.into(),
         description_text: HOSTILE.into(),
+        description_fits: true,
         tags_text: HOSTILE.into(),
         newer: Some("/videos/2".into()),
         older: Some("/videos/0".into()),
@@ -111,6 +123,7 @@ fn jobs() -> JobsPage {
         paused: true,
         any_failed: true,
         jobs: vec![job],
+        more: Some("/jobs?offset=40".into()),
     }
 }
 
@@ -191,12 +204,63 @@ fn ask() -> AskPage {
     }
 }
 
+fn albums() -> AlbumsPage {
+    let album = AlbumCard {
+        name: HOSTILE.into(),
+        url: "/albums/x".into(),
+        cover: Some("/api/videos/1/poster.jpg".into()),
+        count: HOSTILE.into(),
+    };
+    AlbumsPage { shell: shell(Model::Loading), albums: vec![album], more: Some("/albums?offset=48".into()) }
+}
+
+fn album() -> AlbumPage {
+    AlbumPage {
+        shell: shell(Model::Loading),
+        name: HOSTILE.into(),
+        count: HOSTILE.into(),
+        first: Some(time()),
+        last: Some(time()),
+        search: "/search?tag=x".into(),
+        videos: library().videos,
+        more: Some("/albums/x?offset=48".into()),
+    }
+}
+
+fn household() -> HouseholdPage {
+    let choice = Choice { value: "member".into(), label: HOSTILE.into(), chosen: true };
+    let person = Person {
+        id: "1".into(),
+        name: HOSTILE.into(),
+        household: false,
+        role: "member",
+        roles: vec![choice.clone()],
+        since: time(),
+    };
+    let key = Key { id: "2".into(), name: HOSTILE.into(), role: "viewer", made: time(), used: Some(time()) };
+    HouseholdPage {
+        shell: shell(Model::Loading),
+        problem: HOSTILE.into(),
+        done: "The role is changed.",
+        new_key: Some((HOSTILE.into(), HOSTILE.into())),
+        open: false,
+        me: HOSTILE.into(),
+        has_password: true,
+        admin: true,
+        min_length: 8,
+        roles: vec![choice],
+        people: vec![person],
+        keys: vec![key],
+    }
+}
+
 fn trash() -> TrashPage {
     let card = library().videos.remove(0);
     TrashPage {
         shell: shell(Model::Loading),
         size: HOSTILE.into(),
         videos: vec![Trashed { card, gone: time() }],
+        more: Some("/trash?offset=40".into()),
     }
 }
 
@@ -210,12 +274,15 @@ fn error() -> ErrorPage {
     }
 }
 
-fn every_page() -> [Result<String, askama::Error>; 9] {
+fn every_page() -> [Result<String, askama::Error>; 12] {
     [
         library().render(),
         video().render(),
         search().render(),
         ask().render(),
+        albums().render(),
+        album().render(),
+        household().render(),
         trash().render(),
         system().render(),
         bench().render(),
@@ -263,6 +330,8 @@ fn the_login_shows_what_was_wrong_and_no_markup_of_others() {
         once: once.map(str::to_owned),
         nothing_set: false,
         next: HOSTILE.into(),
+        named: true,
+        name: HOSTILE.into(),
         min_length: 8,
         error: Some(HOSTILE.into()),
     };
@@ -275,6 +344,23 @@ fn the_login_shows_what_was_wrong_and_no_markup_of_others() {
     assert!(page(Some("token")).render().unwrap().contains("name=\"repeat\""));
     let nothing = LoginPage { nothing_set: true, ..page(None) }.render().unwrap();
     assert!(nothing.contains("homereel password link") && !nothing.contains("<form"), "{nothing}");
+}
+
+#[test]
+fn a_viewer_is_offered_nothing_that_would_be_refused() {
+    let viewer = |shell: Shell| Shell { may_change: false, may_delete: false, ..shell };
+    let (library, video, jobs, trash) = (library(), video(), jobs(), trash());
+    let pages = [
+        LibraryPage { shell: viewer(library.shell.clone()), trashed: None, ..library }.render(),
+        VideoPage { shell: viewer(video.shell.clone()), ..video }.render(),
+        JobsPage { shell: viewer(jobs.shell.clone()), ..jobs }.render(),
+        TrashPage { shell: viewer(trash.shell.clone()), ..trash }.render(),
+    ];
+    for html in pages {
+        let html = html.unwrap();
+        let forms: Vec<&str> = html.split("<form").skip(1).filter(|form| form.contains("\"post\"")).collect();
+        assert!(forms.iter().all(|form| form.contains("/logout")), "{forms:?}");
+    }
 }
 
 #[test]

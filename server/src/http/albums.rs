@@ -1,0 +1,118 @@
+//! `/albums` and `/albums/{tag}`: the tags as albums, and the videos of one in the order they were taken.
+
+use axum::{
+    Form,
+    extract::{Path, Query, State, rejection::FormRejection},
+    response::{IntoResponse, Redirect, Response},
+};
+use homereel_web::{
+    format,
+    pages::{AlbumPage, AlbumsPage},
+    views as web,
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::{error::Failure, pages, videos, views};
+use crate::{
+    app::AppState,
+    library::{Album, Video},
+};
+
+/// Albums on one page, and videos on one page of an album.
+const PAGE: u32 = 48;
+
+/// Where in the list.
+#[derive(Debug, Deserialize)]
+pub(super) struct PageQuery {
+    offset: Option<u32>,
+}
+
+/// A video goes into an album.
+#[derive(Debug, Deserialize)]
+pub(super) struct AlbumForm {
+    album: String,
+}
+
+/// Where an album is shown.
+pub(super) fn url_of(tag: &str) -> String {
+    format!("/albums/{}", utf8_percent_encode(tag, NON_ALPHANUMERIC))
+}
+
+/// `GET /albums`
+pub(super) async fn page(State(state): State<AppState>, Query(query): Query<PageQuery>) -> Response {
+    let work = async || {
+        let offset = query.offset.unwrap_or_default();
+        // One more than is shown tells whether there are more.
+        let mut albums = state.library.albums(PAGE + 1, offset).await?;
+        let more = albums.len() > PAGE as usize;
+        albums.truncate(PAGE as usize);
+        pages::render(&AlbumsPage {
+            shell: pages::shell(&state, "Albums", "albums", false),
+            albums: albums.iter().map(card).collect(),
+            more: more.then(|| format!("/albums?offset={}", offset.saturating_add(PAGE))),
+        })
+    };
+    pages::or_error(&state, work().await)
+}
+
+fn card(album: &Album) -> web::AlbumCard {
+    web::AlbumCard {
+        name: album.tag.clone(),
+        url: url_of(&album.tag),
+        cover: album.cover.as_ref().map(|id| format!("/api/videos/{id}/poster.jpg")),
+        count: format::count(album.videos, "video"),
+    }
+}
+
+/// `GET /albums/{tag}`
+pub(super) async fn album(
+    State(state): State<AppState>,
+    Path(tag): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> Response {
+    let work = async || {
+        let offset = query.offset.unwrap_or_default();
+        let (count, found) = state.library.album(&tag, PAGE, offset).await?;
+        if count == 0 {
+            return Err(Failure::not_found(format!("no video is in an album {}", super::error::shown(&tag))));
+        }
+        let ids: Vec<&str> = found.iter().map(|video| video.id.as_str()).collect();
+        let jobs = state.library.newest_jobs(&ids).await?;
+        let next = offset.saturating_add(PAGE);
+        pages::render(&AlbumPage {
+            shell: pages::shell(&state, &tag, "albums", false),
+            name: tag.clone(),
+            count: format::count(count, "video"),
+            first: found.first().map(day),
+            last: found.last().filter(|last| !same_day(last, &found[0])).map(day),
+            search: format!("/search?tag={}", utf8_percent_encode(&tag, NON_ALPHANUMERIC)),
+            videos: found.iter().map(|video| views::card(video, jobs.get(&video.id))).collect(),
+            more: (u64::from(next) < count).then(|| format!("{}?offset={next}", url_of(&tag))),
+        })
+    };
+    pages::or_error(&state, work().await)
+}
+
+/// Whether two were taken on one day, as the iso time tells it.
+fn same_day(one: &Video, other: &Video) -> bool {
+    day(one).iso[..10] == day(other).iso[..10]
+}
+
+fn day(video: &Video) -> web::Time {
+    views::time(video.taken_ms)
+}
+
+/// `POST /videos/{id}/albums`: the page's form; the tag is added to those that are there.
+pub(super) async fn add_form(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    form: Result<Form<AlbumForm>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(form) = form?;
+        videos::add_tag(&state, &id, &form.album).await?;
+        Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
+    };
+    pages::or_error(&state, work().await)
+}

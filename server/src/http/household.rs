@@ -1,0 +1,285 @@
+//! `/household`: the reader's own password; for admins who else may come in (users with a role, keys of programs).
+//!
+//! **Invariant:** a key's secret is in the one response that made it, and nowhere else.
+
+use std::net::SocketAddr;
+
+use axum::{
+    Form,
+    extract::{ConnectInfo, Path, Query, State, rejection::FormRejection},
+    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use homereel_web::{
+    pages::HouseholdPage,
+    views::{Choice, Key, Person},
+};
+use serde::Deserialize;
+
+use super::{door, error::Failure, pages, views};
+use crate::{
+    app::AppState,
+    auth::{ApiKey, HOUSEHOLD, MIN_PASSWORD, Role, User},
+};
+
+/// A new password of the reader's own.
+#[derive(Deserialize)]
+pub(super) struct PasswordForm {
+    present: String,
+    password: String,
+    repeat: String,
+}
+
+/// Somebody new.
+#[derive(Deserialize)]
+pub(super) struct UserForm {
+    name: String,
+    role: Role,
+    password: String,
+}
+
+/// Another role.
+#[derive(Deserialize)]
+pub(super) struct RoleForm {
+    role: Role,
+}
+
+/// A password that an admin sets for somebody.
+#[derive(Deserialize)]
+pub(super) struct ResetForm {
+    password: String,
+}
+
+/// A new key.
+#[derive(Deserialize)]
+pub(super) struct KeyForm {
+    name: String,
+    role: Role,
+}
+
+/// What was done; the URL after it carries its word, so that nobody can put words on the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Done {
+    Password,
+    Added,
+    Role,
+    Reset,
+    Removed,
+    Revoked,
+}
+
+impl Done {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Added => "added",
+            Self::Role => "role",
+            Self::Reset => "reset",
+            Self::Removed => "removed",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Password => "Your password is changed. Other browsers that used it have to log in again.",
+            Self::Added => "They can log in now, with this name and password.",
+            Self::Role => "The role is changed.",
+            Self::Reset => "The password is set; they have to log in again.",
+            Self::Removed => "They can't come in any more.",
+            Self::Revoked => "The key opens nothing any more.",
+        }
+    }
+}
+
+/// What was done before this page was asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct HouseholdQuery {
+    done: Option<Done>,
+}
+
+/// What the page says first.
+#[derive(Default)]
+struct Said {
+    problem: String,
+    done: &'static str,
+    /// Name and secret of the key that was just made.
+    key: Option<(String, String)>,
+}
+
+/// `GET /household`
+pub(super) async fn page(State(state): State<AppState>, Query(query): Query<HouseholdQuery>) -> Response {
+    let said = Said { done: query.done.map(Done::sentence).unwrap_or_default(), ..Said::default() };
+    pages::or_error(&state, shown(&state, said).await)
+}
+
+/// `POST /household/password`: the reader's own.
+pub(super) async fn change_password(
+    State(state): State<AppState>,
+    extensions: Extensions,
+    headers: HeaderMap,
+    form: Result<Form<PasswordForm>, FormRejection>,
+) -> Response {
+    let from = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let work = async || {
+        let Form(form) = form?;
+        let who = door::who().filter(|who| who.person);
+        let (Some(who), Some(session)) = (who, door::session(&headers)) else {
+            return Err(Failure::invalid("session", "only somebody who came in by a password can change it"));
+        };
+        if form.password != form.repeat {
+            return Err(Failure::invalid("repeat", "the new password and its repetition are not the same"));
+        }
+        if state.config.password_file.is_some() && who.name == HOUSEHOLD {
+            let message = "the household's password is set by --password-file; change it in that file";
+            return Err(Failure::new(StatusCode::CONFLICT, "declared_elsewhere", message));
+        }
+        state.auth.change_password(session, form.present, form.password, from).await?;
+        Ok::<_, Failure>(Done::Password)
+    };
+    told(&state, work().await).await
+}
+
+/// `POST /household/users`
+pub(super) async fn add_user(
+    State(state): State<AppState>,
+    form: Result<Form<UserForm>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(form) = form?;
+        state.auth.add_user(&form.name, form.role, form.password).await?;
+        Ok::<_, Failure>(Done::Added)
+    };
+    told(&state, work().await).await
+}
+
+/// `POST /household/users/{id}/role`
+pub(super) async fn set_role(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    form: Result<Form<RoleForm>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(form) = form?;
+        state.auth.set_role(&id, form.role).await?;
+        Ok::<_, Failure>(Done::Role)
+    };
+    told(&state, work().await).await
+}
+
+/// `POST /household/users/{id}/password`: by an admin, for somebody who forgot theirs.
+pub(super) async fn reset_password(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    form: Result<Form<ResetForm>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(form) = form?;
+        state.auth.reset_password(&id, form.password).await?;
+        Ok::<_, Failure>(Done::Reset)
+    };
+    told(&state, work().await).await
+}
+
+/// `POST /household/users/{id}/remove`
+pub(super) async fn remove_user(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    let removed = state.auth.remove_user(&id).await.map_err(Failure::from);
+    told(&state, removed.map(|()| Done::Removed)).await
+}
+
+/// `POST /household/keys`: answers with the page that shows the secret, this once.
+pub(super) async fn add_key(
+    State(state): State<AppState>,
+    form: Result<Form<KeyForm>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(form) = form?;
+        Ok::<_, Failure>(state.auth.add_key(form.name.trim(), form.role).await?)
+    };
+    match work().await {
+        Ok(new) => {
+            let said = Said { key: Some((new.key.name, new.token)), ..Said::default() };
+            let mut response = pages::or_error(&state, shown(&state, said).await);
+            // Not even the browser's own cache keeps it.
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(failure) => told(&state, Err(failure)).await,
+    }
+}
+
+/// `POST /household/keys/{id}/revoke`
+pub(super) async fn revoke_key(State(state): State<AppState>, Path(id): Path<String>) -> Response {
+    let revoked = state.auth.revoke_key(&id).await.map_err(Failure::from);
+    told(&state, revoked.map(|()| Done::Revoked)).await
+}
+
+/// The page after something was done, or with what was wrong. A reload of the former asks for nothing again.
+async fn told(state: &AppState, result: Result<Done, Failure>) -> Response {
+    match result {
+        Ok(done) => Redirect::to(&format!("/household?done={}", done.word())).into_response(),
+        Err(failure) if failure.status.is_server_error() => pages::or_error(state, Err(failure)),
+        Err(failure) => {
+            let said = Said { problem: failure.message, ..Said::default() };
+            (failure.status, pages::or_error(state, shown(state, said).await)).into_response()
+        }
+    }
+}
+
+async fn shown(state: &AppState, said: Said) -> Result<Response, Failure> {
+    let who = door::who();
+    let admin = who.as_ref().is_none_or(|who| who.role == Role::Admin);
+    let (users, keys) =
+        if admin { (state.auth.users().await?, state.auth.keys().await?) } else { (Vec::new(), Vec::new()) };
+    pages::render(&HouseholdPage {
+        shell: pages::shell(state, "Household", "household", false),
+        problem: said.problem,
+        done: said.done,
+        new_key: said.key,
+        open: !state.auth.required(),
+        me: who.as_ref().map(|who| format!("{} ({})", who.name, who.role.as_str())).unwrap_or_default(),
+        has_password: who.is_some_and(|who| who.person),
+        admin,
+        min_length: MIN_PASSWORD,
+        roles: roles(Role::Member),
+        people: users.iter().map(person).collect(),
+        keys: keys.iter().map(key).collect(),
+    })
+}
+
+fn roles(chosen: Role) -> Vec<Choice> {
+    let choice = |(role, label): (Role, &str)| Choice {
+        value: role.as_str().into(),
+        label: label.into(),
+        chosen: role == chosen,
+    };
+    [
+        (Role::Viewer, "viewer: watches and searches"),
+        (Role::Member, "member: also adds, asks and edits"),
+        (Role::Admin, "admin: also deletes, and lets others in"),
+    ]
+    .map(choice)
+    .into()
+}
+
+fn person(user: &User) -> Person {
+    Person {
+        id: user.id.clone(),
+        name: user.name.clone(),
+        household: user.household,
+        role: user.role.as_str(),
+        roles: roles(user.role),
+        since: views::time(user.created_ms),
+    }
+}
+
+fn key(key: &ApiKey) -> Key {
+    Key {
+        id: key.id.clone(),
+        name: key.name.clone(),
+        role: key.role.as_str(),
+        made: views::time(key.created_ms),
+        used: key.last_used_ms.map(views::time),
+    }
+}
