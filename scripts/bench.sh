@@ -99,13 +99,15 @@ start_engine() {
 # measure NAME SECONDS FLAG…: one load on what runs, in at most so many seconds; Ctrl-C for the program keeps what it has.
 measure() {
   local name=$1 limit=$2 status=0; shift 2
+  # A load of its own where the flags name none.
+  [[ " $* " == *" --max-concurrency "* ]] || set -- "$@" --max-concurrency 1
   fits 30 || { left_out+=("$name: no time left"); return 0; }
   [ "$limit" -lt $((deadline - SECONDS)) ] || limit=$((deadline - SECONDS))
   timeout --signal=INT --kill-after=30 "$limit" "$bench" serve --base-url "http://127.0.0.1:$port" --label "$name" \
-    --server-pid "$watched_pid" --max-concurrency 1 --result-filename "$out/$name.json" "$@" >"$out/$name.txt" 2>"$work/$name.err" || status=$?
+    --server-pid "$watched_pid" --result-filename "$out/$name.json" "$@" >"$out/$name.txt" 2>"$work/$name.err" || status=$?
   if [ "$status" -ne 0 ]; then
+    # A result that is there is whole as far as it goes, and says that it was interrupted.
     left_out+=("$name: $(tail -n 1 "$work/$name.err")")
-    [ -s "$out/$name.json" ] || rm -f "$out/$name.txt"
   fi
 }
 
@@ -132,6 +134,12 @@ run_model() {
 load_demo() {
   local clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264)
   measure "$1" "$2" "${clips[@]}" --num-prompts 20 --num-warmups 2 --random-output-len 64 --ignore-eos --seed 2026
+  # How it bears a crowd: texts and clips of their own for each number of requests at once.
+  case $1 in
+    *-candle-f32 | *-vllm)
+      measure "$1-load" "$2" "${clips[@]}" --num-prompts 16 --num-warmups 0 --random-output-len 32 --ignore-eos \
+        --seed 3026 --max-concurrency 1,2,4 ;;
+  esac
 }
 
 # One token, then 16, of clips that are 8 frames of 320x256: 320 visual tokens.
@@ -171,19 +179,20 @@ if [ -z "$quick" ]; then
   fi
 fi
 
-results=("$out"/demo-*.json)
-[ -z "$quick" ] && results+=("$out"/2b-*.json)
 existing=()
-for file in "${results[@]}"; do [ -f "$file" ] && existing+=("$file"); done
+for file in "$out"/demo-*.json "$out"/2b-*.json; do [ -f "$file" ] && existing+=("$file"); done
 [ ${#existing[@]} -gt 0 ] || die "nothing was measured: ${left_out[*]}"
 "$bench" report "${existing[@]}" --out "$out/report.md" >/dev/null
 {
+  echo
+  echo "## This machine"
+  echo
   echo "What this machine could do at best, for comparison:"
   echo
   sed 's/^/    /' "$out/probe.txt"
   echo
   if [ ${#left_out[@]} -gt 0 ]; then
-    echo "Left out:"
+    echo "Left out, or not whole:"
     echo
     printf -- '- %s\n' "${left_out[@]}"
   fi
