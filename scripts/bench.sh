@@ -106,8 +106,9 @@ measure() {
   timeout --signal=INT --kill-after=30 "$limit" "$bench" serve --base-url "http://127.0.0.1:$port" --label "$name" \
     --server-pid "$watched_pid" --result-filename "$out/$name.json" "$@" >"$out/$name.txt" 2>"$work/$name.err" || status=$?
   if [ "$status" -ne 0 ]; then
-    # A result that is there is whole as far as it goes, and says that it was interrupted.
-    left_out+=("$name: $(tail -n 1 "$work/$name.err")")
+    left_out+=("$name: $(grep -m 1 '^Error' "$work/$name.err" || tail -n 1 "$work/$name.err")")
+    # A result that is there is whole as far as it goes, and says that it was interrupted; of no answers it says nothing.
+    if grep -qs '"completed": 0,' "$out/$name.json"; then rm -f "$out/$name.json"; fi
   fi
 }
 
@@ -174,7 +175,7 @@ if [ -z "$quick" ]; then
     PYTHONPATH=scripts "$python" scripts/random_checkpoint.py "$big"
   fi
   if [ "$(awk '/MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo)" -ge 14 ]; then
-    run_model 2b "$big" 300 "${engines[@]}"
+    run_model 2b "$big" 420 "${engines[@]}"
   else
     left_out+=("the 2B shape: less than 14 GB of memory are available")
   fi
@@ -199,11 +200,12 @@ for file in "$out"/demo-*.json "$out"/2b-*.json; do [ -f "$file" ] && existing+=
   fi
 } >>"$out/report.md"
 rm -f "$out"/*.txt
+python3 scripts/bench_table.py "$out" >"$out/table.md"
 
 # Where the page of a server on this data looks for them.
 mkdir -p "$data/bench"
 for file in "${existing[@]}"; do cp "$file" "$data/bench/$(basename "$out")-$(basename "$file")"; done
 
 say "results, report and plots: $out; also on the page /bench of a server with --data $data"
-sed -n '/^| run |/,/^$/p' "$out/report.md" | sed '/^$/q'
+cat "$out/table.md"
 printf 'left out: %s\n' "${left_out[@]:-nothing}"
