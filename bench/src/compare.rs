@@ -58,15 +58,17 @@ pub fn compare(pairs: &[(f64, f64)]) -> Option<Verdict> {
     Some(Verdict { ratio: crate::figures::percentile(&ratios, 50.0), interval, pairs: n, change })
 }
 
-impl std::fmt::Display for Verdict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Verdict {
+    /// Says it in words, of things called `a` and `b`.
+    #[must_use]
+    pub fn told(&self, a: &str, b: &str) -> String {
         let Self { ratio, interval: (low, high), pairs, change } = self;
         let said = match change {
-            Change::Slower => "B is slower",
-            Change::Faster => "B is faster",
-            Change::None => "no difference that these pairs could show",
+            Change::Slower => format!("{b} is slower"),
+            Change::Faster => format!("{b} is faster"),
+            Change::None => "no difference that these pairs could show".to_owned(),
         };
-        write!(f, "B/A {ratio:.3} [{low:.3}, {high:.3}] of {pairs} pairs: {said}")
+        format!("{b}/{a} {ratio:.3} [{low:.3}, {high:.3}] of {pairs} pairs: {said}")
     }
 }
 
@@ -90,8 +92,9 @@ mod tests {
             let slow: Vec<_> = (0..100).map(|_| (noisy(&mut rng), 1.05 * noisy(&mut rng))).collect();
             assert_eq!(compare(&same).map(|v| v.change), Some(Change::None), "seed {seed}");
             let found = compare(&slow).unwrap();
-            assert_eq!(found.change, Change::Slower, "seed {seed}: {found}");
-            assert!((found.ratio - 1.05).abs() < 0.02, "{found}");
+            assert_eq!(found.change, Change::Slower, "seed {seed}: {found:?}");
+            assert!((found.ratio - 1.05).abs() < 0.02, "{found:?}");
+            assert!(found.told("old", "new").ends_with("new is slower"), "{found:?}");
         }
     }
 

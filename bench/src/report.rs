@@ -39,21 +39,21 @@ fn markdown(results: &[(String, Value)], plots: &[Plot]) -> String {
         let machine = &first["machine"];
         let _ = writeln!(
             out,
-            "Measured {} on {} ({} cores, {:.0} GiB of memory, Linux {}), model `{}`.\n",
+            "Measured {} on {} ({} cores, {:.0} GiB of memory, Linux {}), {}.\n",
             day(&first["date"]),
             text(&machine["cpu"]),
             machine["cores"],
             machine["memory_mib"].as_f64().unwrap_or_default() / 1024.0,
             text(&machine["kernel"]),
-            text(&first["model_id"]),
+            models(results),
         );
     }
     out.push_str(
         "Times are in milliseconds and are those of this machine on that day; only ratios between rows of one report \
          carry over to others.\n\n",
     );
-    out.push_str("| run | content | load | answered | failed | req/s | video s/s | output tok/s | TTFT median / P99 | TPOT median | E2EL median / P99 |\n");
-    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|\n");
+    out.push_str("| run | content | load | answered | failed | prompt tokens | req/s | video s/s | visual tok/s | output tok/s | TTFT median / P99 | TPOT median | E2EL median / P99 | peak RSS MiB |\n");
+    out.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n");
     for (name, one) in results {
         let number = |field: &str| one[field].as_f64().unwrap_or_default();
         let tail = |measure: &str| {
@@ -61,23 +61,27 @@ fn markdown(results: &[(String, Value)], plots: &[Plot]) -> String {
         };
         let _ = writeln!(
             out,
-            "| {name} | {} ({}) | {} | {} | {} | {:.2} | {:.2} | {:.1} | {:.1} / {} | {:.2} | {:.1} / {} |",
+            "| {name} | {} ({}) | {} | {} | {} | {:.0} | {:.2} | {:.2} | {} | {:.1} | {:.1} / {} | {:.2} | {:.1} / {} | {} |",
             text(&one["dataset_name"]),
             text(&one["cache"]),
             load(one),
             one["completed"],
             one["failed"],
+            number("total_input_tokens") / number("completed").max(1.0),
             number("request_throughput"),
             number("rtfx_video"),
+            rounded(&one["visual_tokens_per_s"]),
             number("output_throughput"),
             number("median_ttft_ms"),
             tail("ttft"),
             number("median_tpot_ms"),
             number("median_e2el_ms"),
             tail("e2el"),
+            rounded(&one["seen"]["peak_rss_mib"]),
         );
     }
     out.push('\n');
+    out.push_str(&stages(results));
     for plot in plots {
         let _ = writeln!(out, "![{}]({})\n", plot.file.trim_end_matches(".svg"), plot.file);
     }
@@ -116,6 +120,43 @@ fn markdown(results: &[(String, Value)], plots: &[Plot]) -> String {
     }
     out.push_str("```\n");
     out
+}
+
+/// A row for each run that told its stages: where the time of a request goes.
+fn stages(results: &[(String, Value)]) -> String {
+    let told: Vec<_> =
+        results.iter().filter_map(|(name, one)| Some((name, one["stages_ms"].as_object()?))).collect();
+    let Some((_, first)) = told.first() else { return String::new() };
+    let names: Vec<&str> = first.keys().map(String::as_str).collect();
+    let title = |name: &&str| name.trim_end_matches("_ms").to_owned();
+    let mut out = String::from(
+        "Where the time goes (mean milliseconds of a request; what no stage explains is *other*):\n\n",
+    );
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "| run | {} |", names.iter().map(title).collect::<Vec<_>>().join(" | "));
+    let _ = writeln!(out, "|---|{}", "---|".repeat(names.len()));
+    for (name, stages) in told {
+        let cells = names
+            .iter()
+            .map(|stage| format!("{:.1}", stages.get(*stage).and_then(Value::as_f64).unwrap_or_default()));
+        let _ = writeln!(out, "| {name} | {} |", cells.collect::<Vec<_>>().join(" | "));
+    }
+    out.push('\n');
+    out
+}
+
+/// The models of all runs, each once.
+fn models(results: &[(String, Value)]) -> String {
+    let mut models: Vec<String> =
+        results.iter().map(|(_, one)| format!("`{}`", text(&one["model_id"]))).collect();
+    models.sort();
+    models.dedup();
+    format!("{} {}", if models.len() == 1 { "model" } else { "models" }, models.join(" and "))
+}
+
+/// A number without digits after the point, or a dash where it is unknown.
+fn rounded(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "–".into(), |value| format!("{value:.0}"))
 }
 
 /// The command that made a result, quoted for a shell.
@@ -167,11 +208,11 @@ mod tests {
             json!({
                 "date": "20261124-021500", "model_id": "demo", "dataset_name": "drawn", "cache": "cold",
                 "command": ["homereel-bench", "serve", "--label", "it's"], "request_rate": "inf",
-                "max_concurrency": cap, "completed": 19, "failed": 1, "request_throughput": 2.5, "rtfx_video": 12.25,
+                "max_concurrency": cap, "total_input_tokens": 3952, "completed": 19, "failed": 1, "request_throughput": 2.5, "rtfx_video": 12.25,
                 "output_throughput": 40.0, "median_ttft_ms": ttft, "p99_ttft_ms": 3.0 * ttft, "median_tpot_ms": 4.5,
                 "median_e2el_ms": 2.0 * ttft, "p99_e2el_ms": 4.0 * ttft, "sanity_answer": null,
                 "machine": { "cpu": "EPYC", "cores": 2, "memory_mib": 24576.0, "kernel": "6.1" },
-                "warnings": ["the clock was wrong"],
+                "warnings": ["the clock was wrong"], "seen": { "peak_rss_mib": 1234.6 }, "visual_tokens_per_s": null,
             })
         };
         let (text, plots) =
@@ -180,7 +221,7 @@ mod tests {
             text.contains("Measured 2026-11-24 on EPYC (2 cores, 24 GiB of memory, Linux 6.1), model `demo`"),
             "{text}"
         );
-        assert!(text.contains("| a | drawn (cold) | 1 at once | 19 | 1 | 2.50 | 12.25 | 40.0 | 20.0 / 60.0 | 4.50 | 40.0 / 80.0 |"), "{text}");
+        assert!(text.contains("| a | drawn (cold) | 1 at once | 19 | 1 | 208 | 2.50 | 12.25 | – | 40.0 | 20.0 / 60.0 | 4.50 | 40.0 / 80.0 | 1235 |"), "{text}");
         assert!(text.contains("a: the clock was wrong") && text.contains("nobody checked"), "{text}");
         assert!(text.contains("\nhomereel-bench serve --label 'it'\\''s'\n```"), "{text}");
         for plot in &plots {

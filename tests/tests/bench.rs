@@ -1,7 +1,8 @@
 //! The benchmark program against the real server: figures that fit together, a report, and clear refusals.
 
 use anyhow::{Context as _, ensure};
-use homereel_tests::{Server, bench};
+use homereel_bench::serve::schema;
+use homereel_tests::{Server, bench, binary};
 use serde_json::Value;
 
 /// Loads `server` with drawn clips; returns the result.
@@ -13,7 +14,8 @@ async fn load(server: &Server, file: &std::path::Path, more: &[&str]) -> anyhow:
     arguments.extend(more);
     let output = bench(&arguments).await?;
     output.answer()?;
-    Ok(serde_json::from_slice(&std::fs::read(file)?)?)
+    // Whatever was measured, the file is one that its schema describes.
+    schema::read(&std::fs::read(file)?, file)
 }
 
 fn number(result: &Value, name: &str) -> f64 {
@@ -45,6 +47,9 @@ async fn a_load_of_drawn_clips_is_measured_and_reported() -> anyhow::Result<()> 
     let stages = &result["stages_ms"];
     ensure!(number(stages, "vision_ms") > 0.0 && number(stages, "decode_ms") > 0.0, "{stages}");
     ensure!(number(stages, "other_ms") > -1.0, "{stages}");
+    ensure!(number(&result, "visual_tokens_per_s") > 0.0, "{result}");
+    let after_media = number(&result, "median_ttft_after_media_ms");
+    ensure!(after_media > 0.0 && after_media < number(&result, "median_ttft_ms"), "{result}");
     // The sanity question was asked, and the demo model knows colours.
     ensure!(result["sanity_answer"].is_string(), "{result}");
 
@@ -72,6 +77,99 @@ async fn text_alone_has_the_length_asked_for() -> anyhow::Result<()> {
     let each = number(&result, "total_input_tokens") / 3.0;
     ensure!((190.0..=210.0).contains(&each), "{each} tokens a prompt, 200 were asked for");
     assert_eq!(number(&result, "total_output_tokens"), 24.0, "--ignore-eos goes up to the limit");
+
+    let prompts = dir.path().join("prompts.jsonl");
+    std::fs::write(&prompts, "{\"prompt\": \"red\"}\n{\"prompt\": \"blue\"}\n")?;
+    let prompts = prompts.to_str().context("a path of ours is text")?;
+    let flags = ["--dataset-name", "custom", "--dataset-path", prompts, "--num-prompts", "2"];
+    let result = load(&server, &dir.path().join("custom.json"), &flags).await?;
+    assert_eq!((&result["dataset_name"], number(&result, "completed")), (&Value::from("custom"), 2.0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_preset_takes_the_frames_and_gives_the_tokens_of_what_was_published() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let (dir, url) = (tempfile::tempdir()?, server.url(""));
+    let file = dir.path().join("vss.json");
+    let name = file.to_str().context("a path of ours is text")?;
+    let flags = ["--preset", "vss", "--num-prompts", "1", "--num-warmups", "0", "--save-detailed"];
+    bench(["serve", "--base-url", &url, "--result-filename", name].into_iter().chain(flags))
+        .await?
+        .answer()?;
+    let result = schema::read(&std::fs::read(&file)?, name)?;
+    let one = &result["requests"][0];
+    assert_eq!((&result["preset"], number(one, "frames")), (&Value::from("vss"), 80.0), "{result}");
+    assert_eq!((number(one, "video_s"), number(one, "completion_tokens")), (10.0, 1.0), "{result}");
+    let output =
+        bench(["serve", "--base-url", &url, "--preset", "vss-file", "--random-output-len", "7"]).await?;
+    ensure!(output.status == Some(2) && output.stderr.contains("cannot be used with"), "{}", output.stderr);
+    Ok(())
+}
+
+/// Runs `homereel-bench` by a shell's words, in which `$0` is the program and `$1` the server.
+async fn by_shell(script: &str, server: &Server, first: &[&str]) -> anyhow::Result<(bool, String)> {
+    let program = binary().with_file_name("homereel-bench");
+    let (shell, before) = first.split_first().context("there is a program")?;
+    let output = tokio::process::Command::new(shell)
+        .args(before)
+        .args(["sh", "-c", script])
+        .arg(program)
+        .arg(server.url(""))
+        .output()
+        .await?;
+    let told = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&told).into_owned()))
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_neither_earlier_results_nor_what_was_just_measured() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let dir = tempfile::tempdir()?;
+    let at = dir.path().display();
+    // A disk of its own, as small as this program's namespace lets it be.
+    let disk = format!("mount -t tmpfs -o size=12k none {at} && echo '{{}}' >{at}/kept.json");
+    let serve = format!(
+        "\"$0\" serve --base-url \"$1\" --dataset-name random --random-input-len 50 --max-tokens 4 --num-prompts 12 \
+         --save-detailed --result-filename {at}/new.json; echo status $?; ls {at}; cat {at}/kept.json"
+    );
+    let own = ["unshare", "--user", "--map-root-user", "--mount"];
+    // Room for the trial before the run, and none for the result.
+    let (_, told) = by_shell(&format!("{disk} && {serve}"), &server, &own).await?;
+    ensure!(told.contains("failed to write") && told.contains("No space left"), "{told}");
+    ensure!(told.contains("Successful requests:"), "what was measured is shown all the same: {told}");
+    ensure!(told.contains("status 1\nkept.json\n{}\n"), "{told}");
+    // No room at all: nothing is measured.
+    let full = format!("{disk} && head -c 8192 /dev/zero >{at}/other && {serve}");
+    let (_, told) = by_shell(&full, &server, &own).await?;
+    ensure!(told.contains("cannot write results to") && told.contains("No space left"), "{told}");
+    ensure!(
+        !told.contains("Successful requests:") && told.contains("status 1\nkept.json\nother\n{}\n"),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_graphics_processor_is_watched_where_there_is_one() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let dir = tempfile::tempdir()?;
+    let at = dir.path().display();
+    // A stand-in that tells as a DGX Spark's does: no power.
+    let script = format!(
+        "printf '#!/bin/sh\\necho \"$@\" >{at}/asked\\nwhile :; do echo 40, [N/A], 2100; echo 60, [N/A], 2300; sleep 1; done\\n' \
+         >{at}/nvidia-smi && chmod +x {at}/nvidia-smi && PATH={at}:$PATH \"$0\" serve --base-url \"$1\" --dataset-name random \
+         --random-input-len 50 --max-tokens 64 --ignore-eos --num-prompts 20 --max-concurrency 1 --result-filename {at}/r.json"
+    );
+    let (fine, told) = by_shell(&script, &server, &["env"]).await?;
+    ensure!(fine, "{told}");
+    let result = schema::read(&std::fs::read(dir.path().join("r.json"))?, "r.json")?;
+    let seen = &result["seen"];
+    assert_eq!((number(seen, "gpu_utilization"), number(seen, "gpu_sm_clock_mhz")), (50.0, 2200.0), "{seen}");
+    ensure!(seen["gpu_power_w"].is_null(), "what is not told is not guessed: {seen}");
+    ensure!(
+        std::fs::read_to_string(dir.path().join("asked"))?.contains("utilization.gpu,power.draw,clocks.sm")
+    );
     Ok(())
 }
 
@@ -86,6 +184,22 @@ async fn the_same_server_twice_is_not_slower_than_itself() -> anyhow::Result<()>
     ensure!(told.lines().any(|line| line.starts_with("e2el: B/A")), "{told}");
     // The second of a pair finds its prefix in the cache; by turns that favours neither.
     ensure!(!told.contains("e2el: B is"), "{told}");
+
+    // Several, by name, in one run.
+    let dir = tempfile::tempdir()?;
+    let table = dir.path().join("table.md");
+    let name = table.to_str().context("a path of ours is text")?;
+    let (ours, again, third) = (format!("ours={url}"), format!("again={url}"), format!("third={url}"));
+    let three =
+        ["compare", "--baseline", &ours, "--candidate", &again, "--candidate", &third, "--table", name];
+    let told = bench(three.into_iter().chain(flags)).await?.answer()?.to_owned();
+    ensure!(told.lines().any(|line| line.starts_with("third e2el: third/ours")), "{told}");
+    let table = std::fs::read_to_string(table)?;
+    assert_eq!(table.lines().count(), 5, "{table}");
+    ensure!(table.contains("\n| ours | 60 |") && table.contains("| 1 | 1 | 1 |\n| again |"), "{table}");
+    let twice =
+        bench(["compare", "--baseline", &ours, "--candidate", &ours].into_iter().chain(flags)).await?;
+    ensure!(twice.stderr.contains("two servers are called 'ours'"), "{}", twice.stderr);
     Ok(())
 }
 

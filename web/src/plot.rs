@@ -34,60 +34,68 @@ const STAGES: [&str; 8] = [
     "other_ms",
 ];
 
+/// How many times the shortest request the longest may take before bars show shares.
+const FAR_APART: f64 = 20.0;
+
 /// One line of a plot.
-struct Line<'a> {
-    name: &'a str,
+struct Line {
+    name: String,
     points: Vec<(f64, f64)>,
 }
 
-/// Draws median and tail of TTFT and E2EL against the load of each result. None where fewer than two loads differ.
+/// Draws median and tail of TTFT and E2EL against the load of each result; the median E2EL alone where several labels have
+/// loads that differ. None where none has.
 ///
 /// # Errors
 /// When the plot can't be drawn.
 pub fn latency(results: &[Value]) -> Result<Option<String>, PlotError> {
-    let (axis, loads) = loads(results);
-    let of = |field: &str| -> Vec<(f64, f64)> {
-        let ms = results.iter().map(|one| one[field].as_f64().unwrap_or_default());
-        loads.iter().copied().zip(ms).collect()
-    };
-    let lines = [
-        Line { name: "median TTFT", points: of("median_ttft_ms") },
-        Line { name: "P99 TTFT", points: of("p99_ttft_ms") },
-        Line { name: "median E2EL", points: of("median_e2el_ms") },
-        Line { name: "P99 E2EL", points: of("p99_e2el_ms") },
+    let fields = [
+        ("median E2EL", "median_e2el_ms"),
+        ("median TTFT", "median_ttft_ms"),
+        ("P99 TTFT", "p99_ttft_ms"),
+        ("P99 E2EL", "p99_e2el_ms"),
     ];
+    let (axis, lines) = lines(results, &fields);
     plot("Latency against load", axis, "milliseconds", &lines)
 }
 
-/// Draws output tokens and requests per second against the load of each result.
+/// Draws output tokens and seconds of video per second against the load of each result; tokens alone for several labels.
 ///
 /// # Errors
 /// When the plot can't be drawn.
 pub fn throughput(results: &[Value]) -> Result<Option<String>, PlotError> {
-    let (axis, loads) = loads(results);
-    let of = |field: &str| -> Vec<(f64, f64)> {
-        let values = results.iter().map(|one| one[field].as_f64().unwrap_or_default());
-        loads.iter().copied().zip(values).collect()
-    };
-    let lines = [
-        Line { name: "output tokens/s", points: of("output_throughput") },
-        Line { name: "video seconds/s", points: of("rtfx_video") },
-    ];
+    let fields = [("output tokens/s", "output_throughput"), ("video seconds/s", "rtfx_video")];
+    let (axis, lines) = lines(results, &fields);
     plot("Throughput against load", axis, "per second", &lines)
 }
 
-/// The load of each result, and what it is: concurrency where it is bounded, else the request rate.
-fn loads(results: &[Value]) -> (&'static str, Vec<f64>) {
-    if results.iter().all(|one| one["max_concurrency"].is_u64()) {
-        return (
-            "max concurrency",
-            results.iter().filter_map(|one| one["max_concurrency"].as_f64()).collect(),
-        );
+/// The axis of the load (concurrency where it is bounded, else the request rate), and a line for each field. Results that
+/// share a label are of one server: where several labels have loads that differ, each gets one line, of the first field.
+fn lines(results: &[Value], fields: &[(&str, &str)]) -> (&'static str, Vec<Line>) {
+    let bounded = results.iter().all(|one| one["max_concurrency"].is_u64());
+    let (axis, load) = if bounded {
+        ("max concurrency", "max_concurrency")
+    } else {
+        ("requests per second", "request_throughput")
+    };
+    let number = |one: &Value, field: &str| one[field].as_f64().unwrap_or_default();
+    let mut groups: Vec<(&str, Vec<&Value>)> = Vec::new();
+    for one in results {
+        let label = one["label"].as_str().unwrap_or_default();
+        match groups.iter_mut().find(|(known, _)| *known == label) {
+            Some((_, group)) => group.push(one),
+            None => groups.push((label, vec![one])),
+        }
     }
-    (
-        "requests per second",
-        results.iter().map(|one| one["request_throughput"].as_f64().unwrap_or_default()).collect(),
-    )
+    groups.retain(|(_, group)| group.iter().any(|one| number(one, load) != number(group[0], load)));
+    let alone = groups.len() == 1;
+    let wanted = if alone { fields } else { &fields[..1] };
+    let line = |label: &str, group: &[&Value], (name, field): &(&str, &str)| Line {
+        name: if alone { (*name).to_owned() } else { format!("{label}: {name}") },
+        points: group.iter().map(|one| (number(one, load), number(one, field))).collect(),
+    };
+    let lines = groups.iter().flat_map(|(label, group)| wanted.iter().map(|field| line(label, group, field)));
+    (axis, lines.collect())
 }
 
 fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>, PlotError> {
@@ -115,7 +123,7 @@ fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>,
             chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
             chart
                 .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
-                .label(line.name)
+                .label(line.name.as_str())
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
         }
         chart
@@ -131,17 +139,22 @@ fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>,
     Ok(Some(svg))
 }
 
-/// Draws where the time of a request went, one bar for each result that tells. None where none does.
+/// Draws where the time of a request went, one bar for each result that tells: in milliseconds, or in percent where one
+/// takes so much longer than another that nothing of that would be seen. None where none tells.
 ///
 /// # Errors
 /// When the plot can't be drawn.
 pub fn stages(results: &[(String, Value)]) -> Result<Option<String>, PlotError> {
     let told: Vec<&(String, Value)> =
         results.iter().filter(|(_, one)| one["stages_ms"].is_object()).collect();
-    let widest = told.iter().filter_map(|(_, one)| one["stages_ms"]["e2el_ms"].as_f64()).fold(0.0, f64::max);
-    if widest <= 0.0 {
+    let whole = |one: &Value| one["stages_ms"]["e2el_ms"].as_f64().unwrap_or_default();
+    let longest = told.iter().map(|(_, one)| whole(one)).fold(0.0, f64::max);
+    let shortest = told.iter().map(|(_, one)| whole(one)).fold(f64::INFINITY, f64::min);
+    if longest <= 0.0 {
         return Ok(None);
     }
+    let shares = longest > FAR_APART * shortest;
+    let (widest, unit) = if shares { (100.0, "%") } else { (longest, "mean, ms") };
     let mut svg = String::new();
     // High enough for the legend of all stages.
     let height = 210.max(90 + 36 * told.len() as u32);
@@ -150,15 +163,17 @@ pub fn stages(results: &[(String, Value)]) -> Result<Option<String>, PlotError> 
         root.fill(&WHITE)?;
         let rows = told.len() as f64;
         let mut chart = ChartBuilder::on(&root)
-            .caption("Where the time of a request goes (mean, ms)", ("sans-serif", 18))
+            .caption(format!("Where the time of a request goes ({unit})"), ("sans-serif", 18))
             .margin(10)
             .x_label_area_size(24)
-            .y_label_area_size(120)
+            .y_label_area_size(200)
             .build_cartesian_2d(0.0..widest * 1.35, 0.0..rows)?;
         let name = |y: &f64| {
             let row = rows - y.ceil();
             let in_middle = (y.fract() - 0.5).abs() < 1e-9;
-            told.get(row as usize).filter(|_| in_middle).map_or_else(String::new, |(name, _)| name.clone())
+            told.get(row as usize).filter(|_| in_middle).map_or_else(String::new, |(name, one)| {
+                if shares { format!("{name}, {:.0} ms", whole(one)) } else { name.clone() }
+            })
         };
         chart
             .configure_mesh()
@@ -169,7 +184,8 @@ pub fn stages(results: &[(String, Value)]) -> Result<Option<String>, PlotError> 
             .draw()?;
         for (stage, colour) in STAGES.into_iter().zip(PALETTE) {
             let bars = told.iter().enumerate().map(|(row, (_, one))| {
-                let ms = |stage: &str| one["stages_ms"][stage].as_f64().unwrap_or_default().max(0.0);
+                let scale = if shares { 100.0 / whole(one).max(f64::MIN_POSITIVE) } else { 1.0 };
+                let ms = |stage: &str| scale * one["stages_ms"][stage].as_f64().unwrap_or_default().max(0.0);
                 let before: f64 = STAGES.iter().take_while(|one| **one != stage).map(|one| ms(one)).sum();
                 let bottom = rows - row as f64;
                 Rectangle::new(
@@ -217,6 +233,28 @@ mod tests {
         let named = results.map(|one| ("one clip".to_owned(), one));
         let svg = stages(&named).unwrap().unwrap();
         assert!(svg.contains("vision") && svg.contains("one clip"), "{svg}");
+    }
+
+    #[test]
+    fn servers_are_lines_of_their_own_and_far_apart_bars_are_shares() {
+        let labelled = |label: &str, concurrency: u32, ttft: f64| {
+            let mut one = result(concurrency, ttft);
+            one["label"] = label.into();
+            one
+        };
+        let results =
+            [labelled("x", 1, 20.0), labelled("x", 4, 60.0), labelled("y", 1, 30.0), labelled("y", 4, 70.0)];
+        let svg = latency(&results).unwrap().unwrap();
+        assert!(
+            svg.contains("x: median E2EL") && svg.contains("y: median E2EL") && !svg.contains("P99"),
+            "{svg}"
+        );
+        // Two servers under one load each make no line.
+        assert_eq!(latency(&[labelled("x", 1, 20.0), labelled("y", 4, 30.0)]).unwrap(), None);
+        let mut slow = result(1, 1.0);
+        slow["stages_ms"] = json!({ "prefill_ms": 9000.0, "e2el_ms": 9000.0 });
+        let svg = stages(&[("fast".into(), result(1, 1.0)), ("slow".into(), slow)]).unwrap().unwrap();
+        assert!(svg.contains("(%)") && svg.contains("slow, 9000 ms"), "{svg}");
     }
 
     #[test]

@@ -13,6 +13,10 @@ use super::draw;
 
 /// Words of the two texts that tell how many tokens a word has.
 const PROBES: [usize; 2] = [50, 150];
+/// Words of a text before the clock runs, where the texts are somebody's.
+const WARMUP_WORDS: usize = 50;
+/// Frames a second that VSS takes of a chunk.
+const VSS_FPS: f64 = 8.0;
 
 /// Where requests get their content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -23,13 +27,37 @@ pub(crate) enum Dataset {
     Clips,
     /// Text alone, of `--random-input-len` tokens
     Random,
+    /// The texts of a file (`--dataset-path`): JSON Lines with a "prompt" each
+    Custom,
 }
 
 /// A shape of load that others have published figures for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Preset {
-    /// NVIDIA VSS on a DGX Spark: 10 s chunks, 8 frames a second, 448x448
+    /// NVIDIA VSS on a DGX Spark: 10 s chunks, 80 frames each, 448x448, one token of answer
     Vss,
+    /// The same with 100 tokens of answer
+    VssOsl100,
+    /// The same as `vss`, for a file of 10 minutes: its 60 chunks one after another; `duration` is the file's time
+    VssFile,
+    /// The same with 100 tokens of answer
+    VssFileOsl100,
+}
+
+/// Chunks of a file of 10 minutes.
+const FILE_CHUNKS: u32 = 60;
+
+impl Preset {
+    fn output_len(self) -> u32 {
+        match self {
+            Self::Vss | Self::VssFile => 1,
+            Self::VssOsl100 | Self::VssFileOsl100 => 100,
+        }
+    }
+
+    fn is_file(self) -> bool {
+        matches!(self, Self::VssFile | Self::VssFileOsl100)
+    }
 }
 
 /// What is asked.
@@ -47,8 +75,8 @@ pub(crate) struct Questions {
     /// Where the content comes from
     #[arg(long, default_value = "drawn")]
     pub(crate) dataset_name: Dataset,
-    /// Folder of clips
-    #[arg(long, required_if_eq("dataset_name", "clips"))]
+    /// Folder of clips, or file of prompts
+    #[arg(long, required_if_eq_any([("dataset_name", "clips"), ("dataset_name", "custom")]))]
     pub(crate) dataset_path: Option<PathBuf>,
     /// Prompt tokens of a random text, as near as whole words get
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -68,8 +96,11 @@ pub(crate) struct Questions {
     /// How drawn clips are coded [default: by the seed]
     #[arg(long)]
     pub(crate) clip_codec: Option<Codec>,
-    /// Shape of published figures: sets the clips' size, length and rate
-    #[arg(long)]
+    /// Frames a second that the server is to take of each clip [default: the model's own rate]
+    #[arg(long, value_parser = super::serve::positive)]
+    pub(crate) fps: Option<f64>,
+    /// Shape of published figures: sets what clips are drawn, how they are sampled, and how long answers are
+    #[arg(long, conflicts_with_all = ["clip_seconds", "clip_size", "clip_fps", "clip_codec", "fps", "random_output_len", "questions_per_clip", "repeat"])]
     pub(crate) preset: Option<Preset>,
     /// Questions to each clip; more than one lets the server use what it kept of the clip
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -123,12 +154,13 @@ impl Questions {
         let seed =
             self.seed.unwrap_or_else(|| u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()));
         let dir = tempfile::tempdir().context("failed to make a folder for drawn clips")?;
-        let (count, warmups) = (self.num_prompts as usize, self.num_warmups as usize);
+        let (count, warmups) = (self.count() as usize, self.num_warmups as usize);
         let per_clip = self.questions_per_clip as usize;
         let sampling = Sampling {
-            max_tokens: self.random_output_len as usize,
-            ignore_eos: self.ignore_eos,
+            max_tokens: self.preset.map_or(self.random_output_len, Preset::output_len) as usize,
+            ignore_eos: self.ignore_eos || self.preset.is_some(),
             temperature: self.temperature,
+            fps: self.preset.map(|_| VSS_FPS).or(self.fps),
         };
         // Warm-up content comes after the run's own, so that the same seed gives the same run with any warm-up.
         let (prompts, warmups) = match self.dataset_name {
@@ -145,6 +177,14 @@ impl Questions {
                 // A clip of the folder would be warm when its turn comes.
                 (prompts, self.draw(dir.path(), warmups, 1, FIRST_TEST_SEED + seed % (1 << 40)).await?)
             }
+            Dataset::Custom => {
+                let file = self
+                    .dataset_path
+                    .as_deref()
+                    .context("--dataset-name custom needs --dataset-path FILE")?;
+                // A prompt of the file would be warm when its turn comes.
+                (dataset::custom(file, count, self.repeat)?, dataset::random(WARMUP_WORDS, warmups, seed))
+            }
             Dataset::Random => {
                 let words = words_for(target, self.random_input_len, seed).await?;
                 let mut prompts = dataset::random(words, count + warmups, seed);
@@ -153,6 +193,11 @@ impl Questions {
             }
         };
         Ok(Ready { seed, prompts, warmups, sampling, dir })
+    }
+
+    /// Requests to send.
+    pub(crate) fn count(&self) -> u32 {
+        if self.preset.is_some_and(Preset::is_file) { FILE_CHUNKS } else { self.num_prompts }
     }
 
     async fn draw(
@@ -168,11 +213,13 @@ impl Questions {
             fps: self.clip_fps,
             codec: self.clip_codec,
         };
-        if self.preset == Some(Preset::Vss) {
-            what.seconds = what.seconds.or(Some(10.0));
-            what.size = what.size.or(Some((448, 448)));
-            what.fps = what.fps.or(Some(30.0));
-            what.codec = what.codec.or(Some(Codec::H264));
+        if self.preset.is_some() {
+            what = Drawn {
+                seconds: Some(10.0),
+                size: Some((448, 448)),
+                fps: Some(30.0),
+                codec: Some(Codec::H264),
+            };
         }
         let bar = bar("drawing clips", count.div_ceil(per_clip) as u64);
         let told = |done: usize, _: usize| bar.set_position(done as u64);
@@ -183,7 +230,7 @@ impl Questions {
 
     /// Asks the sanity question, unless told not to or there is nothing to see.
     pub(crate) async fn check(&self, target: &Target, ready: &Ready) -> anyhow::Result<Option<String>> {
-        if self.no_sanity || self.dataset_name == Dataset::Random {
+        if self.no_sanity || matches!(self.dataset_name, Dataset::Random | Dataset::Custom) {
             return Ok(None);
         }
         let prompt = dataset::sanity(ready.dir.path(), FIRST_TEST_SEED + ready.seed % (1 << 40)).await?;

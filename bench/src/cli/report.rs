@@ -3,10 +3,9 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use homereel_bench::report::report as render;
-use homereel_bench::serve::result::SCHEMA;
-use serde_json::Value;
+use homereel_bench::serve::schema;
 
 /// Flags of `report`.
 #[derive(Debug, clap::Args)]
@@ -25,12 +24,7 @@ pub(crate) fn report(job: &Report) -> anyhow::Result<()> {
     for file in &job.results {
         let name = file.display();
         let bytes = std::fs::read(file).with_context(|| name.to_string())?;
-        let result: Value = serde_json::from_slice(&bytes).with_context(|| format!("{name} is no JSON"))?;
-        ensure!(
-            result["schema"] == SCHEMA,
-            "{name} is no result of this program (schema {}, not {SCHEMA})",
-            result["schema"]
-        );
+        let result = schema::read(&bytes, &name.to_string())?;
         let label = result["label"].as_str().map(str::to_owned);
         let stem = || file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         results.push((label.unwrap_or_else(stem), result));

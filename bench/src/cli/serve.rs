@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{bail, ensure};
+use clap::ValueEnum as _;
 use homereel_bench::serve::result::{About, Objective, generator_bound, result};
 use homereel_bench::serve::{self, Load, machine};
 use jiff::Timestamp;
@@ -98,9 +99,13 @@ pub(crate) async fn serve(job: &Serve) -> anyhow::Result<()> {
                 Dataset::Drawn => "drawn",
                 Dataset::Clips => "clips",
                 Dataset::Random => "random",
+                Dataset::Custom => "custom",
             }
             .into(),
             label: job.label.clone(),
+            preset: questions
+                .preset
+                .and_then(|preset| Some(preset.to_possible_value()?.get_name().to_owned())),
             num_prompts: ready.prompts.len(),
             max_tokens: ready.sampling.max_tokens,
             repeated: questions.repeat || questions.questions_per_clip > 1,
@@ -120,9 +125,8 @@ pub(crate) async fn serve(job: &Serve) -> anyhow::Result<()> {
         bar.finish_and_clear();
         let run = run?;
         let result = result(&about, &load, &run, job.save_detailed);
-        if let Some(file) = &file {
-            output::write(file, &result)?;
-        }
+        // What was measured is shown before anything is said of the disk.
+        let stored = file.as_ref().map_or(Ok(()), |file| output::write(file, &result));
         if generator_bound(&run, about.machine.cores) {
             bail!(
                 "not reported: the load generator used {:.1} of {} cores and may be what was measured{}",
@@ -136,6 +140,7 @@ pub(crate) async fn serve(job: &Serve) -> anyhow::Result<()> {
         let cap = max_concurrency.map_or_else(|| "none".into(), |cap| cap.to_string());
         writeln!(out, "== request rate {rate}, max concurrency {cap}, seed {} ==", ready.seed)?;
         write!(out, "{}", output::table(&result))?;
+        stored?;
         if let Some(file) = &file {
             writeln!(out, "result: {}", file.display())?;
         }

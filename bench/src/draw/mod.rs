@@ -16,6 +16,7 @@
 
 mod encode;
 mod paint;
+mod phrases;
 mod questions;
 mod sample;
 mod scene;
@@ -24,7 +25,8 @@ mod words;
 
 pub use encode::{Codec, encode};
 pub use paint::Painter;
-pub use questions::{DESCRIBE, MOMENTS, Question, Skill, TAGS, questions};
+pub use phrases::{DESCRIBE, MOMENTS, TAGS};
+pub use questions::{Question, Skill, questions};
 pub use sample::{Kind, sample};
 pub use scene::{Background, Colour, Direction, Rgb, Scene, Shape, Thing};
 pub use texture::Texture;

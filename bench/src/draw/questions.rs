@@ -1,22 +1,16 @@
-//! What can be asked of a scene, in the phrasings that the demo model was trained on, with true answers.
+//! What can be asked of a scene, in the phrasings that the demo model was trained on, with true answers. The phrasings
+//! themselves are in `phrases`.
 
 use rand::{Rng as _, rngs::StdRng};
 use serde::Serialize;
 
+use super::phrases::{
+    APPEAR, COLOUR, COUNT, DESCRIBE, DESCRIBES, DIRECTION, DISAPPEAR, FIRST, LAST, MOMENTS, OFF_TOPIC, SHAPE,
+    START, STOP, TAGS, TURN,
+};
 use super::sample::one_of;
 use super::words::{before, cap, events, listed, named, named_at, ordered, state, with_article};
 use super::{Colour, Scene, Shape, Thing, UNKNOWN, describe, moments, tags};
-
-/// The product's own question for a description.
-pub const DESCRIBE: &str = "Describe this home video in a few sentences. Say who or what is seen, what \
-                            happens, and in which order.";
-/// The product's own question for moments.
-pub const MOMENTS: &str = "List the moments of this video as JSON: {\"moments\": [{\"start\": seconds, \"end\": \
-                           seconds, \"text\": \"what happens\"}]}. Use the timestamps of the video. Answer \
-                           with JSON only.";
-/// The product's own question for tags.
-pub const TAGS: &str =
-    "Give up to eight short tags for this video as a JSON array of strings. Answer with JSON only.";
 
 /// What a question tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -63,56 +57,6 @@ pub struct Question {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
 }
-
-/// Phrasings; the plain one comes first. `{x}` is the thing asked about.
-const DESCRIBES: &[&str] = &[
-    DESCRIBE,
-    "Describe the video.",
-    "Describe this video.",
-    "What happens in this video?",
-    "What is in the video?",
-    "What do you see?",
-];
-const COLOUR: &[&str] = &[
-    "What color is the {x}?",
-    "What colour is the {x}?",
-    "Which color is the {x}?",
-    "What is the color of the {x}?",
-    "What is the colour of the {x}?",
-];
-const SHAPE: &[&str] =
-    &["What shape is the {x}?", "Which shape is the {x}?", "What is the shape of the {x}?"];
-const DIRECTION: &[&str] = &[
-    "Which direction does the {x} move?",
-    "Which way does the {x} move?",
-    "In which direction does the {x} move?",
-    "Where does the {x} move?",
-    "How does the {x} move?",
-];
-const COUNT: &[&str] = &[
-    "How many objects are there?",
-    "How many objects do you see?",
-    "How many shapes are there?",
-    "Count the objects.",
-];
-const APPEAR: &[&str] = &["When does the {x} appear?", "At what time does the {x} appear?"];
-const DISAPPEAR: &[&str] = &["When does the {x} disappear?", "At what time does the {x} disappear?"];
-const TURN: &[&str] = &["When does the {x} change color?", "When does the {x} change colour?"];
-const STOP: &[&str] = &["When does the {x} stop?", "When does the {x} stop moving?"];
-const START: &[&str] = &["When does the {x} start to move?", "When does the {x} start moving?"];
-const FIRST: &[&str] =
-    &["What happens first?", "What happens at the start?", "What happens at the beginning?"];
-const LAST: &[&str] = &["What happens last?", "What happens at the end?"];
-const OFF_TOPIC: &[&str] = &[
-    "Who is in the video?",
-    "What is the weather like?",
-    "What is the man doing?",
-    "Is there a dog?",
-    "Where was this filmed?",
-    "What is the person wearing?",
-    "Tell me a joke.",
-    "Who are you?",
-];
 
 /// Collects the questions about one scene.
 struct Asker<'a> {

@@ -34,6 +34,8 @@ pub struct Sampling {
     pub ignore_eos: bool,
     /// Temperature.
     pub temperature: f64,
+    /// Frames a second to take of each clip; none leaves it to the server.
+    pub fps: Option<f64>,
 }
 
 /// Why a request gave no whole answer.
@@ -82,6 +84,8 @@ pub struct Taken {
     pub video_s: f64,
     /// Frames that the server says it took.
     pub frames: u64,
+    /// Tokens that these frames became, by the size that the server tells.
+    pub visual_tokens: u64,
     /// Stages in milliseconds, where the server tells them.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub stages_ms: Value,
@@ -158,13 +162,17 @@ impl Target {
     /// # Errors
     /// When the prompt's clip can't be read.
     pub async fn body(&self, prompt: &Prompt, sampling: &Sampling) -> anyhow::Result<Vec<u8>> {
-        let body = json!({
+        let mut body = json!({
             "model": self.model,
             "messages": [{ "role": "user", "content": prompt.content().await? }],
             "max_tokens": sampling.max_tokens, "temperature": sampling.temperature,
             "ignore_eos": sampling.ignore_eos,
             "stream": true, "stream_options": { "include_usage": true },
         });
+        if let Some(fps) = sampling.fps {
+            // -1 is vLLM's word for no number: as many as the rate gives.
+            body["media_io_kwargs"] = json!({ "video": { "fps": fps, "num_frames": -1 } });
+        }
         Ok(serde_json::to_vec(&body)?)
     }
 
@@ -255,10 +263,18 @@ fn take(event: &Value, now: f64, last: &mut Option<f64>, taken: &mut Taken) -> R
     }
     if let Some(extras) = event.get("homereel") {
         taken.stages_ms = extras["stages_ms"].clone();
-        taken.frames =
-            extras["media"].as_array().into_iter().flatten().filter_map(|one| one["frames"].as_u64()).sum();
+        for one in extras["media"].as_array().into_iter().flatten() {
+            let number = |name: &str| one[name].as_u64().unwrap_or_default();
+            taken.frames += number("frames");
+            taken.visual_tokens += visual_tokens(number("frames"), number("width"), number("height"));
+        }
     }
     Ok(())
+}
+
+/// Tokens of a clip in Qwen3-VL: one for two frames of 32x32 pixels.
+fn visual_tokens(frames: u64, width: u64, height: u64) -> u64 {
+    frames.div_ceil(2) * (width / 32) * (height / 32)
 }
 
 fn broken(error: reqwest::Error) -> (Fault, String) {

@@ -172,6 +172,31 @@ pub fn random(words: usize, count: usize, seed: u64) -> Vec<Prompt> {
         .collect()
 }
 
+/// Reads texts from `file`: JSON Lines with a `prompt` each, as `vllm bench serve --dataset-name custom` reads them.
+///
+/// # Errors
+/// When it can't be read, a line has no prompt, or there are too few for cold requests and no `repeat`.
+pub fn custom(file: &Path, count: usize, repeat: bool) -> anyhow::Result<Vec<Prompt>> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| name.to_string())?;
+    let mut texts = Vec::new();
+    for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let line: Value =
+            serde_json::from_str(line).with_context(|| format!("{name}:{} is no JSON", n + 1))?;
+        let prompt = line["prompt"].as_str();
+        texts.push(prompt.with_context(|| format!("{name}:{} has no \"prompt\"", n + 1))?.to_owned());
+    }
+    ensure!(!texts.is_empty(), "{name} has no prompts; a line like {{\"prompt\": \"…\"}} would fit");
+    ensure!(
+        repeat || texts.len() >= count,
+        "{name} has {} prompts and {count} are asked for: lower --num-prompts, or say --repeat to measure a warm cache",
+        texts.len()
+    );
+    let prompt =
+        |n: usize| Prompt { text: texts[n % texts.len()].clone(), clip: None, video_s: 0.0, truth: None };
+    Ok((0..count).map(prompt).collect())
+}
+
 fn mime(file: &Path) -> &'static str {
     match file.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("webm") => "video/webm",
@@ -201,6 +226,21 @@ mod tests {
         assert_eq!(clips(dir.path(), 5, 2, true).unwrap().len(), 5);
         let empty = tempfile::tempdir().unwrap();
         assert!(clips(empty.path(), 1, 1, true).unwrap_err().to_string().contains("has no clips"));
+    }
+
+    #[test]
+    fn prompts_of_a_file_come_in_its_order_and_bad_lines_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("p.jsonl");
+        std::fs::write(&file, "{\"prompt\": \"a\"}\n\n{\"prompt\": \"b\", \"output_tokens\": 3}\n").unwrap();
+        let texts = |count, repeat| -> anyhow::Result<Vec<String>> {
+            Ok(custom(&file, count, repeat)?.into_iter().map(|one| one.text).collect())
+        };
+        assert_eq!(texts(2, false).unwrap(), ["a", "b"]);
+        assert_eq!(texts(3, true).unwrap(), ["a", "b", "a"]);
+        assert!(texts(3, false).unwrap_err().to_string().contains("--repeat"));
+        std::fs::write(&file, "{\"prompt\": \"a\"}\n{\"text\": 1}").unwrap();
+        assert!(texts(1, false).unwrap_err().to_string().contains("p.jsonl:2 has no \"prompt\""));
     }
 
     #[test]

@@ -11,11 +11,14 @@ use tokio::task::JoinHandle;
 
 /// How often memory is read.
 const PERIOD: Duration = Duration::from_millis(200);
+/// Processes of a server that are looked at.
+const MAX_PROCESSES: usize = 256;
 
 /// What was seen during a run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Seen {
-    /// The largest resident set of the server's process (`--server-pid`), MiB.
+    /// The largest resident set of the server's process (`--server-pid`) with its children, MiB. Pages that they share
+    /// count for each.
     pub peak_rss_mib: Option<f64>,
     /// The least `MemAvailable` of this machine, MiB.
     pub min_mem_available_mib: Option<f64>,
@@ -82,7 +85,7 @@ async fn memory(
 ) -> (Option<f64>, Option<f64>) {
     let (mut peak, mut least): (Option<f64>, Option<f64>) = (None, None);
     loop {
-        let rss = server.and_then(|pid| field_mib(&format!("/proc/{pid}/status"), "VmRSS:"));
+        let rss = server.and_then(tree_rss_mib);
         peak = peak.into_iter().chain(rss).reduce(f64::max);
         least = least.into_iter().chain(field_mib("/proc/meminfo", "MemAvailable:")).reduce(f64::min);
         if tokio::time::timeout(PERIOD, stopped.changed()).await.is_ok() {
@@ -120,6 +123,29 @@ async fn gpu(mut stopped: tokio::sync::watch::Receiver<bool>) -> Vec<[Option<f64
             }
         }
     }
+}
+
+/// The resident sets of `root` and of all that it started, added up; a vLLM's model lives in a child.
+fn tree_rss_mib(root: u32) -> Option<f64> {
+    let rss = |pid: u32| field_mib(&format!("/proc/{pid}/status"), "VmRSS:");
+    let mut sum = rss(root)?;
+    let mut open = children(root);
+    // A tree that grows while it is read ends somewhere all the same.
+    for _ in 0..MAX_PROCESSES {
+        let Some(pid) = open.pop() else { break };
+        // Gone since it was listed: nothing of it is resident.
+        sum += rss(pid).unwrap_or_default();
+        open.extend(children(pid));
+    }
+    Some(sum)
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .collect()
 }
 
 /// Reads a line like `VmRSS:  1234 kB`, in MiB.
@@ -190,5 +216,17 @@ mod tests {
         assert!(seen.peak_rss_mib.unwrap() > 1.0);
         assert!(seen.min_mem_available_mib.unwrap() > 1.0);
         assert!(seen.generator_cpu > 0.1, "{}", seen.generator_cpu);
+    }
+
+    #[test]
+    fn memory_of_children_counts() {
+        let alone = tree_rss_mib(std::process::id()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let listed = children(std::process::id()).contains(&child.id());
+        let with = tree_rss_mib(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(listed && with.is_some() && alone > 0.0);
+        assert_eq!(tree_rss_mib(u32::MAX), None);
     }
 }

@@ -1,13 +1,14 @@
 //! Load on an OpenAI-compatible server, and what came of it.
 //!
 //! [`dataset`] says what is asked, [`arrivals`] when, [`client`] sends and times one request, [`machine`] watches, and
-//! [`result`] sums up. Knows nothing of command lines and files.
+//! [`result`] sums up, and [`schema`] says what a stored result holds. Knows nothing of command lines and files.
 
 pub mod arrivals;
 pub mod client;
 pub mod dataset;
 pub mod machine;
 pub mod result;
+pub mod schema;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,7 +58,7 @@ pub struct Run {
 /// # Errors
 /// When the answer fails, or does not hold the truth.
 pub async fn check_sanity(target: &Target, prompt: &Prompt) -> anyhow::Result<String> {
-    let sampling = Sampling { max_tokens: 40, ignore_eos: false, temperature: 0.0 };
+    let sampling = Sampling { max_tokens: 40, ..Sampling::default() };
     let taken = target.send(target.body(prompt, &sampling).await?).await;
     if let Some(error) = taken.error {
         anyhow::bail!("the sanity question was not answered: {error}");

