@@ -4,6 +4,9 @@
 
 mod cache;
 mod constraint;
+mod device;
+#[cfg(feature = "cuda")]
+mod driver;
 mod engine;
 mod generate;
 mod queue;
@@ -13,4 +16,5 @@ mod stop;
 mod worker;
 
 pub(crate) use engine::{CandleEngine, CandleOptions, DEFAULT_MAX_TOKENS, check};
+pub use device::open_device;
 pub use engine::{DeviceKind, WeightType};
