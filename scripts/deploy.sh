@@ -31,7 +31,7 @@ if [ "${BASH_VERSINFO[0]}" -lt 5 ]; then
   exit 1
 fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-for part in say arguments connection facts plan release report; do
+for part in say arguments connection facts plan release photograph report; do
   # shellcheck disable=SC1090 # each is checked by itself
   . "$root/scripts/lib/$part.sh"
 done

@@ -117,6 +117,7 @@ objections() {
   [ "$(number systemd)" -ge 250 ] || echo "systemd ${fact[systemd]:-is not running}; 250 or newer is needed"
   [ "${fact[uid]:-}" = 0 ] || [ "${fact[sudo]:-none}" != none ] || echo "there is no sudo; as root: apt install sudo && adduser $user sudo"
   [ "${fact[port]:-free}" != taken ] || echo "port $listen_port is taken by another program (ss -ltnp 'sport = :$listen_port' there names it); stop it, or choose another with --listen"
+  [ -z "${fact[disabled]:-}" ] || echo "/etc/homereel/disabled is there: somebody keeps Homereel down on purpose; remove it there, and run this again"
   local need free
   need=$(disk_needed)
   free=$(number disk_var_mib)
