@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Builds Homereel for a DGX Spark's processor on an x86-64 machine: compiler of this distribution, ffmpeg and the C library
-# of the target's own, in a directory of their own. Then runs it here, by qemu-user: unit tests, and a clip that has to be
-# answered truly.
+# of the target's own, in a directory of their own. Then runs it here, by qemu: a clip that has to be answered truly, the
+# worker's jail, and the unit tests.
 #
 #   scripts/build-aarch64.sh [--suite noble|bookworm|trixie] [--no-run] [--no-tests]
 #
 #   --suite     the target's: noble (Ubuntu 24.04, ffmpeg 6.1) for a DGX Spark [default], bookworm or trixie for Debian
 #   --no-run    only build
-#   --no-tests  build, and ask about the clip
+#   --no-tests  build, and ask about the clip by qemu-user
 #
 # Exit status 69 where the libraries can't be fetched.
 #
 # The programs lie in target/aarch64-unknown-linux-gnu/release. Running them takes root (a root directory of their own).
 # What qemu-user can't show: it knows neither seccomp nor Landlock, so that the video worker runs in a weaker jail there,
-# and says so.
+# and says so. For that a kernel is booted in an emulated machine (scripts/lib/boot-aarch64.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
@@ -166,5 +166,6 @@ need_packages qemu-user-static
 know_aarch64
 try
 [ -n "$tests" ] || exit 0
+scripts/lib/boot-aarch64.sh "$sysroot" target/$target/release/homereel
 say "unit tests by qemu"
 cross nice cargo test --release --locked -q --workspace --lib --target $target
