@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use candle_core::quantized::GgmlDType;
 use candle_core::DType;
+use candle_core::quantized::GgmlDType;
 use homereel_bench::limits::{self, Shape, Weights};
 use homereel_bench::serve::machine;
 use homereel_engine::{DeviceKind, open_device};

@@ -15,6 +15,6 @@ mod sink;
 mod stop;
 mod worker;
 
-pub(crate) use engine::{CandleEngine, CandleOptions, DEFAULT_MAX_TOKENS, check};
 pub use device::open_device;
+pub(crate) use engine::{CandleEngine, CandleOptions, DEFAULT_MAX_TOKENS, check};
 pub use engine::{DeviceKind, WeightType};
