@@ -31,5 +31,9 @@ fn cuda() -> Result<Device, EngineError> {
             "--device cuda needs NVIDIA's driver, which is not on this machine ({said}); --device cpu would fit"
         ))
     })?;
-    Device::new_cuda(0).map_err(|error| EngineError::Failed(format!("no CUDA device: {error}")))
+    Device::new_cuda(0).map_err(|error| {
+        // With RUST_BACKTRACE candle's words end with a backtrace, which says nothing to who has no device.
+        let said = error.to_string();
+        EngineError::Failed(format!("no CUDA device: {}", said.lines().next().unwrap_or_default()))
+    })
 }
