@@ -1,21 +1,29 @@
 #!/usr/bin/env bash
-# Builds Homereel for a DGX Spark's processor on an x86-64 machine: compiler of the distribution, ffmpeg and the C library
-# of the target's own distribution, in a directory of their own. Then runs it here, by qemu: unit tests, and a clip that
-# has to be answered truly.
+# Builds Homereel for a DGX Spark's processor on an x86-64 machine: compiler of this distribution, ffmpeg and the C library
+# of the target's own, in a directory of their own. Then runs it here, by qemu: a clip that has to be answered truly, the
+# worker's jail, and the unit tests.
 #
-#   scripts/build-aarch64.sh [--suite noble|bookworm|trixie] [--no-run]
+#   scripts/build-aarch64.sh [--suite noble|bookworm|trixie] [--no-run] [--no-tests]
 #
-# The suite must be the target's: noble (Ubuntu 24.04, ffmpeg 6.1) for a DGX Spark [default], bookworm or trixie for Debian.
-# The programs lie in target/aarch64-unknown-linux-gnu/release.
+#   --suite     the target's: noble (Ubuntu 24.04, ffmpeg 6.1) for a DGX Spark [default], bookworm or trixie for Debian
+#   --no-run    only build
+#   --no-tests  build, and ask about the clip by qemu-user
+#
+# Exit status 69 where the libraries can't be fetched.
+#
+# The programs lie in target/aarch64-unknown-linux-gnu/release. Running them takes root (a root directory of their own).
+# What qemu-user can't show: it knows neither seccomp nor Landlock, so that the video worker runs in a weaker jail there,
+# and says so. For that a kernel is booted in an emulated machine (scripts/lib/boot-aarch64.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
-suite=noble run=1
+suite=noble run=1 tests=1
 while [ $# -gt 0 ]; do
   case $1 in
     --suite) suite=${2:?--suite needs a name}; shift ;;
-    --no-run) run= ;;
+    --no-run) run='' ;;
+    --no-tests) tests='' ;;
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
     *) echo "unknown argument '$1'; try --help" >&2; exit 2 ;;
   esac
@@ -26,26 +34,79 @@ case $suite in
   bookworm | trixie) mirror=http://deb.debian.org/debian components=main ;;
   *) die "--suite $suite; noble, bookworm or trixie would fit" ;;
 esac
-target=aarch64-unknown-linux-gnu
+target=aarch64-unknown-linux-gnu triple=aarch64-linux-gnu
 sysroot=$PWD/target/sysroot-$suite
+# What is linked with; and ffmpeg itself, by which tests make their clips.
+packages=libc6-dev,libstdc++-12-dev,libgcc-12-dev,libavcodec-dev,libavformat-dev,libavutil-dev,libswscale-dev,libswresample-dev,ffmpeg
 
-# Headers and libraries of the target. Nothing of it is run while it is made, so no rights are needed for that.
+# Headers and libraries of the target. Nothing of it is run while it is made.
 make_sysroot() {
-  [ -f "$sysroot/.complete" ] && return
-  need_packages debootstrap qemu-user-static
+  [ "$(cat "$sysroot/.packages" 2>/dev/null)" = "$packages" ] && return
+  need_packages debootstrap curl
+  if ! curl -fsIL --max-time 30 -o /dev/null "$mirror/dists/$suite/InRelease"; then
+    printf 'error: %s\n' "$mirror, where $suite comes from, can't be reached.
+$(other_suites)" >&2
+    exit 69
+  fi
   say "fetching $suite for aarch64 into $sysroot"
-  rm -rf "$sysroot"
-  as_root debootstrap --foreign --arch=arm64 --variant=minbase --components="$components" \
-    --include=libc6-dev,libstdc++-12-dev,libgcc-12-dev,libavcodec-dev,libavformat-dev,libavutil-dev,libavdevice-dev,libavfilter-dev,libswscale-dev,libswresample-dev \
-    "$suite" "$sysroot" "$mirror" >"$sysroot.log" 2>&1 || die "debootstrap failed: $(tail -n 3 "$sysroot.log")"
+  as_root rm -rf "$sysroot"
+  as_root debootstrap --foreign --arch=arm64 --variant=minbase --components="$components" --include="$packages" \
+    "$suite" "$sysroot" "$mirror" "$(debootstrap_script)" >"$sysroot.log" 2>&1 || die "debootstrap failed: $(tail -n 3 "$sysroot.log")"
+  if grep -q 'Cannot check Release signature' "$sysroot.log"; then
+    say "no keyring of $suite is on this machine: its packages' signatures were not checked"
+  fi
+  # /lib and its like are links into /usr, and stay links.
   local package
-  for package in "$sysroot"/var/cache/apt/archives/*.deb; do as_root dpkg-deb -x "$package" "$sysroot"; done
-  as_root rm -rf "$sysroot"/var/cache/apt/archives/*.deb
+  for package in "$sysroot"/var/cache/apt/archives/*.deb; do
+    # shellcheck disable=SC2016 # the inner shell expands it
+    as_root sh -c 'dpkg-deb --fsys-tarfile "$1" | tar -x --keep-directory-symlink -C "$2"' sh "$package" "$sysroot"
+  done
+  as_root rm -rf "$sysroot"/var/cache/apt/archives
+  # debootstrap leaves a link to this machine's where it may not mount.
+  [ ! -L "$sysroot/proc" ] || as_root rm "$sysroot/proc"
   # Links that name the target's own root would lead to this machine's.
-  as_root find "$sysroot/usr/lib" "$sysroot/lib" -xdev -lname '/*' 2>/dev/null | while read -r link; do
+  as_root find "$sysroot/usr/lib" -xdev -lname '/*' 2>/dev/null | while read -r link; do
     as_root ln -sfn "$(realpath -m --relative-to="$(dirname "$link")" "$sysroot$(readlink "$link")")" "$link"
   done
-  as_root touch "$sysroot/.complete"
+  one_thread
+  printf '%s' "$packages" | as_root tee "$sysroot/.packages" >/dev/null
+}
+
+# An older debootstrap does not know a newer release by name; all of a distribution's are made by one script.
+debootstrap_script() {
+  local scripts=/usr/share/debootstrap/scripts name=sid
+  [ "$suite" != noble ] || name=gutsy
+  if [ -e "$scripts/$suite" ]; then echo "$scripts/$suite"; else echo "$scripts/$name"; fi
+}
+
+# What to do where a mirror can't be reached.
+other_suites() {
+  case $suite in
+    noble) echo "For a DGX Spark build where it can be, or there (scripts/deploy.sh does). To see the program run on aarch64 at all,
+--suite bookworm would fit: Debian's ffmpeg 5.1, so that this one does not start on a Spark." ;;
+    *) echo "--suite noble comes from ports.ubuntu.com." ;;
+  esac
+}
+
+# A worker refuses to enter its jail beside a second thread, and qemu-user shows its own among the program's. There, and
+# nowhere else, a library in front of the C library's shows one.
+one_thread() {
+  as_root mkdir -p "$sysroot/usr/local/share/one-thread/1" "$sysroot/usr/local/lib"
+  local built
+  built=$(mktemp)
+  $triple-gcc -shared -fPIC -O --sysroot="$sysroot" -x c -o "$built" - <<'C'
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <string.h>
+DIR *opendir(const char *path) {
+  DIR *(*real)(const char *) = dlsym(RTLD_NEXT, "opendir");
+  return real(strcmp(path, "/proc/self/task") ? path : "/usr/local/share/one-thread");
+}
+C
+  as_root install -m 755 "$built" "$sysroot/usr/local/lib/one-thread.so"
+  rm -f "$built"
+  echo /usr/local/lib/one-thread.so | as_root tee "$sysroot/etc/ld.so.preload" >/dev/null
 }
 
 rust_library() {
@@ -55,37 +116,56 @@ rust_library() {
 
 # Everything that differs from a build for this machine.
 cross() {
-  local triple=aarch64-linux-gnu
   env CC_aarch64_unknown_linux_gnu="$triple-gcc" CXX_aarch64_unknown_linux_gnu="$triple-g++" AR_aarch64_unknown_linux_gnu="$triple-ar" \
     CFLAGS_aarch64_unknown_linux_gnu="--sysroot=$sysroot" \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$triple-gcc" \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C link-arg=--sysroot=$sysroot -C link-arg=-Wl,-rpath-link,$sysroot/usr/lib/$triple -C link-arg=-Wl,--allow-shlib-undefined" \
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L $sysroot" \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/scripts/lib/run-in-root.sh $sysroot" \
     PKG_CONFIG_ALLOW_CROSS=1 PKG_CONFIG_SYSROOT_DIR="$sysroot" PKG_CONFIG_PATH= \
     PKG_CONFIG_LIBDIR="$sysroot/usr/lib/$triple/pkgconfig:$sysroot/usr/share/pkgconfig" \
     BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_gnu="--sysroot=$sysroot --target=$triple" \
     "$@"
 }
 
-# By qemu the program's own workers have to be started by qemu too; the kernel does that where binfmt knows how.
-try() {
-  local program=target/$target/release/homereel clip=systemd/share/check.mp4 answer expected
-  expected=$(cat systemd/share/check.expect)
-  say "asking the aarch64 program about a clip, by qemu"
-  answer=$(LD_LIBRARY_PATH='' QEMU_LD_PREFIX=$sysroot qemu-aarch64-static -L "$sysroot" "$program" ask "$clip" "$(cat systemd/share/check.question)" --temperature 0)
-  [[ ${answer,,} == *"$expected"* ]] || die "it answers '$answer'; $expected would be true"
-  say "it answers truly: $answer"
+# The program starts its own workers, so that the kernel itself has to know what runs a program of this kind. Where it
+# does not yet, it is told, for as long as this script runs.
+know_aarch64() {
+  local known=/proc/sys/fs/binfmt_misc
+  [ ! -e $known/qemu-aarch64 ] || return 0
+  [ -e $known/register ] || as_root mount -t binfmt_misc binfmt_misc $known \
+    || die "this kernel can't be told what runs aarch64 programs (no binfmt_misc); --no-run would fit"
+  # shellcheck disable=SC2064 # now
+  trap "echo -1 | as_root tee $known/qemu-aarch64 >/dev/null" EXIT
+  as_root tee $known/register </usr/lib/binfmt.d/qemu-aarch64.conf >/dev/null
 }
 
+try() {
+  local program=target/$target/release/homereel answer expected log=target/$target/ask.log
+  expected=$(cat systemd/share/check.expect)
+  say "asking the aarch64 program about a clip, by qemu"
+  answer=$(scripts/lib/run-in-root.sh "$sysroot" "$program" ask systemd/share/check.mp4 "$(cat systemd/share/check.question)" --temperature 0 2>"$log") \
+    || die "it fails: $(tail -n 3 "$log")"
+  [[ ${answer,,} == *"$expected"* ]] || die "it answers '$answer'; $expected would be true"
+  say "it answers truly: $answer"
+  # What the emulation takes from the jail must not pass in silence.
+  grep -i 'jail' "$log" >&2 || die "the worker's jail has no seccomp under qemu-user, and the program does not say so: $(tail -n 3 "$log")"
+}
+
+need_packages "gcc-$triple" "g++-$triple"
 make_sysroot
-need_packages gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user-static
 rust_library
 say "building for aarch64 ($suite)"
-cross nice cargo build --release --locked -q -p homereel -p homereel-bench --target $target
+# With a test among what is built, or cargo chooses other features, and builds everything a second time for the tests.
+selection=(--workspace --bins)
+[ -z "$run" ] || [ -z "$tests" ] || selection+=(--test openai)
+cross nice cargo build --release --locked -q "${selection[@]}" --target $target
 file_says=$(readelf -h target/$target/release/homereel | grep Machine)
 [[ $file_says == *AArch64* ]] || die "that is no aarch64 program: $file_says"
-if [ -n "$run" ]; then
-  try
-  say "unit tests by qemu"
-  cross nice cargo test --release --locked -q -p homereel-web -p homereel-bench --lib --target $target
-fi
+[ -n "$run" ] || exit 0
+need_packages qemu-user-static
+know_aarch64
+try
+[ -n "$tests" ] || exit 0
+scripts/lib/boot-aarch64.sh "$sysroot" target/$target/release/homereel
+say "unit tests by qemu"
+cross nice cargo test --release --locked -q --workspace --lib --target $target

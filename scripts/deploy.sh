@@ -15,8 +15,8 @@
 #   --port PORT            of ssh [default: 22]
 #   --fingerprint SHA256:… the host key must be this one [default: shown, asked about once, and pinned]
 #   --yes                  do not ask about the host key
-#   --binary DIRECTORY     carry this build (homereel, homereel-bench) over [default: target/release, if it fits HOST;
-#                          else it is built there]
+#   --binary DIRECTORY     carry this build (homereel, homereel-bench) over [default: target/release, or that of
+#                          build-aarch64.sh, if it fits HOST; else it is built there]
 #   --build-there          build on HOST in any case
 #   --dry-run              tell what would be done, change nothing
 #   --bench                bench again although nothing changed
@@ -31,7 +31,7 @@ if [ "${BASH_VERSINFO[0]}" -lt 5 ]; then
   exit 1
 fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-for part in say arguments connection facts plan release report; do
+for part in say arguments connection facts plan release photograph report; do
   # shellcheck disable=SC1090 # each is checked by itself
   . "$root/scripts/lib/$part.sh"
 done

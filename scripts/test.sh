@@ -13,7 +13,9 @@
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
 #   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
-#   cuda aarch64          (--full) type-check with the CUDA features; the other architecture
+#   cuda                  (--full) compiles for sm_121 and sm_90 with CUDA 13.0 from PyPI, links, and starts it without a driver
+#   aarch64               (--full) cross-builds for a DGX Spark's processor; a clip and the unit tests by qemu
+#                         What these two take: half an hour each on two cores the first time; 5 minutes after that.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
@@ -95,14 +97,17 @@ step_deploy() {
   binaries && tests/deploy/run.sh
 }
 
-# Type-checks the Rust side of the CUDA build. With a real nvcc in PATH its kernels are compiled too; without one a
-# stand-in only writes empty files, which is enough for `cargo check` and for nothing else.
+# Exit status of a script that can't fetch what it needs.
+unreachable=69
+
+# With the real toolkit; where that can't be fetched, types only.
 step_cuda() {
+  local status=0
+  scripts/check-cuda.sh || status=$?
+  [ "$status" -eq "$unreachable" ] || return "$status"
+  echo "CUDA can't be fetched here: checking types only, no kernel is compiled and nothing is linked"
   local path=$PATH
-  if ! command -v nvcc >/dev/null; then
-    echo "no nvcc here: checking types only, the kernels are not compiled"
-    stand_in_nvcc "$tools/nvcc" && path=$tools/nvcc:$PATH
-  fi
+  command -v nvcc >/dev/null || { stand_in_nvcc "$tools/nvcc" && path=$tools/nvcc:$PATH; }
   PATH=$path CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-121} \
     cargo check --release --locked -q -p homereel --features cuda
 }
@@ -126,13 +131,19 @@ NVCC
   chmod +x "$1/nvcc"
 }
 
-# Type-checks for the DGX Spark's architecture, where its Rust library can be had.
+# With the libraries of the Spark's own system; where they can't be fetched, with Debian's; else types only.
 step_aarch64() {
-  local target=aarch64-unknown-linux-gnu
+  local target=aarch64-unknown-linux-gnu suite status
   if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && ! rustup target add "$target" 2>&1; then
     echo "no Rust library for $target here, and it can't be fetched: nothing was checked"
     return $skipped
   fi
+  for suite in noble bookworm; do
+    status=0
+    scripts/build-aarch64.sh --suite "$suite" || status=$?
+    [ "$status" -eq "$unreachable" ] || return "$status"
+  done
+  echo "no libraries for aarch64 can be fetched here: checking types only, nothing is linked and nothing runs"
   need_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross || return 1
   # ffmpeg's headers are the same on both; what would differ is only linked, which a check does not do. They lie among
   # this machine's own headers, which look for 32-bit ones unless they are told where they are.

@@ -84,6 +84,7 @@ pin_host_key() {
 
 # Asks for the password, once.
 need_password() {
+  local -; set +x # a trace (bash -x) is no place for it; so below
   [ -z "$have_password" ] || return 0
   if [ -n "$password_file" ]; then
     IFS= read -r password <"$password_file" || [ -n "$password" ] || die "--password-file $password_file is empty"
@@ -97,6 +98,7 @@ need_password() {
 }
 
 install_key() {
+  local -; set +x
   printf '%s\n' "$password" >"$run/password"
   # shellcheck disable=SC2016 # the askpass program expands it
   printf '#!/bin/sh\nexec cat "$(dirname "$0")/password"\n' >"$run/askpass"
@@ -137,6 +139,7 @@ As root there: adduser $user sudo"
 remote_root() {
   authorize
   send_scripts
+  local -; set +x
   local words
   words=$(printf ' %q' bash "$remote/root.sh" "$@")
   case $root_by in
@@ -146,7 +149,10 @@ remote_root() {
   esac
 }
 
-sudo_works() { printf '%s\n' "$password" | on_host "sudo -S -p '' true" >/dev/null 2>&1; }
+sudo_works() {
+  local -; set +x
+  printf '%s\n' "$password" | on_host "sudo -S -p '' true" >/dev/null 2>&1
+}
 
 # Makes a directory of ours on the host and puts the scripts there.
 send_scripts() {

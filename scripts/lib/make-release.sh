@@ -6,7 +6,8 @@ source=$1 programs=$2 release=$3 sha=$4
 mkdir -p "$release/bin"
 for program in homereel homereel-bench; do
   # Without line tables the programs are a quarter of the size; backtraces keep their names.
-  strip --strip-debug -o "$release/bin/$program" "$programs/$program" 2>/dev/null || cp "$programs/$program" "$release/bin/$program"
+  strip --strip-debug -o "$release/bin/$program" "$programs/$program" 2>/dev/null \
+    || aarch64-linux-gnu-strip --strip-debug -o "$release/bin/$program" "$programs/$program" 2>/dev/null || cp "$programs/$program" "$release/bin/$program"
 done
 cp -r "$source/systemd/." "$release/"
 mkdir -p "$release/units"

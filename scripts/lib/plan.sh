@@ -25,15 +25,28 @@ profiles() {
 # Carries a build over if there is one that runs on the host; else builds there.
 decide_build() {
   build=there build_why='there is no build here'
-  local directory=${binary:-$root/target/release}
+  local directory=${binary:-$(built_for "${fact[arch]:-}")}
   if [ -n "$build_there" ]; then
     build_why='asked for'
   elif [ -x "$directory/homereel" ]; then
     build_why=$(why_not_carried "$directory/homereel")
+    [ -n "$build_why" ] || [ -n "$binary" ] || build_why=$(why_not_here "$directory/homereel")
     [ -n "$build_why" ] || build=carried
   fi
   [ -z "$binary" ] || [ "$build" = carried ] || die "--binary $binary can't run on $host: $build_why"
   build_from=$directory
+}
+
+# Where a build for an architecture lies: cargo's own place, or that of scripts/build-aarch64.sh.
+built_for() {
+  local crossed=$root/target/$1-unknown-linux-gnu/release
+  if [ "$1" != "$(uname -m)" ] && [ -x "$crossed/homereel" ]; then echo "$crossed"; else echo "$root/target/release"; fi
+}
+
+# why_not_here PROGRAM: it would run, but another would be better.
+why_not_here() {
+  [ "$engine" = candle ] && [ -n "${fact[gpu]:-}" ] || return 0
+  program_cuda "$1" || echo "the build here is without CUDA, $host has a GPU for candle"
 }
 
 # why_not_carried PROGRAM: nothing if it fits the host, else the reason.
@@ -65,6 +78,7 @@ program_arch() {
     *) echo another ;;
   esac
 }
+program_cuda() { grep -qaE 'libcublas\.so\.[0-9]' "$1"; }
 program_ffmpeg() { grep -aoE 'lib(avcodec|avformat|avutil|swscale|swresample)\.so\.[0-9]+' "$1" | sort -u; }
 program_glibc() { grep -aoE 'GLIBC_2\.[0-9]+' "$1" | sort -uV | tail -n 1 | sed 's/GLIBC_//'; }
 
@@ -117,6 +131,7 @@ objections() {
   [ "$(number systemd)" -ge 250 ] || echo "systemd ${fact[systemd]:-is not running}; 250 or newer is needed"
   [ "${fact[uid]:-}" = 0 ] || [ "${fact[sudo]:-none}" != none ] || echo "there is no sudo; as root: apt install sudo && adduser $user sudo"
   [ "${fact[port]:-free}" != taken ] || echo "port $listen_port is taken by another program (ss -ltnp 'sport = :$listen_port' there names it); stop it, or choose another with --listen"
+  [ -z "${fact[disabled]:-}" ] || echo "/etc/homereel/disabled is there: somebody keeps Homereel down on purpose; remove it there, and run this again"
   local need free
   need=$(disk_needed)
   free=$(number disk_var_mib)

@@ -8,9 +8,17 @@ bring_back() {
   mkdir -p "$state/record"
   on_host 'tar -C /var/lib/homereel-deploy -cf - .' </dev/null 2>/dev/null | tar -C "$state/record" -xf - 2>/dev/null || true
   : >"$state/record/verify.tsv"
+  rm -f "$state/page.png"
+  no_picture=''
 }
 
 verified() { printf '%s\t%s\t%s\n' "$@" >>"$state/record/verify.tsv"; }
+
+# The key goes to curl and to the browser by a file that only we may read.
+fetch_key() {
+  local -; set +x
+  printf 'Authorization: Bearer %s\n' "$(on_host "cat $remote/key" </dev/null)" >"$run/key"
+}
 
 # As a browser and a program of this machine would meet it: a stranger is sent to the login, a clip is taken and answered.
 verify() {
@@ -28,8 +36,10 @@ verify() {
     "303 "*/login*) verified "a stranger's browser" passed "is sent to the login" ;;
     *) verified "a stranger's browser" failed "got ${code:-nothing}; a firewall between, or no password asked"; return 1 ;;
   esac
-  # The key goes to curl by a file that only we may read.
-  printf 'Authorization: Bearer %s\n' "$(on_host "cat $remote/key" </dev/null)" >"$run/key"
+  fetch_key
+  no_picture='the browser here could not take one'
+  find_browser >/dev/null || no_picture='there is no Chromium on the machine that deployed'
+  photograph "$url/system" "$state/page.png" || true
   code=$(curl -sS --noproxy '*' --max-time 120 -o "$run/added" -w '%{http_code}' -H "@$run/key" -H 'Content-Type: video/mp4' \
     --data-binary "@$clip" "$url/api/videos?name=deploy-check.mp4" 2>&1) || true
   id=$(grep -oE '"id": ?"[0-9a-f]{32}"' "$run/added" 2>/dev/null | head -n 1 | grep -oE '[0-9a-f]{32}') || true
@@ -61,13 +71,13 @@ JSON
 
 # finish STATUS: takes the key back, writes report.md, says where everything is.
 finish() {
+  local -; set +x # a link that sets the password goes through here
   local status=$1 link='' url=http://$listen
   [ "$listen_address" != 0.0.0.0 ] || url=http://$host:$listen_port
   link=$(remote_root finish 2>/dev/null) || true
   # Where this machine reaches it, which the host itself may not know.
   if [[ $link == http://* ]]; then link="$url/login?once=${link##*once=}"; else link=''; fi
   if [ -f "$state/record/NOTES.md" ]; then cp "$state/record/NOTES.md" "$state/NOTES.md"; fi
-  screenshot "$url"
   write_report "$status" "$url" >"$state/report.md"
   if [ "$status" -ne 0 ]; then
     warn "it did not end well; what happened is in $state/report.md; run this again after mending it"
@@ -80,15 +90,6 @@ finish() {
     say "no password is set yet; whoever opens this link first, within a day, sets it:"
     printf '%s\n' "$link"
   fi
-}
-
-# A picture of what a browser shows, where this machine has one. It shows the login: nobody's videos are in a report.
-screenshot() {
-  local browser
-  rm -f "$state/page.png"
-  browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || return 0
-  timeout 60 "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,700 \
-    --user-data-dir="$run/browser" --screenshot="$state/page.png" "$1/" >/dev/null 2>&1 || true
 }
 
 # Prints the report.
@@ -144,21 +145,49 @@ report_bench() {
   cp "$1"/bench*.svg "$state/" 2>/dev/null || true
   # Under this page's headings.
   sed -E '/^# /d; s/^(#+) /#\1 /' "$1/bench.md"
-  if [[ ${fact[gpu]:-} == *GB10* ]]; then
-    cat <<'ROOF'
+  roofline "$1/probe.json"
+}
 
-A DGX Spark reads 273 GB/s: the most that one stream can decode is that by the bytes of the weights that a token reads
-(an 8B model in FP8 about 20 to 24 tokens/s, 30B-A3B in FP8 about 45 to 55, seen by others on the same box; a figure above the
-roofline is an error of measuring).
-ROOF
+# The most that memory allows: a token of one stream reads each weight that is at work once.
+roofline() {
+  local measured reads
+  printf '\n### What the box allows\n\n'
+  measured=$(grep -oE '"read_gbs": ?[0-9.]+' "$1" 2>/dev/null | grep -oE '[0-9.]+$') || true
+  case $model in
+    qwen3-vl-2b | *Qwen3-VL-2B-Instruct) reads=3.4 ;;
+    qwen3-vl-8b) reads=8.2 ;;
+    qwen3-vl-30b-a3b) reads=3.6 ;;
+    *) reads='' ;;
+  esac
+  if [ -n "$measured" ]; then
+    printf 'All cores together read %.1f GB/s from memory (`homereel-bench probe`).' "$measured"
+    if [ -n "$reads" ]; then
+      printf ' A token of %s reads about %s GB of weights, so that one stream decodes at most %s tokens/s from it.' \
+        "$model" "$reads" "$(awk -v a="$measured" -v b="$reads" 'BEGIN {printf "%.1f", a / b}')"
+    elif [ "$model" = demo ]; then
+      printf ' That bounds a model whose weights do not fit into the caches; the demo model is %s.' \
+        "$(du -h "$root/server/demo-model/model.safetensors" | cut -f1)"
+    fi
+    echo
+  else
+    echo "The memory's speed was not measured here."
   fi
+  [[ ${fact[gpu]:-} == *GB10* ]] || return 0
+  cat <<'ROOF'
+
+The GPU of a DGX Spark reads the same memory at 273 GB/s at most: at most 33 tokens/s of one stream for 8B in FP8, 76 for
+30B-A3B in FP8, 80 for 2B in BF16. Others saw, on the same box with vLLM and text: 20.5 for an 8B in FP8, 51 to 54 for a
+30B-A3B in FP8, 43 for a 2B in BF16; nobody published Qwen3-VL with video on one Spark. A figure above the roofline is an
+error of measuring.
+ROOF
 }
 
 report_use() {
   cat <<USE
 
 ## How to use it
-- A browser: $1$([ -f "$state/page.png" ] && printf '\n\n  ![what a browser shows first](page.png)')
+- A browser: $1
+$(picture)
 - A key for programs, on $host: \`sudo homereel keys add NAME\`, then
 
   \`\`\`sh
@@ -171,6 +200,14 @@ report_use() {
 ## What is open
 $(open_points)
 USE
+}
+
+picture() {
+  if [ -f "$state/page.png" ]; then
+    printf '\n  ![the page /system, as this deploy saw it](page.png)\n'
+  else
+    printf '\n  (No picture of it: %s.)\n' "${no_picture:-the server was not asked from here}"
+  fi
 }
 
 open_points() {

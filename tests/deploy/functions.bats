@@ -17,7 +17,7 @@ stub() {
 
 parts() {
   local part
-  for part in say arguments connection facts plan release report; do . "$root/scripts/lib/$part.sh"; done
+  for part in say arguments connection facts plan release photograph report; do . "$root/scripts/lib/$part.sh"; done
 }
 
 # A DGX Spark, as facts.sh tells it.
@@ -140,6 +140,50 @@ with() {
   [ -z "$(why_not_carried "$BATS_TEST_TMPDIR/homereel")" ]
   fact[glibc]=2.31
   [[ $(why_not_carried "$BATS_TEST_TMPDIR/homereel") == *"glibc 2.34"* ]]
+}
+
+@test "a cross-build is carried to its architecture, and candle is built where the GPU is" {
+  parts
+  parse op@10.0.0.5
+  spark
+  root=$BATS_TEST_TMPDIR/project
+  local crossed=$root/target/aarch64-unknown-linux-gnu/release
+  mkdir -p "$crossed" "$root/target/release"
+  printf '\177ELF%14s\267\000 libavcodec.so.60 GLIBC_2.34' '' >"$crossed/homereel"
+  printf '\177ELF%14s\076\000 libavcodec.so.60 GLIBC_2.34' '' >"$root/target/release/homereel"
+  chmod +x "$crossed/homereel" "$root/target/release/homereel"
+  stub uname <<<'echo x86_64'
+  engine=vllm
+  decide_build
+  [ "$build" = carried ] && [ "$build_from" = "$crossed" ]
+  engine=candle
+  decide_build
+  [ "$build" = there ] && [[ $build_why == *"without CUDA"* ]]
+  printf ' libcublas.so.13' >>"$crossed/homereel"
+  decide_build
+  [ "$build" = carried ]
+}
+
+@test "a trace of a deploy tells no password" {
+  parts
+  parse op@10.0.0.5
+  open_state
+  printf 'Pass phrase 1\n' >"$BATS_TEST_TMPDIR/password"
+  password_file=$BATS_TEST_TMPDIR/password
+  stub ssh <<<'cat >/dev/null; [ -z "${SSH_ASKPASS:-}" ] || "$SSH_ASKPASS" >/dev/null'
+  ssh-keygen -q -t ed25519 -N '' -f "$state/id_ed25519"
+  root_by=password remote=/nowhere
+  exec 7>"$BATS_TEST_TMPDIR/trace"
+  BASH_XTRACEFD=7
+  set -x
+  need_password
+  install_key
+  sudo_works
+  remote_root status
+  set +x
+  grep -q remote_root "$BATS_TEST_TMPDIR/trace"
+  [ "$password" = 'Pass phrase 1' ]
+  ! grep -q 'Pass phrase' "$BATS_TEST_TMPDIR/trace"
 }
 
 @test "the password is in no argument, no environment and no file that stays" {

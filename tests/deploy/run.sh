@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # scripts/deploy.sh on a whole machine (host.sh): every refusal, every interruption, the green path, and what comes after
-# it: second run, reboot, kill -9, restart, a broken release, roll-back, memory, uninstall. The program under test is
+# it: second run, reboot, kill -9, a server that hangs, the switch that keeps it down, backup, a broken release, roll-back,
+# memory, uninstall. Every deploy is traced (bash -x), and no trace holds a secret. The program under test is
 # target/release. Needs root.
 #
-#   run.sh [PART…]     parts, in this order: lint refusals interruptions green again restart kill reboot broken guard end
+#   run.sh [PART…]     parts, in this order: lint refusals interruptions green again restart kill hang disabled backup reboot
+#                      broken guard end
 # shellcheck disable=SC2016 # what stands in single quotes is expanded in there
 set -Eeuo pipefail
 trap 'printf "FAILED in line %s: %s\n" "$LINENO" "$BASH_COMMAND" >&2' ERR
@@ -14,7 +16,7 @@ url=http://$host:$port
 state=$HOMEREEL_DEPLOY_STATE/$host
 here=tests/deploy
 scratch=$(mktemp -d)
-all=(lint refusals interruptions green again restart kill reboot broken guard end)
+all=(lint refusals interruptions green again restart kill hang disabled backup reboot broken guard end)
 
 cleanup() {
   local status=$?
@@ -28,7 +30,11 @@ trap cleanup EXIT
 section() { printf '\n--- %s (%s s)\n' "$*" "$SECONDS"; }
 flunk() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 inside() { $here/host.sh run "$@"; }
-deploy() { scripts/deploy.sh "$user@$host" --password-file "$scratch/password" --yes "$@" >"$scratch/said" 2>&1; }
+# As an operator would who looks for an error: with a trace.
+deploy() {
+  BASH_XTRACEFD=8 bash -x scripts/deploy.sh "$user@$host" --password-file "$scratch/password" --yes "$@" \
+    >"$scratch/said" 2>&1 8>>"$scratch/trace"
+}
 # refused WORDS ARGUMENTS…: the deploy has to end with these words, and leave nothing.
 refused() {
   local told=$1
@@ -117,7 +123,7 @@ part_refusals() {
 
 part_interruptions() {
   local step
-  for step in packages users directories memory build release settings model units switch check; do
+  for step in packages users directories memory build release settings model units switch check schedule; do
     if HOMEREEL_DEPLOY_STOP_AFTER=$step deploy; then flunk "not interrupted after $step"; fi
     grep -q "stopped after $step" "$scratch/said" || { cat "$scratch/said"; flunk "interrupted after $step"; }
   done
@@ -163,6 +169,8 @@ true_papers() {
   grep -q "| switch | changed" "$state/report.md" || grep -q "| switch | same" "$state/report.md" || flunk "no switch in the report"
   grep -q 'from here: a question about it | passed' "$state/report.md" || flunk "no question in the report"
   grep -qE 'Output token throughput|tok/s|tokens/s' "$state/report.md" || flunk "no bench in the report"
+  if command -v chromium >/dev/null; then [ -s "$state/page.png" ] || flunk "no picture of /system"; fi
+  grep -qE 'read [0-9.]+ GB/s from memory' "$state/report.md" || flunk "no roofline in the report"
   grep -q 'deploy went well' "$state/NOTES.md" || flunk "NOTES.md: $(cat "$state/NOTES.md")"
   [ "$(inside homereel notes)" = "$(cat "$state/NOTES.md")" ] || flunk "homereel notes tells something else"
   no_secrets
@@ -176,6 +184,11 @@ no_secrets() {
   ! inside journalctl -q --no-pager | grep -qFf "$secret" || flunk "the password is in the journal"
   ! inside sh -c 'cat /var/lib/homereel/NOTES.md /var/log/*.log /home/*/.bash_history 2>/dev/null' | grep -qFf "$secret" || flunk "the password lies there"
   ! inside journalctl -q --no-pager | grep -qE 'once=|hr_[A-Za-z0-9_-]{20}' || flunk "a link or a key is in the journal"
+  # The whole of the trace, and not a trace of nothing.
+  grep -q 'install_key' "$scratch/trace" || flunk "nothing was traced"
+  # In a trace a letter beyond ASCII may be written as a number: a piece without any.
+  ! grep -qFf "$secret" -e "$(grep -o '^[ -~]*' "$secret")" "$scratch/trace" || flunk "the password is in the trace"
+  ! grep -qE 'once=[A-Za-z0-9_-]{20}|hr_[A-Za-z0-9_-]{20}' "$scratch/trace" || flunk "a link or a key is in the trace"
   ! grep -rqE 'once=|hr_[A-Za-z0-9_-]{20}' "$state" || flunk "a link or a key is in the report"
   inside sh -c '[ -z "$(find / -xdev -name "*homereel-deploy.*" -path "/home/*" 2>/dev/null)" ]' || flunk "scripts were left behind"
 }
@@ -210,6 +223,48 @@ part_kill() {
   until_ready
   [ "$pid" != "$(inside systemctl show -p MainPID --value homereel)" ] || flunk "not killed"
   until_read "$id"
+}
+
+# A server that hangs is noticed by systemd's watchdog. Here after 3 s, or the test would be a minute longer.
+part_hang() {
+  local pid
+  inside sh -c 'mkdir -p /run/systemd/system/homereel.service.d
+    printf "[Service]\nWatchdogSec=3\n" >/run/systemd/system/homereel.service.d/test.conf
+    systemctl daemon-reload; systemctl restart homereel.service'
+  until_ready
+  pid=$(inside systemctl show -p MainPID --value homereel)
+  inside kill -STOP "$pid"
+  for _ in $(seq 100); do [ "$pid" = "$(inside systemctl show -p MainPID --value homereel)" ] || break; sleep 0.2; done
+  until_ready
+  [ "$pid" != "$(inside systemctl show -p MainPID --value homereel)" ] || flunk "nobody noticed that it hangs"
+  inside journalctl -q -u homereel --no-pager | grep -qi 'watchdog' || flunk "it was not the watchdog"
+  inside sh -c 'rm -r /run/systemd/system/homereel.service.d; systemctl daemon-reload; systemctl restart homereel.service'
+  until_ready
+}
+
+# The file that keeps everything down, over a reboot of the units too, and against a deploy.
+part_disabled() {
+  inside touch /etc/homereel/disabled
+  inside systemctl stop homereel.socket homereel.service homereel-guard.service
+  inside systemctl start homereel.socket homereel.service homereel-guard.service
+  ! inside systemctl is-active homereel.socket homereel.service homereel-guard.service | grep -qx active || flunk "it runs although it is switched off"
+  if deploy; then flunk "deployed although it is switched off"; fi
+  grep -q 'disabled is there' "$scratch/said" || { cat "$scratch/said"; flunk "no word of the switch"; }
+  inside rm /etc/homereel/disabled
+  inside systemctl start homereel.socket homereel.service homereel-guard.service
+  until_ready
+}
+
+part_backup() {
+  inside systemctl start homereel-backup.service
+  inside python3 - <<'PY' || flunk "no backup that could be read"
+import glob, os, sqlite3
+(copy,) = glob.glob("/var/backups/homereel/homereel-*.db")
+assert os.stat(copy).st_mode & 0o077 == 0, oct(os.stat(copy).st_mode)
+library = sqlite3.connect(copy)
+assert library.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+assert library.execute("SELECT count(*) FROM videos").fetchone()[0] >= 1
+PY
 }
 
 part_reboot() {

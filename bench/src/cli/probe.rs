@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use candle_core::DType;
 use candle_core::quantized::GgmlDType;
-use candle_core::{DType, Device};
 use homereel_bench::limits::{self, Shape, Weights};
 use homereel_bench::serve::machine;
+use homereel_engine::{DeviceKind, open_device};
 use serde_json::json;
 
 use super::output;
@@ -37,10 +37,7 @@ pub(crate) fn probe(job: &Probe) -> anyhow::Result<()> {
     if let Some(file) = &job.result_filename {
         output::check_writable(file)?;
     }
-    let device = match job.cuda {
-        true => Device::new_cuda(0).context("no CUDA device can be used by this program")?,
-        false => Device::Cpu,
-    };
+    let device = open_device(if job.cuda { DeviceKind::Cuda } else { DeviceKind::Cpu })?;
     let machine = machine::describe();
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}, {} cores, {:.0} MiB of memory", machine.cpu, machine.cores, machine.memory_mib)?;

@@ -12,6 +12,8 @@ if [ -x /usr/local/cuda/bin/nvcc ] && command -v nvidia-smi >/dev/null; then
   cap=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
   export PATH=/usr/local/cuda/bin:$PATH CUDA_COMPUTE_CAP=$cap
   features=(--features homereel/cuda)
+  # The toolkit's libraries are found whatever the loader is told; the driver's is opened by the program itself.
+  export RUSTFLAGS='-C link-arg=-Wl,-rpath,/usr/local/cuda/lib64'
 fi
 export CARGO_TARGET_DIR=$place/target
 nice cargo build --release --locked --workspace --bins "${features[@]}"

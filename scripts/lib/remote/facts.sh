@@ -40,6 +40,7 @@ if command -v ss >/dev/null && [ -n "$(ss -ltnH "sport = :$port" 2>/dev/null)" ]
 else
   tell port free
 fi
+[ -e /etc/homereel/disabled ] && tell disabled yes
 tell release "$(readlink /opt/homereel/current 2>/dev/null | sed 's/.*\///')"
 # Libraries of ffmpeg that a carried-over build may need: there, or to be had from the distribution.
 tell ffmpeg "$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | sed -n 's/^[[:space:]]*\(lib\(avcodec\|avformat\|avutil\|swscale\|swresample\)\.so\.[0-9]*\) .*/\1/p' | sort -u | tr '\n' ' ')"

@@ -27,6 +27,7 @@ last_words() { journalctl -q -u homereel.service -n 40 --no-pager -o cat | grep 
 
 # Asks the running server about the clip whose truth is known, with a key of its own that lives as long.
 answer_check() {
+  local -; set +x # a key is no matter of a trace; so below
   local share=$base/current/share key answer expected status=0 name
   name=deploy-check-$$
   expected=$(cat "$share/check.expect")
@@ -62,8 +63,13 @@ step_check() {
 
 # A short bench: it says how fast this box is, not how fast it could be.
 bench_it() {
+  local -; set +x
   local key name=deploy-bench-$$ status=0
-  rm -f "$record"/bench*.json "$record/bench.md"
+  rm -f "$record"/bench*.json "$record/bench.md" "$record/probe.json"
+  # What the box could do at best, while nobody asks it anything.
+  timeout 300 runuser -u homereel -- env -C "$data" "$base/current/bin/homereel-bench" probe --result-filename "$data/probe.json" \
+    >"$record/probe.log" 2>&1 || say "the machine's limits were not measured: $(tail -n 1 "$record/probe.log")"
+  mv "$data/probe.json" "$record/" 2>/dev/null || true
   key=$(as_homereel "$base/current/bin/homereel" keys add "$name" 2>/dev/null)
   HOMEREEL_BENCH_KEY=$key runuser -u homereel -- env -C "$data" "$base/current/bin/homereel-bench" serve --base-url "$url" \
     --api-key-env HOMEREEL_BENCH_KEY --num-prompts 8 --max-concurrency 1,4 --clip-seconds 6 \
@@ -90,6 +96,7 @@ left_key() {
 
 # The end of a deploy: its key is worthless again; prints a link where nobody set a password yet.
 finish() {
+  local -; set +x
   read_installed
   as_homereel "$base/current/bin/homereel" keys revoke deploy-operator >/dev/null 2>&1 || true
   rm -f "$here/key"

@@ -21,17 +21,23 @@ deploy() {
   mkdir -p "$record"
   chmod 755 "$record"
   : >"$record/steps.tsv"
+  # Stays where a deploy is interrupted: the one that ends the work tells it in the notes, even if nothing was left to do.
+  local resumed=''
+  [ ! -e "$record/unfinished" ] || resumed=1
+  touch "$record/unfinished"
   for step in "${steps[@]}"; do
     run_step "$step"
     # For the test of interruptions: as if the connection broke here.
     [ "$stop_after" != "$step" ] || { echo "stopped after $step, as asked" >&2; kill -9 $$; }
   done
   collect
-  if grep -q $'\tchanged\t' "$record/steps.tsv"; then
-    note_deploy 'went well'
+  if [ -n "$resumed" ] || grep -q $'\tchanged\t' "$record/steps.tsv"; then
+    note_deploy "went well${resumed:+, after one that did not end}"
     give_notes
+    rm -f "$record/unfinished"
     echo "changed: $(awk -F'\t' '$2 == "changed" {print $1}' "$record/steps.tsv" | tr '\n' ' ')"
   else
+    rm -f "$record/unfinished"
     echo "nothing changed"
   fi
 }

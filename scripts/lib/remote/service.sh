@@ -22,16 +22,20 @@ step_settings() {
     set_value "$env" HF_HOME "$vllm_home/hf"
     set_value "$env" HF_HUB_OFFLINE 1
     # Which checkpoint it is, vLLM says; candle's own setting would contradict it.
-    sed -i '/^HOMEREEL_MODEL=/d' "$env"
+    sed -i '/^HOMEREEL_MODEL=/d; /^HOMEREEL_DEVICE=/d' "$env"
   else
     set_value "$env" HOMEREEL_MODEL "$model"
     sed -i '/^HOMEREEL_VLLM_URL=/d' "$env"
+    # An operator's own choice stays.
+    if built_for_cuda && [ -e /dev/nvidiactl ] && ! grep -q '^HOMEREEL_DEVICE=' "$env"; then set_value "$env" HOMEREEL_DEVICE cuda; fi
   fi
   printf '[Socket]\nListenStream=\nListenStream=%s\n' "$listen" \
     | put_text "$units/homereel.socket.d/listen.conf" 644 root:root
   engine_conf | put_text "$units/homereel.service.d/engine.conf" 644 root:root
   guard_env | put_text "$etc/guard.env" 644 root:root
 }
+
+built_for_cuda() { grep -qaE 'libcublas\.so\.[0-9]' "$new/bin/homereel"; }
 
 # The server beside a model of its own needs little; with the model in it, most of the machine.
 engine_conf() {

@@ -20,7 +20,7 @@ mod source;
 mod status;
 mod upstream;
 
-pub use candle::{DeviceKind, WeightType};
+pub use candle::{DeviceKind, WeightType, open_device};
 pub use error::{EngineError, Kind};
 pub use open::{EngineConfig, EngineKind, open};
 pub use qwen3vl::{PromptWrapper, Quantization};

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use candle_core::{DType, Device};
+use candle_core::DType;
 use tokio::sync::watch;
 
 use super::cache::{FeatureCache, PrefixCache};
 use super::constraint::Grammars;
+use super::device::open_device;
 use super::generate::{Generator, Job};
 use super::queue::Waiting;
 use super::sink::Sink;
@@ -272,18 +273,4 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator
         prefixes: PrefixCache::new(options.prefix_cache_bytes),
     };
     Ok((Front { builder, grammars, info, eos }, generator))
-}
-
-fn open_device(kind: DeviceKind) -> Result<Device, EngineError> {
-    match kind {
-        DeviceKind::Cpu => Ok(Device::Cpu),
-        DeviceKind::Cuda if !cfg!(feature = "cuda") => Err(EngineError::Failed(
-            "--device cuda needs a build with the cuda feature (cargo build --features cuda); \
-             --device cpu would fit"
-                .into(),
-        )),
-        DeviceKind::Cuda => {
-            Device::new_cuda(0).map_err(|error| EngineError::Failed(format!("no CUDA device: {error}")))
-        }
-    }
 }

@@ -4,6 +4,9 @@
 
 mod cache;
 mod constraint;
+mod device;
+#[cfg(feature = "cuda")]
+mod driver;
 mod engine;
 mod generate;
 mod queue;
@@ -12,5 +15,6 @@ mod sink;
 mod stop;
 mod worker;
 
+pub use device::open_device;
 pub(crate) use engine::{CandleEngine, CandleOptions, DEFAULT_MAX_TOKENS, check};
 pub use engine::{DeviceKind, WeightType};

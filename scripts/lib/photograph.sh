@@ -1,0 +1,52 @@
+# shellcheck shell=bash disable=SC2154
+# Sourced by deploy.sh: a picture of a page behind the login, where this machine has a Chromium. The key of the deploy's
+# own check goes to it by a pipe (the browser's debugging protocol), so that it is in no argument and no environment; it
+# is worthless when the deploy has ended. Only /system is photographed: nobody's videos are in a report.
+
+find_browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+
+# photograph URL TO: with the header in $run/key; fails where no picture could be taken.
+photograph() {
+  local -; set +x
+  local url=$1 to=$2 browser header session='' message=0 said='' process tell hear status=0
+  browser=$(find_browser) || return 1
+  header=$(cat "$run/key")
+  mkfifo "$run/tell" "$run/hear"
+  "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --no-proxy-server --window-size=1100,900 \
+    --user-data-dir="$run/browser" --remote-debugging-pipe 3<"$run/tell" 4>"$run/hear" >/dev/null 2>&1 &
+  process=$!
+  exec {tell}>"$run/tell" {hear}<"$run/hear"
+  take_picture || status=1
+  kill "$process" 2>/dev/null || true
+  wait "$process" 2>/dev/null || true
+  exec {tell}>&- {hear}<&-
+  rm -f "$run/tell" "$run/hear"
+  return "$status"
+}
+
+take_picture() {
+  browser_does Target.createTarget '{"url":"about:blank"}' || return 1
+  browser_does Target.attachToTarget "{\"targetId\":\"$(value_of targetId)\",\"flatten\":true}" || return 1
+  session=$(value_of sessionId)
+  browser_does Network.enable '{}' && browser_does Page.enable '{}' \
+    && browser_does Network.setExtraHTTPHeaders "{\"headers\":{\"Authorization\":\"${header#*: }\"}}" \
+    && browser_does Page.navigate "{\"url\":\"$url\"}" || return 1
+  until [[ $said == *'"method":"Page.loadEventFired"'* ]]; do browser_says || return 1; done
+  browser_does Page.captureScreenshot '{"format":"png"}' || return 1
+  value_of data | base64 -d >"$to.new" && [ -s "$to.new" ] && mv "$to.new" "$to"
+}
+
+# browser_does METHOD PARAMETERS: leaves the result in `said`; events on the way are passed over.
+browser_does() {
+  message=$((message + 1))
+  printf '{"id":%d,"method":"%s","params":%s%s}\0' "$message" "$1" "$2" "${session:+,\"sessionId\":\"$session\"}" >&"$tell" || return 1
+  until [[ $said == "{\"id\":$message,"* ]]; do browser_says || return 1; done
+  [[ $said == *'"result":'* ]]
+}
+
+browser_says() { IFS= read -r -d '' -t 20 -u "$hear" said; }
+
+value_of() {
+  local rest=${said#*\""$1"\":\"}
+  printf '%s' "${rest%%\"*}"
+}
