@@ -119,7 +119,7 @@ fn files(server: &Server, folder: &str) -> anyhow::Result<usize> {
 
 /// Waits until `done` says so of the only video's newest job.
 async fn job(server: &Server, id: &str, done: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
-    let end = Instant::now() + Duration::from_secs(90);
+    let end = Instant::now() + Duration::from_secs(240);
     loop {
         let video = server.json(&format!("/api/videos/{id}")).await?;
         if done(&video["jobs"][0]) {
