@@ -231,7 +231,7 @@ impl Browser {
     pub(crate) async fn photograph(&self, file: &Path, height: u32) -> anyhow::Result<()> {
         // Its bar would stand over the page's right edge.
         self.devtools("Emulation.setScrollbarsHidden", json!({"hidden": true})).await?;
-        let script = "const page = document.documentElement; return [page.clientWidth, page.scrollHeight]";
+        let script = "const page = document.documentElement; return [innerWidth, page.scrollHeight]";
         let size = self.run(script).await?;
         let (width, whole) = (size[0].as_f64(), size[1].as_f64());
         let height = whole.unwrap_or_default().min(f64::from(height));

@@ -237,7 +237,12 @@ async fn a_video_is_scrubbed_put_into_an_album_downloaded_and_read_again() -> an
     browser.wait_for(".favourite button[aria-pressed=true]", "★").await?;
     browser.click(".manage summary").await?;
     browser.click("form[action$='/reread'] button").await?;
-    browser.wait_for("#name", "").await?;
+    browser
+        .wait_until("a second reading", async |_| {
+            let jobs = server.json(&format!("/api/videos/{id}")).await?["jobs"].clone();
+            Ok(jobs.as_array().filter(|jobs| jobs.len() == 2).map(Vec::len))
+        })
+        .await?;
     let again = read(&server, &id).await?;
     ensure!(again["jobs"].as_array().is_some_and(|jobs| jobs.len() == 2), "{}", again["jobs"]);
     ensure!(again["tags"]["content"].to_string().contains("80th"), "{}", again["tags"]);
@@ -328,6 +333,8 @@ async fn all_videos_are_asked_the_answer_streams_and_can_be_stopped() -> anyhow:
     let before = reader.hung_up();
     browser.type_into("#find", "swims").await?;
     browser.click(".find button").await?;
+    browser.wait_for("#found", "").await?;
+    browser.wait_for("form[action='/ask']", "Ask all videos").await?;
     browser.click("form[action='/ask'] button").await?;
     browser.wait_for("#all-answer .text", "Oma").await?;
     browser.click("#all-answer .stop").await?;
