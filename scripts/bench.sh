@@ -204,7 +204,7 @@ python3 scripts/bench_table.py "$out" >"$out/table.md"
 
 # Where the page of a server on this data looks for them.
 mkdir -p "$data/bench"
-for file in "${existing[@]}"; do cp "$file" "$data/bench/$(basename "$out")-$(basename "$file")"; done
+for file in "${existing[@]}"; do cp "$file" "$data/bench/$date-$(basename "$file")"; done
 
 say "results, report and plots: $out; also on the page /bench of a server with --data $data"
 cat "$out/table.md"
