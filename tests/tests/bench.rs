@@ -130,7 +130,7 @@ async fn a_full_disk_costs_neither_earlier_results_nor_what_was_just_measured() 
     // A disk of its own, as small as this program's namespace lets it be.
     let disk = format!("mount -t tmpfs -o size=12k none {at} && echo '{{}}' >{at}/kept.json");
     let serve = format!(
-        "\"$0\" serve --base-url \"$1\" --dataset-name random --random-input-len 50 --max-tokens 4 --num-prompts 12 \
+        "\"$0\" serve --base-url \"$1\" --dataset-name random --random-input-len 50 --max-tokens 4 --num-prompts 24 \
          --save-detailed --result-filename {at}/new.json; echo status $?; ls {at}; cat {at}/kept.json"
     );
     let own = ["unshare", "--user", "--map-root-user", "--mount"];

@@ -166,7 +166,7 @@ pub fn stages(results: &[(String, Value)]) -> Result<Option<String>, PlotError> 
             .caption(format!("Where the time of a request goes ({unit})"), ("sans-serif", 18))
             .margin(10)
             .x_label_area_size(24)
-            .y_label_area_size(240)
+            .y_label_area_size(200)
             .build_cartesian_2d(0.0..widest * 1.35, 0.0..rows)?;
         let name = |y: &f64| {
             let row = rows - y.ceil();

@@ -11,10 +11,10 @@ pub(crate) fn check_writable(file: &Path) -> anyhow::Result<()> {
     ensure!(!file.exists(), "{} exists; a result is never overwritten, choose another name", file.display());
     let part = part_of(file);
     // A page of the disk, so that a full one is noticed now.
-    std::fs::write(&part, [0; 4096])
-        .with_context(|| format!("cannot write results to {}", file.display()))?;
-    std::fs::remove_file(&part)?;
-    Ok(())
+    let written = std::fs::write(&part, [0; 4096]);
+    // Also what was written by half goes away; that it is there to remove is not certain.
+    let _ = std::fs::remove_file(&part);
+    written.with_context(|| format!("cannot write results to {}", file.display()))
 }
 
 /// Writes `result` to `file`.
