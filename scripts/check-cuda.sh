@@ -107,4 +107,4 @@ stand_in_driver
 mkdir -p "$place/run"
 ln -sfn "$home/lib64/stubs/libcuda.so" "$place/run/libcuda.so.1"
 for cap in "$@"; do build "$cap"; done
-echo "compiled and linked for sm_${*// / sm_}; not run, for want of a GPU: every kernel, and so parity and speed on CUDA"
+echo "compiled, linked and started for$(printf ' sm_%s' "$@"); not run, for want of a GPU: every kernel, and so parity and speed on CUDA"
