@@ -129,7 +129,11 @@ impl FrameStore {
                 };
                 let pixels: Vec<&[u8]> = frames.iter().map(|frame| frame.rgb.as_ref()).collect();
                 kept.write(&sha256, &header.key, &header, &pixels)?;
-                kept.write(&sha256, PROBE, &*probe, &[])
+                // Once for all clips of one content: written again it would ask for room that it has.
+                match kept.path(&sha256, PROBE) {
+                    Some(path) if !path.exists() => kept.write(&sha256, PROBE, &*probe, &[]),
+                    _ => Ok(()),
+                }
             });
             match written.await {
                 Ok(Ok(())) => {}

@@ -153,7 +153,8 @@ fn cut<'a>(text: &'a str, pieces: &[&'a Piece]) -> Vec<(&'a str, Option<&'a Piec
             None => return vec![(text, None)],
         };
     }
-    found
+    // More text than pieces.
+    if rest.is_empty() { found } else { vec![(text, None)] }
 }
 
 /// Splits after `bytes` bytes that are not marks, and after the mark that ends a match there.
