@@ -196,7 +196,7 @@ async fn the_same_server_twice_is_not_slower_than_itself() -> anyhow::Result<()>
     ensure!(told.lines().any(|line| line.starts_with("third e2el: third/ours")), "{told}");
     let table = std::fs::read_to_string(table)?;
     assert_eq!(table.lines().count(), 5, "{table}");
-    ensure!(table.contains("\n| ours | 60 |") && table.contains("| 1 | 1 | 1 |\n| again |"), "{table}");
+    ensure!(table.contains("\n| ours | ") && table.contains("| 1 | 1 | 1 |\n| again |"), "{table}");
     let twice =
         bench(["compare", "--baseline", &ours, "--candidate", &ours].into_iter().chain(flags)).await?;
     ensure!(twice.stderr.contains("two servers are called 'ours'"), "{}", twice.stderr);
