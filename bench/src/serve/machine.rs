@@ -209,13 +209,19 @@ mod tests {
         let watch = watch(Some(std::process::id()));
         // Work, not time: a busy machine gives little of the one in much of the other.
         let (began, mut sum) = (own_cpu_s(), 0_u64);
-        while own_cpu_s() - began < 0.1 {
-            sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
+        for _ in 0..20_000 {
+            for _ in 0..10_000 {
+                sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
+            }
+            if own_cpu_s() - began >= 0.1 {
+                break;
+            }
         }
         let seen = watch.end().await;
         assert!(seen.peak_rss_mib.unwrap() > 1.0);
         assert!(seen.min_mem_available_mib.unwrap() > 1.0);
-        assert!(seen.generator_cpu > 0.0, "{}", seen.generator_cpu);
+        // Under qemu-user a program is told that it never worked.
+        assert!(seen.generator_cpu > 0.0 || own_cpu_s() == 0.0, "{}", seen.generator_cpu);
     }
 
     #[test]
