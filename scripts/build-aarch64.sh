@@ -143,12 +143,12 @@ try() {
   local program=target/$target/release/homereel answer expected said log=target/$target/ask.log
   expected=$(cat systemd/share/check.expect)
   say "asking the aarch64 program about a clip, by qemu"
-  answer=$(scripts/lib/run-in-root.sh "$sysroot" "$program" ask systemd/share/check.mp4 "$(cat systemd/share/check.question)" --temperature 0 2>"$log") \
+  answer=$(timeout 600 scripts/lib/run-in-root.sh "$sysroot" "$program" ask systemd/share/check.mp4 "$(cat systemd/share/check.question)" --temperature 0 2>"$log") \
     || die "it fails: $(tail -n 3 "$log")"
   [[ ${answer,,} == *"$expected"* ]] || die "it answers '$answer'; $expected would be true"
   say "it answers truly: $answer"
   # What the emulation takes from the jail must not pass in silence.
-  said=$(scripts/lib/run-in-root.sh "$sysroot" "$program" doctor 2>>"$log") || true
+  said=$(timeout 600 scripts/lib/run-in-root.sh "$sysroot" "$program" doctor 2>>"$log") || true
   said=$(grep -A 1 ' jail ' <<<"$said") || true
   [[ $said == *seccomp* ]] || die "the worker's jail is not whole under qemu-user, and the program does not say so: $said"
   say "and says: $said"

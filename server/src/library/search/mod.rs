@@ -176,7 +176,7 @@ impl Library {
             [] => self.filtered(filter, limit, offset).await?,
             _ => self.matched(&query, filter, limit, offset).await?,
         });
-        let bytes = key.len() + VIDEO_BYTES * (1 + results.found.len());
+        let bytes = key.len() + VIDEO_BYTES + results.found.iter().map(bytes_of).sum::<usize>();
         self.searches.0.put(key, Arc::new((generation, Arc::clone(&results))), bytes);
         Ok(results)
     }
@@ -332,6 +332,16 @@ fn push_filter(sql: &mut QueryBuilder<'_, Sqlite>, filter: &Filter) {
         sql.push(" AND f.video_id IN (SELECT video_id FROM pieces WHERE kind = 'tag' AND text = ");
         sql.push_bind(tag.clone()).push(" COLLATE NOCASE)");
     }
+}
+
+/// How much a kept video takes: a person or a model may have written much about it.
+fn bytes_of(found: &Found) -> usize {
+    let texts = &found.video.texts;
+    let description = texts.description.iter().filter_map(|text| text.content.as_deref()).map(str::len);
+    let moments = texts.moments.iter().filter_map(|text| text.content.as_deref()).flatten();
+    let tags = texts.tags.iter().filter_map(|text| text.content.as_deref()).flatten();
+    let lists = moments.map(|moment| 64 + moment.text.len()).chain(tags.map(|tag| 32 + tag.len()));
+    VIDEO_BYTES + description.chain(lists).sum::<usize>()
 }
 
 #[cfg(test)]
