@@ -15,7 +15,9 @@ use std::{
 };
 
 use homereel_engine::{Clip, Engine, Frame};
-use homereel_video::{DecodeRequest, Limits, Plan, Probe, Rendition, Sprites, VideoError, Worker};
+use homereel_video::{
+    DecodeRequest, FrameStream, Limits, Opened, Plan, Posters, Probe, Rendition, Sprites, VideoError, Worker,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -134,25 +136,37 @@ impl Media {
     /// # Errors
     /// See [`VideoError`]; `Io` when the file cannot be opened.
     pub async fn probe(&self, source: &Source, cancel: &CancellationToken) -> Result<Arc<Probe>, AskError> {
+        Ok(self.open(source, cancel).await?.0)
+    }
+
+    /// [`Self::probe`], with the worker that did it if one had to.
+    async fn open(
+        &self,
+        source: &Source,
+        cancel: &CancellationToken,
+    ) -> Result<(Arc<Probe>, Option<Opened>), AskError> {
         if let Some(known) = source.sha256().and_then(|sha256| self.probes.get(sha256)) {
-            return Ok(known);
+            return Ok((known, None));
         }
         let kept = match source.kept() {
             Some(sha256) => self.store.probe(sha256).await,
             None => None,
         };
-        let probe = match kept {
-            Some(probe) => Arc::new(probe),
-            None => Arc::new(homereel_video::probe(&self.worker, source.open()?, cancel).await?),
+        let (probe, opened) = match kept {
+            Some(probe) => (Arc::new(probe), None),
+            None => {
+                let (probe, opened) = homereel_video::open(&self.worker, source.open()?, cancel).await?;
+                (Arc::new(probe), Some(opened))
+            }
         };
         if let Some(sha256) = source.sha256() {
             let bytes = 8 * probe.frame_times.len() + 4096;
             self.probes.put(sha256.to_owned(), Arc::clone(&probe), bytes);
         }
-        Ok(probe)
+        Ok((probe, opened))
     }
 
-    /// Makes a poster (JPEG) at most `max_width` pixels wide.
+    /// Makes a poster at most `max_width` pixels wide.
     ///
     /// # Errors
     /// See [`VideoError`].
@@ -161,7 +175,7 @@ impl Media {
         source: &Source,
         max_width: u32,
         cancel: &CancellationToken,
-    ) -> Result<bytes::Bytes, AskError> {
+    ) -> Result<Posters, AskError> {
         Ok(homereel_video::poster(&self.worker, source.open()?, max_width, cancel).await?)
     }
 
@@ -247,7 +261,7 @@ impl Media {
     ) -> Result<Arc<Prepared>, AskError> {
         progress(Stage::Probe, 0, 1);
         let started = Instant::now();
-        let probe = self.probe(source, cancel).await?;
+        let (probe, opened) = self.open(source, cancel).await?;
         let probe_ms = ms(started);
         progress(Stage::Probe, 1, 1);
 
@@ -271,9 +285,14 @@ impl Media {
         }
 
         let started = Instant::now();
-        let (frames, mut warnings) = self
-            .decode(engine, source, DecodeRequest::new(&probe, &plan, width, height), cancel, progress)
-            .await?;
+        let request = DecodeRequest::new(&probe, &plan, width, height);
+        let total = plan.indices.len();
+        progress(Stage::Decode, 0, total);
+        let stream = match opened {
+            Some(opened) => opened.decode(request).await?,
+            None => homereel_video::decode(&self.worker, source.open()?, request, cancel).await?,
+        };
+        let (frames, mut warnings) = frames_of(engine, stream, total, progress).await?;
         let mut all_warnings = probe.warnings.clone();
         all_warnings.append(&mut warnings);
         let report = Report {
@@ -311,32 +330,6 @@ impl Media {
         self.clips.put(key.to_owned(), Arc::clone(prepared), bytes);
     }
 
-    async fn decode(
-        &self,
-        engine: &dyn Engine,
-        source: &Source,
-        request: DecodeRequest,
-        cancel: &CancellationToken,
-        progress: &(dyn Fn(Stage, usize, usize) + Sync),
-    ) -> Result<(Vec<Frame>, Vec<String>), AskError> {
-        let total = request.targets.len();
-        progress(Stage::Decode, 0, total);
-        let mut stream = homereel_video::decode(&self.worker, source.open()?, request, cancel).await?;
-        let mut frames = Vec::with_capacity(total);
-        while let Some(frame) = stream.next().await? {
-            let frame = Frame::new(frame.width, frame.height, frame.rgb);
-            engine.anticipate(&frame);
-            frames.push(frame);
-            progress(Stage::Decode, frames.len(), total);
-        }
-        if frames.len() != total {
-            let message = format!("{} of {total} frames came", frames.len());
-            return Err(VideoError::Worker { message }.into());
-        }
-        let warnings = stream.end().map(|end| end.warnings.clone()).unwrap_or_default();
-        Ok((frames, warnings))
-    }
-
     /// Decodes a still picture of a request and brings it to the model's size.
     ///
     /// # Errors
@@ -350,6 +343,28 @@ impl Media {
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| AskError::Io(io::Error::other(error)))?
     }
+}
+
+/// Collects all frames of a stream, and its warnings; the engine may begin with each as it comes.
+async fn frames_of(
+    engine: &dyn Engine,
+    mut stream: FrameStream,
+    total: usize,
+    progress: &(dyn Fn(Stage, usize, usize) + Sync),
+) -> Result<(Vec<Frame>, Vec<String>), AskError> {
+    let mut frames = Vec::with_capacity(total);
+    while let Some(frame) = stream.next().await? {
+        let frame = Frame::new(frame.width, frame.height, frame.rgb);
+        engine.anticipate(&frame);
+        frames.push(frame);
+        progress(Stage::Decode, frames.len(), total);
+    }
+    if frames.len() != total {
+        let message = format!("{} of {total} frames came", frames.len());
+        return Err(VideoError::Worker { message }.into());
+    }
+    let warnings = stream.end().map(|end| end.warnings.clone()).unwrap_or_default();
+    Ok((frames, warnings))
 }
 
 /// The limits of work in the background that may take `patience` at least.

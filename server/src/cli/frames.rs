@@ -22,7 +22,8 @@ pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
     let progress = Progress::start();
     let name = || args.file.display().to_string();
     progress.stage("probe", 0, 1);
-    let mut probe = homereel_video::probe(&worker, file.open()?, &cancel).await.with_context(name)?;
+    let (mut probe, opened) =
+        homereel_video::open(&worker, file.open()?, &cancel).await.with_context(name)?;
     let FrameSampling { fps, num_frames, start, end } = args.sampling.into();
     let plan =
         homereel_video::plan(&probe, &Sampling { fps, num_frames, start, end, ..Sampling::default() })?;
@@ -31,8 +32,7 @@ pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
     let request = DecodeRequest::new(&probe, &plan, width, height);
     let total = request.targets.len() as u64;
     fs::create_dir_all(&args.out).with_context(|| format!("failed to make {}", args.out.display()))?;
-    let mut stream =
-        homereel_video::decode(&worker, file.open()?, request, &cancel).await.with_context(name)?;
+    let mut stream = opened.decode(request).await.with_context(name)?;
     let mut list = Vec::new();
     while let Some(frame) = stream.next().await.with_context(name)? {
         let file = format!("frame-{:07}.png", frame.index);

@@ -60,7 +60,7 @@ fn card(album: &Album) -> web::AlbumCard {
     web::AlbumCard {
         name: album.tag.clone(),
         url: url_of(&album.tag),
-        cover: album.cover.as_ref().map(|id| format!("/api/videos/{id}/poster.jpg")),
+        cover: album.cover.as_ref().map(|id| format!("/api/videos/{id}/card.jpg")),
         count: format::count(album.videos, "video"),
     }
 }

@@ -1,4 +1,4 @@
-//! `/api/videos/{id}/file` and `/poster.jpg`: bytes of the library, with ranges and validators.
+//! `/api/videos/{id}/file`, `/poster.jpg` and `/card.jpg`: bytes of the library, with ranges and validators.
 //! An original is somebody's upload: its type is ours, it is never sniffed, never a page.
 
 use axum::{
@@ -12,7 +12,10 @@ use serde::Deserialize;
 use tower_http::services::ServeFile;
 
 use super::error::{Failure, Problem};
-use crate::{app::AppState, library::Poster};
+use crate::{
+    app::AppState,
+    library::{Poster, Video},
+};
 
 /// Characters that RFC 5987 lets stand in `filename*`.
 const ATTR_CHARS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
@@ -55,12 +58,43 @@ pub(super) async fn poster(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let video = state.library.video(&id).await?;
-    if video.poster != Poster::Ready {
-        return Err(Failure::not_found("this video has no poster yet").into());
+    let video = with_poster(&state, &id).await?;
+    picture(&state.library.poster_path(&video.sha256), &format!("{}-poster", video.sha256), method, &headers)
+        .await
+}
+
+/// `GET /api/videos/{id}/card.jpg`: the poster made small, for lists.
+pub(super) async fn card(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let video = with_poster(&state, &id).await?;
+    let card = state.library.card_path(&video.sha256);
+    // Posters of earlier releases have no small one.
+    if tokio::fs::try_exists(&card).await.unwrap_or(false) {
+        return picture(&card, &format!("{}-card", video.sha256), method, &headers).await;
     }
-    let etag = format!("\"{}-poster\"", video.sha256);
-    let mut response = ranged(&state.library.poster_path(&video.sha256), &etag, method, &headers).await?;
+    picture(&state.library.poster_path(&video.sha256), &format!("{}-poster", video.sha256), method, &headers)
+        .await
+}
+
+async fn with_poster(state: &AppState, id: &str) -> Result<Video, Failure> {
+    let video = state.library.video(id).await?;
+    if video.poster == Poster::Ready {
+        return Ok(video);
+    }
+    Err(Failure::not_found("this video has no poster yet"))
+}
+
+async fn picture(
+    path: &std::path::Path,
+    name: &str,
+    method: Method,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let mut response = ranged(path, &format!("\"{name}\""), method, headers).await?;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
     Ok(response)
 }

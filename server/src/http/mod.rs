@@ -88,6 +88,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/videos/{id}", get(videos::show).patch(videos::patch).delete(trash::delete))
         .route("/api/videos/{id}/file", get(files::original))
         .route("/api/videos/{id}/poster.jpg", get(files::poster))
+        .route("/api/videos/{id}/card.jpg", get(files::card))
         .route("/api/videos/{id}/playback.mp4", get(playback::playback))
         .route("/api/videos/{id}/sprites.vtt", get(playback::sprites_vtt))
         .route("/api/videos/{id}/sprites/{name}", get(playback::sprites_sheet))

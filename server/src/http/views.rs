@@ -96,7 +96,7 @@ pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
     views::Card {
         id: video.id.clone(),
         name: video.name.clone(),
-        poster: (video.poster == Poster::Ready).then(|| format!("/api/videos/{}/poster.jpg", video.id)),
+        poster: (video.poster == Poster::Ready).then(|| format!("/api/videos/{}/card.jpg", video.id)),
         length: video.probe.as_ref().map(|probe| format::duration(probe.duration_s)).unwrap_or_default(),
         size: format::size(video.size),
         date: date(video),

@@ -115,8 +115,8 @@ fn slim(probe: &homereel_video::Probe) -> homereel_video::Probe {
 async fn poster(state: &AppState, video: &Video, cancel: &CancellationToken) -> Result<Option<String>, Stop> {
     let library = &state.library;
     match state.asker.media().poster(&library.source(video), POSTER_WIDTH, cancel).await {
-        Ok(jpeg) => {
-            library.put_poster(&video.sha256, jpeg).await?;
+        Ok(posters) => {
+            library.put_poster(&video.sha256, posters).await?;
             library.set_poster(&video.id, Poster::Ready).await?;
             Ok(None)
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use homereel_video::Sprites;
+use homereel_video::{Posters, Sprites};
 
 use super::{Library, LibraryError};
 
@@ -38,16 +38,18 @@ impl Library {
         serde_json::from_slice(&text).ok()
     }
 
-    /// Stores the poster (JPEG) of an original.
+    /// Stores the poster of an original in both its sizes.
     ///
     /// # Errors
     /// `Io`, `DiskFull`.
-    pub async fn put_poster(&self, sha256: &str, jpeg: Bytes) -> Result<(), LibraryError> {
-        let place = self.poster_path(sha256);
+    pub async fn put_poster(&self, sha256: &str, posters: Posters) -> Result<(), LibraryError> {
+        let files = [(self.card_path(sha256), posters.card), (self.poster_path(sha256), posters.full)];
         let write = move || {
-            let part = place.with_extension("part");
-            let written = write_file(&part, &jpeg).and_then(|()| fs::rename(&part, &place));
-            written.or_else(|error| remove(&part).and(Err(error)))
+            files.iter().try_for_each(|(place, jpeg)| {
+                let part = place.with_extension("part");
+                let written = write_file(&part, jpeg).and_then(|()| fs::rename(&part, place));
+                written.or_else(|error| remove(&part).and(Err(error)))
+            })
         };
         tokio::task::spawn_blocking(write).await.map_err(io::Error::other)??;
         Ok(())

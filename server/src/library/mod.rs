@@ -195,6 +195,12 @@ impl Library {
         self.root.join("posters").join(format!("{sha256}.jpg"))
     }
 
+    /// Returns where the small poster (JPEG) for lists lies; posters made by earlier releases have none.
+    #[must_use]
+    pub fn card_path(&self, sha256: &str) -> PathBuf {
+        self.root.join("posters").join(format!("{sha256}-card.jpg"))
+    }
+
     /// Returns where scratch files of requests go: on the library's own disk, removed at the next start.
     #[must_use]
     pub fn scratch_dir(&self) -> PathBuf {

@@ -285,7 +285,7 @@ impl Library {
     /// the next start.
     async fn remove_doomed(&self, sha256: &str) -> Result<(), LibraryError> {
         self.remove_derived(sha256).await;
-        for path in [self.original_path(sha256), self.poster_path(sha256)] {
+        for path in [self.original_path(sha256), self.poster_path(sha256), self.card_path(sha256)] {
             match tokio::fs::remove_file(&path).await {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     tracing::warn!(%error, path = %path.display(), "failed to remove a file of a deleted video");

@@ -1,4 +1,4 @@
-//! What the rest of the program calls: starts a worker per call and believes nothing that it says.
+//! What the rest of the program calls: starts a worker per file and believes nothing that it says.
 
 use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 
@@ -222,11 +222,55 @@ pub(crate) fn nonsense(what: &str) -> VideoError {
 /// # Errors
 /// See [`VideoError`].
 pub async fn probe(worker: &Worker, file: File, cancel: &CancellationToken) -> Result<Probe, VideoError> {
-    let mut session = Session::start(&worker.0, file, Job::Probe, cancel).await?;
+    Ok(open(worker, file, cancel).await?.0)
+}
+
+/// A file whose worker has probed it and waits for the word to decode it. Dropping it kills the worker.
+#[derive(Debug)]
+pub struct Opened {
+    file: File,
+    session: Session,
+}
+
+/// [`probe`], with the worker kept for [`Opened::decode`]: a second one would first have to start. Do so at once, for it
+/// holds one of the places of those that may run.
+///
+/// # Errors
+/// See [`VideoError`].
+pub async fn open(
+    worker: &Worker,
+    file: File,
+    cancel: &CancellationToken,
+) -> Result<(Probe, Opened), VideoError> {
+    let copy = file.try_clone().map_err(|error| VideoError::Worker { message: error.to_string() })?;
+    let mut session = Session::start(&worker.0, copy, Job::Probe, cancel).await?;
     let most = usize::try_from(worker.limits().max_packets).unwrap_or(usize::MAX).saturating_mul(8);
     let (reply, body) = session.reply(most).await?;
     let Reply::Probe(probe) = reply else { return Err(nonsense("something else than a probe")) };
-    checked(*probe, &body)
+    Ok((checked(*probe, &body)?, Opened { file, session }))
+}
+
+impl Opened {
+    /// [`decode`], by the worker that probed the file.
+    ///
+    /// # Errors
+    /// See [`decode`].
+    pub async fn decode(self, mut request: DecodeRequest) -> Result<FrameStream, VideoError> {
+        let Self { file, mut session } = self;
+        let (launch, cancel) = session.origin();
+        check(&request, &launch.limits)?;
+        if launch.wants_chip(request.chip_pixels) {
+            // That takes a worker with another jail; this one gives its place back first.
+            let (worker, cancel) = (Worker(Arc::clone(launch)), cancel.clone());
+            session.kill().await;
+            drop(session);
+            return decode(&worker, file, request, &cancel).await;
+        }
+        request.chip_pixels = None;
+        let wanted = Wanted::of(&request);
+        session.go_on(Job::Decode(request)).await?;
+        Ok(stream(session, wanted))
+    }
 }
 
 /// Puts the frame times into a worker's probe, which is believed only as far as it makes sense.
@@ -260,16 +304,32 @@ pub async fn decode(
     cancel: &CancellationToken,
 ) -> Result<FrameStream, VideoError> {
     check(&request, worker.limits())?;
-    let wanted: Vec<u64> = request.targets.iter().map(|target| target.index).collect();
-    let size = (request.width, request.height);
+    let wanted = Wanted::of(&request);
     let chip = worker.0.wants_chip(request.chip_pixels);
     if !chip {
         request.chip_pixels = None;
     }
     let session = Session::start_with(&worker.0, file, Job::Decode(request), chip, cancel).await?;
+    Ok(stream(session, wanted))
+}
+
+/// What was asked for: frames by their indices, and their width and height.
+struct Wanted {
+    indices: std::vec::IntoIter<u64>,
+    size: (u32, u32),
+}
+
+impl Wanted {
+    fn of(request: &DecodeRequest) -> Self {
+        let indices: Vec<u64> = request.targets.iter().map(|target| target.index).collect();
+        Self { indices: indices.into_iter(), size: (request.width, request.height) }
+    }
+}
+
+fn stream(session: Session, wanted: Wanted) -> FrameStream {
     let (sender, items) = mpsc::channel(QUEUE);
-    tokio::spawn(pump(session, wanted, size, sender));
-    Ok(FrameStream { items, end: None })
+    tokio::spawn(pump(session, wanted, sender));
+    FrameStream { items, end: None }
 }
 
 fn check(request: &DecodeRequest, limits: &Limits) -> Result<(), VideoError> {
@@ -294,18 +354,12 @@ fn check(request: &DecodeRequest, limits: &Limits) -> Result<(), VideoError> {
 }
 
 /// Carries frames from the worker to their reader, and ends the worker with either.
-async fn pump(
-    mut session: Session,
-    wanted: Vec<u64>,
-    size: (u32, u32),
-    sender: mpsc::Sender<Result<Item, VideoError>>,
-) {
-    let mut wanted = wanted.into_iter();
+async fn pump(mut session: Session, mut wanted: Wanted, sender: mpsc::Sender<Result<Item, VideoError>>) {
     loop {
         let item = tokio::select! {
             biased;
             () = sender.closed() => break,
-            item = next(&mut session, &mut wanted, size) => item,
+            item = next(&mut session, &mut wanted) => item,
         };
         let more = matches!(item, Ok(Item::Frame(_)));
         if sender.send(item).await.is_err() || !more {
@@ -315,25 +369,31 @@ async fn pump(
     session.kill().await;
 }
 
-async fn next(
-    session: &mut Session,
-    wanted: &mut impl ExactSizeIterator<Item = u64>,
-    (width, height): (u32, u32),
-) -> Result<Item, VideoError> {
+async fn next(session: &mut Session, wanted: &mut Wanted) -> Result<Item, VideoError> {
+    let (width, height) = wanted.size;
     let bytes = width as usize * height as usize * 3;
     match session.reply(bytes).await? {
         (Reply::Frame { index, pts_s }, rgb) => {
-            if wanted.next() != Some(index) || rgb.len() != bytes || !pts_s.is_finite() {
+            if wanted.indices.next() != Some(index) || rgb.len() != bytes || !pts_s.is_finite() {
                 return Err(nonsense("with a frame that was not asked for"));
             }
             Ok(Item::Frame(Frame { index, pts_s, width, height, rgb }))
         }
-        (Reply::End(end), _) if wanted.len() == 0 => Ok(Item::End(end)),
+        (Reply::End(end), _) if wanted.indices.len() == 0 => Ok(Item::End(end)),
         _ => Err(nonsense("before all frames were sent")),
     }
 }
 
-/// Makes a poster: a JPEG of the best of a few frames, upright, at most `max_width` pixels wide.
+/// A poster in both its sizes, each a JPEG.
+#[derive(Debug, Clone)]
+pub struct Posters<T = Bytes> {
+    /// As wide as was asked for.
+    pub full: T,
+    /// Some 320 pixels wide, for lists.
+    pub card: T,
+}
+
+/// Makes a poster: the best of a few frames, upright, at most `max_width` pixels wide.
 ///
 /// # Errors
 /// See [`VideoError`].
@@ -342,14 +402,19 @@ pub async fn poster(
     file: File,
     max_width: u32,
     cancel: &CancellationToken,
-) -> Result<Bytes, VideoError> {
+) -> Result<Posters, VideoError> {
     if max_width == 0 || max_width > MAX_SIDE {
         let message = format!("a poster {max_width} pixels wide was asked for; 1 to {MAX_SIDE} would fit");
         return Err(VideoError::BadRequest { message });
     }
     let mut session = Session::start(&worker.0, file, Job::Poster { max_width }, cancel).await?;
+    let is_jpeg = |bytes: &Bytes| bytes.starts_with(&[0xff, 0xd8]);
+    let card = match session.reply(MAX_POSTER).await? {
+        (Reply::Card, jpeg) if is_jpeg(&jpeg) => jpeg,
+        _ => return Err(nonsense("something else than a poster")),
+    };
     match session.reply(MAX_POSTER).await? {
-        (Reply::Poster, jpeg) if jpeg.starts_with(&[0xff, 0xd8]) => Ok(jpeg),
+        (Reply::Poster, full) if is_jpeg(&full) => Ok(Posters { full, card }),
         _ => Err(nonsense("something else than a poster")),
     }
 }

@@ -9,14 +9,14 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), homereel_video::VideoError> {
-//! use homereel_video::{DecodeRequest, Sampling, Worker, decode, plan, probe};
+//! use homereel_video::{DecodeRequest, Sampling, Worker, open, plan};
 //! let worker = Worker::this_program()?;
 //! let cancel = tokio_util::sync::CancellationToken::new();
-//! # let file = || std::fs::File::open("clip.mp4").unwrap();
-//! let clip = probe(&worker, file(), &cancel).await?;
+//! # let file = std::fs::File::open("clip.mp4").unwrap();
+//! let (clip, opened) = open(&worker, file, &cancel).await?;
 //! let chosen = plan(&clip, &Sampling::default())?;
 //! let request = DecodeRequest::new(&clip, &chosen, 640, 352);
-//! let mut frames = decode(&worker, file(), request, &cancel).await?;
+//! let mut frames = opened.decode(request).await?;
 //! while let Some(frame) = frames.next().await? {
 //!     assert_eq!(frame.rgb.len(), 640 * 352 * 3);
 //! }
@@ -62,7 +62,9 @@ mod wire;
 pub mod worker;
 
 pub use about::libavcodec;
-pub use client::{End, Frame, FrameStream, Limits, Worker, decode, jail, nvdec, poster, probe};
+pub use client::{
+    End, Frame, FrameStream, Limits, Opened, Posters, Worker, decode, jail, nvdec, open, poster, probe,
+};
 pub use derived::{rendition, sprites};
 pub use error::{Kind, VideoError};
 pub use info::{AudioStream, CaptureDate, Clock, DateSource, Entry, Location, Probe, VideoStream};

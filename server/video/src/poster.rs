@@ -1,11 +1,12 @@
-//! The poster, inside the worker: the best of a few frames as a JPEG.
+//! The poster, inside the worker: the best of a few frames as a JPEG, and the same small for lists.
 
 use std::fs::File;
 
 use image::{ExtendedColorType, codecs::jpeg::JpegEncoder};
 
 use crate::{
-    DecodeRequest, Plan, VideoError, decode,
+    DecodeRequest, Plan, Posters, VideoError, decode,
+    resize::{Axis, resample},
     scan::{self, Bounds},
 };
 
@@ -13,8 +14,12 @@ use crate::{
 const LOOKS: [f64; 6] = [0.0, 0.5, 1.5, 3.0, 6.0, 12.0];
 const QUALITY: u8 = 85;
 
-/// Makes a poster at most `max_width` pixels wide.
-pub(crate) fn poster(file: File, max_width: u32, bounds: Bounds) -> Result<Vec<u8>, VideoError> {
+/// Pixels per row of a card, and its quality: a page shows two dozen of them, and all together should be light.
+const CARD_WIDTH: u32 = 320;
+const CARD_QUALITY: u8 = 60;
+
+/// Makes a poster at most `max_width` pixels wide, and its card.
+pub(crate) fn poster(file: File, max_width: u32, bounds: Bounds) -> Result<Posters<Vec<u8>>, VideoError> {
     let failed = |message: String| VideoError::Worker { message };
     let copy =
         file.try_clone().map_err(|error| failed(format!("the descriptor cannot be copied: {error}")))?;
@@ -40,10 +45,17 @@ pub(crate) fn poster(file: File, max_width: u32, bounds: Bounds) -> Result<Vec<u
         true
     })?;
     let (_, rgb) = best.ok_or_else(|| VideoError::NoFrames { message: "no frame for a poster".into() })?;
+    let size = (request.width, request.height);
+    let small = (size.0.min(CARD_WIDTH), (size.1 * size.0.min(CARD_WIDTH) / size.0).max(1));
+    let card = jpeg(&resample((&rgb).into(), size, small, Axis::X)?, small, CARD_QUALITY)?;
+    Ok(Posters { full: jpeg(&rgb, size, QUALITY)?, card })
+}
+
+fn jpeg(rgb: &[u8], (width, height): (u32, u32), quality: u8) -> Result<Vec<u8>, VideoError> {
     let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-        .encode(&rgb, request.width, request.height, ExtendedColorType::Rgb8)
-        .map_err(|error| failed(format!("the poster cannot be encoded: {error}")))?;
+    JpegEncoder::new_with_quality(&mut jpeg, quality)
+        .encode(rgb, width, height, ExtendedColorType::Rgb8)
+        .map_err(|error| VideoError::Worker { message: format!("the poster cannot be encoded: {error}") })?;
     Ok(jpeg)
 }
 

@@ -88,17 +88,35 @@ impl Session {
         cancel: &CancellationToken,
     ) -> Result<Self, VideoError> {
         let mut session = Self::open(launch, chip, cancel).await?;
-        let Limits { max_pixels, max_packets, .. } = launch.limits;
-        let order = Order { job, max_pixels, max_packets };
-        let message =
-            wire::head(&order, 0).map_err(|error| failed("the order could not be written", error))?;
+        let message = session.order(job)?;
         let given = session.guarded(async |socket| give(socket, &message, &file).await).await?;
-        // The next worker starts while this one works: what comes after a probe is mostly a decoder.
+        // The next worker starts while this one works.
         launch.replenish();
         match given {
             Ok(()) => Ok(session),
             Err(_) => Err(session.died().await),
         }
+    }
+
+    /// Gives a worker that has probed its file another job on it, with a deadline of its own.
+    pub(crate) async fn go_on(&mut self, job: Job) -> Result<(), VideoError> {
+        let message = self.order(job)?;
+        self.left = self.launch.limits.deadline;
+        match self.guarded(async |socket| socket.write_all(&message).await).await? {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.died().await),
+        }
+    }
+
+    fn order(&self, job: Job) -> Result<Vec<u8>, VideoError> {
+        let Limits { max_pixels, max_packets, .. } = self.launch.limits;
+        let order = Order { job, max_pixels, max_packets };
+        wire::head(&order, 0).map_err(|error| failed("the order could not be written", error))
+    }
+
+    /// How this worker was started, and what cancels it.
+    pub(crate) fn origin(&self) -> (&Arc<Launch>, &CancellationToken) {
+        (&self.launch, &self.cancel)
     }
 
     /// Waits until the worker says how it is jailed.

@@ -3,6 +3,7 @@
 //! Each message is two little-endian `u32` (lengths of header and body), the header, the body. The parent
 //! sends [`Rules`], by which the worker jails itself and says [`Reply::Ready`], then one [`Order`], with whose first
 //! bytes comes the file's descriptor; the worker answers with [`Reply`]s, the last of which is an end or an error.
+//! After a probe there may be a second order for the same file.
 
 use std::{
     fs::File,
@@ -68,6 +69,8 @@ pub(crate) enum Reply {
     Probe(Box<Probe>),
     /// A frame; its pixels are the body.
     Frame { index: u64, pts_s: f64 },
+    /// A poster made small; the JPEG is the body. Comes before the poster.
+    Card,
     /// A poster; the JPEG is the body.
     Poster,
     /// A sheet of sprites, with which so many pictures are made; the JPEG is the body.
@@ -132,6 +135,16 @@ pub(crate) fn read_order(from: &mut UnixStream) -> io::Result<(Order, File)> {
     };
     from.read_exact(&mut prefix[received.bytes..])?;
     Ok((read_header(from, prefix)?, file.into()))
+}
+
+/// Reads a second order, which brings no descriptor; `None` when the parent wants no more.
+pub(crate) fn read_next_order(from: &mut impl Read) -> io::Result<Option<Order>> {
+    let mut prefix = [0u8; PREFIX];
+    match from.read_exact(&mut prefix) {
+        Ok(()) => Ok(Some(read_header(from, prefix)?)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads a header whose two lengths were read before; it has no body.

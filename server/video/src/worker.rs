@@ -1,4 +1,4 @@
-//! The child's side: one file, one order, then the end.
+//! The child's side: one file, one order (after a probe another), then the end.
 //!
 //! Descriptor 0 is a socket over which rules, order and file come and the replies go, descriptor 1 leads nowhere,
 //! descriptor 2 is the parent's log. The worker opens nothing, locks itself in before it gets the file, tells its
@@ -105,15 +105,19 @@ fn run(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Result<(
         send(&out, &Reply::Chip(chip), &[])?;
     }
     // A spare worker waits here, for long.
-    let (order, file) = wire::read_order(&mut socket)?;
-    watch(socket, Arc::clone(&out), Duration::from_millis(rules.beat_ms.max(1)))?;
+    let (mut order, file) = wire::read_order(&mut socket)?;
+    watch(socket.try_clone()?, Arc::clone(&out), Duration::from_millis(rules.beat_ms.max(1)))?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("what came with the order is not a regular file"));
     }
     deed(&file)?;
-    if !matches!(order.job, Job::Probe) {
-        rayon::ThreadPoolBuilder::new().num_threads(threads()).build_global().map_err(io::Error::other)?;
+    if matches!(order.job, Job::Probe) {
+        answer(file.try_clone()?, order, &out, status.as_ref())?;
+        // Whoever probed mostly decodes next, and another worker may not be there yet.
+        let Some(next) = wire::read_next_order(&mut socket)? else { return Ok(()) };
+        order = next;
     }
+    rayon::ThreadPoolBuilder::new().num_threads(threads()).build_global().map_err(io::Error::other)?;
     answer(file, order, &out, status.as_ref())
 }
 
@@ -134,8 +138,7 @@ fn watch(socket: UnixStream, out: Arc<Out>, beat: Duration) -> io::Result<()> {
     let watch = move || {
         let mut told = 0;
         loop {
-            // The parent sends nothing after its order, so there is something to read only when it hangs up.
-            match poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&beat)) {
+            match poll(&mut [PollFd::new(&socket, PollFlags::RDHUP)], Some(&beat)) {
                 Ok(0) => {}
                 Err(error) if error == rustix::io::Errno::INTR => continue,
                 _ => process::exit(1),
@@ -179,7 +182,12 @@ fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io
             (Reply::Probe(Box::new(probe)), body)
         }),
         Job::Poster { max_width } => {
-            poster::poster(file, max_width, bounds).map(|jpeg| (Reply::Poster, jpeg))
+            let made = poster::poster(file, max_width, bounds);
+            made.map(|made| {
+                // As below.
+                let _ = send(out, &Reply::Card, &made.card);
+                (Reply::Poster, made.full)
+            })
         }
         Job::Sprites => sprites::sprites(&file, bounds, |jpeg, done, total| {
             // When the parent is gone the watch ends all this.

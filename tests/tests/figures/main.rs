@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 use homereel_bench::figures::Figures;
 use homereel_tests::bench;
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use stub::{Piece, Record, Script, Step, Stub};
 
@@ -55,11 +56,29 @@ async fn serve(stub: &Stub, count: &str, more: &[&str]) -> anyhow::Result<Value>
     Ok(serde_json::from_slice(&std::fs::read(file)?)?)
 }
 
-/// Asserts that the result's `name` is `expected`, within 1 % or 1 ms.
-fn near(result: &Value, name: &str, expected: f64) {
+/// Tries of a run whose clocks are compared.
+const TRIES: usize = 5;
+
+/// Held by whoever measures: the tests of this program do not work beside each other either.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Runs `check` until it agrees. Between the clocks of two programs stands the machine, which now and then gives one of
+/// them no processor for some milliseconds; a figure that is wrong is wrong every time.
+async fn agrees(check: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let _alone = ALONE.lock().await;
+    for _ in 1..TRIES {
+        let Err(error) = check().await else { return Ok(()) };
+        eprintln!("once more: {error}");
+    }
+    check().await
+}
+
+/// Checks that the result's `name` is `expected`, within 1 % or 1 ms.
+fn near(result: &Value, name: &str, expected: f64) -> anyhow::Result<()> {
     let got = result[name].as_f64().unwrap_or(f64::NAN);
     let room = if name.ends_with("_ms") { f64::max(0.01 * expected, 1.0) } else { 0.01 * expected };
-    assert!((got - expected).abs() <= room, "{name} is {got:.3}, the stub's own clock says {expected:.3}");
+    ensure!((got - expected).abs() <= room, "{name} is {got:.3}, the stub's own clock says {expected:.3}");
+    Ok(())
 }
 
 fn ms(from: Instant, to: Instant) -> f64 {
@@ -68,6 +87,10 @@ fn ms(from: Instant, to: Instant) -> f64 {
 
 #[tokio::test]
 async fn every_figure_is_that_of_the_script() -> anyhow::Result<()> {
+    agrees(every_figure).await
+}
+
+async fn every_figure() -> anyhow::Result<()> {
     // A slow and a fast answer by turns, so that no mean is a median.
     let stub = Stub::start(vec![answer(100), answer(50)]).await?;
     let more = ["--max-concurrency", "4", "--goodput", "e2el:1000", "--metric-percentiles", "50,90,99"];
@@ -84,22 +107,22 @@ async fn every_figure_is_that_of_the_script() -> anyhow::Result<()> {
         records.iter().flat_map(|one| one.texts.windows(2).map(|pair| ms(pair[0], pair[1]))).collect();
     for (name, values) in [("ttft", &ttft), ("e2el", &e2el), ("tpot", &tpot), ("itl", &itl)] {
         let figures = Figures::of(values, &[50.0, 90.0, 99.0]);
-        near(&result, &format!("mean_{name}_ms"), figures.mean);
-        near(&result, &format!("median_{name}_ms"), figures.median);
-        near(&result, &format!("std_{name}_ms"), figures.std);
+        near(&result, &format!("mean_{name}_ms"), figures.mean)?;
+        near(&result, &format!("median_{name}_ms"), figures.median)?;
+        near(&result, &format!("std_{name}_ms"), figures.std)?;
         for (p, value) in figures.percentiles {
-            near(&result, &format!("p{p}_{name}_ms"), value);
+            near(&result, &format!("p{p}_{name}_ms"), value)?;
         }
     }
     let last = records.iter().map(end).max().context("there were requests")?;
     let seconds = ms(records[0].arrived, last) / 1e3;
-    near(&result, "duration", seconds);
-    near(&result, "request_throughput", 16.0 / seconds);
-    near(&result, "output_throughput", 16.0 * TOKENS as f64 / seconds);
-    near(&result, "total_token_throughput", 16.0 * (100 + TOKENS) as f64 / seconds);
+    near(&result, "duration", seconds)?;
+    near(&result, "request_throughput", 16.0 / seconds)?;
+    near(&result, "output_throughput", 16.0 * TOKENS as f64 / seconds)?;
+    near(&result, "total_token_throughput", 16.0 * (100 + TOKENS) as f64 / seconds)?;
     let met = e2el.iter().filter(|&&ms| ms <= 1000.0).count();
-    assert_eq!(met, 8, "half of the answers are fast: {e2el:?}");
-    near(&result, "request_goodput", 8.0 / seconds);
+    ensure!(met == 8, "half of the answers are fast: {e2el:?}");
+    near(&result, "request_goodput", 8.0 / seconds)?;
     assert_eq!(result["max_concurrent_requests"].as_u64(), Some(4));
     assert_eq!(
         result["total_output_tokens"].as_f64(),
@@ -111,6 +134,10 @@ async fn every_figure_is_that_of_the_script() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn an_open_loop_counts_from_when_a_request_was_due() -> anyhow::Result<()> {
+    agrees(open_loop).await
+}
+
+async fn open_loop() -> anyhow::Result<()> {
     let stub = Stub::start(vec![answer(20)]).await?;
     // Each answer takes 280 ms and one is let through at a time, but one is due every 100 ms or so: they queue up.
     let more = ["--request-rate", "10", "--max-concurrency", "1", "--save-detailed"];
@@ -128,8 +155,8 @@ async fn an_open_loop_counts_from_when_a_request_was_due() -> anyhow::Result<()>
         })
         .collect();
     let figures = Figures::of(&waits, &[]);
-    near(&result, "mean_ttft_ms", figures.mean);
-    near(&result, "median_ttft_ms", figures.median);
+    near(&result, "mean_ttft_ms", figures.mean)?;
+    near(&result, "median_ttft_ms", figures.median)?;
     let alone = ms(records[0].arrived, records[0].texts[0]);
     ensure!(figures.median > 2.0 * alone, "no queue formed: {waits:?}");
     Ok(())
@@ -137,6 +164,10 @@ async fn an_open_loop_counts_from_when_a_request_was_due() -> anyhow::Result<()>
 
 #[tokio::test]
 async fn failures_are_counted_by_class_and_leave_the_figures_alone() -> anyhow::Result<()> {
+    agrees(failures).await
+}
+
+async fn failures() -> anyhow::Result<()> {
     let after = |steps: &[Piece]| {
         let begin = [Piece::Role, Piece::Text].iter().chain(steps);
         Script::Stream(begin.map(|send| step(5, send.clone())).collect())
@@ -171,12 +202,13 @@ async fn failures_are_counted_by_class_and_leave_the_figures_alone() -> anyhow::
     let whole: Vec<&Record> = records.iter().filter(|one| one.texts.len() == 5).collect();
     let e2el: Vec<f64> =
         whole.iter().map(|one| ms(one.arrived, one.finished.unwrap_or(one.arrived))).collect();
-    near(&result, "mean_e2el_ms", Figures::of(&e2el, &[]).mean);
+    near(&result, "mean_e2el_ms", Figures::of(&e2el, &[]).mean)?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_planted_slowdown_of_a_twentieth_is_found_and_none_where_there_is_none() -> anyhow::Result<()> {
+    let _alone = ALONE.lock().await;
     let at_once = |wait_ms| {
         Script::Stream(vec![
             step(wait_ms, Piece::Text),

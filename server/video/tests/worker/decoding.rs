@@ -232,14 +232,50 @@ async fn frames_come_at_the_size_that_was_asked_for() {
 }
 
 #[tokio::test]
+async fn the_worker_that_probed_a_file_decodes_it_as_another_would() {
+    let clips = Clips::new();
+    let path = clips.draw("clip.mp4", &quarters(64, 48, 10, 2.0), "-c:v libx264");
+    // One place: a second worker would wait for ever.
+    let worker = worker().with_concurrency(1);
+    let (clip, opened) =
+        homereel_video::open(&worker, fs::File::open(&path).unwrap(), &CancellationToken::new())
+            .await
+            .unwrap();
+    let plan = Plan { indices: vec![0, 7, 19], times: Vec::new() };
+    let request = DecodeRequest::new(&clip, &plan, 64, 48);
+    let mut stream = opened.decode(request.clone()).await.unwrap();
+    let mut frames = Vec::new();
+    while let Some(frame) = stream.next().await.unwrap() {
+        frames.push(frame);
+    }
+    drop(stream);
+    assert_eq!(frames, crate::clips::collect_with(&worker, &path, request).await.unwrap().0);
+    // One that is not asked to decode gives its place back.
+    drop(
+        homereel_video::open(&worker, fs::File::open(&path).unwrap(), &CancellationToken::new())
+            .await
+            .unwrap(),
+    );
+    homereel_video::probe(&worker, fs::File::open(&path).unwrap(), &CancellationToken::new()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_poster_is_an_upright_jpeg_that_is_not_black() {
     let clips = Clips::new();
-    let source = format!("{},fade=in:st=0.4:d=0.2", quarters(320, 180, 10, 2.0));
+    let source = format!("{},fade=in:st=0.4:d=0.2", quarters(640, 360, 10, 2.0));
     let path = clips.draw("fade.mp4", &source, "-c:v libx264");
-    let file = fs::File::open(&path).unwrap();
-    let jpeg = poster(&worker(), file, 160, &CancellationToken::new()).await.unwrap();
-    let picture = homereel_video::picture(&jpeg, 1 << 20).unwrap();
-    assert_eq!((picture.width, picture.height), (160, 90));
-    let middle = &picture.rgb[(20 * 160 + 40) * 3..][..3];
-    assert!(middle[0] > 200 && middle[2] < 60, "{middle:?}");
+    let made = async |max_width| {
+        poster(&worker(), fs::File::open(&path).unwrap(), max_width, &CancellationToken::new()).await.unwrap()
+    };
+    let wide = made(480).await;
+    let narrow = made(160).await;
+    let small = (&narrow.card, 160, 90);
+    for (jpeg, width, height) in
+        [(&wide.full, 480, 270), (&wide.card, 320, 180), (&narrow.full, 160, 90), small]
+    {
+        let picture = homereel_video::picture(jpeg, 1 << 20).unwrap();
+        assert_eq!((picture.width, picture.height), (width, height));
+        let middle = &picture.rgb[((height / 4 * width + width / 4) * 3) as usize..][..3];
+        assert!(middle[0] > 200 && middle[2] < 60, "{middle:?}");
+    }
 }
