@@ -12,6 +12,9 @@ use crate::figures::Figures;
 /// Longest wait for one page.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Its multiples fall evenly between whole numbers.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+
 /// A page, measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
@@ -65,7 +68,7 @@ pub async fn usual(client: &Client, base: &str, key: Option<&str>) -> anyhow::Re
 pub struct Readers {
     /// How many at once.
     pub count: usize,
-    /// How long each looks at a page before the next; zero asks as fast as answers come.
+    /// How long each looks at a page before the next, on average; zero asks as fast as answers come.
     pub think: Duration,
 }
 
@@ -88,7 +91,8 @@ pub async fn measure(
                 tokio::time::sleep(readers.think.mul_f64(number as f64 / readers.count as f64)).await;
             }
             let got = get(client, url, key).await;
-            tokio::time::sleep(readers.think).await;
+            // Half as long to half as long again, evenly spread: readers in step would come as a crowd each time.
+            tokio::time::sleep(readers.think.mul_f64(0.5 + (number as f64 * GOLDEN).fract())).await;
             got
         })
         .buffer_unordered(readers.count)

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use homereel_bench::media::{self, Verdict};
-use homereel_video::{DecodeRequest, Sampling, Worker, decode, plan, probe};
+use homereel_video::{DecodeRequest, Sampling, Worker, open, plan};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -88,9 +88,9 @@ pub(crate) struct Sample {
 pub(crate) async fn sample(job: &Sample) -> anyhow::Result<()> {
     let worker = Worker::this_program()?;
     let cancel = CancellationToken::new();
-    let open = || File::open(&job.file).with_context(|| format!("failed to open {}", job.file.display()));
+    let file = File::open(&job.file).with_context(|| format!("failed to open {}", job.file.display()))?;
     let began = Instant::now();
-    let clip = probe(&worker, open()?, &cancel).await?;
+    let (clip, opened) = open(&worker, file, &cancel).await?;
     let probe_s = began.elapsed().as_secs_f64();
     let chosen = plan(&clip, &job.rate.sampling())?;
     let width = job.width.unwrap_or(clip.video.width);
@@ -101,7 +101,7 @@ pub(crate) async fn sample(job: &Sample) -> anyhow::Result<()> {
     }
     let mut out = job.out.as_ref().map(File::create).transpose()?;
     let mut first_s = None;
-    let mut frames = decode(&worker, open()?, request, &cancel).await?;
+    let mut frames = opened.decode(request).await?;
     while let Some(frame) = frames.next().await? {
         first_s.get_or_insert_with(|| began.elapsed().as_secs_f64());
         if let Some(out) = &mut out {

@@ -23,8 +23,11 @@ use crate::{
     library::{Filter, Found, MAX_RANKED, Part, PieceKind, Place, Results},
 };
 
-/// Videos on one page.
-const PAGE: usize = 20;
+/// Videos on one page: each has several places, and a phone shows two or three at once.
+const PAGE: usize = 12;
+
+/// Videos in one answer to a program that does not say how many.
+const LIMIT: usize = 20;
 
 /// Videos in one answer to a program at most.
 const MAX_LIMIT: usize = 100;
@@ -96,8 +99,13 @@ impl SearchQuery {
         })
     }
 
-    async fn run(&self, state: &AppState, most: usize) -> Result<(Arc<Results>, usize, usize), Failure> {
-        let limit = Self::number("limit", &self.limit, PAGE, most)?.max(1);
+    async fn run(
+        &self,
+        state: &AppState,
+        usual: usize,
+        most: usize,
+    ) -> Result<(Arc<Results>, usize, usize), Failure> {
+        let limit = Self::number("limit", &self.limit, usual, most)?.max(1);
         let offset = Self::number("offset", &self.offset, 0, MAX_OFFSET)?;
         let results = state.library.search(&self.q, &self.filter()?, limit, offset).await?;
         Ok((results, limit, offset))
@@ -170,7 +178,7 @@ pub(super) async fn api(
     State(state): State<AppState>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Response, Problem> {
-    let (results, limit, offset) = query.run(&state, MAX_LIMIT).await?;
+    let (results, limit, offset) = query.run(&state, LIMIT, MAX_LIMIT).await?;
     let mut found = Vec::with_capacity(results.found.len());
     for Found { video, places } in &results.found {
         let places: Vec<Value> = places
@@ -223,7 +231,7 @@ async fn show(state: &AppState, query: &SearchQuery) -> Result<Response, Failure
     if query.q.trim().is_empty() && !query.is_filtered() {
         return pages::render(&filled(state, query, Vec::new(), String::new(), String::new()).await?);
     }
-    let (results, limit, offset) = query.run(state, PAGE).await?;
+    let (results, limit, offset) = query.run(state, PAGE, PAGE).await?;
     let counts = match results.total {
         MAX_RANKED => format!("the newest {MAX_RANKED} videos with these words"),
         total => format::count(total as u64, "video"),

@@ -67,8 +67,9 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 async fn agrees(check: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<()> {
     let _alone = ALONE.lock().await;
     for _ in 1..TRIES {
-        let Err(error) = check().await else { return Ok(()) };
-        eprintln!("once more: {error}");
+        if check().await.is_ok() {
+            return Ok(());
+        }
     }
     check().await
 }

@@ -20,7 +20,7 @@ use super::{Library, LibraryError, Video, to_json};
 use crate::cache::Cache;
 
 /// Videos that are ranked at most, the newest; more can only match words that say little.
-pub const MAX_RANKED: usize = 1000;
+pub const MAX_RANKED: usize = 500;
 
 /// What a word in each column of `documents` tells of a video, in their order: name, place, camera, description,
 /// moment, tag, answer. People's own words first; answers last, for a question may ask for what is not there.
@@ -139,6 +139,13 @@ pub struct Results {
     pub total: usize,
 }
 
+/// A video that was found, before anything of it is read.
+struct Hit {
+    /// Row of `documents`.
+    document: i64,
+    video_id: String,
+}
+
 /// Results of late, each with the state of the library (its generation) that it was true in.
 #[derive(Debug)]
 pub(super) struct Recent(Cache<(i64, Arc<Results>)>);
@@ -189,13 +196,13 @@ impl Library {
         offset: usize,
     ) -> Result<Results, LibraryError> {
         let (shown, total) = self.ranked(query, filter, limit, offset).await?;
-        let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
-        let mut videos = self.videos_by_id(&shown).await?;
+        let ids: Vec<&str> = shown.iter().map(|hit| hit.video_id.as_str()).collect();
+        let mut videos = self.videos_by_id(&ids).await?;
         let mut places = self.places(query, &shown).await?;
-        let found = shown.into_iter().filter_map(|id| {
+        let found = shown.iter().filter_map(|hit| {
             // Deleted between two statements: gone from the page too.
-            let video = videos.remove(id)?;
-            Some(Found { video, places: places.remove(id).unwrap_or_default() })
+            let video = videos.remove(&hit.video_id)?;
+            Some(Found { video, places: places.remove(&hit.document).unwrap_or_default() })
         });
         Ok(Results { found: found.collect(), total })
     }
@@ -216,7 +223,7 @@ impl Library {
         Ok(Results { found, total: usize::try_from(total).unwrap_or_default() })
     }
 
-    /// Returns ids of the videos that have every wanted term and no unwanted one, best first, `limit` of them after
+    /// Returns the videos that have every wanted term and no unwanted one, best first, `limit` of them after
     /// `offset`, and how many there are.
     async fn ranked(
         &self,
@@ -224,21 +231,32 @@ impl Library {
         filter: &Filter,
         limit: usize,
         offset: usize,
-    ) -> Result<(Vec<String>, usize), LibraryError> {
+    ) -> Result<(Vec<Hit>, usize), LibraryError> {
         let (matches, likes) = split(&query.wanted);
         let (unwanted, unlike) = split(&query.unwanted);
         let weights = WEIGHTS.map(|weight| format!("{weight:.1}")).join(", ");
-        let mut sql = QueryBuilder::new("SELECT video_id, count(*) OVER () FROM (SELECT f.id, f.video_id, ");
+        // Nothing is asked of each video but not to lie in the trash: few do, and those are looked up once.
+        let words_only = likes.is_empty() && unlike.is_empty() && *filter == Filter::default();
+        let mut sql = QueryBuilder::new(
+            "SELECT id, video_id, total FROM (SELECT id, score, count(*) OVER () AS total FROM (SELECT ",
+        );
         if matches.is_empty() {
-            sql.push("1.0 AS score FROM facts f WHERE f.deleted = 0");
+            sql.push("f.id, 1.0 AS score FROM facts f WHERE f.deleted = 0");
         } else {
-            sql.push(format!("-bm25(documents_fts, {weights}) AS score FROM documents_fts"));
-            sql.push(" CROSS JOIN facts f ON f.id = documents_fts.rowid WHERE documents_fts MATCH ");
+            sql.push(format!(
+                "documents_fts.rowid AS id, -bm25(documents_fts, {weights}) AS score FROM documents_fts"
+            ));
+            if !words_only {
+                sql.push(" CROSS JOIN facts f ON f.id = documents_fts.rowid AND f.deleted = 0");
+            }
             let mut expression = matches.join(" AND ");
             if !unwanted.is_empty() {
                 expression = format!("({expression}) NOT ({})", unwanted.join(" OR "));
             }
-            sql.push_bind(expression).push(" AND f.deleted = 0");
+            sql.push(" WHERE documents_fts MATCH ").push_bind(expression);
+            if words_only {
+                sql.push(" AND documents_fts.rowid NOT IN (SELECT id FROM facts WHERE deleted = 1)");
+            }
         }
         push_filter(&mut sql, filter);
         for like in likes {
@@ -261,14 +279,15 @@ impl Library {
         // Documents are numbered by time: of equals the newest first.
         sql.push_bind(MAX_RANKED as i64).push(") ORDER BY score DESC, id DESC LIMIT ");
         sql.push_bind(limit as i64).push(" OFFSET ").push_bind(offset as i64);
-        let ranked: Vec<(String, i64)> = sql.build_query_as().fetch_all(&self.pool).await?;
+        sql.push(") CROSS JOIN facts USING (id) ORDER BY score DESC, id DESC");
+        let ranked: Vec<(i64, String, i64)> = sql.build_query_as().fetch_all(&self.pool).await?;
         // Beyond the end there is no row to tell how many there are.
         let total = match ranked.first() {
-            Some((_, total)) => usize::try_from(*total).unwrap_or_default(),
+            Some((.., total)) => usize::try_from(*total).unwrap_or_default(),
             None if offset == 0 => 0,
             None => Box::pin(self.ranked(query, filter, 1, 0)).await?.1,
         };
-        Ok((ranked.into_iter().map(|(id, _)| id).collect(), total))
+        Ok((ranked.into_iter().map(|(document, video_id, _)| Hit { document, video_id }).collect(), total))
     }
 
     /// Returns the cameras that took the videos, in order.

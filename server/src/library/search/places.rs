@@ -1,13 +1,13 @@
 //! Where in a video the words stand: one look at each found video's document, marked by the index, cut into the
 //! pieces that it was joined from.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    super::{Library, LibraryError, from_json, to_json},
-    Part, PieceKind, Place,
+    super::{Library, LibraryError, to_json},
+    Hit, Part, PieceKind, Place,
     query::Query,
     split,
 };
@@ -38,36 +38,39 @@ const OPEN: char = '\u{2}';
 const CLOSE: char = '\u{3}';
 
 /// Kind, bytes, start, end and answer of a piece, as its document was joined.
-type Piece = (String, usize, Option<f64>, Option<f64>, Option<String>);
+type Piece<'a> = (&'a str, usize, Option<f64>, Option<f64>, Option<&'a str>);
 
-/// Places with what they are worth.
-type Scored = HashMap<String, Vec<(f64, Place)>>;
+/// By document, places with what they are worth.
+type Scored = HashMap<i64, Vec<(f64, Place)>>;
 
 impl Library {
-    /// Finds the places in each of `ids`, the best first: those with most of the terms.
+    /// Finds, by document, the places in each of `hits`, the best first: those with most of the terms.
     pub(super) async fn places(
         &self,
         query: &Query,
-        ids: &[&str],
-    ) -> Result<HashMap<String, Vec<Place>>, LibraryError> {
+        hits: &[Hit],
+    ) -> Result<HashMap<i64, Vec<Place>>, LibraryError> {
         let (matches, likes) = split(&query.wanted);
         // SQLite has no lists as parameters; a JSON array is one.
-        let ids = to_json("video ids", &ids)?;
+        let documents: Vec<i64> = hits.iter().map(|hit| hit.document).collect();
+        let among = to_json("documents", &documents)?;
         let mut scored = Scored::new();
         if !matches.is_empty() {
+            // The plus: one walk over what matches, not a walk for each document.
             let rows = sqlx::query(
-                "SELECT d.video_id, highlight(documents_fts, 0, char(2), char(3)),
+                "SELECT d.id, highlight(documents_fts, 0, char(2), char(3)),
                      highlight(documents_fts, 1, char(2), char(3)), highlight(documents_fts, 2, char(2), char(3)),
                      highlight(documents_fts, 3, char(2), char(3)), highlight(documents_fts, 4, char(2), char(3)),
                      highlight(documents_fts, 5, char(2), char(3)), highlight(documents_fts, 6, char(2), char(3)),
-                     (SELECT json_group_array(json_array(kind, octet_length(text), start_s, end_s, source) ORDER BY id)
-                      FROM pieces WHERE video_id = d.video_id)
-                 FROM json_each(?) v CROSS JOIN documents d ON d.video_id = v.value
-                     CROSS JOIN documents_fts ON documents_fts.rowid = d.id
-                 WHERE documents_fts MATCH ?",
+                     d.pieces
+                 FROM documents_fts CROSS JOIN documents d ON d.id = documents_fts.rowid
+                 WHERE documents_fts MATCH ? AND documents_fts.rowid BETWEEN ? AND ?
+                     AND +documents_fts.rowid IN (SELECT value FROM json_each(?))",
             )
-            .bind(&ids)
             .bind(matches.join(" AND "))
+            .bind(documents.iter().min())
+            .bind(documents.iter().max())
+            .bind(&among)
             .fetch_all(&self.pool)
             .await?;
             for row in rows {
@@ -76,10 +79,11 @@ impl Library {
         }
         for like in likes {
             let rows = sqlx::query(
-                "SELECT * FROM pieces WHERE video_id IN (SELECT value FROM json_each(?)) AND text LIKE ? ESCAPE '\\'
-                 LIMIT ?",
+                "SELECT d.id AS document, p.* FROM json_each(?) v CROSS JOIN documents d ON d.id = v.value
+                     CROSS JOIN pieces p ON p.video_id = d.video_id
+                 WHERE p.text LIKE ? ESCAPE '\\' LIMIT ?",
             )
-            .bind(&ids)
+            .bind(&among)
             .bind(like)
             .bind(MAX_LIKE)
             .fetch_all(&self.pool)
@@ -93,53 +97,66 @@ impl Library {
                     answer_id: row.try_get("source")?,
                     snippet: parts(&text.chars().take(SNIPPET).collect::<String>()),
                 };
-                scored.entry(row.try_get("video_id")?).or_default().push((worth(&place), place));
+                scored.entry(row.try_get("document")?).or_default().push((place.kind.weight(), place));
             }
         }
-        Ok(scored.into_iter().map(|(id, places)| (id, best(places))).collect())
+        let best = |places| best(places).map(|(_, place)| place).collect();
+        Ok(scored.into_iter().map(|(document, places)| (document, best(places))).collect())
     }
 }
 
-fn best(mut scored: Vec<(f64, Place)>) -> Vec<Place> {
-    // Stable: of equals the earlier in the video.
+/// The best of what is worth so much. Stable: of equals the earlier in the video.
+fn best<T>(mut scored: Vec<(f64, T)>) -> impl Iterator<Item = (f64, T)> {
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.into_iter().take(PLACES).map(|(_, place)| place).collect()
+    scored.into_iter().take(PLACES)
 }
 
-/// How many of the words a place has, and how much its kind of text tells.
-fn worth(place: &Place) -> f64 {
-    let words: HashSet<String> =
-        place.snippet.iter().filter(|part| part.matched).map(|part| part.text.to_lowercase()).collect();
-    place.kind.weight() * words.len().max(1) as f64
+/// How many of the words a marked text of this kind has, and how much its kind tells.
+fn worth(kind: PieceKind, marked: &str) -> f64 {
+    let same =
+        |a: &str, b: &str| a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase));
+    let mut words: Vec<&str> = Vec::new();
+    for (word, _) in marked.split(OPEN).skip(1).filter_map(|piece| piece.split_once(CLOSE)) {
+        if !words.iter().any(|known| same(known, word)) {
+            words.push(word);
+        }
+    }
+    kind.weight() * words.len().max(1) as f64
 }
 
-/// Reads the marked columns of a document.
+/// Reads the best of the marked columns of a document; only these are made ready to be shown.
 fn marked(row: &SqliteRow) -> Result<Vec<(f64, Place)>, LibraryError> {
-    let pieces: Vec<Piece> = from_json("pieces", row.try_get(COLUMNS.len() + 1)?)?;
+    let pieces: &str = row.try_get(COLUMNS.len() + 1)?;
+    let pieces: Vec<Piece<'_>> =
+        serde_json::from_str(pieces).map_err(|source| LibraryError::Damaged { column: "pieces", source })?;
     let mut scored = Vec::new();
     for (column, kind) in COLUMNS.into_iter().enumerate() {
         let text: &str = row.try_get(column + 1)?;
         if !text.contains(OPEN) {
             continue;
         }
-        let of_kind: Vec<&Piece> = pieces.iter().filter(|piece| PieceKind::parse(&piece.0) == kind).collect();
-        for (text, piece) in cut(text, &of_kind) {
-            let place = Place {
-                kind,
-                start: piece.and_then(|piece| piece.2),
-                end: piece.and_then(|piece| piece.3),
-                answer_id: piece.and_then(|piece| piece.4.clone()),
-                snippet: parts(&snippet(text)),
-            };
-            scored.push((worth(&place), place));
-        }
+        let of_kind: Vec<&Piece<'_>> =
+            pieces.iter().filter(|piece| PieceKind::parse(piece.0) == kind).collect();
+        scored.extend(
+            cut(text, &of_kind).into_iter().map(|(text, piece)| (worth(kind, text), (kind, text, piece))),
+        );
     }
-    Ok(scored)
+    let shown = best(scored).map(|(worth, (kind, text, piece))| {
+        let place = Place {
+            kind,
+            start: piece.and_then(|piece| piece.2),
+            end: piece.and_then(|piece| piece.3),
+            answer_id: piece.and_then(|piece| piece.4.map(str::to_owned)),
+            snippet: parts(&snippet(text)),
+        };
+        (worth, place)
+    });
+    Ok(shown.collect())
 }
 
 /// Cuts a marked column into the pieces that hold a match. Where the pieces are not what it was joined from (its own
 /// text holds marks, or it changed between two statements), it is one piece of unknown place.
-fn cut<'a>(text: &'a str, pieces: &[&'a Piece]) -> Vec<(&'a str, Option<&'a Piece>)> {
+fn cut<'a>(text: &'a str, pieces: &[&'a Piece<'a>]) -> Vec<(&'a str, Option<&'a Piece<'a>>)> {
     let mut found = Vec::new();
     let mut rest = text;
     for (number, piece) in pieces.iter().enumerate() {
@@ -159,16 +176,16 @@ fn cut<'a>(text: &'a str, pieces: &[&'a Piece]) -> Vec<(&'a str, Option<&'a Piec
 
 /// Splits after `bytes` bytes that are not marks, and after the mark that ends a match there.
 fn split_marked(text: &str, bytes: usize) -> Option<(&str, &str)> {
-    let mut left = bytes;
-    for (at, c) in text.char_indices() {
-        if left == 0 && c != CLOSE {
-            return Some(text.split_at(at));
+    let mut end = bytes;
+    let mut seen = 0;
+    // Each mark before the end, which is one byte, moves the end on by one.
+    while let Some(at) = text.get(seen..)?.find([OPEN, CLOSE]).map(|at| seen + at) {
+        if at > end || (at == end && !text[at..].starts_with(CLOSE)) {
+            break;
         }
-        if !matches!(c, OPEN | CLOSE) {
-            left = left.checked_sub(c.len_utf8())?;
-        }
+        (seen, end) = (at + 1, end + 1);
     }
-    (left == 0).then_some((text, ""))
+    text.split_at_checked(end)
 }
 
 /// The words around the first match of a long text.
@@ -195,9 +212,8 @@ fn snippet(text: &str) -> String {
 fn parts(marked: &str) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut push = |text: &str, matched: bool| {
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if !text.is_empty() {
-            parts.push(Part { text, matched });
+            parts.push(Part { text: text.replace(char::is_control, " "), matched });
         }
     };
     for (index, piece) in marked.split(OPEN).enumerate() {
@@ -216,22 +232,22 @@ fn parts(marked: &str) -> Vec<Part> {
 mod tests {
     use super::*;
 
-    fn piece(bytes: usize, start: f64) -> Piece {
-        ("moment".into(), bytes, Some(start), None, None)
+    fn piece(bytes: usize, start: f64) -> Piece<'static> {
+        ("moment", bytes, Some(start), None, None)
     }
 
     #[test]
     fn a_column_is_cut_into_the_pieces_that_it_was_joined_from() {
         // The second piece has a line break of its own; the third ends with a match.
         let pieces = [piece(5, 1.0), piece(7, 2.0), piece(8, 3.0)];
-        let pieces: Vec<&Piece> = pieces.iter().collect();
+        let pieces: Vec<&Piece<'_>> = pieces.iter().collect();
         let column = "a dog\n\u{2}é\u{3}\nball\na \u{2}ball\u{3}é";
         let last = ("a \u{2}ball\u{3}é", Some(pieces[2]));
         assert_eq!(cut(column, &pieces), [("\u{2}é\u{3}\nball", Some(pieces[1])), last]);
         assert_eq!(cut(column, &pieces[..2]), [(column, None)], "more text than pieces");
         let at_the_end = "a \u{2}dog\u{3}\nb";
         let pieces = [piece(5, 1.0), piece(1, 2.0)];
-        let pieces: Vec<&Piece> = pieces.iter().collect();
+        let pieces: Vec<&Piece<'_>> = pieces.iter().collect();
         assert_eq!(cut(at_the_end, &pieces), [("a \u{2}dog\u{3}", Some(pieces[0]))]);
         assert_eq!(cut("a \u{2}dog\u{3} x\nb", &pieces)[0].1, None, "not what it was joined from");
     }
