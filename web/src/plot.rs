@@ -156,6 +156,9 @@ pub fn stages(results: &[(String, Value)]) -> Result<Option<String>, PlotError> 
     let shares = longest > FAR_APART * shortest;
     let (widest, unit) = if shares { (100.0, "%") } else { (longest, "mean, ms") };
     let mut svg = String::new();
+    // Wide enough for the longest name, with its milliseconds; letters of this size take some 6.5 pixels.
+    let letters = told.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default() as u32 + 10;
+    let names_width = (letters * 13 / 2).clamp(120, SIZE.0 / 2);
     // High enough for the legend of all stages.
     let height = 210.max(90 + 36 * told.len() as u32);
     let mut draw = || -> Result<(), Box<dyn std::error::Error>> {
@@ -166,7 +169,7 @@ pub fn stages(results: &[(String, Value)]) -> Result<Option<String>, PlotError> 
             .caption(format!("Where the time of a request goes ({unit})"), ("sans-serif", 18))
             .margin(10)
             .x_label_area_size(24)
-            .y_label_area_size(200)
+            .y_label_area_size(names_width)
             .build_cartesian_2d(0.0..widest * 1.35, 0.0..rows)?;
         let name = |y: &f64| {
             let row = rows - y.ceil();

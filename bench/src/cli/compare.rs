@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use homereel_bench::compare::{MIN_PAIRS, Verdict, compare as verdict};
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::output;
 use super::questions::{Questions, bar};
 use super::serve::stop_on_ctrl_c;
+use super::turns::{Floor, Group, turns};
 
 /// Flags of `compare`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +32,12 @@ pub(crate) struct Compare {
     candidate: Vec<Named>,
     #[command(flatten)]
     questions: Questions,
+    /// Milliseconds of rest before each question, so that what one server still does meets no other
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000))]
+    pause_ms: u64,
+    /// Process group of a server on this machine, stopped while another is asked: NAME=ID, once for each of several
+    #[arg(long, value_name = "NAME=ID", requires = "baseline")]
+    server_group: Vec<Group>,
     /// Write the comparison as JSON
     #[arg(long)]
     result_filename: Option<PathBuf>,
@@ -129,8 +137,7 @@ pub(crate) async fn compare(job: &Compare) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks every server the same, one request at a time, in an order that changes from question to question: what drifts
-/// on the machine meets all alike.
+/// Asks every server the same, one request at a time, in turns.
 async fn interleaved(job: &Compare, baseline: &Named) -> anyhow::Result<Vec<Side>> {
     let questions = &job.questions;
     let servers: Vec<&Named> = std::iter::once(baseline).chain(&job.candidate).collect();
@@ -155,13 +162,21 @@ async fn interleaved(job: &Compare, baseline: &Named) -> anyhow::Result<Vec<Side
         };
         prepare.await.with_context(|| format!("server {}", side.name))?;
     }
+    if let Some(group) =
+        job.server_group.iter().find(|group| sides.iter().all(|side| side.name != group.name))
+    {
+        bail!("--server-group: no server is called '{}'", group.name);
+    }
+    let floor = Floor::new(job.server_group.clone());
     let stop = stop_on_ctrl_c();
     let bar = bar("pairs", ready.prompts.len() as u64);
     'questions: for (n, prompt) in ready.prompts.iter().enumerate() {
         let mut row: Vec<Option<Taken>> = vec![None; targets.len()];
-        for k in 0..targets.len() {
-            let at = (n + k) % targets.len();
+        for at in turns(n, targets.len()) {
             let body = targets[at].body(prompt, &ready.sampling).await?;
+            let name = &sides[at].name;
+            floor.give(name).with_context(|| format!("failed to stop all but {name}"))?;
+            tokio::time::sleep(Duration::from_millis(job.pause_ms)).await;
             let one = tokio::select! {
                 one = targets[at].send(body) => one,
                 () = stop.cancelled() => break 'questions,

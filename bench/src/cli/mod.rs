@@ -11,3 +11,4 @@ pub(crate) mod probe;
 pub(crate) mod questions;
 pub(crate) mod report;
 pub(crate) mod serve;
+pub(crate) mod turns;
