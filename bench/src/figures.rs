@@ -23,7 +23,8 @@ impl Figures {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let count = sorted.len().max(1) as f64;
-        let mean = sorted.iter().sum::<f64>() / count;
+        // From 0.0: the sum of nothing is -0.0, and would be printed so.
+        let mean = sorted.iter().fold(0.0, |sum, value| sum + value) / count;
         let variance = sorted.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
         Self {
             mean,
@@ -57,6 +58,7 @@ mod tests {
         assert!((figures.percentiles[0].1 - 6.8).abs() < 1e-12);
         assert!((figures.percentiles[1].1 - 7.88).abs() < 1e-12);
         assert_eq!(Figures::of(&[], &[99.0]).median, 0.0);
+        assert_eq!(format!("{:.2}", Figures::of(&[], &[]).mean), "0.00");
         assert_eq!(Figures::of(&[5.0], &[99.0]).percentiles, [(99.0, 5.0)]);
     }
 }

@@ -27,7 +27,8 @@ pub(crate) struct Serve {
     /// Shape of the gaps between requests: 1 is Poisson's, less is burstier
     #[arg(long, default_value_t = 1.0, value_parser = positive)]
     burstiness: f64,
-    /// Requests in flight at once; several (1,4,16) are run one after another
+    /// Requests in flight at once; several (1,4,16) are run one after another [default: no limit; 1 with a --preset,
+    /// whose published figures are of one stream]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_concurrency: Vec<u32>,
     /// What a request must meet to count for goodput: ttft:MS, tpot:MS, e2el:MS
@@ -67,7 +68,7 @@ struct Rate(Option<f64>);
 pub(crate) async fn serve(job: &Serve) -> anyhow::Result<()> {
     let target = job.questions.connect(&job.base_url).await?;
     let caps: Vec<Option<usize>> = if job.max_concurrency.is_empty() {
-        vec![None]
+        vec![job.questions.preset.map(|_| 1)]
     } else {
         job.max_concurrency.iter().map(|&n| Some(n as usize)).collect()
     };

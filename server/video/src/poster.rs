@@ -16,7 +16,7 @@ const QUALITY: u8 = 85;
 
 /// Pixels per row of a card, and its quality: a page shows two dozen of them, and all together should be light.
 const CARD_WIDTH: u32 = 320;
-const CARD_QUALITY: u8 = 60;
+const CARD_QUALITY: u8 = 50;
 
 /// Makes a poster at most `max_width` pixels wide, and its card.
 pub(crate) fn poster(file: File, max_width: u32, bounds: Bounds) -> Result<Posters<Vec<u8>>, VideoError> {
