@@ -34,6 +34,7 @@ mod disposable;
 mod entry;
 mod error;
 mod ffmpeg;
+mod frames;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -62,11 +63,10 @@ mod wire;
 pub mod worker;
 
 pub use about::libavcodec;
-pub use client::{
-    End, Frame, FrameStream, Limits, Opened, Posters, Worker, decode, jail, nvdec, open, poster, probe,
-};
+pub use client::{Limits, Opened, Posters, Worker, jail, nvdec, open, poster, probe};
 pub use derived::{rendition, sprites};
 pub use error::{Kind, VideoError};
+pub use frames::{End, Frame, FrameStream, decode};
 pub use info::{AudioStream, CaptureDate, Clock, DateSource, Entry, Location, Probe, VideoStream};
 pub use jail::Jail;
 pub use libraries::{Library, libraries, missing_decoders};
