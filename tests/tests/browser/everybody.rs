@@ -244,7 +244,7 @@ async fn the_way_in_serves_everybody() -> anyhow::Result<()> {
         "const form = document.createElement('form'); form.method = 'post'; form.action = '/trash/empty';
         document.body.append(form); form.submit()";
     browser.run(go_further).await?;
-    browser.wait_for("main", "this takes the role").await?;
+    browser.wait_for("main", "Status 403").await?;
     if let Some(axe) = named_by("HOMEREEL_AXE")? {
         browser.assert_accessible(&axe).await.context("on what is refused")?;
     }
