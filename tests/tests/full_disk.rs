@@ -301,7 +301,7 @@ async fn jobs_wait_for_room_with_their_reason_and_go_on() -> anyhow::Result<()> 
     };
     let video = job(&server, &id, waits).await?;
     assert_eq!((&video["jobs"][0]["step"], &video["poster"]), (&json!("poster"), &json!("pending")));
-    assert_eq!(files(&server, "posters")?, 1, "no half poster is left");
+    assert_eq!(files(&server, "posters")?, 2, "the first video's, in both sizes, and no half one");
     let page = server.get("/jobs").await?.text().await?;
     ensure!(page.contains("the disk is full"), "the page says why");
 

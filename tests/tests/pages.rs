@@ -137,9 +137,19 @@ async fn moments_and_poster_are_files_of_other_programs() -> anyhow::Result<()> 
     assert_eq!(text.matches(" --> ").count(), count);
     assert_eq!(file("moments.srt").await?.1.matches(" --> ").count(), count);
     assert_eq!(file("moments.md").await?.1.lines().filter(|line| line.starts_with("- ")).count(), count);
-    let poster = server.get(&format!("/api/videos/{id}/poster.jpg")).await?.error_for_status()?;
-    assert_eq!(header_of(&poster, header::CONTENT_TYPE)?, "image/jpeg");
-    assert!(poster.bytes().await?.starts_with(&[0xff, 0xd8, 0xff]), "a JPEG");
+    let picture = async |name| {
+        let picture = server.get(&format!("/api/videos/{id}/{name}.jpg")).await?.error_for_status()?;
+        assert_eq!(header_of(&picture, header::CONTENT_TYPE)?, "image/jpeg");
+        anyhow::Ok(picture.bytes().await?)
+    };
+    let poster = picture("poster").await?;
+    assert!(poster.starts_with(&[0xff, 0xd8, 0xff]), "a JPEG");
+    let card = picture("card").await?;
+    assert!(card.starts_with(&[0xff, 0xd8, 0xff]) && card.len() < poster.len(), "a lighter one");
+    // Posters of earlier releases have no small one.
+    let sha256 = video["sha256"].as_str().context("a hash")?;
+    std::fs::remove_file(server.data().join("posters").join(format!("{sha256}-card.jpg")))?;
+    assert_eq!(picture("card").await?, poster);
     Ok(())
 }
 

@@ -22,7 +22,7 @@ const MAX_POSTER: usize = 16 << 20;
 /// What one worker may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Wall time of one call. Time in which a [`FrameStream`] waits for its reader does not count.
+    /// Wall time of one call. Time in which a [`crate::FrameStream`] waits for its reader does not count.
     pub deadline: Duration,
     /// Time after which a worker that shows no progress is taken for stuck and killed.
     pub stall: Duration,
