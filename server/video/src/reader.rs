@@ -195,10 +195,11 @@ impl<'a> Reader<'a> {
 
     /// Reads until the targets are served, the file ends, or a leap went wrong.
     fn pass(&mut self) -> Result<(), VideoError> {
-        let mut packet = Packet::empty();
         let mut errors = 0;
         while !self.picker.done() && !self.doubted {
             self.leap()?;
+            // A new one each time, as in the probe.
+            let mut packet = Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) => errors = 0,
                 Err(_) if self.stray.is_some() => {

@@ -235,8 +235,9 @@ fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
     let mut entries: Vec<Entries> = input.streams().map(|s| Entries::new(&ffmpeg::facts(&s))).collect();
     let mut warnings = Vec::new();
     let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
-    let mut packet = Packet::empty();
     loop {
+        // A new one each time: reading into one that holds data would leave that data to nobody.
+        let mut packet = Packet::empty();
         match packet.read(input) {
             Ok(()) => errors = 0,
             Err(Error::Eof) => break,

@@ -279,3 +279,22 @@ async fn a_poster_is_an_upright_jpeg_that_is_not_black() {
         assert!(middle[0] > 200 && middle[2] < 60, "{middle:?}");
     }
 }
+
+#[tokio::test]
+async fn a_large_file_takes_no_more_memory_than_a_small_one() {
+    let clips = Clips::new();
+    // Noise, which no codec makes small.
+    let source = "testsrc2=s=640x360:r=25:d=24,noise=alls=100:allf=t";
+    let path = clips.draw("large.avi", source, "-c:v mjpeg -q:v 1");
+    let bytes = fs::metadata(&path).unwrap().len();
+    assert!(bytes > 100 << 20, "{bytes} bytes");
+    let (clip, opened) =
+        homereel_video::open(&worker(), fs::File::open(&path).unwrap(), &CancellationToken::new())
+            .await
+            .unwrap();
+    let plan = Plan { indices: vec![0, 300, 599], times: Vec::new() };
+    let mut stream = opened.decode(DecodeRequest::new(&clip, &plan, 64, 36)).await.unwrap();
+    while stream.next().await.unwrap().is_some() {}
+    let peak = stream.end().unwrap().peak_memory;
+    assert!((1 << 20..bytes).contains(&peak), "a file of {bytes} bytes took {peak}");
+}
