@@ -2,7 +2,7 @@
 """Write the golden files that the Rust parity tests read: what transformers computes, kept small.
 
     pip install "transformers==5.19.0" torch torchvision safetensors tokenizers
-    scripts/reference.py [--out tests/parity] [--demo server/demo-model] [--only NAME]... [--list]
+    scripts/reference.py [--out server/engine/tests/parity] [--demo server/demo-model] [--only NAME]... [--list]
 
 NAME is `resize`, `rules`, `demo`, or one of the random checkpoints (`--list` shows them all). Without
 `--only` everything is written; `demo` only if the directory that `--demo` names holds a checkpoint.
@@ -280,7 +280,7 @@ def main():
     from reference_checkpoints import SHAPES, write_checkpoint
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("tests/parity"))
+    parser.add_argument("--out", type=Path, default=Path("server/engine/tests/parity"))
     parser.add_argument("--demo", type=Path, default=Path("server/demo-model"))
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--list", action="store_true")

@@ -5,7 +5,6 @@ pub mod draw;
 pub mod engine;
 pub mod figures;
 pub mod instant;
-pub mod limits;
 pub mod media;
 pub mod overhead;
 pub mod page;

@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use homereel::config::{self, EngineFlags};
-use homereel_bench::engine::{self, Shape};
+use homereel_bench::engine;
 use homereel_bench::serve::machine;
+use homereel_engine::measure::load::{self, Shape};
 use serde_json::json;
 
 use super::questions::bar;
@@ -52,7 +53,7 @@ pub(crate) async fn engine(job: &Engine) -> anyhow::Result<()> {
     }
     let config = config::engine(None, job.engine.clone())?;
     let engine = homereel_engine::open(&config)?;
-    engine::ready(engine.as_ref()).await?;
+    load::ready(engine.as_ref()).await?;
     let info = engine.info()?;
     let shape = Shape {
         num_frames: job.num_frames,

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
-use homereel_bench::limits::{self, Shape, Weights};
 use homereel_bench::serve::machine;
+use homereel_engine::measure::roofline::{self, Shape, Weights};
 use homereel_engine::{DeviceKind, open_device};
 use serde_json::json;
 
@@ -41,7 +41,7 @@ pub(crate) fn probe(job: &Probe) -> anyhow::Result<()> {
     let machine = machine::describe();
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}, {} cores, {:.0} MiB of memory", machine.cpu, machine.cores, machine.memory_mib)?;
-    let memory = limits::memory();
+    let memory = roofline::memory();
     writeln!(out, "memory, read by all cores   {:>8.1} GB/s", memory.read_gbs)?;
     writeln!(out, "memory, STREAM triad        {:>8.1} GB/s", memory.triad_gbs)?;
     let plain = if job.cuda { DType::BF16 } else { DType::F32 };
@@ -55,7 +55,7 @@ pub(crate) fn probe(job: &Probe) -> anyhow::Result<()> {
             Weights::Quantized(dtype) => format!("{dtype:?}").to_lowercase(),
         };
         for (kind, rows) in [("prefill", PREFILL), ("decode", 1)] {
-            let got = limits::product(&device, Shape { rows, inner, columns }, weights)?;
+            let got = roofline::product(&device, Shape { rows, inner, columns }, weights)?;
             writeln!(
                 out,
                 "{kind:<7} {name:<5} {rows:>4}x{inner}x{columns} {:>8.1} GFLOP/s {:>8.1} GB/s of weights",

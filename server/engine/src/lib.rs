@@ -12,6 +12,7 @@ mod demo;
 mod error;
 pub mod fake;
 pub mod hub;
+pub mod measure;
 mod open;
 pub mod qwen3vl;
 mod request;

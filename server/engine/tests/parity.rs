@@ -1,5 +1,6 @@
 //! The network equals transformers: features and logits within 1e-3, 64 greedy tokens the same, for every
-//! random checkpoint and the demo model. Golden files: `scripts/reference.py`.
+//! random checkpoint and the demo model. Golden files: `scripts/reference.py`. With `HOMEREEL_TEST_DEVICE=cuda` it
+//! runs on the first CUDA device.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod golden;
@@ -7,9 +8,10 @@ mod golden;
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use candle_core::{DType, Device};
+use candle_core::DType;
 use golden::{Case, Drawn, Golden, checkpoint_dir};
 use homereel_engine::qwen3vl::{Checkpoint, Features, Kv, Model, Prompt, Visual};
+use homereel_engine::{DeviceKind, open_device};
 use sha2::{Digest, Sha256};
 
 #[test]
@@ -49,7 +51,11 @@ fn demo_model() -> Result<()> {
 
 fn load(name: &str) -> Result<Model> {
     let checkpoint = Checkpoint::from_dir(name, &checkpoint_dir(name))?;
-    Ok(Model::load(&checkpoint, &Device::Cpu, DType::F32)?)
+    let device = match std::env::var("HOMEREEL_TEST_DEVICE").as_deref() {
+        Ok("cuda") => DeviceKind::Cuda,
+        _ => DeviceKind::Cpu,
+    };
+    Ok(Model::load(&checkpoint, &open_device(device)?, DType::F32)?)
 }
 
 fn check(name: &str) -> Result<()> {

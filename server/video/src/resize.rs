@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_byte_is_that_of_torchvision() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/parity/golden/resize.safetensors");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/tests/parity/golden/resize.safetensors");
         let bytes = std::fs::read(path).unwrap();
         let golden = SafeTensors::deserialize(&bytes).unwrap();
         assert!(golden.len() >= 20, "{} goldens", golden.len());

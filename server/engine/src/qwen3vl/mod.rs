@@ -3,6 +3,7 @@
 //! The face: [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
 
 mod config;
+mod drawn;
 mod generation;
 mod input;
 mod kv;

@@ -53,6 +53,14 @@ impl Checkpoint {
         let config = Config::from_json(model, config_json)?;
         Ok(Self { config, weights: Weights::from_static(model, weights)? })
     }
+
+    /// Returns a checkpoint of the shape that `config_json` describes, with random weights (see [`Weights::drawn`]).
+    ///
+    /// # Errors
+    /// [`EngineError::Model`] naming what is wrong in the configuration and what would fit.
+    pub fn drawn(model: &str, config_json: &[u8]) -> Result<Self, EngineError> {
+        Ok(Self { config: Config::from_json(model, config_json)?, weights: Weights::drawn(model) })
+    }
 }
 
 /// A loaded network.

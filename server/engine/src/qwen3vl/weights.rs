@@ -1,5 +1,5 @@
-//! The tensors of a checkpoint: one safetensors file, shards with an index, or bytes inside the
-//! binary. Files are mapped, so only what is asked for is read. Knows names and shapes, no network.
+//! The tensors of a checkpoint, by name: one safetensors file, shards with an index, bytes inside the binary, or
+//! random values. Files are memory-mapped, so that only the tensors that are loaded are read.
 
 use std::{collections::HashMap, fs::File, path::Path};
 
@@ -8,6 +8,7 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 use serde_json::Value;
 
+use super::drawn;
 use crate::EngineError;
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -20,6 +21,8 @@ pub struct Weights {
     shards: Vec<Shard>,
     /// Which shard holds a tensor.
     index: HashMap<String, usize>,
+    /// Whether tensors are drawn at random instead of read.
+    drawn: bool,
 }
 
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl Weights {
             return Err(fail(format!("there are no weights; {SINGLE} or {INDEX} and its shards would fit")));
         };
         let mut weights =
-            Self { model: model.into(), shards: Vec::with_capacity(files.len()), index: HashMap::new() };
+            Self { shards: Vec::with_capacity(files.len()), ..Self::empty(model) };
         for file in files {
             let bytes = map(&directory.join(&file))
                 .map_err(|error| fail(format!("shard {file} can't be read: {error}")))?;
@@ -82,9 +85,19 @@ impl Weights {
     /// # Errors
     /// [`EngineError::Model`] where the header is damaged.
     pub fn from_static(model: &str, bytes: &'static [u8]) -> Result<Self, EngineError> {
-        let mut weights = Self { model: model.into(), shards: Vec::new(), index: HashMap::new() };
+        let mut weights = Self::empty(model);
         weights.add(SINGLE, Bytes::Static(bytes))?;
         Ok(weights)
+    }
+
+    /// Returns random weights: every tensor that is asked for exists, in the shape that it is asked for.
+    #[must_use]
+    pub fn drawn(model: &str) -> Self {
+        Self { drawn: true, ..Self::empty(model) }
+    }
+
+    fn empty(model: &str) -> Self {
+        Self { model: model.into(), shards: Vec::new(), index: HashMap::new(), drawn: false }
     }
 
     fn add(&mut self, file: &str, bytes: Bytes) -> Result<(), EngineError> {
@@ -100,10 +113,10 @@ impl Weights {
         Ok(())
     }
 
-    /// Tells whether there is a tensor `name`.
+    /// Returns whether there is a tensor `name`.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.index.contains_key(name)
+        self.drawn || self.index.contains_key(name)
     }
 
     /// Returns the shape of the tensor `name`, if there is one.
@@ -133,6 +146,9 @@ impl Weights {
         device: &Device,
         dtype: DType,
     ) -> Result<Tensor, EngineError> {
+        if self.drawn {
+            return Ok(drawn::draw(name, shape, device, dtype)?);
+        }
         let missing = || self.error(format!("tensor {name} is missing; shape {shape:?} would fit"));
         let shard = &self.shards[*self.index.get(name).ok_or_else(missing)?];
         let info = shard.metadata.info(name).ok_or_else(missing)?;

@@ -1,6 +1,9 @@
-//! Reads what `scripts/reference.py` wrote and draws its frames again. Knows no network.
+//! Reads the golden files that `scripts/reference.py` wrote, and draws their frames again.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use safetensors::{Dtype, SafeTensors};
@@ -27,21 +30,31 @@ pub(crate) struct Drawn {
     pub(crate) frames: Vec<Vec<u8>>,
 }
 
+/// Returns the directory of checkpoints and golden files: `HOMEREEL_TEST_PARITY`, where the tests run on a machine
+/// without this source tree.
 pub(crate) fn parity_dir() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity")
+    let here = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity");
+    std::env::var_os("HOMEREEL_TEST_PARITY").map_or_else(here, PathBuf::from)
 }
 
 /// Returns the directory of the checkpoint `name`.
 pub(crate) fn checkpoint_dir(name: &str) -> PathBuf {
     match name {
-        "demo" => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../demo-model"),
+        "demo" if std::env::var_os("HOMEREEL_TEST_PARITY").is_none() => {
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../demo-model")
+        }
         _ => parity_dir().join("checkpoints").join(name),
     }
 }
 
 impl Golden {
     pub(crate) fn read(name: &str) -> Result<Self> {
-        let golden = parity_dir().join("golden");
+        Self::read_from(&parity_dir(), name)
+    }
+
+    /// Reads the golden files of the checkpoint `name` below `dir`.
+    pub(crate) fn read_from(dir: &Path, name: &str) -> Result<Self> {
+        let golden = dir.join("golden");
         let json = std::fs::read(golden.join(format!("{name}.json"))).context(name.to_owned())?;
         let mut json: Value = serde_json::from_slice(&json)?;
         let bytes = std::fs::read(golden.join(format!("{name}.safetensors")))?;

@@ -1,19 +1,18 @@
-//! What this machine could do at best: bytes a second through memory, multiplications a second. A figure of a model
-//! can stand beside its limit then. Knows no model.
+//! The limits of a device: memory bandwidth and matrix throughput. A measured figure of a model means something only
+//! beside the figure that these allow.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::{DType, Device, Module as _, Tensor};
+use candle_core::{DType, Device, Module as _, Result, Tensor};
 use serde::Serialize;
 
 /// Bytes of each array that memory is measured with: many times what a cache holds.
 const ARRAY: usize = 256 << 20;
-/// Rounds of which the best counts: what else the machine does only makes a round slower.
+/// Rounds of which the fastest counts: other work on the machine only makes a round slower.
 const ROUNDS: usize = 7;
-/// Least time of a round of multiplications; shorter ones are repeated within it.
+/// Least duration of a round; shorter work is repeated within it.
 const ROUND: Duration = Duration::from_millis(150);
 
 /// Bytes a second between memory and all cores together.
@@ -96,11 +95,21 @@ fn sum(values: &[f64]) -> f64 {
     lanes.iter().sum()
 }
 
-/// Measures one multiplication, by the very code that the candle engine multiplies with.
+/// Measures a copy of `bytes` bytes within the memory of `device`: bytes read and written, in 10⁹ a second.
+///
+/// # Errors
+/// When the device has no room for twice `bytes`.
+pub fn copy_gbs(device: &Device, bytes: usize) -> Result<f64> {
+    let source = Tensor::ones(bytes / size_of::<f32>(), DType::F32, device)?;
+    let seconds = timed(device, || source.copy())?;
+    Ok(2.0 * bytes as f64 / seconds / 1e9)
+}
+
+/// Measures one multiplication, by the code that the candle engine multiplies with.
 ///
 /// # Errors
 /// When the device has no such type, or no memory.
-pub fn product(device: &Device, shape: Shape, weights: Weights) -> anyhow::Result<Product> {
+pub fn product(device: &Device, shape: Shape, weights: Weights) -> Result<Product> {
     let Shape { rows, inner, columns } = shape;
     let x = Tensor::rand(-1_f32, 1.0, (rows, inner), device)?;
     let w = Tensor::rand(-1_f32, 1.0, (columns, inner), device)?;
@@ -111,7 +120,7 @@ pub fn product(device: &Device, shape: Shape, weights: Weights) -> anyhow::Resul
             (bytes, timed(device, || x.matmul(&w.t()?))?)
         }
         Weights::Quantized(dtype) => {
-            let held = QTensor::quantize(&w, dtype).with_context(|| format!("no {dtype:?} weights here"))?;
+            let held = QTensor::quantize(&w, dtype).map_err(|error| error.context(format!("no {dtype:?} weights on this device")))?;
             let bytes = held.storage_size_in_bytes();
             let held = QMatMul::from_qtensor(held)?;
             (bytes, timed(device, || held.forward(&x))?)
@@ -121,12 +130,12 @@ pub fn product(device: &Device, shape: Shape, weights: Weights) -> anyhow::Resul
     Ok(Product { gflops: flops / seconds / 1e9, weights_gbs: bytes as f64 / seconds / 1e9 })
 }
 
-/// Seconds of one `multiply`, in the best of a few rounds.
-fn timed(device: &Device, multiply: impl Fn() -> candle_core::Result<Tensor>) -> anyhow::Result<f64> {
-    let run = |times: usize| -> anyhow::Result<f64> {
+/// Returns the seconds that `work` takes in the best of a few rounds.
+fn timed(device: &Device, work: impl Fn() -> Result<Tensor>) -> Result<f64> {
+    let run = |times: usize| -> Result<f64> {
         let began = Instant::now();
         for _ in 0..times {
-            black_box(multiply()?);
+            black_box(work()?);
         }
         device.synchronize()?;
         Ok(began.elapsed().as_secs_f64() / times as f64)
@@ -137,7 +146,7 @@ fn timed(device: &Device, multiply: impl Fn() -> candle_core::Result<Tensor>) ->
     (0..ROUNDS).try_fold(f64::INFINITY, |least, _| Ok(least.min(run(times)?)))
 }
 
-/// Seconds of the best of a few rounds.
+/// Returns the seconds of the best of a few rounds.
 fn best(mut round: impl FnMut()) -> f64 {
     (0..ROUNDS)
         .map(|_| {
