@@ -81,6 +81,9 @@ TEXT = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_atten
 VISION = dict(depth=3, hidden_size=24, intermediate_size=48, num_heads=2, num_position_embeddings=36,
               deepstack_visual_indexes=[0, 1], patch_size=16)  # fmt: skip
 
+# What writes to a residual stream, and the input of the query and key norms.
+SMALL_PARTS = ["embed_tokens", "patch_embed", "pos_embed", "o_proj", "down_proj", "q_proj", "k_proj", "attn.proj", "mlp.linear_fc2"]
+
 # What each has that the others lack; every one differs from the published sizes as well. Seeds were chosen so
 # that no greedy step is nearly a tie and answers are varied.
 SHAPES = {
@@ -93,6 +96,8 @@ SHAPES = {
                                  intermediate_size=80)),  # fmt: skip
     "moe": dict(seed=15, text=dict(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
                                    decoder_sparse_step=1, mlp_only_layers=[1]), vision={}, tie=False),  # fmt: skip
+    # Residual streams so small that every epsilon of a norm decides about the result.
+    "small-activations": dict(seed=911, text={}, vision={}, tie=False, small=1e-3),
     "v457": dict(seed=816, text=dict(num_key_value_heads=1), vision={}, tie=True, old=True),
 }
 
@@ -143,6 +148,8 @@ def build(shape, tok):
                 p.copy_(noise * 2 / p[0].numel() ** 0.5)
             else:
                 p.copy_(noise * 1.2 / p.shape[-1] ** 0.5)
+            if any(part in name for part in SMALL_PARTS):
+                p.mul_(shape.get("small", 1))
     model.generation_config.eos_token_id = [ids["<|im_end|>"], ids["<|endoftext|>"]]
     model.generation_config.pad_token_id = ids["<|endoftext|>"]
     return model.to(torch.bfloat16)

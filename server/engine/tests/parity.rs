@@ -45,6 +45,11 @@ fn sharded_files_of_transformers_457() -> Result<()> {
 }
 
 #[test]
+fn activations_as_small_as_the_epsilons_of_the_norms() -> Result<()> {
+    check("small-activations")
+}
+
+#[test]
 fn demo_model() -> Result<()> {
     check("demo")
 }
