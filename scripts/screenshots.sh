@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Photographs the pages anew by the browser tests: tests/browser/PAGE-WIDTH-THEME.png, and the README's in web/screenshots.
+# Photographs the pages anew by the browser tests: docs/screenshots/PAGE-WIDTH-THEME.png, and the README's in docs/screenshots.
 # Small: few colours, no more than people need to judge a page. To be looked at, and committed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,13 +20,13 @@ shrink() {
     'split[a][b];[a]palettegen=max_colors=96:reserve_transparent=0[p];[b][p]paletteuse=dither=none' "$2"
 }
 
-mkdir -p tests/browser
+mkdir -p docs/screenshots
 for page in "${kept[@]}"; do
   for look in 360-light 360-dark 1280-light 1280-dark; do
-    [ ! -f "$raw/pages/$page-$look.png" ] || shrink "$raw/pages/$page-$look.png" "tests/browser/$page-$look.png"
+    [ ! -f "$raw/pages/$page-$look.png" ] || shrink "$raw/pages/$page-$look.png" "docs/screenshots/$page-$look.png"
   done
 done
 for page in library video; do
-  [ ! -f "$raw/$page.png" ] || shrink "$raw/$page.png" "web/screenshots/$page.png"
+  [ ! -f "$raw/$page.png" ] || shrink "$raw/$page.png" "docs/screenshots/$page.png"
 done
-du -sh tests/browser web/screenshots >&2
+du -sh docs/screenshots docs/screenshots >&2

@@ -17,7 +17,7 @@ stub() {
 
 parts() {
   local part
-  for part in say arguments connection facts plan release photograph report; do . "$root/scripts/lib/$part.sh"; done
+  for part in say arguments connection facts plan release photograph report; do . "$root/scripts/deploy/$part.sh"; done
 }
 
 # A DGX Spark, as facts.sh tells it.
@@ -76,7 +76,7 @@ with() {
 
 @test "N/A of a GB10 is unknown, never a number" {
   cp "$root/tests/deploy/fixtures/nvidia-smi" "$stubs/"
-  run sh "$root/scripts/lib/remote/facts.sh" 8080
+  run sh "$root/scripts/deploy/remote/facts.sh" 8080
   [ "$status" -eq 0 ]
   [[ $output == *"gpu=NVIDIA GB10"* && $output == *"gpu_cuda=13.0"* && $output == *$'gpu_memory_mib=\n'* ]]
   parts
@@ -100,7 +100,7 @@ with() {
   [ "$status" -eq 0 ]
   local flag
   while read -r flag; do [[ $output == *"$flag"* ]] || { echo "no $flag"; false; }; done \
-    < <(grep -oE '^ +--[a-z-]+' "$root/scripts/lib/arguments.sh" | tr -d ' ')
+    < <(grep -oE '^ +--[a-z-]+' "$root/scripts/deploy/arguments.sh" | tr -d ' ')
   [[ $output != *shellcheck* ]]
 }
 
@@ -231,7 +231,7 @@ SSH
 }
 
 @test "a setting is one line; what an operator wrote stays" {
-  here=$root/scripts/lib/remote
+  here=$root/scripts/deploy/remote
   . "$here/common.sh"
   . "$here/service.sh"
   chown() { :; }
@@ -248,7 +248,7 @@ SSH
 }
 
 @test "a file is replaced only if it differs" {
-  here=$root/scripts/lib/remote
+  here=$root/scripts/deploy/remote
   . "$here/common.sh"
   local me
   me=$(id -un):$(id -gn)

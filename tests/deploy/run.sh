@@ -83,7 +83,7 @@ PY
 }
 
 part_lint() {
-  shellcheck -x -P SCRIPTDIR scripts/deploy.sh scripts/lib/*.sh scripts/lib/remote/*.sh tests/deploy/*.sh \
+  shellcheck -x -P SCRIPTDIR scripts/deploy.sh scripts/deploy/*.sh scripts/deploy/remote/*.sh tests/deploy/*.sh \
     systemd/libexec/{drop-caches,vllm-memory,vllm-gate,backup,homereel-command}
   bats $here/functions.bats
 }

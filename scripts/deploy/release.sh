@@ -9,7 +9,7 @@ pack() {
   [ -z "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] || sha+=-changed
   if [ "$build" = carried ]; then
     say "packing the build of $build_from"
-    "$root/scripts/lib/make-release.sh" "$root" "$build_from" "$payload/release" "$sha"
+    "$root/scripts/deploy/make-release.sh" "$root" "$build_from" "$payload/release" "$sha"
   else
     say "packing the sources ($sha)"
     mkdir "$payload/source"

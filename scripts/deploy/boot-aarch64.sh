@@ -34,7 +34,7 @@ disk() {
   mkdir -p "$root"/{proc,sys,dev,tmp,lib,usr/lib/$triple}
   $triple-strip -o "$root/homereel" "$program"
   cp systemd/share/check.* "$root/"
-  for library in $(scripts/lib/run-in-root.sh "$sysroot" "$sysroot/usr/lib/ld-linux-aarch64.so.1" --list "$PWD/$program" | sed -n 's/.* => \([^ ]*\) .*/\1/p'); do
+  for library in $(scripts/deploy/run-in-root.sh "$sysroot" "$sysroot/usr/lib/ld-linux-aarch64.so.1" --list "$PWD/$program" | sed -n 's/.* => \([^ ]*\) .*/\1/p'); do
     case $library in */ld-linux-*) continue ;; /lib/*) library=/usr$library ;; esac
     cp -L "$sysroot$library" "$root/usr/lib/$triple/"
   done

@@ -3,11 +3,11 @@
 # asked the same clips and questions in turns, one at a time, while the others are stopped. Prints and writes a table of times (this machine's, this day's)
 # and of ratios, each with the interval that holds it. A peer that can't be had is named in one line, and the rest is run.
 #
-#   scripts/bench-peers.sh [--out DIR] [--num-prompts N] [--only NAME[,NAME]]    names: transformers, vllm, llama.cpp
+#   scripts/peers/bench-peers.sh [--out DIR] [--num-prompts N] [--only NAME[,NAME]]    names: transformers, vllm, llama.cpp
 #
 # llama.cpp takes each pair of frames by rules of its own, so its prompt has another number of tokens: the table says how many.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 . scripts/dependencies.sh
 
 export HOMEREEL_VLLM_NICE=0
@@ -38,8 +38,8 @@ finish() {
   local pid
   for pid in "${started[@]}"; do kill -CONT -- "-$pid" 2>/dev/null || true; done
   for pid in "${started[@]}"; do kill -- "-$pid" 2>/dev/null || true; done
-  scripts/vllm-cpu.sh --port $((port + 2)) --stop
-  scripts/llama-cpp.sh --port $((port + 3)) --stop
+  scripts/peers/vllm-cpu.sh --port $((port + 2)) --stop
+  scripts/peers/llama-cpp.sh --port $((port + 3)) --stop
   rm -rf "$work"
 }
 trap finish EXIT
@@ -64,18 +64,18 @@ start() {
       echo $! >"$work/pid"
       ready "$url/readyz" $! ;;
     transformers)
-      scripts/vllm-cpu.sh --install || return 1
+      scripts/peers/vllm-cpu.sh --install || return 1
       url=http://127.0.0.1:$((port + 1))
       setsid "$(echo "${HOMEREEL_VLLM_HOME:-$cache/vllm-cpu}"/venv-*/bin/python)" \
-        scripts/transformers_server.py "$checkpoint" --port $((port + 1)) --name homereel-demo >"$out/transformers.log" 2>&1 &
+        scripts/peers/transformers_server.py "$checkpoint" --port $((port + 1)) --name homereel-demo >"$out/transformers.log" 2>&1 &
       echo $! >"$work/pid"
       ready "$url/health" $! ;;
     vllm)
-      url=$(scripts/vllm-cpu.sh --port $((port + 2)) "$checkpoint" -- --no-enable-prefix-caching --mm-processor-cache-gb 0 \
+      url=$(scripts/peers/vllm-cpu.sh --port $((port + 2)) "$checkpoint" -- --no-enable-prefix-caching --mm-processor-cache-gb 0 \
         --max-num-seqs 4 2>"$out/vllm.log") || return 1
       cp "${HOMEREEL_VLLM_HOME:-$cache/vllm-cpu}/$((port + 2)).pid" "$work/pid" ;;
     llama.cpp)
-      url=$(scripts/llama-cpp.sh --port $((port + 3)) "$checkpoint" 2>"$out/llama.cpp.log") || return 1
+      url=$(scripts/peers/llama-cpp.sh --port $((port + 3)) "$checkpoint" 2>"$out/llama.cpp.log") || return 1
       cp "${HOMEREEL_LLAMA_HOME:-$cache/llama-cpp}/$((port + 3)).pid" "$work/pid" ;;
     *) return 1 ;;
   esac || return 1

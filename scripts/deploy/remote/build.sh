@@ -18,4 +18,4 @@ fi
 export CARGO_TARGET_DIR=$place/target
 nice cargo build --release --locked --workspace --bins "${features[@]}"
 rm -rf "$place/release"
-scripts/lib/make-release.sh "$source" "$place/target/release" "$place/release" "$sha"
+scripts/deploy/make-release.sh "$source" "$place/target/release" "$place/release" "$sha"

@@ -2,7 +2,7 @@
 """Write the golden files that the Rust parity tests read: what transformers computes, kept small.
 
     pip install "transformers==5.19.0" torch torchvision safetensors tokenizers
-    scripts/reference.py [--out server/engine/tests/parity] [--demo server/demo-model] [--only NAME]... [--list]
+    scripts/model/reference.py [--out server/engine/tests/parity] [--demo server/demo-model] [--only NAME]... [--list]
 
 NAME is `resize`, `rules`, `demo`, or one of the random checkpoints (`--list` shows them all). Without
 `--only` everything is written; `demo` only if the directory that `--demo` names holds a checkpoint.

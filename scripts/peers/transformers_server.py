@@ -2,7 +2,7 @@
 Streams, counts tokens, takes `video_url` and `image_url` as data: URLs; one request at a time. For benchmarks on
 loopback: it checks nothing that a stranger could send.
 
-usage: python scripts/transformers_server.py CHECKPOINT --port PORT [--dtype float32] [--name NAME]
+usage: python scripts/peers/transformers_server.py CHECKPOINT --port PORT [--dtype float32] [--name NAME]
        (with torch and transformers, as vLLM's environment has them)
 """
 

