@@ -9,9 +9,9 @@ from pathlib import Path
 
 # Engines as bench.sh names them, and as a reader knows them.
 ENGINES = {
-    "candle-f32": "ours, f32",
-    "candle-q8_0": "ours, `--quantize q8_0`",
-    "candle-q4k": "ours, `--quantize q4k`",
+    "candle-f32": "Homereel, f32",
+    "candle-q8_0": "Homereel, `--quantize q8_0`",
+    "candle-q4k": "Homereel, `--quantize q4k`",
     "transformers-float32": "transformers, f32",
     "vllm": "vLLM, f32",
 }
