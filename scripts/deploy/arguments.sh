@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# Sourced by deploy.sh: what was typed, checked before anything is touched. What comes out is safe in file names and in
-# settings.
+# Sourced by deploy.sh: parses and validates the arguments before anything is changed. Values are then safe to use in file
+# names and settings.
 
 parse() {
   target='' action=deploy engine='' model='' listen=0.0.0.0:8080 password_file='' ssh_port=22 fingerprint='' yes=''
@@ -39,7 +39,7 @@ value() {
 check_arguments() {
   local name='[A-Za-z_][A-Za-z0-9_.-]*'
   [[ $target =~ ^($name)@([A-Za-z0-9][A-Za-z0-9.-]*|[0-9a-fA-F]*:[0-9a-fA-F:]+)$ ]] \
-    || usage_error "'$target' is no USER@HOST, such as me@10.0.0.5"
+    || usage_error "'$target' is not USER@HOST, such as me@10.0.0.5"
   user=${BASH_REMATCH[1]} host=${BASH_REMATCH[2]}
   [[ $ssh_port =~ ^[0-9]{1,5}$ ]] && [ "$ssh_port" -ge 1 ] && [ "$ssh_port" -le 65535 ] \
     || usage_error "--port $ssh_port; 1 to 65535 would fit"
@@ -47,11 +47,11 @@ check_arguments() {
   [[ $model =~ ^[A-Za-z0-9_./@-]*$ ]] || usage_error "--model $model; demo, a profile, a directory or owner/name would fit"
   split_listen
   [ -z "$password_file" ] || [ -f "$password_file" ] || usage_error "--password-file $password_file: no such file"
-  [ -z "$purge" ] || [ "$action" = uninstall ] || usage_error "--purge goes with --uninstall"
-  [ -z "$binary" ] || [ -x "$binary/homereel" ] || usage_error "--binary $binary: no program homereel in it"
+  [ -z "$purge" ] || [ "$action" = uninstall ] || usage_error "--purge needs --uninstall"
+  [ -z "$binary" ] || [ -x "$binary/homereel" ] || usage_error "--binary $binary: it contains no executable homereel"
 }
 
-# ADDRESS:PORT, [ADDRESS]:PORT for IPv6.
+# Splits ADDRESS:PORT, or [ADDRESS]:PORT for IPv6.
 split_listen() {
   [[ $listen =~ ^(\[[0-9a-fA-F:]+\]|[0-9]{1,3}(\.[0-9]{1,3}){3}):([0-9]{1,5})$ ]] \
     || usage_error "--listen $listen; ADDRESS:PORT, such as 0.0.0.0:8080, would fit"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Boots a Linux of aarch64 in an emulated machine and asks the program there about a clip. qemu-user knows neither seccomp
-# nor Landlock; here a kernel of that architecture holds the video worker to its list of system calls, and a call that
-# only this architecture makes is not overlooked until it kills every worker on a DGX Spark.
+# Boots an aarch64 Linux in an emulated machine and asks the program a question there. qemu-user implements neither seccomp
+# nor Landlock. A real kernel of that architecture enforces the video worker's list of system calls, which finds calls that
+# only aarch64 makes before they kill every worker on a DGX Spark.
 #   boot-aarch64.sh SYSROOT PROGRAM
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 sysroot=$1 program=$2 triple=aarch64-linux-gnu
 place=$PWD/target/boot-aarch64
 
-# Debian's kernel, whatever the libraries are; a Spark's is newer and has more.
+# Downloads Debian's kernel, for any suite; the kernel of a Spark is newer.
 kernel() {
   ls "$place"/kernel/boot/vmlinuz-* >/dev/null 2>&1 && return
   local apt=(apt-get -q -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o Dir::State::Lists="$place/lists" -o Dir::State::status=/dev/null
@@ -19,15 +19,15 @@ kernel() {
   mkdir -p "$place"/{lists/partial,cache,kernel}
   echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main' >"$place/sources.list"
   say "fetching a kernel for aarch64"
-  as_root "${apt[@]}" update >"$place/log" 2>&1 || { echo "error: no list of Debian's packages: $(tail -n 1 "$place/log")" >&2; exit 69; }
+  as_root "${apt[@]}" update >"$place/log" 2>&1 || { echo "error: failed to download Debian's package list: $(tail -n 1 "$place/log")" >&2; exit 69; }
   local name
   name=$(apt-cache "${apt[@]:2}" depends linux-image-arm64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p')
-  (cd "$place/cache" && as_root "${apt[@]}" download "$name") >>"$place/log" 2>&1 || { echo "error: no kernel: $(tail -n 1 "$place/log")" >&2; exit 69; }
+  (cd "$place/cache" && as_root "${apt[@]}" download "$name") >>"$place/log" 2>&1 || { echo "error: failed to download the kernel: $(tail -n 1 "$place/log")" >&2; exit 69; }
   dpkg-deb --fsys-tarfile "$place"/cache/linux-image-*.deb | tar -x -C "$place/kernel" ./boot
   as_root rm -rf "$place/cache" "$place/lists"
 }
 
-# All files of the machine: the program with its libraries, a clip, and what the kernel starts.
+# Builds the machine's initramfs: the program with its libraries, a clip, and an init.
 disk() {
   local root=$place/root library
   rm -rf "$root"
@@ -78,13 +78,13 @@ C
 need_packages qemu-system-arm cpio gcc-$triple libc6-dev-arm64-cross
 kernel
 disk
-say "booting a machine of aarch64 ($(du -h "$place/disk" | cut -f1))"
-# Memory as of a small board; no firmware of devices, no network.
+say "booting an aarch64 machine (initramfs: $(du -h "$place/disk" | cut -f1))"
+# Little memory, no devices, no network.
 timeout 900 qemu-system-aarch64 -M virt -cpu neoverse-n1 -smp 2 -m 3072 -nographic -nic none -no-reboot \
   -kernel "$place"/kernel/boot/vmlinuz-* -initrd "$place/disk" -append 'console=ttyAMA0 panic=-1 quiet' </dev/null 2>&1 \
   | tr '\r' '\n' | sed 's/.*\[2K//' >"$place/console" || true
-grep -E '^(ok|warn|fail) +(architecture|kernel|jail)|^ended' "$place/console" || true
-grep -q '^ended: ask, 0' "$place/console" || die "the program fails there; all that was said: $place/console"
-grep -qi "$(cat systemd/share/check.expect)" <(sed -n '/^ended: doctor/,/^ended: ask/p' "$place/console") || die "its answer is not true"
-grep -E 'jail' "$place/console" | grep -q 'Landlock.*seccomp' || die "the worker's jail is not whole there"
-say "a true answer, by a worker in the whole jail"
+grep -E '^(ok|warn|fail) +(architecture|kernel|jail|sandbox)|^ended' "$place/console" || true
+grep -q '^ended: ask, 0' "$place/console" || die "the program failed; console log: $place/console"
+grep -qi "$(cat systemd/share/check.expect)" <(sed -n '/^ended: doctor/,/^ended: ask/p' "$place/console") || die "the answer is wrong; console log: $place/console"
+grep -E 'jail|sandbox' "$place/console" | grep -q 'Landlock.*seccomp' || die "the sandbox is incomplete; console log: $place/console"
+say "correct answer, with a complete sandbox"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Sourced by deploy.sh: the way to the host. The password is used twice at most, for the first login (by an askpass
-# program that reads a file in memory which only we may read) and for sudo (by standard input): it is in no argument, in
-# no environment, in no log, and on no disk. Everything else goes by a key of this deploy's own.
+# Sourced by deploy.sh: the connection to the host. The password is used for the first login (through an askpass program
+# that reads a private file in memory) and for sudo (through standard input). It is never in an argument, the environment,
+# a log or on a disk. Everything else uses an SSH key that this script creates.
 
 # shellcheck disable=SC2154
 open_state() {
@@ -9,7 +9,7 @@ open_state() {
   state=${HOMEREEL_DEPLOY_STATE:-${XDG_STATE_HOME:-$HOME/.local/state}/homereel/deploy}/$host
   [ "$ssh_port" = 22 ] || state+=-$ssh_port
   mkdir -p "$state"
-  # In memory where there is such a place; short, for a socket's path may have about a hundred letters.
+  # In memory if possible; short, because a socket's path may have about a hundred characters.
   run=$(mktemp -d -p "$(memory_place)" hr.XXXXXX)
   trap close_connection EXIT
   ssh_options=(-F none -p "$ssh_port" -o "UserKnownHostsFile=$state/known_hosts" -o GlobalKnownHostsFile=/dev/null
@@ -25,7 +25,7 @@ memory_place() {
   for place in "${XDG_RUNTIME_DIR:-}" /dev/shm /tmp; do
     [ -n "$place" ] && [ -d "$place" ] && [ -w "$place" ] && { echo "$place"; return; }
   done
-  die "no place for temporary files"
+  die "no writable directory for temporary files"
 }
 
 close_connection() {
@@ -38,7 +38,7 @@ close_connection() {
   return "$status"
 }
 
-# Runs a command on the host, by key.
+# Runs a command on the host, authenticated by key.
 on_host() { ssh "${ssh_options[@]}" "${by_key[@]}" "$target" "$@"; }
 
 connect() {
@@ -47,29 +47,29 @@ connect() {
   if try_key; then return; fi
   case $ssh_said in
     *"IDENTIFICATION HAS CHANGED"* | *"Host key verification failed"*)
-      die "the host key of $host is not the one that was pinned: somebody else may answer there.
-If you installed it anew, compare the fingerprint on its own screen (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub),
+      die "the host key of $host is not the one that was pinned: another machine may be answering.
+If you reinstalled it, compare the fingerprint on its own screen (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub),
 remove $state/known_hosts and run this again." ;;
     *"Permission denied"*) ;;
-    *) die "can't reach $target: ${ssh_said:-no answer}" ;;
+    *) die "failed to connect to $target: ${ssh_said:-no answer}" ;;
   esac
-  say "logging in once with the password, to leave a key"
+  say "logging in once with the password to install a key"
   need_password
   install_key
-  try_key || die "the key was installed, but $host does not take it: ${ssh_said}"
+  try_key || die "the key was installed, but $host does not accept it: ${ssh_said}"
 }
 
-# Leaves what ssh said in ssh_said.
+# Sets ssh_said to the output of ssh.
 try_key() {
   ssh_said=$(on_host true 2>&1 >/dev/null </dev/null)
 }
 
-# Shows the host's key and pins it in a file of our own; a key that was pinned before stays.
+# Shows the host's key and pins it in our own known_hosts; a key that is already pinned stays.
 pin_host_key() {
   [ -s "$state/known_hosts" ] && return
   local keys shown answer
   keys=$(ssh-keyscan -T 15 -p "$ssh_port" -t ed25519,ecdsa,rsa "$host" 2>/dev/null) || true
-  [ -n "$keys" ] || die "nothing answers as ssh on $host port $ssh_port; is it on, and is this its address?"
+  [ -n "$keys" ] || die "no ssh server answers on $host port $ssh_port; is the machine on, and is this its address?"
   shown=$(printf '%s\n' "$keys" | ssh-keygen -lf - | awk '{print $2 " " $NF}')
   say "host keys of $host:"
   printf '%s\n' "$shown" >&2
@@ -82,9 +82,9 @@ pin_host_key() {
   printf '%s\n' "$keys" >"$state/known_hosts"
 }
 
-# Asks for the password, once.
+# Asks for the password once.
 need_password() {
-  local -; set +x # a trace (bash -x) is no place for it; so below
+  local -; set +x # keeps the password out of a trace (bash -x); the same below
   [ -z "$have_password" ] || return 0
   if [ -n "$password_file" ]; then
     IFS= read -r password <"$password_file" || [ -n "$password" ] || die "--password-file $password_file is empty"
@@ -92,7 +92,7 @@ need_password() {
     read -r -s -p "Password of $target: " password
     printf '\n' >&2
   else
-    die "the password of $target is needed, and there is no terminal to ask on; --password-file FILE would do"
+    die "the password of $target is needed and there is no terminal to ask on; use --password-file FILE"
   fi
   have_password=1
 }
@@ -119,7 +119,7 @@ install_key() {
   esac
 }
 
-# Makes sure that we may be root there, before anything is sent; sets how.
+# Checks that we can become root on the host, before anything is sent; sets root_by.
 authorize() {
   [ -z "$root_by" ] || return 0
   if [ "$user" = root ]; then
@@ -128,14 +128,14 @@ authorize() {
     root_by=free
   else
     need_password
-    sudo_works || die "$user may not use sudo on $host, or its password there is another: nothing was changed.
-As root there: adduser $user sudo"
+    sudo_works || die "$user may not use sudo on $host, or has another password there: nothing was changed.
+To allow it, run as root on $host: adduser $user sudo"
     root_by=password
   fi
 }
 
-# Runs scripts/deploy/remote/root.sh on the host as root. The script takes nothing from standard input: where sudo wants no
-# password after all, the line is read by nobody.
+# Runs scripts/deploy/remote/root.sh on the host as root. The script ignores standard input, so a password that sudo does
+# not ask for is read by nobody.
 remote_root() {
   authorize
   send_scripts
@@ -154,11 +154,11 @@ sudo_works() {
   printf '%s\n' "$password" | on_host "sudo -S -p '' true" >/dev/null 2>&1
 }
 
-# Makes a directory of ours on the host and puts the scripts there.
+# Copies the scripts to a temporary directory on the host.
 send_scripts() {
   [ -z "$remote" ] || return 0
   # shellcheck disable=SC2016 # the host expands it
   remote=$(on_host 'umask 077; d=$(mktemp -d "${HOME:?}/.homereel-deploy.XXXXXX") && echo "$d"' </dev/null)
-  [[ $remote =~ ^/[A-Za-z0-9_./-]+$ ]] || die "$host made no directory for us: $remote"
+  [[ $remote =~ ^/[A-Za-z0-9_./-]+$ ]] || die "failed to create a directory on $host: $remote"
   tar -C "$root/scripts/deploy/remote" -cf - . | on_host "tar -C $remote -xf -"
 }

@@ -1,12 +1,12 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced by deploy.sh: facts of the host, read as data and never run.
+# Sourced by deploy.sh: facts about the host, treated as data and never executed.
 
 declare -gA fact=()
 
 gather_facts() {
   send_scripts
   local text
-  text=$(on_host "sh $remote/facts.sh $listen_port" </dev/null) || die "$host does not tell what it is: is there a shell?"
+  text=$(on_host "sh $remote/facts.sh $listen_port" </dev/null) || die "failed to gather facts about $host; does $user have a shell there?"
   printf '%s\n' "$text" >"$state/facts"
   read_facts "$state/facts"
 }
@@ -21,5 +21,5 @@ read_facts() {
   done <"$1"
 }
 
-# number KEY: the fact if it is a whole number, else 0.
+# number KEY: prints the fact if it is a whole number, otherwise 0.
 number() { [[ ${fact[$1]:-} =~ ^[0-9]+$ ]] && printf '%s' "${fact[$1]}" || printf 0; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts a release together: programs, units, profiles, helpers, the clip whose truth is known. Runs where the build is.
+# Assembles a release: programs, units, profiles, helpers and the test clip. Runs where the build is.
 #   make-release.sh SOURCE PROGRAMS RELEASE SHA
 set -euo pipefail
 source=$1 programs=$2 release=$3 sha=$4
@@ -14,7 +14,7 @@ mkdir -p "$release/units"
 mv "$release"/*.service "$release"/*.socket "$release"/*.slice "$release"/*.timer "$release/units/"
 cp -r "$source/server/demo-model" "$release/share/demo-model"
 chmod -R u=rwX,go=rX "$release"
-# What it is, by content: two releases with the same files are the same.
+# A hash of the content: two releases with the same files are the same.
 (cd "$release" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1) >"$release.sum"
 mv "$release.sum" "$release/PAYLOAD"
 printf '%s\n' "$sha" >"$release/VERSION"

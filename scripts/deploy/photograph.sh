@@ -1,11 +1,11 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced by deploy.sh: a picture of a page behind the login, where this machine has a Chromium. The key of the deploy's
-# own check goes to it by a pipe (the browser's debugging protocol), so that it is in no argument and no environment; it
-# is worthless when the deploy has ended. Only /system is photographed: nobody's videos are in a report.
+# Sourced by deploy.sh: takes a screenshot of a page behind the login, if this machine has a Chromium. The API key of the
+# deploy's check reaches the browser through a pipe (its debugging protocol), so it is in no argument and no environment; it
+# is revoked when the deploy ends. Only /system is captured, so that a report contains no videos.
 
 find_browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
-# photograph URL TO: with the header in $run/key; fails where no picture could be taken.
+# photograph URL TO: uses the header in $run/key; fails if no screenshot could be taken.
 photograph() {
   local -; set +x
   local url=$1 to=$2 browser header session='' message=0 said='' process tell hear status=0
@@ -36,7 +36,7 @@ take_picture() {
   value_of data | base64 -d >"$to.new" && [ -s "$to.new" ] && mv "$to.new" "$to"
 }
 
-# browser_does METHOD PARAMETERS: leaves the result in `said`; events on the way are passed over.
+# browser_does METHOD PARAMETERS: sets `said` to the result; skips events.
 browser_does() {
   message=$((message + 1))
   printf '{"id":%d,"method":"%s","params":%s%s}\0' "$message" "$1" "$2" "${session:+,\"sessionId\":\"$session\"}" >&"$tell" || return 1

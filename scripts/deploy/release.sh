@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Sourced by deploy.sh: what travels to the host: the programs with everything beside them, or the sources.
+# Sourced by deploy.sh: packs and sends the payload, either a release or the sources.
 
 pack() {
   payload=$run/payload
@@ -8,7 +8,7 @@ pack() {
   sha=$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
   [ -z "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] || sha+=-changed
   if [ "$build" = carried ]; then
-    say "packing the build of $build_from"
+    say "packing the build in $build_from"
     "$root/scripts/deploy/make-release.sh" "$root" "$build_from" "$payload/release" "$sha"
   else
     say "packing the sources ($sha)"
@@ -18,14 +18,14 @@ pack() {
   settings >"$payload/settings"
 }
 
-# What root.sh has to know; every value was checked when it was read.
+# Settings for root.sh; every value was validated when it was parsed.
 settings() {
   printf '%s\n' "user=$user" "sha=$sha" "build=$build" "engine=$engine" "model=$model" "listen=$listen" \
     "listen_address=$listen_address" "listen_port=$listen_port" "bench=${bench_again:-}" \
     "stop_after=${HOMEREEL_DEPLOY_STOP_AFTER:-}" "vllm_python=${HOMEREEL_DEPLOY_VLLM:-}"
 }
 
-# Sends it to a place of its own, whole or not at all; the same bytes are not sent twice.
+# Sends the payload to a directory named by its hash; a payload that is already there is not sent again.
 send() {
   send_scripts
   local sum there
@@ -37,6 +37,6 @@ send() {
     tar -C "$payload" -czf - . \
       | on_host "rm -rf .cache/homereel-deploy/*; mkdir -p $there && tar -C $there -xzf - && touch $there/complete"
   fi
-  # shellcheck disable=SC2029 # ours to expand
+  # shellcheck disable=SC2029 # expanded here on purpose
   on_host "ln -sfn \"\$HOME/$there\" $remote/payload && cat >$remote/settings" <"$payload/settings"
 }

@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2154,SC2016
-# Sourced by deploy.sh: the check from this machine, what is brought back, and report.md, which is made of what was
-# recorded: a step that failed stands in it as failed.
+# Sourced by deploy.sh: verifies the server from this machine, fetches the host's records, and writes report.md from them.
+# A failed step is reported as failed.
 
-# Fetches the host's records; what it can't give is missing in the report, and said so there.
+# Fetches the host's records; the report names what is missing.
 bring_back() {
   rm -rf "$state/record"
   mkdir -p "$state/record"
@@ -14,31 +14,32 @@ bring_back() {
 
 verified() { printf '%s\t%s\t%s\n' "$@" >>"$state/record/verify.tsv"; }
 
-# The key goes to curl and to the browser by a file that only we may read.
+# curl and the browser read the key from a private file.
 fetch_key() {
   local -; set +x
   printf 'Authorization: Bearer %s\n' "$(on_host "cat $remote/key" </dev/null)" >"$run/key"
 }
 
-# As a browser and a program of this machine would meet it: a stranger is sent to the login, a clip is taken and answered.
+# Checks the server as a browser and a program on this machine: an anonymous browser is sent to the login, a clip is accepted,
+# and a question about it gets the correct answer.
 verify() {
   local url=http://$host:$listen_port clip=$root/systemd/share/check.mp4 code said id answer expected status=0
   case $listen_address in
     127.* | '[::1]')
-      verified "reached from here" skipped "it listens on $listen, for $host itself only; ssh -L $listen_port:$listen $target"
+      verified "reached from here" skipped "the server listens on $listen only; use ssh -L $listen_port:$listen $target"
       return 0 ;;
     0.0.0.0 | '[::]') [[ $host != *:* ]] || url="http://[$host]:$listen_port" ;;
     *) url=http://$listen ;;
   esac
-  say "asking $url from here, as a browser and as a program"
+  say "verifying $url from this machine"
   code=$(curl -sS --noproxy '*' --max-time 20 -o /dev/null -w '%{http_code} %{redirect_url}' -H 'Accept: text/html' "$url/" 2>&1) || true
   case $code in
     "303 "*/login*) verified "a stranger's browser" passed "is sent to the login" ;;
-    *) verified "a stranger's browser" failed "got ${code:-nothing}; a firewall between, or no password asked"; return 1 ;;
+    *) verified "a stranger's browser" failed "got ${code:-nothing}; there may be a firewall, or the server requires no login"; return 1 ;;
   esac
   fetch_key
-  no_picture='the browser here could not take one'
-  find_browser >/dev/null || no_picture='there is no Chromium on the machine that deployed'
+  no_picture='the browser failed to take one'
+  find_browser >/dev/null || no_picture='the deploying machine has no Chromium'
   photograph "$url/system" "$state/page.png" || true
   code=$(curl -sS --noproxy '*' --max-time 120 -o "$run/added" -w '%{http_code}' -H "@$run/key" -H 'Content-Type: video/mp4' \
     --data-binary "@$clip" "$url/api/videos?name=deploy-check.mp4" 2>&1) || true
@@ -58,36 +59,36 @@ JSON
   ) || true
   answer=$(printf '%s' "$said" | grep -oE '"content": ?"([^"\\]|\\.)*"' | head -n 1 | sed 's/^"content": *"//;s/"$//') || true
   if [[ ${answer,,} == *"${expected,,}"* ]]; then
-    verified "a question about it" passed "\"$answer\" ($expected is true)"
+    verified "a question about it" passed "\"$answer\" (expected: $expected)"
   else
-    verified "a question about it" failed "\"${answer:-$said}\"; $expected would be true"
+    verified "a question about it" failed "\"${answer:-$said}\"; expected: $expected"
     status=1
   fi
-  # Only what was not there before: the same bytes are the same video.
+  # Deletes the clip only if it was not in the library before.
   [ "$code" != 201 ] || curl -sS --noproxy '*' --max-time 60 -o /dev/null -X DELETE -H "@$run/key" "$url/api/videos/$id" || true
   rm -f "$run/key"
   return "$status"
 }
 
-# finish STATUS: takes the key back, writes report.md, says where everything is.
+# finish STATUS: revokes the key, writes report.md, and prints where everything is.
 finish() {
-  local -; set +x # a link that sets the password goes through here
+  local -; set +x # keeps the one-time link out of a trace
   local status=$1 link='' url=http://$listen
   [ "$listen_address" != 0.0.0.0 ] || url=http://$host:$listen_port
   link=$(remote_root finish 2>/dev/null) || true
-  # Where this machine reaches it, which the host itself may not know.
+  # Uses the address by which this machine reaches the server; the host may not know it.
   if [[ $link == http://* ]]; then link="$url/login?once=${link##*once=}"; else link=''; fi
   if [ -f "$state/record/NOTES.md" ]; then cp "$state/record/NOTES.md" "$state/NOTES.md"; fi
   write_report "$status" "$url" >"$state/report.md"
   if [ "$status" -ne 0 ]; then
-    warn "it did not end well; what happened is in $state/report.md; run this again after mending it"
+    warn "the deploy failed; see $state/report.md, fix the cause and run this again"
     return 0
   fi
   say "ready: $url"
   say "report: $state/report.md, notes: $state/NOTES.md"
-  # To the terminal only: it is in no file.
+  # On the terminal only, never in a file.
   if [ -n "$link" ]; then
-    say "no password is set yet; whoever opens this link first, within a day, sets it:"
+    say "no password is set yet; whoever opens this link first sets it (valid for a day):"
     printf '%s\n' "$link"
   fi
 }
@@ -98,7 +99,7 @@ write_report() {
   cat <<HEAD
 # Homereel on $host
 
-$(date -u '+%Y-%m-%d %H:%M UTC'), by scripts/deploy.sh. $([ "$status" -eq 0 ] && echo "**Everything that was tried works.**" || echo "**It did not end well: see the failed step.**")
+$(date -u '+%Y-%m-%d %H:%M UTC'), by scripts/deploy.sh. $([ "$status" -eq 0 ] && echo "**All checks passed.**" || echo "**The deploy failed: see the failed step.**")
 
 ## The machine
 | | |
@@ -106,11 +107,11 @@ $(date -u '+%Y-%m-%d %H:%M UTC'), by scripts/deploy.sh. $([ "$status" -eq 0 ] &&
 | system | ${fact[os_name]:-?}, kernel ${fact[kernel]:-?}, systemd ${fact[systemd]:-?} |
 | processor | ${fact[arch]:-?}, ${fact[processors]:-?} cores |
 | memory | $(number memory_mib) MiB, $(number available_mib) available before the deploy, swap $(number swap_mib) |
-| disk | $(number disk_var_mib) MiB were free |
+| disk | $(number disk_var_mib) MiB free before the deploy |
 | GPU | $([ -n "${fact[gpu]:-}" ] && echo "${fact[gpu]}, compute capability ${fact[gpu_compute]:-unknown}, driver ${fact[gpu_driver]:-unknown}, CUDA ${fact[gpu_cuda]:-unknown}, $(gpu_memory)" || echo none) |
 
-## What was set up
-Engine $engine, model $model, http://$listen. Release $sha, $([ "$build" = carried ] && echo "carried over" || echo "built there").
+## Steps
+Engine $engine, model $model, http://$listen. Release $sha, $([ "$build" = carried ] && echo "built locally" || echo "built on the host").
 
 | step | | what |
 | --- | --- | --- |
@@ -118,10 +119,10 @@ HEAD
   if [ -s "$record/steps.tsv" ]; then
     awk -F'\t' '{gsub(/\|/, "\\|"); printf "| %s | %s (%s s) | %s |\n", $1, ($2 == "failed" ? "**failed**" : $2), $3, $4}' "$record/steps.tsv"
   else
-    echo "| | **nothing was recorded** | the connection broke, or sudo did not work |"
+    echo "| | **nothing was recorded** | the connection was lost, or sudo failed |"
   fi
   if [ -s "$record/versions" ]; then printf '\nVersions: '; paste -sd, "$record/versions" | sed 's/,/, /g'; fi
-  printf '\n## Tests on the running server\n| test | | what |\n| --- | --- | --- |\n'
+  printf '\n## Checks of the running server\n| test | | what |\n| --- | --- | --- |\n'
   awk -F'\t' '$1 == "switch" || $1 == "check" {printf "| on the machine: %s | %s | %s |\n", $1, ($2 == "failed" ? "**failed**" : "passed"), $4}' \
     "$record/steps.tsv" 2>/dev/null || true
   awk -F'\t' '{gsub(/\|/, "\\|"); printf "| from here: %s | %s | %s |\n", $1, ($2 == "failed" ? "**failed**" : $2), $3}' "$record/verify.tsv" 2>/dev/null || true
@@ -131,27 +132,27 @@ HEAD
 }
 
 report_doctor() {
-  printf '\n## What `homereel doctor` says\n'
-  if [ ! -s "$1" ]; then echo "Nothing: it could not be run."; return; fi
-  # One line for each check; its JSON is flat enough for that.
+  printf '\n## `homereel doctor`\n'
+  if [ ! -s "$1" ]; then echo "It could not be run."; return; fi
+  # One line for each check; the JSON is flat enough.
   sed 's/{"name"/\n{"name"/g' "$1" \
     | sed -nE 's/^\{"name":"([^"]*)","state":"([^"]*)","found":"(([^"\]|\\.)*)"(,"mend":"(([^"\]|\\.)*)")?.*/- \1: \2, \3 → \6/p' \
     | sed 's/ → $//'
 }
 
 report_bench() {
-  printf '\n## How fast it is\n'
-  if [ ! -s "$1/bench.md" ]; then echo "It was not benched."; return; fi
+  printf '\n## Performance\n'
+  if [ ! -s "$1/bench.md" ]; then echo "Not measured."; return; fi
   cp "$1"/bench*.svg "$state/" 2>/dev/null || true
-  # Under this page's headings.
+  # Headings move one level down.
   sed -E '/^# /d; s/^(#+) /#\1 /' "$1/bench.md"
   roofline "$1/probe.json"
 }
 
-# The most that memory allows: a token of one stream reads each weight that is at work once.
+# The bound by memory bandwidth: each token of a stream reads every active weight once.
 roofline() {
   local measured reads
-  printf '\n### What the box allows\n\n'
+  printf '\n### Memory bandwidth\n\n'
   measured=$(grep -oE '"read_gbs": ?[0-9.]+' "$1" 2>/dev/null | grep -oE '[0-9.]+$') || true
   case $model in
     qwen3-vl-2b | *Qwen3-VL-2B-Instruct) reads=3.4 ;;
@@ -162,23 +163,23 @@ roofline() {
   if [ -n "$measured" ]; then
     printf 'All cores together read %.1f GB/s from memory (`homereel-bench probe`).' "$measured"
     if [ -n "$reads" ]; then
-      printf ' A token of %s reads about %s GB of weights, so that one stream decodes at most %s tokens/s from it.' \
+      printf ' A token of %s reads about %s GB of weights, so one stream decodes at most %s tokens/s.' \
         "$model" "$reads" "$(awk -v a="$measured" -v b="$reads" 'BEGIN {printf "%.1f", a / b}')"
     elif [ "$model" = demo ]; then
-      printf ' That bounds a model whose weights do not fit into the caches; the demo model is %s.' \
+      printf ' This bounds models whose weights do not fit into the caches; the demo model has %s.' \
         "$(du -h "$root/server/demo-model/model.safetensors" | cut -f1)"
     fi
     echo
   else
-    echo "The memory's speed was not measured here."
+    echo "The memory bandwidth was not measured."
   fi
   [[ ${fact[gpu]:-} == *GB10* ]] || return 0
   cat <<'ROOF'
 
-The GPU of a DGX Spark reads the same memory at 273 GB/s at most: at most 33 tokens/s of one stream for 8B in FP8, 76 for
-30B-A3B in FP8, 80 for 2B in BF16. Others saw, on the same box with vLLM and text: 20.5 for an 8B in FP8, 51 to 54 for a
-30B-A3B in FP8, 43 for a 2B in BF16; nobody published Qwen3-VL with video on one Spark. A figure above the roofline is an
-error of measuring.
+The GPU of a DGX Spark reads the same memory at 273 GB/s at most. This bounds one stream at 33 tokens/s for 8B in FP8, 76 for
+30B-A3B in FP8 and 80 for 2B in BF16. Published results with vLLM and text on the same hardware: 20.5 for an 8B in FP8, 51 to
+54 for a 30B-A3B in FP8, 43 for a 2B in BF16; we know of none for Qwen3-VL with video on one Spark. A figure above the bound
+is a measurement error.
 ROOF
 }
 
@@ -186,9 +187,9 @@ report_use() {
   cat <<USE
 
 ## How to use it
-- A browser: $1
+- In a browser: $1
 $(picture)
-- A key for programs, on $host: \`sudo homereel keys add NAME\`, then
+- By a program: create a key on $host with \`sudo homereel keys add NAME\`, then
 
   \`\`\`sh
   curl -H "Authorization: Bearer \$KEY" -F files=@clip.mp4 $1/api/videos
@@ -197,24 +198,24 @@ $(picture)
 - \`scripts/deploy.sh $target --status\`, \`--logs\`, \`--rollback\`, \`--uninstall\`
 - On $host: \`sudo homereel doctor\`, \`sudo homereel notes\`
 
-## What is open
+## Open points
 $(open_points)
 USE
 }
 
 picture() {
   if [ -f "$state/page.png" ]; then
-    printf '\n  ![the page /system, as this deploy saw it](page.png)\n'
+    printf '\n  ![the page /system during this deploy](page.png)\n'
   else
-    printf '\n  (No picture of it: %s.)\n' "${no_picture:-the server was not asked from here}"
+    printf '\n  (No screenshot: %s.)\n' "${no_picture:-the server was not verified from this machine}"
   fi
 }
 
 open_points() {
   local found=''
-  if grep -q '"state":"warn"' "$state/record/doctor.json" 2>/dev/null; then echo "- doctor has warnings, above, each with what would mend it"; found=1; fi
-  if [ "$model" = demo ]; then echo "- the demo model only knows coloured shapes; \`--model\` names a real one"; found=1; fi
-  if grep -q $'\tfailed\t' "$state/record/steps.tsv" "$state/record/verify.tsv" 2>/dev/null; then echo "- a step failed, above"; found=1; fi
-  echo "- traffic is HTTP without TLS: use it in the home's own network, or behind a proxy with a certificate"
+  if grep -q '"state":"warn"' "$state/record/doctor.json" 2>/dev/null; then echo "- doctor reports warnings (above), each with a remedy"; found=1; fi
+  if [ "$model" = demo ]; then echo "- the demo model only recognizes coloured shapes; choose a real one with \`--model\`"; found=1; fi
+  if grep -q $'\tfailed\t' "$state/record/steps.tsv" "$state/record/verify.tsv" 2>/dev/null; then echo "- a step failed (above)"; found=1; fi
+  echo "- traffic is HTTP without TLS: use it in your home network, or behind a proxy with a certificate"
   [ -n "$found" ] || echo "- nothing else"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a program of another architecture by qemu-user, in a root directory of its own, where this project lies under its
-# own name. The kernel has to know by binfmt how to start such programs; scripts/build-aarch64.sh tells it.
+# Runs a program of another architecture with qemu-user in a chroot, in which this project is mounted at the same path.
+# binfmt must be set up for such programs; scripts/build-aarch64.sh does that.
 #   run-in-root.sh ROOT PROGRAM ARGUMENT…
 set -euo pipefail
 [ "$(id -u)" -eq 0 ] || exec sudo --preserve-env "$0" "$@"
@@ -8,9 +8,9 @@ project=$(cd "$(dirname "$0")/../.." && pwd)
 root=$1 program=$(realpath "$2")
 shift 2
 export PATH=/usr/bin:/bin HOME=/tmp TMPDIR=/tmp LANG=C.UTF-8
-# Alternatives of Debian were never set up there: their folders are named.
+# Debian's alternatives are not set up in the chroot, so their directories are listed.
 export LD_LIBRARY_PATH=/usr/lib/aarch64-linux-gnu/blas:/usr/lib/aarch64-linux-gnu/lapack:/usr/lib/aarch64-linux-gnu/pulseaudio
-# Mounts and processes of its own, which end with it.
+# Own mount and process namespaces, which end with the program.
 # shellcheck disable=SC2016 # the inner shell expands it
 exec /usr/bin/unshare --mount --pid --fork --kill-child --propagation private /bin/bash -c '
   set -eu

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by deploy.sh: how it talks.
+# Sourced by deploy.sh: messages and errors on stderr.
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 warn() { printf 'warning: %s\n' "$*" >&2; }

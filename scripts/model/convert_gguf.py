@@ -1,6 +1,6 @@
-"""llama.cpp's own converter (convert_hf_to_gguf.py of the sources in PYTHONPATH), for checkpoints whose tokenizer is not
-one of those that it knows by a hash: ours split text by Qwen's pattern, so that is what is written into the file.
-Knows nothing of models; every argument is the converter's."""
+"""Runs llama.cpp's converter (convert_hf_to_gguf.py of the sources in PYTHONPATH) on checkpoints whose tokenizer it does not
+recognize by its hash. Our tokenizers split text by Qwen's pattern, so that pre-tokenizer is written to the file. All arguments
+are passed to the converter."""
 
 import runpy
 import sys

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 SEED = 2
-# The published sizes: tokens of plain text, and rows of the embedding (the rest are special or unused).
+# The published sizes: tokens of plain text, and rows of the embedding (the remaining ones are special or unused).
 PLAIN, VOCAB = 151_643, 151_936
 TEXT = dict(hidden_size=2048, intermediate_size=6144, num_hidden_layers=28, num_attention_heads=16,
             num_key_value_heads=8, head_dim=128, max_position_embeddings=262_144)  # fmt: skip
@@ -34,8 +34,8 @@ SHARD_BYTES = 2 << 30
 
 
 def pieces():
-    """Merges that make `PLAIN` tokens of bytes and letters: any token that a random model draws is text that is seen at
-    once, so that the first token's time is that of the first text."""
+    """Merges that make `PLAIN` tokens of bytes and letters. Every token that a random model draws is then visible text, so the
+    time of the first token is the time of the first text."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     pairs = list(itertools.product(letters, repeat=2))
     yield from pairs
@@ -79,7 +79,7 @@ def config(ids):
 
 
 def tensors(shapes):
-    """Random weights, one tensor at a time: the whole is never in memory."""
+    """Writes random weights one tensor at a time, so that they are never all in memory."""
     draw = torch.Generator().manual_seed(SEED)
     for name, shape in shapes:
         noise = torch.randn(shape, generator=draw)

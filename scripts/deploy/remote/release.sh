@@ -1,27 +1,27 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Sourced by root.sh: builds, releases, going back, taking away.
+# Sourced by root.sh: build, release, rollback, uninstall.
 
-# Builds as the deploy's user, in a directory that stays, so that the next build is short.
+# Builds as the deploy's user in a directory that is kept, so the next build is short.
 step_build() {
-  [ "$build" = there ] || { detail='carried over'; return 0; }
+  [ "$build" = there ] || { detail='built locally'; return 0; }
   local home sum
   home=$(getent passwd "$user" | cut -d: -f6)
   sum=$(cd "$payload/source" && find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
   built=$home/.cache/homereel-build
   if [ "$(cat "$built/release.from" 2>/dev/null)" = "$sum" ] && [ -d "$built/release" ]; then
-    detail='built before'
+    detail='already built'
     return 0
   fi
-  say "building on this machine; the first time takes 5 to 30 minutes (log: $built/build.log)"
+  say "building on this machine, 5 to 30 minutes the first time (log: $built/build.log)"
   install -d -m 755 -o "$user" -g "$(id -gn "$user")" "$home/.cache" "$built"
   install -m 755 "$here/build.sh" "$built/build.sh"
   runuser -u "$user" -- bash "$built/build.sh" "$payload/source" "$built" "$sha" >"$built/build.log" 2>&1 \
-    || fail "the build failed: $(tail -n 5 "$built/build.log"); all of it is in $built/build.log"
+    || fail "the build failed: $(tail -n 5 "$built/build.log"); full log: $built/build.log"
   echo "$sum" >"$built/release.from"
   changed=1 detail="built $sha"
 }
 
-# Puts the release beside the others, whole or not at all.
+# Installs the release beside the others, atomically.
 step_release() {
   local from=$payload/release name
   [ "$build" = carried ] || from=$(getent passwd "$user" | cut -d: -f6)/.cache/homereel-build/release
@@ -29,7 +29,7 @@ step_release() {
   "$from/bin/homereel" --version >/dev/null 2>&1 || fail "the program does not run here: $("$from/bin/homereel" --version 2>&1 | head -n 2)"
   for name in "$base"/releases/*; do
     if cmp -s "$from/PAYLOAD" "$name/PAYLOAD"; then
-      new=$name detail="$(basename "$name") is there"
+      new=$name detail="$(basename "$name") is already installed"
       return 0
     fi
   done
@@ -42,13 +42,13 @@ step_release() {
   changed=1 detail=$(basename "$new")
 }
 
-# point RELEASE: `current` names it from one moment to the next.
+# point RELEASE: makes `current` point to RELEASE, atomically.
 point() {
   ln -sfn "$1" "$base/current.new"
   mv -T "$base/current.new" "$base/current"
 }
 
-# Makes the new release the running one; if it does not answer truly, goes back to the one before, and says why.
+# Switches to the new release; if it does not answer correctly, rolls back to the previous one and reports why.
 step_switch() {
   local before want
   before=$(readlink "$base/current" 2>/dev/null || true)
@@ -74,16 +74,16 @@ step_switch() {
   go_back "$before" "$reason"
 }
 
-# go_back RELEASE REASON: never returns well.
+# go_back RELEASE REASON: rolls back; always fails.
 go_back() {
   local to=$1 why=${2//$'\n'/ } tail
   tail=$(journalctl -q -u homereel.service -n 15 --no-pager -o cat 2>/dev/null || true)
   if [ -z "$to" ] || [ "$to" = "$new" ] || ! [ -f "$to/.good" ]; then to=$(last_good "$new"); fi
   if [ -z "$to" ]; then
-    # Nothing was there before, so nothing is left running, or starting again and again.
+    # There is no previous release, so nothing is left running or restarting.
     systemctl disable -q --now homereel.service homereel.socket homereel-guard.service 2>/dev/null || true
     note "the first release does not answer" "$why" '' '```' "$tail" '```'
-    fail "$(basename "$new") does not answer ($why), and there is none to go back to; sudo journalctl -u homereel"
+    fail "$(basename "$new") does not answer ($why), and there is no previous release; see sudo journalctl -u homereel"
   fi
   [ ! -f "$etc/homereel.env.before" ] || cp -p "$etc/homereel.env.before" "$etc/homereel.env"
   point "$to"
@@ -92,10 +92,10 @@ go_back() {
   local outcome="it answers again"
   gate >/dev/null 2>&1 || outcome="IT DOES NOT ANSWER EITHER"
   note "rolled back from $(basename "$new") to $(basename "$to")" "Reason: $why" "$outcome" '' '```' "$tail" '```'
-  fail "$(basename "$new") does not answer truly ($why); back on $(basename "$to"): $outcome"
+  fail "$(basename "$new") does not answer correctly ($why); rolled back to $(basename "$to"): $outcome"
 }
 
-# last_good [BUT]: the newest release that once answered truly, but this one.
+# last_good [EXCEPT]: prints the newest release that has answered correctly before, other than EXCEPT.
 last_good() {
   local name found=''
   for name in "$base"/releases/*; do
@@ -113,7 +113,7 @@ prune() {
   for name in "${names[@]:0:$((spare > 0 ? spare : 0))}"; do rm -rf "$name"; done
 }
 
-# Everything that a running server depends on, as one number.
+# A hash of everything that the running server depends on.
 applied_sum() {
   { cat "$1/PAYLOAD" "$etc/homereel.env" "$etc/guard.env" "$units/homereel.socket.d/listen.conf" \
     "$units/homereel.service.d/engine.conf" 2>/dev/null || true; } | sha256sum | cut -d' ' -f1
@@ -125,25 +125,25 @@ rollback() {
   one_at_a_time
   now=$(readlink "$base/current" 2>/dev/null) || { echo "nothing is installed here" >&2; exit 1; }
   to=$(last_good "$now")
-  [ -n "$to" ] || { echo "there is no release before $(basename "$now")" >&2; exit 1; }
+  [ -n "$to" ] || { echo "there is no release to roll back to from $(basename "$now")" >&2; exit 1; }
   point "$to"
   install_units "$to"
   start_services
   local said
   if said=$(gate 2>&1); then
-    # The release that was left is not gone back to by itself.
+    # Automatic rollbacks must not return to the release that was just left.
     rm -f "$now/.good" "$record/applied"
-    note "rolled back by hand from $(basename "$now") to $(basename "$to")" "$said"
+    note "rolled back on request from $(basename "$now") to $(basename "$to")" "$said"
     echo "$(basename "$to") runs: $said"
   else
     point "$now"; install_units "$now"; start_services
-    note "rolling back to $(basename "$to") failed" "$said"
-    echo "$(basename "$to") does not answer ($said); $(basename "$now") runs on" >&2
+    note "failed to roll back to $(basename "$to")" "$said"
+    echo "$(basename "$to") does not answer ($said); $(basename "$now") keeps running" >&2
     exit 1
   fi
 }
 
-# Takes away what a deploy put here. Videos, library, weights and backups stay, unless `purge`.
+# Removes what a deploy installed. Videos, library, weights and backups stay, unless `purge` is given.
 uninstall() {
   read_installed
   one_at_a_time
@@ -163,9 +163,9 @@ uninstall() {
     rm -rf "$data" "$vllm_home" "$backups" "$etc" /var/cache/homereel /var/cache/homereel-vllm
     userdel homereel 2>/dev/null || true
     userdel homereel-vllm 2>/dev/null || true
-    echo "everything of Homereel is gone, videos included"
+    echo "Homereel was removed, including all videos"
   else
-    note "uninstalled" "Programs and units are gone. Library and videos ($data), weights ($vllm_home), backups ($backups) and settings ($etc) are still here."
-    echo "Homereel is gone; videos, library, weights, backups and settings are still in $data, $vllm_home, $backups, $etc"
+    note "uninstalled" "Programs and units were removed. Library and videos ($data), weights ($vllm_home), backups ($backups) and settings ($etc) were kept."
+    echo "Homereel was removed; videos, library, weights, backups and settings were kept in $data, $vllm_home, $backups, $etc"
   fi
 }

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2154
-# The one script that runs as root on the host. Every step leaves alone what is as it should be, and may be interrupted at
-# any point: nothing that is looked at is ever half written. What it does is recorded, line by line, for the report.
+# The one script that runs as root on the host. Each step changes only what differs and may be interrupted at any point:
+# every file is replaced atomically. Each step is recorded for the report.
 #   root.sh deploy | finish | status | logs | rollback | uninstall [purge]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-# Nothing is read from standard input: a password may be waiting there.
+# Standard input is not read: it may contain a password.
 exec </dev/null
 [ "$(id -u)" = 0 ] || { echo "error: not root" >&2; exit 1; }
 for part in common system service gate vllm release; do
-  # shellcheck disable=SC1090 # each is checked by itself
+  # shellcheck disable=SC1090 # each part is checked on its own
   . "$here/$part.sh"
 done
 
@@ -21,18 +21,18 @@ deploy() {
   mkdir -p "$record"
   chmod 755 "$record"
   : >"$record/steps.tsv"
-  # Stays where a deploy is interrupted: the one that ends the work tells it in the notes, even if nothing was left to do.
+  # Remains after an interrupted deploy, so that the one that finishes the work adds a note even if it changes nothing.
   local resumed=''
   [ ! -e "$record/unfinished" ] || resumed=1
   touch "$record/unfinished"
   for step in "${steps[@]}"; do
     run_step "$step"
-    # For the test of interruptions: as if the connection broke here.
-    [ "$stop_after" != "$step" ] || { echo "stopped after $step, as asked" >&2; kill -9 $$; }
+    # For the test of interruptions: simulates a lost connection.
+    [ "$stop_after" != "$step" ] || { echo "stopped after $step, as requested" >&2; kill -9 $$; }
   done
   collect
   if [ -n "$resumed" ] || grep -q $'\tchanged\t' "$record/steps.tsv"; then
-    note_deploy "went well${resumed:+, after one that did not end}"
+    note_deploy "succeeded${resumed:+, after an interrupted one}"
     give_notes
     rm -f "$record/unfinished"
     echo "changed: $(awk -F'\t' '$2 == "changed" {print $1}' "$record/steps.tsv" | tr '\n' ' ')"
@@ -42,11 +42,11 @@ deploy() {
   fi
 }
 
-# run_step NAME: records changed, same or failed, with a detail and the seconds.
+# run_step NAME: runs a step and records changed, same or failed, with its detail and duration.
 run_step() {
   local began=$SECONDS status=0
   current_step=$1 changed='' detail=''
-  # Not `if step_…`: that would switch `set -e` off inside.
+  # Not `if step_…`, which would disable `set -e` inside.
   trap 'step_failed $?' EXIT
   "step_$1"
   trap - EXIT

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Sourced by root.sh: settings, units, starting, status, logs.
+# Sourced by root.sh: settings, units, service start, status, logs.
 
-# set_value FILE NAME VALUE: one line NAME=VALUE; all other lines stay as an operator wrote them.
+# set_value FILE NAME VALUE: sets one line NAME=VALUE and keeps all other lines.
 set_value() {
   local file=$1 name=$2 value=$3 line="$2=$3"
   if grep -qxF -- "$line" "$file"; then return; fi
@@ -21,12 +21,12 @@ step_settings() {
     set_value "$env" HOMEREEL_VLLM_URL "http://127.0.0.1:$(profile_value port)"
     set_value "$env" HF_HOME "$vllm_home/hf"
     set_value "$env" HF_HUB_OFFLINE 1
-    # Which checkpoint it is, vLLM says; candle's own setting would contradict it.
+    # vLLM determines the checkpoint; candle's setting would contradict it.
     sed -i '/^HOMEREEL_MODEL=/d; /^HOMEREEL_DEVICE=/d' "$env"
   else
     set_value "$env" HOMEREEL_MODEL "$model"
     sed -i '/^HOMEREEL_VLLM_URL=/d' "$env"
-    # An operator's own choice stays.
+    # Keeps a value that an operator has set.
     if built_for_cuda && [ -e /dev/nvidiactl ] && ! grep -q '^HOMEREEL_DEVICE=' "$env"; then set_value "$env" HOMEREEL_DEVICE cuda; fi
   fi
   printf '[Socket]\nListenStream=\nListenStream=%s\n' "$listen" \
@@ -37,7 +37,7 @@ step_settings() {
 
 built_for_cuda() { grep -qaE 'libcublas\.so\.[0-9]' "$new/bin/homereel"; }
 
-# The server beside a model of its own needs little; with the model in it, most of the machine.
+# With vLLM, the server needs little memory; with candle, the model needs most of the machine.
 engine_conf() {
   echo '[Service]'
   if [ "$engine" = vllm ]; then
@@ -48,7 +48,7 @@ engine_conf() {
   fi
 }
 
-# A floor that leaves time to act: an eighth of the machine, 512 MiB at least, 12 GiB at most.
+# The guard's floor leaves time to react: an eighth of memory, between 512 MiB and 12 GiB.
 guard_env() {
   local total floor unit
   total=$(awk '$1 == "MemTotal:" {print int($2 / 1024)}' /proc/meminfo)
@@ -60,7 +60,7 @@ guard_env() {
   echo "HOMEREEL_GUARD_ARGS=--floor-mib $floor --restart-mib $((floor * 2)) --unit $unit"
 }
 
-# install_units RELEASE: exactly the units of this release.
+# install_units RELEASE: installs the units of this release and removes all others.
 install_units() {
   local file name
   for file in "$1"/units/*; do put "$file" "$units/$(basename "$file")" 644; done
@@ -73,13 +73,13 @@ install_units() {
 }
 
 step_units() {
-  # Before the switch only those that are not there yet: what runs keeps its own until then.
+  # Before the switch, only if none are installed: a running release keeps its own units until then.
   [ -f "$units/homereel.service" ] || { install_units "$new"; changed=1; }
 }
 
 start_services() {
   systemctl reset-failed homereel.service homereel.socket 2>/dev/null || true
-  # The port is moved only if its address changed: otherwise it stays open over the restart.
+  # Closes the port only if the address changed; otherwise it stays open during the restart.
   if ! listens_right; then systemctl stop homereel.service homereel.socket; fi
   systemctl enable -q homereel.socket homereel.service homereel-guard.service
   systemctl start homereel.socket || return 0
@@ -101,7 +101,7 @@ step_schedule() {
   changed=1
 }
 
-# For commands that come without settings: those that run here.
+# Reads the installed settings, for commands that are called without any.
 read_installed() {
   listen=$(sed -n 's/^HOMEREEL_LISTEN=//p' "$etc/homereel.env" 2>/dev/null || true)
   listen=${listen:-127.0.0.1:8080} engine=$(sed -n 's/^HOMEREEL_ENGINE=//p' "$etc/homereel.env" 2>/dev/null || true)

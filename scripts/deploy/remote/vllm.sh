@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Sourced by root.sh: vLLM in an environment of its own, weights, the unit of a profile.
+# Sourced by root.sh: vLLM in its own Python environment, model weights, the unit of a profile.
 
-# Pinned, with what a Spark is known to need; newer ones are an operator's own try.
+# Pinned to a version that is known to work on a DGX Spark.
 vllm_pin=0.28.0
 
 vllm_version() { "$base/vllm/bin/python3" -c 'from importlib.metadata import version; print(version("vllm"))' 2>/dev/null; }
@@ -13,10 +13,10 @@ profile_value() {
 }
 
 step_model() {
-  [ "$engine" = vllm ] || { detail="$model, by candle"; return 0; }
+  [ "$engine" = vllm ] || { detail="$model, with candle"; return 0; }
   install_vllm
   fetch_weights
-  # Reads units and helpers of `current`; the first time there is none yet.
+  # The unit runs helpers of `current`, which does not exist before the first deploy.
   [ -e "$base/current" ] || point "$new"
   start_model
   detail="vLLM $(vllm_version), profile $model${detail:+, $detail}"
@@ -25,7 +25,7 @@ step_model() {
 install_vllm() {
   local venv=$base/vllm
   if [ -n "$vllm_python" ]; then
-    # An environment that lies on this machine already (a test, or an operator's own).
+    # An existing environment on this machine (used by the tests).
     [ "$(readlink "$venv" 2>/dev/null)" = "$vllm_python" ] || { rm -rf "$venv"; ln -sfn "$vllm_python" "$venv"; changed=1; }
     return
   fi
@@ -35,16 +35,16 @@ install_vllm() {
   python3 -m venv "$venv"
   "$venv/bin/pip" install -q --disable-pip-version-check uv >"$record/vllm.log" 2>&1 || fail "uv: $(tail -n 2 "$record/vllm.log")"
   VIRTUAL_ENV=$venv UV_CACHE_DIR=/var/cache/homereel-uv "$venv/bin/uv" pip install -q "vllm==$vllm_pin" >>"$record/vllm.log" 2>&1 \
-    || fail "vLLM can't be installed: $(tail -n 3 "$record/vllm.log")"
+    || fail "failed to install vLLM: $(tail -n 3 "$record/vllm.log")"
   rm -rf /var/cache/homereel-uv
-  # A CUDA 12 wheel would start, load for minutes, and then miss libcudart.so.12.
+  # A wheel for CUDA 12 would load for minutes and then fail because libcudart.so.12 is missing.
   "$venv/bin/python3" -c 'import torch, sys; sys.exit(not (torch.version.cuda or "").startswith("13"))' \
-    || fail "this vLLM brings a torch for another CUDA than 13, and only one for 13 runs on a GB10"
+    || fail "this vLLM includes a torch that is not built for CUDA 13, which a GB10 needs"
   echo "$vllm_pin" >"$venv/.complete"
   changed=1
 }
 
-# By our own program: it goes on where it stopped and checks every file's hash. The commit that came is pinned.
+# Downloads with `homereel model pull`, which resumes and verifies every file. The downloaded commit is pinned.
 fetch_weights() {
   local id revision pin path
   id=$(profile_value id)
@@ -52,9 +52,9 @@ fetch_weights() {
   pin=$vllm_home/revisions/${id//\//--}
   revision=$(profile_value revision)
   [ -f "$pin" ] && [ -f "$pin.complete" ] && return
-  say "fetching $id (it goes on where it stopped)"
+  say "downloading $id (an interrupted download is resumed)"
   path=$(runuser -u homereel-vllm -- env HOME="$vllm_home" HF_HOME="$vllm_home/hf" "$new/bin/homereel" model pull "$id@${revision:-main}" \
-    2>"$record/pull.log") || fail "the weights can't be fetched: $(tail -n 1 "$record/pull.log")"
+    2>"$record/pull.log") || fail "failed to download the weights: $(tail -n 1 "$record/pull.log")"
   install -d -o homereel-vllm -g homereel-vllm -m 750 "$vllm_home/revisions"
   basename "$path" >"$pin"
   touch "$pin.complete"
@@ -62,7 +62,7 @@ fetch_weights() {
   changed=1 detail="$id at $(basename "$path")"
 }
 
-# One model at a time; its unit is ready when it told the truth.
+# Starts one model, after stopping others; its unit is ready once it has answered correctly.
 start_model() {
   local unit=homereel-vllm@$model.service other
   put "$new/units/homereel-vllm@.service" "$units/homereel-vllm@.service" 644
@@ -72,9 +72,9 @@ start_model() {
     [ "$other" = "$unit" ] || { systemctl disable -q --now "$other"; changed=1; }
   done
   systemctl is-active -q "$unit" && systemctl is-enabled -q "$unit" && return
-  say "starting $model; the first start compiles kernels and takes minutes"
+  say "starting $model (the first start compiles kernels and takes minutes)"
   systemctl reset-failed "$unit" 2>/dev/null || true
   systemctl enable -q "$unit"
-  systemctl start "$unit" || fail "$unit does not get ready: $(journalctl -q -u "$unit" -n 3 --no-pager -o cat | tr '\n' ' ')"
+  systemctl start "$unit" || fail "$unit is not ready: $(journalctl -q -u "$unit" -n 3 --no-pager -o cat | tr '\n' ' ')"
   changed=1
 }
