@@ -160,8 +160,8 @@ def flags_of_binary(binary, path=()):
 
 
 def routes_of_source(rust):
-    """Paths of a route table: string literals that begin with a slash and are followed by a comma."""
-    return set(re.findall(r"\"(/[\w{}*.:/-]*)\"\s*,", rust))
+    """Paths of the routes that Rust source adds to a router."""
+    return set(re.findall(r"\.route\(\s*\"(/[^\"]*)\"", rust))
 
 
 def matches_route(path, routes):
@@ -296,8 +296,7 @@ def problems(binaries):
         flags[Path(binary).name] = flags_of_binary(binary)
     scripts = read(path for path in (ROOT / "scripts").rglob("*") if path.suffix in (".sh", ".py"))
     script_flags = set(re.findall(r"--[a-z][\w-]*", "\n".join(scripts.values())))
-    tables = [ROOT / "server/src/http/mod.rs", *(ROOT / "server/src/http").rglob("tus*.rs")]
-    routes = set().union(*(routes_of_source(text) for text in read(tables).values()))
+    routes = set().union(*(routes_of_source(path.read_text()) for path in rust_below("server/src/http")))
     metadata = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT, check=True, capture_output=True, text=True)
     yield from check_crates(json.loads(metadata.stdout), book)
     yield from check_unsafe(read(rust_below("server", "web", "bench", "tests")), book)
