@@ -8,19 +8,19 @@ find_browser() { command -v chromium || command -v chromium-browser || command -
 # photograph URL TO: uses the header in $run/key; fails if no screenshot could be taken.
 photograph() {
   local -; set +x
-  local url=$1 to=$2 browser header session='' message=0 said='' process tell hear status=0
+  local url=$1 to=$2 browser header session='' message=0 said='' process to_browser from_browser status=0
   browser=$(find_browser) || return 1
   header=$(cat "$run/key")
-  mkfifo "$run/tell" "$run/hear"
+  mkfifo "$run/to-browser" "$run/from-browser"
   "$browser" --headless --no-sandbox --disable-gpu --hide-scrollbars --no-proxy-server --window-size=1100,900 \
-    --user-data-dir="$run/browser" --remote-debugging-pipe 3<"$run/tell" 4>"$run/hear" >/dev/null 2>&1 &
+    --user-data-dir="$run/browser" --remote-debugging-pipe 3<"$run/to-browser" 4>"$run/from-browser" >/dev/null 2>&1 &
   process=$!
-  exec {tell}>"$run/tell" {hear}<"$run/hear"
+  exec {to_browser}>"$run/to-browser" {from_browser}<"$run/from-browser"
   take_picture || status=1
   kill "$process" 2>/dev/null || true
   wait "$process" 2>/dev/null || true
-  exec {tell}>&- {hear}<&-
-  rm -f "$run/tell" "$run/hear"
+  exec {to_browser}>&- {from_browser}<&-
+  rm -f "$run/to-browser" "$run/from-browser"
   return "$status"
 }
 
@@ -39,12 +39,12 @@ take_picture() {
 # browser_does METHOD PARAMETERS: sets `said` to the result; skips events.
 browser_does() {
   message=$((message + 1))
-  printf '{"id":%d,"method":"%s","params":%s%s}\0' "$message" "$1" "$2" "${session:+,\"sessionId\":\"$session\"}" >&"$tell" || return 1
+  printf '{"id":%d,"method":"%s","params":%s%s}\0' "$message" "$1" "$2" "${session:+,\"sessionId\":\"$session\"}" >&"$to_browser" || return 1
   until [[ $said == "{\"id\":$message,"* ]]; do browser_says || return 1; done
   [[ $said == *'"result":'* ]]
 }
 
-browser_says() { IFS= read -r -d '' -t 20 -u "$hear" said; }
+browser_says() { IFS= read -r -d '' -t 20 -u "$from_browser" said; }
 
 value_of() {
   local rest=${said#*\""$1"\":\"}

@@ -107,18 +107,18 @@ def main():
             print(f"round {len(rounds)} of {flags.rounds}", flush=True)
     if len(rounds) < flags.rounds:
         sys.exit(f"error: {thrown} rounds were discarded and {len(rounds)} count: this machine is too busy")
-    told, bad = {"rounds": len(rounds), "thrown_away": thrown, "words": flags.words, "figures": {}}, []
+    report, differing = {"rounds": len(rounds), "thrown_away": thrown, "words": flags.words, "figures": {}}, []
     for name in REPORTED:
         ours, vllm = ([one[who][name] for one in rounds] for who in ("ours", "vllm"))
         ratio = statistics.median(ours) / statistics.median(vllm)
-        told["figures"][name] = {"ours": ours, "vllm": vllm, "ratio_of_medians": ratio}
+        report["figures"][name] = {"ours": ours, "vllm": vllm, "ratio_of_medians": ratio}
         print(f"{name:24} ours {statistics.median(ours):10.3f}  vllm bench {statistics.median(vllm):10.3f}  ratio {ratio:.3f}")
         if name in REQUIRED and abs(ratio - 1) > TOLERANCE:
-            bad.append(name)
+            differing.append(name)
     if flags.out:
-        Path(flags.out).write_text(json.dumps(told, indent=2) + "\n")
-    print("differ by more than 5 %: " + ", ".join(bad) if bad else "agree within 5 %")
-    sys.exit(bool(bad))
+        Path(flags.out).write_text(json.dumps(report, indent=2) + "\n")
+    print("differ by more than 5 %: " + ", ".join(differing) if differing else "agree within 5 %")
+    sys.exit(bool(differing))
 
 
 if __name__ == "__main__":
