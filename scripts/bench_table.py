@@ -1,4 +1,4 @@
-"""The table of the README from the results of scripts/bench.sh: a row for each engine, both models side by side.
+"""Prints the README's table from the results of scripts/bench.sh: one row per engine, both models side by side.
 
 usage: python3 scripts/bench_table.py DIRECTORY
 """
@@ -7,11 +7,11 @@ import json
 import sys
 from pathlib import Path
 
-# Engines as bench.sh names them, and as a reader knows them.
+# Names of the engines in bench.sh and in the table.
 ENGINES = {
-    "candle-f32": "ours, f32",
-    "candle-q8_0": "ours, `--quantize q8_0`",
-    "candle-q4k": "ours, `--quantize q4k`",
+    "candle-f32": "Homereel, f32",
+    "candle-q8_0": "Homereel, `--quantize q8_0`",
+    "candle-q4k": "Homereel, `--quantize q4k`",
     "transformers-float32": "transformers, f32",
     "vllm": "vLLM, f32",
 }
@@ -37,7 +37,7 @@ def main(directory):
     for engine, name in ENGINES.items():
         row = cells(result(f"demo-{engine}"), demo)
         whole, first = result(f"2b-{engine}-16"), result(f"2b-{engine}-first")
-        # Where there was only time for first tokens, those are told.
+        # If there was only time for first tokens, report those.
         row += cells(whole, big) if whole or not first else [big[0](first), "–", "–", memory(first)]
         if set(row) != {"–"}:
             print(f"| {name} | {' | '.join(row)} |")

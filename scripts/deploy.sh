@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From a password to a running machine: puts Homereel on HOST (a DGX Spark, or any Debian 12 / Ubuntu 24.04 machine with
-# systemd), tests and benches it there, and brings back report.md and NOTES.md. Run it again at any time: what is as it
-# should be is left alone, and what was interrupted is finished.
+# Deploys Homereel to HOST (a DGX Spark, or any Debian 12 / Ubuntu 24.04 machine with systemd), tests and benchmarks it
+# there, and brings back report.md and NOTES.md. Run it again at any time: it changes only what differs, and finishes an
+# interrupted deploy.
 #
 #   scripts/deploy.sh USER@HOST [--engine candle|vllm] [--model MODEL] [--listen ADDRESS:PORT]
 #   scripts/deploy.sh USER@HOST --status | --logs | --rollback | --uninstall [--purge]
@@ -9,22 +9,22 @@
 #   --engine candle|vllm   what runs the model [default: vllm on a machine with an NVIDIA GPU, else candle]
 #   --model MODEL          a profile of systemd/models (vllm); demo, a directory there or a hub id (candle)
 #                          [default: qwen3-vl-8b on vllm, demo on candle]
-#   --listen ADDRESS:PORT  where browsers reach it [default: 0.0.0.0:8080]
-#   --ask                  ask for the password of USER on the terminal [the default, where it is needed]
-#   --password-file FILE   read it from FILE instead; it is used for the first login and for sudo, and kept nowhere
-#   --port PORT            of ssh [default: 22]
-#   --fingerprint SHA256:… the host key must be this one [default: shown, asked about once, and pinned]
+#   --listen ADDRESS:PORT  address of the server [default: 0.0.0.0:8080]
+#   --ask                  ask for USER's password on the terminal [default, if a password is needed]
+#   --password-file FILE   read the password from FILE; it is used for the first login and for sudo, and not stored
+#   --port PORT            port of ssh [default: 22]
+#   --fingerprint SHA256:… expected host key [default: the key is shown, confirmed once, and pinned]
 #   --yes                  do not ask about the host key
-#   --binary DIRECTORY     carry this build (homereel, homereel-bench) over [default: target/release, or that of
-#                          build-aarch64.sh, if it fits HOST; else it is built there]
+#   --binary DIRECTORY     copy this build (homereel, homereel-bench) to HOST [default: target/release or the build of
+#                          build-aarch64.sh, if it runs on HOST; otherwise HOST builds it]
 #   --build-there          build on HOST in any case
-#   --dry-run              tell what would be done, change nothing
-#   --bench                bench again although nothing changed
-#   --purge                with --uninstall: delete videos, library, weights and backups too
+#   --dry-run              print the plan and change nothing
+#   --bench                benchmark again although nothing changed
+#   --purge                with --uninstall: also delete videos, library, weights and backups
 #
-# What is kept on this machine (its own key, the pinned host key, reports): ~/.local/state/homereel/deploy/HOST,
+# State on this machine (an SSH key, the pinned host key, reports): ~/.local/state/homereel/deploy/HOST,
 # or $HOMEREEL_DEPLOY_STATE/HOST.
-# shellcheck disable=SC2154 # the parts set them
+# shellcheck disable=SC2154 # set by the sourced parts
 set -euo pipefail
 if [ "${BASH_VERSINFO[0]}" -lt 5 ]; then
   echo "error: this needs bash 5; on a Mac: brew install bash gnu-tar coreutils" >&2
@@ -32,8 +32,8 @@ if [ "${BASH_VERSINFO[0]}" -lt 5 ]; then
 fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for part in say arguments connection facts plan release photograph report; do
-  # shellcheck disable=SC1090 # each is checked by itself
-  . "$root/scripts/lib/$part.sh"
+  # shellcheck disable=SC1090 # each part is checked on its own
+  . "$root/scripts/deploy/$part.sh"
 done
 
 main() {
@@ -50,7 +50,7 @@ main() {
 }
 
 deploy() {
-  say "looking at $host"
+  say "inspecting $host"
   gather_facts
   decide
   show_plan
@@ -63,7 +63,7 @@ deploy() {
   pack
   send
   local status=0
-  say "setting $host up"
+  say "setting up $host"
   remote_root deploy || status=$?
   bring_back
   [ "$status" -ne 0 ] || verify || status=$?

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Fill a library's database with made-up videos, to measure pages and search at a size that takes a family decades.
+"""Fills a library's database with invented videos, to measure pages and search with a very large library.
 
-Start a server once on an empty data directory, so that the tables are there, stop it, then:
+Start a server once with an empty data directory, so that the tables exist, stop it, then:
 
     scripts/fill-library.py DIR --videos 10000 --moments 20
     homereel serve --data DIR &
     homereel-bench page --path / --path '/search?q=dog'
 
-There are no files behind these videos: their pages say so, everything else is as it would be.
+These videos have no files, and their pages report that; everything else is as in a real library.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import pathlib
 import random
 import sqlite3
 
-# Every day's words, each in few moments as in life (Zipf's law), and names that are rare.
+# Common words, distributed by Zipf's law, and rare names.
 WORDS = """a the in on with and of to at dog cat child girl boy woman man grandmother grandfather baby beach garden kitchen
 lake forest street car bicycle ball cake candles table chair window door runs walks jumps sings dances eats drinks laughs
 cries waves opens closes throws catches rides swims climbs falls sits stands looks red blue green yellow small large old
@@ -38,12 +38,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=pathlib.Path, help="the library's directory")
     parser.add_argument("--videos", type=int, default=10_000)
-    parser.add_argument("--moments", type=int, default=20, help="of each video")
+    parser.add_argument("--moments", type=int, default=20, help="moments per video")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     database = arguments.data / "homereel.db"
     if not database.is_file():
-        parser.error(f"{database} is not there; start a server once on this directory")
+        parser.error(f"{database} does not exist; start a server once with this directory")
     dice = random.Random(arguments.seed)
     connection = sqlite3.connect(database)
     connection.execute("PRAGMA foreign_keys = ON")

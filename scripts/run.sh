@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From a fresh Debian 12 or Ubuntu 24.04 machine (root or sudo) to a server that answers: installs what
-# is missing, builds, starts Homereel on the demo model, puts two drawn clips into an empty library, and
-# prints the URL. Run it again after a change: it restarts the server and keeps the library.
+# From a fresh Debian 12 or Ubuntu 24.04 machine (as root or with sudo) to a running server: installs missing
+# packages, builds, starts Homereel with the demo model, adds two sample clips to an empty library, and prints
+# the URL. Run it again after a change: it restarts the server and keeps the library.
 #
 #   scripts/run.sh           start (or restart) in the background
 #   scripts/run.sh --stop    stop it
 #
-# HOMEREEL_LISTEN (127.0.0.1:8080) and HOMEREEL_DATA (./data) say where.
+# HOMEREEL_LISTEN [default: 127.0.0.1:8080] is the address, HOMEREEL_DATA [default: ./data] the library's directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
@@ -17,11 +17,11 @@ url=http://$listen
 pid_file=$data/run.pid
 log=$data/run.log
 
-# Stops the server that this script started, if it still runs; waits until it is gone.
+# Stops the server that this script started, if it is still running, and waits for it to exit.
 stop() {
   local pid
   pid=$(cat "$pid_file" 2>/dev/null) || return 0
-  # The number may have gone to another process since: only a homereel is ours.
+  # The process id may have been reused: only a homereel process is ours.
   if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = homereel ]; then
     kill "$pid"
     for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
@@ -39,7 +39,7 @@ esac
 
 need_build_packages
 need_rust
-say "building (the first time takes some minutes)"
+say "building (several minutes the first time)"
 # With one test: so the features are those of scripts/test.sh, and neither script compiles what the other did.
 cargo build --release --locked --workspace --bins --test cli
 
@@ -48,13 +48,13 @@ stop
 if curl -fsS -o /dev/null "$url/healthz" 2>/dev/null; then
   die "something else answers on $listen; set HOMEREEL_LISTEN to another address"
 fi
-say "starting the server on the demo model (log: $log)"
+say "starting the server with the demo model (log: $log)"
 setsid target/release/homereel serve --listen "$listen" --data "$data" --model demo \
   >"$log" 2>&1 </dev/null &
 pid=$!
 echo "$pid" >"$pid_file"
 
-# Ready means that the model is loaded, not only that the port is open.
+# Ready means that the model is loaded, not merely that the port is open.
 for _ in $(seq 300); do
   curl -fsS -o /dev/null "$url/readyz" 2>/dev/null && break
   kill -0 "$pid" 2>/dev/null || { tail -n 20 "$log" >&2; die "the server stopped"; }
@@ -67,7 +67,7 @@ if ! ls "$data"/samples/*.mp4 >/dev/null 2>&1; then
   target/release/homereel-bench draw --out "$data/samples" --seed 1 --count 2 --codec h264 \
     --kind plain --size 640x360 --seconds 8 >/dev/null
 fi
-# The same bytes are the same video, so a second run adds nothing.
+# A file with the same content is the same video, so a second run adds nothing.
 for clip in "$data"/samples/*.mp4; do
   curl -fsS -o /dev/null -H 'Content-Type: video/mp4' --data-binary "@$clip" "$url/api/videos?name=sample-$(basename "$clip")"
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Photographs the pages anew by the browser tests: tests/browser/PAGE-WIDTH-THEME.png, and the README's in web/screenshots.
-# Small: few colours, no more than people need to judge a page. To be looked at, and committed.
+# Updates the screenshots in docs/screenshots with the browser tests: PAGE-WIDTH-THEME.png, and library.png and video.png
+# of the README. Images have few colours to stay small. Review them before you commit them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
@@ -20,13 +20,14 @@ shrink() {
     'split[a][b];[a]palettegen=max_colors=96:reserve_transparent=0[p];[b][p]paletteuse=dither=none' "$2"
 }
 
-mkdir -p tests/browser
+screenshots=docs/screenshots
+mkdir -p "$screenshots"
 for page in "${kept[@]}"; do
   for look in 360-light 360-dark 1280-light 1280-dark; do
-    [ ! -f "$raw/pages/$page-$look.png" ] || shrink "$raw/pages/$page-$look.png" "tests/browser/$page-$look.png"
+    [ ! -f "$raw/pages/$page-$look.png" ] || shrink "$raw/pages/$page-$look.png" "$screenshots/$page-$look.png"
   done
 done
 for page in library video; do
-  [ ! -f "$raw/$page.png" ] || shrink "$raw/$page.png" "web/screenshots/$page.png"
+  [ ! -f "$raw/$page.png" ] || shrink "$raw/$page.png" "$screenshots/$page.png"
 done
-du -sh tests/browser web/screenshots >&2
+du -sh "$screenshots" >&2

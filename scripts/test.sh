@@ -66,9 +66,9 @@ step_vllm() {
   for kind in trusting wary; do
     local flags=()
     [ "$kind" = trusting ] || flags=(--untrusting)
-    url=$(scripts/vllm-cpu.sh --port "$port" "${flags[@]}") || return 1
+    url=$(scripts/peers/vllm-cpu.sh --port "$port" "${flags[@]}") || return 1
     HOMEREEL_TEST_VLLM_URL=$url cargo_test --test vllm -- --nocapture --test-threads=1 "$kind" || status=1
-    scripts/vllm-cpu.sh --port "$port" --stop
+    scripts/peers/vllm-cpu.sh --port "$port" --stop
   done
   return "$status"
 }

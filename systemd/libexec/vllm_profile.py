@@ -1,4 +1,4 @@
-"""Profiles of models (models/NAME.toml): read and checked in one place, for vllm-serve and the shell scripts."""
+"""Model profiles (models/NAME.toml), read and validated for vllm-serve and the shell scripts."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-# An operator's own profile goes before the release's.
+# An operator's profile takes precedence over the release's.
 DIRECTORIES = ("/etc/homereel/models", "/opt/homereel/current/models")
 HOME = Path("/var/lib/homereel-vllm")
 KEYS = {
@@ -18,7 +18,7 @@ NEEDED = ("id", "served_name", "minimum_vllm", "port", "need_mib", "max_model_le
 
 
 def load(name, directories=None):
-    """The profile called `name`; SystemExit with words when it is missing or does not fit."""
+    """Returns the profile `name`; exits with a message if it is missing or invalid."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
         sys.exit(f"{name!r} is no profile; lower case letters, digits, '.' and '-' would fit")
     directories = directories or os.environ.get("HOMEREEL_PROFILES", ":".join(DIRECTORIES)).split(":")
@@ -44,20 +44,20 @@ def check(path, profile):
 
 
 def revision(profile, home=HOME):
-    """The commit that the first pull brought, else what the profile says."""
+    """Returns the commit pinned by the first download, otherwise the profile's revision."""
     pinned = home / "revisions" / profile["id"].replace("/", "--")
     return pinned.read_text().strip() if pinned.is_file() else profile.get("revision")
 
 
 def arguments(profile, home=HOME):
-    """What `vllm serve` is started with."""
+    """Returns the arguments of `vllm serve`."""
     command = ["serve", profile["id"], "--served-model-name", profile["served_name"]]
     if not profile["id"].startswith("/"):
         command += ["--revision", revision(profile, home) or "main"]
     command += [
         "--host", "127.0.0.1", "--port", str(profile["port"]),
         "--max-model-len", str(profile["max_model_len"]), "--max-num-seqs", str(profile["max_num_seqs"]),
-        # Homereel sends frames with their true times; and no other host's media is fetched.
+        # Homereel sends frames with their true times, and vLLM downloads no media from other hosts.
         "--trust-request-mm-kwargs", "--allowed-media-domains", "localhost.invalid",
     ]
     if "memory_fraction" in profile:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The functions of scripts/deploy.sh, with programs of the PATH played where they would reach another machine.
+# Tests the functions of scripts/deploy.sh, with stubs for the programs that would connect to another machine.
 
 setup() {
   root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
@@ -9,7 +9,7 @@ setup() {
   PATH=$stubs:$PATH
 }
 
-# stub NAME <<<'script': a program that writes its arguments down first.
+# stub NAME <<<'script': creates a program that records its arguments, then runs the script.
 stub() {
   { printf '#!/bin/bash\nprintf "%%s\\n" "$0 $*" >>"%s/calls"\n' "$BATS_TEST_TMPDIR"; cat; } >"$stubs/$1"
   chmod +x "$stubs/$1"
@@ -17,10 +17,10 @@ stub() {
 
 parts() {
   local part
-  for part in say arguments connection facts plan release photograph report; do . "$root/scripts/lib/$part.sh"; done
+  for part in say arguments connection facts plan release photograph report; do . "$root/scripts/deploy/$part.sh"; done
 }
 
-# A DGX Spark, as facts.sh tells it.
+# Sets the facts of a DGX Spark, as facts.sh reports them.
 spark() {
   cat >"$BATS_TEST_TMPDIR/facts" <<'FACTS'
 arch=aarch64
@@ -51,7 +51,7 @@ FACTS
   read_facts "$BATS_TEST_TMPDIR/facts"
 }
 
-# with KEY=VALUE…: the plan's objections, on a Spark that differs so.
+# with KEY=VALUE…: prints the plan's objections on a Spark with other facts.
 with() {
   parts
   parse op@10.0.0.5
@@ -70,13 +70,13 @@ with() {
   decide
   [ "$engine $model" = "vllm qwen3-vl-8b" ]
   [ -z "$(objections)" ]
-  # What this machine built does not run there.
+  # A build for this machine does not run there.
   [ "$build" = there ]
 }
 
 @test "N/A of a GB10 is unknown, never a number" {
   cp "$root/tests/deploy/fixtures/nvidia-smi" "$stubs/"
-  run sh "$root/scripts/lib/remote/facts.sh" 8080
+  run sh "$root/scripts/deploy/remote/facts.sh" 8080
   [ "$status" -eq 0 ]
   [[ $output == *"gpu=NVIDIA GB10"* && $output == *"gpu_cuda=13.0"* && $output == *$'gpu_memory_mib=\n'* ]]
   parts
@@ -95,16 +95,16 @@ with() {
   [ ! -e "$HOMEREEL_DEPLOY_STATE" ]
 }
 
-@test "the help tells every flag" {
+@test "the help lists every flag" {
   run "$root/scripts/deploy.sh" --help
   [ "$status" -eq 0 ]
   local flag
   while read -r flag; do [[ $output == *"$flag"* ]] || { echo "no $flag"; false; }; done \
-    < <(grep -oE '^ +--[a-z-]+' "$root/scripts/lib/arguments.sh" | tr -d ' ')
+    < <(grep -oE '^ +--[a-z-]+' "$root/scripts/deploy/arguments.sh" | tr -d ' ')
   [[ $output != *shellcheck* ]]
 }
 
-@test "each thing that can't work is told with what to do" {
+@test "everything that cannot work is reported with a remedy" {
   [[ $(with os_id=fedora "os_name=Fedora 43") == *"Fedora 43 is not supported; Debian 12"* ]]
   [[ $(with os_id=ubuntu os_version=22.04) == *"is not supported"* ]]
   [[ $(with arch=riscv64) == *"x86_64 or aarch64"* ]]
@@ -119,7 +119,7 @@ with() {
   [ -z "$(with)" ]
 }
 
-@test "facts are data: whatever a host tells, nothing of it runs" {
+@test "facts are data: nothing that a host reports is executed" {
   parts
   printf 'os_name=$(touch %s/owned)\nevil;id=1\nmemory_mib=12; id\nport=`id`\n\033[31mx=1\n' "$BATS_TEST_TMPDIR" >"$BATS_TEST_TMPDIR/facts"
   read_facts "$BATS_TEST_TMPDIR/facts"
@@ -164,7 +164,7 @@ with() {
   [ "$build" = carried ]
 }
 
-@test "a trace of a deploy tells no password" {
+@test "a trace of a deploy does not contain the password" {
   parts
   parse op@10.0.0.5
   open_state
@@ -187,7 +187,7 @@ with() {
 }
 
 @test "the password is in no argument, no environment and no file that stays" {
-  # ssh refuses keys, takes the password from askpass, and tells all that it can see.
+  # ssh rejects keys, takes the password from askpass, and records its environment.
   stub ssh-keyscan <<<'echo "10.0.0.5 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1mI0V4h9cW3mZQ9p0w0o9b3k6k6k6k6k6k6k6k6k6k"'
   stub ssh <<'SSH'
 case "$*" in
@@ -207,7 +207,7 @@ SSH
   [ -e "$STUB/installed" ]
   ! grep -rF 's3cret' "$STUB/calls" "$STUB/environment" "$HOMEREEL_DEPLOY_STATE"
   ! ls -d /dev/shm/hr.* 2>/dev/null
-  # Another password: refused, and nothing was left.
+  # A wrong password is refused.
   rm "$STUB/installed"
   echo wrong >"$STUB/wrong"
   parse op@10.0.0.5 --password-file "$STUB/wrong" --yes
@@ -216,7 +216,7 @@ SSH
   [[ $output == *"refused the password of op"* ]]
 }
 
-@test "a host key that changed, or is not the one named, ends it before the password" {
+@test "a host key that changed or does not match stops the deploy before the password" {
   stub ssh-keyscan <<<'echo "10.0.0.5 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1mI0V4h9cW3mZQ9p0w0o9b3k6k6k6k6k6k6k6k6k6k"'
   stub ssh <<<'echo "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @" >&2; exit 255'
   echo secret >"$BATS_TEST_TMPDIR/secret"
@@ -231,7 +231,7 @@ SSH
 }
 
 @test "a setting is one line; what an operator wrote stays" {
-  here=$root/scripts/lib/remote
+  here=$root/scripts/deploy/remote
   . "$here/common.sh"
   . "$here/service.sh"
   chown() { :; }
@@ -248,7 +248,7 @@ SSH
 }
 
 @test "a file is replaced only if it differs" {
-  here=$root/scripts/lib/remote
+  here=$root/scripts/deploy/remote
   . "$here/common.sh"
   local me
   me=$(id -un):$(id -gn)
@@ -264,7 +264,7 @@ SSH
   [ "$(stat -c %a "$BATS_TEST_TMPDIR/a/to")" = 600 ]
 }
 
-@test "a report tells a step that failed as failed" {
+@test "a failed step is reported as failed" {
   parts
   parse op@10.0.0.5
   spark
@@ -274,13 +274,13 @@ SSH
   printf "a stranger's browser\tfailed\tgot 200\n" >"$state/record/verify.tsv"
   run write_report 1 http://10.0.0.5:8080
   [ "$status" -eq 0 ]
-  [[ $output == *"It did not end well"* ]]
+  [[ $output == *"The deploy failed"* ]]
   [[ $output == *"| switch | **failed** (0 s) | not ready \\| after 120 s |"* ]]
   [[ $output == *"from here: a stranger's browser | **failed**"* ]]
-  [[ $output == *"It was not benched."* && $output != *"Everything that was tried works"* ]]
+  [[ $output == *"Not measured."* && $output != *"All checks passed"* ]]
 }
 
-@test "profiles of models are whole, and one that is not is refused by name" {
+@test "model profiles are complete, and an invalid one is refused with its reason" {
   local libexec=$root/systemd/libexec file
   for file in "$root"/systemd/models/*.toml "$root"/systemd/two-sparks/*.toml; do
     HOMEREEL_PROFILES=$(dirname "$file") python3 "$libexec/vllm_profile.py" "$(basename "$file" .toml)" port
@@ -301,7 +301,7 @@ print(*vllm_profile.arguments(vllm_profile.load('qwen3-vl-8b')))"
   [ "$status" -eq 1 ] && [[ $output == *"is no profile"* ]]
 }
 
-@test "a model that answers, but not truly or not by its name, does not pass the gate" {
+@test "a model that answers wrongly or has another name does not pass the gate" {
   stub curl <<<'echo "{\"data\": [{\"id\": \"$MODEL\"}]}"'
   printf '#!/bin/sh\necho "$ANSWER"\n' >"$stubs/homereel"
   chmod +x "$stubs/homereel"
@@ -312,10 +312,10 @@ print(*vllm_profile.arguments(vllm_profile.load('qwen3-vl-8b')))"
   MODEL=qwen3-vl-8b ANSWER='!!!!!!!!' run "${gate[@]}"
   [ "$status" -eq 1 ] && [[ $output == *"'yellow' was expected"* ]]
   MODEL=another ANSWER=yellow run "${gate[@]}"
-  [ "$status" -eq 1 ] && [[ $output == *"something else has the port"* ]]
+  [ "$status" -eq 1 ] && [[ $output == *"another server uses the port"* ]]
 }
 
-@test "the units keep to their figures, and systemd understands them" {
+@test "the units stay within their exposure limits, and systemd parses them" {
   command -v systemd-analyze >/dev/null || skip "no systemd-analyze"
   local unit limit
   while read -r unit limit; do

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# scripts/deploy.sh on a whole machine (host.sh): every refusal, every interruption, the green path, and what comes after
-# it: second run, reboot, kill -9, a server that hangs, the switch that keeps it down, backup, a broken release, roll-back,
-# memory, uninstall. Every deploy is traced (bash -x), and no trace holds a secret. The program under test is
-# target/release. Needs root.
+# Tests scripts/deploy.sh on a booted machine (host.sh): every refusal and interruption, a successful deploy, and then a second
+# run, reboot, kill -9, a server that hangs, /etc/homereel/disabled, backup, a broken release, rollback, memory pressure,
+# uninstall. Every deploy is traced (bash -x), and no trace may contain a secret. The program under test is target/release.
+# Needs root.
 #
 #   run.sh [PART…]     parts, in this order: lint refusals interruptions green again restart kill hang disabled backup reboot
 #                      broken guard end
-# shellcheck disable=SC2016 # what stands in single quotes is expanded in there
+# shellcheck disable=SC2016 # single-quoted text is expanded on the host
 set -Eeuo pipefail
 trap 'printf "FAILED in line %s: %s\n" "$LINENO" "$BASH_COMMAND" >&2' ERR
 cd "$(dirname "$0")/../.."
@@ -30,17 +30,17 @@ trap cleanup EXIT
 section() { printf '\n--- %s (%s s)\n' "$*" "$SECONDS"; }
 flunk() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 inside() { $here/host.sh run "$@"; }
-# As an operator would who looks for an error: with a trace.
+# Deploys with a trace, as an operator who looks for an error would.
 deploy() {
   BASH_XTRACEFD=8 bash -x scripts/deploy.sh "$user@$host" --password-file "$scratch/password" --yes "$@" \
     >"$scratch/said" 2>&1 8>>"$scratch/trace"
 }
-# refused WORDS ARGUMENTS…: the deploy has to end with these words, and leave nothing.
+# refused MESSAGE ARGUMENT…: the deploy must fail with this message and leave nothing behind.
 refused() {
-  local told=$1
+  local message=$1
   shift
-  if deploy "$@"; then flunk "deployed although: $told"; fi
-  grep -qF -- "$told" "$scratch/said" || { cat "$scratch/said"; flunk "no word of '$told'"; }
+  if deploy "$@"; then flunk "deployed although: $message"; fi
+  grep -qF -- "$message" "$scratch/said" || { cat "$scratch/said"; flunk "no message '$message'"; }
   nothing_there
 }
 nothing_there() {
@@ -50,7 +50,7 @@ nothing_there() {
 well() { deploy "$@" || { cat "$scratch/said"; flunk "deploy.sh $*"; }; }
 ready() { curl -fsS --max-time 5 -o /dev/null "$url/readyz" 2>/dev/null; }
 until_ready() { for _ in $(seq 300); do ready && return; sleep 0.2; done; flunk "not ready: $(inside journalctl -u homereel -n 20 --no-pager -q)"; }
-# A key of the operator's, kept for the run.
+# An API key for the rest of the run.
 key() {
   [ -s "$scratch/header" ] || printf 'Authorization: Bearer %s\n' "$(inside homereel keys add test --role admin 2>/dev/null)" >"$scratch/header"
 }
@@ -62,9 +62,9 @@ ask() {
 }
 upload() { api -H 'Content-Type: video/mp4' --data-binary "@$1" "$url/api/videos?name=$(basename "$1")" | python3 -c 'import json, sys; print(json.load(sys.stdin)["videos"][0]["id"])'; }
 job_state() { api "$url/api/videos/$1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["jobs"][0]["state"])'; }
-until_read() { for _ in $(seq 300); do [ "$(job_state "$1")" = "done" ] && return; sleep 0.2; done; flunk "the clip was not read: $(job_state "$1")"; }
+until_read() { for _ in $(seq 300); do [ "$(job_state "$1")" = "done" ] && return; sleep 0.2; done; flunk "the clip was not processed: $(job_state "$1")"; }
 
-# Looks at every command line and environment of the machine, ours and the host's (they share a kernel), while it runs.
+# Searches every command line and environment for the password, here and on the host (they share a kernel), in the background.
 watch_for_password() {
   python3 - "$scratch/password" "$scratch/seen" <<'PY' &
 import os, sys, time
@@ -83,7 +83,7 @@ PY
 }
 
 part_lint() {
-  shellcheck -x -P SCRIPTDIR scripts/deploy.sh scripts/lib/*.sh scripts/lib/remote/*.sh tests/deploy/*.sh \
+  shellcheck -x -P SCRIPTDIR scripts/deploy.sh scripts/deploy/*.sh scripts/deploy/remote/*.sh tests/deploy/*.sh \
     systemd/libexec/{drop-caches,vllm-memory,vllm-gate,backup,homereel-command}
   bats $here/functions.bats
 }
@@ -134,12 +134,12 @@ part_green() {
   cat "$scratch/said"
   local link cookie id
   link=$(grep -oE "http://$host:$port/login\?once=[A-Za-z0-9_-]+" "$scratch/said") || flunk "no link to set a password"
-  # A stranger sees nothing but the login.
-  [ "$(curl -sS -o /dev/null -w '%{http_code}' "$url/api/videos")" = 401 ] || flunk "strangers come in"
-  # The household sets its password, and uses the pages.
+  # Without a login, only the login page is accessible.
+  [ "$(curl -sS -o /dev/null -w '%{http_code}' "$url/api/videos")" = 401 ] || flunk "no login is required"
+  # The one-time link sets the password, which gives access to the pages.
   cookie=$(curl -fsS -o /dev/null -D - --data-urlencode "once=${link##*=}" --data-urlencode 'password=a household of four' \
     --data-urlencode 'repeat=a household of four' "$url/login" | sed -n 's/^set-cookie: \([^;]*\);.*/\1/Ip')
-  [ -n "$cookie" ] || flunk "the link sets no password"
+  [ -n "$cookie" ] || flunk "the link did not set a password"
   curl -fsS -H "Cookie: $cookie" "$url/" | grep -q 'Your videos' || flunk "no page behind the password"
   key
   id=$(upload systemd/share/check.mp4)
@@ -148,45 +148,46 @@ part_green() {
   echo "$id" >"$scratch/id"
   [ -z "$(inside systemctl --failed --no-legend)" ] || flunk "$(inside systemctl --failed --no-legend)"
   inside systemctl is-active -q homereel.service homereel.socket homereel-guard.service homereel-backup.timer || flunk "a unit does not run"
-  # The hardened unit leaves the video worker its own locks.
-  inside journalctl -q -u homereel --no-pager | grep -iE 'jail|landlock|seccomp' | grep -i 'lacks\|missing' && flunk "the worker is not locked in"
+  # The hardened unit must not prevent the worker's sandbox.
+  inside journalctl -q -u homereel --no-pager | grep -iE 'jail|sandbox|landlock|seccomp' | grep -i 'lacks\|missing' && flunk "the sandbox is incomplete"
   inside homereel doctor --json | python3 -c '
 import json, sys
 checks = {c["name"]: c for c in json.load(sys.stdin)["checks"]}
-assert checks["jail"]["state"] == "ok", checks["jail"]
+sandbox = checks.get("sandbox") or checks["jail"]
+assert sandbox["state"] == "ok", sandbox
 assert checks["password"]["state"] == "ok", checks["password"]'
   inside sh -c 'cd /etc/systemd/system && systemd-analyze verify homereel.service homereel.socket homereel-guard.service homereel-backup.service homereel-backup.timer homereel-vllm@demo.service 2>&1; true' \
     | { grep -v 'vllm/bin/python3' || true; } | tee "$scratch/verify"
   [ ! -s "$scratch/verify" ] || flunk "systemd-analyze verify"
-  true_papers
+  check_report
 }
 
-# What came back is there, and is what happened.
-true_papers() {
+# The report and the notes exist and match what happened.
+check_report() {
   local file
   for file in report.md NOTES.md; do [ -s "$state/$file" ] || flunk "no $file"; done
-  grep -q 'Everything that was tried works' "$state/report.md" || flunk "report.md: $(cat "$state/report.md")"
+  grep -q 'All checks passed' "$state/report.md" || flunk "report.md: $(cat "$state/report.md")"
   grep -q "| switch | changed" "$state/report.md" || grep -q "| switch | same" "$state/report.md" || flunk "no switch in the report"
   grep -q 'from here: a question about it | passed' "$state/report.md" || flunk "no question in the report"
-  grep -qE 'Output token throughput|tok/s|tokens/s' "$state/report.md" || flunk "no bench in the report"
-  if command -v chromium >/dev/null; then [ -s "$state/page.png" ] || flunk "no picture of /system"; fi
-  grep -qE 'read [0-9.]+ GB/s from memory' "$state/report.md" || flunk "no roofline in the report"
-  grep -q 'deploy went well' "$state/NOTES.md" || flunk "NOTES.md: $(cat "$state/NOTES.md")"
-  [ "$(inside homereel notes)" = "$(cat "$state/NOTES.md")" ] || flunk "homereel notes tells something else"
+  grep -qE 'Output token throughput|tok/s|tokens/s' "$state/report.md" || flunk "no benchmark in the report"
+  if command -v chromium >/dev/null; then [ -s "$state/page.png" ] || flunk "no screenshot of /system"; fi
+  grep -qE 'read [0-9.]+ GB/s from memory' "$state/report.md" || flunk "no memory bandwidth in the report"
+  grep -q 'deploy succeeded' "$state/NOTES.md" || flunk "NOTES.md: $(cat "$state/NOTES.md")"
+  [ "$(inside homereel notes)" = "$(cat "$state/NOTES.md")" ] || flunk "homereel notes prints something else"
   no_secrets
 }
 
 no_secrets() {
-  # By a file: what is searched for would be seen in the arguments of who searches.
+  # The pattern is read from a file, because the search's own arguments would contain it.
   local secret=$scratch/password
   [ ! -e "$scratch/seen" ] || flunk "the password was seen in: $(cat "$scratch/seen")"
-  ! grep -rqFf "$secret" "$state" "$scratch/said" || flunk "the password lies on this machine"
+  ! grep -rqFf "$secret" "$state" "$scratch/said" || flunk "the password is stored on this machine"
   ! inside journalctl -q --no-pager | grep -qFf "$secret" || flunk "the password is in the journal"
-  ! inside sh -c 'cat /var/lib/homereel/NOTES.md /var/log/*.log /home/*/.bash_history 2>/dev/null' | grep -qFf "$secret" || flunk "the password lies there"
+  ! inside sh -c 'cat /var/lib/homereel/NOTES.md /var/log/*.log /home/*/.bash_history 2>/dev/null' | grep -qFf "$secret" || flunk "the password is stored on the host"
   ! inside journalctl -q --no-pager | grep -qE 'once=|hr_[A-Za-z0-9_-]{20}' || flunk "a link or a key is in the journal"
-  # The whole of the trace, and not a trace of nothing.
+  # The trace must not be empty.
   grep -q 'install_key' "$scratch/trace" || flunk "nothing was traced"
-  # In a trace a letter beyond ASCII may be written as a number: a piece without any.
+  # A trace may escape characters beyond ASCII, so the ASCII prefix is searched for too.
   ! grep -qFf "$secret" -e "$(grep -o '^[ -~]*' "$secret")" "$scratch/trace" || flunk "the password is in the trace"
   ! grep -qE 'once=[A-Za-z0-9_-]{20}|hr_[A-Za-z0-9_-]{20}' "$scratch/trace" || flunk "a link or a key is in the trace"
   ! grep -rqE 'once=|hr_[A-Za-z0-9_-]{20}' "$state" || flunk "a link or a key is in the report"
@@ -198,15 +199,15 @@ part_again() {
   before=$(inside sh -c 'sha256sum /var/lib/homereel/NOTES.md; readlink /opt/homereel/current; systemctl show -p MainPID homereel')
   well
   grep -q 'nothing changed' "$scratch/said" || { cat "$scratch/said"; flunk "a second run changed something"; }
-  [ "$before" = "$(inside sh -c 'sha256sum /var/lib/homereel/NOTES.md; readlink /opt/homereel/current; systemctl show -p MainPID homereel')" ] || flunk "a second run touched something"
+  [ "$before" = "$(inside sh -c 'sha256sum /var/lib/homereel/NOTES.md; readlink /opt/homereel/current; systemctl show -p MainPID homereel')" ] || flunk "a second run modified something"
 }
 
-# Connections wait at systemd's socket while the server is away.
+# Connections wait in systemd's socket while the server restarts.
 part_restart() {
   local n=0
   inside systemctl restart --no-block homereel.service
   while [ $n -lt 30 ]; do
-    curl -sS --max-time 30 -o /dev/null "$url/healthz" || flunk "connection $n was dropped over a restart"
+    curl -sS --max-time 30 -o /dev/null "$url/healthz" || flunk "connection $n was dropped during a restart"
     n=$((n + 1))
     sleep 0.1
   done
@@ -225,7 +226,7 @@ part_kill() {
   until_read "$id"
 }
 
-# A server that hangs is noticed by systemd's watchdog. Here after 3 s, or the test would be a minute longer.
+# systemd's watchdog restarts a server that hangs; here after 3 s instead of 60, to keep the test short.
 part_hang() {
   local pid
   inside sh -c 'mkdir -p /run/systemd/system/homereel.service.d
@@ -236,20 +237,20 @@ part_hang() {
   inside kill -STOP "$pid"
   for _ in $(seq 100); do [ "$pid" = "$(inside systemctl show -p MainPID --value homereel)" ] || break; sleep 0.2; done
   until_ready
-  [ "$pid" != "$(inside systemctl show -p MainPID --value homereel)" ] || flunk "nobody noticed that it hangs"
+  [ "$pid" != "$(inside systemctl show -p MainPID --value homereel)" ] || flunk "the hanging server was not restarted"
   inside journalctl -q -u homereel --no-pager | grep -qi 'watchdog' || flunk "it was not the watchdog"
   inside sh -c 'rm -r /run/systemd/system/homereel.service.d; systemctl daemon-reload; systemctl restart homereel.service'
   until_ready
 }
 
-# The file that keeps everything down, over a reboot of the units too, and against a deploy.
+# /etc/homereel/disabled keeps all units stopped, also when they are started, and prevents a deploy.
 part_disabled() {
   inside touch /etc/homereel/disabled
   inside systemctl stop homereel.socket homereel.service homereel-guard.service
   inside systemctl start homereel.socket homereel.service homereel-guard.service
-  ! inside systemctl is-active homereel.socket homereel.service homereel-guard.service | grep -qx active || flunk "it runs although it is switched off"
-  if deploy; then flunk "deployed although it is switched off"; fi
-  grep -q 'disabled is there' "$scratch/said" || { cat "$scratch/said"; flunk "no word of the switch"; }
+  ! inside systemctl is-active homereel.socket homereel.service homereel-guard.service | grep -qx active || flunk "a unit runs although Homereel is disabled"
+  if deploy; then flunk "deployed although Homereel is disabled"; fi
+  grep -q 'disabled is there' "$scratch/said" || { cat "$scratch/said"; flunk "no message about the disabled file"; }
   inside rm /etc/homereel/disabled
   inside systemctl start homereel.socket homereel.service homereel-guard.service
   until_ready
@@ -257,7 +258,7 @@ part_disabled() {
 
 part_backup() {
   inside systemctl start homereel-backup.service
-  inside python3 - <<'PY' || flunk "no backup that could be read"
+  inside python3 - <<'PY' || flunk "no readable backup"
 import glob, os, sqlite3
 (copy,) = glob.glob("/var/backups/homereel/homereel-*.db")
 assert os.stat(copy).st_mode & 0o077 == 0, oct(os.stat(copy).st_mode)
@@ -272,25 +273,25 @@ part_reboot() {
   id=$(cat "$scratch/id")
   $here/host.sh reboot
   until_ready
-  [[ $(ask "$id") == Yellow* ]] || flunk "after the reboot it says '$(ask "$id")'"
-  [ "$(job_state "$id")" = "done" ] || flunk "the library is not what it was"
+  [[ $(ask "$id") == Yellow* ]] || flunk "the answer after the reboot is '$(ask "$id")'"
+  [ "$(job_state "$id")" = "done" ] || flunk "the library changed"
 }
 
 part_broken() {
   local good
   good=$(inside readlink /opt/homereel/current)
   mkdir "$scratch/broken"
-  # Says its version, and does nothing else.
+  # Exits successfully, whatever the arguments.
   cp /bin/true "$scratch/broken/homereel"
   cp target/release/homereel-bench "$scratch/broken/"
   if deploy --binary "$scratch/broken"; then flunk "a broken release was deployed"; fi
-  grep -q 'it answers again' "$scratch/said" || { cat "$scratch/said"; flunk "no roll-back"; }
+  grep -q 'it answers again' "$scratch/said" || { cat "$scratch/said"; flunk "no rollback"; }
   [ "$(inside readlink /opt/homereel/current)" = "$good" ] || flunk "not rolled back"
   until_ready
-  [[ $(ask "$(cat "$scratch/id")") == Yellow* ]] || flunk "it does not answer after the roll-back"
+  [[ $(ask "$(cat "$scratch/id")") == Yellow* ]] || flunk "it does not answer after the rollback"
   inside homereel notes | grep -q 'Reason: ' || flunk "no reason in the notes"
-  grep -q 'switch | \*\*failed\*\*' "$state/report.md" || flunk "the report does not tell it"
-  # A good new one, and by hand back to the one before.
+  grep -q 'switch | \*\*failed\*\*' "$state/report.md" || flunk "the report does not contain the failure"
+  # A good new release, then a rollback on request.
   mkdir "$scratch/newer"
   objcopy --add-section .note.newer="$here/run.sh" target/release/homereel "$scratch/newer/homereel"
   cp target/release/homereel-bench "$scratch/newer/"
@@ -301,8 +302,8 @@ part_broken() {
   until_ready
 }
 
-# A model that eats memory, in a control group that has little: it is stopped before the floor is crossed by much, and the
-# kernel has nothing to kill.
+# A model that exhausts memory in a small control group: the guard stops it soon after the floor is crossed, before the kernel
+# kills it.
 part_guard() {
   inside sh -c 'cat >/etc/systemd/system/homereel-vllm@hog.service' <<'UNIT'
 [Service]
@@ -319,15 +320,15 @@ UNIT
     sleep 0.2
   done
   inside systemctl stop guard-test || true
-  ! inside systemctl is-active -q homereel-vllm@hog.service || flunk "the hog runs on"
-  [ "$(inside systemctl show -p Result --value homereel-vllm@hog.service)" != oom-kill ] || flunk "the kernel was faster than the guard"
+  ! inside systemctl is-active -q homereel-vllm@hog.service || flunk "the hog is still running"
+  [ "$(inside systemctl show -p Result --value homereel-vllm@hog.service)" != oom-kill ] || flunk "the kernel killed the hog before the guard stopped it"
   inside homereel notes | tail -n 2
   inside homereel notes | grep -qE 'Memory guard: homereel-vllm@hog.service (stopped|killed) with 3[0-9][0-9] MiB available' \
-    || flunk "the guard came late, or not: $(inside journalctl -u guard-test -n 5 --no-pager -q)"
-  ready || flunk "the server did not stay up"
+    || flunk "the guard was late or did nothing: $(inside journalctl -u guard-test -n 5 --no-pager -q)"
+  ready || flunk "the server did not keep running"
 }
 
-# Puts the hog into a group of 1000 MiB and prints where it is seen inside.
+# Moves the hog into a control group of 1000 MiB and prints its path on the host.
 small_group() {
   local own
   own=$(inside sh -c 'd=/sys/fs/cgroup$(systemctl show -p ControlGroup --value homereel-vllm@hog.service); [ ! -e "$d/memory.max" ] || echo "$d"')
@@ -346,7 +347,7 @@ part_end() {
   well --logs
   well --uninstall
   inside sh -c '! [ -e /opt/homereel ] && ! ls /etc/systemd/system/homereel* >/dev/null 2>&1 && [ -s /var/lib/homereel/homereel.db ]' || flunk "--uninstall"
-  # The data is where it was, and a new deploy finds it.
+  # The data is kept, and a new deploy uses it.
   well
   until_ready
   [[ $(ask "$(cat "$scratch/id")") == Yellow* ]] || flunk "the library did not survive"

@@ -1,7 +1,7 @@
 //! Draws synthetic clips whose truth is known: coloured shapes that move, appear, vanish and change
 //! colour, with questions and the true answers.
 //!
-//! The demo model was trained on the same space, drawn by `scripts/demo_model/` in Python; this is the
+//! The demo model was trained on the same space, drawn by `scripts/model/demo_model/` in Python; this is the
 //! independent drawer that the tests ask about, with a generator and seeds of its own. Training uses
 //! seeds below [`FIRST_TEST_SEED`]; tests use that one and up. The space, to the pixel:
 //!

@@ -1,4 +1,4 @@
-//! Chooses scenes at random, as `scripts/demo_model/scene.py` does for training.
+//! Chooses scenes at random, as `scripts/model/demo_model/scene.py` does for training.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;

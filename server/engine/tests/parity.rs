@@ -1,5 +1,5 @@
 //! The network equals transformers: features and logits within 1e-3, 64 greedy tokens the same, for every
-//! random checkpoint and the demo model. Golden files: `scripts/reference.py`. With `HOMEREEL_TEST_DEVICE=cuda` it
+//! random checkpoint and the demo model. Golden files: `scripts/model/reference.py`. With `HOMEREEL_TEST_DEVICE=cuda` it
 //! runs on the first CUDA device.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 

@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    /// `scripts/reference.py: frame()` with seed 1 at t = 0.
+    /// `scripts/model/reference.py: frame()` with seed 1 at t = 0.
     fn drawn(height: u32, width: u32, kind: &str) -> Picture {
         let mut rgb = Vec::new();
         for y in 0..u64::from(height) {

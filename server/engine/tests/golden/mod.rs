@@ -1,4 +1,4 @@
-//! Reads the golden files that `scripts/reference.py` wrote, and draws their frames again.
+//! Reads the golden files that `scripts/model/reference.py` wrote, and draws their frames again.
 
 use std::{
     collections::HashMap,
@@ -126,7 +126,7 @@ fn draw_part(part: &Value) -> Drawn {
     }
 }
 
-/// `frame()` of `scripts/reference.py`, kind `pattern`.
+/// `frame()` of `scripts/model/reference.py`, kind `pattern`.
 fn draw(seed: u64, t: u64, width: u64, height: u64) -> Vec<u8> {
     let mut rgb = Vec::with_capacity((3 * width * height) as usize);
     for y in 0..height {

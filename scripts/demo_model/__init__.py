@@ -1,1 +1,0 @@
-"""Parts of `scripts/train-demo-model.py`: scenes, questions, network, data, checkpoint."""

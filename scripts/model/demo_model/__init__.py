@@ -1,0 +1,1 @@
+"""Parts of `scripts/model/train-demo-model.py`: scenes, questions, network, data, checkpoint."""
