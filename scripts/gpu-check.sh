@@ -45,7 +45,7 @@ pack() {
   cp "$parity"/golden/*.json "$parity"/golden/*.safetensors "$folder/parity/golden/"
   rm "$folder/parity/golden/resize.safetensors" "$folder/parity/golden/rules.json"
   cp -r server/engine/examples/shapes "$folder/shapes"
-  cp scripts/gpu-check/run.sh scripts/gpu-check/transformers_side.py "$(find scripts -name reference.py)" "$folder/"
+  cp scripts/gpu-check/run.sh scripts/gpu-check/transformers_side.py scripts/model/reference.py "$folder/"
 }
 
 # check_links FILE…: fails where a program needs a library that is neither the system's nor CUDA's.

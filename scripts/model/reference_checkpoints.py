@@ -96,8 +96,9 @@ SHAPES = {
                                  intermediate_size=80)),  # fmt: skip
     "moe": dict(seed=15, text=dict(num_experts=8, num_experts_per_tok=2, moe_intermediate_size=32,
                                    decoder_sparse_step=1, mlp_only_layers=[1]), vision={}, tie=False),  # fmt: skip
-    # Residual streams so small that every epsilon of a norm decides about the result.
-    "small-activations": dict(seed=911, text={}, vision={}, tie=False, small=1e-3),
+    # Residual streams so small that the epsilon of every norm changes the result, and a theta so small that every rotary
+    # frequency does.
+    "sensitive": dict(seed=921, text={}, vision={}, tie=False, small=1e-3, theta=20.0),
     "v457": dict(seed=816, text=dict(num_key_value_heads=1), vision={}, tie=True, old=True),
 }
 
@@ -122,7 +123,7 @@ def build(shape, tok):
     """The model with random weights, scaled so that the answer depends on every input."""
     ids = {t: tok.token_to_id(t) for t in SPECIAL}
     text, vision = {**TEXT, **shape["text"]}, {**VISION, **shape["vision"]}
-    rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_interleaved": True,
+    rope = {"rope_type": "default", "rope_theta": shape.get("theta", 5e6), "mrope_interleaved": True,
             "mrope_section": text.pop("mrope_section")}  # fmt: skip
     text.update(vocab_size=VOCAB, hidden_act="silu", max_position_embeddings=4096, rms_norm_eps=1e-6,
                 attention_bias=False, rope_parameters=rope, tie_word_embeddings=shape["tie"],

@@ -45,8 +45,8 @@ fn sharded_files_of_transformers_457() -> Result<()> {
 }
 
 #[test]
-fn activations_as_small_as_the_epsilons_of_the_norms() -> Result<()> {
-    check("small-activations")
+fn epsilons_and_rotary_sections() -> Result<()> {
+    check("sensitive")
 }
 
 #[test]
