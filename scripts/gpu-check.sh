@@ -12,6 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
+. scripts/cuda-toolkit.sh
 
 # MiB that the folder may take: it has to fit beside the repository where little can be copied.
 limit=45
@@ -85,7 +86,9 @@ self_test() {
 
 cuda() {
   local capability=$1 folder=target/gpu-check-sm$1 said status=0
-  eval "$(scripts/check-cuda.sh --environment "$capability")"
+  toolkit
+  stand_in_driver
+  cuda_environment "$capability"
   cargo=(build --release --locked -q -p homereel-engine --features cuda
     --config 'profile.release.package."*".opt-level=1' --config 'profile.release.opt-level=3')
   pack "$folder"
@@ -94,7 +97,7 @@ cuda() {
   strings -n 6 "$folder/measure" | grep -cE "\.target sm_$capability" >/dev/null || die "no kernel for sm_$capability is in the program"
   check_size "$folder"
   command -v nvidia-smi >/dev/null && { say "there is a card here: $folder/run.sh runs the check"; return; }
-  said=$(LD_LIBRARY_PATH=$CUDA_HOME/lib64 "$folder/measure" facts --device cuda --out /dev/null 2>&1) || status=$?
+  said=$(LD_LIBRARY_PATH=$home/lib64 "$folder/measure" facts --device cuda --out /dev/null 2>&1) || status=$?
   [ "$status" -ne 0 ] && [ "$(wc -l <<<"$said")" -eq 1 ] && [[ $said == *"NVIDIA's driver"* ]] \
     || die "without a driver it does not report that in one line: $said"
   say "without a driver: $said"
