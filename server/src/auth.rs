@@ -19,7 +19,7 @@ use std::{net::IpAddr, path::Path, sync::Arc};
 use sqlx::SqlitePool;
 use tokio::sync::Semaphore;
 
-pub use error::{AuthError, Kind};
+pub use error::{AuthError, AuthErrorKind};
 pub use keys::{ApiKey, NewKey};
 pub use links::LINK_LIFE;
 pub use password::{MAX_PASSWORD, MIN_PASSWORD};

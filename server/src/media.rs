@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ask::{AskError, Stage},
+    answer::{AskError, Stage},
     cache::Cache,
     library::hex,
 };

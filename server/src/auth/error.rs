@@ -4,7 +4,7 @@ use crate::library::LibraryError;
 
 /// The class of an error: what a caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum AuthErrorKind {
     /// The caller is not let in.
     Refused,
     /// The caller has to wait.
@@ -66,14 +66,14 @@ pub enum AuthError {
 impl AuthError {
     /// Returns the class of this error.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> AuthErrorKind {
         match self {
-            Self::WrongPassword | Self::NoPassword | Self::DeadLink => Kind::Refused,
-            Self::TooManyTries { .. } => Kind::Throttled,
-            Self::Invalid(_) => Kind::Invalid,
-            Self::NoKey(_) | Self::NoUser(_) => Kind::NotFound,
-            Self::KeyExists(_) | Self::UserExists(_) => Kind::Conflict,
-            Self::Hash(_) | Self::Database(_) | Self::Library(_) => Kind::Failed,
+            Self::WrongPassword | Self::NoPassword | Self::DeadLink => AuthErrorKind::Refused,
+            Self::TooManyTries { .. } => AuthErrorKind::Throttled,
+            Self::Invalid(_) => AuthErrorKind::Invalid,
+            Self::NoKey(_) | Self::NoUser(_) => AuthErrorKind::NotFound,
+            Self::KeyExists(_) | Self::UserExists(_) => AuthErrorKind::Conflict,
+            Self::Hash(_) | Self::Database(_) | Self::Library(_) => AuthErrorKind::Failed,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::Context as _;
 
 use super::{KeysCommand, Usage, progress::warn};
-use crate::auth::{Auth, AuthError, Kind};
+use crate::auth::{Auth, AuthError, AuthErrorKind};
 
 /// Answers one command. A new key goes to standard output, alone, so that it can be piped.
 pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
@@ -44,7 +44,7 @@ pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
 /// What was typed at fault is exit code 2.
 fn told(error: AuthError) -> anyhow::Error {
     match error.kind() {
-        Kind::Invalid => Usage(error.into()).into(),
+        AuthErrorKind::Invalid => Usage(error.into()).into(),
         _ => error.into(),
     }
 }

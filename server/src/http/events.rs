@@ -14,7 +14,7 @@ use tokio_stream::{
     wrappers::{BroadcastStream, errors::BroadcastStreamRecvError},
 };
 
-use crate::{app::AppState, library::Change};
+use crate::{library::Change, state::AppState};
 
 /// `GET /api/events`: ends when the server stops, so that it can stop.
 pub(super) async fn events(State(state): State<AppState>) -> Response {

@@ -13,8 +13,8 @@ use tower_http::services::ServeFile;
 
 use super::error::{Failure, Problem};
 use crate::{
-    app::AppState,
     library::{Poster, Video},
+    state::AppState,
 };
 
 /// Characters that RFC 5987 lets stand in `filename*`.

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::error::{Failure, Problem};
 use crate::{
-    app::AppState,
     captions,
     library::{Moment, Video},
+    state::AppState,
 };
 
 /// `GET /api/videos/{id}/moments.json`

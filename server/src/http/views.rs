@@ -179,7 +179,7 @@ fn answer_facts(answer: &Answer) -> Vec<Fact> {
         ("Looking", "vision"),
         ("Reading the prompt", "prefill"),
         ("First word after", "ttft"),
-        ("Answering", "generate"),
+        ("AnswerStream", "generate"),
         ("In all", "total"),
     ] {
         if let Some(ms) = stage(key) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// The class of an error: what a caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum LibraryErrorKind {
     /// There is no such thing.
     NotFound,
     /// The request does not fit the present state.
@@ -112,16 +112,20 @@ pub enum LibraryError {
 impl LibraryError {
     /// Returns the class of this error.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> LibraryErrorKind {
         match self {
-            Self::NotFound { .. } => Kind::NotFound,
-            Self::Conflict(_) | Self::InUse { .. } | Self::OffsetMismatch { .. } => Kind::Conflict,
-            Self::Ended(_) => Kind::Gone,
-            Self::Busy => Kind::Busy,
-            Self::Invalid(_) => Kind::Invalid,
-            Self::TooLarge { .. } => Kind::TooLarge,
-            Self::NoSpace { .. } | Self::OverQuota { .. } | Self::DiskFull => Kind::NoSpace,
-            Self::Damaged { .. } | Self::Database(_) | Self::Migration(_) | Self::Io(_) => Kind::Failed,
+            Self::NotFound { .. } => LibraryErrorKind::NotFound,
+            Self::Conflict(_) | Self::InUse { .. } | Self::OffsetMismatch { .. } => {
+                LibraryErrorKind::Conflict
+            }
+            Self::Ended(_) => LibraryErrorKind::Gone,
+            Self::Busy => LibraryErrorKind::Busy,
+            Self::Invalid(_) => LibraryErrorKind::Invalid,
+            Self::TooLarge { .. } => LibraryErrorKind::TooLarge,
+            Self::NoSpace { .. } | Self::OverQuota { .. } | Self::DiskFull => LibraryErrorKind::NoSpace,
+            Self::Damaged { .. } | Self::Database(_) | Self::Migration(_) | Self::Io(_) => {
+                LibraryErrorKind::Failed
+            }
         }
     }
 }

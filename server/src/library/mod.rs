@@ -43,7 +43,7 @@ pub use albums::Album;
 pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
 pub use backup::{Backup, Restored, backup, restore};
 pub use derived::NewRendition;
-pub use error::{Kind, LibraryError};
+pub use error::{LibraryError, LibraryErrorKind};
 pub use incoming::{Incoming, Sealed, Stored};
 pub use jobs::{Job, JobState, Step};
 pub use search::{Filter, Found, MAX_RANKED, Part, PieceKind, Place, Recalled, Results};
@@ -100,7 +100,7 @@ pub enum Change {
         /// The job's step.
         step: Step,
         /// What is being done (`probe`, `decode`, `preprocess`, `vision`, `prefill`, `generate`).
-        stage: crate::ask::Stage,
+        stage: crate::answer::Stage,
         /// Units done.
         done: usize,
         /// Units in all; 0 where that is not known.

@@ -159,7 +159,7 @@ async fn a_job_that_waits_for_its_backoff_is_not_leased() {
     assert!(library.lease_job(LEASE).await.unwrap().is_none());
     assert_eq!(
         library.retry_job(&job.id).await.map(|_| ()).map_err(|error| error.kind()),
-        Err(Kind::Conflict)
+        Err(LibraryErrorKind::Conflict)
     );
 }
 
@@ -256,7 +256,10 @@ async fn the_trash_hides_restores_and_in_the_end_takes_rows_and_files() {
     assert_eq!(library.empty_trash().await.unwrap(), 1);
     assert!(!library.original_path(&video.sha256).exists() && !library.poster_path(&video.sha256).exists());
     assert!(library.jobs(10).await.unwrap().is_empty());
-    assert_eq!(library.video(&video.id).await.map_err(|error| error.kind()).map(|_| ()), Err(Kind::NotFound));
+    assert_eq!(
+        library.video(&video.id).await.map_err(|error| error.kind()).map(|_| ()),
+        Err(LibraryErrorKind::NotFound)
+    );
     assert!(!add(&library, b"bytes", "a.mp4").await.duplicate);
     library.trash_video(&library.videos(1, 0).await.unwrap()[0].id).await.unwrap();
     sqlx::query("UPDATE videos SET deleted_ms = 1").execute(&library.pool).await.unwrap();

@@ -10,7 +10,7 @@ use super::super::error::{Failure, shown};
 use super::media_url::{self, Video};
 use super::wire::{ChatRequest, Content, VideoKwargs, WireMessage, WirePart};
 use crate::{
-    ask::{Conversation, Piece, Turn},
+    answer::{Conversation, Piece, Turn},
     library::{Library, LibraryError},
     media::{FrameSampling, Source},
 };

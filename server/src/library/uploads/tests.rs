@@ -171,7 +171,7 @@ async fn an_upload_that_stops_for_an_hour_goes_on_and_one_that_stops_for_days_is
     assert_eq!(library.expire_uploads().await.unwrap(), 1);
     assert!(!file.exists(), "its room is given back");
     let gone = library.receive(&upload.id, 4, true).await.map(|_| ()).map_err(|error| error.kind());
-    assert_eq!(gone, Err(super::super::Kind::NotFound));
+    assert_eq!(gone, Err(super::super::LibraryErrorKind::NotFound));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The servers behind the engine: their gauges in `/metrics`, and an operator's wish to take one out.
+//! `/api/replicas`: takes a vLLM replica out of service and back; also sets the replicas' gauges in `/metrics`.
 
 use axum::{
     Json,
@@ -9,38 +9,38 @@ use homereel_engine::{UpstreamState, UpstreamStatus};
 use serde_json::{Value, json};
 
 use super::error::{Failure, Problem};
-use crate::app::AppState;
+use crate::state::AppState;
 
-/// `POST /api/upstreams/{id}/drain`: it finishes what it has and gets nothing new.
+/// `POST /api/replicas/{id}/drain`: the replica finishes its requests and gets no new ones.
 pub(super) async fn drain(
     State(state): State<AppState>,
     Path(id): Path<usize>,
 ) -> Result<Json<Value>, Problem> {
-    wish(&state, id, true)
+    set_draining(&state, id, true)
 }
 
-/// `POST /api/upstreams/{id}/resume`: it gets requests again.
+/// `POST /api/replicas/{id}/resume`: the replica gets requests again.
 pub(super) async fn resume(
     State(state): State<AppState>,
     Path(id): Path<usize>,
 ) -> Result<Json<Value>, Problem> {
-    wish(&state, id, false)
+    set_draining(&state, id, false)
 }
 
-fn wish(state: &AppState, id: usize, draining: bool) -> Result<Json<Value>, Problem> {
-    let engine = state.asker.engine();
+fn set_draining(state: &AppState, id: usize, draining: bool) -> Result<Json<Value>, Problem> {
+    let engine = state.answers.engine();
     if !engine.drain_upstream(id, draining) {
         let known = engine.upstreams().len();
         let message = match known {
-            0 => "this engine has no upstreams".to_owned(),
-            _ => format!("there is no upstream {id}; 0 to {} would fit", known - 1),
+            0 => "this engine has no replicas".to_owned(),
+            _ => format!("there is no replica {id}; 0 to {} would fit", known - 1),
         };
         return Err(Failure::new(StatusCode::NOT_FOUND, "not_found", message).into());
     }
     Ok(Json(json!({ "upstreams": engine.upstreams() })))
 }
 
-/// Sets the gauges of every upstream, by vLLM's names where there are such.
+/// Sets the gauges of every replica, under vLLM's names where vLLM has them.
 pub(super) fn record(upstreams: &[UpstreamStatus]) {
     for upstream in upstreams {
         let label = || [("upstream", upstream.url.clone())];
@@ -52,15 +52,15 @@ pub(super) fn record(upstreams: &[UpstreamStatus]) {
         counter("homereel_upstream_requests_total", upstream.requests_total);
         counter("homereel_upstream_failures_total", upstream.failures_total);
         counter("homereel_upstream_failovers_total", upstream.failovers_total);
-        let Some(told) = upstream.metrics else { continue };
-        gauge("homereel_upstream_num_requests_running", told.num_requests_running);
-        gauge("homereel_upstream_num_requests_waiting", told.num_requests_waiting);
-        gauge("homereel_upstream_kv_cache_usage_perc", told.kv_cache_usage_perc);
+        let Some(reported) = upstream.metrics else { continue };
+        gauge("homereel_upstream_num_requests_running", reported.num_requests_running);
+        gauge("homereel_upstream_num_requests_waiting", reported.num_requests_waiting);
+        gauge("homereel_upstream_kv_cache_usage_perc", reported.kv_cache_usage_perc);
         for (name, count) in [
-            ("homereel_upstream_prefix_cache_queries_total", told.prefix_cache_queries_total),
-            ("homereel_upstream_prefix_cache_hits_total", told.prefix_cache_hits_total),
-            ("homereel_upstream_mm_cache_queries_total", told.mm_cache_queries_total),
-            ("homereel_upstream_mm_cache_hits_total", told.mm_cache_hits_total),
+            ("homereel_upstream_prefix_cache_queries_total", reported.prefix_cache_queries_total),
+            ("homereel_upstream_prefix_cache_hits_total", reported.prefix_cache_hits_total),
+            ("homereel_upstream_mm_cache_queries_total", reported.mm_cache_queries_total),
+            ("homereel_upstream_mm_cache_hits_total", reported.mm_cache_hits_total),
         ] {
             #[expect(
                 clippy::cast_possible_truncation,

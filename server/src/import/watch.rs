@@ -1,5 +1,5 @@
-//! A watched directory: what appears there is copied into the library, once, when it has stopped growing. Files
-//! stay where they are. Looked at again and again rather than by inotify, which network shares do not have.
+//! The watched directory: files that appear there are copied into the library once they have stopped growing. The files
+//! themselves stay. Polls instead of using inotify, which network shares do not support.
 
 use std::{
     collections::HashMap,
@@ -10,10 +10,10 @@ use std::{
 
 use tokio::io::AsyncReadExt as _;
 
-use super::{IntakeError, admit};
-use crate::{app::AppState, ask, library::LibraryError};
+use super::{ImportContext, ImportError, add};
+use crate::{answer::AskErrorKind, library::LibraryError};
 
-/// How often the directory is looked at; a file that is the same twice has stopped growing.
+/// How often the directory is listed; a file that is the same in two listings has stopped growing.
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// Directories below directories.
@@ -25,33 +25,33 @@ const MAX_FILES: usize = 100_000;
 /// Endings of files that somebody is still writing.
 const UNFINISHED: [&str; 5] = ["part", "partial", "tmp", "crdownload", "download"];
 
-/// A file as it was seen.
+/// Size and time of a file in one listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+struct FileStamp {
     size: u64,
     modified_ms: i64,
 }
 
 /// Watches `directory` until the server drains.
-pub async fn watch(state: AppState, directory: PathBuf) {
-    let mut before: HashMap<PathBuf, Seen> = HashMap::new();
+pub async fn watch(cx: ImportContext, directory: PathBuf) {
+    let mut before: HashMap<PathBuf, FileStamp> = HashMap::new();
     let mut period = tokio::time::interval(PERIOD);
     loop {
         tokio::select! {
-            () = state.lifecycle.soft().cancelled() => return,
+            () = cx.lifecycle.soft().cancelled() => return,
             _ = period.tick() => {}
         }
-        let place = directory.clone();
-        let now = tokio::task::spawn_blocking(move || list(&place)).await.unwrap_or_default();
+        let listed = directory.clone();
+        let now = tokio::task::spawn_blocking(move || list(&listed)).await.unwrap_or_default();
         for (path, seen) in &now {
             if before.get(path) != Some(seen) {
                 continue;
             }
-            if state.lifecycle.draining() {
+            if cx.lifecycle.draining() {
                 return;
             }
-            if let Err(error) = look(&state, path, *seen).await {
-                // The disk or the database: it is tried again at the next look.
+            if let Err(error) = import_once(&cx, path, *seen).await {
+                // The disk or the database: it is retried with the next listing.
                 tracing::warn!(%error, file = %path.display(), "failed to import a watched file");
             }
         }
@@ -60,34 +60,36 @@ pub async fn watch(state: AppState, directory: PathBuf) {
 }
 
 /// Imports a file that is not known yet.
-async fn look(state: &AppState, path: &Path, seen: Seen) -> Result<(), IntakeError> {
+async fn import_once(cx: &ImportContext, path: &Path, seen: FileStamp) -> Result<(), ImportError> {
     let key = path.to_string_lossy();
-    if state.library.is_watched(&key, seen.size, seen.modified_ms).await? {
+    if cx.library.is_watched(&key, seen.size, seen.modified_ms).await? {
         return Ok(());
     }
-    let outcome = match import(state, path).await {
+    let outcome = match import(cx, path).await {
         Ok(id) => {
             tracing::info!(file = %path.display(), id, "imported a watched file");
             "imported".to_owned()
         }
-        // Another try would end the same.
-        Err(IntakeError::Look(error)) if matches!(error.kind(), ask::Kind::Invalid | ask::Kind::TimedOut) => {
-            tracing::warn!(%error, file = %path.display(), "a watched file is no video");
+        // A retry would fail the same way.
+        Err(ImportError::Probe(error))
+            if matches!(error.kind(), AskErrorKind::Invalid | AskErrorKind::TimedOut) =>
+        {
+            tracing::warn!(%error, file = %path.display(), "skipped a watched file without video");
             error.to_string()
         }
-        Err(IntakeError::Library(error @ (LibraryError::Invalid(_) | LibraryError::TooLarge { .. }))) => {
-            tracing::warn!(%error, file = %path.display(), "a watched file was not taken");
+        Err(ImportError::Library(error @ (LibraryError::Invalid(_) | LibraryError::TooLarge { .. }))) => {
+            tracing::warn!(%error, file = %path.display(), "skipped a watched file that the library rejects");
             error.to_string()
         }
         Err(error) => return Err(error),
     };
-    Ok(state.library.set_watched(&key, seen.size, seen.modified_ms, &outcome).await?)
+    Ok(cx.library.set_watched(&key, seen.size, seen.modified_ms, &outcome).await?)
 }
 
-async fn import(state: &AppState, path: &Path) -> Result<String, IntakeError> {
+async fn import(cx: &ImportContext, path: &Path) -> Result<String, ImportError> {
     let mut file = tokio::fs::File::open(path).await.map_err(LibraryError::from)?;
     let size = file.metadata().await.map_err(LibraryError::from)?.len();
-    let mut incoming = state.library.incoming(Some(size), state.config.max_upload_bytes).await?;
+    let mut incoming = cx.library.incoming(Some(size), cx.max_upload_bytes).await?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         let read = file.read(&mut buffer).await.map_err(LibraryError::from)?;
@@ -97,12 +99,12 @@ async fn import(state: &AppState, path: &Path) -> Result<String, IntakeError> {
         incoming.write(&buffer[..read]).await?;
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let stored = admit(state, incoming.seal().await?, &name).await?;
+    let stored = add(cx, incoming.seal().await?, &name).await?;
     Ok(stored.video.id)
 }
 
 /// Regular files below `directory`; links are not followed, hidden and unfinished files left alone.
-fn list(directory: &Path) -> HashMap<PathBuf, Seen> {
+fn list(directory: &Path) -> HashMap<PathBuf, FileStamp> {
     let mut files = HashMap::new();
     let mut open = vec![(directory.to_owned(), 0)];
     while let Some((directory, depth)) = open.pop() {
@@ -120,7 +122,7 @@ fn list(directory: &Path) -> HashMap<PathBuf, Seen> {
             } else if metadata.is_file() && metadata.len() > 0 && !unfinished(&path) {
                 let modified = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
                 let modified_ms = modified.map_or(0, |at| i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
-                files.insert(path, Seen { size: metadata.len(), modified_ms });
+                files.insert(path, FileStamp { size: metadata.len(), modified_ms });
             }
         }
     }

@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::media::{FrameSampling, Media, Source, ms};
 
-pub use error::{AskError, Kind};
+pub use error::{AskError, AskErrorKind};
 pub use event::{AskEvent, Finished, Stage, StagesMs};
 
 /// Events between pipeline and reader.
@@ -116,13 +116,13 @@ impl Conversation {
 pub enum Class {
     /// A person or a program.
     Interactive,
-    /// A job; lets interactive ones go first (see [`Asker::interactive_idle`]).
+    /// A job; lets interactive ones go first (see [`AnswerService::interactive_idle`]).
     Background,
 }
 
 /// Engine and media together. Cheap to clone.
 #[derive(Clone)]
-pub struct Asker {
+pub struct AnswerService {
     engine: Arc<dyn Engine>,
     media: Media,
     /// Interactive requests that may be at work or wait at once.
@@ -130,13 +130,13 @@ pub struct Asker {
     interactive: Arc<watch::Sender<usize>>,
 }
 
-impl std::fmt::Debug for Asker {
+impl std::fmt::Debug for AnswerService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Asker").field("media", &self.media).finish_non_exhaustive()
+        f.debug_struct("AnswerService").field("media", &self.media).finish_non_exhaustive()
     }
 }
 
-impl Asker {
+impl AnswerService {
     /// Joins engine and media; at most `places` interactive requests are held at once.
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, media: Media, places: usize) -> Self {
@@ -192,7 +192,7 @@ impl Asker {
         conversation: Conversation,
         class: Class,
         cancel: &CancellationToken,
-    ) -> Result<Answering, AskError> {
+    ) -> Result<AnswerStream, AskError> {
         let info = self.engine.info()?;
         let place = match class {
             Class::Background => None,
@@ -214,7 +214,7 @@ impl Asker {
                 let _ = pipeline.sender.send(Err(error)).await;
             }
         });
-        Ok(Answering { receiver, ended: false, _guard: cancel.drop_guard() })
+        Ok(AnswerStream { receiver, ended: false, _guard: cancel.drop_guard() })
     }
 
     fn take_place(&self) -> Result<Place, AskError> {
@@ -240,13 +240,13 @@ impl Drop for Place {
 
 /// The events of one answer. Dropping it stops the work.
 #[derive(Debug)]
-pub struct Answering {
+pub struct AnswerStream {
     receiver: mpsc::Receiver<Result<AskEvent, AskError>>,
     ended: bool,
     _guard: DropGuard,
 }
 
-impl Answering {
+impl AnswerStream {
     /// Waits for the next event; none after `Done` or an error. Safe to cancel.
     pub async fn next(&mut self) -> Option<Result<AskEvent, AskError>> {
         if self.ended {
@@ -259,7 +259,7 @@ impl Answering {
 }
 
 struct Pipeline {
-    asker: Asker,
+    asker: AnswerService,
     info: ModelInfo,
     sender: mpsc::Sender<Result<AskEvent, AskError>>,
     cancel: CancellationToken,

@@ -5,7 +5,7 @@ use homereel_video::VideoError;
 
 /// The class of an error: what a caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum AskErrorKind {
     /// The request or its video is at fault.
     Invalid,
     /// Too much at once.
@@ -50,23 +50,23 @@ impl AskError {
 
     /// Returns the class of this error.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> AskErrorKind {
         match self {
-            Self::Invalid { .. } => Kind::Invalid,
+            Self::Invalid { .. } => AskErrorKind::Invalid,
             Self::Video(error) => match error.kind() {
-                homereel_video::Kind::BadVideo | homereel_video::Kind::BadRequest => Kind::Invalid,
-                homereel_video::Kind::Cancelled => Kind::Cancelled,
-                homereel_video::Kind::TimedOut => Kind::TimedOut,
-                homereel_video::Kind::Failed => Kind::Failed,
+                homereel_video::Kind::BadVideo | homereel_video::Kind::BadRequest => AskErrorKind::Invalid,
+                homereel_video::Kind::Cancelled => AskErrorKind::Cancelled,
+                homereel_video::Kind::TimedOut => AskErrorKind::TimedOut,
+                homereel_video::Kind::Failed => AskErrorKind::Failed,
             },
             Self::Engine(error) => match error.kind() {
-                homereel_engine::Kind::Invalid => Kind::Invalid,
-                homereel_engine::Kind::Overloaded => Kind::Overloaded,
-                homereel_engine::Kind::NotReady => Kind::NotReady,
-                homereel_engine::Kind::Cancelled => Kind::Cancelled,
-                homereel_engine::Kind::Failed => Kind::Failed,
+                homereel_engine::Kind::Invalid => AskErrorKind::Invalid,
+                homereel_engine::Kind::Overloaded => AskErrorKind::Overloaded,
+                homereel_engine::Kind::NotReady => AskErrorKind::NotReady,
+                homereel_engine::Kind::Cancelled => AskErrorKind::Cancelled,
+                homereel_engine::Kind::Failed => AskErrorKind::Failed,
             },
-            Self::Io(_) => Kind::Failed,
+            Self::Io(_) => AskErrorKind::Failed,
         }
     }
 
@@ -78,7 +78,8 @@ impl AskError {
             Self::Engine(EngineError::Invalid { param, .. }) => *param,
             Self::Engine(EngineError::ContextLength { .. }) => Some("messages"),
             Self::Video(error)
-                if self.kind() == Kind::Invalid && error.kind() != homereel_video::Kind::BadRequest =>
+                if self.kind() == AskErrorKind::Invalid
+                    && error.kind() != homereel_video::Kind::BadRequest =>
             {
                 Some("video_url")
             }

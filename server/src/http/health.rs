@@ -9,8 +9,8 @@ use axum::{
 use homereel_engine::Health;
 use serde_json::{Value, json};
 
-use super::{error::Problem, upstreams};
-use crate::app::AppState;
+use super::{error::Problem, replicas};
+use crate::state::AppState;
 
 /// `GET /healthz`: the process is alive.
 pub(super) async fn healthz() -> &'static str {
@@ -22,7 +22,7 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'stat
     if state.lifecycle.draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
-    match state.asker.engine().health() {
+    match state.answers.engine().health() {
         Health::Ready => (StatusCode::OK, "ready\n"),
         Health::Loading => (StatusCode::SERVICE_UNAVAILABLE, "loading the model\n"),
         Health::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "the engine failed\n"),
@@ -32,15 +32,15 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'stat
 /// `GET /metrics`, in Prometheus' text format.
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
-    metrics::gauge!("vllm:num_requests_running").set(state.asker.in_flight() as f64);
-    upstreams::record(&state.asker.engine().upstreams());
+    metrics::gauge!("vllm:num_requests_running").set(state.answers.in_flight() as f64);
+    replicas::record(&state.answers.engine().upstreams());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
         .into_response()
 }
 
 /// `GET /api/system`: version, model, disk.
 pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
-    let engine = state.asker.engine();
+    let engine = state.answers.engine();
     let health = match engine.health() {
         Health::Ready => "ready",
         Health::Loading => "loading",
@@ -58,7 +58,7 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
     });
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "engine": { "health": health, "in_flight": state.asker.in_flight() },
+        "engine": { "health": health, "in_flight": state.answers.in_flight() },
         "model": model,
         "upstreams": engine.upstreams(),
         "library": { "videos": state.library.video_count().await?, "free_bytes": state.library.free_bytes()? },

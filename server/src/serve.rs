@@ -1,91 +1,20 @@
-//! The server put together: what handlers see, and how it is started and stopped.
+//! Runs the server: listens, starts the background tasks, serves until the process is told to stop, then drains.
 
-use std::{future::IntoFuture, io::IsTerminal as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{future::IntoFuture, io::IsTerminal as _, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use axum::serve::ListenerExt as _;
-use homereel_engine::{Engine, Health};
+use homereel_engine::Health;
 use listenfd::ListenFd;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use crate::{
-    ask::Asker,
-    auth::Auth,
-    config::{self, Server},
-    http, intake,
-    jobs::{self, Jobs},
-    library::Library,
-    media::Media,
-    shutdown::Lifecycle,
+    answer::AnswerService, config::Server, http, import, jobs, shutdown::Lifecycle, state::AppState,
     supervisor, telemetry,
 };
 
-/// How long the process lingers after the last request for tasks that were told to stop.
+/// How long the process waits for its background tasks after the last request.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// What handlers see. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct AppState {
-    /// Engine and media.
-    pub asker: Asker,
-    /// Who may come in.
-    pub auth: Auth,
-    /// Videos, texts, answers, jobs.
-    pub library: Library,
-    /// The background runner's face.
-    pub jobs: Jobs,
-    /// Settings.
-    pub config: Arc<Server>,
-    /// How the process ends.
-    pub lifecycle: Lifecycle,
-    /// What `/metrics` shows.
-    pub metrics: PrometheusHandle,
-    /// Bytes of request bodies that may lie in memory at once, in MiB.
-    pub bodies: http::Bodies,
-}
-
-impl AppState {
-    /// Puts the parts together.
-    ///
-    /// Beyond this machine, and wherever a password was set, callers have to show who they are.
-    ///
-    /// # Errors
-    /// When the library cannot be opened, or the password's file not be read.
-    pub async fn open(
-        config: Server,
-        engine: Arc<dyn Engine>,
-        media: Media,
-        metrics: PrometheusHandle,
-        lifecycle: Lifecycle,
-    ) -> anyhow::Result<Self> {
-        let library = Library::open(&config.data).await?.with_quota(config.quota);
-        let auth = door(&config, &library).await?;
-        let frames = library.frames_dir();
-        let media = media
-            .with_frames_in(&frames, config.frame_cache_bytes)
-            .with_context(|| format!("failed to keep frames in {}", frames.display()))?;
-        Ok(Self {
-            auth,
-            asker: Asker::new(engine, media, config.max_requests),
-            jobs: Jobs::new(library.clone()),
-            library,
-            bodies: http::Bodies::new(config.max_body_bytes.saturating_mul(2)),
-            config: Arc::new(config),
-            lifecycle,
-            metrics,
-        })
-    }
-}
-
-async fn door(config: &Server, library: &Library) -> anyhow::Result<Auth> {
-    let auth = Auth::new(library.pool().clone(), false);
-    if let Some(file) = &config.password_file {
-        auth.declare_password(config::password(file)?).await.with_context(|| file.display().to_string())?;
-    }
-    let guarded = !config.listen.ip().is_loopback() || auth.has_password().await?;
-    Ok(Auth::new(library.pool().clone(), guarded && !config.insecure_no_auth))
-}
 
 /// Takes the socket that systemd opened, or opens one; `config.listen` is the address that it has from now on.
 ///
@@ -113,53 +42,53 @@ pub async fn listen(config: &mut Server) -> anyhow::Result<TcpListener> {
 /// When a part of the server died.
 pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let runner = tokio::spawn(jobs::run(state.clone()));
+    let runner = tokio::spawn(jobs::run(state.job_context()));
     tokio::spawn(watch_engine(state.clone()));
-    tokio::spawn(intake::sweep(state.clone()));
+    tokio::spawn(import::sweep(state.import_context()));
     if let Some(directory) = state.config.watch.clone() {
-        tokio::spawn(intake::watch(state.clone(), directory));
+        tokio::spawn(import::watch(state.import_context(), directory));
     }
     tokio::spawn(telemetry::upkeep(state.metrics.clone()));
-    announce(address, &state.config.data);
-    invite(&state).await?;
-    // Ready to be asked. A model may take minutes to load, and pages show that: `/readyz` waits for it.
+    tracing::info!(data = %state.config.data.display(), "listening on http://{address}");
+    print_setup_link(&state).await?;
+    // Requests are accepted from here on. A model may take minutes to load, which pages show; `/readyz` waits for it.
     supervisor::ready();
-    tokio::spawn(supervisor::watchdog(state.clone(), address));
+    tokio::spawn(supervisor::watchdog(state.library.clone(), state.lifecycle.clone(), address));
 
     let life = state.lifecycle.clone();
-    let drained = drained(life.clone(), state.asker.clone());
+    let drained = drained(life.clone(), state.answers.clone());
     // Each token is a small packet of its own: held back for the one before to be acknowledged, it comes 40 ms late.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps small packets back");
+            tracing::debug!(%error, "failed to set TCP_NODELAY");
         }
     });
     let service = http::router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(drained);
     tokio::select! {
         result = server.into_future() => result.context("failed to serve")?,
-        () = life.hard().cancelled() => tracing::warn!("requests in flight were cut off"),
+        () = life.hard().cancelled() => tracing::warn!("aborted the requests in flight"),
     }
     supervisor::stopping();
     life.drain();
     if tokio::time::timeout(LINGER, runner).await.is_err() {
-        tracing::warn!("a job did not stop in time; it starts again with the next server");
+        tracing::warn!("a job did not stop in time; the next start resumes it");
     }
     state.library.close().await;
     anyhow::ensure!(!life.crashed(), "the engine failed");
     Ok(())
 }
 
-/// Ends when the server drains and no answer is in the making: until then the door stays open, so that whoever
-/// asks `/readyz` is told.
-async fn drained(life: Lifecycle, asker: Asker) {
+/// Completes when the server drains and no answer is being generated. Until then the port stays open, so that
+/// `/readyz` can report the drain.
+async fn drained(life: Lifecycle, answers: AnswerService) {
     life.soft().cancelled().await;
-    asker.interactive_idle(Duration::MAX).await;
+    answers.interactive_idle(Duration::MAX).await;
 }
 
-/// Where a password is needed and nobody set one, tells how: by a link, unless the log is kept (a secret there would
-/// outlive its use).
-async fn invite(state: &AppState) -> anyhow::Result<()> {
+/// Where a password is required and none is set, prints a one-time link that sets one, unless the log is stored (a
+/// secret in it would outlive its use).
+async fn print_setup_link(state: &AppState) -> anyhow::Result<()> {
     if !state.auth.required() || state.auth.has_password().await? {
         return Ok(());
     }
@@ -173,26 +102,22 @@ async fn invite(state: &AppState) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn announce(address: SocketAddr, data: &Path) {
-    tracing::info!(data = %data.display(), "listening on http://{address}");
-}
-
 /// Reports readiness, and ends the process when the engine dies, so that systemd starts it anew.
 async fn watch_engine(state: AppState) {
-    let mut watch = state.asker.engine().watch_health();
+    let mut watch = state.answers.engine().watch_health();
     loop {
         // Copied, so that nothing is borrowed while the engine wants to change it.
         let health = watch.borrow_and_update().clone();
         match health {
             Health::Ready => {
                 supervisor::status("answering");
-                match state.asker.engine().info() {
-                    Ok(info) => tracing::info!(model = info.id, backend = info.backend, "ready"),
-                    Err(error) => tracing::warn!(%error, "ready, but the model does not describe itself"),
+                match state.answers.engine().info() {
+                    Ok(info) => tracing::info!(model = info.id, backend = info.backend, "engine ready"),
+                    Err(error) => tracing::warn!(%error, "ready, but failed to read the model's description"),
                 }
             }
             Health::Failed(reason) => {
-                tracing::error!(reason, "the engine failed; the server stops");
+                tracing::error!(reason, "engine failed, stopping the server");
                 state.lifecycle.crash();
                 return;
             }
@@ -200,7 +125,7 @@ async fn watch_engine(state: AppState) {
         }
         tokio::select! {
             changed = watch.changed() => if changed.is_err() {
-                tracing::error!("the engine died; the server stops");
+                tracing::error!("engine thread ended, stopping the server");
                 state.lifecycle.crash();
                 return;
             },
@@ -210,24 +135,16 @@ async fn watch_engine(state: AppState) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use homereel_engine::fake::{self, FakeEngine};
-    use homereel_video::Worker;
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use homereel_engine::fake::FakeEngine;
 
     use super::*;
-    use crate::library::{JobState, Poster, Step, tests::probe};
-
-    const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-
-    /// A server on scratch data, on an engine that plays `script`, without a video worker.
-    pub(crate) async fn state_with(data: &Path, script: Vec<fake::Step>) -> (AppState, Arc<FakeEngine>) {
-        let engine = Arc::new(FakeEngine::new("fake", script));
-        let config = Server { listen: LOCAL, ..Server::new(data.to_owned()) };
-        let media = Media::new(Worker::new("/nonexistent".into(), &[]));
-        let metrics = telemetry::unrecorded().unwrap();
-        let state = AppState::open(config, engine.clone(), media, metrics, Lifecycle::default());
-        (state.await.unwrap(), engine)
-    }
+    use crate::{
+        library::{JobState, Poster, Step, tests::probe},
+        state::tests::{LOCAL, state_with},
+    };
 
     async fn within<T>(work: impl Future<Output = T>) -> T {
         tokio::time::timeout(Duration::from_secs(20), work).await.unwrap()
@@ -263,7 +180,7 @@ pub(crate) mod tests {
         incoming.write(b"bytes").await.unwrap();
         let video =
             incoming.seal().await.unwrap().commit("a.mp4", "video/mp4", &probe()).await.unwrap().video;
-        let runner = tokio::spawn(jobs::run(state.clone()));
+        let runner = tokio::spawn(jobs::run(state.job_context()));
         let job = loop {
             match changes.recv().await.unwrap() {
                 crate::library::Change::Job { job } if job.error.is_some() => break job,
