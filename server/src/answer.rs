@@ -39,7 +39,7 @@ pub enum Piece {
 /// One turn of a conversation.
 #[derive(Debug, Clone)]
 pub struct Turn {
-    /// Who speaks.
+    /// Identity speaks.
     pub role: Role,
     /// The pieces, in order.
     pub content: Vec<Piece>,
@@ -111,7 +111,7 @@ impl Conversation {
     }
 }
 
-/// Who waits for an answer.
+/// Identity waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// A person or a program.

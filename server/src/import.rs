@@ -7,11 +7,11 @@ mod watch;
 
 use std::time::Duration;
 
-use homereel_video::Probe;
+use homereel_library::{Library, LibraryError, Sealed, Stored, Storing, Upload};
+use homereel_video::ProbeSummary;
 
 use crate::{
     answer::{AskError, AskErrorKind},
-    library::{Library, LibraryError, Sealed, Stored, Storing, Upload},
     media::{Media, Source},
     shutdown::Lifecycle,
 };
@@ -58,9 +58,7 @@ pub async fn add(cx: &ImportContext, sealed: Sealed, name: &str) -> Result<Store
     }
     let source = Source::file(sealed.path().to_owned(), Some(sealed.sha256.clone()));
     let probe = cx.media.probe(&source, cx.lifecycle.hard()).await?;
-    // Times of all frames can be megabytes; who needs them probes again.
-    let kept = Probe { frame_times: Vec::new(), entries: Vec::new(), ..(*probe).clone() };
-    Ok(sealed.commit(name, media_type(&kept, name), &kept).await?)
+    Ok(sealed.commit(name, media_type(&probe, name), &probe.summary).await?)
 }
 
 /// Adds a complete upload to the library. A file without video is rejected and its bytes are deleted; after any other
@@ -157,7 +155,7 @@ pub fn store_soon(
 }
 
 /// Returns the content type under which a file is served: by its container, never by what the sender claims.
-fn media_type(probe: &Probe, name: &str) -> &'static str {
+fn media_type(probe: &ProbeSummary, name: &str) -> &'static str {
     let has = |container: &str| probe.container.split(',').any(|known| known == container);
     if has("mp4") || has("mov") {
         "video/mp4"

@@ -141,10 +141,9 @@ mod tests {
     use homereel_engine::fake::FakeEngine;
 
     use super::*;
-    use crate::{
-        library::{JobState, Poster, Step, tests::probe},
-        state::tests::{LOCAL, state_with},
-    };
+    use crate::state::tests::{LOCAL, state_with};
+    use homereel_library::{JobState, Poster, Step};
+    use homereel_video::fixtures::summary;
 
     async fn within<T>(work: impl Future<Output = T>) -> T {
         tokio::time::timeout(Duration::from_secs(20), work).await.unwrap()
@@ -179,11 +178,11 @@ mod tests {
         let mut incoming = state.library.incoming(None, 100).await.unwrap();
         incoming.write(b"bytes").await.unwrap();
         let video =
-            incoming.seal().await.unwrap().commit("a.mp4", "video/mp4", &probe()).await.unwrap().video;
+            incoming.seal().await.unwrap().commit("a.mp4", "video/mp4", &summary()).await.unwrap().video;
         let runner = tokio::spawn(jobs::run(state.job_context()));
         let job = loop {
             match changes.recv().await.unwrap() {
-                crate::library::Change::Job { job } if job.error.is_some() => break job,
+                homereel_library::Change::Job { job } if job.error.is_some() => break job,
                 _ => {}
             }
         };

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use homereel_engine::Engine;
+use homereel_library::{Auth, Library};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     answer::AnswerService,
-    auth::Auth,
     budget::MemoryBudget,
     config::{self, Server},
     import::ImportContext,
     jobs::{JobContext, Jobs},
-    library::Library,
     media::Media,
     shutdown::Lifecycle,
 };

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use homereel_library::Library;
 use sd_notify::NotifyState;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{library::Library, shutdown::Lifecycle};
+use crate::shutdown::Lifecycle;
 
 /// Timeout of one check.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -54,10 +54,12 @@ impl AskError {
         match self {
             Self::Invalid { .. } => AskErrorKind::Invalid,
             Self::Video(error) => match error.kind() {
-                homereel_video::Kind::BadVideo | homereel_video::Kind::BadRequest => AskErrorKind::Invalid,
-                homereel_video::Kind::Cancelled => AskErrorKind::Cancelled,
-                homereel_video::Kind::TimedOut => AskErrorKind::TimedOut,
-                homereel_video::Kind::Failed => AskErrorKind::Failed,
+                homereel_video::VideoErrorKind::BadVideo | homereel_video::VideoErrorKind::BadRequest => {
+                    AskErrorKind::Invalid
+                }
+                homereel_video::VideoErrorKind::Cancelled => AskErrorKind::Cancelled,
+                homereel_video::VideoErrorKind::TimedOut => AskErrorKind::TimedOut,
+                homereel_video::VideoErrorKind::Failed => AskErrorKind::Failed,
             },
             Self::Engine(error) => match error.kind() {
                 homereel_engine::Kind::Invalid => AskErrorKind::Invalid,
@@ -79,7 +81,7 @@ impl AskError {
             Self::Engine(EngineError::ContextLength { .. }) => Some("messages"),
             Self::Video(error)
                 if self.kind() == AskErrorKind::Invalid
-                    && error.kind() != homereel_video::Kind::BadRequest =>
+                    && error.kind() != homereel_video::VideoErrorKind::BadRequest =>
             {
                 Some("video_url")
             }

@@ -5,6 +5,7 @@ use axum::{
     extract::{Path, Query, rejection::FormRejection},
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{Album, Video};
 use homereel_web::{
     format,
     pages::{AlbumPage, AlbumsPage},
@@ -18,7 +19,6 @@ use super::{
     html::{self, PageContext},
     videos, views,
 };
-use crate::library::{Album, Video};
 
 /// Albums on one page, and videos on one page of an album.
 const PAGE: u32 = 48;

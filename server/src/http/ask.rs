@@ -15,6 +15,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use homereel_library::{AnswerEnd, AnswerStatus, Change, Library, NewAnswer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -26,7 +27,6 @@ use super::{
 };
 use crate::{
     answer::{AnswerStream, AskError, AskEvent, Class, Conversation, Finished},
-    library::{AnswerEnd, AnswerStatus, Change, Library, NewAnswer},
     media::{FrameSampling, Report, Source},
     state::AppState,
 };

@@ -14,6 +14,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use homereel_library::Recalled;
 use homereel_web::{format, pages::AskPage, views as web};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,7 +26,6 @@ use super::{
 };
 use crate::{
     answer::{AnswerStream, AskError, AskEvent, Class, Conversation},
-    library::Recalled,
     prompts,
     state::AppState,
 };

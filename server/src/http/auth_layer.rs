@@ -11,16 +11,14 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{Credential, Identity, Role};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
     error::{Failure, render},
     html::{self, PageContext},
 };
-use crate::{
-    auth::{Credential, Role, Who},
-    state::AppState,
-};
+use crate::state::AppState;
 
 /// Name of the session's cookie.
 pub(super) const COOKIE: &str = "homereel_session";
@@ -44,9 +42,9 @@ impl Required {
     }
 }
 
-/// Who made the request. `None` where the server requires no login, and on public routes.
+/// Identity made the request. `None` where the server requires no login, and on public routes.
 #[derive(Debug, Clone)]
-pub(super) struct CurrentUser(pub(super) Option<Who>);
+pub(super) struct CurrentUser(pub(super) Option<Identity>);
 
 impl CurrentUser {
     /// Returns whether the user has at least `role`. Without a login everybody has every role.
@@ -59,7 +57,7 @@ impl<S: Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get::<Who>().cloned()))
+        Ok(Self(parts.extensions.get::<Identity>().cloned()))
     }
 }
 

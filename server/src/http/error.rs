@@ -11,13 +11,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use homereel_engine::EngineError;
+use homereel_library::{AuthError, AuthErrorKind, LibraryError, LibraryErrorKind};
 use serde_json::json;
 
 use crate::{
     answer::{AskError, AskErrorKind},
-    auth::{AuthError, AuthErrorKind},
     import::ImportError,
-    library::{LibraryError, LibraryErrorKind},
 };
 
 /// What a client is told.

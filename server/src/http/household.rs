@@ -10,6 +10,7 @@ use axum::{
     http::{Extensions, HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{ApiKey, HOUSEHOLD, MIN_PASSWORD, Role, User};
 use homereel_web::{
     pages::HouseholdPage,
     views::{Choice, Key, Person},
@@ -22,7 +23,6 @@ use super::{
     html::{self, PageContext},
     views,
 };
-use crate::auth::{ApiKey, HOUSEHOLD, MIN_PASSWORD, Role, User};
 
 /// A new password of the reader's own.
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use homereel_library::Role;
 use homereel_web::{
     Template,
     pages::ErrorPage,
@@ -18,7 +19,7 @@ use super::{
     error::{self, Failure},
     views,
 };
-use crate::{auth::Role, state::AppState};
+use crate::state::AppState;
 
 /// What a page is rendered from: the server's state and its reader, who sees only what their role allows.
 #[derive(Debug, Clone)]

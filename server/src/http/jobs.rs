@@ -5,6 +5,7 @@ use axum::{
     extract::{Path, Query, State},
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{Job, JobState, now_ms};
 use homereel_web::pages::JobsPage;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,10 +15,7 @@ use super::{
     html::{self, PageContext},
     views,
 };
-use crate::{
-    library::{Job, JobState, now_ms},
-    state::AppState,
-};
+use crate::state::AppState;
 
 /// Jobs on one page of the board.
 const PAGE: u32 = 40;

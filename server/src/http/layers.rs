@@ -13,6 +13,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use homereel_library::new_id;
 use tower_http::{
     CompressionLevel,
     catch_panic::CatchPanicLayer,
@@ -29,7 +30,7 @@ use super::{
     error::{Failure, Problem, render, shown},
     html::{self, PageContext},
 };
-use crate::{library::new_id, state::AppState};
+use crate::state::AppState;
 
 /// Scripts, styles, pictures and video come from here and nowhere else.
 const CSP: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; \

@@ -8,6 +8,7 @@ use axum::{
     http::{Extensions, HeaderMap, header},
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{AuthError, Credential, MIN_PASSWORD, SESSION_LIFE};
 use homereel_web::pages::LoginPage;
 use serde::Deserialize;
 
@@ -16,10 +17,7 @@ use super::{
     error::Failure,
     html::{self, PageContext},
 };
-use crate::{
-    auth::{AuthError, Credential, MIN_PASSWORD, SESSION_LIFE},
-    state::AppState,
-};
+use crate::state::AppState;
 
 /// Returns the URL of a one-time link, as a browser in the same network would reach it.
 #[must_use]

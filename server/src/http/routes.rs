@@ -11,6 +11,7 @@ use axum::{
     middleware,
     routing::{MethodRouter, delete, get, options, patch, post},
 };
+use homereel_library::Role;
 
 use super::{
     albums, ask, ask_all, assets,
@@ -18,7 +19,7 @@ use super::{
     bench, chat, error, events, files, health, household, html, jobs, layers, login, models, moments, pages,
     playback, replicas, search, system, trash, tus, upload, videos,
 };
-use crate::{auth::Role, state::AppState};
+use crate::state::AppState;
 
 /// Routes that anybody may use: whether the server is alive, the login page and what it is made of.
 fn public() -> Group {

@@ -8,6 +8,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
+use homereel_library::{Filter, Found, Hit, MAX_RANKED, Part, PieceKind, Results};
 use homereel_web::{format, pages::SearchPage, views as web};
 use jiff::{civil::Date, tz::TimeZone};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -19,10 +20,7 @@ use super::{
     html::{self, PageContext},
     views,
 };
-use crate::{
-    library::{Filter, Found, MAX_RANKED, Part, PieceKind, Place, Results},
-    state::AppState,
-};
+use crate::state::AppState;
 
 /// Videos on one page: each has several places, and a phone shows two or three at once.
 const PAGE: usize = 12;
@@ -203,7 +201,7 @@ pub(super) async fn api(
 }
 
 /// Where a place is shown: its second, its answer, or the video.
-fn url_of(video_id: &str, place: &Place) -> String {
+fn url_of(video_id: &str, place: &Hit) -> String {
     match (place.start, &place.answer_id) {
         (Some(second), _) => format!("/videos/{video_id}?t={second:.1}"),
         (None, Some(answer)) => format!("/videos/{video_id}#answer-{answer}"),
@@ -278,12 +276,12 @@ async fn filled(
 
 fn view(found: &Found) -> web::Found {
     let video = &found.video;
-    let place = |place: &Place| web::Place {
+    let place = |place: &Hit| web::Place {
         url: url_of(&video.id, place),
         at: match (place.kind, place.start) {
             (_, Some(start)) => format::position(start),
             (PieceKind::Name, _) => "Name".into(),
-            (PieceKind::Place, _) => "Place".into(),
+            (PieceKind::Place, _) => "Hit".into(),
             (PieceKind::Camera, _) => "Camera".into(),
             (PieceKind::Tag, _) => "Tag".into(),
             (PieceKind::Answer, _) => "Answer".into(),

@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use homereel_engine::{Health, UpstreamState, UpstreamStatus};
+use homereel_library::{JobState, Role, now_ms};
 use homereel_web::{
     format,
     pages::SystemPage,
@@ -14,8 +15,6 @@ use super::{
     trash, views,
 };
 use crate::{
-    auth::Role,
-    library::{JobState, now_ms},
     machine::{self, Gpu, Machine},
     state::AppState,
 };
@@ -278,15 +277,15 @@ async fn versions(state: &AppState, machine: &Machine, advice: &mut Vec<String>)
         "Known holes of FFmpeg",
         "decoders are broken into now and then (CVE-2026-8461 in MagicYUV, mended in 8.1.2): keep the system's updates on".into(),
     ));
-    match state.answers.media().jail(state.lifecycle.hard()).await {
-        Ok(jail) => {
-            let missing = jail.missing();
+    match state.answers.media().sandbox(state.lifecycle.hard()).await {
+        Ok(sandbox) => {
+            let missing = sandbox.missing();
             let words = if missing.is_empty() {
                 "complete: no file, no network, no other program".to_owned()
             } else {
                 format!("weaker than it could be: {}", missing.join("; "))
             };
-            facts.push(fact("Jail of the decoder", words));
+            facts.push(fact("Decoder sandbox", words));
         }
         Err(error) => {
             tracing::warn!(%error, "the video worker did not start");

@@ -7,6 +7,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{Library, Storage, Video};
 use homereel_web::{format, pages::TrashPage, views as web};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,10 +17,7 @@ use super::{
     html::{self, PageContext},
     views,
 };
-use crate::{
-    library::{Library, Storage, Video},
-    state::AppState,
-};
+use crate::state::AppState;
 
 /// Videos in one answer.
 const MOST: u32 = 100;

@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
+use homereel_library::{LibraryError, Receiving, Upload, UploadState};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,11 +27,7 @@ use self::{
     headers::{Announced, VERSION, announced, number, text, tus_version},
 };
 use super::error::{Failure, Problem};
-use crate::{
-    import,
-    library::{LibraryError, Receiving, Upload, UploadState},
-    state::AppState,
-};
+use crate::{import, state::AppState};
 
 /// How long a client may send nothing within a piece; what came is kept.
 const SILENCE: Duration = Duration::from_secs(300);

@@ -14,6 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use homereel_library::Stored;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ use super::{
     error::{Failure, Problem},
     html::{self, PageContext},
 };
-use crate::{import, library::Stored, state::AppState};
+use crate::{import, state::AppState};
 
 /// Files that one form may bring.
 const MAX_FILES: usize = 100;

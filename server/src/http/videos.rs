@@ -9,6 +9,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::TextKind;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -16,7 +17,7 @@ use super::{
     error::{Failure, Problem},
     html::{self, PageContext},
 };
-use crate::{library::TextKind, state::AppState};
+use crate::state::AppState;
 
 /// Videos in one answer unless asked for fewer, and at most.
 const PAGE: u32 = 100;

@@ -8,10 +8,11 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use homereel_library::LibraryError;
 use tokio::io::AsyncReadExt as _;
 
 use super::{ImportContext, ImportError, add};
-use crate::{answer::AskErrorKind, library::LibraryError};
+use crate::answer::AskErrorKind;
 
 /// How often the directory is listed; a file that is the same in two listings has stopped growing.
 const PERIOD: Duration = Duration::from_secs(2);

@@ -5,13 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use homereel_library::{Job, Library, LibraryError, Video};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    answer::AnswerService,
-    library::{Job, Library, LibraryError},
-    shutdown::Lifecycle,
-};
+use crate::{answer::AnswerService, media::Source, shutdown::Lifecycle};
 
 /// What jobs need. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +23,13 @@ pub struct JobContext {
     pub lifecycle: Lifecycle,
     /// Seconds of one window of a long video.
     pub window_s: f64,
+}
+
+impl JobContext {
+    /// Returns a video's original as a source to decode.
+    pub(super) fn source(&self, video: &Video) -> Source {
+        Source::file(self.library.original_path(&video.sha256), Some(video.sha256.clone()))
+    }
 }
 
 /// Cancels and retries jobs. Cheap to clone; clones share the list of running jobs.

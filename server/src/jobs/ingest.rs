@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use homereel_library::{Job, Poster, Step, Text, TextKind, Video, now_ms};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -13,10 +14,7 @@ use super::{
     stop::Stop,
     windows,
 };
-use crate::{
-    library::{Job, Poster, Step, Text, TextKind, Video, now_ms},
-    media::FrameSampling,
-};
+use crate::media::FrameSampling;
 
 /// Pixels per row of a poster.
 const POSTER_WIDTH: u32 = 640;
@@ -91,8 +89,8 @@ async fn run_step(
 
 async fn probe(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> Result<(), Stop> {
     let library = &cx.library;
-    match cx.answers.media().probe(&library.source(video), cancel).await {
-        Ok(probe) => Ok(library.set_probe(&video.id, &slim(&probe)).await?),
+    match cx.answers.media().probe(&cx.source(video), cancel).await {
+        Ok(probe) => Ok(library.set_probe(&video.id, &probe.summary).await?),
         Err(error) => {
             let stop = Stop::from(error);
             if let Stop::Fatal(message) = &stop {
@@ -103,15 +101,10 @@ async fn probe(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> Re
     }
 }
 
-/// Leaves out the times of frames: megabytes for a long clip, and found again in a moment.
-fn slim(probe: &homereel_video::Probe) -> homereel_video::Probe {
-    homereel_video::Probe { frame_times: Vec::new(), entries: Vec::new(), ..probe.clone() }
-}
-
 /// Makes the poster. A video without one is still a video: what fails for good is a warning.
 async fn poster(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> Result<Option<String>, Stop> {
     let library = &cx.library;
-    match cx.answers.media().poster(&library.source(video), POSTER_WIDTH, cancel).await {
+    match cx.answers.media().poster(&cx.source(video), POSTER_WIDTH, cancel).await {
         Ok(posters) => {
             library.put_poster(&video.sha256, posters).await?;
             library.set_poster(&video.id, Poster::Ready).await?;

@@ -14,12 +14,12 @@ mod windows;
 
 use std::time::Duration;
 
+use homereel_library::{Change, Job, JobState, LibraryError};
 use tokio::sync::broadcast;
 
 pub use context::{JobContext, Jobs};
 
 use self::stop::Stop;
-use crate::library::{Change, Job, JobState, LibraryError};
 
 /// How long a job belongs to its runner without a heartbeat.
 const LEASE: Duration = Duration::from_secs(60);

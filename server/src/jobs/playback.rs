@@ -3,13 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use homereel_library::{Change, Job, LibraryError, Step, Video};
 use tokio_util::sync::CancellationToken;
 
 use super::{context::JobContext, stop::Stop};
-use crate::{
-    answer::Stage,
-    library::{Change, Job, LibraryError, Step, Video},
-};
+use crate::answer::Stage;
 
 /// How often progress is announced at most.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -26,7 +24,7 @@ pub(super) async fn sprites(
         return Ok(None);
     }
     let mut progress = announcer(cx, job, Step::Sprites);
-    let made = cx.answers.media().sprites(&library.source(video), cancel, &mut progress).await;
+    let made = cx.answers.media().sprites(&cx.source(video), cancel, &mut progress).await;
     let stored = match made {
         Ok((layout, sheets)) => library.put_sprites(&video.sha256, layout, sheets).await.map_err(Stop::from),
         Err(error) => Err(Stop::from(error)),
@@ -47,7 +45,7 @@ pub(super) async fn rendition(
 
 async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationToken) -> Result<(), Stop> {
     let (library, media) = (&cx.library, cx.answers.media());
-    let source = library.source(video);
+    let source = cx.source(video);
     let probe = media.probe(&source, cancel).await?;
     let Err(reason) = homereel_video::playable(&probe) else { return Ok(()) };
     if library.rendition_path(&video.sha256).exists() {
@@ -85,7 +83,14 @@ fn announcer(cx: &JobContext, job: &Job, step: Step) -> impl FnMut(usize, usize)
         }
         last = Some(Instant::now());
         let (job_id, video_id) = (job_id.clone(), video_id.clone());
-        library.announce(Change::Progress { job_id, video_id, step, stage: Stage::Decode, done, total });
+        library.announce(Change::Progress {
+            job_id,
+            video_id,
+            step,
+            stage: Stage::Decode.as_str(),
+            done,
+            total,
+        });
     }
 }
 

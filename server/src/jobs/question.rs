@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use homereel_engine::{FinishReason, ResponseFormat, Sampling};
+use homereel_library::{Change, Job, Step, TextKind, Video};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::{
     answer::{AskEvent, Class, Conversation, Stage},
-    library::{Change, Job, Step, TextKind, Video},
     media::FrameSampling,
     prompts,
 };
@@ -60,7 +60,7 @@ pub(super) async fn ask(
     about: About<'_>,
     cancel: &CancellationToken,
 ) -> Result<Asked, Stop> {
-    let source = cx.library.source(about.video);
+    let source = cx.source(about.video);
     let mut conversation = Conversation::about(source, about.frames, prompt(about.kind), Sampling::default());
     conversation.response_format = format(about.kind);
     politely(cx, || follow(cx, about, conversation.clone(), cancel)).await
@@ -170,7 +170,7 @@ async fn follow(
         }
         last = Some(Instant::now());
         let (job_id, video_id) = (about.job.id.clone(), about.video.id.clone());
-        cx.library.announce(Change::Progress { job_id, video_id, step, stage, done, total });
+        cx.library.announce(Change::Progress { job_id, video_id, step, stage: stage.as_str(), done, total });
     };
     let form = if about.kind == TextKind::Description { Form::Prose } else { Form::Json };
     let mut text = String::new();

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{
-    answer::{AskError, AskErrorKind},
-    library::{LibraryError, LibraryErrorKind},
-};
+use homereel_library::{LibraryError, LibraryErrorKind};
+
+use crate::answer::{AskError, AskErrorKind};
 
 /// Why a try of a job ended early.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use homereel_library::{Job, Moment, Text, TextKind, Video, Window, now_ms};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -13,10 +14,7 @@ use super::{
     question::{self, About},
     stop::Stop,
 };
-use crate::{
-    library::{Job, Moment, Text, TextKind, Video, Window, now_ms},
-    media::FrameSampling,
-};
+use crate::media::FrameSampling;
 
 /// Characters of notes that a summary is made of; more would fill a small model's context.
 const MAX_NOTES: usize = 24_000;

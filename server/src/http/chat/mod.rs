@@ -49,7 +49,7 @@ pub(super) async fn completions(
     let conversation = conversation.resolve(&state.library).await?;
     let mut answering = state.answers.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
     let head = reply::Head {
-        id: format!("chatcmpl-{}", crate::library::new_id()),
+        id: format!("chatcmpl-{}", homereel_library::new_id()),
         created: now_s(),
         model: info.id,
     };

@@ -4,6 +4,7 @@ use axum::{
     extract::{Path, Query},
     response::Response,
 };
+use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Video};
 use homereel_web::{
     pages::VideoPage,
     views::{Kind, Model},
@@ -16,7 +17,6 @@ use crate::{
         videos::ANSWERS,
         views,
     },
-    library::{Answer, AnswerStatus, Job, JobState, Poster, Video},
     state::AppState,
 };
 
@@ -120,7 +120,7 @@ fn video_page(
     VideoPage {
         example: match shell.model {
             Model::Demo { .. } => "What color is the object?".into(),
-            _ => "Who is in this video, and what do they do?".into(),
+            _ => "Identity is in this video, and what do they do?".into(),
         },
         shell,
         step: job.and_then(views::step),

@@ -7,10 +7,11 @@ use axum::{
     http::{Method, Request, StatusCode, header},
     response::Response,
 };
+use homereel_library::Auth;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{auth::Auth, state::tests::state_with};
+use crate::state::tests::state_with;
 
 /// The whole table, sorted by URL. `HEAD` is listed where it has a handler of its own.
 const EXPECTED: &[(&str, &str, &str)] = &[
