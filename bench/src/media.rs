@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homereel_video::{DecodeRequest, End, Kind, Plan, Probe, Sampling, VideoError, Worker, open, plan};
+use homereel_video::{
+    DecodeRequest, End, Plan, Probe, ProbeSummary, Sampling, VideoError, VideoErrorKind, Worker, open, plan,
+};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +41,7 @@ pub struct Row {
     /// Bytes.
     pub bytes: u64,
     /// What the probe found, without frame times and entries.
-    pub probe: Option<Probe>,
+    pub probe: Option<ProbeSummary>,
     /// Frames that were planned.
     pub planned: usize,
     /// Frames that came.
@@ -103,7 +105,8 @@ pub async fn look(worker: &Worker, folder: &Path, path: &Path, sampling: &Sampli
     match watch(worker, path, sampling, &mut row).await {
         Ok(end) => row.verdict = judge(&row, &end),
         Err(error) => {
-            row.verdict = if error.kind() == Kind::BadVideo { Verdict::Refused } else { Verdict::Failed };
+            row.verdict =
+                if error.kind() == VideoErrorKind::BadVideo { Verdict::Refused } else { Verdict::Failed };
             row.error = Some(error.to_string());
         }
     }
@@ -123,7 +126,7 @@ async fn watch(worker: &Worker, path: &Path, sampling: &Sampling, row: &mut Row)
     row.probe_ms = began.elapsed().as_secs_f64() * 1e3;
     let (clip, opened) = opened?;
     row.warnings.clone_from(&clip.warnings);
-    row.probe = Some(Probe { frame_times: Vec::new(), entries: Vec::new(), ..clip.clone() });
+    row.probe = Some(clip.summary.clone());
     let chosen = plan(&clip, sampling)?;
     row.planned = chosen.indices.len();
     let (width, height) = size(&clip);
@@ -145,7 +148,7 @@ async fn watch(worker: &Worker, path: &Path, sampling: &Sampling, row: &mut Row)
 /// The time of the `number`th planned frame, by the clip's own clock.
 fn shown_at(clip: &Probe, chosen: &Plan, number: usize) -> f64 {
     let index = chosen.indices.get(number).and_then(|index| usize::try_from(*index).ok());
-    index.and_then(|index| clip.frame_times.get(index)).copied().unwrap_or(f64::INFINITY)
+    index.and_then(|index| clip.index.frame_times.get(index)).copied().unwrap_or(f64::INFINITY)
 }
 
 /// The clip's proportions, the longer side at most [`SIDE`].
@@ -243,7 +246,7 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn describe(clip: &Probe) -> String {
+fn describe(clip: &ProbeSummary) -> String {
     let video = &clip.video;
     let container = clip.container.split(',').next().unwrap_or_default();
     let turned = if video.rotation == 0 { String::new() } else { format!(" turned {}", video.rotation) };

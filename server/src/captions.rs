@@ -2,7 +2,7 @@
 //!
 //! The texts are a model's words: each format's own marks are taken out or escaped.
 
-use crate::library::Moment;
+use homereel_library::Moment;
 
 /// Moments as WebVTT.
 #[must_use]

@@ -1,22 +1,22 @@
-//! Homereel: a home's videos, answered from by a vision-language model, in one program.
+//! Homereel: ask your home videos anything. A vision-language model answers, in one program.
 //!
-//! Arrows point one way: `http → auth, jobs, library → ask → media → (video, engine)`; `cli` starts it all. The route
-//! table is in [`http`], one line per URL; [`http::layers`] holds what every request passes.
+//! Dependencies point one way: `cli → serve → http → (jobs, import) → answer → media`, on top of the crates
+//! `homereel-library`, `homereel-engine`, `homereel-video` and `homereel-web`. [`http`] has the route table;
+//! [`http::layers`] is what every request passes.
 
-pub mod app;
-pub mod ask;
-pub mod auth;
-mod cache;
+pub mod answer;
+pub mod budget;
 pub mod captions;
 pub mod cli;
 pub mod config;
 pub mod http;
-pub mod intake;
+pub mod import;
 pub mod jobs;
-pub mod library;
 pub mod machine;
 pub mod media;
 pub mod prompts;
+pub mod serve;
 pub mod shutdown;
+pub mod state;
 mod supervisor;
 pub mod telemetry;

@@ -15,18 +15,16 @@ use std::{
 };
 
 use homereel_engine::{Clip, Engine, Frame};
+use homereel_library::ByteCache;
 use homereel_video::{
-    DecodeRequest, FrameStream, Limits, Opened, Plan, Posters, Probe, Rendition, Sprites, VideoError, Worker,
+    DecodeRequest, FrameStream, Limits, Opened, Plan, Posters, Probe, ProbeSummary, Rendition, Sprites,
+    VideoError, Worker,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    ask::{AskError, Stage},
-    cache::Cache,
-    library::hex,
-};
+use crate::answer::{AskError, Stage};
 use frames::FrameStore;
 pub use source::Source;
 
@@ -103,8 +101,8 @@ pub struct Media {
     worker: Worker,
     /// For long work that must not hold up questions.
     aside: Worker,
-    probes: Arc<Cache<Probe>>,
-    clips: Arc<Cache<Prepared>>,
+    probes: Arc<ByteCache<Probe>>,
+    clips: Arc<ByteCache<Prepared>>,
     store: Arc<FrameStore>,
 }
 
@@ -116,8 +114,8 @@ impl Media {
         Self {
             worker,
             aside,
-            probes: Arc::new(Cache::new(64 << 20)),
-            clips: Arc::new(Cache::new(CACHE_BYTES)),
+            probes: Arc::new(ByteCache::new(64 << 20)),
+            clips: Arc::new(ByteCache::new(CACHE_BYTES)),
             store: Arc::default(),
         }
     }
@@ -160,7 +158,7 @@ impl Media {
             }
         };
         if let Some(sha256) = source.sha256() {
-            let bytes = 8 * probe.frame_times.len() + 4096;
+            let bytes = 8 * probe.index.frame_times.len() + 4096;
             self.probes.put(sha256.to_owned(), Arc::clone(&probe), bytes);
         }
         Ok((probe, opened))
@@ -213,12 +211,12 @@ impl Media {
         Ok(homereel_video::rendition(&worker, source.open()?, out, most, cancel, progress).await?)
     }
 
-    /// Tells which layers of the decoder's jail this machine has.
+    /// Returns which layers of the decoder's sandbox this machine supports.
     ///
     /// # Errors
     /// When no worker starts.
-    pub async fn jail(&self, cancel: &CancellationToken) -> Result<homereel_video::Jail, AskError> {
-        Ok(homereel_video::jail(&self.worker, cancel).await?)
+    pub async fn sandbox(&self, cancel: &CancellationToken) -> Result<homereel_video::Sandbox, AskError> {
+        Ok(homereel_video::sandbox(&self.worker, cancel).await?)
     }
 
     /// Chooses frames by the model's own rule as far as `sampling` leaves it free.
@@ -381,7 +379,7 @@ fn came_from(place: &'static str) {
 }
 
 /// Returns how many bytes a rendition may have.
-pub(crate) fn rendition_bytes(probe: &Probe) -> u64 {
+pub(crate) fn rendition_bytes(probe: &ProbeSummary) -> u64 {
     (64 << 20) + (probe.duration_s * RENDITION_RATE) as u64
 }
 
@@ -401,7 +399,7 @@ fn clip_key(sha256: &str, plan: &Plan, width: u32, height: u32) -> String {
     for time in &plan.times {
         hash.update(time.to_le_bytes());
     }
-    hex(&hash.finalize())
+    format!("{:x}", hash.finalize())
 }
 
 /// Returns the milliseconds since `started`.

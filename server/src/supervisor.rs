@@ -1,4 +1,4 @@
-//! What systemd is told: ready, how it goes, that we are alive, that we stop. Without systemd nobody is told anything.
+//! Reports to systemd: readiness, a status line, the watchdog and the stop. Without systemd every report is a no-op.
 
 use std::{
     io,
@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use homereel_library::Library;
 use sd_notify::NotifyState;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,54 +14,54 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::app::AppState;
+use crate::shutdown::Lifecycle;
 
-/// How long one look may take before it counts as none.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of one check.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Tells that requests are taken.
+/// Reports that the server accepts requests.
 pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// Tells in a few words how it goes (`systemctl status` shows them).
+/// Sets the status line that `systemctl status` shows.
 pub(crate) fn status(words: &str) {
-    tell(&[NotifyState::Status(words)]);
+    notify(&[NotifyState::Status(words)]);
 }
 
-/// Tells that the end was asked for.
+/// Reports that the server is stopping.
 pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
-fn tell(state: &[NotifyState<'_>]) {
-    // Without systemd there is nobody to tell.
+fn notify(state: &[NotifyState<'_>]) {
+    // Fails without systemd, which is fine.
     let _ = sd_notify::notify(false, state);
 }
 
-/// Tells that we live, as long as we do: each time the way of a request is gone, from the port to the database.
-pub(crate) async fn watchdog(state: AppState, address: SocketAddr) {
+/// Pets the watchdog as long as the server is healthy: each time, a request goes through the port and the database.
+pub(crate) async fn watchdog(library: Library, lifecycle: Lifecycle, address: SocketAddr) {
     let mut limit_us = 0;
     if !sd_notify::watchdog_enabled(false, &mut limit_us) {
         return;
     }
     let period = Duration::from_micros(limit_us) / 3;
     loop {
-        match timeout(PATIENCE, look(&state, address)).await {
-            Ok(Ok(())) => tell(&[NotifyState::Watchdog]),
-            Ok(Err(error)) => tracing::warn!(%error, "the server does not answer itself"),
-            Err(_) => tracing::warn!("the server does not answer itself within {PATIENCE:?}"),
+        match timeout(TIMEOUT, check(&library, &lifecycle, address)).await {
+            Ok(Ok(())) => notify(&[NotifyState::Watchdog]),
+            Ok(Err(error)) => tracing::warn!(%error, "health check failed"),
+            Err(_) => tracing::warn!("health check timed out after {TIMEOUT:?}"),
         }
         sleep(period).await;
     }
 }
 
-/// Asks `/healthz` through the port and the library for a number. After the drain the port is closed for good reason.
-async fn look(state: &AppState, address: SocketAddr) -> io::Result<()> {
-    if state.lifecycle.draining() {
+/// Requests `/healthz` and reads one number from the library. A draining server passes: its port closes on purpose.
+async fn check(library: &Library, lifecycle: &Lifecycle, address: SocketAddr) -> io::Result<()> {
+    if lifecycle.draining() {
         return Ok(());
     }
-    state.library.video_count().await.map_err(io::Error::other)?;
+    library.video_count().await.map_err(io::Error::other)?;
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -78,19 +79,19 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::{app::tests::state_with, http};
+    use crate::{http, state::tests::state_with};
 
     #[tokio::test]
-    async fn a_look_goes_the_way_of_a_request() {
+    async fn a_check_takes_the_way_of_a_request() {
         let data = tempfile::tempdir().unwrap();
         let (state, _engine) = state_with(data.path(), Vec::new()).await;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(axum::serve(listener, http::router(state.clone())).into_future());
-        look(&state, address).await.unwrap();
-        // Nobody at the port, or no database: no sign of life.
+        check(&state.library, &state.lifecycle, address).await.unwrap();
+        // Nothing listens on the port: the check fails.
         server.abort();
         let _ = server.await;
-        look(&state, address).await.unwrap_err();
+        check(&state.library, &state.lifecycle, address).await.unwrap_err();
     }
 }

@@ -97,7 +97,7 @@ pub(crate) async fn sample(job: &Sample) -> anyhow::Result<()> {
     let height = job.height.unwrap_or(clip.video.height);
     let mut request = DecodeRequest::new(&clip, &chosen, width, height);
     if job.whole {
-        request.entries.clear();
+        request.access_points.clear();
     }
     let mut out = job.out.as_ref().map(File::create).transpose()?;
     let mut first_s = None;

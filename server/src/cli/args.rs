@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use homereel_library::Role;
 
 use super::Usage;
 use crate::{
-    auth::Role,
     config::{self, Decoder, EngineFlags, ServerFlags},
     media::FrameSampling,
 };

@@ -18,7 +18,7 @@ use super::{
     remote, source,
 };
 use crate::{
-    ask::{AskEvent, Asker, Class, Conversation},
+    answer::{AnswerService, AskEvent, Class, Conversation},
     config,
     media::{Media, Report},
 };
@@ -111,8 +111,9 @@ async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> a
     sampling.seed = args.seed.or(sampling.seed);
     let mut conversation = Conversation::about(file, args.sampling.into(), &args.question, sampling);
     conversation.max_tokens = Some(args.max_tokens as usize);
-    let asker = Asker::new(engine, Media::new(Worker::this_program()?.with_decoder(args.decoder.into())), 1);
-    let mut answering = asker.ask(conversation, Class::Interactive, cancel)?;
+    let answers =
+        AnswerService::new(engine, Media::new(Worker::this_program()?.with_decoder(args.decoder.into())), 1);
+    let mut answering = answers.ask(conversation, Class::Interactive, cancel)?;
 
     let mut outcome = Outcome::default();
     let mut report = Report::default();

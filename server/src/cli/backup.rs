@@ -8,13 +8,11 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
+use homereel_library::{Library, Video, backup, restore};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::DataArgs;
-use crate::{
-    captions, config,
-    library::{Library, Video, backup, restore},
-};
+use crate::{captions, config};
 
 /// Videos that are read at once.
 const PAGE: u32 = 100;

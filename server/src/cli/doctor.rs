@@ -83,7 +83,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<()> {
         machine::clock().await,
         machine::port(server.listen).await,
         program::ffmpeg(),
-        program::jail().await,
+        program::sandbox().await,
         program::data(&server.data),
         program::password(&server).await,
         program::model(&engine).await,

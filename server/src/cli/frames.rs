@@ -41,11 +41,9 @@ pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || write(frame, &path)).await??;
         progress.stage("decode", list.len() as u64, total);
     }
-    let mut warnings = std::mem::take(&mut probe.warnings);
+    let mut warnings = std::mem::take(&mut probe.summary.warnings);
     warnings.extend(stream.end().map(|end| end.warnings.clone()).unwrap_or_default());
-    // The times of all frames would drown those of the chosen ones.
-    probe.frame_times.clear();
-    let told = json!({ "video": probe, "frames": list, "warnings": warnings });
+    let told = json!({ "video": probe.summary, "frames": list, "warnings": warnings });
     let path = args.out.join("frames.json");
     fs::write(&path, serde_json::to_vec_pretty(&told)?)
         .with_context(|| format!("failed to write {}", path.display()))?;

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use anyhow::Context as _;
+use homereel_library::{Auth, AuthError, AuthErrorKind};
 
 use super::{KeysCommand, Usage, progress::warn};
-use crate::auth::{Auth, AuthError, Kind};
 
 /// Answers one command. A new key goes to standard output, alone, so that it can be piped.
 pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
@@ -24,7 +24,7 @@ pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
             if json {
                 serde_json::to_string(&keys)? + "\n"
             } else {
-                let line = |key: &crate::auth::ApiKey| {
+                let line = |key: &homereel_library::ApiKey| {
                     let used = key
                         .last_used_ms
                         .map_or_else(|| "never used".into(), |ms| format!("used {}", day(ms)));
@@ -44,7 +44,7 @@ pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
 /// What was typed at fault is exit code 2.
 fn told(error: AuthError) -> anyhow::Error {
     match error.kind() {
-        Kind::Invalid => Usage(error.into()).into(),
+        AuthErrorKind::Invalid => Usage(error.into()).into(),
         _ => error.into(),
     }
 }

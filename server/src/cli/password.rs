@@ -3,12 +3,10 @@
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
 use anyhow::Context as _;
+use homereel_library::{Auth, LINK_LIFE, MAX_PASSWORD};
 
 use super::{PasswordCommand, Usage, progress::warn};
-use crate::{
-    auth::{Auth, LINK_LIFE, MAX_PASSWORD},
-    http,
-};
+use crate::http;
 
 /// Answers one command.
 pub(super) async fn run(command: PasswordCommand) -> anyhow::Result<()> {

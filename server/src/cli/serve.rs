@@ -6,13 +6,7 @@ use homereel_engine::{DeviceKind, Engine, EngineConfig, EngineKind};
 use homereel_video::Worker;
 
 use super::{ServeArgs, Usage};
-use crate::{
-    app::{self, AppState},
-    config,
-    media::Media,
-    shutdown::Lifecycle,
-    telemetry,
-};
+use crate::{config, media::Media, serve, shutdown::Lifecycle, state::AppState, telemetry};
 
 /// How far behind everything else a model on the processor computes.
 const NICE: i32 = 10;
@@ -30,9 +24,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_decoder(server.decoder)
         .with_spare();
     let engine = open_engine(engine)?;
-    let listener = app::listen(&mut server).await?;
+    let listener = serve::listen(&mut server).await?;
     let state = AppState::open(server, engine, Media::new(worker), metrics, lifecycle).await?;
-    app::serve(state, listener).await
+    serve::serve(state, listener).await
 }
 
 /// Opens the engine. A model that computes on the processor does so behind everything else: a page takes milliseconds of

@@ -2,9 +2,10 @@
 
 use axum::{
     Form,
-    extract::{Path, Query, State, rejection::FormRejection},
+    extract::{Path, Query, rejection::FormRejection},
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{Album, Video};
 use homereel_web::{
     format,
     pages::{AlbumPage, AlbumsPage},
@@ -13,10 +14,10 @@ use homereel_web::{
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::{error::Failure, pages, videos, views};
-use crate::{
-    app::AppState,
-    library::{Album, Video},
+use super::{
+    error::Failure,
+    html::{self, PageContext},
+    videos, views,
 };
 
 /// Albums on one page, and videos on one page of an album.
@@ -40,20 +41,20 @@ pub(super) fn url_of(tag: &str) -> String {
 }
 
 /// `GET /albums`
-pub(super) async fn page(State(state): State<AppState>, Query(query): Query<PageQuery>) -> Response {
+pub(super) async fn page(cx: PageContext, Query(query): Query<PageQuery>) -> Response {
     let work = async || {
         let offset = query.offset.unwrap_or_default();
         // One more than is shown tells whether there are more.
-        let mut albums = state.library.albums(PAGE + 1, offset).await?;
+        let mut albums = cx.state.library.albums(PAGE + 1, offset).await?;
         let more = albums.len() > PAGE as usize;
         albums.truncate(PAGE as usize);
-        pages::render(&AlbumsPage {
-            shell: pages::shell(&state, "Albums", "albums", false),
+        html::render(&AlbumsPage {
+            shell: html::shell(&cx, "Albums", "albums", false),
             albums: albums.iter().map(card).collect(),
             more: more.then(|| format!("/albums?offset={}", offset.saturating_add(PAGE))),
         })
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
 fn card(album: &Album) -> web::AlbumCard {
@@ -67,21 +68,21 @@ fn card(album: &Album) -> web::AlbumCard {
 
 /// `GET /albums/{tag}`
 pub(super) async fn album(
-    State(state): State<AppState>,
+    cx: PageContext,
     Path(tag): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Response {
     let work = async || {
         let offset = query.offset.unwrap_or_default();
-        let (count, found) = state.library.album(&tag, PAGE, offset).await?;
+        let (count, found) = cx.state.library.album(&tag, PAGE, offset).await?;
         if count == 0 {
             return Err(Failure::not_found(format!("no video is in an album {}", super::error::shown(&tag))));
         }
         let ids: Vec<&str> = found.iter().map(|video| video.id.as_str()).collect();
-        let jobs = state.library.newest_jobs(&ids).await?;
+        let jobs = cx.state.library.newest_jobs(&ids).await?;
         let next = offset.saturating_add(PAGE);
-        pages::render(&AlbumPage {
-            shell: pages::shell(&state, &tag, "albums", false),
+        html::render(&AlbumPage {
+            shell: html::shell(&cx, &tag, "albums", false),
             name: tag.clone(),
             count: format::count(count, "video"),
             first: found.first().map(day),
@@ -91,7 +92,7 @@ pub(super) async fn album(
             more: (u64::from(next) < count).then(|| format!("{}?offset={next}", url_of(&tag))),
         })
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
 /// Whether two were taken on one day, as the iso time tells it.
@@ -105,14 +106,14 @@ fn day(video: &Video) -> web::Time {
 
 /// `POST /videos/{id}/albums`: the page's form; the tag is added to those that are there.
 pub(super) async fn add_form(
-    State(state): State<AppState>,
+    cx: PageContext,
     Path(id): Path<String>,
     form: Result<Form<AlbumForm>, FormRejection>,
 ) -> Response {
     let work = async || {
         let Form(form) = form?;
-        videos::add_tag(&state, &id, &form.album).await?;
+        videos::add_tag(&cx.state, &id, &form.album).await?;
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }

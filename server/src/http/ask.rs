@@ -8,13 +8,14 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Form, Json,
-    extract::{FromRequest, Path, Request, State},
+    extract::{FromRequest, Path, Request},
     http::{StatusCode, header},
     response::{
         IntoResponse, Redirect, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
+use homereel_library::{AnswerEnd, AnswerStatus, Change, Library, NewAnswer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -22,13 +23,12 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use super::{
     error::{Failure, Problem},
-    pages,
+    html::{self, PageContext},
 };
 use crate::{
-    app::AppState,
-    ask::{Answering, AskError, AskEvent, Class, Conversation, Finished},
-    library::{AnswerEnd, AnswerStatus, Change, Library, NewAnswer},
+    answer::{AnswerStream, AskError, AskEvent, Class, Conversation, Finished},
     media::{FrameSampling, Report, Source},
+    state::AppState,
 };
 
 /// Characters that a question may have.
@@ -68,15 +68,15 @@ enum Told {
 }
 
 /// `POST /api/videos/{id}/ask`
-pub(super) async fn ask(State(state): State<AppState>, Path(id): Path<String>, request: Request) -> Response {
+pub(super) async fn ask(cx: PageContext, Path(id): Path<String>, request: Request) -> Response {
     let is_form = request
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     if is_form {
-        return pages::or_error(&state, by_form(&state, &id, request).await);
+        return html::or_error(&cx, by_form(&cx.state, &id, request).await);
     }
-    by_events(&state, &id, request).await.map_err(Problem).into_response()
+    by_events(&cx.state, &id, request).await.map_err(Problem).into_response()
 }
 
 /// Answers with events.
@@ -146,7 +146,7 @@ async fn start(
             format!("this video cannot be read: {error}"),
         ));
     }
-    let info = state.asker.engine().info().map_err(AskError::from)?;
+    let info = state.answers.engine().info().map_err(AskError::from)?;
     let mut sampling = info.sampling;
     sampling.temperature = question.temperature.unwrap_or(sampling.temperature);
     sampling.seed = question.seed.or(sampling.seed);
@@ -164,7 +164,7 @@ async fn start(
         settings.remove("question");
     }
     // Asked before it is stored: a full house leaves no trace of a question that nobody takes.
-    let answering = state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
+    let answering = state.answers.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
     let new = NewAnswer { video_id: video.id.clone(), question: text.to_owned(), model: info.id, settings };
     let answer_id = state.library.start_answer(&new).await?;
     let stored = Stored { library: state.library.clone(), id: answer_id.clone(), video_id: video.id };
@@ -189,7 +189,7 @@ impl Stored {
 }
 
 /// Carries an answer to its end, tells its reader, and stores how it ended.
-async fn carry(stored: Stored, mut answering: Answering, reader: Option<mpsc::Sender<Told>>) {
+async fn carry(stored: Stored, mut answering: AnswerStream, reader: Option<mpsc::Sender<Told>>) {
     let mut text = String::new();
     let mut media: Option<Report> = None;
     let mut finished: Option<Finished> = None;
@@ -213,7 +213,7 @@ async fn carry(stored: Stored, mut answering: Answering, reader: Option<mpsc::Se
                 Told::Event(event)
             }
             Some(Err(error)) => {
-                cancelled = error.kind() == crate::ask::Kind::Cancelled;
+                cancelled = error.kind() == crate::answer::AskErrorKind::Cancelled;
                 failure = Some(Failure::from(error).message);
                 Told::Failed(failure.clone().unwrap_or_default())
             }

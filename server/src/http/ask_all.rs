@@ -14,19 +14,20 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use homereel_library::Recalled;
 use homereel_web::{format, pages::AskPage, views as web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     error::{Failure, Problem},
-    pages, views,
+    html::{self, PageContext},
+    views,
 };
 use crate::{
-    app::AppState,
-    ask::{Answering, AskError, AskEvent, Class, Conversation},
-    library::Recalled,
+    answer::{AnswerStream, AskError, AskEvent, Class, Conversation},
     prompts,
+    state::AppState,
 };
 
 /// Characters that a question may have.
@@ -78,7 +79,7 @@ impl Asked {
 
     /// What goes without any model: where there is nothing known, or a model that reads no text.
     fn shortcut(&self, state: &AppState) -> Option<&'static str> {
-        let demo = state.asker.engine().info().is_ok_and(|info| info.demo);
+        let demo = state.answers.engine().info().is_ok_and(|info| info.demo);
         if self.notes.is_empty() {
             return Some("Nothing that is known of the videos shares a word with this question.");
         }
@@ -87,14 +88,14 @@ impl Asked {
         )
     }
 
-    fn start(&self, state: &AppState) -> Result<Answering, AskError> {
+    fn start(&self, state: &AppState) -> Result<AnswerStream, AskError> {
         let notes: Vec<String> = self.notes.iter().enumerate().map(|(at, note)| line(at + 1, note)).collect();
         let prompt =
             format!("{}\n\n{}\n\nQuestion: {}", prompts::ANSWER_FROM_NOTES, notes.join("\n"), self.question);
-        let sampling = state.asker.engine().info()?.sampling;
+        let sampling = state.answers.engine().info()?.sampling;
         let mut conversation = Conversation::text(&prompt, sampling);
         conversation.max_tokens = Some(MAX_TOKENS);
-        state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard())
+        state.answers.ask(conversation, Class::Interactive, state.lifecycle.hard())
     }
 }
 
@@ -119,14 +120,14 @@ fn url_of(note: &Recalled) -> String {
 }
 
 /// `GET /ask`: the page before there is an answer.
-pub(super) async fn page(State(state): State<AppState>, Query(query): Query<AskQuery>) -> Response {
+pub(super) async fn page(cx: PageContext, Query(query): Query<AskQuery>) -> Response {
     let question = query.question.chars().take(MAX_QUESTION).collect();
-    pages::or_error(&state, pages::render(&empty_page(&state, question)))
+    html::or_error(&cx, html::render(&empty_page(&cx, question)))
 }
 
-fn empty_page(state: &AppState, question: String) -> AskPage {
+fn empty_page(cx: &PageContext, question: String) -> AskPage {
     AskPage {
-        shell: pages::shell(state, "Ask all videos", "ask", false),
+        shell: html::shell(cx, "Ask all videos", "ask", false),
         question,
         parts: Vec::new(),
         model: String::new(),
@@ -165,7 +166,7 @@ pub(super) async fn api(
 fn async_events(
     first: Event,
     shortcut: Option<&'static str>,
-    answering: Option<Answering>,
+    answering: Option<AnswerStream>,
 ) -> impl futures_util::Stream<Item = Result<Event, Infallible>> {
     let told = shortcut.map(|words| {
         vec![event("token", &json!({ "text": words })), event("done", &json!({ "model": null }))]
@@ -195,17 +196,14 @@ fn event(name: &str, data: &Value) -> Event {
 }
 
 /// `POST /ask`: the form, which waits for the whole answer.
-pub(super) async fn form(
-    State(state): State<AppState>,
-    question: Result<Form<Question>, FormRejection>,
-) -> Response {
+pub(super) async fn form(cx: PageContext, question: Result<Form<Question>, FormRejection>) -> Response {
     let work = async || {
         let Form(question) = question?;
-        let asked = Asked::new(&state, &question.question).await?;
-        let (text, model) = match asked.shortcut(&state) {
+        let asked = Asked::new(&cx.state, &question.question).await?;
+        let (text, model) = match asked.shortcut(&cx.state) {
             Some(words) => (words.to_owned(), String::new()),
             None => {
-                let answer = whole(asked.start(&state)?);
+                let answer = whole(asked.start(&cx.state)?);
                 tokio::time::timeout(PATIENCE, answer).await.map_err(|_| {
                     Failure::invalid(
                         "question",
@@ -214,12 +212,12 @@ pub(super) async fn form(
                 })??
             }
         };
-        show(&state, &asked, &text, model)
+        show(&cx, &asked, &text, model)
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
-async fn whole(mut answering: Answering) -> Result<(String, String), AskError> {
+async fn whole(mut answering: AnswerStream) -> Result<(String, String), AskError> {
     let mut text = String::new();
     while let Some(event) = answering.next().await {
         match event? {
@@ -232,7 +230,7 @@ async fn whole(mut answering: Answering) -> Result<(String, String), AskError> {
     Err(homereel_engine::EngineError::Incomplete.into())
 }
 
-fn show(state: &AppState, asked: &Asked, text: &str, model: String) -> Result<Response, Failure> {
+fn show(cx: &PageContext, asked: &Asked, text: &str, model: String) -> Result<Response, Failure> {
     let note = |(at, note): (usize, &Recalled)| web::Note {
         number: at + 1,
         url: url_of(note),
@@ -240,11 +238,11 @@ fn show(state: &AppState, asked: &Asked, text: &str, model: String) -> Result<Re
         at: at_of(note),
         text: note.text.clone(),
     };
-    pages::render(&AskPage {
+    html::render(&AskPage {
         parts: cited(text, asked.notes.len()),
         model,
         notes: asked.notes.iter().enumerate().map(note).collect(),
-        ..empty_page(state, asked.question.clone())
+        ..empty_page(cx, asked.question.clone())
     })
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use axum::{
-    extract::{self, State},
+    extract,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -15,8 +15,10 @@ use homereel_web::{
 };
 use serde_json::Value;
 
-use super::{error::Failure, pages};
-use crate::app::AppState;
+use super::{
+    error::Failure,
+    html::{self, PageContext},
+};
 
 /// Results that are shown, the newest.
 const MAX_RUNS: usize = 60;
@@ -32,29 +34,26 @@ const PLOTS: [(&str, &str); 3] = [
 ];
 
 /// `GET /bench`
-pub(super) async fn page(State(state): State<AppState>) -> Response {
+pub(super) async fn page(cx: PageContext) -> Response {
     let work = async || {
-        let directory = state.config.data.join("bench");
+        let directory = cx.state.config.data.join("bench");
         let (runs, unread) = read(directory.clone()).await?;
         let plots = PLOTS.iter().filter(|(name, _)| draw(name, &runs).is_ok_and(|svg| svg.is_some()));
-        pages::render(&BenchPage {
-            shell: pages::shell(&state, "Benchmarks", "bench", false),
+        html::render(&BenchPage {
+            shell: html::shell(&cx, "Benchmarks", "bench", false),
             directory: directory.display().to_string(),
             runs: runs.iter().map(|(name, result)| row(name, result)).collect(),
             plots: plots.map(|(name, title)| ((*name).to_owned(), (*title).to_owned())).collect(),
             unread,
         })
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
 /// `GET /bench/{name}.svg`
-pub(super) async fn svg(
-    State(state): State<AppState>,
-    extract::Path(name): extract::Path<String>,
-) -> Response {
+pub(super) async fn svg(cx: PageContext, extract::Path(name): extract::Path<String>) -> Response {
     let work = async || {
-        let (runs, _) = read(state.config.data.join("bench")).await?;
+        let (runs, _) = read(cx.state.config.data.join("bench")).await?;
         let known = name.strip_suffix(".svg").filter(|name| PLOTS.iter().any(|(plot, _)| plot == name));
         let name = known.ok_or_else(|| Failure::not_found("there is no such plot"))?;
         let svg = draw(name, &runs).map_err(Failure::internal)?;
@@ -62,7 +61,7 @@ pub(super) async fn svg(
         let headers = [(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "private, no-cache")];
         Ok((headers, svg).into_response())
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
 fn draw(name: &str, runs: &[(String, Value)]) -> Result<Option<String>, PlotError> {

@@ -11,13 +11,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use homereel_engine::EngineError;
+use homereel_library::{AuthError, AuthErrorKind, LibraryError, LibraryErrorKind};
 use serde_json::json;
 
 use crate::{
-    ask::{self, AskError},
-    auth::{self, AuthError},
-    intake::IntakeError,
-    library::{self, LibraryError},
+    answer::{AskError, AskErrorKind},
+    import::ImportError,
 };
 
 /// What a client is told.
@@ -72,18 +71,18 @@ impl From<AskError> for Failure {
         let param = error.param().map(str::to_owned);
         let message = error.to_string();
         let failure = match error.kind() {
-            ask::Kind::Invalid if matches!(error, AskError::Engine(EngineError::ContextLength { .. })) => {
+            AskErrorKind::Invalid if matches!(error, AskError::Engine(EngineError::ContextLength { .. })) => {
                 Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message)
             }
-            ask::Kind::Invalid => Self::new(StatusCode::BAD_REQUEST, "invalid_value", message),
-            ask::Kind::Overloaded => Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message),
-            ask::Kind::NotReady => Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message),
+            AskErrorKind::Invalid => Self::new(StatusCode::BAD_REQUEST, "invalid_value", message),
+            AskErrorKind::Overloaded => Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message),
+            AskErrorKind::NotReady => Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message),
             // 499 is nginx's word for a client that left; nobody reads it but the log.
-            ask::Kind::Cancelled => {
+            AskErrorKind::Cancelled => {
                 Self::new(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "cancelled", message)
             }
-            ask::Kind::TimedOut => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "timed_out", message),
-            ask::Kind::Failed => Self::internal(message),
+            AskErrorKind::TimedOut => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "timed_out", message),
+            AskErrorKind::Failed => Self::internal(message),
         };
         let retry_after_s = match error {
             AskError::Engine(
@@ -99,14 +98,14 @@ impl From<AskError> for Failure {
 impl From<LibraryError> for Failure {
     fn from(error: LibraryError) -> Self {
         let (status, code) = match error.kind() {
-            library::Kind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            library::Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
-            library::Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
-            library::Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            library::Kind::Gone => (StatusCode::GONE, "gone"),
-            library::Kind::Busy => (StatusCode::LOCKED, "locked"),
-            library::Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
-            library::Kind::Failed => return Self::internal(error),
+            LibraryErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            LibraryErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
+            LibraryErrorKind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
+            LibraryErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            LibraryErrorKind::Gone => (StatusCode::GONE, "gone"),
+            LibraryErrorKind::Busy => (StatusCode::LOCKED, "locked"),
+            LibraryErrorKind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
+            LibraryErrorKind::Failed => return Self::internal(error),
         };
         Self::new(status, code, error.to_string())
     }
@@ -115,12 +114,12 @@ impl From<LibraryError> for Failure {
 impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
         let (status, code) = match error.kind() {
-            auth::Kind::Refused => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            auth::Kind::Throttled => (StatusCode::TOO_MANY_REQUESTS, "too_many_tries"),
-            auth::Kind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
-            auth::Kind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            auth::Kind::Conflict => (StatusCode::CONFLICT, "conflict"),
-            auth::Kind::Failed => return Self::internal(error),
+            AuthErrorKind::Refused => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            AuthErrorKind::Throttled => (StatusCode::TOO_MANY_REQUESTS, "too_many_tries"),
+            AuthErrorKind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
+            AuthErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            AuthErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
+            AuthErrorKind::Failed => return Self::internal(error),
         };
         let retry_after_s = match error {
             AuthError::TooManyTries { retry_after_s } => Some(retry_after_s),
@@ -130,12 +129,12 @@ impl From<AuthError> for Failure {
     }
 }
 
-impl From<IntakeError> for Failure {
-    fn from(error: IntakeError) -> Self {
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
         match error {
             // The file is at fault, not a parameter of the request.
-            IntakeError::Look(error) => Self { param: None, ..Self::from(error) },
-            IntakeError::Library(error) => error.into(),
+            ImportError::Probe(error) => Self { param: None, ..Self::from(error) },
+            ImportError::Library(error) => error.into(),
         }
     }
 }
@@ -234,6 +233,11 @@ fn with_retry(mut response: Response, seconds: Option<u64>) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// Returns whether `path` belongs to an API, whose errors are JSON for every client.
+pub(super) fn is_api(path: &str) -> bool {
+    path.starts_with("/api/") || path.starts_with("/v1/")
 }
 
 /// Renders a failure in the shape that readers of `path` expect.

@@ -9,12 +9,13 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use homereel_library::Change;
 use tokio_stream::{
     Stream, StreamExt as _,
     wrappers::{BroadcastStream, errors::BroadcastStreamRecvError},
 };
 
-use crate::{app::AppState, library::Change};
+use crate::state::AppState;
 
 /// `GET /api/events`: ends when the server stops, so that it can stop.
 pub(super) async fn events(State(state): State<AppState>) -> Response {

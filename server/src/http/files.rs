@@ -7,15 +7,13 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use homereel_library::{Poster, Video};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tower_http::services::ServeFile;
 
 use super::error::{Failure, Problem};
-use crate::{
-    app::AppState,
-    library::{Poster, Video},
-};
+use crate::state::AppState;
 
 /// Characters that RFC 5987 lets stand in `filename*`.
 const ATTR_CHARS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');

@@ -6,20 +6,22 @@ use std::net::SocketAddr;
 
 use axum::{
     Form,
-    extract::{ConnectInfo, Path, Query, State, rejection::FormRejection},
+    extract::{ConnectInfo, Path, Query, rejection::FormRejection},
     http::{Extensions, HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{ApiKey, HOUSEHOLD, MIN_PASSWORD, Role, User};
 use homereel_web::{
     pages::HouseholdPage,
     views::{Choice, Key, Person},
 };
 use serde::Deserialize;
 
-use super::{door, error::Failure, pages, views};
-use crate::{
-    app::AppState,
-    auth::{ApiKey, HOUSEHOLD, MIN_PASSWORD, Role, User},
+use super::{
+    auth_layer,
+    error::Failure,
+    html::{self, PageContext},
+    views,
 };
 
 /// A new password of the reader's own.
@@ -109,14 +111,14 @@ struct Said {
 }
 
 /// `GET /household`
-pub(super) async fn page(State(state): State<AppState>, Query(query): Query<HouseholdQuery>) -> Response {
+pub(super) async fn page(cx: PageContext, Query(query): Query<HouseholdQuery>) -> Response {
     let said = Said { done: query.done.map(Done::sentence).unwrap_or_default(), ..Said::default() };
-    pages::or_error(&state, shown(&state, said).await)
+    html::or_error(&cx, shown(&cx, said).await)
 }
 
 /// `POST /household/password`: the reader's own.
 pub(super) async fn change_password(
-    State(state): State<AppState>,
+    cx: PageContext,
     extensions: Extensions,
     headers: HeaderMap,
     form: Result<Form<PasswordForm>, FormRejection>,
@@ -124,121 +126,118 @@ pub(super) async fn change_password(
     let from = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let work = async || {
         let Form(form) = form?;
-        let who = door::who().filter(|who| who.person);
-        let (Some(who), Some(session)) = (who, door::session(&headers)) else {
+        let who = cx.user.0.as_ref().filter(|who| who.person);
+        let (Some(who), Some(session)) = (who, auth_layer::session(&headers)) else {
             return Err(Failure::invalid("session", "only somebody who came in by a password can change it"));
         };
         if form.password != form.repeat {
             return Err(Failure::invalid("repeat", "the new password and its repetition are not the same"));
         }
-        if state.config.password_file.is_some() && who.name == HOUSEHOLD {
+        if cx.state.config.password_file.is_some() && who.name == HOUSEHOLD {
             let message = "the household's password is set by --password-file; change it in that file";
             return Err(Failure::new(StatusCode::CONFLICT, "declared_elsewhere", message));
         }
-        state.auth.change_password(session, form.present, form.password, from).await?;
+        cx.state.auth.change_password(session, form.present, form.password, from).await?;
         Ok::<_, Failure>(Done::Password)
     };
-    told(&state, work().await).await
+    told(&cx, work().await).await
 }
 
 /// `POST /household/users`
-pub(super) async fn add_user(
-    State(state): State<AppState>,
-    form: Result<Form<UserForm>, FormRejection>,
-) -> Response {
+pub(super) async fn add_user(cx: PageContext, form: Result<Form<UserForm>, FormRejection>) -> Response {
     let work = async || {
         let Form(form) = form?;
-        state.auth.add_user(&form.name, form.role, form.password).await?;
+        cx.state.auth.add_user(&form.name, form.role, form.password).await?;
         Ok::<_, Failure>(Done::Added)
     };
-    told(&state, work().await).await
+    told(&cx, work().await).await
 }
 
 /// `POST /household/users/{id}/role`
 pub(super) async fn set_role(
-    State(state): State<AppState>,
+    cx: PageContext,
     Path(id): Path<String>,
     form: Result<Form<RoleForm>, FormRejection>,
 ) -> Response {
     let work = async || {
         let Form(form) = form?;
-        state.auth.set_role(&id, form.role).await?;
+        cx.state.auth.set_role(&id, form.role).await?;
         Ok::<_, Failure>(Done::Role)
     };
-    told(&state, work().await).await
+    told(&cx, work().await).await
 }
 
 /// `POST /household/users/{id}/password`: by an admin, for somebody who forgot theirs.
 pub(super) async fn reset_password(
-    State(state): State<AppState>,
+    cx: PageContext,
     Path(id): Path<String>,
     form: Result<Form<ResetForm>, FormRejection>,
 ) -> Response {
     let work = async || {
         let Form(form) = form?;
-        state.auth.reset_password(&id, form.password).await?;
+        cx.state.auth.reset_password(&id, form.password).await?;
         Ok::<_, Failure>(Done::Reset)
     };
-    told(&state, work().await).await
+    told(&cx, work().await).await
 }
 
 /// `POST /household/users/{id}/remove`
-pub(super) async fn remove_user(State(state): State<AppState>, Path(id): Path<String>) -> Response {
-    let removed = state.auth.remove_user(&id).await.map_err(Failure::from);
-    told(&state, removed.map(|()| Done::Removed)).await
+pub(super) async fn remove_user(cx: PageContext, Path(id): Path<String>) -> Response {
+    let removed = cx.state.auth.remove_user(&id).await.map_err(Failure::from);
+    told(&cx, removed.map(|()| Done::Removed)).await
 }
 
 /// `POST /household/keys`: answers with the page that shows the secret, this once.
-pub(super) async fn add_key(
-    State(state): State<AppState>,
-    form: Result<Form<KeyForm>, FormRejection>,
-) -> Response {
+pub(super) async fn add_key(cx: PageContext, form: Result<Form<KeyForm>, FormRejection>) -> Response {
     let work = async || {
         let Form(form) = form?;
-        Ok::<_, Failure>(state.auth.add_key(form.name.trim(), form.role).await?)
+        Ok::<_, Failure>(cx.state.auth.add_key(form.name.trim(), form.role).await?)
     };
     match work().await {
         Ok(new) => {
             let said = Said { key: Some((new.key.name, new.token)), ..Said::default() };
-            let mut response = pages::or_error(&state, shown(&state, said).await);
+            let mut response = html::or_error(&cx, shown(&cx, said).await);
             // Not even the browser's own cache keeps it.
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
-        Err(failure) => told(&state, Err(failure)).await,
+        Err(failure) => told(&cx, Err(failure)).await,
     }
 }
 
 /// `POST /household/keys/{id}/revoke`
-pub(super) async fn revoke_key(State(state): State<AppState>, Path(id): Path<String>) -> Response {
-    let revoked = state.auth.revoke_key(&id).await.map_err(Failure::from);
-    told(&state, revoked.map(|()| Done::Revoked)).await
+pub(super) async fn revoke_key(cx: PageContext, Path(id): Path<String>) -> Response {
+    let revoked = cx.state.auth.revoke_key(&id).await.map_err(Failure::from);
+    told(&cx, revoked.map(|()| Done::Revoked)).await
 }
 
 /// The page after something was done, or with what was wrong. A reload of the former asks for nothing again.
-async fn told(state: &AppState, result: Result<Done, Failure>) -> Response {
+async fn told(cx: &PageContext, result: Result<Done, Failure>) -> Response {
     match result {
         Ok(done) => Redirect::to(&format!("/household?done={}", done.word())).into_response(),
-        Err(failure) if failure.status.is_server_error() => pages::or_error(state, Err(failure)),
+        Err(failure) if failure.status.is_server_error() => html::or_error(cx, Err(failure)),
         Err(failure) => {
             let said = Said { problem: failure.message, ..Said::default() };
-            (failure.status, pages::or_error(state, shown(state, said).await)).into_response()
+            (failure.status, html::or_error(cx, shown(cx, said).await)).into_response()
         }
     }
 }
 
-async fn shown(state: &AppState, said: Said) -> Result<Response, Failure> {
-    let who = door::who();
-    let admin = who.as_ref().is_none_or(|who| who.role == Role::Admin);
-    let (users, keys) =
-        if admin { (state.auth.users().await?, state.auth.keys().await?) } else { (Vec::new(), Vec::new()) };
-    pages::render(&HouseholdPage {
-        shell: pages::shell(state, "Household", "household", false),
+async fn shown(cx: &PageContext, said: Said) -> Result<Response, Failure> {
+    let who = cx.user.0.as_ref();
+    let admin = cx.user.has(Role::Admin);
+    let (users, keys) = if admin {
+        (cx.state.auth.users().await?, cx.state.auth.keys().await?)
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    html::render(&HouseholdPage {
+        shell: html::shell(cx, "Household", "household", false),
         problem: said.problem,
         done: said.done,
         new_key: said.key,
-        open: !state.auth.required(),
-        me: who.as_ref().map(|who| format!("{} ({})", who.name, who.role.as_str())).unwrap_or_default(),
+        open: !cx.state.auth.required(),
+        me: who.map(|who| format!("{} ({})", who.name, who.role.as_str())).unwrap_or_default(),
         has_password: who.is_some_and(|who| who.person),
         admin,
         min_length: MIN_PASSWORD,

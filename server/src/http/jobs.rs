@@ -1,13 +1,33 @@
-//! `/api/jobs`: what is owed to videos.
+//! `/jobs` and `/api/jobs`: the queue of background work, as a page with its buttons and as JSON.
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State},
+    response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{Job, JobState, now_ms};
+use homereel_web::pages::JobsPage;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::error::Problem;
-use crate::{app::AppState, library::Job};
+use super::{
+    error::{Failure, Problem},
+    html::{self, PageContext},
+    views,
+};
+use crate::state::AppState;
+
+/// Jobs on one page of the board.
+const PAGE: u32 = 40;
+
+/// Failed jobs that are tried again at one press.
+const RETRIES: u32 = 1000;
+
+/// Where on the board.
+#[derive(Debug, Deserialize)]
+pub(super) struct JobsQuery {
+    offset: Option<u32>,
+}
 
 /// Jobs that one page of the list holds.
 const LIMIT: u32 = 200;
@@ -52,4 +72,80 @@ pub(super) async fn retry(
     Path(id): Path<String>,
 ) -> Result<Json<Job>, Problem> {
     Ok(Json(state.jobs.retry(&id).await?))
+}
+
+/// `GET /jobs`
+pub(super) async fn page(cx: PageContext, Query(query): Query<JobsQuery>) -> Response {
+    html::or_error(&cx, show(&cx, query.offset.unwrap_or(0)).await)
+}
+
+async fn show(cx: &PageContext, offset: u32) -> Result<Response, Failure> {
+    let jobs = cx.state.library.job_board(PAGE, offset).await?;
+    let ids: Vec<&str> = jobs.iter().map(|job| job.video_id.as_str()).collect();
+    let videos = cx.state.library.videos_by_id(&ids).await?;
+    let counts = cx.state.library.job_counts().await?;
+    let number = |of: JobState| counts.iter().find(|(state, _)| *state == of).map_or(0, |(_, count)| *count);
+    let (running, queued, failed) =
+        (number(JobState::Running), number(JobState::Queued), number(JobState::Failed));
+    let now = now_ms();
+    // The board has what runs first, then the queue.
+    let before = |at: usize| {
+        let place = u64::from(offset) + at as u64;
+        usize::try_from(place.saturating_sub(running)).unwrap_or(usize::MAX)
+    };
+    let next = offset.saturating_add(PAGE);
+    let all: u64 = counts.iter().map(|(_, count)| count).sum();
+    html::render(&JobsPage {
+        shell: html::shell(cx, "Jobs", "jobs", running + queued > 0),
+        counts: format!("{running} running, {queued} waiting, {failed} failed"),
+        paused: cx.state.library.jobs_paused().await?,
+        any_failed: failed > 0,
+        jobs: jobs
+            .iter()
+            .enumerate()
+            .map(|(at, job)| views::job(job, videos.get(&job.video_id), Some(before(at)), now))
+            .collect(),
+        more: (u64::from(next) < all).then(|| format!("/jobs?offset={next}")),
+    })
+}
+
+/// `POST /jobs/{id}/cancel`: the page's form.
+pub(super) async fn cancel_form(cx: PageContext, Path(id): Path<String>) -> Response {
+    let result = cx.state.jobs.cancel(&id).await.map_err(Failure::from);
+    html::or_error(&cx, result.map(|_| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/{id}/retry`: the page's form.
+pub(super) async fn retry_form(cx: PageContext, Path(id): Path<String>) -> Response {
+    let result = cx.state.jobs.retry(&id).await.map_err(Failure::from);
+    html::or_error(&cx, result.map(|_| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/{id}/first`: the page's form.
+pub(super) async fn first_form(cx: PageContext, Path(id): Path<String>) -> Response {
+    let result = cx.state.library.put_job_first(&id).await.map_err(Failure::from);
+    html::or_error(&cx, result.map(|_| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/pause`: the page's form.
+pub(super) async fn pause_form(cx: PageContext) -> Response {
+    let result = cx.state.library.pause_jobs(true).await.map_err(Failure::from);
+    html::or_error(&cx, result.map(|()| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/resume`: the page's form.
+pub(super) async fn resume_form(cx: PageContext) -> Response {
+    let result = cx.state.library.pause_jobs(false).await.map_err(Failure::from);
+    html::or_error(&cx, result.map(|()| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/retry-failed`: the page's form.
+pub(super) async fn retry_failed_form(cx: PageContext) -> Response {
+    let work = async || {
+        for job in cx.state.library.jobs(RETRIES).await?.iter().filter(|job| job.state == JobState::Failed) {
+            cx.state.jobs.retry(&job.id).await?;
+        }
+        Ok(Redirect::to("/jobs").into_response())
+    };
+    html::or_error(&cx, work().await)
 }

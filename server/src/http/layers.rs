@@ -1,5 +1,5 @@
-//! What every request passes, in one place and in order: id, trace, security headers, origin guard, door, compression,
-//! panic guard.
+//! What every request passes, in one place and in order: id, trace, security headers, origin guard,
+//! compression, panic guard. (Roles are in the route table.)
 
 use std::any::Any;
 
@@ -13,6 +13,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use homereel_library::new_id;
 use tower_http::{
     CompressionLevel,
     catch_panic::CatchPanicLayer,
@@ -25,11 +26,11 @@ use tower_http::{
 use tracing::Instrument as _;
 
 use super::{
-    door,
+    auth_layer::CurrentUser,
     error::{Failure, Problem, render, shown},
-    pages,
+    html::{self, PageContext},
 };
-use crate::{app::AppState, library::new_id};
+use crate::state::AppState;
 
 /// Scripts, styles, pictures and video come from here and nowhere else.
 const CSP: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; \
@@ -47,7 +48,6 @@ pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppSta
                 .quality(CompressionLevel::Fastest)
                 .compress_when(SizeAbove::new(1024).and(is_of_words)),
         )
-        .layer(middleware::from_fn_with_state(state.clone(), door::gate))
         .layer(middleware::from_fn_with_state(state.clone(), guard))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -101,8 +101,8 @@ fn sane(id: &str) -> bool {
 async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     match refuse(&state, &request).or_else(|| drained(&state, &request)) {
         // Pages tell of the model and more, and here nobody has been asked who they are.
-        Some(failure) if pages::by_hand(&request) && !state.auth.required() => {
-            pages::or_error(&state, Err(failure))
+        Some(failure) if html::wants_page(&request) && !state.auth.required() => {
+            html::or_error(&PageContext { user: CurrentUser(None), state }, Err(failure))
         }
         Some(failure) => render(request.uri().path(), failure),
         None => next.run(request).await,

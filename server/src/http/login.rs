@@ -4,22 +4,20 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use axum::{
     Form,
-    extract::{ConnectInfo, Query, Request, State, rejection::FormRejection},
+    extract::{ConnectInfo, Query, Request, rejection::FormRejection},
     http::{Extensions, HeaderMap, header},
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{AuthError, Credential, MIN_PASSWORD, SESSION_LIFE};
 use homereel_web::pages::LoginPage;
 use serde::Deserialize;
 
 use super::{
-    door::{COOKIE, session},
+    auth_layer::{COOKIE, session},
     error::Failure,
-    pages::{or_error, render},
+    html::{self, PageContext},
 };
-use crate::{
-    app::AppState,
-    auth::{AuthError, Credential, MIN_PASSWORD, SESSION_LIFE},
-};
+use crate::state::AppState;
 
 /// Returns the URL of a one-time link, as a browser in the same network would reach it.
 #[must_use]
@@ -54,33 +52,29 @@ pub(super) struct LoginForm {
 }
 
 /// `GET /login`.
-pub(super) async fn page(
-    State(state): State<AppState>,
-    Query(query): Query<LoginQuery>,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn page(cx: PageContext, Query(query): Query<LoginQuery>, headers: HeaderMap) -> Response {
     let next = local(query.next.as_deref());
     let work = async || {
         if let Some(once) = query.once {
-            let error = (!state.auth.link_lives(&once).await?).then_some(AuthError::DeadLink);
+            let error = (!cx.state.auth.link_lives(&once).await?).then_some(AuthError::DeadLink);
             let once = error.is_none().then_some(once);
-            return shown(&state, once, next, None, error).await;
+            return shown(&cx.state, once, next, None, error).await;
         }
         let known = match session(&headers) {
-            Some(token) => state.auth.identify(Credential::Session(token)).await?,
+            Some(token) => cx.state.auth.identify(Credential::Session(token)).await?,
             None => None,
         };
-        if known.is_some() || !state.auth.required() {
+        if known.is_some() || !cx.state.auth.required() {
             return Ok(Redirect::to(&next).into_response());
         }
-        shown(&state, None, next, None, None).await
+        shown(&cx.state, None, next, None, None).await
     };
-    or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
 /// `POST /login`.
 pub(super) async fn log_in(
-    State(state): State<AppState>,
+    cx: PageContext,
     extensions: Extensions,
     headers: HeaderMap,
     form: Result<Form<LoginForm>, FormRejection>,
@@ -93,8 +87,8 @@ pub(super) async fn log_in(
             Some(_) if form.repeat.as_ref().is_some_and(|repeat| *repeat != form.password) => {
                 Err(AuthError::Invalid("the two are not the same".into()))
             }
-            Some(once) => state.auth.log_in_first(once, form.password, from).await,
-            None => state.auth.log_in(form.name.as_deref(), form.password, from).await,
+            Some(once) => cx.state.auth.log_in_first(once, form.password, from).await,
+            None => cx.state.auth.log_in(form.name.as_deref(), form.password, from).await,
         };
         match session {
             Ok(session) => {
@@ -104,20 +98,20 @@ pub(super) async fn log_in(
             }
             Err(error) => {
                 let once = form.once.filter(|_| !matches!(error, AuthError::DeadLink));
-                shown(&state, once, next, form.name, Some(error)).await
+                shown(&cx.state, once, next, form.name, Some(error)).await
             }
         }
     };
-    or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
 /// `POST /logout`.
-pub(super) async fn log_out(State(state): State<AppState>, request: Request) -> Response {
+pub(super) async fn log_out(cx: PageContext, request: Request) -> Response {
     let headers = request.headers();
     if let Some(token) = session(headers)
-        && let Err(error) = state.auth.log_out(token).await
+        && let Err(error) = cx.state.auth.log_out(token).await
     {
-        return or_error(&state, Err(error.into()));
+        return html::or_error(&cx, Err(error.into()));
     }
     let cookie = format!("{COOKIE}=; {}; Max-Age=0", attributes(headers));
     ([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
@@ -136,7 +130,7 @@ async fn shown(
     if let Some(failure) = failure.clone().filter(|failure| failure.status.is_server_error()) {
         return Err(failure);
     }
-    let page = render(&LoginPage {
+    let page = html::render(&LoginPage {
         title: if once.is_some() { "Choose a password" } else { "Log in" },
         nothing_set: once.is_none() && !state.auth.has_password().await?,
         once,

@@ -8,11 +8,11 @@ use homereel_engine::ModelInfo;
 use serde_json::{Value, json};
 
 use super::error::{Failure, OpenAiError, shown};
-use crate::{app::AppState, ask::AskError};
+use crate::{answer::AskError, state::AppState};
 
 /// `GET /v1/models`.
 pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, OpenAiError> {
-    let info = state.asker.engine().info().map_err(AskError::from)?;
+    let info = state.answers.engine().info().map_err(AskError::from)?;
     Ok(Json(json!({ "object": "list", "data": [card(&info)] })))
 }
 
@@ -21,7 +21,7 @@ pub(super) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, OpenAiError> {
-    let info = state.asker.engine().info().map_err(AskError::from)?;
+    let info = state.answers.engine().info().map_err(AskError::from)?;
     if id != info.id {
         return Err(Failure { param: Some("model".into()), ..unknown(&id, &info.id) }.into());
     }

@@ -5,14 +5,11 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use homereel_library::{Moment, Video};
 use serde_json::json;
 
 use super::error::{Failure, Problem};
-use crate::{
-    app::AppState,
-    captions,
-    library::{Moment, Video},
-};
+use crate::{captions, state::AppState};
 
 /// `GET /api/videos/{id}/moments.json`
 pub(super) async fn json(state: State<AppState>, path: Path<String>) -> Result<Response, Problem> {

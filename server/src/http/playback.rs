@@ -11,7 +11,7 @@ use super::{
     error::{Failure, Problem},
     files::ranged,
 };
-use crate::app::AppState;
+use crate::state::AppState;
 
 /// `GET /api/videos/{id}/playback.mp4`
 pub(super) async fn playback(

@@ -8,6 +8,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
+use homereel_library::{Filter, Found, Hit, MAX_RANKED, Part, PieceKind, Results};
 use homereel_web::{format, pages::SearchPage, views as web};
 use jiff::{civil::Date, tz::TimeZone};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,12 +17,10 @@ use serde_json::{Value, json};
 
 use super::{
     error::{Failure, Problem, shown},
-    pages, views,
+    html::{self, PageContext},
+    views,
 };
-use crate::{
-    app::AppState,
-    library::{Filter, Found, MAX_RANKED, Part, PieceKind, Place, Results},
-};
+use crate::state::AppState;
 
 /// Videos on one page: each has several places, and a phone shows two or three at once.
 const PAGE: usize = 12;
@@ -202,7 +201,7 @@ pub(super) async fn api(
 }
 
 /// Where a place is shown: its second, its answer, or the video.
-fn url_of(video_id: &str, place: &Place) -> String {
+fn url_of(video_id: &str, place: &Hit) -> String {
     match (place.start, &place.answer_id) {
         (Some(second), _) => format!("/videos/{video_id}?t={second:.1}"),
         (None, Some(answer)) => format!("/videos/{video_id}#answer-{answer}"),
@@ -211,41 +210,37 @@ fn url_of(video_id: &str, place: &Place) -> String {
 }
 
 /// `GET /search`
-pub(super) async fn page(
-    State(state): State<AppState>,
-    Query(query): Query<SearchQuery>,
-    headers: HeaderMap,
-) -> Response {
-    let result = show(&state, &query).await;
+pub(super) async fn page(cx: PageContext, Query(query): Query<SearchQuery>, headers: HeaderMap) -> Response {
+    let result = show(&cx, &query).await;
     // A day that is no day is a mistake in the form, not the end of the road.
     match result {
-        Err(failure) if failure.status.is_client_error() && pages::wants_html(&headers) => {
-            let page = filled(&state, &query, Vec::new(), String::new(), failure.message).await;
-            pages::or_error(&state, page.and_then(|page| pages::render(&page)))
+        Err(failure) if failure.status.is_client_error() && html::wants_html(&headers) => {
+            let page = filled(&cx, &query, Vec::new(), String::new(), failure.message).await;
+            html::or_error(&cx, page.and_then(|page| html::render(&page)))
         }
-        result => pages::or_error(&state, result),
+        result => html::or_error(&cx, result),
     }
 }
 
-async fn show(state: &AppState, query: &SearchQuery) -> Result<Response, Failure> {
+async fn show(cx: &PageContext, query: &SearchQuery) -> Result<Response, Failure> {
     if query.q.trim().is_empty() && !query.is_filtered() {
-        return pages::render(&filled(state, query, Vec::new(), String::new(), String::new()).await?);
+        return html::render(&filled(cx, query, Vec::new(), String::new(), String::new()).await?);
     }
-    let (results, limit, offset) = query.run(state, PAGE, PAGE).await?;
+    let (results, limit, offset) = query.run(&cx.state, PAGE, PAGE).await?;
     let counts = match results.total {
         MAX_RANKED => format!("the newest {MAX_RANKED} videos with these words"),
         total => format::count(total as u64, "video"),
     };
     let next = Some(offset + limit).filter(|&next| next < results.total);
     let found = results.found.iter().map(view).collect();
-    let mut page = filled(state, query, found, counts, String::new()).await?;
+    let mut page = filled(cx, query, found, counts, String::new()).await?;
     page.more = next.map(|next| query.url(next));
     page.searched = true;
-    pages::render(&page)
+    html::render(&page)
 }
 
 async fn filled(
-    state: &AppState,
+    cx: &PageContext,
     query: &SearchQuery,
     found: Vec<web::Found>,
     counts: String,
@@ -260,9 +255,9 @@ async fn filled(
         label: label.to_owned(),
         chosen: value == chosen.trim(),
     };
-    let cameras = state.library.cameras().await?;
+    let cameras = cx.state.library.cameras().await?;
     Ok(SearchPage {
-        shell: pages::shell(state, &title, "search", false),
+        shell: html::shell(cx, &title, "search", false),
         cameras: cameras.iter().map(|name| choice(name, name, &query.camera)).collect(),
         lengths: LENGTHS.iter().map(|(value, label)| choice(value, label, &query.length)).collect(),
         filtered: query.is_filtered(),
@@ -281,12 +276,12 @@ async fn filled(
 
 fn view(found: &Found) -> web::Found {
     let video = &found.video;
-    let place = |place: &Place| web::Place {
+    let place = |place: &Hit| web::Place {
         url: url_of(&video.id, place),
         at: match (place.kind, place.start) {
             (_, Some(start)) => format::position(start),
             (PieceKind::Name, _) => "Name".into(),
-            (PieceKind::Place, _) => "Place".into(),
+            (PieceKind::Place, _) => "Hit".into(),
             (PieceKind::Camera, _) => "Camera".into(),
             (PieceKind::Tag, _) => "Tag".into(),
             (PieceKind::Answer, _) => "Answer".into(),

@@ -1,36 +1,39 @@
 //! `/system`: what the household's operator wants to see at a glance, with advice beside what is amiss.
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use homereel_engine::{Health, UpstreamState, UpstreamStatus};
+use homereel_library::{JobState, Role, now_ms};
 use homereel_web::{
     format,
     pages::SystemPage,
     views::{Fact, FactList},
 };
 
-use super::{door, error::Failure, pages, trash, views};
+use super::{
+    error::Failure,
+    html::{self, PageContext},
+    trash, views,
+};
 use crate::{
-    app::AppState,
-    auth::Role,
-    library::{JobState, now_ms},
     machine::{self, Gpu, Machine},
+    state::AppState,
 };
 
 /// Share of the memory below which a machine is short of it.
 const SHORT: f64 = 0.08;
 
 /// `GET /system`
-pub(super) async fn page(State(state): State<AppState>) -> Response {
-    pages::or_error(&state, show(&state).await)
+pub(super) async fn page(cx: PageContext) -> Response {
+    html::or_error(&cx, show(&cx).await)
 }
 
-async fn show(state: &AppState) -> Result<Response, Failure> {
+async fn show(cx: &PageContext) -> Result<Response, Failure> {
     let machine = machine::look().await;
-    let storage = state.library.storage().await?;
+    let storage = cx.state.library.storage().await?;
     let mut advice = Vec::new();
-    let model = model(state, &mut advice);
-    let work = work(state).await?;
-    let speed = speed(&state.metrics.render());
+    let model = model(&cx.state, &mut advice);
+    let work = work(&cx.state).await?;
+    let speed = speed(&cx.state.metrics.render());
     let hardware = hardware(&machine, &mut advice);
     if storage.free_bytes < 10_000_000_000 {
         advice
@@ -43,7 +46,7 @@ async fn show(state: &AppState) -> Result<Response, Failure> {
             format!(
                 "{} in {}",
                 format::size(storage.videos_bytes),
-                format::count(state.library.video_count().await?, "video")
+                format::count(cx.state.library.video_count().await?, "video")
             ),
         ),
         fact("Trash", format::size(storage.trash_bytes)),
@@ -52,8 +55,8 @@ async fn show(state: &AppState) -> Result<Response, Failure> {
         fact("Kept free for the system", format::size(storage.reserve_bytes)),
     ];
     // Where things lie on the machine is nobody's business but who looks after it.
-    if door::may(Role::Admin) {
-        disk.push(fact("Directory", state.config.data.display().to_string()));
+    if cx.user.has(Role::Admin) {
+        disk.push(fact("Directory", cx.state.config.data.display().to_string()));
     }
     let lists = [
         ("Model", model),
@@ -61,9 +64,9 @@ async fn show(state: &AppState) -> Result<Response, Failure> {
         ("Speed", speed),
         ("Machine", hardware),
         ("Disk", disk),
-        ("Versions", versions(state, &machine, &mut advice).await),
+        ("Versions", versions(&cx.state, &machine, &mut advice).await),
     ];
-    let servers = state.asker.engine().upstreams();
+    let servers = cx.state.answers.engine().upstreams();
     let servers = servers.iter().map(|server| ("vLLM server", upstream(server)));
     let lists = lists
         .into_iter()
@@ -71,8 +74,8 @@ async fn show(state: &AppState) -> Result<Response, Failure> {
         .map(|(title, facts)| FactList { title, facts })
         .filter(|list| !list.facts.is_empty())
         .collect();
-    pages::render(&SystemPage {
-        shell: pages::shell(state, "System", "system", false),
+    html::render(&SystemPage {
+        shell: html::shell(cx, "System", "system", false),
         advice,
         lists,
         now: views::time(now_ms()),
@@ -81,7 +84,7 @@ async fn show(state: &AppState) -> Result<Response, Failure> {
 }
 
 fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
-    let engine = state.asker.engine();
+    let engine = state.answers.engine();
     let fact = |name, value: String| Fact { name, value };
     let health = match engine.health() {
         Health::Ready => "ready".to_owned(),
@@ -170,7 +173,7 @@ async fn work(state: &AppState) -> Result<Vec<Fact>, Failure> {
     Ok(vec![
         fact(
             "Questions at work",
-            format!("{} of {} at most", state.asker.in_flight(), state.config.max_requests),
+            format!("{} of {} at most", state.answers.in_flight(), state.config.max_requests),
         ),
         fact("Jobs running", number(JobState::Running).to_string()),
         fact(
@@ -208,7 +211,7 @@ fn speed(metrics: &str) -> Vec<Fact> {
         ("Decoding", "decode"),
         ("Looking", "vision"),
         ("Reading the prompt", "prefill"),
-        ("Answering", "generate"),
+        ("AnswerStream", "generate"),
     ] {
         mean(name, "homereel_stage_seconds", &format!("{{stage=\"{stage}\"}}"));
     }
@@ -274,15 +277,15 @@ async fn versions(state: &AppState, machine: &Machine, advice: &mut Vec<String>)
         "Known holes of FFmpeg",
         "decoders are broken into now and then (CVE-2026-8461 in MagicYUV, mended in 8.1.2): keep the system's updates on".into(),
     ));
-    match state.asker.media().jail(state.lifecycle.hard()).await {
-        Ok(jail) => {
-            let missing = jail.missing();
+    match state.answers.media().sandbox(state.lifecycle.hard()).await {
+        Ok(sandbox) => {
+            let missing = sandbox.missing();
             let words = if missing.is_empty() {
                 "complete: no file, no network, no other program".to_owned()
             } else {
                 format!("weaker than it could be: {}", missing.join("; "))
             };
-            facts.push(fact("Jail of the decoder", words));
+            facts.push(fact("Decoder sandbox", words));
         }
         Err(error) => {
             tracing::warn!(%error, "the video worker did not start");

@@ -7,18 +7,17 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::{Library, Storage, Video};
 use homereel_web::{format, pages::TrashPage, views as web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     error::{Failure, Problem},
-    pages, views,
+    html::{self, PageContext},
+    views,
 };
-use crate::{
-    app::AppState,
-    library::{Library, Storage, Video},
-};
+use crate::state::AppState;
 
 /// Videos in one answer.
 const MOST: u32 = 100;
@@ -79,49 +78,43 @@ pub(super) async fn storage(State(state): State<AppState>) -> Result<Json<Storag
 }
 
 /// `POST /videos/{id}/delete`: the page's form; the list then offers to undo.
-pub(super) async fn delete_form(State(state): State<AppState>, Path(id): Path<String>) -> Response {
-    let trashed = state.library.trash_video(&id).await.map_err(Failure::from);
-    pages::or_error(
-        &state,
-        trashed.map(|video| Redirect::to(&format!("/?trashed={}", video.id)).into_response()),
-    )
+pub(super) async fn delete_form(cx: PageContext, Path(id): Path<String>) -> Response {
+    let trashed = cx.state.library.trash_video(&id).await.map_err(Failure::from);
+    html::or_error(&cx, trashed.map(|video| Redirect::to(&format!("/?trashed={}", video.id)).into_response()))
 }
 
 /// `POST /videos/{id}/restore`: the page's form.
-pub(super) async fn restore_form(State(state): State<AppState>, Path(id): Path<String>) -> Response {
-    let restored = state.library.restore_video(&id).await.map_err(Failure::from);
-    pages::or_error(
-        &state,
-        restored.map(|video| Redirect::to(&format!("/videos/{}", video.id)).into_response()),
-    )
+pub(super) async fn restore_form(cx: PageContext, Path(id): Path<String>) -> Response {
+    let restored = cx.state.library.restore_video(&id).await.map_err(Failure::from);
+    html::or_error(&cx, restored.map(|video| Redirect::to(&format!("/videos/{}", video.id)).into_response()))
 }
 
 /// `POST /trash/empty`: the page's form.
-pub(super) async fn empty_form(State(state): State<AppState>) -> Response {
-    let emptied = state.library.empty_trash().await.map_err(Failure::from);
-    pages::or_error(&state, emptied.map(|_| Redirect::to("/trash").into_response()))
+pub(super) async fn empty_form(cx: PageContext) -> Response {
+    let emptied = cx.state.library.empty_trash().await.map_err(Failure::from);
+    html::or_error(&cx, emptied.map(|_| Redirect::to("/trash").into_response()))
 }
 
 /// `GET /trash`
-pub(super) async fn page(State(state): State<AppState>, Query(query): Query<TrashQuery>) -> Response {
+pub(super) async fn page(cx: PageContext, Query(query): Query<TrashQuery>) -> Response {
     let work = async || {
         // One more than is shown tells whether there are more.
-        let mut videos = state.library.trash(PAGE + 1, query.offset).await?;
+        let mut videos = cx.state.library.trash(PAGE + 1, query.offset).await?;
         let more = videos.len() > PAGE as usize;
         videos.truncate(PAGE as usize);
-        let storage = state.library.storage().await?;
+        let storage = cx.state.library.storage().await?;
         let trashed = |video: &Video| web::Trashed {
             card: views::card(video, None),
             gone: views::time(Library::gone_ms(video.deleted_ms.unwrap_or_default())),
         };
-        pages::render(&TrashPage {
-            shell: pages::shell(&state, "Trash", "", false),
+        html::render(&TrashPage {
+            shell: html::shell(&cx, "Trash", "", false),
             size: format::size(storage.trash_bytes),
             videos: videos.iter().map(trashed).collect(),
             more: more.then(|| format!("/trash?offset={}", query.offset.saturating_add(PAGE))),
         })
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
 /// What the disk holds, in words.

@@ -10,14 +10,14 @@ mod headers;
 use std::time::Duration;
 
 use axum::{
-    Json, Router,
+    Json,
     body::Body,
-    extract::{DefaultBodyLimit, Path, Query, Request, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, options},
 };
 use futures_util::StreamExt as _;
+use homereel_library::{LibraryError, Receiving, Upload, UploadState};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -27,11 +27,7 @@ use self::{
     headers::{Announced, VERSION, announced, number, text, tus_version},
 };
 use super::error::{Failure, Problem};
-use crate::{
-    app::AppState,
-    intake,
-    library::{LibraryError, Receiving, Upload, UploadState},
-};
+use crate::{import, state::AppState};
 
 /// How long a client may send nothing within a piece; what came is kept.
 const SILENCE: Duration = Duration::from_secs(300);
@@ -39,21 +35,8 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// Uploads in one list.
 const LIST: u32 = 100;
 
-/// Routes of the protocol.
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/api/uploads", options(describe).post(create).get(list))
-        .route("/api/uploads/known", get(known))
-        .route(
-            "/api/uploads/{id}",
-            options(describe).get(show).head(offset).patch(append).delete(end).post(override_),
-        )
-        // A piece may be the whole file; its length is checked against the upload's.
-        .layer(DefaultBodyLimit::disable())
-}
-
 /// `OPTIONS`: what is spoken here.
-async fn describe(State(state): State<AppState>) -> Response {
+pub(super) async fn describe(State(state): State<AppState>) -> Response {
     let headers = [
         ("tus-version", VERSION.to_owned()),
         ("tus-max-size", state.config.max_upload_bytes.to_string()),
@@ -68,7 +51,7 @@ async fn describe(State(state): State<AppState>) -> Response {
 }
 
 /// `POST /api/uploads`
-async fn create(State(state): State<AppState>, request: Request) -> Response {
+pub(super) async fn create(State(state): State<AppState>, request: Request) -> Response {
     answer(try_create(&state, request).await, &state)
 }
 
@@ -90,7 +73,11 @@ async fn try_create(state: &AppState, request: Request) -> Result<Response, Fail
 }
 
 /// `HEAD /api/uploads/{id}`: how far it is.
-async fn offset(State(state): State<AppState>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn offset(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     answer(try_offset(&state, &id, &headers).await, &state)
 }
 
@@ -109,7 +96,11 @@ async fn try_offset(state: &AppState, id: &str, headers: &HeaderMap) -> Result<R
 }
 
 /// `PATCH /api/uploads/{id}`: the next piece.
-async fn append(State(state): State<AppState>, Path(id): Path<String>, request: Request) -> Response {
+pub(super) async fn append(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
     answer(try_append(&state, &id, request).await, &state)
 }
 
@@ -200,7 +191,7 @@ async fn take(
     }
     let mut response = with_offset(StatusCode::NO_CONTENT.into_response(), &upload);
     if upload.state == UploadState::Storing {
-        let stored = intake::store_soon(state, upload).await.map_err(Failure::internal)?;
+        let stored = import::store_soon(&state.import_context(), upload).await.map_err(Failure::internal)?;
         // The request was a good one; the file is at fault.
         let stored = stored.map_err(|error| match Failure::from(error) {
             failure if failure.status == StatusCode::BAD_REQUEST => {
@@ -224,7 +215,11 @@ fn incomplete(reason: &str) -> Failure {
 }
 
 /// `DELETE /api/uploads/{id}`: the client gives up.
-async fn end(State(state): State<AppState>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn end(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let work = async {
         tus_version(&headers)?;
         state.library.delete_upload(&id).await?;
@@ -234,7 +229,7 @@ async fn end(State(state): State<AppState>, Path(id): Path<String>, headers: Hea
 }
 
 /// `POST` with `X-HTTP-Method-Override`, for clients whose network lets no other method through.
-async fn override_(state: State<AppState>, path: Path<String>, request: Request) -> Response {
+pub(super) async fn override_(state: State<AppState>, path: Path<String>, request: Request) -> Response {
     let method = request.headers().get("x-http-method-override").and_then(|value| value.to_str().ok());
     match method.and_then(|method| method.parse::<Method>().ok()) {
         Some(Method::PATCH) => append(state, path, request).await,
@@ -249,25 +244,31 @@ async fn override_(state: State<AppState>, path: Path<String>, request: Request)
 }
 
 /// `GET /api/uploads`: uploads that are not done, newest first.
-async fn list(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
+pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "uploads": state.library.uploads(LIST).await? })))
 }
 
 /// `GET /api/uploads/{id}`: where an upload stands.
-async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Upload>, Problem> {
+pub(super) async fn show(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<Json<Upload>, Problem> {
     Ok(Json(state.library.upload(&id).await?))
 }
 
 /// What is asked before a file is sent.
 #[derive(Debug, Deserialize)]
-struct Known {
+pub(super) struct Known {
     sha256: String,
     size: u64,
 }
 
 /// `GET /api/uploads/known?sha256=…&size=…`: the video that holds a file already, or the upload that waits for the
 /// rest of it.
-async fn known(State(state): State<AppState>, Query(known): Query<Known>) -> Result<Json<Value>, Problem> {
+pub(super) async fn known(
+    State(state): State<AppState>,
+    Query(known): Query<Known>,
+) -> Result<Json<Value>, Problem> {
     let hash = headers::hash(&known.sha256)
         .ok_or_else(|| Failure::invalid("sha256", "sha256 is a hash in 64 hexadecimal digits"))?;
     let video = state.library.video_by_hash(&hash).await?;

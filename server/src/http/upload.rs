@@ -8,20 +8,21 @@ use std::time::Duration;
 use axum::{
     Json,
     body::BodyDataStream,
-    extract::{FromRequest, Multipart, Query, Request, State},
+    extract::{FromRequest, Multipart, Query, Request},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use homereel_library::Stored;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     error::{Failure, Problem},
-    pages,
+    html::{self, PageContext},
 };
-use crate::{app::AppState, intake, library::Stored};
+use crate::{import, state::AppState};
 
 /// Files that one form may bring.
 const MAX_FILES: usize = 100;
@@ -44,31 +45,27 @@ struct Refused {
 }
 
 /// `POST /api/videos`
-pub(super) async fn upload(
-    State(state): State<AppState>,
-    Query(query): Query<UploadQuery>,
-    request: Request,
-) -> Response {
-    let for_person = pages::wants_html(request.headers());
-    let result = receive(&state, query, request).await;
-    if for_person { pages::or_error(&state, result) } else { result.map_err(Problem).into_response() }
+pub(super) async fn upload(cx: PageContext, Query(query): Query<UploadQuery>, request: Request) -> Response {
+    let for_person = html::wants_html(request.headers());
+    let result = receive(&cx, query, request).await;
+    if for_person { html::or_error(&cx, result) } else { result.map_err(Problem).into_response() }
 }
 
-async fn receive(state: &AppState, query: UploadQuery, request: Request) -> Result<Response, Failure> {
+async fn receive(cx: &PageContext, query: UploadQuery, request: Request) -> Result<Response, Failure> {
     let headers = request.headers().clone();
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let expected = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if content_type.starts_with("multipart/form-data") {
         // A form's length is that of its files and a little more: what cannot fit is said before it is sent.
-        if let Err(full) = state.library.check_room(expected.unwrap_or(0)).await {
+        if let Err(full) = cx.state.library.check_room(expected.unwrap_or(0)).await {
             linger(&mut request.into_body().into_data_stream()).await;
             return Err(full.into());
         }
-        let form = Multipart::from_request(request, state).await?;
-        let (stored, refused) = by_form(state, form).await?;
-        return if pages::wants_html(&headers) {
-            Ok(answer_person(state, &refused))
+        let form = Multipart::from_request(request, &cx.state).await?;
+        let (stored, refused) = by_form(&cx.state, form).await?;
+        return if html::wants_html(&headers) {
+            Ok(answer_person(cx, &refused))
         } else {
             answer_program(&stored, refused)
         };
@@ -76,7 +73,7 @@ async fn receive(state: &AppState, query: UploadQuery, request: Request) -> Resu
     if content_type.starts_with("video/") || content_type.starts_with("application/octet-stream") {
         let name = query.name.or_else(|| name_of(&headers)).unwrap_or_else(|| "video".into());
         let mut body = request.into_body().into_data_stream();
-        let stored = take(state, &name, expected, &mut body).await;
+        let stored = take(&cx.state, &name, expected, &mut body).await;
         if stored.is_err() {
             linger(&mut body).await;
         }
@@ -151,7 +148,7 @@ async fn take<E: std::fmt::Display>(
         incoming.write(&chunk).await?;
     }
     let sealed = incoming.seal().await?;
-    Ok(intake::admit(state, sealed, name).await?)
+    Ok(import::add(&state.import_context(), sealed, name).await?)
 }
 
 /// The file name of a raw upload's `Content-Disposition`, plain or by RFC 5987.
@@ -183,12 +180,12 @@ fn answer_program(stored: &[Stored], mut refused: Vec<Refused>) -> Result<Respon
 }
 
 /// Back to the list, or a page that names every file that was not taken.
-fn answer_person(state: &AppState, refused: &[Refused]) -> Response {
+fn answer_person(cx: &PageContext, refused: &[Refused]) -> Response {
     if refused.is_empty() {
         return Redirect::to("/").into_response();
     }
     let lines = refused.iter().map(|one| format!("{}: {}", one.name, one.failure.message)).collect();
-    pages::error_page(state, StatusCode::UNPROCESSABLE_ENTITY, "Some files were not added", lines)
+    html::error_page(cx, StatusCode::UNPROCESSABLE_ENTITY, "Some files were not added", lines)
 }
 
 #[cfg(test)]

@@ -9,14 +9,15 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
+use homereel_library::TextKind;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     error::{Failure, Problem},
-    pages,
+    html::{self, PageContext},
 };
-use crate::{app::AppState, library::TextKind};
+use crate::state::AppState;
 
 /// Videos in one answer unless asked for fewer, and at most.
 const PAGE: u32 = 100;
@@ -178,14 +179,14 @@ pub(super) async fn reread(
 }
 
 /// `POST /videos/{id}/reread`: the page's form.
-pub(super) async fn reread_form(State(state): State<AppState>, Path(id): Path<String>) -> Response {
-    let queued = state.library.reread_video(&id).await.map_err(Failure::from);
-    pages::or_error(&state, queued.map(|()| Redirect::to(&format!("/videos/{id}")).into_response()))
+pub(super) async fn reread_form(cx: PageContext, Path(id): Path<String>) -> Response {
+    let queued = cx.state.library.reread_video(&id).await.map_err(Failure::from);
+    html::or_error(&cx, queued.map(|()| Redirect::to(&format!("/videos/{id}")).into_response()))
 }
 
 /// `POST /videos/{id}/edit`: the page's form.
 pub(super) async fn edit_form(
-    State(state): State<AppState>,
+    cx: PageContext,
     Path(id): Path<String>,
     form: Result<Form<EditForm>, FormRejection>,
 ) -> Response {
@@ -195,36 +196,36 @@ pub(super) async fn edit_form(
         // Browsers send lines as CR LF.
         let description = form.description.map(|text| text.replace("\r\n", "\n"));
         let edit = Edit { place: Some(form.place), description, tags: Some(tags), ..Edit::default() };
-        change(&state, &id, edit).await?;
+        change(&cx.state, &id, edit).await?;
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
 /// `POST /videos/{id}/favourite`: the page's form.
 pub(super) async fn favourite_form(
-    State(state): State<AppState>,
+    cx: PageContext,
     Path(id): Path<String>,
     form: Result<Form<Favourite>, FormRejection>,
 ) -> Response {
     let work = async || {
         let Form(form) = form?;
-        let video = state.library.set_favourite(&id, form.favourite).await?;
+        let video = cx.state.library.set_favourite(&id, form.favourite).await?;
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{}", video.id)).into_response())
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }
 
 /// `POST /videos/{id}/rename`: the page's form.
 pub(super) async fn rename_form(
-    State(state): State<AppState>,
+    cx: PageContext,
     Path(id): Path<String>,
     rename: Result<Form<Rename>, FormRejection>,
 ) -> Response {
     let work = async || {
         let Form(rename) = rename?;
-        let video = state.library.rename_video(&id, &rename.name).await?;
+        let video = cx.state.library.rename_video(&id, &rename.name).await?;
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{}", video.id)).into_response())
     };
-    pages::or_error(&state, work().await)
+    html::or_error(&cx, work().await)
 }

@@ -2,15 +2,14 @@
 //! job is chosen here. Knows no request and asks nobody: rows in, strings out.
 
 use homereel_engine::{Engine, EngineError, Health};
-use homereel_video::Probe;
+use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
+use homereel_video::ProbeSummary;
 use homereel_web::{
     format,
     views::{self, Fact, Kind, Made, Model, State, Time},
 };
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::Value;
-
-use crate::library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
 
 /// Steps of an ingest, for `step 2 of 5`.
 const STEPS: [Step; 7] =
@@ -179,7 +178,7 @@ fn answer_facts(answer: &Answer) -> Vec<Fact> {
         ("Looking", "vision"),
         ("Reading the prompt", "prefill"),
         ("First word after", "ttft"),
-        ("Answering", "generate"),
+        ("AnswerStream", "generate"),
         ("In all", "total"),
     ] {
         if let Some(ms) = stage(key) {
@@ -235,7 +234,7 @@ pub(super) fn tags(video: &Video) -> Vec<views::Link> {
 /// Moments by the model.
 pub(super) fn moments(video: &Video) -> Vec<views::Moment> {
     let moments = video.texts.moments.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
-    let view = |moment: &crate::library::Moment| views::Moment {
+    let view = |moment: &homereel_library::Moment| views::Moment {
         start: format!("{:.1}", moment.start.max(0.0)),
         at: format!("{}–{}", format::position(moment.start), format::position(moment.end)),
         text: moment.text.clone(),
@@ -255,7 +254,7 @@ pub(super) fn file_facts(video: &Video) -> Vec<Fact> {
     facts
 }
 
-fn probe_facts(probe: &Probe) -> Vec<Fact> {
+fn probe_facts(probe: &ProbeSummary) -> Vec<Fact> {
     let stream = &probe.video;
     let mut facts = vec![
         Fact { name: "Length", value: format::duration(probe.duration_s) },

@@ -3,30 +3,25 @@
 
 use std::time::Duration;
 
+use homereel_library::{Job, Poster, Step, Text, TextKind, Video, now_ms};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Stop, parse, playback,
+    context::JobContext,
+    parse, playback,
     question::{self, About},
+    stop::Stop,
     windows,
 };
-use crate::{
-    app::AppState,
-    library::{Job, Poster, Step, Text, TextKind, Video, now_ms},
-    media::FrameSampling,
-};
+use crate::media::FrameSampling;
 
 /// Pixels per row of a poster.
 const POSTER_WIDTH: u32 = 640;
 
 /// Runs the steps that are left and returns the warnings.
-pub(super) async fn run(
-    state: &AppState,
-    job: &Job,
-    cancel: &CancellationToken,
-) -> Result<Vec<String>, Stop> {
-    let library = &state.library;
+pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) -> Result<Vec<String>, Stop> {
+    let library = &cx.library;
     let video = library.video(&job.video_id).await?;
     let mut warnings = job.warnings.clone();
     let mut step = match job.step {
@@ -38,19 +33,19 @@ pub(super) async fn run(
         if library.jobs_paused().await? {
             return Err(Stop::Later(Duration::ZERO));
         }
-        match run_step(state, job, &video, step, cancel).await {
+        match run_step(cx, job, &video, step, cancel).await {
             Ok(more) => warnings.extend(more),
             Err(stop) => {
                 // Nobody will come back to it: what can be watched is made nevertheless.
                 if is_text(step) && (matches!(stop, Stop::Fatal(_)) || is_last(job, &stop)) {
-                    playback::rendition(state, job, &video, cancel).await?;
+                    playback::rendition(cx, job, &video, cancel).await?;
                 }
                 return Err(stop);
             }
         }
         match step.next() {
             // Its windows hold all three texts.
-            Some(Step::Moments) if windows::is_long(state, &video) => step = Step::Playback,
+            Some(Step::Moments) if windows::is_long(cx, &video) => step = Step::Playback,
             Some(next) => step = next,
             None => return Ok(warnings),
         }
@@ -68,7 +63,7 @@ fn is_last(job: &Job, stop: &Stop) -> bool {
 
 /// Does one step and returns its warnings.
 async fn run_step(
-    state: &AppState,
+    cx: &JobContext,
     job: &Job,
     video: &Video,
     step: Step,
@@ -77,25 +72,25 @@ async fn run_step(
     let one = |warning: Option<String>| warning.into_iter().collect();
     Ok(match step {
         Step::Probe => {
-            probe(state, video, cancel).await?;
+            probe(cx, video, cancel).await?;
             Vec::new()
         }
-        Step::Poster => one(poster(state, video, cancel).await?),
-        Step::Sprites => one(playback::sprites(state, job, video, cancel).await?),
-        Step::Playback => one(playback::rendition(state, job, video, cancel).await?),
-        Step::Describe | Step::Moments | Step::Tags if windows::is_long(state, video) => {
-            windows::run(state, job, video, cancel).await?
+        Step::Poster => one(poster(cx, video, cancel).await?),
+        Step::Sprites => one(playback::sprites(cx, job, video, cancel).await?),
+        Step::Playback => one(playback::rendition(cx, job, video, cancel).await?),
+        Step::Describe | Step::Moments | Step::Tags if windows::is_long(cx, video) => {
+            windows::run(cx, job, video, cancel).await?
         }
-        Step::Describe => one(text(state, job, video, TextKind::Description, cancel).await?),
-        Step::Moments => one(text(state, job, video, TextKind::Moments, cancel).await?),
-        Step::Tags => one(text(state, job, video, TextKind::Tags, cancel).await?),
+        Step::Describe => one(text(cx, job, video, TextKind::Description, cancel).await?),
+        Step::Moments => one(text(cx, job, video, TextKind::Moments, cancel).await?),
+        Step::Tags => one(text(cx, job, video, TextKind::Tags, cancel).await?),
     })
 }
 
-async fn probe(state: &AppState, video: &Video, cancel: &CancellationToken) -> Result<(), Stop> {
-    let library = &state.library;
-    match state.asker.media().probe(&library.source(video), cancel).await {
-        Ok(probe) => Ok(library.set_probe(&video.id, &slim(&probe)).await?),
+async fn probe(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> Result<(), Stop> {
+    let library = &cx.library;
+    match cx.answers.media().probe(&cx.source(video), cancel).await {
+        Ok(probe) => Ok(library.set_probe(&video.id, &probe.summary).await?),
         Err(error) => {
             let stop = Stop::from(error);
             if let Stop::Fatal(message) = &stop {
@@ -106,15 +101,10 @@ async fn probe(state: &AppState, video: &Video, cancel: &CancellationToken) -> R
     }
 }
 
-/// Leaves out the times of frames: megabytes for a long clip, and found again in a moment.
-fn slim(probe: &homereel_video::Probe) -> homereel_video::Probe {
-    homereel_video::Probe { frame_times: Vec::new(), entries: Vec::new(), ..probe.clone() }
-}
-
 /// Makes the poster. A video without one is still a video: what fails for good is a warning.
-async fn poster(state: &AppState, video: &Video, cancel: &CancellationToken) -> Result<Option<String>, Stop> {
-    let library = &state.library;
-    match state.asker.media().poster(&library.source(video), POSTER_WIDTH, cancel).await {
+async fn poster(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> Result<Option<String>, Stop> {
+    let library = &cx.library;
+    match cx.answers.media().poster(&cx.source(video), POSTER_WIDTH, cancel).await {
         Ok(posters) => {
             library.put_poster(&video.sha256, posters).await?;
             library.set_poster(&video.id, Poster::Ready).await?;
@@ -133,14 +123,14 @@ async fn poster(state: &AppState, video: &Video, cancel: &CancellationToken) -> 
 
 /// Asks for one text and stores it with its model and settings.
 async fn text(
-    state: &AppState,
+    cx: &JobContext,
     job: &Job,
     video: &Video,
     kind: TextKind,
     cancel: &CancellationToken,
 ) -> Result<Option<String>, Stop> {
     let about = About { job, video, frames: FrameSampling::default(), kind };
-    let asked = question::ask(state, about, cancel).await?;
+    let asked = question::ask(cx, about, cancel).await?;
     let duration = video.probe.as_ref().map_or(f64::INFINITY, |probe| probe.duration_s);
     let content = match kind {
         TextKind::Description => Some(asked.text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -162,6 +152,6 @@ async fn text(
         created_ms: now_ms(),
         edited_ms: None,
     };
-    state.library.put_text(&video.id, kind, text).await?;
+    cx.library.put_text(&video.id, kind, text).await?;
     Ok(warning)
 }

@@ -1,9 +1,8 @@
 //! Reads what a model wrote as JSON: leniently about what surrounds it, strictly about what it says.
 
+use homereel_library::Moment;
 use serde::Deserialize;
 use serde_json::Value;
-
-use crate::library::Moment;
 
 /// Moments of one video.
 const MAX_MOMENTS: usize = 512;

@@ -3,52 +3,49 @@
 
 use std::time::{Duration, Instant};
 
+use homereel_library::{Change, Job, LibraryError, Step, Video};
 use tokio_util::sync::CancellationToken;
 
-use super::Stop;
-use crate::{
-    app::AppState,
-    ask::Stage,
-    library::{Change, Job, LibraryError, Step, Video},
-};
+use super::{context::JobContext, stop::Stop};
+use crate::answer::Stage;
 
 /// How often progress is announced at most.
 const PERIOD: Duration = Duration::from_millis(250);
 
 /// Makes the scrub sprites, unless they are there.
 pub(super) async fn sprites(
-    state: &AppState,
+    cx: &JobContext,
     job: &Job,
     video: &Video,
     cancel: &CancellationToken,
 ) -> Result<Option<String>, Stop> {
-    let library = &state.library;
+    let library = &cx.library;
     if library.sprites(&video.sha256).await.is_some() {
         return Ok(None);
     }
-    let mut progress = announcer(state, job, Step::Sprites);
-    let made = state.asker.media().sprites(&library.source(video), cancel, &mut progress).await;
+    let mut progress = announcer(cx, job, Step::Sprites);
+    let made = cx.answers.media().sprites(&cx.source(video), cancel, &mut progress).await;
     let stored = match made {
         Ok((layout, sheets)) => library.put_sprites(&video.sha256, layout, sheets).await.map_err(Stop::from),
         Err(error) => Err(Stop::from(error)),
     };
-    ended(state, video, stored, "no scrub pictures")
+    ended(cx, video, stored, "no scrub pictures")
 }
 
 /// Makes the rendition, unless it is there or browsers play the original.
 pub(super) async fn rendition(
-    state: &AppState,
+    cx: &JobContext,
     job: &Job,
     video: &Video,
     cancel: &CancellationToken,
 ) -> Result<Option<String>, Stop> {
-    let made = make(state, job, video, cancel).await;
-    ended(state, video, made, "no version for browsers")
+    let made = make(cx, job, video, cancel).await;
+    ended(cx, video, made, "no version for browsers")
 }
 
-async fn make(state: &AppState, job: &Job, video: &Video, cancel: &CancellationToken) -> Result<(), Stop> {
-    let (library, media) = (&state.library, state.asker.media());
-    let source = library.source(video);
+async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationToken) -> Result<(), Stop> {
+    let (library, media) = (&cx.library, cx.answers.media());
+    let source = cx.source(video);
     let probe = media.probe(&source, cancel).await?;
     let Err(reason) = homereel_video::playable(&probe) else { return Ok(()) };
     if library.rendition_path(&video.sha256).exists() {
@@ -59,7 +56,7 @@ async fn make(state: &AppState, job: &Job, video: &Video, cancel: &CancellationT
     library.check_disk(most.min(video.size.saturating_mul(2).max(64 << 20)))?;
     let new = library.new_rendition(&video.sha256)?;
     let out = new.writer().map_err(LibraryError::from)?;
-    let mut progress = announcer(state, job, Step::Playback);
+    let mut progress = announcer(cx, job, Step::Playback);
     let made = match media.rendition(&source, &probe, out, cancel, &mut progress).await {
         Ok(made) => made,
         Err(error) => {
@@ -76,8 +73,8 @@ async fn make(state: &AppState, job: &Job, video: &Video, cancel: &CancellationT
 }
 
 /// Tells listeners of progress, not too often.
-fn announcer(state: &AppState, job: &Job, step: Step) -> impl FnMut(usize, usize) + Send {
-    let library = state.library.clone();
+fn announcer(cx: &JobContext, job: &Job, step: Step) -> impl FnMut(usize, usize) + Send {
+    let library = cx.library.clone();
     let (job_id, video_id) = (job.id.clone(), job.video_id.clone());
     let mut last = None::<Instant>;
     move |done, total| {
@@ -86,20 +83,27 @@ fn announcer(state: &AppState, job: &Job, step: Step) -> impl FnMut(usize, usize
         }
         last = Some(Instant::now());
         let (job_id, video_id) = (job_id.clone(), video_id.clone());
-        library.announce(Change::Progress { job_id, video_id, step, stage: Stage::Decode, done, total });
+        library.announce(Change::Progress {
+            job_id,
+            video_id,
+            step,
+            stage: Stage::Decode.as_str(),
+            done,
+            total,
+        });
     }
 }
 
 /// What failed for good is a warning; what was cancelled or comes too early ends the try.
 fn ended(
-    state: &AppState,
+    cx: &JobContext,
     video: &Video,
     outcome: Result<(), Stop>,
     what: &str,
 ) -> Result<Option<String>, Stop> {
     match outcome {
         Ok(()) => {
-            state.library.announce(Change::Video { id: video.id.clone() });
+            cx.library.announce(Change::Video { id: video.id.clone() });
             Ok(None)
         }
         Err(Stop::Fatal(message) | Stop::Retry(message)) => Ok(Some(format!("{what}: {message}"))),

@@ -4,17 +4,17 @@
 use std::time::{Duration, Instant};
 
 use homereel_engine::{FinishReason, ResponseFormat, Sampling};
+use homereel_library::{Change, Job, Step, TextKind, Video};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Stop,
+    context::JobContext,
     repetition::{self, Form},
+    stop::Stop,
 };
 use crate::{
-    app::AppState,
-    ask::{AskEvent, Class, Conversation, Stage},
-    library::{Change, Job, Step, TextKind, Video},
+    answer::{AskEvent, Class, Conversation, Stage},
     media::FrameSampling,
     prompts,
 };
@@ -56,19 +56,19 @@ pub(super) struct Asked {
 
 /// Asks for one text about a video.
 pub(super) async fn ask(
-    state: &AppState,
+    cx: &JobContext,
     about: About<'_>,
     cancel: &CancellationToken,
 ) -> Result<Asked, Stop> {
-    let source = state.library.source(about.video);
+    let source = cx.source(about.video);
     let mut conversation = Conversation::about(source, about.frames, prompt(about.kind), Sampling::default());
     conversation.response_format = format(about.kind);
-    politely(state, || follow(state, about, conversation.clone(), cancel)).await
+    politely(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
 
 /// Asks the model to make one description out of notes; no video is looked at.
 pub(super) async fn summarize(
-    state: &AppState,
+    cx: &JobContext,
     job: &Job,
     video: &Video,
     notes: &str,
@@ -76,7 +76,7 @@ pub(super) async fn summarize(
 ) -> Result<Asked, Stop> {
     let about = About { job, video, frames: FrameSampling::default(), kind: TextKind::Description };
     let conversation = Conversation::text(&format!("{}\n\n{notes}", prompts::SUMMARIZE), Sampling::default());
-    politely(state, || follow(state, about, conversation.clone(), cancel)).await
+    politely(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
 
 /// What made a text, for its row.
@@ -133,31 +133,31 @@ fn word(kind: TextKind) -> &'static str {
 /// Does work while nobody else asks: it is dropped when a person comes and done again when they are gone. After a
 /// few times it stays: frames and features are cached, but a busy house must not starve its own library.
 async fn politely<T, F: Future<Output = Result<T, Stop>>>(
-    state: &AppState,
+    cx: &JobContext,
     work: impl Fn() -> F,
 ) -> Result<T, Stop> {
     for _ in 0..YIELDS {
-        state.asker.interactive_idle(PATIENCE).await;
+        cx.answers.interactive_idle(PATIENCE).await;
         tokio::select! {
             biased;
             result = work() => return result,
-            () = state.asker.interactive_busy() => {}
+            () = cx.answers.interactive_busy() => {}
         }
     }
-    state.asker.interactive_idle(PATIENCE).await;
+    cx.answers.interactive_idle(PATIENCE).await;
     work().await
 }
 
 /// Asks in the background, announcing progress.
 async fn follow(
-    state: &AppState,
+    cx: &JobContext,
     about: About<'_>,
     mut conversation: Conversation,
     cancel: &CancellationToken,
 ) -> Result<Asked, Stop> {
     conversation.max_tokens = Some(MAX_TOKENS);
-    let mut answering = state.asker.ask(conversation, Class::Background, cancel)?;
-    let model = state.asker.engine().info().map(|info| info.id).unwrap_or_default();
+    let mut answering = cx.answers.ask(conversation, Class::Background, cancel)?;
+    let model = cx.answers.engine().info().map(|info| info.id).unwrap_or_default();
     let step = match about.kind {
         TextKind::Description => Step::Describe,
         TextKind::Moments => Step::Moments,
@@ -170,7 +170,7 @@ async fn follow(
         }
         last = Some(Instant::now());
         let (job_id, video_id) = (about.job.id.clone(), about.video.id.clone());
-        state.library.announce(Change::Progress { job_id, video_id, step, stage, done, total });
+        cx.library.announce(Change::Progress { job_id, video_id, step, stage: stage.as_str(), done, total });
     };
     let form = if about.kind == TextKind::Description { Form::Prose } else { Form::Json };
     let mut text = String::new();
@@ -219,12 +219,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        app::tests::state_with,
-        ask::{Answering, Piece, Turn},
+        answer::{AnswerStream, Piece, Turn},
         media::Source,
+        state::tests::state_with,
     };
 
-    fn question(state: &AppState) -> Answering {
+    fn question(cx: &JobContext) -> AnswerStream {
         let mut conversation = Conversation::about(
             Source::file("x".into(), None),
             FrameSampling::default(),
@@ -232,7 +232,7 @@ mod tests {
             Sampling::default(),
         );
         conversation.turns = vec![Turn::new(Role::User, vec![Piece::Text("who?".into())])];
-        state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard()).unwrap()
+        cx.answers.ask(conversation, Class::Interactive, cx.lifecycle.hard()).unwrap()
     }
 
     #[tokio::test]
@@ -241,7 +241,8 @@ mod tests {
         let (state, _engine) =
             state_with(data.path(), vec![fake::Step::Wait(Duration::from_secs(3600))]).await;
         let tries = AtomicUsize::new(0);
-        let dropped = state.asker.clone();
+        let cx = state.job_context();
+        let dropped = cx.answers.clone();
         let work = || async {
             if tries.fetch_add(1, Ordering::Relaxed) == 0 {
                 std::future::pending::<()>().await;
@@ -250,13 +251,13 @@ mod tests {
             Ok(7)
         };
         let person = async {
-            let answering = question(&state);
+            let answering = question(&cx);
             // The work has been dropped once it has been polled again with the question in flight.
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             drop(answering);
         };
-        let (result, ()) = tokio::join!(politely(&state, work), person);
+        let (result, ()) = tokio::join!(politely(&cx, work), person);
         assert_eq!(result.unwrap(), 7);
         assert_eq!(tries.load(Ordering::Relaxed), 2);
     }

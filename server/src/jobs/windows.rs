@@ -4,18 +4,17 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use homereel_library::{Job, Moment, Text, TextKind, Video, Window, now_ms};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Stop, parse,
+    context::JobContext,
+    parse,
     question::{self, About},
+    stop::Stop,
 };
-use crate::{
-    app::AppState,
-    library::{Job, Moment, Text, TextKind, Video, Window, now_ms},
-    media::FrameSampling,
-};
+use crate::media::FrameSampling;
 
 /// Characters of notes that a summary is made of; more would fill a small model's context.
 const MAX_NOTES: usize = 24_000;
@@ -24,20 +23,20 @@ const MAX_NOTES: usize = 24_000;
 const MAX_TAGS: usize = 8;
 
 /// Tells whether a video is read in windows: one that is hardly longer than a window is read at once.
-pub(super) fn is_long(state: &AppState, video: &Video) -> bool {
-    video.probe.as_ref().is_some_and(|probe| probe.duration_s > 2.0 * state.config.window_s)
+pub(super) fn is_long(cx: &JobContext, video: &Video) -> bool {
+    video.probe.as_ref().is_some_and(|probe| probe.duration_s > 2.0 * cx.window_s)
 }
 
 /// Reads the windows that are left, puts the texts together, and returns the warnings.
 pub(super) async fn run(
-    state: &AppState,
+    cx: &JobContext,
     job: &Job,
     video: &Video,
     cancel: &CancellationToken,
 ) -> Result<Vec<String>, Stop> {
-    let library = &state.library;
+    let library = &cx.library;
     let duration = video.probe.as_ref().map_or(0.0, |probe| probe.duration_s);
-    let bounds = bounds(duration, state.config.window_s);
+    let bounds = bounds(duration, cx.window_s);
     let mut done = library.windows(&video.id).await?;
     let same = |window: &Window| {
         bounds.get(window.number).is_some_and(|&(start, end)| (window.start, window.end) == (start, end))
@@ -55,15 +54,15 @@ pub(super) async fn run(
         if library.jobs_paused().await? {
             return Err(Stop::Later(Duration::ZERO));
         }
-        let window = read(state, job, video, (number, start, end), cancel).await?;
+        let window = read(cx, job, video, (number, start, end), cancel).await?;
         library.put_window(&video.id, &window).await?;
         done.push(window);
         // What is known so far is shown and found already.
-        put_moments(state, video, &done).await?;
+        put_moments(cx, video, &done).await?;
     }
     library.set_job_parts(&job.id, done.len(), bounds.len()).await?;
-    put_tags(state, video, &done).await?;
-    put_description(state, job, video, &done, cancel).await?;
+    put_tags(cx, video, &done).await?;
+    put_description(cx, job, video, &done, cancel).await?;
     Ok(warnings(&done))
 }
 
@@ -76,7 +75,7 @@ fn bounds(duration: f64, window: f64) -> Vec<(f64, f64)> {
 
 /// Asks everything about one window.
 async fn read(
-    state: &AppState,
+    cx: &JobContext,
     job: &Job,
     video: &Video,
     (number, start, end): (usize, f64, f64),
@@ -85,16 +84,16 @@ async fn read(
     let frames = FrameSampling { start: Some(start), end: Some(end), ..FrameSampling::default() };
     let about = |kind| About { job, video, frames, kind };
     let mut warnings = Vec::new();
-    let described = question::ask(state, about(TextKind::Description), cancel).await?;
+    let described = question::ask(cx, about(TextKind::Description), cancel).await?;
     let description = Some(described.text.trim().to_owned()).filter(|text| !text.is_empty());
     warnings.extend(described.warning);
-    let asked = question::ask(state, about(TextKind::Moments), cancel).await?;
+    let asked = question::ask(cx, about(TextKind::Moments), cancel).await?;
     let moments = parse::moments_within(&asked.text, start, end, asked.whole);
     warnings.extend(asked.warning);
     if moments.is_none() {
         warnings.push(question::unusable(video, TextKind::Moments, &asked.text));
     }
-    let asked = question::ask(state, about(TextKind::Tags), cancel).await?;
+    let asked = question::ask(cx, about(TextKind::Tags), cancel).await?;
     let tags = parse::tags(&asked.text);
     if tags.is_none() {
         warnings.push(question::unusable(video, TextKind::Tags, &asked.text));
@@ -112,14 +111,14 @@ async fn read(
     })
 }
 
-async fn put_moments(state: &AppState, video: &Video, windows: &[Window]) -> Result<(), Stop> {
+async fn put_moments(cx: &JobContext, video: &Video, windows: &[Window]) -> Result<(), Stop> {
     let mut moments: Vec<Moment> = windows.iter().flat_map(|window| window.moments.clone()).collect();
     moments.sort_by(|a, b| a.start.total_cmp(&b.start));
-    put(state, video, TextKind::Moments, windows, Some(json!(parse::joined(moments)).to_string())).await
+    put(cx, video, TextKind::Moments, windows, Some(json!(parse::joined(moments)).to_string())).await
 }
 
 /// The tags that most windows have.
-async fn put_tags(state: &AppState, video: &Video, windows: &[Window]) -> Result<(), Stop> {
+async fn put_tags(cx: &JobContext, video: &Video, windows: &[Window]) -> Result<(), Stop> {
     let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
     for (order, tag) in windows.iter().flat_map(|window| &window.tags).enumerate() {
         counts.entry(tag.to_lowercase()).or_insert((0, order)).0 += 1;
@@ -128,30 +127,30 @@ async fn put_tags(state: &AppState, video: &Video, windows: &[Window]) -> Result
     tags.sort_by_key(|(_, (count, order))| (std::cmp::Reverse(*count), *order));
     let tags: Vec<String> = tags.into_iter().take(MAX_TAGS).map(|(tag, _)| tag).collect();
     let content = (!tags.is_empty()).then(|| json!(tags).to_string());
-    put(state, video, TextKind::Tags, windows, content).await
+    put(cx, video, TextKind::Tags, windows, content).await
 }
 
 /// One description of the whole, made of the windows' notes. The demo model reads pictures and no notes: for it, and
 /// where a summary does not come out, the windows' own descriptions stand one after the other.
 async fn put_description(
-    state: &AppState,
+    cx: &JobContext,
     job: &Job,
     video: &Video,
     windows: &[Window],
     cancel: &CancellationToken,
 ) -> Result<(), Stop> {
-    let demo = state.asker.engine().info().is_ok_and(|info| info.demo);
+    let demo = cx.answers.engine().info().is_ok_and(|info| info.demo);
     let mut content = None;
     if !demo {
-        let asked = question::summarize(state, job, video, &notes(windows), cancel).await?;
+        let asked = question::summarize(cx, job, video, &notes(windows), cancel).await?;
         content = Some(asked.text.trim().to_owned()).filter(|text| !text.is_empty());
     }
     let content = content.or_else(|| chronicle(windows));
-    put(state, video, TextKind::Description, windows, content).await
+    put(cx, video, TextKind::Description, windows, content).await
 }
 
 async fn put(
-    state: &AppState,
+    cx: &JobContext,
     video: &Video,
     kind: TextKind,
     windows: &[Window],
@@ -167,7 +166,7 @@ async fn put(
         created_ms: now_ms(),
         edited_ms: None,
     };
-    Ok(state.library.put_text(&video.id, kind, text).await?)
+    Ok(cx.library.put_text(&video.id, kind, text).await?)
 }
 
 /// The windows' descriptions, each with its time.

@@ -280,7 +280,7 @@ mod tests {
     }
 
     async fn keep(store: &FrameStore, key: &str, value: u8) {
-        let probe = Arc::new(crate::library::tests::probe());
+        let probe = Arc::new(homereel_video::fixtures::probe());
         store.keep(CONTENT, key, &prepared(key, value), &probe);
         let kept = store.0.as_ref().unwrap();
         while kept.path(CONTENT, key).is_some_and(|path| !path.exists())
@@ -300,7 +300,7 @@ mod tests {
         let back = store.clip(CONTENT, "a").await.unwrap();
         assert_eq!((&back.clip, &back.report), (&prepared("a", 7).clip, &prepared("a", 7).report));
         assert_eq!((back.probe_ms, back.decode_ms), (0.0, 0.0));
-        assert_eq!(store.probe(CONTENT).await.unwrap(), crate::library::tests::probe());
+        assert_eq!(store.probe(CONTENT).await.unwrap(), homereel_video::fixtures::probe());
         assert!(store.clip(CONTENT, "b").await.is_none() && store.clip("..", "a").await.is_none());
 
         // One bit, a cut, a file in another's place: none is taken for good, each is gone afterwards.

@@ -9,7 +9,7 @@ use std::{
 
 use tempfile::TempPath;
 
-use crate::ask::AskError;
+use crate::answer::AskError;
 
 /// A file of video. A scratch file is removed with its last clone.
 #[derive(Debug, Clone)]

@@ -7,11 +7,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Decoder, Jail, Probe, VideoError,
+    Decoder, Probe, Sandbox, VideoError,
     info::{MAX_DURATION, MAX_RATE, MIN_RATE},
-    pool::Launch,
+    pool::WorkerPool,
     session::Session,
-    wire::{Job, Reply},
+    wire::{Reply, WorkerTask},
 };
 
 /// Pixels per side of a frame that is asked for.
@@ -56,7 +56,7 @@ impl Default for Limits {
 
 /// How to start worker processes. Cheap to clone; clones share the limit on how many run at once.
 #[derive(Debug, Clone)]
-pub struct Worker(pub(crate) Arc<Launch>);
+pub struct Worker(pub(crate) Arc<WorkerPool>);
 
 impl Worker {
     /// Starts workers as `program args…`, which has to call [`crate::worker::main`]. Two run at once unless
@@ -64,7 +64,7 @@ impl Worker {
     #[must_use]
     pub fn new(program: PathBuf, args: &[&str]) -> Self {
         let args = args.iter().map(Into::into).collect();
-        Self(Arc::new(Launch::new(program, args, Arc::new(Semaphore::new(2)))))
+        Self(Arc::new(WorkerPool::new(program, args, Arc::new(Semaphore::new(2)))))
     }
 
     /// Starts workers as `<this very program> video-worker`.
@@ -77,37 +77,37 @@ impl Worker {
         Ok(Self::new(program, &["video-worker"]))
     }
 
-    fn with(&self, change: impl FnOnce(&mut Launch)) -> Self {
-        let mut launch = self.0.again();
-        change(&mut launch);
-        Self(Arc::new(launch))
+    fn with(&self, change: impl FnOnce(&mut WorkerPool)) -> Self {
+        let mut pool = self.0.reconfigured();
+        change(&mut pool);
+        Self(Arc::new(pool))
     }
 
     /// Sets what one worker may use.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
-        self.with(|launch| launch.limits = limits)
+        self.with(|pool| pool.limits = limits)
     }
 
     /// Sets how many workers run at once; more calls wait for their turn.
     #[must_use]
     pub fn with_concurrency(self, workers: usize) -> Self {
-        self.with(|launch| launch.slots = Arc::new(Semaphore::new(workers.max(1))))
+        self.with(|pool| pool.slots = Arc::new(Semaphore::new(workers.max(1))))
     }
 
-    /// Keeps one more worker started ahead of need from the first call on, jailed and without a file.
+    /// Keeps one more worker started ahead of need from the first call on, sandboxed and without a file.
     #[must_use]
     pub fn with_spare(self) -> Self {
-        self.with(|launch| launch.ahead = true)
+        self.with(|pool| pool.ahead = true)
     }
 
     /// Sets what decodes pictures.
     #[must_use]
     pub fn with_decoder(self, decoder: Decoder) -> Self {
-        self.with(|launch| launch.decoder = decoder)
+        self.with(|pool| pool.decoder = decoder)
     }
 
-    pub(crate) fn launch(&self) -> &Arc<Launch> {
+    pub(crate) fn pool(&self) -> &Arc<WorkerPool> {
         &self.0
     }
 
@@ -118,21 +118,21 @@ impl Worker {
     }
 }
 
-/// Starts a worker only to learn which layers of the jail this machine has.
+/// Starts a worker only to learn which layers of the sandbox this machine has.
 ///
 /// # Errors
 /// `Worker` when it could not be started or died, `Cancelled`, `TimedOut`.
-pub async fn jail(worker: &Worker, cancel: &CancellationToken) -> Result<Jail, VideoError> {
+pub async fn sandbox(worker: &Worker, cancel: &CancellationToken) -> Result<Sandbox, VideoError> {
     let mut session = Session::open(&worker.0, false, cancel).await?;
-    let jail = session.ready().await?;
+    let sandbox = session.ready().await?;
     session.kill().await;
-    Ok(jail)
+    Ok(sandbox)
 }
 
 /// Starts a worker only to learn whether NVIDIA's decoder chip can be used: `Err` tells why not.
 ///
 /// # Errors
-/// As [`jail`].
+/// As [`sandbox`].
 pub async fn nvdec(worker: &Worker, cancel: &CancellationToken) -> Result<Result<(), String>, VideoError> {
     let mut session = Session::open(&worker.0, true, cancel).await?;
     session.ready().await?;
@@ -171,7 +171,7 @@ pub async fn open(
     cancel: &CancellationToken,
 ) -> Result<(Probe, Opened), VideoError> {
     let copy = file.try_clone().map_err(|error| VideoError::Worker { message: error.to_string() })?;
-    let mut session = Session::start(&worker.0, copy, Job::Probe, cancel).await?;
+    let mut session = Session::start(&worker.0, copy, WorkerTask::Probe, cancel).await?;
     let most = usize::try_from(worker.limits().max_packets).unwrap_or(usize::MAX).saturating_mul(8);
     let (reply, body) = session.reply(most).await?;
     let Reply::Probe(probe) = reply else { return Err(nonsense("something else than a probe")) };
@@ -181,16 +181,16 @@ pub async fn open(
 /// Puts the frame times into a worker's probe, which is believed only as far as it makes sense.
 pub(crate) fn checked(mut probe: Probe, body: &[u8]) -> Result<Probe, VideoError> {
     let (times, rest) = body.as_chunks::<8>();
-    probe.frame_times = times.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+    probe.index.frame_times = times.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
     let clock = probe.video.clock;
     let sane = rest.is_empty()
-        && probe.frame_times.first() == Some(&0.0)
-        && probe.frame_times.is_sorted()
-        && probe.frame_times.last().is_some_and(|time| *time <= MAX_DURATION)
+        && probe.index.frame_times.first() == Some(&0.0)
+        && probe.index.frame_times.is_sorted()
+        && probe.index.frame_times.last().is_some_and(|time| *time <= MAX_DURATION)
         && (MIN_RATE..=MAX_RATE).contains(&probe.video.fps)
         && probe.duration_s > 0.0
         && probe.duration_s <= MAX_DURATION
-        && probe.video.frame_count == probe.frame_times.len() as u64
+        && probe.video.frame_count == probe.index.frame_times.len() as u64
         && probe.video.width > 0
         && probe.video.height > 0
         && clock.num > 0
@@ -221,7 +221,7 @@ pub async fn poster(
         let message = format!("a poster {max_width} pixels wide was asked for; 1 to {MAX_SIDE} would fit");
         return Err(VideoError::BadRequest { message });
     }
-    let mut session = Session::start(&worker.0, file, Job::Poster { max_width }, cancel).await?;
+    let mut session = Session::start(&worker.0, file, WorkerTask::Poster { max_width }, cancel).await?;
     let is_jpeg = |bytes: &Bytes| bytes.starts_with(&[0xff, 0xd8]);
     let card = match session.reply(MAX_POSTER).await? {
         (Reply::Card, jpeg) if is_jpeg(&jpeg) => jpeg,

@@ -49,7 +49,7 @@ fn compared(path: &Path, probe: &Probe, indices: Vec<u64>) -> (u64, u64) {
     let name = path.file_name().unwrap().display();
     let plan = Plan { indices, times: Vec::new() };
     let request = DecodeRequest::new(probe, &plan, probe.video.width, probe.video.height);
-    let whole = DecodeRequest { entries: Vec::new(), ..request.clone() };
+    let whole = DecodeRequest { access_points: Vec::new(), ..request.clone() };
     let (expected, report) = frames(path, &whole, i64::MAX);
     assert_eq!(report.warnings, Vec::<String>::new(), "{name}");
     assert_eq!((expected.len(), report.replaced), (request.targets.len(), 0), "{name}");
@@ -101,7 +101,11 @@ fn leaps_give_the_frames_of_the_whole_decoding() {
         let path = ffmpeg_program(&format!("{MOVING} {options}"), &folder.path().join(name));
         let probe = probe(&path);
         assert_eq!(probe.video.frame_count, 480, "{name}");
-        assert!((9..=11).contains(&probe.entries.len()), "{name}: {} entries", probe.entries.len());
+        assert!(
+            (9..=11).contains(&probe.index.access_points.len()),
+            "{name}: {} entries",
+            probe.index.access_points.len()
+        );
         let (whole, leapt) = compared(&path, &probe, sparse(&probe));
         assert!(leapt * 4 < whole * 3, "{name}: {leapt} instead of {whole} pictures");
         // Frames close together need no leap, and all frames are all frames.
@@ -134,7 +138,7 @@ fn odd_times_are_no_obstacle() {
         let name = path.file_name().unwrap().display();
         let probe = probe(&path);
         assert_eq!(probe.video.frame_count, frames, "{name}");
-        assert!(probe.entries.len() > 3, "{name}");
+        assert!(probe.index.access_points.len() > 3, "{name}");
         let (whole, leapt) = compared(&path, &probe, sparse(&probe));
         assert!(leapt < whole, "{name}: {leapt} instead of {whole} pictures");
     }
@@ -153,7 +157,11 @@ fn where_nothing_is_proven_nothing_is_left_out() {
     ] {
         let path = ffmpeg_program(&format!("{MOVING} {options}"), &folder.path().join(name));
         let probe = probe(&path);
-        assert!(probe.entries.len() <= most, "{name}: {} entries", probe.entries.len());
+        assert!(
+            probe.index.access_points.len() <= most,
+            "{name}: {} entries",
+            probe.index.access_points.len()
+        );
         let (whole, leapt) = compared(&path, &probe, sparse(&probe));
         assert_eq!(whole, leapt, "{name}");
     }
@@ -165,7 +173,7 @@ fn two(folder: &Path) -> (PathBuf, DecodeRequest) {
     let path = ffmpeg_program(&options, &folder.join("clip.mp4"));
     let plan = Plan { indices: vec![10, 300], times: Vec::new() };
     let request = DecodeRequest::new(&probe(&path), &plan, 160, 96);
-    assert_eq!(request.entries.len(), 2);
+    assert_eq!(request.access_points.len(), 2);
     (path, request)
 }
 
@@ -173,7 +181,8 @@ fn two(folder: &Path) -> (PathBuf, DecodeRequest) {
 fn a_leap_that_goes_wrong_is_noticed_and_redone() {
     let folder = tempfile::tempdir().unwrap();
     let (path, request) = two(folder.path());
-    let (expected, _) = frames(&path, &DecodeRequest { entries: Vec::new(), ..request.clone() }, i64::MAX);
+    let (expected, _) =
+        frames(&path, &DecodeRequest { access_points: Vec::new(), ..request.clone() }, i64::MAX);
     let (mut input, _) = scan::open(&File::open(&path).unwrap()).unwrap();
     let mut packets = Vec::new();
     let mut packet = ffmpeg_next::Packet::empty();
@@ -188,13 +197,13 @@ fn a_leap_that_goes_wrong_is_noticed_and_redone() {
     // Frames that refer to others, taken for entries; and an entry that is not where it was.
     let at = packets.iter().skip(290).position(|packet| !packet.3 && packet.2 > 400).unwrap() + 290;
     let (ticks, position, size, _) = packets[at];
-    let inner = crate::Entry { packet: at as u64, ticks, position, size };
-    let moved = crate::Entry { size: 1, ..request.entries[1] };
+    let inner = crate::RandomAccessPoint { packet: at as u64, ticks, position, size };
+    let moved = crate::RandomAccessPoint { size: 1, ..request.access_points[1] };
     for (entry, index_leap, what) in
         [(inner, i64::MAX, "no key frame"), (inner, 0, "no key frame, by index"), (moved, i64::MAX, "moved")]
     {
         let mut request = request.clone();
-        request.entries[1] = entry;
+        request.access_points[1] = entry;
         let (found, report) = frames(&path, &request, index_leap);
         assert!(found == expected, "{what}");
         let warning = "a leap to a key frame gave no sound picture; the clip was decoded from its beginning";
@@ -217,7 +226,7 @@ fn an_index_that_lies_is_not_believed() {
     let liar = folder.path().join("liar.mp4");
     fs::write(&liar, bytes).unwrap();
     let probe = probe(&liar);
-    assert_eq!(probe.entries.len(), 10, "entries are proven by their bits, not by flags");
+    assert_eq!(probe.index.access_points.len(), 10, "entries are proven by their bits, not by flags");
     let plan = Plan { indices: vec![10, 300], times: Vec::new() };
     let (found, report) = frames(&liar, &DecodeRequest::new(&probe, &plan, 160, 96), 0);
     assert!(found == expected);
@@ -256,7 +265,7 @@ fn what_nothing_refers_to_is_kept_from_the_decoder_without_a_difference() {
         let of = |indices: Vec<u64>| {
             let plan = Plan { indices, times: Vec::new() };
             let request = DecodeRequest::new(&probe, &plan, 160, 96);
-            frames(&path, &DecodeRequest { entries: Vec::new(), ..request }, i64::MAX)
+            frames(&path, &DecodeRequest { access_points: Vec::new(), ..request }, i64::MAX)
         };
         let (all, whole) = of((0..480).collect());
         let (found, report) = of((0..480).step_by(31).collect());

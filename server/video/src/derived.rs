@@ -10,7 +10,7 @@ use crate::{
     Rendition, Sprites, VideoError, Worker,
     client::nonsense,
     session::Session,
-    wire::{Job, Reply},
+    wire::{Reply, WorkerTask},
 };
 
 /// Bytes of one sheet of sprites.
@@ -31,7 +31,7 @@ pub async fn sprites(
     cancel: &CancellationToken,
     mut progress: impl FnMut(usize, usize) + Send,
 ) -> Result<(Sprites, Vec<Bytes>), VideoError> {
-    let mut session = Session::start(worker.launch(), file, Job::Sprites, cancel).await?;
+    let mut session = Session::start(worker.pool(), file, WorkerTask::Sprites, cancel).await?;
     let (mut sheets, mut bytes): (Vec<Bytes>, usize) = (Vec::new(), 0);
     loop {
         match session.reply(MAX_SHEET).await? {
@@ -62,7 +62,7 @@ pub async fn rendition(
     cancel: &CancellationToken,
     mut progress: impl FnMut(u64, u64) + Send,
 ) -> Result<Rendition, VideoError> {
-    let mut session = Session::start(worker.launch(), file, Job::Rendition, cancel).await?;
+    let mut session = Session::start(worker.pool(), file, WorkerTask::Rendition, cancel).await?;
     let out = Arc::new(out);
     loop {
         match session.reply(MAX_PIECE).await? {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The class of an error: what a caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum VideoErrorKind {
     /// The file is at fault: not a video, damaged, too large, of an unknown kind.
     BadVideo,
     /// The request is at fault (range outside of the clip, no frames, …).
@@ -104,7 +104,7 @@ pub enum VideoError {
 impl VideoError {
     /// Returns the class of this error.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> VideoErrorKind {
         match self {
             Self::NotAVideo { .. }
             | Self::NotAPicture { .. }
@@ -112,11 +112,11 @@ impl VideoError {
             | Self::Unsupported { .. }
             | Self::TooLarge { .. }
             | Self::TooWide { .. }
-            | Self::NoFrames { .. } => Kind::BadVideo,
-            Self::BadRequest { .. } => Kind::BadRequest,
-            Self::Cancelled => Kind::Cancelled,
-            Self::TimedOut { .. } | Self::Stalled { .. } => Kind::TimedOut,
-            Self::Worker { .. } => Kind::Failed,
+            | Self::NoFrames { .. } => VideoErrorKind::BadVideo,
+            Self::BadRequest { .. } => VideoErrorKind::BadRequest,
+            Self::Cancelled => VideoErrorKind::Cancelled,
+            Self::TimedOut { .. } | Self::Stalled { .. } => VideoErrorKind::TimedOut,
+            Self::Worker { .. } => VideoErrorKind::Failed,
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     DecodeRequest, Limits, VideoError,
     client::{MAX_SIDE, Opened, Worker, nonsense},
     session::Session,
-    wire::{Job, Reply},
+    wire::{Reply, WorkerTask},
 };
 
 /// Frames that wait for their reader.
@@ -93,18 +93,18 @@ impl Opened {
     /// See [`decode`].
     pub async fn decode(self, mut request: DecodeRequest) -> Result<FrameStream, VideoError> {
         let Self { file, mut session } = self;
-        let (launch, cancel) = session.origin();
-        check(&request, &launch.limits)?;
-        if launch.wants_chip(request.chip_pixels) {
-            // That takes a worker with another jail; this one gives its place back first.
-            let (worker, cancel) = (Worker(Arc::clone(launch)), cancel.clone());
+        let (pool, cancel) = session.origin();
+        check(&request, &pool.limits)?;
+        if pool.wants_chip(request.chip_pixels) {
+            // That takes a worker with another sandbox; this one gives its place back first.
+            let (worker, cancel) = (Worker(Arc::clone(pool)), cancel.clone());
             session.kill().await;
             drop(session);
             return decode(&worker, file, request, &cancel).await;
         }
         request.chip_pixels = None;
         let wanted = Wanted::of(&request);
-        session.go_on(Job::Decode(request)).await?;
+        session.go_on(WorkerTask::Decode(request)).await?;
         Ok(stream(session, wanted))
     }
 }
@@ -125,7 +125,7 @@ pub async fn decode(
     if !chip {
         request.chip_pixels = None;
     }
-    let session = Session::start_with(&worker.0, file, Job::Decode(request), chip, cancel).await?;
+    let session = Session::start_with(&worker.0, file, WorkerTask::Decode(request), chip, cancel).await?;
     Ok(stream(session, wanted))
 }
 

@@ -4,9 +4,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::{
-    DecodeRequest, Probe, Sampling, VideoError, client,
-    entry::Prover,
-    metadata, plan, session,
+    DecodeRequest, Probe, Sampling, VideoError, client, metadata, plan,
+    random_access::RandomAccessScanner,
+    session,
     timeline::{Stamp, timeline},
     wire::{self, Reply},
 };
@@ -25,7 +25,7 @@ pub fn replies(mut bytes: &[u8]) {
                 }
             }
             Reply::Error(error) => drop((error.kind(), error.to_string())),
-            Reply::Ready(jail) => drop(jail.missing()),
+            Reply::Ready(sandbox) => drop(sandbox.missing()),
             _ => {}
         }
     }
@@ -68,7 +68,7 @@ pub fn planned(probe: &Probe, sampling: &Sampling) {
     assert!(chosen.times.is_sorted() && chosen.times.iter().all(|time| time.is_finite() && *time >= 0.0));
     let request = DecodeRequest::new(probe, &chosen, 64, 64);
     assert_eq!(request.targets.len(), chosen.indices.len());
-    assert!(request.entries.len() <= request.targets.len());
+    assert!(request.access_points.len() <= request.targets.len());
     assert!(request.slack() >= 0);
 }
 
@@ -77,7 +77,7 @@ pub fn believed(mut probe: Probe, mut times: Vec<f64>) -> Option<Probe> {
     times.iter_mut().for_each(|time| *time = time.abs());
     times.sort_unstable_by(f64::total_cmp);
     *times.first_mut()? = 0.0;
-    probe.video.frame_count = times.len() as u64;
+    probe.summary.video.frame_count = times.len() as u64;
     let body: Vec<u8> = times.iter().flat_map(|time| time.to_le_bytes()).collect();
     client::checked(probe, &body).ok()
 }
@@ -110,17 +110,17 @@ pub fn tags(tags: &[(String, String)], name: &str, modified_s: u64, mut probe: P
         assert!(place.latitude != 0.0 || place.longitude != 0.0);
     }
     let _ = metadata::camera(tags);
-    probe.creation_source = tagged.as_ref().map(|date| date.source);
-    probe.creation_time = tagged.map(|date| date.time);
+    probe.summary.creation_source = tagged.as_ref().map(|date| date.source);
+    probe.summary.creation_time = tagged.map(|date| date.time);
     let modified = UNIX_EPOCH.checked_add(Duration::from_secs(modified_s));
     metadata::capture_date(&probe, name, modified).iter().for_each(sane);
 }
 
 /// Looks for entries in packets of a hostile stream.
 pub fn entries(codec: &str, header: &[u8], packets: &[Vec<u8>]) {
-    let mut prover = Prover::new(codec, header);
+    let mut scanner = RandomAccessScanner::new(codec, header);
     for packet in packets {
-        let entry = prover.entry(packet);
-        assert!(prover.proven() || !entry, "an entry of a stream of which nothing is proven");
+        let entry = scanner.entry(packet);
+        assert!(scanner.proven() || !entry, "a random access point in a stream of which nothing is proven");
     }
 }

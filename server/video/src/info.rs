@@ -12,6 +12,25 @@ pub(crate) const MAX_RATE: f64 = 1e15;
 /// Everything that is known of a clip before a frame is decoded (`homereel probe --json`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probe {
+    /// What is worth storing.
+    #[serde(flatten)]
+    pub summary: ProbeSummary,
+    /// What frames are planned from.
+    #[serde(flatten)]
+    pub index: FrameIndex,
+}
+
+impl std::ops::Deref for Probe {
+    type Target = ProbeSummary;
+
+    fn deref(&self) -> &ProbeSummary {
+        &self.summary
+    }
+}
+
+/// The facts of a clip without its frames: small enough for a row of the library. Frames cannot be planned from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProbeSummary {
     /// Container, by ffmpeg's short name (`mov,mp4,m4a,3gp,3g2,mj2`).
     pub container: String,
     /// Length of the video stream in seconds, by its packets (last frame's end minus first frame's start).
@@ -22,24 +41,29 @@ pub struct Probe {
     pub audio: Option<AudioStream>,
     /// When the clip was taken (RFC 3339; without an offset where the file gives none), if the file says so.
     pub creation_time: Option<String>,
-    /// What told the time.
+    /// Where the time comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_source: Option<DateSource>,
     /// Where the clip was taken, if the file says so.
     pub location: Option<Location>,
     /// Make and model of the camera, if the file says so.
     pub camera: Option<String>,
+    /// Seconds between the container's zero and the first frame.
+    pub start_offset_s: f64,
+    /// What a person should know (header and packets disagree, frames are broken, …).
+    pub warnings: Vec<String>,
+}
+
+/// The frames of a clip: megabytes for a long one, and read again from the file within a moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrameIndex {
     /// PTS of every frame in order of presentation, seconds, relative to the first frame shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frame_times: Vec<f64>,
     /// Where decoding may begin, in order: proven for this file, at most a few thousand. Empty when nothing
     /// is proven, so that the clip has to be decoded from its beginning.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub entries: Vec<Entry>,
-    /// Seconds between the container's zero and the first frame.
-    pub start_offset_s: f64,
-    /// What a person should know (header and packets disagree, frames are broken, …).
-    pub warnings: Vec<String>,
+    #[serde(default, rename = "entries", skip_serializing_if = "Vec::is_empty")]
+    pub access_points: Vec<RandomAccessPoint>,
 }
 
 /// The chosen video stream.
@@ -77,7 +101,7 @@ pub struct VideoStream {
     pub clock: Clock,
 }
 
-/// How a stream counts time: what a decoder needs to find a frame of [`Probe::frame_times`] again.
+/// How a stream counts time: what a decoder needs to find a frame of [`FrameIndex::frame_times`] again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// Seconds per tick, numerator.
@@ -108,9 +132,9 @@ impl Clock {
     }
 }
 
-/// A packet at which a decoder may begin: what is shown from its time on needs nothing before it.
+/// A random access point: a packet at which a decoder may begin, what is shown from its time on needs nothing before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct RandomAccessPoint {
     /// Its number among the packets of the stream.
     pub packet: u64,
     /// PTS in ticks of the stream.

@@ -3,7 +3,7 @@
 //! Three steps: [`probe`] (what is in the file, and the true time of every frame), [`plan`] (which frames
 //! a model should see), [`decode`] (exactly those frames, upright, at the size asked for, as RGB8).
 //! Every touch of a user's bytes by ffmpeg happens in a worker process of the same program
-//! ([`worker::main`]), which locks itself into a [`Jail`], gets the file as an open descriptor and is killed at
+//! ([`worker::main`]), which locks itself into a [`Sandbox`], gets the file as an open descriptor and is killed at
 //! its deadline, when it makes no progress, on cancel, or when the reader leaves. This crate knows no engine and
 //! no HTTP.
 //!
@@ -31,15 +31,15 @@ mod decode;
 mod deinterlace;
 mod derived;
 mod disposable;
-mod entry;
 mod error;
 mod ffmpeg;
+pub mod fixtures;
 mod frames;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod heartbeat;
 mod info;
-mod jail;
 mod libraries;
 mod metadata;
 mod orient;
@@ -49,10 +49,12 @@ mod plan;
 mod playable;
 mod pool;
 mod poster;
+mod random_access;
 mod reader;
 mod rendition;
 mod request;
 mod resize;
+mod sandbox;
 mod scan;
 mod session;
 mod sniff;
@@ -63,12 +65,14 @@ mod wire;
 pub mod worker;
 
 pub use about::libavcodec;
-pub use client::{Limits, Opened, Posters, Worker, jail, nvdec, open, poster, probe};
+pub use client::{Limits, Opened, Posters, Worker, nvdec, open, poster, probe, sandbox};
 pub use derived::{rendition, sprites};
-pub use error::{Kind, VideoError};
+pub use error::{VideoError, VideoErrorKind};
 pub use frames::{End, Frame, FrameStream, decode};
-pub use info::{AudioStream, CaptureDate, Clock, DateSource, Entry, Location, Probe, VideoStream};
-pub use jail::Jail;
+pub use info::{
+    AudioStream, CaptureDate, Clock, DateSource, FrameIndex, Location, Probe, ProbeSummary,
+    RandomAccessPoint, VideoStream,
+};
 pub use libraries::{Library, libraries, missing_decoders};
 pub use metadata::capture_date;
 pub use picture::{Picture, picture};
@@ -77,4 +81,5 @@ pub use playable::playable;
 pub use rendition::Rendition;
 pub use request::{DecodeRequest, Decoder, Target};
 pub use resize::resize;
+pub use sandbox::Sandbox;
 pub use sprites::Sprites;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use jiff::{Timestamp, Zoned, civil, fmt::strtime};
 
-use crate::{CaptureDate, DateSource, Location, Probe};
+use crate::{CaptureDate, DateSource, Location, ProbeSummary};
 
 /// Tags of a container or a stream.
 pub(crate) type Tags = [(String, String)];
@@ -35,10 +35,10 @@ pub(crate) fn tagged_date(tags: &Tags) -> Option<CaptureDate> {
     Some(CaptureDate { time, source: DateSource::Container })
 }
 
-/// Returns when the clip was taken: what its tags said ([`Probe::creation_time`]), else the date in `name`, the
+/// Returns when the clip was taken: what its tags said ([`ProbeSummary::creation_time`]), else the date in `name`, the
 /// name that the file came with, else `modified`, when the file was written last.
 #[must_use]
-pub fn capture_date(probe: &Probe, name: &str, modified: Option<SystemTime>) -> Option<CaptureDate> {
+pub fn capture_date(probe: &ProbeSummary, name: &str, modified: Option<SystemTime>) -> Option<CaptureDate> {
     if let (Some(time), Some(source)) = (&probe.creation_time, probe.creation_source) {
         return Some(CaptureDate { time: time.clone(), source });
     }

@@ -57,9 +57,9 @@ pub struct Plan {
 pub fn plan(probe: &Probe, sampling: &Sampling) -> Result<Plan, VideoError> {
     let rate = rate(sampling)?;
     let times: Vec<f64> = if probe.video.constant_rate {
-        (0..probe.frame_times.len()).map(|index| index as f64 / probe.video.fps).collect()
+        (0..probe.index.frame_times.len()).map(|index| index as f64 / probe.video.fps).collect()
     } else {
-        probe.frame_times.clone()
+        probe.index.frame_times.clone()
     };
     let (first, window) = window(&times, probe.duration_s, sampling)?;
     let total = window.len();
@@ -144,8 +144,8 @@ fn window<'a>(
 
 /// Seconds for which the `total` frames from `first` on are shown.
 fn span(probe: &Probe, first: usize, total: usize) -> f64 {
-    let until = probe.frame_times.get(first + total).copied().unwrap_or(probe.duration_s);
-    until - probe.frame_times[first]
+    let until = probe.index.frame_times.get(first + total).copied().unwrap_or(probe.duration_s);
+    until - probe.index.frame_times[first]
 }
 
 /// numpy's `linspace(0, total - 1, count).round()`.

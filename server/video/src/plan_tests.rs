@@ -1,11 +1,11 @@
 //! The plan against transformers' own `Qwen3VLVideoProcessor.sample_frames` (5.19), and its errors.
 
 use super::*;
-use crate::{Clock, VideoStream};
+use crate::{Clock, FrameIndex, ProbeSummary, VideoStream};
 
 fn clip(times: Vec<f64>, fps: f64, constant_rate: bool) -> Probe {
     let count = times.len() as u64;
-    Probe {
+    let summary = ProbeSummary {
         container: "mov".into(),
         duration_s: count as f64 / fps,
         video: VideoStream {
@@ -30,11 +30,10 @@ fn clip(times: Vec<f64>, fps: f64, constant_rate: bool) -> Probe {
         creation_source: None,
         location: None,
         camera: None,
-        frame_times: times,
-        entries: Vec::new(),
         start_offset_s: 0.0,
         warnings: Vec::new(),
-    }
+    };
+    Probe { summary, index: FrameIndex { frame_times: times, access_points: Vec::new() } }
 }
 
 fn even(count: usize, fps: f64) -> Probe {
@@ -88,7 +87,7 @@ fn uneven_clips_are_sampled_by_time() {
     // 20 frames in the first second, then one frame every second up to 9 s.
     let times: Vec<f64> = (0..20).map(|i| f64::from(i) * 0.05).chain((1..10).map(f64::from)).collect();
     let mut probe = clip(times, 2.9, false);
-    probe.duration_s = 10.0;
+    probe.summary.duration_s = 10.0;
     let chosen = plan(&probe, &Sampling { fps: Some(1.0), ..Sampling::default() }).unwrap();
     assert_eq!(chosen.times, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
     let chosen = plan(&probe, &Sampling { fps: Some(2.0), ..Sampling::default() }).unwrap();
@@ -146,6 +145,6 @@ fn absurd_rates_and_tiny_clips_stay_within_bounds() {
     assert_eq!(plan(&even(2000, 30.0), &slow).unwrap().indices.len(), 4);
     assert_eq!(plan(&even(1, 30.0), &fast).unwrap().indices, [0]);
     let mut one = clip(vec![0.0], 25.0, false);
-    one.duration_s = 0.04;
+    one.summary.duration_s = 0.04;
     assert_eq!(plan(&one, &Sampling::default()).unwrap().indices, [0]);
 }

@@ -1,6 +1,6 @@
 //! What browsers play as it is. Knows names of formats only.
 
-use crate::Probe;
+use crate::ProbeSummary;
 
 /// Pixels along a side that decoders in browsers are known to take.
 const MAX_SIDE: u32 = 4096;
@@ -9,7 +9,7 @@ const MAX_SIDE: u32 = 4096;
 ///
 /// # Errors
 /// Why it can't, in words for a person.
-pub fn playable(probe: &Probe) -> Result<&'static str, String> {
+pub fn playable(probe: &ProbeSummary) -> Result<&'static str, String> {
     let video = &probe.video;
     let container = |name: &str| probe.container.split(',').any(|one| one == name);
     let (mime, codecs, sounds): (_, &[&str], &[&str]) = if container("mp4") {

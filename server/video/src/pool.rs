@@ -1,7 +1,7 @@
 //! Starts worker processes, and keeps one started ahead of need. Knows no order.
 //!
 //! A worker is linked to more than a hundred libraries of ffmpeg's, so that starting one takes longer than the
-//! first frame of a small clip: a spare one waits in its jail, without a file, for the next call.
+//! first frame of a small clip: a spare one waits in its sandbox, without a file, for the next call.
 
 use std::{
     ffi::OsString,
@@ -24,12 +24,12 @@ use tokio::{
 };
 
 use crate::{
-    Decoder, Jail, Limits,
+    Decoder, Limits, Sandbox,
     wire::{self, Rules},
 };
 
-/// Bytes of a worker's last words that reach the log.
-const LAST_WORDS: usize = 2048;
+/// Bytes of a worker's stderr that reach the log.
+const STDERR_TAIL: usize = 2048;
 /// Signs of life within the time after which a worker is taken for stuck.
 const BEATS: u32 = 8;
 /// The one variable that a worker inherits, for its libraries may lie anywhere; secrets live in the environment.
@@ -39,7 +39,7 @@ const CHIP: &str = "/dev/nvidiactl";
 
 /// How to start workers.
 #[derive(Debug)]
-pub(crate) struct Launch {
+pub(crate) struct WorkerPool {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<OsString>,
     pub(crate) limits: Limits,
@@ -49,7 +49,7 @@ pub(crate) struct Launch {
     /// The chip was tried and is not there.
     chipless: Arc<AtomicBool>,
     spare: Mutex<Option<Started>>,
-    met: Arc<OnceLock<Jail>>,
+    sandbox: Arc<OnceLock<Sandbox>>,
 }
 
 /// A running worker that has no order yet. Dropping it kills the process.
@@ -57,10 +57,10 @@ pub(crate) struct Launch {
 pub(crate) struct Started {
     pub(crate) child: Child,
     pub(crate) socket: UnixStream,
-    pub(crate) last_words: JoinHandle<String>,
+    pub(crate) stderr_tail: JoinHandle<String>,
 }
 
-impl Launch {
+impl WorkerPool {
     pub(crate) fn new(program: PathBuf, args: Vec<OsString>, slots: Arc<Semaphore>) -> Self {
         Self {
             program,
@@ -71,18 +71,18 @@ impl Launch {
             decoder: Decoder::default(),
             chipless: Arc::default(),
             spare: Mutex::default(),
-            met: Arc::default(),
+            sandbox: Arc::default(),
         }
     }
 
     /// Returns the same with a spare worker of its own: what was learnt of the machine is shared.
-    pub(crate) fn again(&self) -> Self {
+    pub(crate) fn reconfigured(&self) -> Self {
         Self {
             program: self.program.clone(),
             args: self.args.clone(),
             slots: Arc::clone(&self.slots),
             chipless: Arc::clone(&self.chipless),
-            met: Arc::clone(&self.met),
+            sandbox: Arc::clone(&self.sandbox),
             spare: Mutex::default(),
             ..*self
         }
@@ -95,7 +95,7 @@ impl Launch {
     }
 
     /// Notes that the chip is not there, and says so once: from now on the processor decodes.
-    pub(crate) fn no_chip(&self, reason: &str) {
+    pub(crate) fn disable_chip(&self, reason: &str) {
         if !self.chipless.swap(true, Ordering::Relaxed) {
             // A target of its own: commands that keep everything else to themselves show this.
             tracing::warn!(target: "homereel_video::chip", reason, "no NVIDIA decoder: videos are decoded on the processor");
@@ -126,25 +126,25 @@ impl Launch {
     }
 
     /// Logs, once, what holds the workers.
-    pub(crate) fn met(&self, jail: Jail) {
-        if self.met.set(jail).is_err() {
+    pub(crate) fn record_sandbox(&self, sandbox: Sandbox) {
+        if self.sandbox.set(sandbox).is_err() {
             return;
         }
         tracing::info!(
-            worker.landlock_abi = jail.landlock_abi,
-            worker.seccomp = jail.seccomp,
-            worker.no_new_privs = jail.no_new_privs,
-            "video workers are jailed"
+            worker.landlock_abi = sandbox.landlock_abi,
+            worker.seccomp = sandbox.seccomp,
+            worker.no_new_privs = sandbox.no_new_privs,
+            "video workers run sandboxed"
         );
-        for layer in jail.missing() {
-            tracing::warn!(layer, "the jail of video workers lacks a layer");
+        for layer in sandbox.missing() {
+            tracing::warn!(layer, "video worker sandbox lacks a layer");
         }
     }
 }
 
-fn spawn(launch: &Launch, chip: bool) -> io::Result<Started> {
+fn spawn(pool: &WorkerPool, chip: bool) -> io::Result<Started> {
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    let Limits { memory, cpu, stall, background, .. } = launch.limits;
+    let Limits { memory, cpu, stall, background, .. } = pool.limits;
     let beat_ms = u64::try_from((stall / BEATS).as_millis()).unwrap_or(u64::MAX);
     // A few bytes, which the socket holds until the worker is there.
     ours.write_all(&wire::head(
@@ -152,16 +152,16 @@ fn spawn(launch: &Launch, chip: bool) -> io::Result<Started> {
         0,
     )?)?;
     ours.set_nonblocking(true)?;
-    let mut command = Command::new(&launch.program);
-    command.args(&launch.args).env_clear().kill_on_drop(true).process_group(0);
+    let mut command = Command::new(&pool.program);
+    command.args(&pool.args).env_clear().kill_on_drop(true).process_group(0);
     command.envs(std::env::var_os(INHERITED).map(|value| (INHERITED, value)));
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
-    let last_words = match child.stderr.take() {
+    let stderr_tail = match child.stderr.take() {
         Some(stderr) => tokio::spawn(listen(stderr)),
         None => tokio::spawn(async { String::new() }),
     };
-    Ok(Started { child, socket: UnixStream::from_std(ours)?, last_words })
+    Ok(Started { child, socket: UnixStream::from_std(ours)?, stderr_tail })
 }
 
 /// Drains a worker's stderr to its end, logs the last of it and returns it.
@@ -170,12 +170,12 @@ async fn listen(mut stderr: ChildStderr) -> String {
     let mut chunk = [0u8; 1024];
     while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
         kept.extend_from_slice(&chunk[..read]);
-        let excess = kept.len().saturating_sub(LAST_WORDS);
+        let excess = kept.len().saturating_sub(STDERR_TAIL);
         kept.drain(..excess);
     }
     let words = String::from_utf8_lossy(&kept).into_owned();
     if !words.is_empty() {
-        tracing::warn!(worker.stderr = words, "a video worker complained");
+        tracing::warn!(worker.stderr = words, "video worker wrote to stderr");
     }
     words
 }

@@ -30,7 +30,8 @@ pub(crate) fn poster(file: File, max_width: u32, bounds: Bounds) -> Result<Poste
     let mut indices: Vec<u64> = LOOKS
         .iter()
         .map(|look| {
-            probe.frame_times.partition_point(|time| time < look).min(probe.frame_times.len() - 1) as u64
+            probe.index.frame_times.partition_point(|time| time < look).min(probe.index.frame_times.len() - 1)
+                as u64
         })
         .collect();
     indices.dedup();

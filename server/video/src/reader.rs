@@ -1,6 +1,6 @@
 //! Reads packets, decodes what is needed of them, and offers the pictures to the picker.
 //!
-//! Where the probe has proven entries ([`crate::entry`]), the packets between one target and the entry of the
+//! Where the probe has proven entries ([`crate::random_access`]), the packets between one target and the entry of the
 //! next are not decoded: they are read and dropped, or leapt over by the container's own index when they
 //! are many. An index is not believed: the entry has to turn up with its time, place and size. After a leap
 //! every target has to get a picture of exactly its time, sound, and no decoder error may occur; else the
@@ -14,7 +14,7 @@ use ffmpeg_next::{
 };
 
 use crate::{
-    DecodeRequest, Entry, Target, VideoError,
+    DecodeRequest, RandomAccessPoint, Target, VideoError,
     disposable::Disposable,
     ffmpeg::{self, Facts, nvdec},
     picker::Picker,
@@ -84,7 +84,7 @@ pub(crate) struct Reader<'a> {
     /// What was left out is missed.
     doubted: bool,
     /// The entry that a leap aims at, until it is met.
-    awaited: Option<Entry>,
+    awaited: Option<RandomAccessPoint>,
     /// The demuxer was moved by its index and has not met the entry yet: packets read since.
     stray: Option<u32>,
     /// Bytes above which the container's index is asked.
@@ -114,7 +114,7 @@ fn begin(
     let facts = streams.swap_remove(request.stream);
     ffmpeg::read_only(&mut input, |index| index == request.stream);
     let stream = input.stream(request.stream).ok_or_else(changed)?;
-    let threads = (crate::worker::threads() * ahead(&facts)).min(MAX_THREADS);
+    let threads = (crate::heartbeat::threads() * ahead(&facts)).min(MAX_THREADS);
     let decoder = ffmpeg::decoder(&stream, threads, max_pixels, request.chip_pixels.is_some())
         .map_err(|error| VideoError::Unsupported { message: format!("{} ({error})", facts.codec) })?;
     Ok((input, decoder, facts))
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
         };
         let disposable =
             (pace == Pace::SkipUnreferenced).then(|| Disposable::of(&facts.codec, &facts.header));
-        let trusted = !request.entries.is_empty() && !request.clock.counted;
+        let trusted = !request.access_points.is_empty() && !request.clock.counted;
         Ok(Self {
             file,
             request,
@@ -233,13 +233,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The last entry at or before `target`.
-    fn entry(&self, target: Target) -> Option<Entry> {
-        let entries = &self.request.entries;
+    fn entry(&self, target: Target) -> Option<RandomAccessPoint> {
+        let entries = &self.request.access_points;
         entries[..entries.partition_point(|entry| entry.ticks <= target.ticks)].last().copied()
     }
 
     /// Whether what lies between here and the entry of `target` may be left out.
-    fn far(&self, target: Target) -> Option<Entry> {
+    fn far(&self, target: Target) -> Option<RandomAccessPoint> {
         self.entry(target).filter(|entry| entry.packet >= self.number.saturating_add(MIN_LEAP))
     }
 
@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
     }
 
     fn feed(&mut self, packet: &Packet) {
-        crate::worker::progress();
+        crate::heartbeat::progress();
         let wanted = packet.pts().is_none_or(|pts| self.picker.wants(pts));
         if !wanted
             && self.disposable.as_ref().is_some_and(|known| packet.data().is_some_and(|data| known.is(data)))

@@ -52,7 +52,7 @@ pub(crate) fn rendition(
         file.try_clone().map_err(|error| failed(format!("the descriptor cannot be copied: {error}")))?;
     let probe = scan::scan(copy, bounds)?;
     let (width, height) = size(&probe);
-    let indices = thinned(&probe.frame_times);
+    let indices = thinned(&probe.index.frame_times);
     let total = indices.len() as u64;
     let request = DecodeRequest::new(&probe, &Plan { indices, times: Vec::new() }, width, height);
     let mut warnings = Vec::new();

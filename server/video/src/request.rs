@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Clock, Entry, Plan, Probe, VideoStream};
+use crate::{Clock, Plan, Probe, RandomAccessPoint, VideoStream};
 
 /// One frame to decode: its index in order of presentation and its time in ticks of the stream's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ pub struct DecodeRequest {
     pub mirrored: bool,
     /// Where decoding may begin: for each target the last such packet before it, each once, in order. Without
     /// any, the clip is decoded from its beginning.
-    pub entries: Vec<Entry>,
+    pub access_points: Vec<RandomAccessPoint>,
     /// Frames per second, by which a frame's time may be off by a quarter of a frame and still be its time.
     pub fps: f64,
     /// Pixels of a coded picture, if NVIDIA's chip can be expected to decode it.
@@ -88,19 +88,19 @@ impl DecodeRequest {
         let targets: Vec<Target> = plan
             .indices
             .iter()
-            .map(|&index| Target { index, ticks: clock.ticks(index, &probe.frame_times) })
+            .map(|&index| Target { index, ticks: clock.ticks(index, &probe.index.frame_times) })
             .collect();
         let before = |target: &Target| {
-            let after = probe.entries.partition_point(|entry| entry.ticks <= target.ticks);
-            after.checked_sub(1).map(|at| probe.entries[at])
+            let after = probe.index.access_points.partition_point(|entry| entry.ticks <= target.ticks);
+            after.checked_sub(1).map(|at| probe.index.access_points[at])
         };
-        let mut entries: Vec<Entry> = targets.iter().filter_map(before).collect();
-        entries.dedup();
+        let mut access_points: Vec<RandomAccessPoint> = targets.iter().filter_map(before).collect();
+        access_points.dedup();
         Self {
             stream: probe.video.index,
             clock,
             targets,
-            entries,
+            access_points,
             width,
             height,
             rotation: probe.video.rotation,

@@ -5,12 +5,12 @@ use std::fs::File;
 use ffmpeg_next::{Error, Packet, format::context::Input};
 
 use crate::{
-    AudioStream, Clock, Entry, Probe, VideoError, VideoStream,
-    entry::Prover,
+    AudioStream, Clock, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, VideoError, VideoStream,
     ffmpeg::{self, Facts, Medium},
     info::MAX_DURATION,
     metadata,
     orient::Orientation,
+    random_access::RandomAccessScanner,
     sniff,
     timeline::{Stamp, Timeline, timeline},
 };
@@ -18,8 +18,8 @@ use crate::{
 /// Pixels per side beyond which nothing is decoded.
 const MAX_SIDE: u32 = 8192;
 
-/// Entries of a clip at most; of more, every second one is forgotten.
-const MAX_ENTRIES: usize = 4096;
+/// Random access points of a clip at most; of more, every second one is dropped.
+const MAX_ACCESS_POINTS: usize = 4096;
 
 /// Read errors in a row after which the rest of the file is given up.
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
@@ -68,7 +68,8 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     // Half a picture is not found again by its time, counted frames are found by counting all, and packets of
     // an AVI may hold two pictures.
     let unsure = fields || line.counted || input.format().name() == "avi";
-    let entries = if unsure { Vec::new() } else { packets.entries.swap_remove(chosen.index).list };
+    let access_points =
+        if unsure { Vec::new() } else { packets.access_points.swap_remove(chosen.index).list };
     compare(chosen, &input, &line, hidden + stamps.len() as u64, &mut warnings);
     let mut tags = ffmpeg::metadata(&input);
     tags.extend(chosen.metadata.iter().cloned());
@@ -79,7 +80,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     } else {
         Clock { num, den, first: line.first, counted: false }
     };
-    Ok(Probe {
+    let summary = ProbeSummary {
         container: input.format().name().to_owned(),
         duration_s: line.duration_s,
         video: VideoStream {
@@ -109,10 +110,9 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         location: metadata::location(&tags),
         camera: metadata::camera(&tags),
         start_offset_s: clock.first as f64 * f64::from(clock.num) / f64::from(clock.den),
-        frame_times: line.times,
-        entries,
         warnings,
-    })
+    };
+    Ok(Probe { summary, index: FrameIndex { frame_times: line.times, access_points } })
 }
 
 /// Opens a container and reads its header.
@@ -123,7 +123,7 @@ pub(crate) fn open(file: &File) -> Result<(Input, Vec<Facts>), VideoError> {
     if let Some(message) = sniff::not_a_video(file) {
         return Err(VideoError::NotAVideo { message: message.into() });
     }
-    let input = ffmpeg::open(clone).map_err(|error| VideoError::NotAVideo {
+    let input = ffmpeg::open(clone, crate::heartbeat::progress).map_err(|error| VideoError::NotAVideo {
         message: match error {
             Error::InvalidData => "no container that this build reads".into(),
             other => format!("the container is damaged ({other})"),
@@ -169,42 +169,42 @@ struct Packets {
     stamps: Vec<Vec<Stamp>>,
     /// Frames that an edit list hides.
     hidden: Vec<u64>,
-    entries: Vec<Entries>,
+    access_points: Vec<AccessPoints>,
     warnings: Vec<String>,
 }
 
-/// Entries of one stream while its packets go by.
-struct Entries {
-    prover: Prover,
-    list: Vec<Entry>,
+/// Random access points of one stream, collected while its packets are read.
+struct AccessPoints {
+    scanner: RandomAccessScanner,
+    list: Vec<RandomAccessPoint>,
     /// Packets so far.
     packets: u64,
     /// Latest time so far.
     latest: i64,
-    /// Every so many entries one is kept.
+    /// One of this many points is kept.
     stride: u64,
     found: u64,
 }
 
-impl Entries {
+impl AccessPoints {
     fn new(facts: &Facts) -> Self {
-        let prover = Prover::new(&facts.codec, &facts.header);
-        Self { prover, list: Vec::new(), packets: 0, latest: i64::MIN, stride: 1, found: 0 }
+        let scanner = RandomAccessScanner::new(&facts.codec, &facts.header);
+        Self { scanner, list: Vec::new(), packets: 0, latest: i64::MIN, stride: 1, found: 0 }
     }
 
     fn see(&mut self, packet: &Packet) {
         let number = self.packets;
         self.packets += 1;
         if ffmpeg::reconfigures(packet) {
-            self.prover.doubt();
+            self.scanner.doubt();
         }
-        let entry = packet.data().is_some_and(|data| self.prover.entry(data));
-        if !self.prover.proven() {
+        let entry = packet.data().is_some_and(|data| self.scanner.entry(data));
+        if !self.scanner.proven() {
             self.list = Vec::new();
             return;
         }
         // VP8's hidden references and what an edit list hides bear times, but none that is shown.
-        let Some(pts) = packet.pts() else { return self.prover.doubt() };
+        let Some(pts) = packet.pts() else { return self.scanner.doubt() };
         let first = pts > self.latest;
         self.latest = self.latest.max(pts);
         // All that came before has to be shown before, or a later target might lie before the entry.
@@ -215,7 +215,7 @@ impl Entries {
         if !(self.found - 1).is_multiple_of(self.stride) {
             return;
         }
-        if self.list.len() >= MAX_ENTRIES {
+        if self.list.len() >= MAX_ACCESS_POINTS {
             let mut keep = true;
             self.list.retain(|_| {
                 let kept = keep;
@@ -225,14 +225,15 @@ impl Entries {
             self.stride *= 2;
         }
         let (position, size) = (packet.position() as i64, packet.size() as u64);
-        self.list.push(Entry { packet: number, ticks: pts, position, size });
+        self.list.push(RandomAccessPoint { packet: number, ticks: pts, position, size });
     }
 }
 
 fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
     let mut stamps = vec![Vec::new(); input.nb_streams() as usize];
     let mut hidden = vec![0u64; stamps.len()];
-    let mut entries: Vec<Entries> = input.streams().map(|s| Entries::new(&ffmpeg::facts(&s))).collect();
+    let mut access_points: Vec<AccessPoints> =
+        input.streams().map(|s| AccessPoints::new(&ffmpeg::facts(&s))).collect();
     let mut warnings = Vec::new();
     let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
     loop {
@@ -257,10 +258,10 @@ fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
         }
         let Some(facts) = candidates.iter().find(|facts| facts.index == packet.stream()) else { continue };
         corrupt += u64::from(packet.is_corrupt());
-        if packet.size() == 0 || facts.index >= stamps.len().min(entries.len()) {
+        if packet.size() == 0 || facts.index >= stamps.len().min(access_points.len()) {
             continue;
         }
-        entries[facts.index].see(&packet);
+        access_points[facts.index].see(&packet);
         if never_shown(facts, &packet) {
             continue;
         }
@@ -273,7 +274,7 @@ fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
     if corrupt > 0 {
         warnings.push(format!("{corrupt} packets are damaged or cut off"));
     }
-    Packets { stamps, hidden, entries, warnings }
+    Packets { stamps, hidden, access_points, warnings }
 }
 
 /// AVI has decoding times only, which are presentation times where no frame is reordered. Where some are, ffmpeg

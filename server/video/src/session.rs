@@ -21,9 +21,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Jail, Limits, VideoError,
-    pool::{Launch, Started},
-    wire::{self, Job, MAX_HEADER, Order, PREFIX, Reply},
+    Limits, Sandbox, VideoError,
+    pool::{Started, WorkerPool},
+    wire::{self, MAX_HEADER, Order, PREFIX, Reply, WorkerTask},
 };
 
 /// How long a worker that has hung up may take to die.
@@ -33,7 +33,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Session {
     started: Started,
-    launch: Arc<Launch>,
+    pool: Arc<WorkerPool>,
     ready: bool,
     /// The worker was to open the chip.
     chip: bool,
@@ -49,81 +49,81 @@ fn failed(what: &str, error: impl std::fmt::Display) -> VideoError {
 impl Session {
     /// Waits for a free slot and takes a worker, one with NVIDIA's decoder chip if `chip`.
     pub(crate) async fn open(
-        launch: &Arc<Launch>,
+        pool: &Arc<WorkerPool>,
         chip: bool,
         cancel: &CancellationToken,
     ) -> Result<Self, VideoError> {
         let slot = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(VideoError::Cancelled),
-            slot = Arc::clone(&launch.slots).acquire_owned() => slot.map_err(|error| failed("no slot", error))?,
+            slot = Arc::clone(&pool.slots).acquire_owned() => slot.map_err(|error| failed("no slot", error))?,
         };
         Ok(Self {
-            started: launch.take(chip).map_err(|error| failed("it could not be started", error))?,
-            launch: Arc::clone(launch),
+            started: pool.take(chip).map_err(|error| failed("it could not be started", error))?,
+            pool: Arc::clone(pool),
             ready: false,
             chip,
-            left: launch.limits.deadline,
+            left: pool.limits.deadline,
             cancel: cancel.clone(),
             _slot: slot,
         })
     }
 
-    /// Waits for a free slot, takes a worker and gives it `job` on `file`.
+    /// Waits for a free slot, takes a worker and gives it `task` on `file`.
     pub(crate) async fn start(
-        launch: &Arc<Launch>,
+        pool: &Arc<WorkerPool>,
         file: File,
-        job: Job,
+        task: WorkerTask,
         cancel: &CancellationToken,
     ) -> Result<Self, VideoError> {
-        Self::start_with(launch, file, job, false, cancel).await
+        Self::start_with(pool, file, task, false, cancel).await
     }
 
     /// [`Self::start`], with NVIDIA's decoder chip if `chip`.
     pub(crate) async fn start_with(
-        launch: &Arc<Launch>,
+        pool: &Arc<WorkerPool>,
         file: File,
-        job: Job,
+        task: WorkerTask,
         chip: bool,
         cancel: &CancellationToken,
     ) -> Result<Self, VideoError> {
-        let mut session = Self::open(launch, chip, cancel).await?;
-        let message = session.order(job)?;
+        let mut session = Self::open(pool, chip, cancel).await?;
+        let message = session.order(task)?;
         let given = session.guarded(async |socket| give(socket, &message, &file).await).await?;
         // The next worker starts while this one works.
-        launch.replenish();
+        pool.replenish();
         match given {
             Ok(()) => Ok(session),
             Err(_) => Err(session.died().await),
         }
     }
 
-    /// Gives a worker that has probed its file another job on it, with a deadline of its own.
-    pub(crate) async fn go_on(&mut self, job: Job) -> Result<(), VideoError> {
-        let message = self.order(job)?;
-        self.left = self.launch.limits.deadline;
+    /// Gives a worker that has probed its file another task on it, with a deadline of its own.
+    pub(crate) async fn go_on(&mut self, task: WorkerTask) -> Result<(), VideoError> {
+        let message = self.order(task)?;
+        self.left = self.pool.limits.deadline;
         match self.guarded(async |socket| socket.write_all(&message).await).await? {
             Ok(()) => Ok(()),
             Err(_) => Err(self.died().await),
         }
     }
 
-    fn order(&self, job: Job) -> Result<Vec<u8>, VideoError> {
-        let Limits { max_pixels, max_packets, .. } = self.launch.limits;
-        let order = Order { job, max_pixels, max_packets };
+    fn order(&self, task: WorkerTask) -> Result<Vec<u8>, VideoError> {
+        let Limits { max_pixels, max_packets, .. } = self.pool.limits;
+        let order = Order { task, max_pixels, max_packets };
         wire::head(&order, 0).map_err(|error| failed("the order could not be written", error))
     }
 
     /// How this worker was started, and what cancels it.
-    pub(crate) fn origin(&self) -> (&Arc<Launch>, &CancellationToken) {
-        (&self.launch, &self.cancel)
+    pub(crate) fn origin(&self) -> (&Arc<WorkerPool>, &CancellationToken) {
+        (&self.pool, &self.cancel)
     }
 
-    /// Waits until the worker says how it is jailed.
-    pub(crate) async fn ready(&mut self) -> Result<Jail, VideoError> {
+    /// Waits until the worker says how it is sandboxed.
+    pub(crate) async fn ready(&mut self) -> Result<Sandbox, VideoError> {
         match self.message(0).await? {
-            (Reply::Ready(jail), _) => Ok(jail),
-            _ => Err(failed("it answered nonsense", "something else than how it is jailed")),
+            (Reply::Ready(sandbox), _) => Ok(sandbox),
+            _ => Err(failed("unexpected message from the worker", "not the state of its sandbox")),
         }
     }
 
@@ -131,19 +131,19 @@ impl Session {
     pub(crate) async fn chip(&mut self) -> Result<Result<(), String>, VideoError> {
         match self.message(0).await? {
             (Reply::Chip(reason), _) => Ok(reason.map_or(Ok(()), Err)),
-            _ => Err(failed("it answered nonsense", "something else than how its decoder is")),
+            _ => Err(failed("unexpected message from the worker", "not the state of its decoder")),
         }
     }
 
     /// Waits for the next reply, whose body may have `max_body` bytes. Not safe to cancel.
     pub(crate) async fn reply(&mut self, max_body: usize) -> Result<(Reply, Bytes), VideoError> {
         if !self.ready {
-            let jail = self.ready().await?;
-            self.launch.met(jail);
+            let sandbox = self.ready().await?;
+            self.pool.record_sandbox(sandbox);
             if self.chip
                 && let Err(reason) = self.chip().await?
             {
-                self.launch.no_chip(&reason);
+                self.pool.disable_chip(&reason);
             }
             self.ready = true;
         }
@@ -174,7 +174,7 @@ impl Session {
         &mut self,
         step: impl AsyncFnOnce(&mut UnixStream) -> io::Result<T>,
     ) -> Result<io::Result<T>, VideoError> {
-        let Limits { deadline, stall, .. } = self.launch.limits;
+        let Limits { deadline, stall, .. } = self.pool.limits;
         let patience = if self.ready { self.left.min(stall) } else { self.left };
         let began = Instant::now();
         let outcome = tokio::select! {
@@ -204,11 +204,11 @@ impl Session {
     /// Says why the worker hung up before its end.
     async fn died(&mut self) -> VideoError {
         let status = match timeout(GRACE, self.started.child.wait()).await {
-            Ok(Ok(status)) => obituary(status),
+            Ok(Ok(status)) => describe_exit(status),
             _ => "hung up".into(),
         };
         self.kill().await;
-        let words = timeout(GRACE, &mut self.started.last_words).await;
+        let words = timeout(GRACE, &mut self.started.stderr_tail).await;
         let words = words.ok().and_then(Result::ok).unwrap_or_default();
         let words = words.trim();
         let message = if words.is_empty() { status } else { format!("{status}; its last words: {words}") };
@@ -253,7 +253,7 @@ pub(crate) async fn receive(
     Ok((reply, bytes.into()))
 }
 
-fn obituary(status: ExitStatus) -> String {
+fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(0), _) => "it ended before its answer".into(),
         (Some(code), _) => format!("it exited with status {code}"),

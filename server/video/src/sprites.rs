@@ -102,11 +102,13 @@ impl Sprites {
     fn frame(&self, probe: &Probe, picture: usize) -> u64 {
         let time = picture as f64 * self.interval_s;
         let at = |time: f64| {
-            let after = probe.frame_times.partition_point(|one| *one < time - 1e-6);
-            after.min(probe.frame_times.len().saturating_sub(1)) as u64
+            let after = probe.index.frame_times.partition_point(|one| *one < time - 1e-6);
+            after.min(probe.index.frame_times.len().saturating_sub(1)) as u64
         };
-        let seconds = |at: usize| probe.entries.get(at).map(|entry| probe.video.clock.seconds(entry.ticks));
-        let after = probe.entries.partition_point(|entry| probe.video.clock.seconds(entry.ticks) < time);
+        let seconds =
+            |at: usize| probe.index.access_points.get(at).map(|entry| probe.video.clock.seconds(entry.ticks));
+        let after =
+            probe.index.access_points.partition_point(|entry| probe.video.clock.seconds(entry.ticks) < time);
         [after.checked_sub(1), Some(after)]
             .into_iter()
             .flatten()

@@ -1,7 +1,7 @@
 //! What parent and worker say to each other: length-prefixed messages of a JSON header and raw bytes.
 //!
 //! Each message is two little-endian `u32` (lengths of header and body), the header, the body. The parent
-//! sends [`Rules`], by which the worker jails itself and says [`Reply::Ready`], then one [`Order`], with whose first
+//! sends [`Rules`], by which the worker sandboxes itself and says [`Reply::Ready`], then one [`Order`], with whose first
 //! bytes comes the file's descriptor; the worker answers with [`Reply`]s, the last of which is an end or an error.
 //! After a probe there may be a second order for the same file.
 
@@ -15,7 +15,7 @@ use std::{
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{DecodeRequest, End, Jail, Probe, Rendition, Sprites, VideoError};
+use crate::{DecodeRequest, End, Probe, Rendition, Sandbox, Sprites, VideoError};
 
 /// Bytes of a reply's header at most.
 pub(crate) const MAX_HEADER: usize = 1 << 20;
@@ -33,21 +33,21 @@ pub(crate) struct Rules {
     pub(crate) beat_ms: u64,
     /// Give way to everything else.
     pub(crate) background: bool,
-    /// Open NVIDIA's decoder chip, and a jail around it.
+    /// Open NVIDIA's decoder chip, and a sandbox around it.
     pub(crate) chip: bool,
 }
 
 /// What a worker is to do with its file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
-    pub(crate) job: Job,
+    pub(crate) task: WorkerTask,
     pub(crate) max_pixels: u64,
     pub(crate) max_packets: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Job {
+pub(crate) enum WorkerTask {
     Probe,
     Decode(DecodeRequest),
     Poster { max_width: u32 },
@@ -59,8 +59,8 @@ pub(crate) enum Job {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
-    /// The first message: jailed, and how well.
-    Ready(Jail),
+    /// The first message: sandboxed, and how well.
+    Ready(Sandbox),
     /// The second message, if the chip was wanted: why it is not there, if it is not.
     Chip(Option<String>),
     /// There was progress, and no other message told it.

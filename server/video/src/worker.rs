@@ -12,10 +12,7 @@ use std::{
         unix::{fs::FileExt, net::UnixStream},
     },
     process::{self, ExitCode},
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     thread,
     time::{Duration, Instant},
 };
@@ -26,12 +23,13 @@ use rustix::{
 };
 
 use crate::{
-    End, Jail, VideoError, decode, ffmpeg,
-    jail::{self, Cell},
+    End, Sandbox, VideoError, decode, ffmpeg,
+    heartbeat::{self, threads},
     poster, rendition,
+    sandbox::{self, SandboxLimits},
     scan::{self, Bounds},
     sprites,
-    wire::{self, Job, Order, Reply, Rules},
+    wire::{self, Order, Reply, Rules, WorkerTask},
 };
 
 /// By how much work in the background gives way.
@@ -39,11 +37,8 @@ const NICE: i32 = 15;
 /// Time between two reports of a long work.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// Steps that were made: pieces of the file that were read, packets that were decoded.
-static STEPS: AtomicU64 = AtomicU64::new(0);
-
-/// Processors that the worker may use.
-static THREADS: OnceLock<usize> = OnceLock::new();
+#[doc(hidden)]
+pub use crate::heartbeat::progress;
 
 /// The way to the parent. Whoever holds it writes one whole message.
 type Out = Mutex<BufWriter<UnixStream>>;
@@ -54,12 +49,12 @@ pub fn main() -> ExitCode {
     main_as(true, |_| Ok(()))
 }
 
-/// Runs a worker that does `deed` on its file before it begins. For this crate's own tests, which see to it that the jail
-/// stops evil deeds, and that nothing else does: `jailed` is true everywhere else.
+/// Runs a worker that does `deed` on its file before it begins. For this crate's own tests, which see to it that the sandbox
+/// stops evil deeds, and that nothing else does: `sandboxed` is true everywhere else.
 #[doc(hidden)]
 #[must_use]
-pub fn main_as(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> ExitCode {
-    match run(jailed, deed) {
+pub fn main_as(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> ExitCode {
+    match run(sandboxed, deed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to tell if even the log is closed.
@@ -69,20 +64,8 @@ pub fn main_as(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> Exit
     }
 }
 
-/// Notes a step of the work. Without any the parent takes the worker for stuck.
-#[doc(hidden)]
-pub fn progress() {
-    STEPS.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Returns how many threads may compute at once. Inside the jail nobody can read a cgroup's quota any more, so that
-/// [`thread::available_parallelism`] would count processors that a container does not have.
-pub(crate) fn threads() -> usize {
-    *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
-}
-
-fn run(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-    let closed = jail::close_inherited();
+fn run(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let closed = sandbox::close_inherited();
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let rules: Rules = wire::read_rules(&mut socket)?;
     // Asked here, while it can be known.
@@ -92,15 +75,15 @@ fn run(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Result<(
         // Without it the work is only less polite.
         let _ = nice(NICE);
     }
-    let cell = Cell { memory: rules.memory, cpu_s: rules.cpu_s, descriptors_closed: closed };
-    let (jail, chip) = match (jailed, rules.chip) {
-        (true, true) => jail::enter_with(cell, ffmpeg::nvdec::open)?,
-        (true, false) => (jail::enter(cell)?, None),
-        (false, _) => (Jail::default(), Some("it is not tried outside of a jail".into())),
+    let cell = SandboxLimits { memory: rules.memory, cpu_s: rules.cpu_s, descriptors_closed: closed };
+    let (sandbox, chip) = match (sandboxed, rules.chip) {
+        (true, true) => sandbox::enter_with(cell, ffmpeg::nvdec::open)?,
+        (true, false) => (sandbox::enter(cell)?, None),
+        (false, _) => (Sandbox::default(), Some("it is not tried outside of a sandbox".into())),
     };
     ffmpeg::init(usize::try_from(rules.memory).unwrap_or(usize::MAX)).map_err(io::Error::other)?;
     let out = Arc::new(Out::new(BufWriter::with_capacity(1 << 16, socket.try_clone()?)));
-    send(&out, &Reply::Ready(jail), &[])?;
+    send(&out, &Reply::Ready(sandbox), &[])?;
     if rules.chip {
         send(&out, &Reply::Chip(chip), &[])?;
     }
@@ -111,7 +94,7 @@ fn run(jailed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Result<(
         return Err(io::Error::other("what came with the order is not a regular file"));
     }
     deed(&file)?;
-    if matches!(order.job, Job::Probe) {
+    if matches!(order.task, WorkerTask::Probe) {
         answer(file.try_clone()?, order, &out, status.as_ref())?;
         // Whoever probed mostly decodes next, and another worker may not be there yet.
         let Some(next) = wire::read_next_order(&mut socket)? else { return Ok(()) };
@@ -143,7 +126,7 @@ fn watch(socket: UnixStream, out: Arc<Out>, beat: Duration) -> io::Result<()> {
                 Err(error) if error == rustix::io::Errno::INTR => continue,
                 _ => process::exit(1),
             }
-            let steps = STEPS.load(Ordering::Relaxed);
+            let steps = heartbeat::steps();
             // If somebody else is writing, that is sign enough.
             let free = match out.try_lock() {
                 Ok(out) => Some(out),
@@ -175,13 +158,13 @@ fn peak_memory(status: &File) -> Option<u64> {
 
 fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io::Result<()> {
     let bounds = Bounds { max_pixels: order.max_pixels, max_packets: order.max_packets };
-    let done = match order.job {
-        Job::Probe => scan::scan(file, bounds).map(|mut probe| {
-            let times = std::mem::take(&mut probe.frame_times);
+    let done = match order.task {
+        WorkerTask::Probe => scan::scan(file, bounds).map(|mut probe| {
+            let times = std::mem::take(&mut probe.index.frame_times);
             let body = times.iter().flat_map(|time| time.to_le_bytes()).collect();
             (Reply::Probe(Box::new(probe)), body)
         }),
-        Job::Poster { max_width } => {
+        WorkerTask::Poster { max_width } => {
             let made = poster::poster(file, max_width, bounds);
             made.map(|made| {
                 // As below.
@@ -189,12 +172,12 @@ fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io
                 (Reply::Poster, made.full)
             })
         }
-        Job::Sprites => sprites::sprites(&file, bounds, |jpeg, done, total| {
+        WorkerTask::Sprites => sprites::sprites(&file, bounds, |jpeg, done, total| {
             // When the parent is gone the watch ends all this.
             send(out, &Reply::Sheet { done, total }, &jpeg).is_ok()
         })
         .map(|layout| (Reply::Sprites(layout), Vec::new())),
-        Job::Rendition => {
+        WorkerTask::Rendition => {
             let pieces = Arc::clone(out);
             let put = move |offset, bytes: &[u8]| send(&pieces, &Reply::Piece { offset }, bytes);
             let mut last = Instant::now();
@@ -207,7 +190,7 @@ fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io
             })
             .map(|made| (Reply::Rendition(made), Vec::new()))
         }
-        Job::Decode(request) => {
+        WorkerTask::Decode(request) => {
             let clock = request.clock;
             let mut sent = Ok(());
             let report = decode::decode(&file, &request, bounds.max_pixels, |target, ticks, rgb| {

@@ -224,7 +224,7 @@ async fn each_has_its_limit_and_is_drained_on_wish() -> anyhow::Result<()> {
     }
 
     let post = |path: &str| server.client().post(server.url(path)).send();
-    let told: Value = post("/api/upstreams/0/drain").await?.error_for_status()?.json().await?;
+    let told: Value = post("/api/replicas/0/drain").await?.error_for_status()?.json().await?;
     assert_eq!(told["upstreams"][0]["state"], "draining");
     let page = server.get("/system").await?.text().await?;
     ensure!(page.contains(&a.url) && page.contains("draining: it finishes"), "{page}");
@@ -233,11 +233,11 @@ async fn each_has_its_limit_and_is_drained_on_wish() -> anyhow::Result<()> {
         server.answer(&text()).await?;
     }
     assert_eq!(asked(&a), before);
-    assert_eq!(post("/api/upstreams/2/drain").await?.status(), 404);
-    post("/api/upstreams/1/drain").await?.error_for_status()?;
+    assert_eq!(post("/api/replicas/2/drain").await?.status(), 404);
+    post("/api/replicas/1/drain").await?.error_for_status()?;
     assert_eq!(server.get("/readyz").await?.status(), 503);
     assert_eq!(server.chat(&text()).await?.status(), 503);
-    post("/api/upstreams/0/resume").await?.error_for_status()?;
+    post("/api/replicas/0/resume").await?.error_for_status()?;
     server.answer(&text()).await?;
     assert_eq!(asked(&a), before + 1);
     Ok(())

@@ -1,14 +1,15 @@
-//! The program's own needs: ffmpeg, the jail, the library's directory, a password, a model.
+//! The program's own needs: ffmpeg, the sandbox, the library's directory, a password, a model.
 
 use std::{path::Path, time::Duration};
 
 use homereel_engine::{EngineConfig, EngineKind, ModelSource, hub};
+use homereel_library::Auth;
 use homereel_video::Worker;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{Check, State};
-use crate::{auth::Auth, config::Server};
+use crate::config::Server;
 
 /// How long a vLLM server may take to say which model it has.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,19 +32,19 @@ pub(super) fn ffmpeg() -> Check {
     }
 }
 
-pub(super) async fn jail() -> Check {
+pub(super) async fn sandbox() -> Check {
     let found = match Worker::this_program() {
-        Ok(worker) => homereel_video::jail(&worker, &CancellationToken::new()).await,
+        Ok(worker) => homereel_video::sandbox(&worker, &CancellationToken::new()).await,
         Err(error) => Err(error),
     };
-    let jail = match found {
-        Ok(jail) => jail,
+    let sandbox = match found {
+        Ok(sandbox) => sandbox,
         Err(error) => return Check::new("jail", State::Fail, format!("no video worker: {error}")),
     };
-    let missing = jail.missing();
-    let facts = serde_json::to_value(jail).unwrap_or_default();
+    let missing = sandbox.missing();
+    let facts = serde_json::to_value(sandbox).unwrap_or_default();
     if missing.is_empty() {
-        let version = jail.landlock_abi.unwrap_or(0);
+        let version = sandbox.landlock_abi.unwrap_or(0);
         return Check::new(
             "jail",
             State::Ok,
@@ -51,7 +52,7 @@ pub(super) async fn jail() -> Check {
         )
         .facts(facts);
     }
-    Check::new("jail", State::Warn, "the video worker is not locked in as it could be")
+    Check::new("jail", State::Warn, "the video worker's sandbox lacks layers")
         .mend(missing.join("; "))
         .facts(facts)
 }

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use bytes::Bytes;
 use homereel_engine::{ModelInfo, ResponseFormat, Role, Sampling};
+use homereel_library::{Library, LibraryError};
 use serde_json::{Map, Value};
 
 use super::super::error::{Failure, shown};
 use super::media_url::{self, Video};
 use super::wire::{ChatRequest, Content, VideoKwargs, WireMessage, WirePart};
 use crate::{
-    ask::{Conversation, Piece, Turn},
-    library::{Library, LibraryError},
+    answer::{Conversation, Piece, Turn},
     media::{FrameSampling, Source},
 };
 
@@ -432,7 +432,7 @@ impl Unresolved {
 
 async fn stored(library: &Library, id: &str) -> Result<Source, Failure> {
     match library.video(id).await {
-        Ok(video) => Ok(library.source(&video)),
+        Ok(video) => Ok(Source::file(library.original_path(&video.sha256), Some(video.sha256))),
         Err(error @ LibraryError::NotFound { .. }) => {
             Err(Failure { param: Some("video_url".into()), ..Failure::not_found(error.to_string()) })
         }

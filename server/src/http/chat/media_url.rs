@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
 use super::super::error::{Failure, shown};
-use crate::{library::hex, media::Source};
+use crate::media::Source;
 
 /// Bytes of one picture.
 const MAX_IMAGE: u64 = 64 << 20;
@@ -155,7 +155,7 @@ fn copy(data: Data<'_>, file: &mut File) -> Result<String, Failure> {
     if size == 0 {
         return Err(Failure::invalid(data.param, "the data: URL is empty"));
     }
-    Ok(hex(&hash.finalize()))
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 fn not_base64(param: &'static str, error: &io::Error) -> Failure {

@@ -16,10 +16,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{error::Failure, error::OpenAiError, models};
+use super::{
+    body,
+    error::{Failure, OpenAiError},
+    models,
+};
 use crate::{
-    app::AppState,
-    ask::{Answering, AskError, AskEvent, Class, Stage},
+    answer::{AnswerStream, AskError, AskEvent, Class, Stage},
+    state::AppState,
 };
 use convert::Draft;
 
@@ -31,8 +35,8 @@ pub(super) async fn completions(
     State(state): State<AppState>,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    let info = state.asker.engine().info().map_err(AskError::from)?;
-    let held = state.bodies.read(request.into_body(), state.config.max_body_bytes).await?;
+    let info = state.answers.engine().info().map_err(AskError::from)?;
+    let held = body::read(&state.bodies, request.into_body(), state.config.max_body_bytes).await?;
     let limits = convert::Limits { videos: state.config.max_videos, images: state.config.max_images };
     let scratch = state.library.scratch_dir();
     let known = info.clone();
@@ -43,9 +47,9 @@ pub(super) async fn completions(
         return Err(models::unknown(want.model.as_deref().unwrap_or_default(), &info.id).into());
     }
     let conversation = conversation.resolve(&state.library).await?;
-    let mut answering = state.asker.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
+    let mut answering = state.answers.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
     let head = reply::Head {
-        id: format!("chatcmpl-{}", crate::library::new_id()),
+        id: format!("chatcmpl-{}", homereel_library::new_id()),
         created: now_s(),
         model: info.id,
     };
@@ -59,7 +63,7 @@ pub(super) async fn completions(
 }
 
 /// Waits until a stream is worth its 200: a file that is no video, or a text that is too long, is still a 4xx.
-async fn first_events(answering: &mut Answering) -> Result<Vec<AskEvent>, AskError> {
+async fn first_events(answering: &mut AnswerStream) -> Result<Vec<AskEvent>, AskError> {
     let mut first = Vec::new();
     while let Ok(Some(event)) = tokio::time::timeout(PATIENCE, answering.next()).await {
         let event = event?;

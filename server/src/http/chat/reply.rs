@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::super::error::OpenAiError;
 use super::convert::Want;
 use crate::{
-    ask::{Answering, AskError, AskEvent, Finished},
+    answer::{AnswerStream, AskError, AskEvent, Finished},
     media::Report,
 };
 
@@ -26,7 +26,7 @@ pub(super) struct Head {
 }
 
 /// Waits for the end and returns the whole answer.
-pub(super) async fn whole(head: Head, mut answering: Answering, want: &Want) -> Result<Value, AskError> {
+pub(super) async fn whole(head: Head, mut answering: AnswerStream, want: &Want) -> Result<Value, AskError> {
     let mut text = String::new();
     let mut media = Vec::new();
     let mut logprobs = Vec::new();
@@ -70,7 +70,7 @@ pub(super) async fn whole(head: Head, mut answering: Answering, want: &Want) -> 
 pub(super) fn stream(
     head: Head,
     first: Vec<AskEvent>,
-    answering: Answering,
+    answering: AnswerStream,
     want: Want,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut state = Streaming {
@@ -93,7 +93,7 @@ pub(super) fn stream(
 
 struct Streaming {
     head: Head,
-    answering: Answering,
+    answering: AnswerStream,
     want: Want,
     media: Vec<Report>,
     /// Events to be sent before the next is asked for, last first.

@@ -17,7 +17,7 @@ use homereel_video::Worker;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::{app::AppState, config::Server, http, media::Media, shutdown::Lifecycle, telemetry};
+use crate::{config::Server, http, media::Media, shutdown::Lifecycle, state::AppState, telemetry};
 
 struct App {
     router: Router,
@@ -256,7 +256,7 @@ async fn a_reader_who_leaves_stops_the_engine() {
     assert!(first.starts_with(b"data: "), "{first:?}");
     drop(body);
     left.wait_for(|count| *count == 1).await.unwrap();
-    assert_eq!(app.state.asker.in_flight(), 0);
+    assert_eq!(app.state.answers.in_flight(), 0);
 }
 
 #[tokio::test]

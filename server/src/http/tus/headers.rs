@@ -2,9 +2,9 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use homereel_library::NewUpload;
 
 use super::super::error::{Failure, shown};
-use crate::library::NewUpload;
 
 /// The version of the protocol that is spoken.
 pub(super) const VERSION: &str = "1.0.0";

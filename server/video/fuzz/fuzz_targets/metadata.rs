@@ -1,7 +1,7 @@
 //! Tags and names as files and people have them: dates, places and cameras that make sense, or none.
 #![no_main]
 
-use homereel_video::{Clock, Probe, VideoStream, fuzz};
+use homereel_video::{Clock, FrameIndex, Probe, ProbeSummary, VideoStream, fuzz};
 use libfuzzer_sys::{arbitrary::Arbitrary, fuzz_target};
 
 /// Keys that mean something.
@@ -33,7 +33,7 @@ fuzz_target!(|input: Input| {
 });
 
 fn probe() -> Probe {
-    Probe {
+    let summary = ProbeSummary {
         container: "mov".into(),
         duration_s: 1.0,
         video: VideoStream {
@@ -58,9 +58,8 @@ fn probe() -> Probe {
         creation_source: None,
         location: None,
         camera: None,
-        frame_times: vec![0.0],
-        entries: Vec::new(),
         start_offset_s: 0.0,
         warnings: Vec::new(),
-    }
+    };
+    Probe { summary, index: FrameIndex { frame_times: vec![0.0], access_points: Vec::new() } }
 }

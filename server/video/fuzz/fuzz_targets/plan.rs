@@ -1,7 +1,7 @@
 //! Whatever packets say of their times, and whatever a caller asks: a plan that makes sense, or an error.
 #![no_main]
 
-use homereel_video::{Clock, Entry, Probe, Sampling, VideoStream, fuzz};
+use homereel_video::{Clock, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, Sampling, VideoStream, fuzz};
 use libfuzzer_sys::{arbitrary::Arbitrary, fuzz_target};
 
 #[derive(Debug, Arbitrary)]
@@ -35,10 +35,10 @@ fuzz_target!(|input: Input| {
 
 fn probe(input: &Input) -> Probe {
     let (num, den, first, counted) = input.clock;
-    let mut entries: Vec<Entry> =
-        input.entries.iter().map(|&(ticks, packet)| Entry { packet, ticks, position: -1, size: 1 }).collect();
+    let mut entries: Vec<RandomAccessPoint> =
+        input.entries.iter().map(|&(ticks, packet)| RandomAccessPoint { packet, ticks, position: -1, size: 1 }).collect();
     entries.sort_unstable_by_key(|entry| entry.ticks);
-    Probe {
+    let summary = ProbeSummary {
         container: "mov".into(),
         duration_s: input.duration_s,
         video: VideoStream {
@@ -63,9 +63,8 @@ fn probe(input: &Input) -> Probe {
         creation_source: None,
         location: None,
         camera: None,
-        frame_times: Vec::new(),
-        entries,
         start_offset_s: 0.0,
         warnings: Vec::new(),
-    }
+    };
+    Probe { summary, index: FrameIndex { frame_times: Vec::new(), access_points: entries } }
 }

@@ -1,8 +1,8 @@
 //! The worker as a program of its own, for this crate's tests: `homereel-video-worker` is an honest one, its
 //! first argument makes it misbehave in one way; others only name the process. The product calls `homereel video-worker`.
 //!
-//! `jailed DEED …` and `free DEED …` are workers that a hostile video takes over: one that ends with [`MARK`] makes
-//! them do the deed, with the jail of the product and without.
+//! `sandboxed DEED …` and `free DEED …` are workers that a hostile video takes over: one that ends with [`MARK`] makes
+//! them do the deed, with the sandbox of the product and without.
 #![expect(unsafe_code, reason = "crimes: a stray pointer, a fork, a stolen descriptor")]
 
 use std::{
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match *words {
         [] | ["honest", ..] => worker::main(),
-        ["jailed", deed, ref rest @ ..] => worker::main_as(true, |file| tempt(file, deed, rest)),
+        ["sandboxed", deed, ref rest @ ..] => worker::main_as(true, |file| tempt(file, deed, rest)),
         ["free", deed, ref rest @ ..] => worker::main_as(false, |file| tempt(file, deed, rest)),
         ["hang", ..] => loop {
             thread::sleep(Duration::from_secs(60));

@@ -1,11 +1,12 @@
-//! NVIDIA's decoder chip, through ffmpeg's CUDA. One device for the whole worker, opened before its jail closes. Knows no
+//! NVIDIA's decoder chip, through ffmpeg's CUDA. One device for the whole worker, opened before its sandbox closes. Knows no
 //! plan and no process.
+#![expect(unsafe_code, reason = "this file opens NVIDIA's decoder through ffmpeg")]
 
 use std::{ffi::CStr, ptr, sync::OnceLock};
 
 use ffmpeg_next::{Error, ffi, format::Pixel, frame};
 
-/// The library of the chip, which ffmpeg loads when the first decoder opens: too late in a jail.
+/// The library of the chip, which ffmpeg loads when the first decoder opens: too late in a sandbox.
 const LIBRARY: &CStr = c"libnvcuvid.so.1";
 
 static DEVICE: OnceLock<Device> = OnceLock::new();

@@ -141,7 +141,7 @@ impl Sound {
             if self.decoder.receive_frame(&mut sound).is_err() {
                 return Ok(());
             }
-            crate::worker::progress();
+            crate::heartbeat::progress();
             let at = sound.timestamp().or(sound.pts()).map(|pts| pts as f64 * self.base - self.zero);
             let Some(channels) = self.resampled(&mut sound) else { continue };
             self.place(channels, at);

@@ -28,7 +28,7 @@ impl Pictures {
         let codec = encoder::find_by_name("libx264").ok_or(Error::EncoderNotFound)?;
         let mut context = codec::Context::new_with_codec(codec);
         context.set_flags(codec::Flags::GLOBAL_HEADER);
-        context.set_threading(codec::threading::Config::count(crate::worker::threads()));
+        context.set_threading(codec::threading::Config::count(crate::heartbeat::threads()));
         context.set_time_base(Rational(1, CLOCK));
         let fps = probe.video.fps.clamp(1.0, 60.0);
         context.set_frame_rate(Some(Rational((fps * 1000.0).round() as i32, 1000)));

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use homereel_video::{Frame, Kind, Rendition, VideoError, picture, playable, rendition, sprites};
+use homereel_video::{Frame, Rendition, VideoError, VideoErrorKind, picture, playable, rendition, sprites};
 use tokio_util::sync::CancellationToken;
 
 use crate::clips::{Clips, QUARTERS, assert_corners, decode, number, numbered, probe, quarters, worker};
@@ -180,7 +180,7 @@ async fn a_fast_clip_is_thinned_and_a_broken_one_is_whole_again() {
     let (out, made_) = made(&clips, &path, ROOM).await.unwrap();
     assert!(made_.frames >= 40, "{made_:?}");
     let clip = probe(&out).await.unwrap();
-    assert_eq!((clip.video.frame_count, clip.warnings), (made_.frames, vec![]));
+    assert_eq!((clip.video.frame_count, clip.summary.warnings), (made_.frames, vec![]));
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn a_rendition_that_does_not_fit_or_is_of_no_video_is_an_error() {
     let error = made(&clips, &path, 10_000).await.unwrap_err();
     assert!(error.to_string().contains("a rendition of more than 10000 bytes"), "{error}");
     let error = made(&clips, &clips.write("none.avi", b"no video at all"), ROOM).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::BadVideo);
+    assert_eq!(error.kind(), VideoErrorKind::BadVideo);
 }
 
 #[tokio::test]
@@ -266,5 +266,5 @@ async fn sprites_of_a_short_upright_clip_are_one_picture() {
     assert_eq!(picture(&sheets[0], 1 << 24).unwrap().width, 180);
     let none = clips.write("none.mp4", b"");
     let error = sprites(&worker(), File::open(none).unwrap(), &cancel, |_, _| {}).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::BadVideo);
+    assert_eq!(error.kind(), VideoErrorKind::BadVideo);
 }

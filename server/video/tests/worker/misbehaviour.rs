@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homereel_video::{DecodeRequest, Kind, Limits, Plan, VideoError, decode, probe};
+use homereel_video::{DecodeRequest, Limits, Plan, VideoError, VideoErrorKind, decode, probe};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +52,7 @@ async fn a_worker_that_crashes_is_an_error_with_its_last_words() {
     let error = probe(&worker_as(&["crash"]), file, &CancellationToken::new()).await.unwrap_err();
     let expected = "the video worker failed: it was killed by signal 6; its last words: about to crash";
     assert_eq!(error.to_string(), expected);
-    assert_eq!(error.kind(), Kind::Failed);
+    assert_eq!(error.kind(), VideoErrorKind::Failed);
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_worker_that_hangs_is_killed_at_its_deadline() {
     let limits = Limits { deadline: Duration::from_millis(300), ..Limits::default() };
     let worker = worker_as(&["hang", "hangs-until-deadline"]).with_limits(limits);
     let error = probe(&worker, file, &CancellationToken::new()).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::TimedOut);
+    assert_eq!(error.kind(), VideoErrorKind::TimedOut);
     assert_eq!(process("hangs-until-deadline"), None);
 }
 

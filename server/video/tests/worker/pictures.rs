@@ -80,7 +80,7 @@ async fn a_change_of_size_in_mid_stream_is_followed() {
     let bytes = [fs::read(first).unwrap(), fs::read(second).unwrap()].concat();
     let path = clips.write("both.ts", &bytes);
     let clip = probe(&path).await.unwrap();
-    assert_eq!((clip.video.frame_count, clip.entries.len()), (20, 0), "{:?}", clip.warnings);
+    assert_eq!((clip.video.frame_count, clip.index.access_points.len()), (20, 0), "{:?}", clip.warnings);
     let (frames, end) = decode(&path, &[0, 9, 10, 19]).await.unwrap();
     assert_eq!(end.replaced, 0, "{:?}", end.warnings);
     for frame in &frames {

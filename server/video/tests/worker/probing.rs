@@ -1,6 +1,6 @@
 //! What a probe finds, and how it refuses.
 
-use homereel_video::{Kind, VideoError};
+use homereel_video::{VideoError, VideoErrorKind};
 
 use crate::clips::{Clips, numbered, probe, quarters};
 
@@ -17,11 +17,11 @@ async fn a_plain_clip_is_described() {
     assert!(clip.container.contains("mp4"), "{}", clip.container);
     assert_eq!((clip.video.width, clip.video.height, clip.video.rotation), (160, 96, 0));
     assert_eq!((clip.video.fps, clip.video.frame_count, clip.video.constant_rate), (30.0, 60, true));
-    assert_eq!((clip.duration_s, clip.frame_times.len()), (2.0, 60));
-    assert!((clip.frame_times[59] - 59.0 / 30.0).abs() < 1e-6);
+    assert_eq!((clip.duration_s, clip.index.frame_times.len()), (2.0, 60));
+    assert!((clip.index.frame_times[59] - 59.0 / 30.0).abs() < 1e-6);
     assert_eq!(clip.creation_time.as_deref(), Some("2021-06-05T04:03:02Z"));
     assert!(clip.location.is_some_and(|place| (place.latitude - 48.85).abs() < 1e-3));
-    assert_eq!((clip.audio, clip.warnings), (None, vec![]));
+    assert_eq!((clip.summary.audio, clip.summary.warnings), (None, vec![]));
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn times_start_at_the_first_frame_and_the_offset_is_kept() {
     let clips = Clips::new();
     let path = clips.draw("late.ts", &numbered(25, 20), "-c:v libx264 -output_ts_offset 7 -muxdelay 0");
     let clip = probe(&path).await.unwrap();
-    assert_eq!((clip.frame_times[0], clip.video.frame_count), (0.0, 20));
+    assert_eq!((clip.index.frame_times[0], clip.video.frame_count), (0.0, 20));
     assert!((7.0..8.0).contains(&clip.start_offset_s), "{}", clip.start_offset_s);
 }
 
@@ -54,7 +54,7 @@ async fn sound_beside_the_film_is_named() {
     let path =
         clips.draw("with.mkv", "sine=r=48000:d=1[out0];color=red:s=64x64:d=1[out1]", "-c:v libx264 -c:a aac");
     let clip = probe(&path).await.unwrap();
-    assert!(clip.audio.is_some_and(|audio| (audio.codec.as_str(), audio.sample_rate) == ("aac", 48000)));
+    assert!(clip.summary.audio.is_some_and(|audio| (audio.codec.as_str(), audio.sample_rate) == ("aac", 48000)));
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn files_that_are_no_video_get_an_error_that_says_what_they_are() {
     for (path, expected) in cases {
         let error = probe(&path).await.unwrap_err();
         assert_eq!(error.to_string(), expected);
-        assert_eq!(error.kind(), Kind::BadVideo);
+        assert_eq!(error.kind(), VideoErrorKind::BadVideo);
     }
 }
 

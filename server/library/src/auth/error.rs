@@ -1,0 +1,79 @@
+//! What can go wrong at the door. Knows no HTTP status.
+
+use crate::error::LibraryError;
+
+/// The class of an error: what a caller can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthErrorKind {
+    /// The caller is not let in.
+    Refused,
+    /// The caller has to wait.
+    Throttled,
+    /// The request is at fault.
+    Invalid,
+    /// There is no such thing.
+    NotFound,
+    /// There is one already.
+    Conflict,
+    /// Database or machine failed.
+    Failed,
+}
+
+/// An error of the door. None of them holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The password is another.
+    #[error("that is not the password")]
+    WrongPassword,
+    /// Nobody has set one.
+    #[error("no password is set yet; `homereel password link` prints a link that sets one")]
+    NoPassword,
+    /// The link was used, has expired, or never was.
+    #[error("this link was used or has expired; `homereel password link` prints a new one")]
+    DeadLink,
+    /// Too many failed tries from one address.
+    #[error("too many failed tries; try again in {retry_after_s} s")]
+    TooManyTries {
+        /// Seconds to wait.
+        retry_after_s: u64,
+    },
+    /// What was given does not fit.
+    #[error("{0}")]
+    Invalid(String),
+    /// No key with this name or id.
+    #[error("there is no API key {0}; `homereel keys list` shows all")]
+    NoKey(String),
+    /// The name is taken.
+    #[error("there is an API key {0} already; revoke it or choose another name")]
+    KeyExists(String),
+    /// No user with this id.
+    #[error("there is no user {0}; perhaps somebody removed them")]
+    NoUser(String),
+    /// The name is taken.
+    #[error("there is a user {0} already; choose another name")]
+    UserExists(String),
+    /// Hashing failed.
+    #[error("hashing: {0}")]
+    Hash(String),
+    /// SQLite failed.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The database could not be opened.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+}
+
+impl AuthError {
+    /// Returns the class of this error.
+    #[must_use]
+    pub fn kind(&self) -> AuthErrorKind {
+        match self {
+            Self::WrongPassword | Self::NoPassword | Self::DeadLink => AuthErrorKind::Refused,
+            Self::TooManyTries { .. } => AuthErrorKind::Throttled,
+            Self::Invalid(_) => AuthErrorKind::Invalid,
+            Self::NoKey(_) | Self::NoUser(_) => AuthErrorKind::NotFound,
+            Self::KeyExists(_) | Self::UserExists(_) => AuthErrorKind::Conflict,
+            Self::Hash(_) | Self::Database(_) | Self::Library(_) => AuthErrorKind::Failed,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Who may come in, and what they may do: the household's password, users with their own, sessions of browsers, API
+//! keys of programs.
+//!
+//! Knows no HTTP. **Invariant:** no secret is stored or logged: passwords are kept as argon2id hashes, tokens (32
+//! random bytes) as SHA-256. The household's password belongs to the user `household`; further users are rows of
+//! the same table.
+
+mod error;
+mod identity;
+mod keys;
+mod links;
+mod password;
+mod service;
+mod sessions;
+mod throttle;
+mod token;
+mod users;
+
+pub use error::{AuthError, AuthErrorKind};
+pub use identity::{Credential, HOUSEHOLD, Identity, Role};
+pub use keys::{ApiKey, NewKey};
+pub use links::LINK_LIFE;
+pub use password::{MAX_PASSWORD, MIN_PASSWORD};
+pub use service::Auth;
+pub use sessions::{NewSession, SESSION_LIFE};
+pub use users::User;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Log-ins and the check of credentials.
+
+use std::{net::IpAddr, path::Path, sync::Arc};
+
+use sqlx::SqlitePool;
+use tokio::sync::Semaphore;
+
+use super::{
+    error::AuthError,
+    identity::{Credential, Identity},
+    password,
+    sessions::NewSession,
+    throttle::Throttle,
+};
+use crate::library;
+
+/// Checks credentials and stores passwords, sessions and keys. Cheap to clone; clones share the database and the count
+/// of failed attempts.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    pub(super) pool: SqlitePool,
+    pub(super) required: bool,
+    /// Each hash takes 19 MiB and a core for a moment: two at once, whatever is asked.
+    pub(super) hashing: Arc<Semaphore>,
+    pub(super) throttle: Arc<Throttle>,
+}
+
+impl Auth {
+    /// Makes the service on an open database. Without `required` no login is needed.
+    #[must_use]
+    pub fn new(pool: SqlitePool, required: bool) -> Self {
+        Self { pool, required, hashing: Arc::new(Semaphore::new(2)), throttle: Arc::default() }
+    }
+
+    /// Opens the database below `data`, also while a server has it open (`homereel keys`, `password`).
+    ///
+    /// # Errors
+    /// `Library` when the database cannot be opened.
+    pub async fn open(data: &Path) -> Result<Self, AuthError> {
+        Ok(Self::new(library::connect(data).await?, true))
+    }
+
+    /// Returns whether a login is required.
+    #[must_use]
+    pub fn required(&self) -> bool {
+        self.required
+    }
+
+    /// Returns the identity that a credential belongs to. `None` means that it is unknown or has expired.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn identify(&self, credential: Credential<'_>) -> Result<Option<Identity>, AuthError> {
+        match credential {
+            Credential::Session(token) => self.who_has_session(token).await,
+            Credential::Key(token) => self.who_has_key(token).await,
+        }
+    }
+
+    /// Compares `password` with that of `name` (the household's, without one) and starts a session. `from` is whose
+    /// tries are counted.
+    ///
+    /// # Errors
+    /// `WrongPassword`, `NoPassword`, `TooManyTries`, `Database`.
+    pub async fn log_in(
+        &self,
+        name: Option<&str>,
+        password: String,
+        from: Option<IpAddr>,
+    ) -> Result<NewSession, AuthError> {
+        self.throttle.check(from)?;
+        let household = self.household().await?.ok_or(AuthError::NoPassword)?;
+        let known = match name.filter(|name| !name.trim().is_empty()) {
+            Some(name) => self.named(name).await?,
+            None => Some(household.clone()),
+        };
+        // A name that nobody has takes as long as a wrong password.
+        let exists = known.is_some();
+        let (user, hash) = known.unwrap_or(household);
+        // Counted before it is known, so that many tries at once are as slow as one after the other.
+        self.throttle.failed(from);
+        if !self.verify(password, hash).await? || !exists {
+            return Err(AuthError::WrongPassword);
+        }
+        self.throttle.succeeded(from);
+        self.start_session(&user).await
+    }
+
+    /// Spends a one-time link: sets the household's password and starts a session. Other sessions end.
+    ///
+    /// # Errors
+    /// `DeadLink`, `Invalid` when the password does not fit (the link stays alive then), `Database`.
+    pub async fn log_in_first(
+        &self,
+        link: &str,
+        password: String,
+        from: Option<IpAddr>,
+    ) -> Result<NewSession, AuthError> {
+        self.throttle.check(from)?;
+        password::fits(&password)?;
+        if !self.spend_link(link).await? {
+            self.throttle.failed(from);
+            return Err(AuthError::DeadLink);
+        }
+        let user = self.set_password(password).await?;
+        self.start_session(&user).await
+    }
+}

@@ -1,0 +1,144 @@
+//! The door, with a real database.
+
+use std::net::IpAddr;
+
+use super::*;
+
+const PASSWORD: &str = "correct horse";
+
+async fn door() -> (tempfile::TempDir, Auth) {
+    let data = tempfile::tempdir().unwrap();
+    let auth = Auth::open(data.path()).await.unwrap();
+    (data, auth)
+}
+
+#[tokio::test]
+async fn a_link_sets_the_password_once_and_the_password_opens_sessions() {
+    let (_data, auth) = door().await;
+    assert!(!auth.has_password().await.unwrap());
+    let error = auth.log_in(None, PASSWORD.into(), None).await.unwrap_err();
+    assert!(matches!(error, AuthError::NoPassword));
+    let link = auth.make_link().await.unwrap();
+    assert!(auth.link_lives(&link).await.unwrap());
+    // A password that does not fit costs no link.
+    let error = auth.log_in_first(&link, "short".into(), None).await.unwrap_err();
+    assert!(error.to_string().contains("8 or more"), "{error}");
+    let first = auth.log_in_first(&link, PASSWORD.into(), None).await.unwrap();
+    let error = auth.log_in_first(&link, "another one".into(), None).await.unwrap_err();
+    assert!(matches!(error, AuthError::DeadLink));
+    let who = auth.identify(Credential::Session(&first.token)).await.unwrap().unwrap();
+    assert_eq!((who.name.as_str(), who.role), (HOUSEHOLD, Role::Admin));
+
+    let error = auth.log_in(None, "wrong horse".into(), None).await.unwrap_err();
+    assert!(matches!(error, AuthError::WrongPassword));
+    let second = auth.log_in(None, PASSWORD.into(), None).await.unwrap();
+    auth.log_out(&second.token).await.unwrap();
+    assert!(auth.identify(Credential::Session(&second.token)).await.unwrap().is_none());
+    assert!(auth.identify(Credential::Session(&first.token)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_new_password_ends_all_sessions_and_the_same_one_ends_none() {
+    let (_data, auth) = door().await;
+    auth.declare_password(PASSWORD.into()).await.unwrap();
+    let session = auth.log_in(None, PASSWORD.into(), None).await.unwrap();
+    auth.declare_password(PASSWORD.into()).await.unwrap();
+    assert!(auth.identify(Credential::Session(&session.token)).await.unwrap().is_some());
+    auth.declare_password("battery staple".into()).await.unwrap();
+    assert!(auth.identify(Credential::Session(&session.token)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn keys_are_shown_once_and_can_be_revoked() {
+    let (data, auth) = door().await;
+    let new = auth.add_key("phone", Role::Viewer).await.unwrap();
+    assert!(matches!(auth.add_key("phone", Role::Admin).await.unwrap_err(), AuthError::KeyExists(_)));
+    assert!(matches!(auth.add_key(" ", Role::Admin).await.unwrap_err(), AuthError::Invalid(_)));
+    let who = auth.identify(Credential::Key(&new.token)).await.unwrap().unwrap();
+    assert_eq!((who.name.as_str(), who.role), ("phone", Role::Viewer));
+    // A key is no session, and a session no key.
+    assert!(auth.identify(Credential::Session(&new.token)).await.unwrap().is_none());
+    let keys = auth.keys().await.unwrap();
+    assert_eq!(keys.len(), 1);
+    assert!(keys[0].last_used_ms.is_some());
+    // Nothing that lies on the disk opens the door.
+    auth.pool.close().await;
+    let bytes = std::fs::read(data.path().join("homereel.db")).unwrap();
+    assert!(!bytes.windows(new.token.len()).any(|window| window == new.token.as_bytes()));
+    let auth = Auth::open(data.path()).await.unwrap();
+    auth.revoke_key("phone").await.unwrap();
+    assert!(auth.identify(Credential::Key(&new.token)).await.unwrap().is_none());
+    assert!(matches!(auth.revoke_key("phone").await.unwrap_err(), AuthError::NoKey(_)));
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down() {
+    let (_data, auth) = door().await;
+    auth.set_password(PASSWORD.into()).await.unwrap();
+    let from = Some(IpAddr::from([10, 0, 0, 9]));
+    for _ in 0..5 {
+        auth.log_in(None, "a guess".into(), from).await.unwrap_err();
+    }
+    let error = auth.log_in(None, PASSWORD.into(), from).await.unwrap_err();
+    assert!(matches!(error, AuthError::TooManyTries { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_nobody_s() {
+    let (_data, auth) = door().await;
+    for token in ["", "x", &"x".repeat(4096)] {
+        assert!(auth.identify(Credential::Session(token)).await.unwrap().is_none());
+        assert!(auth.identify(Credential::Key(token)).await.unwrap().is_none());
+        assert!(!auth.link_lives(token).await.unwrap());
+    }
+}
+
+#[test]
+fn roles_are_ordered() {
+    assert!(Role::Viewer < Role::Member && Role::Member < Role::Admin);
+}
+
+#[tokio::test]
+async fn users_come_in_by_name_with_their_role_and_leave_when_they_are_removed() {
+    let (_data, auth) = door().await;
+    auth.declare_password(PASSWORD.into()).await.unwrap();
+    let oma = auth.add_user(" Oma ", Role::Viewer, "garden gate".into()).await.unwrap();
+    assert_eq!(oma.name, "Oma");
+    for taken in ["oma", "Household"] {
+        let error = auth.add_user(taken, Role::Admin, "garden gate".into()).await.unwrap_err();
+        assert!(matches!(error, AuthError::UserExists(_)), "{taken}: {error}");
+    }
+    assert!(auth.add_user("Opa", Role::Admin, "short".into()).await.is_err());
+    assert!(auth.add_user("a\nb", Role::Admin, "garden gate".into()).await.is_err());
+
+    for (name, password) in [(Some("Oma"), PASSWORD), (None, "garden gate"), (Some("Opa"), PASSWORD)] {
+        let error = auth.log_in(name, password.into(), None).await.unwrap_err();
+        assert!(matches!(error, AuthError::WrongPassword), "{name:?}: {error}");
+    }
+    let session = auth.log_in(Some("oma"), "garden gate".into(), None).await.unwrap();
+    let other = auth.log_in(Some("Oma"), "garden gate".into(), None).await.unwrap();
+    let role = async |token: &str| {
+        auth.identify(Credential::Session(token)).await.unwrap().map(|who| (who.name, who.role))
+    };
+    assert_eq!(role(&session.token).await, Some(("Oma".into(), Role::Viewer)));
+    auth.set_role(&oma.id, Role::Member).await.unwrap();
+    assert_eq!(role(&session.token).await, Some(("Oma".into(), Role::Member)));
+
+    // Identity knows the old password sets a new one; other sessions end, this one stays.
+    let change =
+        async |old: &str, new: &str| auth.change_password(&session.token, old.into(), new.into(), None).await;
+    assert!(matches!(change("wrong", "rose bushes").await.unwrap_err(), AuthError::WrongPassword));
+    change("garden gate", "rose bushes").await.unwrap();
+    assert!(role(&session.token).await.is_some() && role(&other.token).await.is_none());
+    auth.log_in(Some("Oma"), "rose bushes".into(), None).await.unwrap();
+
+    let household = auth.users().await.unwrap().remove(0);
+    assert!(household.household && auth.remove_user(&household.id).await.is_err());
+    assert!(auth.set_role(&household.id, Role::Viewer).await.is_err());
+    auth.reset_password(&oma.id, "lavender".into()).await.unwrap();
+    assert!(role(&session.token).await.is_none());
+    let session = auth.log_in(Some("Oma"), "lavender".into(), None).await.unwrap();
+    auth.remove_user(&oma.id).await.unwrap();
+    assert!(role(&session.token).await.is_none());
+    assert!(!auth.has_users().await.unwrap());
+}

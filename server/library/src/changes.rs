@@ -1,0 +1,44 @@
+//! What is announced to pages and `/api/events`.
+
+use crate::jobs::job::{Job, Step};
+
+/// What changed, for pages and `/api/events`.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Change {
+    /// A video was added or something of it changed.
+    Video {
+        /// Id of the video.
+        id: String,
+    },
+    /// A video was deleted.
+    VideoDeleted {
+        /// Id of the video.
+        id: String,
+    },
+    /// A job changed its state or step.
+    Job {
+        /// The job as it is now.
+        job: Job,
+    },
+    /// All jobs were paused or go on.
+    Paused {
+        /// Paused now.
+        paused: bool,
+    },
+    /// A running job advanced within its step.
+    Progress {
+        /// Id of the job.
+        job_id: String,
+        /// Id of its video.
+        video_id: String,
+        /// The job's step.
+        step: Step,
+        /// What is being done (`probe`, `decode`, `preprocess`, `vision`, `prefill`, `generate`).
+        stage: &'static str,
+        /// Units done.
+        done: usize,
+        /// Units in all; 0 where that is not known.
+        total: usize,
+    },
+}

@@ -1,0 +1,32 @@
+//! The directories of files that are derived from originals.
+
+use std::{fs, io, path::Path};
+
+pub(crate) const POSTERS: &str = "posters";
+pub(crate) const SPRITES: &str = "sprites";
+pub(crate) const FRAMES: &str = "frames";
+pub(crate) const RENDITIONS: &str = "renditions";
+
+/// Creates the directories and removes files that were not finished.
+pub(crate) fn prepare(root: &Path) -> io::Result<()> {
+    for folder in [POSTERS, SPRITES, RENDITIONS] {
+        let folder = root.join(folder);
+        fs::create_dir_all(&folder)?;
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "part") {
+                remove(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file or a folder, if it is there.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,162 @@
+//! A row of `jobs` and the steps of a job.
+
+use serde::Serialize;
+use sqlx::{FromRow, Row, sqlite::SqliteRow};
+
+use crate::values::from_json;
+
+/// Tries before a job counts as failed.
+pub(super) const MAX_ATTEMPTS: i64 = 4;
+
+/// State of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits for its turn.
+    Queued,
+    /// At work.
+    Running,
+    /// Everything is done.
+    Done,
+    /// Gave up; see the error.
+    Failed,
+    /// Stopped by a person.
+    Cancelled,
+}
+
+impl JobState {
+    pub(super) fn parse(text: &str) -> Self {
+        match text {
+            "queued" => Self::Queued,
+            "running" => Self::Running,
+            "done" => Self::Done,
+            "cancelled" => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// Steps of an ingest job, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// What is in the file.
+    Probe,
+    /// A still picture.
+    Poster,
+    /// Small pictures for looking for a place.
+    Sprites,
+    /// A few sentences.
+    Describe,
+    /// What happens when.
+    Moments,
+    /// Keywords.
+    Tags,
+    /// A version for browsers, where they don't play the original. Last, for it may take longer than the clip.
+    Playback,
+}
+
+impl Step {
+    /// Returns the step after this one.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        match self {
+            Self::Probe => Some(Self::Poster),
+            Self::Poster => Some(Self::Sprites),
+            Self::Sprites => Some(Self::Describe),
+            Self::Describe => Some(Self::Moments),
+            Self::Moments => Some(Self::Tags),
+            Self::Tags => Some(Self::Playback),
+            Self::Playback => None,
+        }
+    }
+
+    /// Returns the word used in rows, JSON and pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Poster => "poster",
+            Self::Sprites => "sprites",
+            Self::Playback => "playback",
+            Self::Describe => "describe",
+            Self::Moments => "moments",
+            Self::Tags => "tags",
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Self {
+        match text {
+            "poster" => Self::Poster,
+            "sprites" => Self::Sprites,
+            "playback" => Self::Playback,
+            "describe" => Self::Describe,
+            "moments" => Self::Moments,
+            "tags" => Self::Tags,
+            _ => Self::Probe,
+        }
+    }
+}
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Job {
+    /// 32 hexadecimal digits that sort by time.
+    pub id: String,
+    /// `ingest`.
+    pub kind: String,
+    /// Id of the video.
+    pub video_id: String,
+    /// State.
+    pub state: JobState,
+    /// The step that runs or comes next.
+    pub step: Step,
+    /// Tries so far, the running one included.
+    pub attempts: i64,
+    /// Not before this time (milliseconds since 1970).
+    pub run_after_ms: i64,
+    /// Why the last try failed.
+    pub error: Option<String>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// More goes first.
+    pub priority: i64,
+    /// Windows of a long video that are done.
+    pub parts_done: i64,
+    /// Windows of a long video; 0 for a short one.
+    pub parts: i64,
+    /// When it was made.
+    pub created_ms: i64,
+    /// When it last changed.
+    pub updated_ms: i64,
+}
+
+impl Job {
+    /// Tells whether it has failed for good if it fails now.
+    #[must_use]
+    pub fn is_last_try(&self) -> bool {
+        self.attempts >= MAX_ATTEMPTS
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Job {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let warnings = from_json("jobs.warnings", row.try_get("warnings")?);
+        Ok(Self {
+            id: row.try_get("id")?,
+            kind: row.try_get("kind")?,
+            video_id: row.try_get("video_id")?,
+            state: JobState::parse(row.try_get("state")?),
+            step: Step::parse(row.try_get("step")?),
+            attempts: row.try_get("attempts")?,
+            run_after_ms: row.try_get("run_after_ms")?,
+            error: row.try_get("error")?,
+            warnings: warnings.map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            priority: row.try_get("priority")?,
+            parts_done: row.try_get("parts_done")?,
+            parts: row.try_get("parts")?,
+            created_ms: row.try_get("created_ms")?,
+            updated_ms: row.try_get("updated_ms")?,
+        })
+    }
+}

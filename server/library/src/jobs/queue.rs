@@ -1,0 +1,302 @@
+//! How jobs are leased, advanced, retried and stopped. Each change is one statement, and is announced.
+
+use std::time::Duration;
+
+use super::{
+    job::{Job, JobState, MAX_ATTEMPTS, Step},
+    rows::insert_ingest,
+};
+use crate::{
+    changes::Change,
+    error::LibraryError,
+    library::Library,
+    values::{now_ms, to_json},
+};
+
+impl Library {
+    /// Takes the job that comes first of those that are due, or whose lease ran out, and leases it.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn lease_job(&self, lease: Duration) -> Result<Option<Job>, LibraryError> {
+        let now = now_ms();
+        let job: Option<Job> = sqlx::query_as(
+            "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_ms = ?, updated_ms = ?
+             WHERE id = (SELECT j.id FROM jobs j JOIN videos v ON v.id = j.video_id
+                         WHERE v.deleted_ms IS NULL AND ((j.state = 'queued' AND j.run_after_ms <= ?)
+                         OR (j.state = 'running' AND j.lease_ms < ?)) ORDER BY j.priority DESC, j.run_after_ms, j.id LIMIT 1)
+             RETURNING *",
+        )
+        .bind(now + millis(lease))
+        .bind(now)
+        .bind(now)
+        .bind(now)
+        .fetch_optional(&self.pool)
+        .await?;
+        if let Some(job) = &job {
+            self.announce(Change::Job { job: job.clone() });
+        }
+        Ok(job)
+    }
+
+    /// Extends the lease of a running job; false when the job is no longer this runner's (cancelled, deleted).
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn heartbeat(&self, id: &str, lease: Duration) -> Result<bool, LibraryError> {
+        let result = sqlx::query("UPDATE jobs SET lease_ms = ? WHERE id = ? AND state = 'running'")
+            .bind(now_ms() + millis(lease))
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    /// Notes that a running job comes to `step`, with the warnings so far: where a retry goes on. Each step has all
+    /// its tries.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn advance_job(&self, id: &str, step: Step, warnings: &[String]) -> Result<(), LibraryError> {
+        let query = sqlx::query(
+            "UPDATE jobs SET step = ?, warnings = ?, attempts = 1, error = NULL, updated_ms = ? WHERE id = ?",
+        )
+        .bind(step.as_str())
+        .bind(to_json("jobs.warnings", &warnings)?)
+        .bind(now_ms())
+        .bind(id);
+        query.execute(&self.pool).await?;
+        self.announce_job(id).await
+    }
+
+    /// Notes that a running job is done.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn finish_job(&self, id: &str, warnings: &[String]) -> Result<(), LibraryError> {
+        sqlx::query(
+            "UPDATE jobs SET state = 'done', error = NULL, lease_ms = NULL, warnings = ?, updated_ms = ?
+             WHERE id = ? AND state = 'running'",
+        )
+        .bind(to_json("jobs.warnings", &warnings)?)
+        .bind(now_ms())
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await
+    }
+
+    /// Notes that a try failed: the job is queued again after `backoff`, or has failed for good when `retry` is
+    /// false or its tries are used up.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn fail_job(&self, id: &str, error: &str, retry: Option<Duration>) -> Result<(), LibraryError> {
+        let now = now_ms();
+        sqlx::query(
+            "UPDATE jobs SET state = CASE WHEN ?1 AND attempts < ?2 THEN 'queued' ELSE 'failed' END,
+             run_after_ms = ?3, error = ?4, lease_ms = NULL, updated_ms = ?5 WHERE id = ?6 AND state = 'running'",
+        )
+        .bind(retry.is_some())
+        .bind(MAX_ATTEMPTS)
+        .bind(now + millis(retry.unwrap_or_default()))
+        .bind(error)
+        .bind(now)
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await
+    }
+
+    /// Gives a running job back without counting the try (the server stops, the engine is busy, the disk is full), with
+    /// what people should know of that.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn release_job(
+        &self,
+        id: &str,
+        after: Duration,
+        reason: Option<&str>,
+    ) -> Result<(), LibraryError> {
+        let now = now_ms();
+        sqlx::query(
+            "UPDATE jobs SET state = 'queued', attempts = attempts - 1, run_after_ms = ?, lease_ms = NULL,
+             error = coalesce(?, error), updated_ms = ? WHERE id = ? AND state = 'running'",
+        )
+        .bind(now + millis(after))
+        .bind(reason)
+        .bind(now)
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await
+    }
+
+    /// Notes how many windows of a long video are done.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn set_job_parts(&self, id: &str, done: usize, parts: usize) -> Result<(), LibraryError> {
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        sqlx::query("UPDATE jobs SET attempts = CASE WHEN parts_done < ?1 THEN 1 ELSE attempts END, parts_done = ?1, parts = ?2,
+             updated_ms = ?3 WHERE id = ?4")
+            .bind(number(done))
+            .bind(number(parts))
+            .bind(now_ms())
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        self.announce_job(id).await
+    }
+
+    /// Lets a waiting job go before all others.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it does not wait; `Database`.
+    pub async fn put_job_first(&self, id: &str) -> Result<Job, LibraryError> {
+        let job = self.job(id).await?;
+        if job.state != JobState::Queued {
+            return Err(LibraryError::Conflict("only a job that waits can be put first".into()));
+        }
+        sqlx::query(
+            "UPDATE jobs SET priority = 1 + (SELECT coalesce(max(priority), 0) FROM jobs WHERE state = 'queued'),
+             updated_ms = ? WHERE id = ? AND state = 'queued'",
+        )
+        .bind(now_ms())
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await?;
+        self.job(id).await
+    }
+
+    /// Pauses all jobs, or lets them go on; the one at work stops after its present step.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn pause_jobs(&self, paused: bool) -> Result<(), LibraryError> {
+        sqlx::query("INSERT OR REPLACE INTO settings (name, value) VALUES ('jobs_paused', ?)")
+            .bind(if paused { "1" } else { "0" })
+            .execute(&self.pool)
+            .await?;
+        // Wakes the runner and the pages.
+        self.announce(Change::Paused { paused });
+        Ok(())
+    }
+
+    /// Tells whether all jobs are paused.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn jobs_paused(&self) -> Result<bool, LibraryError> {
+        let sql = "SELECT value = '1' FROM settings WHERE name = 'jobs_paused'";
+        Ok(sqlx::query_scalar(sql).fetch_optional(&self.pool).await?.unwrap_or(false))
+    }
+
+    /// Queues a new reading of a video by the present model: its texts are made anew, and stay until then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` while it is being read or waits for it; `Database`.
+    pub async fn reread_video(&self, video_id: &str) -> Result<(), LibraryError> {
+        self.video(video_id).await?;
+        let mut transaction = self.begin().await?;
+        let sql = "SELECT count(*) FROM jobs WHERE video_id = ? AND state IN ('queued', 'running')";
+        let open: i64 = sqlx::query_scalar(sql).bind(video_id).fetch_one(&mut *transaction).await?;
+        if open > 0 {
+            return Err(LibraryError::Conflict("the video is being read, or waits for it, already".into()));
+        }
+        sqlx::query("DELETE FROM windows WHERE video_id = ?")
+            .bind(video_id)
+            .execute(&mut *transaction)
+            .await?;
+        insert_ingest(&mut transaction, video_id, Step::Describe, now_ms()).await?;
+        transaction.commit().await?;
+        self.announce_jobs_of(video_id).await
+    }
+
+    /// Cancels a job that waits or runs.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it has ended; `Database`.
+    pub async fn cancel_job(&self, id: &str) -> Result<Job, LibraryError> {
+        self.change_job(id, "cancelled", &[JobState::Queued, JobState::Running], "cancelled").await
+    }
+
+    /// Queues a job again that failed or was cancelled; it goes on at the step where it stopped.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it waits, runs or is done; `Database`.
+    pub async fn retry_job(&self, id: &str) -> Result<Job, LibraryError> {
+        self.change_job(id, "queued", &[JobState::Failed, JobState::Cancelled], "retried").await
+    }
+
+    async fn change_job(
+        &self,
+        id: &str,
+        to: &'static str,
+        from: &[JobState],
+        verb: &str,
+    ) -> Result<Job, LibraryError> {
+        let job = self.job(id).await?;
+        let words = |state: JobState| format!("{state:?}").to_lowercase();
+        let now = now_ms();
+        let result = sqlx::query(
+            "UPDATE jobs SET state = ?, attempts = 0, run_after_ms = ?, lease_ms = NULL, updated_ms = ?
+             WHERE id = ? AND state IN (?, ?)",
+        )
+        .bind(to)
+        .bind(now)
+        .bind(now)
+        .bind(id)
+        .bind(from.first().copied().map(words))
+        .bind(from.last().copied().map(words))
+        .execute(&self.pool)
+        .await?;
+        if result.rows_affected() == 0 {
+            return Err(LibraryError::Conflict(format!(
+                "the job is {} and cannot be {verb}",
+                words(job.state)
+            )));
+        }
+        self.announce_job(id).await?;
+        self.job(id).await
+    }
+
+    async fn announce_job(&self, id: &str) -> Result<(), LibraryError> {
+        match self.job(id).await {
+            Ok(job) => self.announce(Change::Job { job }),
+            // Its video was deleted meanwhile, and the job with it.
+            Err(LibraryError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn announce_jobs_of(&self, video_id: &str) -> Result<(), LibraryError> {
+        for job in self.jobs_of(video_id).await? {
+            self.announce(Change::Job { job });
+        }
+        Ok(())
+    }
+
+    /// Queues what a dead process left running (the directory's lock says that it is dead).
+    pub(crate) async fn requeue_running(&self) -> Result<(), LibraryError> {
+        let now = now_ms();
+        sqlx::query(
+            "UPDATE jobs SET state = CASE WHEN attempts < ? THEN 'queued' ELSE 'failed' END,
+             error = 'the server stopped while the job ran', lease_ms = NULL, run_after_ms = ?, updated_ms = ?
+             WHERE state = 'running'",
+        )
+        .bind(MAX_ATTEMPTS)
+        .bind(now)
+        .bind(now)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,59 @@
+//! The library: one SQLite file and a directory of originals that are named by their SHA-256; also users, sessions and
+//! API keys, which are rows of the same file.
+//!
+//! Knows neither HTTP nor engines, and never decodes a video.
+//! **Invariant:** a row of `videos` exists only after its original was fsynced and renamed into place; at most one
+//! process has a data directory open (see [`Library::open`]).
+//!
+//! An upload passes three types: [`Incoming`] is being written, [`Sealed`] is durable, [`Stored`] is a video.
+
+mod albums;
+mod answers;
+mod auth;
+mod backup;
+mod cache;
+mod changes;
+mod derived;
+mod directories;
+mod error;
+mod incoming;
+mod jobs;
+mod library;
+mod migrations;
+mod reservation;
+mod room;
+mod search;
+mod text;
+mod texts;
+mod trash;
+mod uploads;
+mod values;
+mod video;
+mod videos;
+mod watched;
+mod windows;
+
+pub use albums::Album;
+pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
+pub use auth::{
+    ApiKey, Auth, AuthError, AuthErrorKind, Credential, HOUSEHOLD, Identity, LINK_LIFE, MAX_PASSWORD,
+    MIN_PASSWORD, NewKey, NewSession, Role, SESSION_LIFE, User,
+};
+pub use backup::{Backup, Restored, backup, restore};
+pub use cache::ByteCache;
+pub use changes::Change;
+pub use derived::NewRendition;
+pub use error::{LibraryError, LibraryErrorKind};
+pub use incoming::{Incoming, Sealed, Stored};
+pub use jobs::{Job, JobState, Step};
+pub use library::Library;
+pub use search::{Filter, Found, Hit, MAX_RANKED, Part, PieceKind, Recalled, Results};
+pub use text::{Moment, Text, TextKind, Texts};
+pub use trash::Storage;
+pub use uploads::{NewUpload, Receiving, Storing, Upload, UploadState};
+pub use values::{new_id, now_ms};
+pub use video::{Poster, Video};
+pub use windows::Window;
+
+#[cfg(test)]
+mod tests;

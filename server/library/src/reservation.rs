@@ -1,0 +1,33 @@
+//! Disk space that is reserved for uploads before their bytes arrive, so that two uploads never count on the same space.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::Mutex;
+
+/// Bytes that stay free for the database, posters and the rest of the system.
+pub(crate) const RESERVE: u64 = 64 << 20;
+
+/// What is allowed and reserved.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    pub(crate) quota: Option<u64>,
+    pub(crate) reserved: AtomicU64,
+    /// Held from the look at what is left to the reservation.
+    pub(crate) turn: Mutex<()>,
+}
+
+/// Space that is reserved until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    pub(crate) space: Arc<Space>,
+    pub(crate) bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.space.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,265 @@
+//! Where in a video the words stand: one look at each found video's document, marked by the index, cut into the
+//! pieces that it was joined from.
+
+use std::collections::HashMap;
+
+use sqlx::{Row, sqlite::SqliteRow};
+
+use super::{
+    query::{Query, split},
+    results::{DocumentHit, Hit, Part, PieceKind},
+};
+use crate::{error::LibraryError, library::Library, values::to_json};
+
+/// Columns of a document, in order.
+const COLUMNS: [PieceKind; 7] = [
+    PieceKind::Name,
+    PieceKind::Place,
+    PieceKind::Camera,
+    PieceKind::Description,
+    PieceKind::Moment,
+    PieceKind::Tag,
+    PieceKind::Answer,
+];
+
+/// Places of all videos of a page that are looked at for letters that are no words.
+const MAX_LIKE: i64 = 2000;
+
+/// Places shown of one video.
+const PLACES: usize = 4;
+
+/// Characters of a snippet, and how many of them come before the first match.
+const SNIPPET: usize = 240;
+const BEFORE: usize = 80;
+
+/// What the index puts around a match.
+const OPEN: char = '\u{2}';
+const CLOSE: char = '\u{3}';
+
+/// Kind, bytes, start, end and answer of a piece, as its document was joined.
+type Piece<'a> = (&'a str, usize, Option<f64>, Option<f64>, Option<&'a str>);
+
+/// By document, places with what they are worth.
+type Scored = HashMap<i64, Vec<(f64, Hit)>>;
+
+impl Library {
+    /// Finds, by document, the places in each of `hits`, the best first: those with most of the terms.
+    pub(super) async fn places(
+        &self,
+        query: &Query,
+        hits: &[DocumentHit],
+    ) -> Result<HashMap<i64, Vec<Hit>>, LibraryError> {
+        let (matches, likes) = split(&query.wanted);
+        // SQLite has no lists as parameters; a JSON array is one.
+        let documents: Vec<i64> = hits.iter().map(|hit| hit.document).collect();
+        let among = to_json("documents", &documents)?;
+        let mut scored = Scored::new();
+        if !matches.is_empty() {
+            // The plus: one walk over what matches, not a walk for each document.
+            let rows = sqlx::query(
+                "SELECT d.id, highlight(documents_fts, 0, char(2), char(3)),
+                     highlight(documents_fts, 1, char(2), char(3)), highlight(documents_fts, 2, char(2), char(3)),
+                     highlight(documents_fts, 3, char(2), char(3)), highlight(documents_fts, 4, char(2), char(3)),
+                     highlight(documents_fts, 5, char(2), char(3)), highlight(documents_fts, 6, char(2), char(3)),
+                     d.pieces
+                 FROM documents_fts CROSS JOIN documents d ON d.id = documents_fts.rowid
+                 WHERE documents_fts MATCH ? AND documents_fts.rowid BETWEEN ? AND ?
+                     AND +documents_fts.rowid IN (SELECT value FROM json_each(?))",
+            )
+            .bind(matches.join(" AND "))
+            .bind(documents.iter().min())
+            .bind(documents.iter().max())
+            .bind(&among)
+            .fetch_all(&self.pool)
+            .await?;
+            for row in rows {
+                scored.insert(row.try_get(0)?, marked(&row)?);
+            }
+        }
+        for like in likes {
+            let rows = sqlx::query(
+                "SELECT d.id AS document, p.* FROM json_each(?) v CROSS JOIN documents d ON d.id = v.value
+                     CROSS JOIN pieces p ON p.video_id = d.video_id
+                 WHERE p.text LIKE ? ESCAPE '\\' LIMIT ?",
+            )
+            .bind(&among)
+            .bind(like)
+            .bind(MAX_LIKE)
+            .fetch_all(&self.pool)
+            .await?;
+            for row in rows {
+                let text: String = row.try_get("text")?;
+                let place = Hit {
+                    kind: PieceKind::parse(row.try_get("kind")?),
+                    start: row.try_get("start_s")?,
+                    end: row.try_get("end_s")?,
+                    answer_id: row.try_get("source")?,
+                    snippet: parts(&text.chars().take(SNIPPET).collect::<String>()),
+                };
+                scored.entry(row.try_get("document")?).or_default().push((place.kind.weight(), place));
+            }
+        }
+        let best = |places| best(places).map(|(_, place)| place).collect();
+        Ok(scored.into_iter().map(|(document, places)| (document, best(places))).collect())
+    }
+}
+
+/// The best of what is worth so much. Stable: of equals the earlier in the video.
+fn best<T>(mut scored: Vec<(f64, T)>) -> impl Iterator<Item = (f64, T)> {
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.into_iter().take(PLACES)
+}
+
+/// How many of the words a marked text of this kind has, and how much its kind tells.
+fn worth(kind: PieceKind, marked: &str) -> f64 {
+    let same =
+        |a: &str, b: &str| a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase));
+    let mut words: Vec<&str> = Vec::new();
+    for (word, _) in marked.split(OPEN).skip(1).filter_map(|piece| piece.split_once(CLOSE)) {
+        if !words.iter().any(|known| same(known, word)) {
+            words.push(word);
+        }
+    }
+    kind.weight() * words.len().max(1) as f64
+}
+
+/// Reads the best of the marked columns of a document; only these are made ready to be shown.
+fn marked(row: &SqliteRow) -> Result<Vec<(f64, Hit)>, LibraryError> {
+    let pieces: &str = row.try_get(COLUMNS.len() + 1)?;
+    let pieces: Vec<Piece<'_>> =
+        serde_json::from_str(pieces).map_err(|source| LibraryError::Damaged { column: "pieces", source })?;
+    let mut scored = Vec::new();
+    for (column, kind) in COLUMNS.into_iter().enumerate() {
+        let text: &str = row.try_get(column + 1)?;
+        if !text.contains(OPEN) {
+            continue;
+        }
+        let of_kind: Vec<&Piece<'_>> =
+            pieces.iter().filter(|piece| PieceKind::parse(piece.0) == kind).collect();
+        scored.extend(
+            cut(text, &of_kind).into_iter().map(|(text, piece)| (worth(kind, text), (kind, text, piece))),
+        );
+    }
+    let shown = best(scored).map(|(worth, (kind, text, piece))| {
+        let place = Hit {
+            kind,
+            start: piece.and_then(|piece| piece.2),
+            end: piece.and_then(|piece| piece.3),
+            answer_id: piece.and_then(|piece| piece.4.map(str::to_owned)),
+            snippet: parts(&snippet(text)),
+        };
+        (worth, place)
+    });
+    Ok(shown.collect())
+}
+
+/// Cuts a marked column into the pieces that hold a match. Where the pieces are not what it was joined from (its own
+/// text holds marks, or it changed between two statements), it is one piece of unknown place.
+fn cut<'a>(text: &'a str, pieces: &[&'a Piece<'a>]) -> Vec<(&'a str, Option<&'a Piece<'a>>)> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    for (number, piece) in pieces.iter().enumerate() {
+        let Some((own, after)) = split_marked(rest, piece.1) else { return vec![(text, None)] };
+        if own.contains(OPEN) {
+            found.push((own, Some(*piece)));
+        }
+        rest = match after.strip_prefix('\n') {
+            Some(next) => next,
+            None if number + 1 == pieces.len() && after.is_empty() => after,
+            None => return vec![(text, None)],
+        };
+    }
+    // More text than pieces.
+    if rest.is_empty() { found } else { vec![(text, None)] }
+}
+
+/// Splits after `bytes` bytes that are not marks, and after the mark that ends a match there.
+fn split_marked(text: &str, bytes: usize) -> Option<(&str, &str)> {
+    let mut end = bytes;
+    let mut seen = 0;
+    // Each mark before the end, which is one byte, moves the end on by one.
+    while let Some(at) = text.get(seen..)?.find([OPEN, CLOSE]).map(|at| seen + at) {
+        if at > end || (at == end && !text[at..].starts_with(CLOSE)) {
+            break;
+        }
+        (seen, end) = (at + 1, end + 1);
+    }
+    text.split_at_checked(end)
+}
+
+/// The words around the first match of a long text.
+fn snippet(text: &str) -> String {
+    if text.chars().count() <= SNIPPET {
+        return text.to_owned();
+    }
+    let hit = text.find(OPEN).unwrap_or_default();
+    // Whole words, if there is a space to begin at.
+    let begin = text[..hit]
+        .char_indices()
+        .rev()
+        .nth(BEFORE)
+        .map_or(0, |(at, _)| text[at..hit].find(char::is_whitespace).map_or(at, |space| at + space));
+    let end = text[begin..].char_indices().nth(SNIPPET).map_or(text.len(), |(at, _)| {
+        let end = begin + at;
+        text[hit..end].rfind(char::is_whitespace).map_or(end, |space| hit + space)
+    });
+    let dots = |cut: bool| if cut { "…" } else { "" };
+    format!("{}{}{}", dots(begin > 0), text[begin..end].trim(), dots(end < text.len()))
+}
+
+/// Cuts a snippet at the marks around matches.
+fn parts(marked: &str) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut push = |text: &str, matched: bool| {
+        if !text.is_empty() {
+            parts.push(Part { text: text.replace(char::is_control, " "), matched });
+        }
+    };
+    for (index, piece) in marked.split(OPEN).enumerate() {
+        match piece.split_once(CLOSE) {
+            Some((hit, after)) if index > 0 => {
+                push(hit, true);
+                push(after, false);
+            }
+            _ => push(piece, false),
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(bytes: usize, start: f64) -> Piece<'static> {
+        ("moment", bytes, Some(start), None, None)
+    }
+
+    #[test]
+    fn a_column_is_cut_into_the_pieces_that_it_was_joined_from() {
+        // The second piece has a line break of its own; the third ends with a match.
+        let pieces = [piece(5, 1.0), piece(7, 2.0), piece(8, 3.0)];
+        let pieces: Vec<&Piece<'_>> = pieces.iter().collect();
+        let column = "a dog\n\u{2}é\u{3}\nball\na \u{2}ball\u{3}é";
+        let last = ("a \u{2}ball\u{3}é", Some(pieces[2]));
+        assert_eq!(cut(column, &pieces), [("\u{2}é\u{3}\nball", Some(pieces[1])), last]);
+        assert_eq!(cut(column, &pieces[..2]), [(column, None)], "more text than pieces");
+        let at_the_end = "a \u{2}dog\u{3}\nb";
+        let pieces = [piece(5, 1.0), piece(1, 2.0)];
+        let pieces: Vec<&Piece<'_>> = pieces.iter().collect();
+        assert_eq!(cut(at_the_end, &pieces), [("a \u{2}dog\u{3}", Some(pieces[0]))]);
+        assert_eq!(cut("a \u{2}dog\u{3} x\nb", &pieces)[0].1, None, "not what it was joined from");
+    }
+
+    #[test]
+    fn a_snippet_is_short_and_holds_the_first_match() {
+        let long = format!("{} \u{2}dog\u{3} {}", "before ".repeat(60), "after ".repeat(60));
+        let short = snippet(&long);
+        assert!(short.starts_with("…before") && short.ends_with("after…"), "{short}");
+        assert!(short.contains("\u{2}dog\u{3}") && short.chars().count() <= SNIPPET + 2, "{short}");
+        let no_spaces = format!("{}\u{2}犬\u{3}{}", "海".repeat(900), "辺".repeat(900));
+        let short = snippet(&no_spaces);
+        assert!(short.contains("\u{2}犬\u{3}") && short.chars().count() <= SNIPPET + 2, "{short}");
+        assert_eq!(snippet("a \u{2}dog\u{3}"), "a \u{2}dog\u{3}");
+    }
+}

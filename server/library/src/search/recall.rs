@@ -1,0 +1,96 @@
+//! What is known that may answer a question: the places whose words it shares, best first.
+
+use sqlx::Row;
+
+use super::results::PieceKind;
+use crate::{error::LibraryError, library::Library};
+
+/// Words of a question that are looked up.
+const MAX_WORDS: usize = 16;
+
+/// Words that every question has.
+const STOP: &[&str] = &[
+    "a", "about", "all", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can",
+    "could", "did", "do", "does", "ever", "find", "for", "from", "had", "has", "have", "he", "her", "his",
+    "how", "i", "in", "is", "it", "its", "many", "me", "much", "my", "of", "on", "or", "our", "see", "she",
+    "show", "so", "some", "than", "that", "the", "their", "them", "there", "they", "this", "to", "us",
+    "video", "videos", "was", "we", "were", "what", "when", "where", "which", "who", "whose", "why", "will",
+    "with", "would", "you", "your", "clip",
+];
+
+/// A place in a video that may answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recalled {
+    /// Id of the video.
+    pub video_id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was taken, milliseconds since 1970 (UTC).
+    pub taken_ms: i64,
+    /// Which text.
+    pub kind: PieceKind,
+    /// The second, of a moment.
+    pub start: Option<f64>,
+    /// The whole text.
+    pub text: String,
+}
+
+impl Library {
+    /// Finds places whose words a question shares, at most `limit`, best first.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn recall(&self, question: &str, limit: usize) -> Result<Vec<Recalled>, LibraryError> {
+        let words = words(question);
+        if words.is_empty() {
+            return Ok(Vec::new());
+        }
+        let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+        let rows = sqlx::query(
+            "SELECT p.video_id, p.kind, p.start_s, p.text, v.name, v.taken_ms
+             FROM pieces_fts JOIN pieces p ON p.id = pieces_fts.rowid JOIN videos v ON v.id = p.video_id
+             WHERE pieces_fts MATCH ? AND v.deleted_ms IS NULL AND p.kind IN ('moment', 'description', 'name', 'place')
+             ORDER BY bm25(pieces_fts) LIMIT ?",
+        )
+        .bind(quoted.join(" OR "))
+        .bind(limit as i64)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Recalled {
+                    video_id: row.try_get("video_id")?,
+                    name: row.try_get("name")?,
+                    taken_ms: row.try_get("taken_ms")?,
+                    kind: PieceKind::parse(row.try_get("kind")?),
+                    start: row.try_get("start_s")?,
+                    text: row.try_get("text")?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The words of a question that say what it is about.
+fn words(question: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in question.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        let word = word.to_lowercase();
+        if !STOP.contains(&word.as_str()) && !words.contains(&word) && words.len() < MAX_WORDS {
+            words.push(word);
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn a_question_is_about_its_rare_words() {
+        assert_eq!(words("When did the DOG eat grandma's cake?"), ["dog", "eat", "grandma", "s", "cake"]);
+        assert!(words("who is in this video").is_empty());
+        assert!(words("\" OR * NEAR(").iter().all(|word| word.chars().all(char::is_alphanumeric)));
+    }
+}

@@ -1,0 +1,46 @@
+//! Results of recent searches, kept for the next page, the way back, and other readers.
+
+use std::sync::Arc;
+
+use super::results::{Found, Results};
+use crate::cache::ByteCache;
+
+/// Bytes of results that are kept for the same search again: its next page, the way back to it, another reader.
+const KEPT_BYTES: usize = 16 << 20;
+
+/// Bytes of a video without its texts in those, about.
+const VIDEO_BYTES: usize = 4096;
+
+/// Recent results, each with the generation of the library that it was made in.
+#[derive(Debug)]
+pub(crate) struct Recent(ByteCache<(i64, Arc<Results>)>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(ByteCache::new(KEPT_BYTES))
+    }
+}
+
+impl Recent {
+    /// Returns the results under `key`, if they were made in `generation`.
+    pub(super) fn get(&self, key: &str, generation: i64) -> Option<Arc<Results>> {
+        let kept = self.0.get(key)?;
+        (kept.0 == generation).then(|| Arc::clone(&kept.1))
+    }
+
+    /// Keeps results that were made in `generation`.
+    pub(super) fn put(&self, key: String, generation: i64, results: &Arc<Results>) {
+        let bytes = key.len() + VIDEO_BYTES + results.found.iter().map(bytes_of).sum::<usize>();
+        self.0.put(key, Arc::new((generation, Arc::clone(results))), bytes);
+    }
+}
+
+/// How much a kept video takes: a person or a model may have written much about it.
+fn bytes_of(found: &Found) -> usize {
+    let texts = &found.video.texts;
+    let description = texts.description.iter().filter_map(|text| text.content.as_deref()).map(str::len);
+    let moments = texts.moments.iter().filter_map(|text| text.content.as_deref()).flatten();
+    let tags = texts.tags.iter().filter_map(|text| text.content.as_deref()).flatten();
+    let lists = moments.map(|moment| 64 + moment.text.len()).chain(tags.map(|tag| 32 + tag.len()));
+    VIDEO_BYTES + description.chain(lists).sum::<usize>()
+}

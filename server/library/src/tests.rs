@@ -1,0 +1,233 @@
+//! The library on a scratch directory: durable, exclusive, repaired at start.
+
+use std::{fs, time::Duration};
+
+pub(crate) use homereel_video::fixtures::summary as probe;
+
+use super::*;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+pub(crate) async fn add(library: &Library, bytes: &[u8], name: &str) -> Stored {
+    let mut incoming = library.incoming(None, 1 << 20).await.unwrap();
+    incoming.write(bytes).await.unwrap();
+    incoming.seal().await.unwrap().commit(name, "video/mp4", &probe()).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_upload_is_a_video_with_its_job() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let mut changes = library.subscribe();
+    let Stored { video, duplicate, .. } = add(&library, b"bytes", "/home/eve/clip.mp4").await;
+    assert!(!duplicate);
+    assert_eq!((video.name.as_str(), video.size), ("clip.mp4", 5));
+    assert_eq!(fs::read(library.original_path(&video.sha256)).unwrap(), b"bytes");
+    assert_eq!(library.videos(10, 0).await.unwrap(), std::slice::from_ref(&video));
+    let newest = library.newest_jobs(&[&video.id, "no such video"]).await.unwrap();
+    let jobs = library.jobs_of(&video.id).await.unwrap();
+    assert_eq!(newest.get(&video.id), jobs.first());
+    assert_eq!(newest.len(), 1);
+    assert_eq!((jobs.len(), jobs[0].state, jobs[0].step), (1, JobState::Queued, Step::Poster));
+    assert_eq!(changes.recv().await.unwrap(), Change::Video { id: video.id });
+    assert_eq!(changes.recv().await.unwrap(), Change::Job { job: jobs[0].clone() });
+}
+
+#[tokio::test]
+async fn the_same_bytes_are_the_same_video() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let first = add(&library, b"bytes", "a.mp4").await;
+    let second = add(&library, b"bytes", "b.mp4").await;
+    assert!(second.duplicate);
+    assert_eq!(second.video, first.video);
+    assert_eq!(library.jobs(10).await.unwrap().len(), 1);
+    assert_eq!(fs::read_dir(library.scratch_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn uploads_are_bounded_and_leave_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    assert!(matches!(library.incoming(Some(11), 10).await, Err(LibraryError::TooLarge { limit: 10 })));
+    assert!(matches!(library.incoming(Some(1 << 60), u64::MAX).await, Err(LibraryError::NoSpace { .. })));
+    let mut incoming = library.incoming(None, 10).await.unwrap();
+    incoming.write(b"12345678").await.unwrap();
+    assert!(matches!(incoming.write(b"12345678").await, Err(LibraryError::TooLarge { .. })));
+    drop(incoming);
+    let empty = library.incoming(None, 10).await.unwrap().seal().await;
+    assert!(matches!(empty, Err(LibraryError::Invalid(_))));
+    assert_eq!(fs::read_dir(library.scratch_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn two_processes_cannot_share_a_directory() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    assert!(matches!(Library::open(data.path()).await, Err(LibraryError::InUse { .. })));
+    library.close().await;
+    drop(library);
+    Library::open(data.path()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_repaired() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let video = add(&library, b"bytes", "a.mp4").await.video;
+    let leased = library.lease_job(LEASE).await.unwrap().unwrap();
+    library.advance_job(&leased.id, Step::Moments, &["a warning".into()]).await.unwrap();
+    let new = NewAnswer {
+        video_id: video.id.clone(),
+        question: "q".into(),
+        model: "m".into(),
+        settings: serde_json::json!({}),
+    };
+    library.start_answer(&new).await.unwrap();
+    fs::write(library.scratch_dir().join("half"), b"x").unwrap();
+    // The lock goes with the process; here with the last clone.
+    drop(library);
+
+    let library = Library::open(data.path()).await.unwrap();
+    let job = library.job(&leased.id).await.unwrap();
+    assert_eq!((job.state, job.step, job.warnings.len()), (JobState::Queued, Step::Moments, 1));
+    let answers = library.answers(&video.id, 10).await.unwrap();
+    assert_eq!(answers[0].status, AnswerStatus::Failed);
+    assert_eq!(fs::read_dir(library.scratch_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn jobs_are_leased_retried_and_given_up() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    add(&library, b"bytes", "a.mp4").await;
+    for attempt in 1..=4 {
+        let job = library.lease_job(LEASE).await.unwrap().unwrap();
+        assert_eq!(job.attempts, attempt);
+        assert!(library.lease_job(LEASE).await.unwrap().is_none(), "leased twice");
+        library.fail_job(&job.id, "broken", Some(Duration::ZERO)).await.unwrap();
+    }
+    let job = library.jobs(1).await.unwrap().remove(0);
+    assert_eq!((job.state, job.error.as_deref()), (JobState::Failed, Some("broken")));
+    assert!(matches!(library.cancel_job(&job.id).await, Err(LibraryError::Conflict(_))));
+    assert_eq!(library.retry_job(&job.id).await.unwrap().state, JobState::Queued);
+    assert_eq!(library.cancel_job(&job.id).await.unwrap().state, JobState::Cancelled);
+    assert!(!library.heartbeat(&job.id, LEASE).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_job_that_waits_for_its_backoff_is_not_leased() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    add(&library, b"bytes", "a.mp4").await;
+    let job = library.lease_job(LEASE).await.unwrap().unwrap();
+    library.fail_job(&job.id, "broken", Some(Duration::from_secs(3600))).await.unwrap();
+    assert!(library.lease_job(LEASE).await.unwrap().is_none());
+    assert_eq!(
+        library.retry_job(&job.id).await.map(|_| ()).map_err(|error| error.kind()),
+        Err(LibraryErrorKind::Conflict)
+    );
+}
+
+#[tokio::test]
+async fn texts_replace_earlier_ones_and_say_where_they_come_from() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let video = add(&library, b"bytes", "a.mp4").await.video;
+    let text = |content: &str| Text {
+        content: Some(content.to_owned()),
+        warning: None,
+        model: "m".into(),
+        settings: serde_json::json!({ "prompt": "p" }),
+        created_ms: 0,
+        edited_ms: None,
+    };
+    let moments = r#"[{"start":0.0,"end":1.5,"text":"a"}]"#;
+    for (kind, content) in [
+        (TextKind::Description, "old"),
+        (TextKind::Description, "new"),
+        (TextKind::Moments, moments),
+        (TextKind::Tags, r#"["x"]"#),
+    ] {
+        library.put_text(&video.id, kind, text(content)).await.unwrap();
+    }
+    let texts = library.video(&video.id).await.unwrap().texts;
+    assert_eq!(texts.description.unwrap().content.as_deref(), Some("new"));
+    assert_eq!(texts.moments.unwrap().content.unwrap()[0].end, 1.5);
+    assert_eq!(texts.tags.unwrap().settings["prompt"], "p");
+}
+
+#[tokio::test]
+async fn what_a_person_writes_outlives_a_reading_that_is_under_way() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let video = add(&library, b"bytes", "a.mp4").await.video;
+    let text = |content: &str| Text {
+        content: Some(content.to_owned()),
+        warning: None,
+        model: "m".into(),
+        settings: serde_json::json!({}),
+        created_ms: 0,
+        edited_ms: None,
+    };
+    let read = async || {
+        library.put_text(&video.id, TextKind::Description, text("by the model")).await.unwrap();
+        library.put_text(&video.id, TextKind::Tags, text(r#"["model"]"#)).await.unwrap();
+        let texts = library.video(&video.id).await.unwrap().texts;
+        (texts.description.unwrap().content.unwrap(), texts.tags.unwrap().content.unwrap())
+    };
+    library.edit_text(&video.id, TextKind::Description, Some("by hand".into())).await.unwrap();
+    library.edit_text(&video.id, TextKind::Tags, Some(r#"["Oma"]"#.into())).await.unwrap();
+    assert_eq!(read().await, ("by hand".into(), vec!["Oma".to_owned()]));
+    // A reading that is asked for later may write over the description, but takes a video out of no album.
+    let job = library.lease_job(LEASE).await.unwrap().unwrap();
+    library.finish_job(&job.id, &[]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    library.reread_video(&video.id).await.unwrap();
+    assert_eq!(read().await, ("by the model".into(), vec!["Oma".to_owned()]));
+
+    let albums = library.albums(10, 0).await.unwrap();
+    assert_eq!(albums.len(), 1);
+    assert_eq!((albums[0].tag.as_str(), albums[0].videos, &albums[0].cover), ("Oma", 1, &None));
+    let (count, videos) = library.album("OMA", 10, 0).await.unwrap();
+    assert_eq!((count, videos[0].id.as_str()), (1, video.id.as_str()));
+    library.trash_video(&video.id).await.unwrap();
+    assert!(library.albums(10, 0).await.unwrap().is_empty());
+    assert_eq!(library.album("Oma", 10, 0).await.unwrap().0, 0);
+}
+
+#[tokio::test]
+async fn the_trash_hides_restores_and_in_the_end_takes_rows_and_files() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let video = add(&library, b"bytes", "a.mp4").await.video;
+    fs::write(library.poster_path(&video.sha256), b"jpeg").unwrap();
+    let refused = library.delete_trashed_video(&video.id).await;
+    assert!(matches!(refused, Err(LibraryError::Conflict(_))), "first into the trash");
+    let trashed = library.trash_video(&video.id).await.unwrap();
+    assert!(trashed.deleted_ms.is_some());
+    assert_eq!(library.trash_video(&video.id).await.unwrap().deleted_ms, trashed.deleted_ms, "no new term");
+    assert!(library.videos(10, 0).await.unwrap().is_empty());
+    assert_eq!(library.video_count().await.unwrap(), 0);
+    assert!(library.lease_job(LEASE).await.unwrap().is_none(), "nothing is done for it");
+    assert_eq!(library.trash(10, 0).await.unwrap().len(), 1);
+    assert_eq!(library.storage().await.unwrap().trash_bytes, 5);
+    // The same file again takes it out.
+    let again = add(&library, b"bytes", "b.mp4").await;
+    assert!(again.duplicate && again.restored);
+    assert_eq!((again.video.id.as_str(), again.video.deleted_ms), (video.id.as_str(), None));
+    assert!(library.lease_job(LEASE).await.unwrap().is_some());
+    library.trash_video(&video.id).await.unwrap();
+    assert_eq!(library.expire_trash().await.unwrap(), 0, "30 days are not over");
+    assert_eq!(library.empty_trash().await.unwrap(), 1);
+    assert!(!library.original_path(&video.sha256).exists() && !library.poster_path(&video.sha256).exists());
+    assert!(library.jobs(10).await.unwrap().is_empty());
+    assert_eq!(
+        library.video(&video.id).await.map_err(|error| error.kind()).map(|_| ()),
+        Err(LibraryErrorKind::NotFound)
+    );
+    assert!(!add(&library, b"bytes", "a.mp4").await.duplicate);
+    library.trash_video(&library.videos(1, 0).await.unwrap()[0].id).await.unwrap();
+    sqlx::query("UPDATE videos SET deleted_ms = 1").execute(&library.pool).await.unwrap();
+    assert_eq!(library.expire_trash().await.unwrap(), 1);
+}

@@ -1,0 +1,149 @@
+//! The trash: videos that are out of sight for 30 days before they are gone, and what the disk holds.
+//! Knows no HTTP.
+
+use serde::Serialize;
+
+use crate::{
+    changes::Change, error::LibraryError, library::Library, reservation::RESERVE, values::now_ms,
+    video::Video,
+};
+
+/// How long a video lies in the trash.
+const TRASH_DAYS: i64 = 30;
+
+/// Milliseconds of the same.
+const TRASH_MS: i64 = TRASH_DAYS * 24 * 3600 * 1000;
+
+/// What the disk holds, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Storage {
+    /// Videos of the library, those in the trash not counted.
+    pub videos: u64,
+    /// Originals of the library.
+    pub videos_bytes: u64,
+    /// Originals in the trash.
+    pub trash_bytes: u64,
+    /// Room that unfinished uploads have taken.
+    pub uploads_bytes: u64,
+    /// Free for new videos.
+    pub free_bytes: u64,
+    /// Kept free for the database and the rest of the system.
+    pub reserve_bytes: u64,
+    /// Size of the disk.
+    pub disk_bytes: u64,
+    /// What videos, trash and unfinished uploads may take; none where only the disk bounds them.
+    pub quota_bytes: Option<u64>,
+}
+
+impl Library {
+    /// Puts a video into the trash.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`.
+    pub async fn trash_video(&self, id: &str) -> Result<Video, LibraryError> {
+        self.set_deleted(id, Some(now_ms())).await
+    }
+
+    /// Takes a video out of the trash.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`.
+    pub async fn restore_video(&self, id: &str) -> Result<Video, LibraryError> {
+        self.set_deleted(id, None).await
+    }
+
+    async fn set_deleted(&self, id: &str, at: Option<i64>) -> Result<Video, LibraryError> {
+        // The first time counts: pressing twice does not prolong.
+        sqlx::query(
+            "UPDATE videos SET deleted_ms = CASE WHEN ?1 IS NULL THEN NULL ELSE coalesce(deleted_ms, ?1) END
+             WHERE id = ?2",
+        )
+        .bind(at)
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        let video = self.video(id).await?;
+        self.announce(match at {
+            Some(_) => Change::VideoDeleted { id: id.into() },
+            None => Change::Video { id: id.into() },
+        });
+        Ok(video)
+    }
+
+    /// Returns what lies in the trash, the last thrown away first, without texts.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn trash(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
+        let sql =
+            "SELECT * FROM videos WHERE deleted_ms IS NOT NULL ORDER BY deleted_ms DESC, id LIMIT ? OFFSET ?";
+        Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
+    }
+
+    /// Deletes everything in the trash for good; returns how many videos.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn empty_trash(&self) -> Result<usize, LibraryError> {
+        self.delete_trashed_before(i64::MAX).await
+    }
+
+    /// Deletes what has been in the trash for 30 days; returns how many videos.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn expire_trash(&self) -> Result<usize, LibraryError> {
+        self.delete_trashed_before(now_ms() - TRASH_MS).await
+    }
+
+    async fn delete_trashed_before(&self, ms: i64) -> Result<usize, LibraryError> {
+        let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM videos WHERE deleted_ms < ?")
+            .bind(ms)
+            .fetch_all(&self.pool)
+            .await?;
+        let mut deleted = 0;
+        for id in &ids {
+            // Restored by somebody meanwhile: it stays.
+            match self.delete_trashed_video(id).await {
+                Ok(()) => deleted += 1,
+                Err(LibraryError::NotFound { .. } | LibraryError::Conflict(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Returns when a video that was thrown away at `deleted_ms` will be gone.
+    #[must_use]
+    pub fn gone_ms(deleted_ms: i64) -> i64 {
+        deleted_ms.saturating_add(TRASH_MS)
+    }
+
+    /// Returns what the disk holds.
+    ///
+    /// # Errors
+    /// `Database`, `Io`.
+    pub async fn storage(&self) -> Result<Storage, LibraryError> {
+        let (count, videos, trash, uploads): (i64, i64, i64, i64) = sqlx::query_as(
+            "SELECT videos, bytes, trash_bytes,
+                 (SELECT coalesce(sum(length), 0) FROM uploads WHERE state IN ('receiving', 'storing')) FROM totals",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        let stat = rustix::fs::statvfs(self.root.as_path()).map_err(std::io::Error::from)?;
+        let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(RESERVE);
+        let left =
+            self.quota().map_or(u64::MAX, |quota| quota.saturating_sub(bytes(videos + trash + uploads)));
+        Ok(Storage {
+            videos: bytes(count),
+            videos_bytes: bytes(videos),
+            trash_bytes: bytes(trash),
+            uploads_bytes: bytes(uploads),
+            free_bytes: free.min(left),
+            reserve_bytes: RESERVE,
+            disk_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+            quota_bytes: self.quota(),
+        })
+    }
+}

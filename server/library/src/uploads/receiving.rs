@@ -1,0 +1,208 @@
+//! One client writing to one upload: in order, hashed on the way, durable before it is told so.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Seek as _, Write as _},
+};
+
+use sha2::Digest as _;
+use tokio::sync::{OwnedMutexGuard, watch};
+
+use super::{
+    slots::Hashing,
+    upload::{KEEP, Upload, UploadState, millis, signed},
+};
+use crate::{error::LibraryError, incoming::reserve, library::Library, values::now_ms};
+
+/// Bytes gathered before one trip to the blocking pool.
+const CHUNK: usize = 1 << 20;
+
+/// Bytes after which what came is made durable, so that a crash costs no more than these.
+const CHECKPOINT: u64 = 16 << 20;
+
+/// The right to write. Dropped without [`Receiving::accept`], what came since the last checkpoint is cut off by
+/// whoever writes next.
+#[derive(Debug)]
+pub struct Receiving {
+    library: Library,
+    newcomers: watch::Receiver<u64>,
+    upload: Upload,
+    /// Away only while a chunk is on the blocking pool, and after a failure.
+    sink: Option<Sink>,
+    pending: Vec<u8>,
+    /// Bytes here, pending ones included.
+    at: u64,
+    /// Whether bytes may count before all of them have come (not under a checksum).
+    piecemeal: bool,
+}
+
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    hashing: OwnedMutexGuard<Hashing>,
+    written: u64,
+}
+
+impl Library {
+    /// Becomes the writer of an upload at `offset`. With `piecemeal`, what came counts although the rest may not
+    /// come; without, only [`Receiving::accept`] counts.
+    ///
+    /// # Errors
+    /// `NotFound`; `OffsetMismatch`; `Ended` when it takes no bytes any more; `Busy` when another writer does
+    /// not leave.
+    pub async fn receive(&self, id: &str, offset: u64, piecemeal: bool) -> Result<Receiving, LibraryError> {
+        self.upload(id).await?;
+        let hashing = self.writer(id).await?;
+        let newcomers = self.uploads.of(id).next.subscribe();
+        // Asked after the writer before has left: it may have changed the count.
+        let upload = self.upload(id).await?;
+        if upload.state != UploadState::Receiving && upload.state != UploadState::Storing {
+            return Err(LibraryError::Ended(upload.error.unwrap_or_else(|| "the upload has ended".into())));
+        }
+        if upload.received != offset {
+            return Err(LibraryError::OffsetMismatch { offset, received: upload.received });
+        }
+        let (path, received, length) = (self.upload_path(id), upload.received, upload.length);
+        let sink = tokio::task::spawn_blocking(move || open(path, received, length, hashing)).await;
+        let sink = sink.map_err(io::Error::other)??;
+        Ok(Receiving {
+            library: self.clone(),
+            newcomers,
+            upload,
+            sink: Some(sink),
+            pending: Vec::new(),
+            at: received,
+            piecemeal,
+        })
+    }
+
+    /// Returns an upload after its writer, if any, has been sent away: its count stands still.
+    ///
+    /// # Errors
+    /// `NotFound`, `Busy`, `Database`.
+    pub async fn settled_upload(&self, id: &str) -> Result<Upload, LibraryError> {
+        let upload = self.upload(id).await?;
+        if upload.state != UploadState::Receiving {
+            return Ok(upload);
+        }
+        let _writer = self.writer(id).await?;
+        self.upload(id).await
+    }
+}
+
+/// Opens the file and cuts off what was never counted.
+fn open(
+    path: std::path::PathBuf,
+    received: u64,
+    length: u64,
+    mut hashing: OwnedMutexGuard<Hashing>,
+) -> io::Result<Sink> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    let there = file.metadata()?.len();
+    if there < received {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the file of an upload is shorter than its row says",
+        ));
+    }
+    if there > received {
+        file.set_len(received)?;
+        // Cutting gives back what was reserved beyond the cut.
+        reserve(&file, length)?;
+    }
+    if hashing.at > received {
+        // It has eaten bytes that were cut off; it is counted anew at the end.
+        *hashing = Hashing::default();
+    }
+    file.seek(io::SeekFrom::Start(received))?;
+    Ok(Sink { file, hashing, written: received })
+}
+
+impl Receiving {
+    /// Returns the upload as it was when the writing began.
+    #[must_use]
+    pub fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
+    /// Ends when another client wants to write.
+    pub async fn sent_away(&self) {
+        let mut newcomers = self.newcomers.clone();
+        // An error only says that nobody can come any more.
+        if newcomers.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// `Invalid` beyond the announced length, `NoSpace`, `Io`.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LibraryError> {
+        self.at += bytes.len() as u64;
+        if self.at > self.upload.length {
+            return Err(LibraryError::TooLarge { limit: self.upload.length });
+        }
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= CHUNK {
+            self.flush(false).await?;
+        }
+        if self.piecemeal && self.at - self.upload.received >= CHECKPOINT {
+            self.flush(true).await?;
+            self.count().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes all that came durable and counts it; complete uploads are to be stored then.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`, `Database`.
+    pub async fn accept(mut self) -> Result<Upload, LibraryError> {
+        self.flush(true).await?;
+        self.count().await?;
+        self.library.upload(&self.upload.id).await
+    }
+
+    async fn flush(&mut self, durable: bool) -> Result<(), LibraryError> {
+        let chunk = std::mem::take(&mut self.pending);
+        let Some(mut sink) = self.sink.take() else {
+            return Err(LibraryError::Conflict(
+                "the upload failed before; ask for its offset and go on".into(),
+            ));
+        };
+        let task = tokio::task::spawn_blocking(move || {
+            let result = sink.write(&chunk, durable);
+            (sink, result)
+        });
+        let (sink, result) = task.await.map_err(io::Error::other)?;
+        self.sink = Some(sink);
+        result.or_else(|error| self.library.or_full(error, self.upload.length))
+    }
+
+    async fn count(&mut self) -> Result<(), LibraryError> {
+        sqlx::query(
+            "UPDATE uploads SET received = ?1, expires_ms = ?2,
+             state = CASE WHEN ?1 = length AND state = 'receiving' THEN 'storing' ELSE state END WHERE id = ?3",
+        )
+        .bind(signed(self.at))
+        .bind(now_ms() + millis(KEEP))
+        .bind(&self.upload.id)
+        .execute(&self.library.pool)
+        .await?;
+        self.upload.received = self.at;
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn write(&mut self, chunk: &[u8], durable: bool) -> io::Result<()> {
+        self.file.write_all(chunk)?;
+        if self.hashing.at == self.written {
+            self.hashing.sha.update(chunk);
+            self.hashing.at += chunk.len() as u64;
+        }
+        self.written += chunk.len() as u64;
+        if durable { self.file.sync_data() } else { Ok(()) }
+    }
+}

@@ -1,0 +1,134 @@
+//! A complete upload on its way into the library: its bytes, hashed, and what became of them.
+
+use std::{io, sync::Arc};
+
+use sha2::Digest as _;
+
+use super::upload::{REMEMBER, Upload, UploadState, millis, remove};
+use crate::{
+    changes::Change,
+    error::LibraryError,
+    incoming::{Sealed, Stored},
+    library::Library,
+    values::now_ms,
+};
+
+/// A complete upload on its way into the library.
+#[derive(Debug)]
+pub enum Storing {
+    /// The bytes, which nobody else stores meanwhile.
+    Bytes {
+        /// The bytes; they stay until the upload is done or refused.
+        sealed: Box<Sealed>,
+        /// Keeps others out.
+        _writer: Box<dyn std::any::Any + Send + Sync>,
+    },
+    /// The video is there already.
+    Known(Box<Stored>),
+}
+
+impl Library {
+    /// Returns uploads whose bytes are all here and that are not yet looked into to the end.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn uploads_to_store(&self) -> Result<Vec<Upload>, LibraryError> {
+        let sql = "SELECT * FROM uploads WHERE state = 'storing' ORDER BY id LIMIT 100";
+        Ok(sqlx::query_as(sql).fetch_all(&self.pool).await?)
+    }
+
+    /// Takes the bytes of a complete upload, hashed; none when the video was made already and only the row does not
+    /// know it (the process was killed in between).
+    ///
+    /// # Errors
+    /// `Conflict` while somebody writes or stores it, `Io`, `Database`.
+    pub async fn seal_upload(&self, upload: &Upload) -> Result<Storing, LibraryError> {
+        let slot = self.uploads.of(&upload.id);
+        let writer = Arc::clone(&slot.writer);
+        let Ok(mut hashing) = writer.try_lock_owned() else {
+            return Err(LibraryError::Conflict("the upload is being stored".into()));
+        };
+        // Asked again: it may have been stored while this waited for its turn.
+        let upload = self.upload(&upload.id).await?;
+        if upload.state != UploadState::Storing {
+            return Err(LibraryError::Conflict("the upload is not complete".into()));
+        }
+        let path = self.upload_path(&upload.id);
+        if !path.exists() {
+            let known: Option<String> = sqlx::query_scalar("SELECT sha256 FROM uploads WHERE id = ?")
+                .bind(&upload.id)
+                .fetch_one(&self.pool)
+                .await?;
+            let lost = || LibraryError::NotFound { what: "file of the upload", id: upload.id.clone() };
+            let sha256 = known.ok_or_else(lost)?;
+            if let Some(video) = self.video_by_hash(&sha256).await? {
+                let stored = Stored { video, duplicate: false, restored: false };
+                return Ok(Storing::Known(Box::new(stored)));
+            }
+            // Killed between the file's new name and its row.
+            let original = self.original_path(&sha256);
+            if !original.exists() {
+                return Err(lost());
+            }
+            let sealed = Sealed::of_upload(self.clone(), original, sha256, upload.length);
+            return Ok(Storing::Bytes { sealed: Box::new(sealed), _writer: Box::new(hashing) });
+        }
+        let (length, file) = (upload.length, path.clone());
+        let (sha, hashing) = tokio::task::spawn_blocking(move || {
+            hashing.catch_up(&file, length).map(|()| (hashing.sha.clone(), hashing))
+        })
+        .await
+        .map_err(io::Error::other)??;
+        let sha256 = format!("{:x}", sha.finalize());
+        sqlx::query("UPDATE uploads SET sha256 = ? WHERE id = ?")
+            .bind(&sha256)
+            .bind(&upload.id)
+            .execute(&self.pool)
+            .await?;
+        Ok(Storing::Bytes {
+            sealed: Box::new(Sealed::of_upload(self.clone(), path, sha256, upload.length)),
+            _writer: Box::new(hashing),
+        })
+    }
+
+    /// Notes that an upload became a video.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn upload_done(&self, id: &str, stored: &Stored) -> Result<(), LibraryError> {
+        self.end_upload(id, "done", Some(stored), None).await?;
+        self.announce(Change::Video { id: stored.video.id.clone() });
+        Ok(())
+    }
+
+    /// Notes why an upload is no video.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn upload_refused(&self, id: &str, error: &str) -> Result<(), LibraryError> {
+        self.end_upload(id, "refused", None, Some(error)).await
+    }
+
+    /// Lets the row tell for a while what became of the upload; its bytes go.
+    async fn end_upload(
+        &self,
+        id: &str,
+        state: &str,
+        stored: Option<&Stored>,
+        error: Option<&str>,
+    ) -> Result<(), LibraryError> {
+        sqlx::query(
+            "UPDATE uploads SET state = ?, video_id = ?, duplicate = ?, error = ?, expires_ms = ? WHERE id = ?",
+        )
+        .bind(state)
+        .bind(stored.map(|stored| &stored.video.id))
+        .bind(stored.is_some_and(|stored| stored.duplicate))
+        .bind(error)
+        .bind(now_ms() + millis(REMEMBER))
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.uploads.forget(id);
+        Ok(remove(&self.upload_path(id))?)
+    }
+}

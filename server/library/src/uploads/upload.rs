@@ -1,0 +1,275 @@
+//! Rows of `uploads` and their files.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::Serialize;
+use sqlx::{FromRow, Row, sqlite::SqliteRow};
+use tokio::sync::OwnedMutexGuard;
+
+use super::slots::Hashing;
+use crate::{
+    error::LibraryError,
+    incoming::{Scratch, display_name, reserve},
+    library::Library,
+    values::{new_id, now_ms, shorten},
+};
+
+/// How long an upload that stopped is kept.
+pub(super) const KEEP: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// How long is remembered what became of a finished one.
+pub(super) const REMEMBER: Duration = Duration::from_secs(24 * 3600);
+
+/// Unfinished uploads at once.
+const MAX_OPEN: i64 = 1000;
+
+/// How long a newcomer waits until the writer before it has left.
+const HANDOVER: Duration = Duration::from_secs(10);
+
+/// Where an upload stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadState {
+    /// Bytes are missing.
+    Receiving,
+    /// All bytes are here; they are being looked into.
+    Storing,
+    /// It is a video now.
+    Done,
+    /// It is no video; see the error.
+    Refused,
+}
+
+/// An upload.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Upload {
+    /// 32 hexadecimal digits that sort by time.
+    pub id: String,
+    /// Name of the file, without directories.
+    pub name: String,
+    /// Bytes of the whole file.
+    pub length: u64,
+    /// Bytes that are here for good.
+    pub received: u64,
+    /// `Upload-Metadata` as it came.
+    #[serde(skip)]
+    pub metadata: String,
+    /// Where it stands.
+    pub state: UploadState,
+    /// Id of the video that it became.
+    pub video_id: Option<String>,
+    /// The library held these bytes already.
+    pub duplicate: bool,
+    /// Why it was refused.
+    pub error: Option<String>,
+    /// When it began, milliseconds since 1970 (UTC).
+    pub created_ms: i64,
+    /// When it is forgotten.
+    pub expires_ms: i64,
+}
+
+impl FromRow<'_, SqliteRow> for Upload {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let bytes = |column| -> Result<u64, sqlx::Error> {
+            Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
+        };
+        Ok(Self {
+            id: row.try_get("id")?,
+            name: row.try_get("name")?,
+            length: bytes("length")?,
+            received: bytes("received")?,
+            metadata: row.try_get("metadata")?,
+            state: match row.try_get::<&str, _>("state")? {
+                "receiving" => UploadState::Receiving,
+                "storing" => UploadState::Storing,
+                "done" => UploadState::Done,
+                _ => UploadState::Refused,
+            },
+            video_id: row.try_get("video_id")?,
+            duplicate: row.try_get("duplicate")?,
+            error: row.try_get("error")?,
+            created_ms: row.try_get("created_ms")?,
+            expires_ms: row.try_get("expires_ms")?,
+        })
+    }
+}
+
+/// What begins an upload.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewUpload {
+    /// Name of the file.
+    pub name: String,
+    /// Bytes of the whole file.
+    pub length: u64,
+    /// `Upload-Metadata` as it came.
+    pub metadata: String,
+    /// SHA-256 as the client says.
+    pub claimed: Option<String>,
+}
+
+impl Library {
+    /// Begins an upload and takes its bytes from the disk at once, so that it cannot fail half way for room.
+    ///
+    /// # Errors
+    /// `Invalid` for no bytes, `TooLarge`, `NoSpace` and `OverQuota` with both numbers, `Conflict` when too many are open.
+    pub async fn create_upload(&self, new: NewUpload, limit: u64) -> Result<Upload, LibraryError> {
+        if new.length == 0 {
+            return Err(LibraryError::Invalid("the upload is empty: its length is 0 bytes".into()));
+        }
+        if new.length > limit {
+            return Err(LibraryError::TooLarge { limit });
+        }
+        let _reservation = self.reserve_room(new.length).await?;
+        let sql = "SELECT count(*) FROM uploads WHERE state = 'receiving'";
+        let open: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await?;
+        if open >= MAX_OPEN {
+            return Err(LibraryError::Conflict(format!(
+                "{open} uploads are unfinished; end or delete some first"
+            )));
+        }
+        let id = new_id();
+        let path = Scratch::new(self.upload_path(&id));
+        let (library, length) = (self.clone(), new.length);
+        let path = tokio::task::spawn_blocking(move || -> Result<Scratch, LibraryError> {
+            let file = File::create_new(path.path())?;
+            reserve(&file, length).or_else(|error| library.or_full(error, length))?;
+            file.sync_all()?;
+            Ok(path)
+        })
+        .await
+        .map_err(io::Error::other)??;
+        let now = now_ms();
+        sqlx::query(
+            "INSERT INTO uploads (id, name, length, metadata, claimed, created_ms, expires_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&id)
+        .bind(display_name(&new.name))
+        .bind(signed(new.length))
+        .bind(&new.metadata)
+        .bind(&new.claimed)
+        .bind(now)
+        .bind(now + millis(KEEP))
+        .execute(&self.pool)
+        .await?;
+        // From here on the row owns the file.
+        path.keep();
+        self.upload(&id).await
+    }
+
+    /// Returns the upload with this id.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`.
+    pub async fn upload(&self, id: &str) -> Result<Upload, LibraryError> {
+        let row =
+            sqlx::query_as("SELECT * FROM uploads WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        row.ok_or_else(|| LibraryError::NotFound { what: "upload", id: shorten(id) })
+    }
+
+    /// Returns the newest uploads that are not done, at most `limit`.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn uploads(&self, limit: u32) -> Result<Vec<Upload>, LibraryError> {
+        let sql = "SELECT * FROM uploads WHERE state <> 'done' ORDER BY id DESC LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.pool).await?)
+    }
+
+    /// Returns the unfinished upload whose client said that its content has this hash.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn upload_claimed(&self, sha256: &str, length: u64) -> Result<Option<Upload>, LibraryError> {
+        let sql =
+            "SELECT * FROM uploads WHERE claimed = ? AND length = ? AND state IN ('receiving', 'storing')
+                   ORDER BY received DESC LIMIT 1";
+        Ok(sqlx::query_as(sql).bind(sha256).bind(signed(length)).fetch_optional(&self.pool).await?)
+    }
+
+    /// Ends an upload on its client's wish: row and bytes go.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict` when somebody writes and does not leave, `Database`.
+    pub async fn delete_upload(&self, id: &str) -> Result<(), LibraryError> {
+        self.upload(id).await?;
+        let _writer = self.writer(id).await?;
+        sqlx::query("DELETE FROM uploads WHERE id = ?").bind(id).execute(&self.pool).await?;
+        self.uploads.forget(id);
+        remove(&self.upload_path(id))?;
+        Ok(())
+    }
+
+    /// Forgets uploads whose time has run out; returns how many.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn expire_uploads(&self) -> Result<usize, LibraryError> {
+        let sql = "SELECT id FROM uploads WHERE expires_ms < ? AND state <> 'storing' LIMIT 1000";
+        let ids: Vec<String> = sqlx::query_scalar(sql).bind(now_ms()).fetch_all(&self.pool).await?;
+        for id in &ids {
+            // One that somebody just writes to has got a new term.
+            if let Err(error) = self.delete_upload(id).await {
+                tracing::warn!(%error, id, "failed to forget an upload");
+            }
+        }
+        Ok(ids.len())
+    }
+
+    /// Removes files in `uploads/` that no row names: their client never got an id.
+    pub(crate) async fn remove_nameless_uploads(&self) -> Result<(), LibraryError> {
+        for entry in fs::read_dir(self.root.join("uploads"))? {
+            let entry = entry?;
+            let id = entry.file_name().to_string_lossy().into_owned();
+            let known: i64 = sqlx::query_scalar("SELECT count(*) FROM uploads WHERE id = ?")
+                .bind(&id)
+                .fetch_one(&self.pool)
+                .await?;
+            if known == 0 {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Becomes the only writer; who writes already is asked to leave.
+    pub(super) async fn writer(&self, id: &str) -> Result<OwnedMutexGuard<Hashing>, LibraryError> {
+        let slot = self.uploads.of(id);
+        slot.next.send_modify(|count| *count += 1);
+        let lock = Arc::clone(&slot.writer).lock_owned();
+        tokio::time::timeout(HANDOVER, lock).await.map_err(|_| LibraryError::Busy)
+    }
+
+    pub(super) fn upload_path(&self, id: &str) -> PathBuf {
+        self.root.join("uploads").join(id)
+    }
+
+    /// A full disk as the error that says so.
+    pub(crate) fn or_full(&self, error: io::Error, needed: u64) -> Result<(), LibraryError> {
+        if error.kind() == io::ErrorKind::StorageFull {
+            return Err(LibraryError::NoSpace { needed, free: self.free_bytes()? });
+        }
+        Err(error.into())
+    }
+}
+
+pub(super) fn remove(path: &std::path::Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,90 @@
+//! A row of `videos`.
+
+use homereel_video::ProbeSummary;
+use serde::Serialize;
+use sqlx::{FromRow, Row, sqlite::SqliteRow};
+
+use crate::{text::Texts, values::from_json};
+
+/// Whether a poster is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Poster {
+    /// Not made yet.
+    Pending,
+    /// Lies at [`crate::Library::poster_path`].
+    Ready,
+    /// Could not be made.
+    Failed,
+}
+
+impl Poster {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A video of the library.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Video {
+    /// 32 hexadecimal digits that sort by time.
+    pub id: String,
+    /// Lower-case hexadecimal SHA-256 of the original.
+    pub sha256: String,
+    /// Name of the file as it was uploaded, without directories.
+    pub name: String,
+    /// Bytes of the original.
+    pub size: u64,
+    /// Media type of the original (`video/mp4`).
+    pub mime: String,
+    /// When it came, milliseconds since 1970 (UTC).
+    pub created_ms: i64,
+    /// When it was taken as far as the file tells, else when it came; milliseconds since 1970 (UTC).
+    pub taken_ms: i64,
+    /// Where it was taken, as a person says it.
+    pub place: Option<String>,
+    /// In the trash since (milliseconds since 1970). `None` when it is not there.
+    pub deleted_ms: Option<i64>,
+    /// Somebody likes it.
+    pub favourite: bool,
+    /// What the file holds. `None` when it cannot be read.
+    pub probe: Option<ProbeSummary>,
+    /// Whether a poster is there.
+    pub poster: Poster,
+    /// Why the video cannot be read.
+    pub error: Option<String>,
+    /// What a model wrote about it.
+    #[serde(flatten)]
+    pub texts: Texts,
+}
+
+impl FromRow<'_, SqliteRow> for Video {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        let probe: Option<String> = row.try_get("probe")?;
+        let probe = probe.map(|text| from_json("videos.probe", &text)).transpose();
+        Ok(Self {
+            id: row.try_get("id")?,
+            sha256: row.try_get("sha256")?,
+            name: row.try_get("name")?,
+            size: u64::try_from(row.try_get::<i64, _>("size")?).unwrap_or_default(),
+            mime: row.try_get("mime")?,
+            created_ms: row.try_get("created_ms")?,
+            taken_ms: row.try_get("taken_ms")?,
+            place: row.try_get("place")?,
+            deleted_ms: row.try_get("deleted_ms")?,
+            favourite: row.try_get("favourite")?,
+            probe: probe.map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+            poster: match row.try_get::<&str, _>("poster")? {
+                "ready" => Poster::Ready,
+                "failed" => Poster::Failed,
+                _ => Poster::Pending,
+            },
+            error: row.try_get("error")?,
+            texts: Texts::default(),
+        })
+    }
+}

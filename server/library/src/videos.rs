@@ -1,0 +1,231 @@
+//! Queries over `videos`, and what people change of a video.
+
+use homereel_video::ProbeSummary;
+
+use crate::{
+    changes::Change,
+    error::LibraryError,
+    library::Library,
+    values::{shorten, to_json},
+    video::{Poster, Video},
+};
+
+impl Library {
+    /// Returns the newest videos, at most `limit`, after skipping `offset`, with their texts.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn videos(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
+        let mut videos = self.video_rows(limit, offset).await?;
+        for video in &mut videos {
+            video.texts = self.texts(&video.id).await?;
+        }
+        Ok(videos)
+    }
+
+    /// Returns the newest videos without their texts: lists show none.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn video_rows(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
+        let sql = "SELECT * FROM videos WHERE deleted_ms IS NULL ORDER BY created_ms DESC, id DESC LIMIT ? OFFSET ?";
+        Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
+    }
+
+    /// Returns how many videos there are, those in the trash not counted.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn video_count(&self) -> Result<u64, LibraryError> {
+        let count: i64 = sqlx::query_scalar("SELECT videos FROM totals").fetch_one(&self.pool).await?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Returns the video with this id.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`.
+    pub async fn video(&self, id: &str) -> Result<Video, LibraryError> {
+        let video =
+            sqlx::query_as("SELECT * FROM videos WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        self.with_texts(video).await?.ok_or_else(|| LibraryError::NotFound { what: "video", id: shorten(id) })
+    }
+
+    /// Returns the video whose original has this hash.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn video_by_hash(&self, sha256: &str) -> Result<Option<Video>, LibraryError> {
+        let video = sqlx::query_as("SELECT * FROM videos WHERE sha256 = ?")
+            .bind(sha256)
+            .fetch_optional(&self.pool)
+            .await?;
+        self.with_texts(video).await
+    }
+
+    async fn with_texts(&self, video: Option<Video>) -> Result<Option<Video>, LibraryError> {
+        let Some(mut video) = video else { return Ok(None) };
+        video.texts = self.texts(&video.id).await?;
+        Ok(Some(video))
+    }
+
+    /// Stores what a probe found.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn set_probe(&self, id: &str, probe: &ProbeSummary) -> Result<(), LibraryError> {
+        sqlx::query("UPDATE videos SET probe = ?, error = NULL WHERE id = ?")
+            .bind(to_json("videos.probe", probe)?)
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        self.announce(Change::Video { id: id.into() });
+        Ok(())
+    }
+
+    /// Stores whether a poster is there.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn set_poster(&self, id: &str, poster: Poster) -> Result<(), LibraryError> {
+        sqlx::query("UPDATE videos SET poster = ? WHERE id = ?")
+            .bind(poster.as_str())
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        self.announce(Change::Video { id: id.into() });
+        Ok(())
+    }
+
+    /// Stores why the video cannot be read.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn set_video_error(&self, id: &str, error: &str) -> Result<(), LibraryError> {
+        sqlx::query("UPDATE videos SET error = ? WHERE id = ?")
+            .bind(error)
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        self.announce(Change::Video { id: id.into() });
+        Ok(())
+    }
+
+    /// Marks a video as somebody's favourite, or no more.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`.
+    pub async fn set_favourite(&self, id: &str, favourite: bool) -> Result<Video, LibraryError> {
+        let sql = "UPDATE videos SET favourite = ? WHERE id = ?";
+        sqlx::query(sql).bind(favourite).bind(id).execute(&self.pool).await?;
+        let video = self.video(id).await?;
+        self.announce(Change::Video { id: id.into() });
+        Ok(video)
+    }
+
+    /// Says where a video was taken; empty forgets it.
+    ///
+    /// # Errors
+    /// `Invalid` for more than a line, `NotFound`, `Database`.
+    pub async fn set_place(&self, id: &str, place: &str) -> Result<Video, LibraryError> {
+        let place = place.trim();
+        if place.chars().count() > 200 || place.chars().any(char::is_control) {
+            return Err(LibraryError::Invalid(
+                "a place has at most 200 characters and no control characters".into(),
+            ));
+        }
+        let sql = "UPDATE videos SET place = ? WHERE id = ?";
+        let place = Some(place).filter(|place| !place.is_empty());
+        sqlx::query(sql).bind(place).bind(id).execute(&self.pool).await?;
+        let video = self.video(id).await?;
+        self.announce(Change::Video { id: id.into() });
+        Ok(video)
+    }
+
+    /// Returns the video before and the one after, in the order of lists (newest first).
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn neighbours(&self, video: &Video) -> Result<(Option<String>, Option<String>), LibraryError> {
+        let one = async |sql: &'static str| {
+            let row = sqlx::query_scalar(sql).bind(video.created_ms).bind(&video.id);
+            row.fetch_optional(&self.pool).await
+        };
+        let newer = "SELECT id FROM videos WHERE deleted_ms IS NULL AND (created_ms, id) > (?, ?)
+                     ORDER BY created_ms, id LIMIT 1";
+        let older = "SELECT id FROM videos WHERE deleted_ms IS NULL AND (created_ms, id) < (?, ?)
+                     ORDER BY created_ms DESC, id DESC LIMIT 1";
+        Ok((one(newer).await?, one(older).await?))
+    }
+
+    /// Renames a video (the name shown, not the file).
+    ///
+    /// # Errors
+    /// `Invalid` for an empty name, `NotFound`, `Database`.
+    pub async fn rename_video(&self, id: &str, name: &str) -> Result<Video, LibraryError> {
+        let name = name.trim();
+        if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
+            return Err(LibraryError::Invalid(
+                "a name has 1 to 200 characters and no control characters".into(),
+            ));
+        }
+        sqlx::query("UPDATE videos SET name = ? WHERE id = ?")
+            .bind(name)
+            .bind(id)
+            .execute(&self.pool)
+            .await?;
+        let video = self.video(id).await?;
+        self.announce(Change::Video { id: id.into() });
+        Ok(video)
+    }
+
+    /// Deletes a video that is in the trash for good: its row with texts, answers and jobs, then its files.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it is not in the trash; `Database`. A file that stays behind is logged: no row
+    /// names it any more.
+    pub async fn delete_trashed_video(&self, id: &str) -> Result<(), LibraryError> {
+        let _originals = self.originals.lock().await;
+        let video = self.video(id).await?;
+        if video.deleted_ms.is_none() {
+            return Err(LibraryError::Conflict("only what is in the trash can be deleted for good".into()));
+        }
+        let mut transaction = self.begin().await?;
+        sqlx::query("DELETE FROM videos WHERE id = ?").bind(id).execute(&mut *transaction).await?;
+        let doom = sqlx::query("INSERT OR IGNORE INTO doomed (sha256) VALUES (?)").bind(&video.sha256);
+        doom.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        self.remove_doomed(&video.sha256).await?;
+        self.announce(Change::VideoDeleted { id: id.into() });
+        Ok(())
+    }
+}
+
+impl Library {
+    /// Removes the files of a video that is deleted for good. One that stays behind is logged, and tried again at
+    /// the next start.
+    async fn remove_doomed(&self, sha256: &str) -> Result<(), LibraryError> {
+        self.remove_derived(sha256).await;
+        for path in [self.original_path(sha256), self.poster_path(sha256), self.card_path(sha256)] {
+            match tokio::fs::remove_file(&path).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, path = %path.display(), "failed to remove a file of a deleted video");
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        sqlx::query("DELETE FROM doomed WHERE sha256 = ?").bind(sha256).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Ends what a killed process had begun: files of videos that are deleted for good go.
+    pub(crate) async fn remove_all_doomed(&self) -> Result<(), LibraryError> {
+        let doomed: Vec<String> =
+            sqlx::query_scalar("SELECT sha256 FROM doomed").fetch_all(&self.pool).await?;
+        for sha256 in doomed {
+            self.remove_doomed(&sha256).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! What can go wrong between a question and its answer. Knows no HTTP status.
+
+use homereel_engine::EngineError;
+use homereel_video::VideoError;
+
+/// The class of an error: what a caller can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskErrorKind {
+    /// The request or its video is at fault.
+    Invalid,
+    /// Too much at once.
+    Overloaded,
+    /// The model is loading.
+    NotReady,
+    /// The caller left.
+    Cancelled,
+    /// A deadline passed.
+    TimedOut,
+    /// This machine failed.
+    Failed,
+}
+
+/// An error on the way to an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The request is at fault.
+    #[error("{message}")]
+    Invalid {
+        /// What, which value, what would fit.
+        message: String,
+        /// Name of the parameter at fault.
+        param: &'static str,
+    },
+    /// The video is at fault, or its worker.
+    #[error(transparent)]
+    Video(#[from] VideoError),
+    /// The engine refused or failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file could not be read.
+    #[error("failed to read the video: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl AskError {
+    /// Builds an [`AskError::Invalid`] for the parameter `param`.
+    pub fn invalid(param: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into(), param }
+    }
+
+    /// Returns the class of this error.
+    #[must_use]
+    pub fn kind(&self) -> AskErrorKind {
+        match self {
+            Self::Invalid { .. } => AskErrorKind::Invalid,
+            Self::Video(error) => match error.kind() {
+                homereel_video::VideoErrorKind::BadVideo | homereel_video::VideoErrorKind::BadRequest => {
+                    AskErrorKind::Invalid
+                }
+                homereel_video::VideoErrorKind::Cancelled => AskErrorKind::Cancelled,
+                homereel_video::VideoErrorKind::TimedOut => AskErrorKind::TimedOut,
+                homereel_video::VideoErrorKind::Failed => AskErrorKind::Failed,
+            },
+            Self::Engine(error) => match error.kind() {
+                homereel_engine::Kind::Invalid => AskErrorKind::Invalid,
+                homereel_engine::Kind::Overloaded => AskErrorKind::Overloaded,
+                homereel_engine::Kind::NotReady => AskErrorKind::NotReady,
+                homereel_engine::Kind::Cancelled => AskErrorKind::Cancelled,
+                homereel_engine::Kind::Failed => AskErrorKind::Failed,
+            },
+            Self::Io(_) => AskErrorKind::Failed,
+        }
+    }
+
+    /// Returns the parameter at fault, in OpenAI's words, if one is.
+    #[must_use]
+    pub fn param(&self) -> Option<&'static str> {
+        match self {
+            Self::Invalid { param, .. } => Some(param),
+            Self::Engine(EngineError::Invalid { param, .. }) => *param,
+            Self::Engine(EngineError::ContextLength { .. }) => Some("messages"),
+            Self::Video(error)
+                if self.kind() == AskErrorKind::Invalid
+                    && error.kind() != homereel_video::VideoErrorKind::BadRequest =>
+            {
+                Some("video_url")
+            }
+            _ => None,
+        }
+    }
+}

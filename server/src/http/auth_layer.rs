@@ -1,0 +1,153 @@
+//! Authentication and authorization: who calls (a session's cookie or an API key), and whether their role allows it.
+//!
+//! The role of a URL is in the route table ([`super::routes`]); this layer enforces it and passes the caller's
+//! identity on as a request extension, which handlers read with [`CurrentUser`].
+
+use std::convert::Infallible;
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Redirect, Response},
+};
+use homereel_library::{Credential, Identity, Role};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{
+    error::{Failure, render},
+    html::{self, PageContext},
+};
+use crate::state::AppState;
+
+/// Name of the session's cookie.
+pub(super) const COOKIE: &str = "homereel_session";
+
+/// The role that a request needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Required {
+    /// The role of a group of routes.
+    Role(Role),
+    /// For URLs and methods that no route takes: a viewer for safe methods, a member for all others.
+    ByMethod,
+}
+
+impl Required {
+    fn role(self, method: &Method) -> Role {
+        match self {
+            Self::Role(role) => role,
+            Self::ByMethod if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => Role::Viewer,
+            Self::ByMethod => Role::Member,
+        }
+    }
+}
+
+/// Identity made the request. `None` where the server requires no login, and on public routes.
+#[derive(Debug, Clone)]
+pub(super) struct CurrentUser(pub(super) Option<Identity>);
+
+impl CurrentUser {
+    /// Returns whether the user has at least `role`. Without a login everybody has every role.
+    pub(super) fn has(&self, role: Role) -> bool {
+        self.0.as_ref().is_none_or(|who| who.role >= role)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for CurrentUser {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get::<Identity>().cloned()))
+    }
+}
+
+/// Lets a request with the required role pass, redirects a browser without a login to `/login`, and answers 401 or 403
+/// otherwise.
+pub(super) async fn require(
+    State((state, required)): State<(AppState, Required)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if !state.auth.required() {
+        return next.run(request).await;
+    }
+    let path = request.uri().path();
+    let who = match credential(request.headers()) {
+        Some(credential) => state.auth.identify(credential).await,
+        None => Ok(None),
+    };
+    let who = match who {
+        Ok(Some(who)) => who,
+        Ok(None) => return unauthorized(&request),
+        Err(error) => return render(path, error.into()),
+    };
+    let role = required.role(request.method());
+    if who.role < role {
+        let message = format!("this requires the role {}; yours is {}", role.as_str(), who.role.as_str());
+        let failure = Failure::new(StatusCode::FORBIDDEN, "forbidden", message);
+        if html::wants_page(&request) {
+            let cx = PageContext { user: CurrentUser(Some(who)), state };
+            return html::or_error(&cx, Err(failure));
+        }
+        return render(path, failure);
+    }
+    request.extensions_mut().insert(who);
+    next.run(request).await
+}
+
+/// Returns the credential of a request; a key takes precedence over a cookie.
+fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+        return scheme.eq_ignore_ascii_case("bearer").then(|| Credential::Key(key.trim()));
+    }
+    session(headers).map(Credential::Session)
+}
+
+/// Returns the session's token.
+pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(header::COOKIE).into_iter();
+    cookies
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|cookie| cookie.trim().split_once('='))
+        .find_map(|(name, value)| (name == COOKIE).then_some(value))
+}
+
+fn unauthorized(request: &Request) -> Response {
+    let path = request.uri().path();
+    if html::wants_page(request) {
+        let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+        let back = request.uri().path_and_query().filter(|_| looks).map_or("/", |there| there.as_str());
+        let next = utf8_percent_encode(back, NON_ALPHANUMERIC);
+        return Redirect::to(&format!("/login?next={next}")).into_response();
+    }
+    let message = if request.headers().contains_key(header::AUTHORIZATION) {
+        "this API key is not known; `homereel keys add NAME` makes one"
+    } else {
+        "this server needs an API key (Authorization: Bearer KEY; `homereel keys add NAME` makes one) or a login at /login"
+    };
+    let failure = Failure::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
+    let mut response = render(path, failure);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(header::HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_key_goes_before_a_cookie_and_other_schemes_are_nothing() {
+        let both = headers(&[(header::AUTHORIZATION, "bearer abc"), (header::COOKIE, "homereel_session=x")]);
+        assert_eq!(credential(&both), Some(Credential::Key("abc")));
+        let cookies = headers(&[(header::COOKIE, "a=b; homereel_session=x=y; c=d")]);
+        assert_eq!(credential(&cookies), Some(Credential::Session("x=y")));
+        assert_eq!(credential(&headers(&[(header::AUTHORIZATION, "Basic abc")])), None);
+        assert_eq!(credential(&headers(&[])), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! For the operator: alive, ready, metrics, and what this machine runs.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use homereel_engine::Health;
+use serde_json::{Value, json};
+
+use super::{error::Problem, replicas};
+use crate::state::AppState;
+
+/// `GET /healthz`: the process is alive.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: requests are served. 503 while the model loads, after it failed, and while draining.
+pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'static str) {
+    if state.lifecycle.draining() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match state.answers.engine().health() {
+        Health::Ready => (StatusCode::OK, "ready\n"),
+        Health::Loading => (StatusCode::SERVICE_UNAVAILABLE, "loading the model\n"),
+        Health::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "the engine failed\n"),
+    }
+}
+
+/// `GET /metrics`, in Prometheus' text format.
+pub(super) async fn metrics(State(state): State<AppState>) -> Response {
+    #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
+    metrics::gauge!("vllm:num_requests_running").set(state.answers.in_flight() as f64);
+    replicas::record(&state.answers.engine().upstreams());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
+        .into_response()
+}
+
+/// `GET /api/system`: version, model, disk.
+pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
+    let engine = state.answers.engine();
+    let health = match engine.health() {
+        Health::Ready => "ready",
+        Health::Loading => "loading",
+        Health::Failed(_) => "failed",
+    };
+    let model = engine.info().ok().map(|info| {
+        json!({
+            "id": info.id, "demo": info.demo, "backend": info.backend, "max_model_len": info.max_model_len,
+            "frame_rate": {
+                "fps": info.frame_rate.fps,
+                "min_frames": info.frame_rate.min_frames,
+                "max_frames": info.frame_rate.max_frames,
+            },
+        })
+    });
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "engine": { "health": health, "in_flight": state.answers.in_flight() },
+        "model": model,
+        "upstreams": engine.upstreams(),
+        "library": { "videos": state.library.video_count().await?, "free_bytes": state.library.free_bytes()? },
+        "storage": state.library.storage().await?,
+        "machine": crate::machine::look().await,
+        "limits": {
+            "upload_bytes": state.config.max_upload_bytes,
+            "quota_bytes": state.config.quota,
+            "body_bytes": state.config.max_body_bytes,
+            "requests": state.config.max_requests,
+        },
+    })))
+}

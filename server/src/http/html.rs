@@ -1,0 +1,113 @@
+//! Renders pages and decides between a page and the answer for programs.
+
+use std::convert::Infallible;
+
+use axum::{
+    extract::{FromRequestParts, Request},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use homereel_library::Role;
+use homereel_web::{
+    Template,
+    pages::ErrorPage,
+    views::{Model, Shell},
+};
+
+use super::{
+    auth_layer::CurrentUser,
+    error::{self, Failure},
+    views,
+};
+use crate::state::AppState;
+
+/// What a page is rendered from: the server's state and its reader, who sees only what their role allows.
+#[derive(Debug, Clone)]
+pub(super) struct PageContext {
+    pub(super) state: AppState,
+    pub(super) user: CurrentUser,
+}
+
+impl FromRequestParts<AppState> for PageContext {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
+        Ok(Self { state: state.clone(), user: CurrentUser::from_request_parts(parts, state).await? })
+    }
+}
+
+/// Returns whether a page answers the request: its URL is not an API and its client is a browser.
+pub(super) fn wants_page(request: &Request) -> bool {
+    let path = request.uri().path();
+    !error::is_api(path) && path != "/metrics" && wants_html(request.headers())
+}
+
+/// Returns whether the client accepts HTML, as browsers do.
+pub(super) fn wants_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Returns what every page shares: title, navigation, the state of the model, what the reader may do.
+pub(super) fn shell(cx: &PageContext, title: &str, here: &'static str, unfinished: bool) -> Shell {
+    let model = views::model(cx.state.answers.engine().as_ref());
+    let unfinished = unfinished || model == Model::Loading;
+    Shell {
+        title: title.into(),
+        here,
+        unfinished,
+        model,
+        can_log_out: cx.state.auth.required(),
+        may_change: cx.user.has(Role::Member),
+        may_delete: cx.user.has(Role::Admin),
+    }
+}
+
+/// Renders a page.
+pub(super) fn render(page: &impl Template) -> Result<Response, Failure> {
+    let html = page.render().map_err(Failure::internal)?;
+    // Pages contain private data that changes.
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
+    ];
+    Ok((headers, html).into_response())
+}
+
+/// Renders an error as a page.
+pub(super) fn error_page(cx: &PageContext, status: StatusCode, title: &str, lines: Vec<String>) -> Response {
+    let page = ErrorPage {
+        shell: shell(cx, title, "", false),
+        lines,
+        status: status.as_u16(),
+        back: "/".into(),
+        back_label: "All videos".into(),
+    };
+    match render(&page) {
+        Ok(response) => (status, response).into_response(),
+        Err(failure) => failure.status.into_response(),
+    }
+}
+
+/// Returns the response, or the failure as a page.
+pub(super) fn or_error(cx: &PageContext, result: Result<Response, Failure>) -> Response {
+    result.unwrap_or_else(|failure| {
+        let title = match failure.status {
+            StatusCode::NOT_FOUND => "Not found",
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "Not now",
+            status if status.is_client_error() => "That did not work",
+            _ => "Something broke",
+        };
+        error_page(cx, failure.status, title, vec![failure.message])
+    })
+}
+
+/// Answers a URL without a route: a page for browsers, JSON otherwise.
+pub(super) async fn no_such_url(cx: PageContext, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if error::is_api(uri.path()) || !wants_html(&headers) {
+        return error::no_such_url(method, uri).await;
+    }
+    or_error(&cx, Err(Failure::not_found(format!("there is no page at {}", error::shown(uri.path())))))
+}

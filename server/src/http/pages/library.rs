@@ -1,0 +1,81 @@
+//! `GET /`: the newest videos and the form that adds more.
+
+use axum::{
+    extract::Query,
+    http::{HeaderMap, header},
+    response::Response,
+};
+use homereel_web::{assets, format, pages::LibraryPage, views as web};
+use serde::Deserialize;
+
+use crate::{
+    http::{
+        error::Failure,
+        html::{self, PageContext},
+        trash, views,
+    },
+    state::AppState,
+};
+
+/// Videos on one page.
+const VIDEOS: u32 = 48;
+
+/// Where in the list.
+#[derive(Debug, Deserialize)]
+pub(in crate::http) struct LibraryQuery {
+    offset: Option<u32>,
+    /// Id of a video that was just thrown away.
+    trashed: Option<String>,
+}
+
+/// `GET /`
+pub(in crate::http) async fn page(
+    cx: PageContext,
+    Query(query): Query<LibraryQuery>,
+    headers: HeaderMap,
+) -> Response {
+    html::or_error(&cx, show(&cx, &query, &headers).await)
+}
+
+async fn show(cx: &PageContext, query: &LibraryQuery, headers: &HeaderMap) -> Result<Response, Failure> {
+    let offset = query.offset.unwrap_or(0);
+    let storage = cx.state.library.storage().await?;
+    let count = storage.videos;
+    let videos = cx.state.library.video_rows(VIDEOS, offset).await?;
+    let ids: Vec<&str> = videos.iter().map(|video| video.id.as_str()).collect();
+    let jobs = cx.state.library.newest_jobs(&ids).await?;
+    let videos: Vec<_> = videos.iter().map(|video| views::card(video, jobs.get(&video.id))).collect();
+    let next = offset.saturating_add(VIDEOS);
+    let unfinished = videos.iter().any(|card| card.state.kind.unfinished());
+    html::render(&LibraryPage {
+        shell: html::shell(cx, "Your videos", "videos", unfinished),
+        upload_limit: format::size(cx.state.config.max_upload_bytes),
+        base_url: base_url(headers),
+        count: format::count(count, "video"),
+        videos,
+        more: (u64::from(next) < count).then(|| format!("/?offset={next}")),
+        trashed: just_trashed(&cx.state, query.trashed.as_deref()).await?,
+        storage: trash::storage_words(&storage),
+        hasher: assets::url("hash.js"),
+    })
+}
+
+/// The video that the reader threw away a moment ago, if it is still there.
+async fn just_trashed(state: &AppState, id: Option<&str>) -> Result<Option<web::Link>, Failure> {
+    let Some(id) = id else { return Ok(None) };
+    let video = state.library.videos_by_id(&[id]).await?.remove(id);
+    Ok(video
+        .filter(|video| video.deleted_ms.is_some())
+        .map(|video| web::Link { url: format!("/videos/{}/restore", video.id), text: video.name }))
+}
+
+/// Scheme and authority by which the reader came; shown, never used for links.
+fn base_url(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost:8080");
+    let scheme = headers
+        .get("x-forwarded-proto")
+        .and_then(|value| value.to_str().ok())
+        .filter(|&s| s == "https")
+        .unwrap_or("http");
+    format!("{scheme}://{host}")
+}

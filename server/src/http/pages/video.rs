@@ -1,0 +1,172 @@
+//! `GET /videos/{id}`: the page of one video.
+
+use axum::{
+    extract::{Path, Query},
+    response::Response,
+};
+use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Video};
+use homereel_web::{
+    pages::VideoPage,
+    views::{Kind, Model},
+};
+use serde::Deserialize;
+
+use crate::{
+    http::{
+        html::{self, PageContext},
+        videos::ANSWERS,
+        views,
+    },
+    state::AppState,
+};
+
+/// Characters of answers on one page of a video, below which the next older answer is still shown.
+const ANSWERS_CHARS: usize = 10_000;
+
+/// Moments on one page of a video.
+const MOMENTS: usize = 100;
+
+/// Where in the clip: seconds, as text, for a bad value is no reason to refuse a page.
+#[derive(Debug, Deserialize)]
+pub(in crate::http) struct VideoQuery {
+    t: Option<String>,
+    /// Answers to skip: the newer ones.
+    answers: Option<usize>,
+    /// Moments to skip: the earlier ones.
+    moments: Option<usize>,
+}
+
+/// `GET /videos/{id}`
+pub(in crate::http) async fn page(
+    cx: PageContext,
+    Path(id): Path<String>,
+    Query(query): Query<VideoQuery>,
+) -> Response {
+    let work = async || {
+        let video = cx.state.library.video(&id).await?;
+        let jobs = cx.state.library.jobs_of(&id).await?;
+        let all = cx.state.library.answers(&id, ANSWERS).await?;
+        let skip = query.answers.unwrap_or(0).min(all.len());
+        let answers = fitting(&all[skip..]);
+        let older_answers = skip + answers.len();
+        let earlier = query.moments.unwrap_or(0);
+        let (newer, older) = cx.state.library.neighbours(&video).await?;
+        let url = |id: String| format!("/videos/{id}");
+        let sha256 = video.sha256.clone();
+        html::render(&VideoPage {
+            newer: newer.map(url),
+            older: older.map(url),
+            older_answers: (older_answers < all.len())
+                .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
+            has_sprites: cx.state.library.sprites(&sha256).await.is_some(),
+            ..video_page(&cx, video, jobs.first(), answers, earlier, query.t.as_deref())
+        })
+    };
+    html::or_error(&cx, work().await)
+}
+
+/// What the player plays: the rendition, where browsers don't play the original and it is made; the original otherwise.
+fn play_file(state: &AppState, video: &Video) -> &'static str {
+    let plays = video.probe.as_ref().is_some_and(|probe| homereel_video::playable(probe).is_ok());
+    if !plays && state.library.rendition_path(&video.sha256).exists() { "playback.mp4" } else { "file" }
+}
+
+/// As many of the answers as fit on one page, at least one.
+fn fitting(answers: &[Answer]) -> &[Answer] {
+    let mut chars = 0;
+    let fit = answers.iter().take_while(|answer| {
+        let before = chars;
+        chars += answer.question.len() + answer.answer.len() + 1000;
+        before == 0 || chars <= ANSWERS_CHARS
+    });
+    &answers[..fit.count()]
+}
+
+fn video_page(
+    cx: &PageContext,
+    video: Video,
+    job: Option<&Job>,
+    answers: &[Answer],
+    earlier: usize,
+    second: Option<&str>,
+) -> VideoPage {
+    let reading = views::video_state(&video, job);
+    let answering = answers.iter().any(|answer| answer.status == AnswerStatus::Running);
+    let shell = html::shell(cx, &video.name, "videos", reading.kind.unfinished() || answering);
+    let second = second
+        .and_then(|text| text.parse::<f64>().ok())
+        .filter(|second| second.is_finite() && *second >= 0.0);
+    let stream = video.probe.as_ref().map(|probe| &probe.video);
+    let why_not_askable = match (&video.error, &shell.model) {
+        (Some(_), _) => "This file cannot be read, so nothing can be asked about it.",
+        (_, Model::Loading) => "The model is still loading; questions are taken as soon as it is ready.",
+        (_, Model::Failed { .. }) => "No model is running, so nothing can be asked.",
+        _ => "",
+    };
+    let all_moments = video.texts.moments.as_ref().and_then(|text| text.content.as_ref()).map_or(0, Vec::len);
+    let duration = video.probe.as_ref().map_or(0.0, |probe| probe.duration_s);
+    let nothing_yet = |made: &str, none: &str| match reading.kind {
+        Kind::Waiting | Kind::Working => made.to_owned(),
+        _ => none.to_owned(),
+    };
+    let warning = |warning: Option<&String>| warning.cloned();
+    let texts = &video.texts;
+    let described = texts.description.as_ref().and_then(|text| text.content.as_ref());
+    let mut warnings: Vec<String> =
+        video.probe.as_ref().map(|probe| probe.warnings.clone()).unwrap_or_default();
+    warnings.extend(warning(texts.description.as_ref().and_then(|text| text.warning.as_ref())));
+    warnings.extend(warning(texts.moments.as_ref().and_then(|text| text.warning.as_ref())));
+    warnings.extend(warning(texts.tags.as_ref().and_then(|text| text.warning.as_ref())));
+    VideoPage {
+        example: match shell.model {
+            Model::Demo { .. } => "What color is the object?".into(),
+            _ => "Identity is in this video, and what do they do?".into(),
+        },
+        shell,
+        step: job.and_then(views::step),
+        retry: job
+            .filter(|job| matches!(job.state, JobState::Failed | JobState::Cancelled))
+            .map(|job| format!("/jobs/{}/retry", job.id)),
+        restore: video.deleted_ms.map(|_| format!("/videos/{}/restore", video.id)),
+        playable: stream.is_some(),
+        play_file: play_file(&cx.state, &video),
+        width: stream.map_or(16, |stream| stream.width),
+        height: stream.map_or(9, |stream| stream.height),
+        has_poster: video.poster == Poster::Ready,
+        has_sprites: false,
+        start_fragment: second.map(|second| format!("#t={second}")).unwrap_or_default(),
+        codec: stream.map(|stream| stream.codec.clone()).unwrap_or_default(),
+        askable: why_not_askable.is_empty(),
+        why_not_askable: why_not_askable.into(),
+        answers: answers.iter().map(|answer| views::answer(answer, duration)).collect(),
+        description: views::description(&video),
+        no_description: nothing_yet("The model has not described it yet.", "There is no description."),
+        tags: views::tags(&video),
+        more_moments: (all_moments > earlier.saturating_add(MOMENTS))
+            .then(|| format!("/videos/{}?moments={}#moments-title", video.id, earlier + MOMENTS)),
+        moments: views::moments(&video).into_iter().skip(earlier).take(MOMENTS).collect(),
+        no_moments: nothing_yet("The model has not listed the moments yet.", "There are no moments."),
+        favourite: video.favourite,
+        place: video.place.clone().unwrap_or_default(),
+        description_text: described
+            .filter(|text| text.len() <= views::SHOWN_CHARS)
+            .cloned()
+            .unwrap_or_default(),
+        description_fits: described.is_none_or(|text| text.len() <= views::SHOWN_CHARS),
+        tags_text: texts
+            .tags
+            .as_ref()
+            .and_then(|text| text.content.as_ref())
+            .map(|tags| tags.join(", "))
+            .unwrap_or_default(),
+        newer: None,
+        older: None,
+        older_answers: None,
+        facts: views::file_facts(&video),
+        added: views::time(video.created_ms),
+        warnings,
+        state: reading,
+        id: video.id,
+        name: video.name,
+    }
+}

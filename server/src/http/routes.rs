@@ -1,0 +1,169 @@
+//! The route table: URL, method, handler, and the role that it requires.
+//!
+//! Every route belongs to one of four groups, and a [`Group`] is the only way to add one, so no route exists without a
+//! decision about who may use it. A viewer watches and reads, a member also adds and asks, an admin also deletes and
+//! manages users.
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    handler::Handler as _,
+    middleware,
+    routing::{MethodRouter, delete, get, options, patch, post},
+};
+use homereel_library::Role;
+
+use super::{
+    albums, ask, ask_all, assets,
+    auth_layer::{self, Required},
+    bench, chat, error, events, files, health, household, html, jobs, layers, login, models, moments, pages,
+    playback, replicas, search, system, trash, tus, upload, videos,
+};
+use crate::state::AppState;
+
+/// Routes that anybody may use: whether the server is alive, the login page and what it is made of.
+fn public() -> Group {
+    Group::default()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/login", get(login::page).post(login::log_in))
+        .route("/logout", post(login::log_out))
+        .route("/static/{name}", get(assets::asset))
+}
+
+/// Routes that only read, and the reader's own password.
+fn viewer() -> Group {
+    Group::default()
+        // Pages.
+        .route("/", get(pages::library::page))
+        .route("/videos/{id}", get(pages::video::page))
+        .route("/trash", get(trash::page))
+        .route("/search", get(search::page))
+        .route("/albums", get(albums::page))
+        .route("/albums/{tag}", get(albums::album))
+        .route("/ask", get(ask_all::page))
+        .route("/jobs", get(jobs::page))
+        .route("/household", get(household::page))
+        .route("/household/password", post(household::change_password))
+        .route("/system", get(system::page))
+        .route("/bench", get(bench::page))
+        .route("/bench/{name}", get(bench::svg))
+        // The library's API.
+        .route("/api/videos", get(videos::list))
+        .route("/api/videos/{id}", get(videos::show))
+        .route("/api/videos/{id}/file", get(files::original))
+        .route("/api/videos/{id}/poster.jpg", get(files::poster))
+        .route("/api/videos/{id}/card.jpg", get(files::card))
+        .route("/api/videos/{id}/playback.mp4", get(playback::playback))
+        .route("/api/videos/{id}/sprites.vtt", get(playback::sprites_vtt))
+        .route("/api/videos/{id}/sprites/{name}", get(playback::sprites_sheet))
+        .route("/api/videos/{id}/moments.json", get(moments::json))
+        .route("/api/videos/{id}/moments.vtt", get(moments::vtt))
+        .route("/api/videos/{id}/moments.srt", get(moments::srt))
+        .route("/api/videos/{id}/moments.md", get(moments::md))
+        .route("/api/uploads", options(tus::describe).get(tus::list))
+        .route("/api/uploads/known", get(tus::known))
+        .route("/api/uploads/{id}", options(tus::describe).get(tus::show).head(tus::offset))
+        .route("/api/trash", get(trash::list))
+        .route("/api/storage", get(trash::storage))
+        .route("/api/search", get(search::api))
+        .route("/api/events", get(events::events))
+        .route("/api/jobs", get(jobs::list))
+        .route("/api/system", get(health::system))
+        // OpenAI's API and Prometheus.
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::show))
+        .route("/metrics", get(health::metrics))
+}
+
+/// Routes that add, ask and edit.
+fn member() -> Group {
+    Group::default()
+        // Forms of pages.
+        .route("/videos/{id}/rename", post(videos::rename_form))
+        .route("/videos/{id}/edit", post(videos::edit_form))
+        .route("/videos/{id}/favourite", post(videos::favourite_form))
+        .route("/videos/{id}/reread", post(videos::reread_form))
+        .route("/videos/{id}/restore", post(trash::restore_form))
+        .route("/videos/{id}/albums", post(albums::add_form))
+        .route("/ask", post(ask_all::form))
+        .route("/jobs/pause", post(jobs::pause_form))
+        .route("/jobs/resume", post(jobs::resume_form))
+        .route("/jobs/retry-failed", post(jobs::retry_failed_form))
+        .route("/jobs/{id}/first", post(jobs::first_form))
+        .route("/jobs/{id}/cancel", post(jobs::cancel_form))
+        .route("/jobs/{id}/retry", post(jobs::retry_form))
+        // The library's API. An upload is limited per file, and a chunk by the length of its upload.
+        .route("/api/videos", post(upload::upload).layer(DefaultBodyLimit::disable()))
+        .route("/api/videos/{id}", patch(videos::patch))
+        .route("/api/videos/{id}/ask", post(ask::ask))
+        .route("/api/videos/{id}/restore", post(trash::restore))
+        .route("/api/videos/{id}/reread", post(videos::reread))
+        .route("/api/uploads", post(tus::create).layer(DefaultBodyLimit::disable()))
+        .route(
+            "/api/uploads/{id}",
+            patch(tus::append).delete(tus::end).post(tus::override_).layer(DefaultBodyLimit::disable()),
+        )
+        .route("/api/ask", post(ask_all::api))
+        .route("/api/jobs/pause", post(jobs::pause))
+        .route("/api/jobs/resume", post(jobs::resume))
+        .route("/api/jobs/{id}/first", post(jobs::first))
+        .route("/api/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/api/jobs/{id}/retry", post(jobs::retry))
+        // OpenAI's API.
+        .route("/v1/chat/completions", post(chat::completions))
+}
+
+/// Routes that delete videos, manage users and keys, or take a replica out of service.
+fn admin() -> Group {
+    Group::default()
+        .route("/videos/{id}/delete", post(trash::delete_form))
+        .route("/trash/empty", post(trash::empty_form))
+        .route("/household/users", post(household::add_user))
+        .route("/household/users/{id}/role", post(household::set_role))
+        .route("/household/users/{id}/password", post(household::reset_password))
+        .route("/household/users/{id}/remove", post(household::remove_user))
+        .route("/household/keys", post(household::add_key))
+        .route("/household/keys/{id}/revoke", post(household::revoke_key))
+        .route("/api/videos/{id}", delete(trash::delete))
+        .route("/api/trash", delete(trash::empty))
+        .route("/api/replicas/{id}/drain", post(replicas::drain))
+        .route("/api/replicas/{id}/resume", post(replicas::resume))
+}
+
+/// Builds the router: the four groups, then the layers that every request passes.
+///
+/// Where no route matches, the caller needs a login too, so that nobody else learns which URLs exist.
+pub fn router(state: AppState) -> Router {
+    let require = |required| middleware::from_fn_with_state((state.clone(), required), auth_layer::require);
+    let role = |role, group: Group| group.router.route_layer(require(Required::Role(role)));
+    let table = public()
+        .router
+        .method_not_allowed_fallback(error::no_such_method)
+        .merge(role(Role::Viewer, viewer()))
+        .merge(role(Role::Member, member()))
+        .merge(role(Role::Admin, admin()))
+        .fallback(html::no_such_url.layer(require(Required::ByMethod)))
+        .method_not_allowed_fallback(error::no_such_method.layer(require(Required::ByMethod)));
+    layers::around(table, &state).with_state(state)
+}
+
+/// Routes that require the same role.
+#[derive(Default)]
+struct Group {
+    router: Router<AppState>,
+    #[cfg(test)]
+    urls: Vec<&'static str>,
+}
+
+impl Group {
+    fn route(mut self, url: &'static str, handlers: MethodRouter<AppState>) -> Self {
+        self.router = self.router.route(url, handlers);
+        #[cfg(test)]
+        self.urls.push(url);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

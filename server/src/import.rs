@@ -1,0 +1,176 @@
+//! Imports files: probes a file that was received completely, and adds it to the library or rejects it with a reason.
+//!
+//! Receiving the bytes is the caller's work: forms and raw uploads (`http/upload.rs`), resumable uploads
+//! (`http/tus.rs`) and the watched directory ([`watch`]). Knows no HTTP.
+
+mod watch;
+
+use std::time::Duration;
+
+use homereel_library::{Library, LibraryError, Sealed, Stored, Storing, Upload};
+use homereel_video::ProbeSummary;
+
+use crate::{
+    answer::{AskError, AskErrorKind},
+    media::{Media, Source},
+    shutdown::Lifecycle,
+};
+
+pub use watch::watch;
+
+/// How often uploads are retried that could not be stored for a temporary reason.
+const RETRY_PERIOD: Duration = Duration::from_secs(60);
+
+/// How often expired uploads and trash are deleted.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(3600);
+
+/// What importing needs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ImportContext {
+    /// Where videos go.
+    pub library: Library,
+    /// Probes files.
+    pub media: Media,
+    /// Drain and shutdown of the process.
+    pub lifecycle: Lifecycle,
+    /// Bytes that one file may have.
+    pub max_upload_bytes: u64,
+}
+
+/// Why a file was not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file contains no video or could not be probed.
+    #[error(transparent)]
+    Probe(#[from] AskError),
+    /// The library could not store it.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+}
+
+/// Adds a received file to the library. Where the library has the same content already, returns that video.
+///
+/// # Errors
+/// `Probe` where the file contains no video, `Library` where it cannot be stored.
+pub async fn add(cx: &ImportContext, sealed: Sealed, name: &str) -> Result<Stored, ImportError> {
+    if let Some(known) = cx.library.known(&sealed.sha256).await? {
+        return Ok(known);
+    }
+    let source = Source::file(sealed.path().to_owned(), Some(sealed.sha256.clone()));
+    let probe = cx.media.probe(&source, cx.lifecycle.hard()).await?;
+    Ok(sealed.commit(name, media_type(&probe, name), &probe.summary).await?)
+}
+
+/// Adds a complete upload to the library. A file without video is rejected and its bytes are deleted; after any other
+/// failure they are kept, and [`sweep`] retries.
+///
+/// # Errors
+/// As [`add`].
+pub async fn store(cx: &ImportContext, upload: &Upload) -> Result<Stored, ImportError> {
+    let library = &cx.library;
+    let result = match library.seal_upload(upload).await? {
+        Storing::Known(stored) => Ok(*stored),
+        Storing::Bytes { sealed, _writer } => add(cx, *sealed, &upload.name).await,
+    };
+    match &result {
+        Ok(stored) => library.upload_done(&upload.id, stored).await?,
+        Err(ImportError::Probe(error)) if is_final(error) => {
+            library.upload_refused(&upload.id, &error.to_string()).await?;
+        }
+        Err(error) => tracing::warn!(%error, upload.id, "failed to store an upload, will retry"),
+    }
+    result
+}
+
+/// Returns whether a retry with the same bytes would fail again.
+fn is_final(error: &AskError) -> bool {
+    matches!(error.kind(), AskErrorKind::Invalid | AskErrorKind::TimedOut)
+}
+
+/// Runs the periodic work until the server drains: stores complete uploads that a killed process left behind, deletes
+/// unfinished uploads and trashed videos whose time is over.
+pub async fn sweep(cx: ImportContext) {
+    store_pending(&cx).await;
+    recover_originals(&cx).await;
+    let mut expiry = tokio::time::interval(EXPIRY_PERIOD);
+    let mut retry = tokio::time::interval(RETRY_PERIOD);
+    loop {
+        tokio::select! {
+            () = cx.lifecycle.soft().cancelled() => return,
+            _ = expiry.tick() => expire(&cx).await,
+            _ = retry.tick() => store_pending(&cx).await,
+        }
+    }
+}
+
+/// Adds originals that have no row in the database.
+async fn recover_originals(cx: &ImportContext) {
+    let nameless = match cx.library.nameless_originals().await {
+        Ok(nameless) => nameless,
+        Err(error) => return tracing::error!(%error, "failed to look for originals without a row"),
+    };
+    for sealed in nameless {
+        let name = format!("recovered {}", &sealed.sha256[..8]);
+        let path = sealed.path().to_owned();
+        match add(cx, sealed, &name).await {
+            Ok(stored) => tracing::warn!(stored.video.id, "recovered an original that had no row"),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "failed to recover an original that has no row")
+            }
+        }
+    }
+}
+
+async fn store_pending(cx: &ImportContext) {
+    match cx.library.uploads_to_store().await {
+        Ok(uploads) => {
+            for upload in uploads {
+                // `store` logs failures; a conflict means that a request is storing the upload right now.
+                let _ = store(cx, &upload).await;
+            }
+        }
+        Err(error) => tracing::error!(%error, "failed to look for complete uploads"),
+    }
+}
+
+async fn expire(cx: &ImportContext) {
+    match tokio::join!(cx.library.expire_uploads(), cx.library.expire_trash()) {
+        (Ok(0), Ok(0)) => {}
+        (Ok(uploads), Ok(videos)) => {
+            tracing::info!(uploads, videos, "deleted expired uploads and trash");
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "failed to delete expired uploads and trash")
+        }
+    }
+}
+
+/// Runs [`store`] in a task of its own, which continues when the caller is dropped.
+pub fn store_soon(
+    cx: &ImportContext,
+    upload: Upload,
+) -> tokio::task::JoinHandle<Result<Stored, ImportError>> {
+    let cx = cx.clone();
+    tokio::spawn(async move { store(&cx, &upload).await })
+}
+
+/// Returns the content type under which a file is served: by its container, never by what the sender claims.
+fn media_type(probe: &ProbeSummary, name: &str) -> &'static str {
+    let has = |container: &str| probe.container.split(',').any(|known| known == container);
+    if has("mp4") || has("mov") {
+        "video/mp4"
+    } else if has("webm") {
+        // One demuxer reads both; only WebM plays in browsers.
+        if name.to_lowercase().ends_with(".mkv") { "video/x-matroska" } else { "video/webm" }
+    } else if has("avi") {
+        "video/x-msvideo"
+    } else if has("mpegts") {
+        "video/mp2t"
+    } else if has("mpeg") || has("mpegvideo") {
+        "video/mpeg"
+    } else if has("ogg") {
+        "video/ogg"
+    } else {
+        "application/octet-stream"
+    }
+}

@@ -1,0 +1,72 @@
+//! What the runner and its steps need of the server, and the handle by which requests cancel and retry jobs.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use homereel_library::{Job, Library, LibraryError, Video};
+use tokio_util::sync::CancellationToken;
+
+use crate::{answer::AnswerService, media::Source, shutdown::Lifecycle};
+
+/// What jobs need. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct JobContext {
+    /// Videos and the queue.
+    pub library: Library,
+    /// Decoder and engine.
+    pub answers: AnswerService,
+    /// The jobs that run.
+    pub jobs: Jobs,
+    /// Drain and shutdown of the process.
+    pub lifecycle: Lifecycle,
+    /// Seconds of one window of a long video.
+    pub window_s: f64,
+}
+
+impl JobContext {
+    /// Returns a video's original as a source to decode.
+    pub(super) fn source(&self, video: &Video) -> Source {
+        Source::file(self.library.original_path(&video.sha256), Some(video.sha256.clone()))
+    }
+}
+
+/// Cancels and retries jobs. Cheap to clone; clones share the list of running jobs.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    library: Library,
+    running: Arc<Mutex<HashMap<String, CancellationToken>>>,
+}
+
+impl Jobs {
+    /// Makes a handle without running jobs; [`super::run`] adds them.
+    #[must_use]
+    pub fn new(library: Library) -> Self {
+        Self { library, running: Arc::default() }
+    }
+
+    /// Cancels a job, whether it runs or waits.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it has ended; `Database`.
+    pub async fn cancel(&self, id: &str) -> Result<Job, LibraryError> {
+        let job = self.library.cancel_job(id).await?;
+        if let Some(token) = self.tokens().get(id) {
+            token.cancel();
+        }
+        Ok(job)
+    }
+
+    /// Queues a failed or cancelled job again.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it waits, runs or is done; `Database`.
+    pub async fn retry(&self, id: &str) -> Result<Job, LibraryError> {
+        self.library.retry_job(id).await
+    }
+
+    pub(super) fn tokens(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,45 @@
+//! Why a try of a job ended before its last step, and what happens to the job then.
+
+use std::time::Duration;
+
+use homereel_library::{LibraryError, LibraryErrorKind};
+
+use crate::answer::{AskError, AskErrorKind};
+
+/// Why a try of a job ended early.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The try failed; another may succeed.
+    Retry(String),
+    /// No try will succeed.
+    Fatal(String),
+    /// The engine or the server is busy: the job is released and runs again after this time.
+    Later(Duration),
+    /// The disk has no space for the result; the job runs again when there is some.
+    Full(String),
+    /// A person cancelled it or deleted its video.
+    Cancelled,
+}
+
+impl From<AskError> for Stop {
+    fn from(error: AskError) -> Self {
+        match error.kind() {
+            AskErrorKind::Invalid => Self::Fatal(error.to_string()),
+            AskErrorKind::Overloaded => Self::Later(Duration::from_secs(5)),
+            // Later rather than waited for: posters of other videos need no model.
+            AskErrorKind::NotReady => Self::Later(Duration::from_secs(2)),
+            AskErrorKind::Cancelled => Self::Cancelled,
+            AskErrorKind::TimedOut | AskErrorKind::Failed => Self::Retry(error.to_string()),
+        }
+    }
+}
+
+impl From<LibraryError> for Stop {
+    fn from(error: LibraryError) -> Self {
+        match error.kind() {
+            LibraryErrorKind::NotFound => Self::Cancelled,
+            LibraryErrorKind::NoSpace => Self::Full(error.to_string()),
+            _ => Self::Retry(error.to_string()),
+        }
+    }
+}

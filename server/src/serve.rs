@@ -1,0 +1,195 @@
+//! Runs the server: listens, starts the background tasks, serves until the process is told to stop, then drains.
+
+use std::{future::IntoFuture, io::IsTerminal as _, net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
+use homereel_engine::Health;
+use listenfd::ListenFd;
+use tokio::net::TcpListener;
+
+use crate::{
+    answer::AnswerService, config::Server, http, import, jobs, shutdown::Lifecycle, state::AppState,
+    supervisor, telemetry,
+};
+
+/// How long the process waits for its background tasks after the last request.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Takes the socket that systemd opened, or opens one; `config.listen` is the address that it has from now on.
+///
+/// # Errors
+/// When the address is taken, or systemd's socket is no TCP listener.
+pub async fn listen(config: &mut Server) -> anyhow::Result<TcpListener> {
+    let inherited =
+        ListenFd::from_env().take_tcp_listener(0).context("the socket of systemd does not fit")?;
+    let listener = match inherited {
+        Some(listener) => {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)?
+        }
+        None => TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("failed to listen on {}", config.listen))?,
+    };
+    config.listen = listener.local_addr()?;
+    Ok(listener)
+}
+
+/// Serves until the lifecycle ends, then waits for what is in flight.
+///
+/// # Errors
+/// When a part of the server died.
+pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()> {
+    let address = listener.local_addr()?;
+    let runner = tokio::spawn(jobs::run(state.job_context()));
+    tokio::spawn(watch_engine(state.clone()));
+    tokio::spawn(import::sweep(state.import_context()));
+    if let Some(directory) = state.config.watch.clone() {
+        tokio::spawn(import::watch(state.import_context(), directory));
+    }
+    tokio::spawn(telemetry::upkeep(state.metrics.clone()));
+    tracing::info!(data = %state.config.data.display(), "listening on http://{address}");
+    print_setup_link(&state).await?;
+    // Requests are accepted from here on. A model may take minutes to load, which pages show; `/readyz` waits for it.
+    supervisor::ready();
+    tokio::spawn(supervisor::watchdog(state.library.clone(), state.lifecycle.clone(), address));
+
+    let life = state.lifecycle.clone();
+    let drained = drained(life.clone(), state.answers.clone());
+    // Each token is a small packet of its own: held back for the one before to be acknowledged, it comes 40 ms late.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "failed to set TCP_NODELAY");
+        }
+    });
+    let service = http::router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(drained);
+    tokio::select! {
+        result = server.into_future() => result.context("failed to serve")?,
+        () = life.hard().cancelled() => tracing::warn!("aborted the requests in flight"),
+    }
+    supervisor::stopping();
+    life.drain();
+    if tokio::time::timeout(LINGER, runner).await.is_err() {
+        tracing::warn!("a job did not stop in time; the next start resumes it");
+    }
+    state.library.close().await;
+    anyhow::ensure!(!life.crashed(), "the engine failed");
+    Ok(())
+}
+
+/// Completes when the server drains and no answer is being generated. Until then the port stays open, so that
+/// `/readyz` can report the drain.
+async fn drained(life: Lifecycle, answers: AnswerService) {
+    life.soft().cancelled().await;
+    answers.interactive_idle(Duration::MAX).await;
+}
+
+/// Where a password is required and none is set, prints a one-time link that sets one, unless the log is stored (a
+/// secret in it would outlive its use).
+async fn print_setup_link(state: &AppState) -> anyhow::Result<()> {
+    if !state.auth.required() || state.auth.has_password().await? {
+        return Ok(());
+    }
+    let kept = std::env::var_os("JOURNAL_STREAM").is_some() && !std::io::stderr().is_terminal();
+    if kept {
+        tracing::warn!("no password is set yet: `homereel password link` prints a link that sets one");
+    } else {
+        let url = http::login_link(state.config.listen, &state.auth.make_link().await?);
+        tracing::warn!("no password is set yet; whoever opens this link first sets it: {url}");
+    }
+    Ok(())
+}
+
+/// Reports readiness, and ends the process when the engine dies, so that systemd starts it anew.
+async fn watch_engine(state: AppState) {
+    let mut watch = state.answers.engine().watch_health();
+    loop {
+        // Copied, so that nothing is borrowed while the engine wants to change it.
+        let health = watch.borrow_and_update().clone();
+        match health {
+            Health::Ready => {
+                supervisor::status("answering");
+                match state.answers.engine().info() {
+                    Ok(info) => tracing::info!(model = info.id, backend = info.backend, "engine ready"),
+                    Err(error) => tracing::warn!(%error, "ready, but failed to read the model's description"),
+                }
+            }
+            Health::Failed(reason) => {
+                tracing::error!(reason, "engine failed, stopping the server");
+                state.lifecycle.crash();
+                return;
+            }
+            Health::Loading => supervisor::status("loading the model"),
+        }
+        tokio::select! {
+            changed = watch.changed() => if changed.is_err() {
+                tracing::error!("engine thread ended, stopping the server");
+                state.lifecycle.crash();
+                return;
+            },
+            () = state.lifecycle.soft().cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use homereel_engine::fake::FakeEngine;
+
+    use super::*;
+    use crate::state::tests::{LOCAL, state_with};
+    use homereel_library::{JobState, Poster, Step};
+    use homereel_video::fixtures::summary;
+
+    async fn within<T>(work: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(20), work).await.unwrap()
+    }
+
+    async fn state(data: &Path) -> (AppState, Arc<FakeEngine>) {
+        state_with(data, Vec::new()).await
+    }
+
+    #[tokio::test]
+    async fn a_dead_engine_ends_the_server_with_an_error() {
+        let data = tempfile::tempdir().unwrap();
+        let (state, engine) = state(data.path()).await;
+        engine.set_health(Health::Failed("out of memory".into()));
+        let result = within(serve(state, TcpListener::bind(LOCAL).await.unwrap())).await;
+        assert!(result.unwrap_err().to_string().contains("engine"));
+    }
+
+    #[tokio::test]
+    async fn a_drained_server_ends_without_one() {
+        let data = tempfile::tempdir().unwrap();
+        let (state, _engine) = state(data.path()).await;
+        state.lifecycle.drain();
+        within(serve(state, TcpListener::bind(LOCAL).await.unwrap())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_worker_is_missing_waits_for_another_try() {
+        let data = tempfile::tempdir().unwrap();
+        let (state, _engine) = state(data.path()).await;
+        let mut changes = state.library.subscribe();
+        let mut incoming = state.library.incoming(None, 100).await.unwrap();
+        incoming.write(b"bytes").await.unwrap();
+        let video =
+            incoming.seal().await.unwrap().commit("a.mp4", "video/mp4", &summary()).await.unwrap().video;
+        let runner = tokio::spawn(jobs::run(state.job_context()));
+        let job = loop {
+            match changes.recv().await.unwrap() {
+                homereel_library::Change::Job { job } if job.error.is_some() => break job,
+                _ => {}
+            }
+        };
+        assert_eq!((job.state, job.step, job.attempts), (JobState::Queued, Step::Describe, 1));
+        assert!(job.warnings[0].starts_with("no poster"), "{:?}", job.warnings);
+        assert_eq!(state.library.video(&video.id).await.unwrap().poster, Poster::Failed);
+        state.lifecycle.drain();
+        runner.await.unwrap();
+    }
+}

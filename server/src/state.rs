@@ -1,0 +1,128 @@
+//! What request handlers share.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use homereel_engine::Engine;
+use homereel_library::{Auth, Library};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::{
+    answer::AnswerService,
+    budget::MemoryBudget,
+    config::{self, Server},
+    import::ImportContext,
+    jobs::{JobContext, Jobs},
+    media::Media,
+    shutdown::Lifecycle,
+};
+
+/// What request handlers share. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// Answers questions about videos: engine and decoder.
+    pub answers: AnswerService,
+    /// Passwords, sessions, API keys.
+    pub auth: Auth,
+    /// Videos, texts, answers, jobs.
+    pub library: Library,
+    /// Cancels and retries background jobs.
+    pub jobs: Jobs,
+    /// Settings.
+    pub config: Arc<Server>,
+    /// Drain and shutdown of the process.
+    pub lifecycle: Lifecycle,
+    /// Renders `/metrics`.
+    pub metrics: PrometheusHandle,
+    /// Memory that all request bodies may take together.
+    pub bodies: MemoryBudget,
+}
+
+impl AppState {
+    /// Opens the library and what else handlers need.
+    ///
+    /// A login is required on every address but loopback, and wherever a password is set.
+    ///
+    /// # Errors
+    /// When the library cannot be opened or the password's file cannot be read.
+    pub async fn open(
+        config: Server,
+        engine: Arc<dyn Engine>,
+        media: Media,
+        metrics: PrometheusHandle,
+        lifecycle: Lifecycle,
+    ) -> anyhow::Result<Self> {
+        let library = Library::open(&config.data).await?.with_quota(config.quota);
+        let auth = open_auth(&config, &library).await?;
+        let frames = library.frames_dir();
+        let media = media
+            .with_frames_in(&frames, config.frame_cache_bytes)
+            .with_context(|| format!("failed to open the frame cache {}", frames.display()))?;
+        Ok(Self {
+            auth,
+            answers: AnswerService::new(engine, media, config.max_requests),
+            jobs: Jobs::new(library.clone()),
+            library,
+            bodies: MemoryBudget::new(config.max_body_bytes.saturating_mul(2)),
+            config: Arc::new(config),
+            lifecycle,
+            metrics,
+        })
+    }
+
+    /// Returns what the job runner needs.
+    #[must_use]
+    pub fn job_context(&self) -> JobContext {
+        JobContext {
+            library: self.library.clone(),
+            answers: self.answers.clone(),
+            jobs: self.jobs.clone(),
+            lifecycle: self.lifecycle.clone(),
+            window_s: self.config.window_s,
+        }
+    }
+
+    /// Returns what importing files needs.
+    #[must_use]
+    pub fn import_context(&self) -> ImportContext {
+        ImportContext {
+            library: self.library.clone(),
+            media: self.answers.media().clone(),
+            lifecycle: self.lifecycle.clone(),
+            max_upload_bytes: self.config.max_upload_bytes,
+        }
+    }
+}
+
+async fn open_auth(config: &Server, library: &Library) -> anyhow::Result<Auth> {
+    let auth = Auth::new(library.pool().clone(), false);
+    if let Some(file) = &config.password_file {
+        auth.declare_password(config::password(file)?).await.with_context(|| file.display().to_string())?;
+    }
+    let required = !config.listen.ip().is_loopback() || auth.has_password().await?;
+    Ok(Auth::new(library.pool().clone(), required && !config.insecure_no_auth))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::{net::SocketAddr, path::Path};
+
+    use homereel_engine::fake::{self, FakeEngine};
+    use homereel_video::Worker;
+
+    use super::*;
+    use crate::telemetry;
+
+    pub(crate) const LOCAL: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    /// A server on scratch data, on an engine that plays `script`, without a video worker.
+    pub(crate) async fn state_with(data: &Path, script: Vec<fake::Step>) -> (AppState, Arc<FakeEngine>) {
+        let engine = Arc::new(FakeEngine::new("fake", script));
+        let config = Server { listen: LOCAL, ..Server::new(data.to_owned()) };
+        let media = Media::new(Worker::new("/nonexistent".into(), &[]));
+        let metrics = telemetry::unrecorded().unwrap();
+        let state = AppState::open(config, engine.clone(), media, metrics, Lifecycle::default());
+        (state.await.unwrap(), engine)
+    }
+}

@@ -1,0 +1,328 @@
+//! Which packets a decoder can begin at, proven from their own bits. Knows bitstreams, no ffmpeg.
+//!
+//! A container's key-frame flags are claims. A packet counts as an entry only when its bits say that every
+//! picture shown at its time or later can be decoded without anything before it:
+//!
+//! | codec | entry |
+//! | --- | --- |
+//! | H.264 | IDR pictures. Recovery points (open GOPs) are not: what they refer to is not told. |
+//! | HEVC | IDR, BLA and CRA pictures: pictures that follow a CRA and are shown later may not look behind it. |
+//! | MPEG-1, -2, -4 | intra pictures, by the same rule; MPEG-1 and -2 with their sequence header |
+//! | VP8, VP9 | key frames |
+//! | AV1 | key frames that are shown at once |
+//!
+//! Of every other codec nothing is proven; where pictures stand alone, only the wanted ones are decoded anyway.
+//! Parameter sets (SPS, PPS, …) are state that packets hand on: a
+//! stream whose sets change anywhere has no entries at all.
+
+/// Parameter sets of one stream at most; what has more is not proven.
+const MAX_SETS: usize = 64;
+
+/// How a codec's packets are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Syntax {
+    H264(Framing),
+    Hevc(Framing),
+    Mpeg12,
+    Mpeg4,
+    Vp8,
+    Vp9,
+    Av1,
+    Unknown,
+}
+
+/// How the units of a packet are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    StartCodes,
+    /// Each unit has its length before it, in so many bytes.
+    Lengths(usize),
+}
+
+/// Looks at the packets of one stream, in their order.
+#[derive(Debug)]
+pub(crate) struct RandomAccessScanner {
+    syntax: Syntax,
+    /// Parameter sets that the container keeps beside the packets.
+    header: Vec<u8>,
+    /// Sets of the first packet that had any.
+    sets: Vec<Vec<u8>>,
+    proven: bool,
+}
+
+/// What the front of one packet holds, up to its first picture data.
+#[derive(Default)]
+struct Front<'a> {
+    sets: Vec<&'a [u8]>,
+    entry: bool,
+}
+
+impl RandomAccessScanner {
+    /// Prepares for the packets of a stream of `codec` (ffmpeg's name) with the container's `header`.
+    pub(crate) fn new(codec: &str, header: &[u8]) -> Self {
+        let syntax = match codec {
+            "h264" => Syntax::H264(match header {
+                [1, _, _, _, lengths, ..] => Framing::Lengths(usize::from(lengths & 3) + 1),
+                _ => Framing::StartCodes,
+            }),
+            "hevc" => Syntax::Hevc(match header {
+                [0, 0, 0 | 1, ..] | [] => Framing::StartCodes,
+                _ => header.get(21).map_or(Framing::StartCodes, |l| Framing::Lengths(usize::from(l & 3) + 1)),
+            }),
+            "mpeg1video" | "mpeg2video" => Syntax::Mpeg12,
+            "mpeg4" => Syntax::Mpeg4,
+            "vp8" => Syntax::Vp8,
+            "vp9" => Syntax::Vp9,
+            "av1" => Syntax::Av1,
+            _ => Syntax::Unknown,
+        };
+        let proven = syntax != Syntax::Unknown;
+        Self { syntax, header: header.to_vec(), sets: Vec::new(), proven }
+    }
+
+    /// Says that something happened that the bits don't show (another codec header in mid-stream).
+    pub(crate) fn doubt(&mut self) {
+        self.proven = false;
+    }
+
+    /// Whether what was said of earlier packets still holds.
+    pub(crate) fn proven(&self) -> bool {
+        self.proven
+    }
+
+    /// Returns whether a decoder may begin at `packet`.
+    pub(crate) fn entry(&mut self, packet: &[u8]) -> bool {
+        if !self.proven {
+            return false;
+        }
+        let Some(front) = front(self.syntax, packet) else { return false };
+        if !front.sets.is_empty() && self.sets.is_empty() {
+            self.sets = front.sets.iter().map(|set| set.to_vec()).collect();
+        }
+        let known = |set: &[u8]| self.sets.iter().any(|one| one == set) || contains(&self.header, set);
+        if self.sets.len() > MAX_SETS || !front.sets.iter().all(|set| known(set)) {
+            self.proven = false;
+            return false;
+        }
+        let at_hand = |set: &Vec<u8>| contains(&self.header, set) || front.sets.contains(&set.as_slice());
+        front.entry && self.sets.iter().all(at_hand)
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    !part.is_empty() && bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// Reads the front of a packet; `None` when it is not what its codec allows.
+fn front(syntax: Syntax, packet: &[u8]) -> Option<Front<'_>> {
+    match syntax {
+        Syntax::H264(framing) => units(framing, packet, |unit| match unit.first()? & 31 {
+            1..=4 => Some(Part::Picture(false)),
+            5 => Some(Part::Picture(true)),
+            7 | 8 | 13 | 15 => Some(Part::Set),
+            _ => Some(Part::Other),
+        }),
+        Syntax::Hevc(framing) => units(framing, packet, |unit| {
+            let (first, second) = (*unit.first()?, *unit.get(1)?);
+            // Layers above the base (spatial video) are not decoded.
+            if first & 1 != 0 || second >> 3 != 0 {
+                return Some(Part::Other);
+            }
+            match (first >> 1) & 63 {
+                kind @ 0..=31 => Some(Part::Picture((16..=21).contains(&kind))),
+                32..=34 => Some(Part::Set),
+                _ => Some(Part::Other),
+            }
+        }),
+        Syntax::Mpeg12 => {
+            let front = units(Framing::StartCodes, packet, |unit| match unit.first()? {
+                0 => Some(Part::Picture((unit.get(2)? >> 3) & 7 == 1)),
+                0xb3 => Some(Part::Set),
+                // The sequence extension; the other extensions change from picture to picture.
+                0xb5 if unit.get(1)? >> 4 == 1 => Some(Part::Set),
+                _ => Some(Part::Other),
+            })?;
+            let begins = front.sets.iter().any(|set| set.first() == Some(&0xb3));
+            Some(Front { entry: front.entry && begins, ..front })
+        }
+        Syntax::Mpeg4 => units(Framing::StartCodes, packet, |unit| match unit.first()? {
+            0xb6 => Some(Part::Picture(unit.get(1)? >> 6 == 0)),
+            // Besides the header, what the encoder says of itself: decoders heed it.
+            0x20..=0x2f | 0xb2 => Some(Part::Set),
+            _ => Some(Part::Other),
+        }),
+        Syntax::Vp8 => {
+            let entry = packet.first()? & 1 == 0 && packet.get(3..6)? == [0x9d, 0x01, 0x2a];
+            Some(Front { entry, ..Front::default() })
+        }
+        Syntax::Vp9 => {
+            // Frame marker 2, a profile below 3, no repeated frame, a key frame, shown; then the sync code.
+            let first = *packet.first()?;
+            let key = first >> 6 == 2 && first & 0x30 != 0x30 && first & 0x0e == 0x02;
+            let entry = key && packet.get(1..4)? == [0x49, 0x83, 0x42];
+            Some(Front { entry, ..Front::default() })
+        }
+        Syntax::Av1 => obus(packet),
+        Syntax::Unknown => None,
+    }
+}
+
+/// What a unit is; of picture data, whether a decoder may begin there.
+enum Part {
+    Picture(bool),
+    Set,
+    Other,
+}
+
+/// Goes through the units of a packet up to the first picture data.
+fn units<'a>(framing: Framing, packet: &'a [u8], kind: impl Fn(&[u8]) -> Option<Part>) -> Option<Front<'a>> {
+    let mut front = Front::default();
+    let mut rest = packet;
+    loop {
+        let (start, length) = match framing {
+            Framing::Lengths(bytes) => {
+                let (length, after) = rest.split_at_checked(bytes)?;
+                let length = length.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
+                (after.get(..length)?, Some((length, after)))
+            }
+            Framing::StartCodes => (start_code(rest)?.1, None),
+        };
+        let part = kind(start)?;
+        if let Part::Picture(entry) = part {
+            return Some(Front { entry, ..front });
+        }
+        // Only now, so that picture data is not searched for the next start code.
+        let (length, bytes) =
+            length.unwrap_or_else(|| (start_code(start).map_or(start.len(), |(at, _)| at), start));
+        let (unit, after) = bytes.split_at_checked(length)?;
+        rest = after;
+        if matches!(part, Part::Set) {
+            if front.sets.len() >= MAX_SETS {
+                return None;
+            }
+            // Zeros at the end belong to the next start code.
+            front.sets.push(&unit[..unit.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)]);
+        }
+    }
+}
+
+/// Finds the next `00 00 01`: its place, and what follows it.
+fn start_code(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let at = bytes.windows(3).position(|window| window == [0, 0, 1])?;
+    Some((at, &bytes[at + 3..]))
+}
+
+/// Reads AV1's units up to the first frame header.
+fn obus(packet: &[u8]) -> Option<Front<'_>> {
+    let mut front = Front::default();
+    let mut rest = packet;
+    loop {
+        let header = *rest.first()?;
+        let mut at = if header & 4 != 0 { 2 } else { 1 };
+        let mut length = 0usize;
+        if header & 2 == 0 {
+            length = rest.len().checked_sub(at)?;
+        } else {
+            for shift in (0..35).step_by(7) {
+                let byte = *rest.get(at)?;
+                at += 1;
+                length |= usize::from(byte & 127) << shift;
+                if byte & 128 == 0 {
+                    break;
+                }
+            }
+        }
+        let unit = rest.get(at..at.checked_add(length)?)?;
+        rest = &rest[at + length..];
+        match (header >> 3) & 15 {
+            1 => front.sets.push(unit),
+            // Frame and frame header: shown at once, of type "key".
+            3 | 6 => return Some(Front { entry: unit.first()? >> 4 == 1, ..front }),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPS: &[u8] = &[0x67, 0x42, 0x10];
+    const PPS: &[u8] = &[0x68, 0xce];
+    const IDR: &[u8] = &[0x65, 0x88];
+    const INTRA: &[u8] = &[0x61, 0x88];
+
+    fn annex_b(units: &[&[u8]]) -> Vec<u8> {
+        units.iter().flat_map(|unit| [&[0, 0, 0, 1], *unit].concat()).collect()
+    }
+
+    fn prefixed(units: &[&[u8]]) -> Vec<u8> {
+        units.iter().flat_map(|unit| [&[0, unit.len() as u8], *unit].concat()).collect()
+    }
+
+    #[test]
+    fn only_an_idr_picture_opens_h264() {
+        let mut prover = RandomAccessScanner::new("h264", &[]);
+        assert!(prover.entry(&annex_b(&[&[9, 0x10], SPS, PPS, &[6, 1], IDR])));
+        assert!(!prover.entry(&annex_b(&[SPS, PPS, INTRA])), "a recovery point");
+        assert!(!prover.entry(&annex_b(&[IDR])), "its sets are elsewhere");
+        let header = [&[1, 66, 0, 30, 0xfd][..], SPS, PPS].concat();
+        let mut prover = RandomAccessScanner::new("h264", &header);
+        assert!(prover.entry(&prefixed(&[IDR])));
+        assert!(!prover.entry(&prefixed(&[INTRA])));
+        assert!(!prover.entry(&[0, 200, 0x65]), "cut off");
+        assert!(prover.proven());
+    }
+
+    #[test]
+    fn sets_that_change_end_all_trust() {
+        let mut prover = RandomAccessScanner::new("h264", &[]);
+        assert!(prover.entry(&annex_b(&[SPS, PPS, IDR])));
+        assert!(prover.entry(&annex_b(&[SPS, PPS, IDR])));
+        assert!(!prover.entry(&annex_b(&[&[0x67, 0x42, 0x11], PPS, IDR])));
+        assert!(!prover.proven());
+        assert!(!prover.entry(&annex_b(&[SPS, PPS, IDR])));
+    }
+
+    #[test]
+    fn hevc_opens_at_every_random_access_picture_of_the_base_layer() {
+        let mut prover = RandomAccessScanner::new("hevc", &[]);
+        for (kind, expected) in [(19, true), (20, true), (21, true), (16, true), (1, false), (9, false)] {
+            assert_eq!(prover.entry(&annex_b(&[&[kind << 1, 1, 0x80]])), expected, "type {kind}");
+        }
+        assert!(!prover.entry(&annex_b(&[&[19 << 1, 1 << 3 | 1, 0x80], &[1 << 1, 1]])), "another layer");
+    }
+
+    #[test]
+    fn mpeg_pictures_open_when_they_are_intra() {
+        let sequence: &[u8] = &[0xb3, 0x16, 0x01, 0x20];
+        let picture = |kind: u8| vec![0, 0, kind << 3, 0];
+        let mut prover = RandomAccessScanner::new("mpeg2video", &[]);
+        assert!(prover.entry(&annex_b(&[sequence, &[0xb8, 0], &picture(1)])));
+        assert!(!prover.entry(&annex_b(&[&picture(1)])), "no sequence header");
+        assert!(!prover.entry(&annex_b(&[sequence, &picture(2)])));
+        let mut prover = RandomAccessScanner::new("mpeg4", &[]);
+        assert!(prover.entry(&annex_b(&[&[0xb6, 0x10]])));
+        assert!(!prover.entry(&annex_b(&[&[0xb6, 0x50]])));
+    }
+
+    #[test]
+    fn key_frames_of_the_web_open() {
+        let mut prover = RandomAccessScanner::new("vp8", &[]);
+        assert!(prover.entry(&[0x50, 1, 0, 0x9d, 1, 0x2a]));
+        assert!(!prover.entry(&[0x51, 1, 0, 0x9d, 1, 0x2a]));
+        let mut prover = RandomAccessScanner::new("vp9", &[]);
+        assert!(prover.entry(&[0x82, 0x49, 0x83, 0x42]));
+        assert!(!prover.entry(&[0x86, 0x49, 0x83, 0x42]), "an inter frame");
+        assert!(!prover.entry(&[0x88, 0x49, 0x83, 0x42]), "a repeated frame");
+        let mut prover = RandomAccessScanner::new("av1", &[]);
+        assert!(prover.entry(&[0x12, 0, 0x0a, 2, 7, 7, 0x32, 2, 0x10, 0]));
+        assert!(!prover.entry(&[0x12, 0, 0x32, 2, 0x30, 0]), "an inter frame");
+        assert!(!prover.entry(&[0x12, 0, 0x0a, 2, 7, 7, 0x32, 2, 0x00, 0]), "a key frame shown later");
+    }
+
+    #[test]
+    fn of_other_codecs_nothing_is_proven() {
+        assert!(!RandomAccessScanner::new("svq3", &[]).entry(&[0; 8]));
+    }
+}
