@@ -274,7 +274,7 @@ impl Media {
         if let (Some(sha256), Some(key)) = (source.kept(), key.as_deref())
             && let Some(kept) = self.store.clip(sha256, key).await
         {
-            kept.clip.frames.iter().for_each(|frame| engine.anticipate(frame));
+            kept.clip.frames.iter().for_each(|frame| engine.preencode_frame(frame));
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());
             came_from("disk");
             let kept = Arc::new(Prepared { probe_ms, ..kept });
@@ -353,7 +353,7 @@ async fn frames_of(
     let mut frames = Vec::with_capacity(total);
     while let Some(frame) = stream.next().await? {
         let frame = Frame::new(frame.width, frame.height, frame.rgb);
-        engine.anticipate(&frame);
+        engine.preencode_frame(&frame);
         frames.push(frame);
         progress(Stage::Decode, frames.len(), total);
     }

@@ -1,8 +1,8 @@
-//! What can go wrong in an engine. Knows no HTTP status: `http::error` maps [`Kind`] once.
+//! What can go wrong in an engine. Knows no HTTP status: `http::error` maps [`EngineErrorKind`] once.
 
 /// The class of an error: what a caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EngineErrorKind {
     /// The request cannot be served as it is (4xx).
     Invalid,
     /// The queue is full: try again later (429).
@@ -75,13 +75,13 @@ pub enum EngineError {
 impl EngineError {
     /// Returns the class of this error.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EngineErrorKind {
         match self {
-            Self::Invalid { .. } | Self::ContextLength { .. } => Kind::Invalid,
-            Self::Overloaded { .. } => Kind::Overloaded,
-            Self::NotReady | Self::Unavailable { .. } => Kind::NotReady,
-            Self::Cancelled => Kind::Cancelled,
-            Self::Incomplete | Self::Model { .. } | Self::Failed(_) => Kind::Failed,
+            Self::Invalid { .. } | Self::ContextLength { .. } => EngineErrorKind::Invalid,
+            Self::Overloaded { .. } => EngineErrorKind::Overloaded,
+            Self::NotReady | Self::Unavailable { .. } => EngineErrorKind::NotReady,
+            Self::Cancelled => EngineErrorKind::Cancelled,
+            Self::Incomplete | Self::Model { .. } | Self::Failed(_) => EngineErrorKind::Failed,
         }
     }
 

@@ -7,6 +7,7 @@
 //! **Invariant:** every stream of events ends with [`Event::Done`] or an error; a channel that merely
 //! closes is an incomplete answer ([`EngineError::Incomplete`]). Dropping the stream stops the work.
 
+mod api;
 mod candle;
 mod demo;
 mod error;
@@ -16,19 +17,19 @@ pub mod measure;
 mod open;
 pub mod qwen3vl;
 mod request;
-mod seam;
 mod source;
 mod status;
-mod upstream;
+mod validate;
+mod vllm;
 
-pub use candle::{DeviceKind, WeightType, open_device};
-pub use error::{EngineError, Kind};
-pub use open::{EngineConfig, EngineKind, open};
-pub use qwen3vl::{PromptWrapper, Quantization};
-pub use request::{Clip, Frame, Message, Part, Request, ResponseFormat, Role, Sampling};
-pub use seam::{
+pub use api::{
     Done, Engine, Event, Events, FinishReason, FrameRate, Health, ModelInfo, Stage, StageTimes, TokenLogprob,
     Usage,
 };
+pub use candle::{DeviceKind, WeightType, open_device};
+pub use error::{EngineError, EngineErrorKind};
+pub use open::{EngineConfig, EngineKind, open};
+pub use qwen3vl::{PromptWrapper, Quantization};
+pub use request::{Clip, Frame, Message, Part, Request, ResponseFormat, Role, Sampling};
 pub use source::{BadModelSource, ModelSource};
-pub use status::{UpstreamMetrics, UpstreamState, UpstreamStatus};
+pub use status::{ReplicaMetrics, ReplicaState, ReplicaStatus};

@@ -7,7 +7,7 @@ use url::Url;
 use crate::candle::{CandleEngine, CandleOptions, DeviceKind, WeightType};
 use crate::qwen3vl::{PromptWrapper, Quantization};
 use crate::source::{ModelFiles, ModelSource};
-use crate::upstream::{UpstreamEngine, UpstreamOptions};
+use crate::vllm::{VllmEngine, VllmOptions};
 use crate::{Engine, EngineError, hub};
 
 /// A kind of engine.
@@ -31,7 +31,7 @@ pub enum EngineKind {
 /// Which engine to open, on which model, and how.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// Kind of engine.
+    /// EngineErrorKind of engine.
     pub kind: EngineKind,
     /// The model.
     pub model: ModelSource,
@@ -41,7 +41,7 @@ pub struct EngineConfig {
     pub dtype: Option<WeightType>,
     /// How the decoder's matrices are held; none is as they are.
     pub quantization: Option<Quantization>,
-    /// Kind of video prompt.
+    /// EngineErrorKind of video prompt.
     pub wrapper: PromptWrapper,
     /// Tokens that prompt and answer share; none is what the model was made for.
     pub max_model_len: Option<usize>,
@@ -81,14 +81,14 @@ pub fn open(config: &EngineConfig) -> Result<Arc<dyn Engine>, EngineError> {
     match &config.kind {
         EngineKind::Candle => open_candle(config),
         EngineKind::Vllm { urls, files, max_requests } => {
-            let options = UpstreamOptions {
+            let options = VllmOptions {
                 urls: urls.clone(),
                 files: files.clone(),
                 wrapper: config.wrapper,
                 max_model_len: config.max_model_len,
                 max_requests: *max_requests,
             };
-            Ok(Arc::new(UpstreamEngine::start(options)?))
+            Ok(Arc::new(VllmEngine::start(options)?))
         }
     }
 }

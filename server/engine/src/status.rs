@@ -5,7 +5,7 @@ use serde::Serialize;
 /// Whether a server behind an engine gets requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum UpstreamState {
+pub enum ReplicaState {
     /// It never served yet: its model is loading, or it is not there.
     Loading,
     /// It gets requests.
@@ -20,13 +20,13 @@ pub enum UpstreamState {
 
 /// One server behind an engine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct UpstreamStatus {
+pub struct ReplicaStatus {
     /// Its number, in the order in which the servers were named.
     pub id: usize,
     /// Where it listens.
     pub url: String,
     /// Whether it gets requests.
-    pub state: UpstreamState,
+    pub state: ReplicaState,
     /// Why it gets none.
     pub reason: Option<String>,
     /// Whether it takes `media_io_kwargs` in requests; where it doesn't, clips travel at a constant rate.
@@ -42,12 +42,12 @@ pub struct UpstreamStatus {
     /// Requests that were taken elsewhere because it lost or refused them before their first token.
     pub failovers_total: u64,
     /// What it last told of itself.
-    pub metrics: Option<UpstreamMetrics>,
+    pub metrics: Option<ReplicaMetrics>,
 }
 
 /// What a server tells of itself, by vLLM's names. Counts go on over its restarts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct UpstreamMetrics {
+pub struct ReplicaMetrics {
     /// Requests that its engine works on, whoever sent them.
     pub num_requests_running: f64,
     /// Requests that wait there.

@@ -13,8 +13,8 @@ use homereel_engine::qwen3vl::{
     ChatTemplate, Checkpoint, Media, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use homereel_engine::{
-    Clip, DeviceKind, Done, Engine, EngineConfig, EngineError, Event, Events, FinishReason, Frame, Health,
-    Kind, Message, ModelSource, Part, PromptWrapper, Quantization, Request, Role, Sampling, Stage,
+    Clip, DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, Event, Events, FinishReason,
+    Frame, Health, Message, ModelSource, Part, PromptWrapper, Quantization, Request, Role, Sampling, Stage,
     WeightType, open,
 };
 use serde_json::Value;
@@ -448,7 +448,7 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
     for (request, parts) in cases {
         let error = engine.submit(request).expect_err(parts[0]);
         let message = error.to_string();
-        assert_eq!(error.kind(), Kind::Invalid, "{message}");
+        assert_eq!(error.kind(), EngineErrorKind::Invalid, "{message}");
         for part in parts {
             assert!(message.contains(part), "{part:?} is not in {message:?}");
         }
@@ -545,7 +545,7 @@ async fn models_that_do_not_load_say_what_is_wrong() {
         let Health::Failed(why) = engine.health() else { panic!("{path:?} was loaded") };
         assert!(why.contains(part), "{part:?} is not in {why:?}");
         let error = engine.info().unwrap_err();
-        assert!(error.to_string().contains(part) && error.kind() == Kind::Failed, "{error}");
+        assert!(error.to_string().contains(part) && error.kind() == EngineErrorKind::Failed, "{error}");
         assert!(engine.submit(ask(vec![text("hi")])).is_err());
         let _ = std::fs::remove_dir_all(path);
     }

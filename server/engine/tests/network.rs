@@ -11,7 +11,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use golden::checkpoint_dir;
 use homereel_engine::{
-    EngineError, Kind,
+    EngineError, EngineErrorKind,
     qwen3vl::{Checkpoint, Config, Features, Kv, Model, Prompt, Visual},
 };
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ fn edited(name: &str, pointer: &str, value: Value) -> Vec<u8> {
 /// Asserts that the error is of the model's files, names all of `words`, and leaks no directory.
 fn assert_says(error: &EngineError, words: &[&str]) {
     assert!(matches!(error, EngineError::Model { .. }), "{error:?}");
-    assert_eq!(error.kind(), Kind::Failed);
+    assert_eq!(error.kind(), EngineErrorKind::Failed);
     let message = error.to_string();
     for word in words {
         assert!(message.contains(word), "{message:?} does not say {word:?}");

@@ -62,11 +62,11 @@ impl AskError {
                 homereel_video::VideoErrorKind::Failed => AskErrorKind::Failed,
             },
             Self::Engine(error) => match error.kind() {
-                homereel_engine::Kind::Invalid => AskErrorKind::Invalid,
-                homereel_engine::Kind::Overloaded => AskErrorKind::Overloaded,
-                homereel_engine::Kind::NotReady => AskErrorKind::NotReady,
-                homereel_engine::Kind::Cancelled => AskErrorKind::Cancelled,
-                homereel_engine::Kind::Failed => AskErrorKind::Failed,
+                homereel_engine::EngineErrorKind::Invalid => AskErrorKind::Invalid,
+                homereel_engine::EngineErrorKind::Overloaded => AskErrorKind::Overloaded,
+                homereel_engine::EngineErrorKind::NotReady => AskErrorKind::NotReady,
+                homereel_engine::EngineErrorKind::Cancelled => AskErrorKind::Cancelled,
+                homereel_engine::EngineErrorKind::Failed => AskErrorKind::Failed,
             },
             Self::Io(_) => AskErrorKind::Failed,
         }

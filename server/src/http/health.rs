@@ -33,7 +33,7 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'stat
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     metrics::gauge!("vllm:num_requests_running").set(state.answers.in_flight() as f64);
-    replicas::record(&state.answers.engine().upstreams());
+    replicas::record(&state.answers.engine().replicas());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
         .into_response()
 }
@@ -60,7 +60,7 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
         "version": env!("CARGO_PKG_VERSION"),
         "engine": { "health": health, "in_flight": state.answers.in_flight() },
         "model": model,
-        "upstreams": engine.upstreams(),
+        "upstreams": engine.replicas(),
         "library": { "videos": state.library.video_count().await?, "free_bytes": state.library.free_bytes()? },
         "storage": state.library.storage().await?,
         "machine": crate::machine::look().await,

@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use homereel_engine::{UpstreamState, UpstreamStatus};
+use homereel_engine::{ReplicaState, ReplicaStatus};
 use serde_json::{Value, json};
 
 use super::error::{Failure, Problem};
@@ -29,24 +29,24 @@ pub(super) async fn resume(
 
 fn set_draining(state: &AppState, id: usize, draining: bool) -> Result<Json<Value>, Problem> {
     let engine = state.answers.engine();
-    if !engine.drain_upstream(id, draining) {
-        let known = engine.upstreams().len();
+    if !engine.drain_replica(id, draining) {
+        let known = engine.replicas().len();
         let message = match known {
             0 => "this engine has no replicas".to_owned(),
             _ => format!("there is no replica {id}; 0 to {} would fit", known - 1),
         };
         return Err(Failure::new(StatusCode::NOT_FOUND, "not_found", message).into());
     }
-    Ok(Json(json!({ "upstreams": engine.upstreams() })))
+    Ok(Json(json!({ "upstreams": engine.replicas() })))
 }
 
 /// Sets the gauges of every replica, under vLLM's names where vLLM has them.
-pub(super) fn record(upstreams: &[UpstreamStatus]) {
+pub(super) fn record(upstreams: &[ReplicaStatus]) {
     for upstream in upstreams {
         let label = || [("upstream", upstream.url.clone())];
         let gauge = |name: &'static str, value: f64| metrics::gauge!(name, &label()).set(value);
         let counter = |name: &'static str, value: u64| metrics::counter!(name, &label()).absolute(value);
-        gauge("homereel_upstream_up", f64::from(u8::from(upstream.state == UpstreamState::Ready)));
+        gauge("homereel_upstream_up", f64::from(u8::from(upstream.state == ReplicaState::Ready)));
         #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
         gauge("homereel_upstream_in_flight", upstream.in_flight as f64);
         counter("homereel_upstream_requests_total", upstream.requests_total);

@@ -1,7 +1,7 @@
 //! `/system`: what the household's operator wants to see at a glance, with advice beside what is amiss.
 
 use axum::response::Response;
-use homereel_engine::{Health, UpstreamState, UpstreamStatus};
+use homereel_engine::{Health, ReplicaState, ReplicaStatus};
 use homereel_library::{JobState, Role, now_ms};
 use homereel_web::{
     format,
@@ -66,7 +66,7 @@ async fn show(cx: &PageContext) -> Result<Response, Failure> {
         ("Disk", disk),
         ("Versions", versions(&cx.state, &machine, &mut advice).await),
     ];
-    let servers = cx.state.answers.engine().upstreams();
+    let servers = cx.state.answers.engine().replicas();
     let servers = servers.iter().map(|server| ("vLLM server", upstream(server)));
     let lists = lists
         .into_iter()
@@ -117,14 +117,14 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
 }
 
 /// What is known of a server behind the engine, and what it tells of itself.
-fn upstream(server: &UpstreamStatus) -> Vec<Fact> {
+fn upstream(server: &ReplicaStatus) -> Vec<Fact> {
     let fact = |name, value: String| Fact { name, value };
     let word = match server.state {
-        UpstreamState::Loading => "loading its model, or not there",
-        UpstreamState::Ready => "ready",
-        UpstreamState::Draining => "draining: it finishes what it has",
-        UpstreamState::Gone => "out of reach",
-        UpstreamState::Unfit => "serves something else than it should",
+        ReplicaState::Loading => "loading its model, or not there",
+        ReplicaState::Ready => "ready",
+        ReplicaState::Draining => "draining: it finishes what it has",
+        ReplicaState::Gone => "out of reach",
+        ReplicaState::Unfit => "serves something else than it should",
     };
     let reason = server.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let carries = if server.takes_media_io_kwargs {

@@ -69,7 +69,7 @@ fn outcome(model: &Model, case: &Case) -> anyhow::Result<Outcome> {
             next = model.step(token, &mut kv)?;
         }
     }
-    let positions_equal = positions == case.tensor("positions").1
-        && case.record["rope_delta"] == prompt.positions().delta();
+    let positions_equal =
+        positions == case.tensor("positions").1 && case.record["rope_delta"] == prompt.positions().delta();
     Ok(Outcome { name: case.name.clone(), positions_equal, logits, greedy })
 }

@@ -125,7 +125,8 @@ fn comparison(dir: &Path, shapes: &Path, shape: &str, facts: Option<&Facts>) -> 
     let mut homereel: Option<Speed> = json(&dir.join(format!("speed-{shape}.json")))?;
     let mut transformers: Option<Speed> = json(&dir.join(format!("transformers-{shape}.json")))?;
     let config = shapes.join(format!("{shape}.json"));
-    let config = Config::from_json(shape, &std::fs::read(&config).with_context(|| config.display().to_string())?)?;
+    let config =
+        Config::from_json(shape, &std::fs::read(&config).with_context(|| config.display().to_string())?)?;
     let limit = facts.zip(homereel.as_ref()).map(|(facts, speed)| limit(facts, &config, speed));
     let difference = homereel.as_mut().zip(transformers.as_mut()).map(|(ours, theirs)| {
         let (ours, theirs) = (&mut ours.times, &mut theirs.times);
@@ -235,11 +236,7 @@ impl Comparison {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let sizes = self.homereel.as_ref().or(self.transformers.as_ref()).map(|speed| speed.sizes);
         let Some(sizes) = sizes else { return Ok(()) };
-        writeln!(
-            out,
-            "{:<34}{:>12}{:>14}{:>10}",
-            self.shape, "homereel", "transformers", "limit"
-        )?;
+        writeln!(out, "{:<34}{:>12}{:>14}{:>10}", self.shape, "homereel", "transformers", "limit")?;
         let both = [self.homereel.as_ref(), self.transformers.as_ref()];
         let mut row = |label: String, value: &dyn Fn(&Speed) -> Option<f64>, limit: Option<f64>| {
             let cell = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.1}"));
@@ -248,7 +245,11 @@ impl Comparison {
         };
         let limit = self.limit.as_ref();
         let seconds = sizes.clip_frames;
-        row("vision tower, ms per 265 tokens".into(), &|s| Some(s.times.vision_ms), limit.map(|l| l.vision_ms))?;
+        row(
+            "vision tower, ms per 265 tokens".into(),
+            &|s| Some(s.times.vision_ms),
+            limit.map(|l| l.vision_ms),
+        )?;
         row(
             format!("prefill, ms at {} tokens", sizes.prefill),
             &|s| Some(s.times.prefill_ms),

@@ -26,7 +26,7 @@ fn cuda() -> Result<Device, EngineError> {
 
 #[cfg(feature = "cuda")]
 fn cuda() -> Result<Device, EngineError> {
-    super::driver::open().map_err(|said| {
+    super::libcuda::open().map_err(|said| {
         EngineError::Failed(format!(
             "--device cuda needs NVIDIA's driver, which is not on this machine ({said}); --device cpu would fit"
         ))

@@ -11,20 +11,17 @@ use tokio::sync::watch;
 use super::cache::{FeatureCache, PrefixCache};
 use super::constraint::Grammars;
 use super::device::open_device;
-use super::generate::{Generator, Job};
+use super::generate::{Generation, Generator};
 use super::queue::Waiting;
 use super::sink::Sink;
 use super::worker::{Task, Worker};
-use super::{sampler, stop};
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, Config, GenerationConfig, Model, Processor, ProcessorConfig, PromptBuilder,
     PromptWrapper, Quantization, Tokenizer,
 };
 use crate::source::ModelFiles;
+use crate::validate::{DEFAULT_MAX_TOKENS, check};
 use crate::{Engine, EngineError, Event, Events, Health, ModelInfo, Request, demo};
-
-/// Tokens generated when a request doesn't say how many: small models ramble.
-pub(crate) const DEFAULT_MAX_TOKENS: usize = 2048;
 
 /// How to run a model on candle.
 #[derive(Debug, Clone)]
@@ -37,7 +34,7 @@ pub(crate) struct CandleOptions {
     pub(crate) dtype: Option<WeightType>,
     /// How the decoder's matrices are held; none is as they are.
     pub(crate) quantization: Option<Quantization>,
-    /// Kind of video prompt.
+    /// EngineErrorKind of video prompt.
     pub(crate) wrapper: PromptWrapper,
     /// Tokens that prompt and answer share; none is what the model was made for.
     pub(crate) max_model_len: Option<usize>,
@@ -71,7 +68,7 @@ pub enum WeightType {
 }
 
 /// What `submit` needs once the model is loaded.
-struct Front {
+struct Frontend {
     builder: PromptBuilder,
     grammars: Grammars,
     info: ModelInfo,
@@ -80,8 +77,8 @@ struct Front {
 
 /// Qwen3-VL on candle.
 pub(crate) struct CandleEngine {
-    worker: Worker<Job>,
-    front: Arc<OnceLock<Front>>,
+    worker: Worker<Generation>,
+    frontend: Arc<OnceLock<Frontend>>,
     /// Mean milliseconds per request of late, for `Retry-After`.
     mean_ms: Arc<AtomicU64>,
 }
@@ -96,9 +93,9 @@ impl CandleEngine {
         options: CandleOptions,
         locate: impl FnOnce() -> Result<ModelFiles, EngineError> + Send + 'static,
     ) -> Result<Self, EngineError> {
-        let front = Arc::new(OnceLock::new());
+        let frontend = Arc::new(OnceLock::new());
         let mean_ms = Arc::new(AtomicU64::new(1000));
-        let (own, mean) = (Arc::clone(&front), Arc::clone(&mean_ms));
+        let (own, mean) = (Arc::clone(&frontend), Arc::clone(&mean_ms));
         let depth = options.queue_depth;
         let worker = Worker::spawn("engine", depth, move || {
             let files = locate()?;
@@ -111,27 +108,27 @@ impl CandleEngine {
                 "the model is loaded"
             );
             own.get_or_init(|| loaded);
-            Ok(move |job: &Job| {
-                let Some(front) = own.get() else { return };
+            Ok(move |generation: &Generation| {
+                let Some(frontend) = own.get() else { return };
                 let start = Instant::now();
-                generator.run(job, &front.builder, &front.eos);
+                generator.run(generation, &frontend.builder, &frontend.eos);
                 let took = start.elapsed().as_millis() as u64;
                 mean.store((3 * mean.load(Ordering::Relaxed) + took) / 4, Ordering::Relaxed);
             })
         })
         .map_err(|error| EngineError::Failed(format!("no thread for the engine: {error}")))?;
-        Ok(Self { worker, front, mean_ms })
+        Ok(Self { worker, frontend, mean_ms })
     }
 
-    fn front(&self) -> Result<&Front, EngineError> {
+    fn frontend(&self) -> Result<&Frontend, EngineError> {
         self.worker.ready()?;
-        self.front.get().ok_or(EngineError::NotReady)
+        self.frontend.get().ok_or(EngineError::NotReady)
     }
 }
 
 impl Engine for CandleEngine {
     fn info(&self) -> Result<ModelInfo, EngineError> {
-        Ok(self.front()?.info.clone())
+        Ok(self.frontend()?.info.clone())
     }
 
     fn health(&self) -> Health {
@@ -143,50 +140,32 @@ impl Engine for CandleEngine {
     }
 
     fn video_size(&self, frames: usize, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
-        self.front()?.builder.processor.video_size(frames, width, height)
+        self.frontend()?.builder.processor.video_size(frames, width, height)
     }
 
     fn image_size(&self, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
-        self.front()?.builder.processor.image_size(width, height)
+        self.frontend()?.builder.processor.image_size(width, height)
     }
 
     fn submit(&self, mut request: Request) -> Result<Events, EngineError> {
-        let front = self.front()?;
+        let frontend = self.frontend()?;
         let submitted = Instant::now();
         check(&request)?;
-        let constraint = front.grammars.constrain(&request.response_format)?;
-        let prepared = front.builder.build(&request)?;
+        let constraint = frontend.grammars.constrain(&request.response_format)?;
+        let prepared = frontend.builder.build(&request)?;
         request.messages.clear();
-        let left = front.builder.context - prepared.prompt.ids().len();
+        let left = frontend.builder.context - prepared.prompt.ids().len();
         let max_tokens = request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left);
         let (sink, receiver) = Sink::channel();
         let queued = Instant::now();
-        let job = Job { request, prepared, constraint, max_tokens, sink, submitted, queued };
+        let generation = Generation { request, prepared, constraint, max_tokens, sink, submitted, queued };
         let seconds = self.mean_ms.load(Ordering::Relaxed).div_ceil(1000);
-        self.worker.submit(job, seconds)?;
+        self.worker.submit(generation, seconds)?;
         Ok(Events::new(receiver))
     }
 }
 
-/// Checks everything of a request but its messages; the same for every kind of engine.
-///
-/// # Errors
-/// `Invalid` naming the parameter, its value and what would fit.
-pub(crate) fn check(request: &Request) -> Result<(), EngineError> {
-    sampler::check(&request.sampling)?;
-    stop::check(request)?;
-    if let Some(count) = request.logprobs.filter(|count| *count > sampler::MAX_LOGPROBS) {
-        let message = format!("top_logprobs is {count}; {} would fit", sampler::MAX_LOGPROBS);
-        return Err(EngineError::invalid("top_logprobs", message));
-    }
-    if request.max_tokens == Some(0) {
-        let message = "max_tokens is 0; at least 1 is needed";
-        return Err(EngineError::invalid("max_tokens", message));
-    }
-    Ok(())
-}
-
-impl Waiting for Job {
+impl Waiting for Generation {
     fn is_gone(&self) -> bool {
         self.sink.is_gone()
     }
@@ -197,14 +176,14 @@ impl Waiting for Job {
     }
 }
 
-impl Task for Job {
+impl Task for Generation {
     fn fail(&self, error: EngineError) {
         // Nobody is left to tell if this fails.
         let _ = self.sink.send(Err(error));
     }
 }
 
-fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator), EngineError> {
+fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Generator), EngineError> {
     let id = &options.id;
     let fail = |message: String| EngineError::Model { model: id.clone(), message };
     let read = |name: &str| files.read(name);
@@ -272,5 +251,5 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Front, Generator
         features: FeatureCache::new(options.feature_cache_bytes),
         prefixes: PrefixCache::new(options.prefix_cache_bytes),
     };
-    Ok((Front { builder, grammars, info, eos }, generator))
+    Ok((Frontend { builder, grammars, info, eos }, generator))
 }

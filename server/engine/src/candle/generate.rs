@@ -15,7 +15,7 @@ use crate::qwen3vl::{Features, Kv, Media, Model, PreparedPrompt, PromptBuilder, 
 use crate::{Done, EngineError, Event, FinishReason, Request, Stage, StageTimes, Usage};
 
 /// A request on its way through the engine.
-pub(super) struct Job {
+pub(super) struct Generation {
     /// The request; its messages are in `prepared`.
     pub(super) request: Request,
     /// Its prompt.
@@ -43,9 +43,9 @@ pub(super) struct Generator {
 }
 
 impl Generator {
-    /// Answers one job; the events go to its sink, the last one included.
-    pub(super) fn run(&mut self, job: &Job, builder: &PromptBuilder, eos: &[u32]) {
-        let last = match self.answer(job, builder, eos) {
+    /// Answers one generation; the events go to its sink, the last one included.
+    pub(super) fn run(&mut self, generation: &Generation, builder: &PromptBuilder, eos: &[u32]) {
+        let last = match self.answer(generation, builder, eos) {
             Ok(done) => Ok(Event::Done(done)),
             Err(error) => Err(error),
         };
@@ -55,13 +55,18 @@ impl Generator {
             tracing::error!(%error, "a request failed");
         }
         // A reader that left needs no last event.
-        let _ = job.sink.send(last);
+        let _ = generation.sink.send(last);
     }
 
-    fn answer(&mut self, job: &Job, builder: &PromptBuilder, eos: &[u32]) -> Result<Done, EngineError> {
-        let mut clock = Clock::start(job);
-        let prompt = &job.prepared.prompt;
-        let contents: Vec<(Identity, usize)> = job
+    fn answer(
+        &mut self,
+        generation: &Generation,
+        builder: &PromptBuilder,
+        eos: &[u32],
+    ) -> Result<Done, EngineError> {
+        let mut clock = Clock::start(generation);
+        let prompt = &generation.prepared.prompt;
+        let contents: Vec<(Identity, usize)> = generation
             .prepared
             .media
             .iter()
@@ -76,12 +81,12 @@ impl Generator {
 
         let needed = prompt.visual().last().is_some_and(|&last| last >= cached_tokens);
         let features = match needed {
-            true => self.see(job, builder, &contents, &mut clock)?,
+            true => self.see(generation, builder, &contents, &mut clock)?,
             false => None,
         };
 
         let start = Instant::now();
-        let mut progress = report(job, Stage::Prefill);
+        let mut progress = report(generation, Stage::Prefill);
         let prefill = self.model.prefill(prompt, features.as_ref(), &mut kv, &mut progress);
         clock.times.prefill_ms = ms(start);
         let logits = match prefill {
@@ -93,7 +98,7 @@ impl Generator {
             }
         };
 
-        let mut answer = Answer::new(job, builder, eos);
+        let mut answer = Answer::new(generation, builder, eos);
         let finished = self.generate(&mut answer, logits, &mut kv, &mut clock);
         let mut keys = keys;
         keys.extend(answer.ids.iter().map(|&id| u64::from(id)));
@@ -106,27 +111,28 @@ impl Generator {
     /// Features of all pictures and videos, from the cache or from the vision tower.
     fn see(
         &mut self,
-        job: &Job,
+        generation: &Generation,
         builder: &PromptBuilder,
         contents: &[(Identity, usize)],
         clock: &mut Clock,
     ) -> Result<Option<Features>, EngineError> {
         let count = contents.len();
         let mut all = Vec::with_capacity(count);
-        for (index, ((media, _), (identity, _))) in job.prepared.media.iter().zip(contents).enumerate() {
+        for (index, ((media, _), (identity, _))) in generation.prepared.media.iter().zip(contents).enumerate()
+        {
             if let Some(features) = self.features.get(identity) {
                 all.push(features);
                 continue;
             }
             let start = Instant::now();
-            report(job, Stage::Preprocess)(index, count).continue_or_cancel()?;
+            report(generation, Stage::Preprocess)(index, count).continue_or_cancel()?;
             let visual = match media {
                 Media::Image(image) => builder.processor.image_patches(image),
                 Media::Video(clip) => builder.processor.video_patches(clip),
             };
             clock.times.preprocess_ms += ms(start);
             let start = Instant::now();
-            let mut report = report(job, Stage::Vision);
+            let mut report = report(generation, Stage::Vision);
             // Blocks of all, as if each took as many: what is known before the others are seen.
             let mut progress = |done: usize, total: usize| report(index * total + done, count * total);
             let features = self.model.encode(&visual, &mut progress)?;
@@ -163,7 +169,7 @@ impl Generator {
 
 /// The answer as it grows.
 struct Answer<'a> {
-    job: &'a Job,
+    generation: &'a Generation,
     builder: &'a PromptBuilder,
     sampler: Sampler,
     constraint: Option<Constraint>,
@@ -174,12 +180,12 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn new(job: &'a Job, builder: &'a PromptBuilder, eos: &[u32]) -> Self {
-        let Job { request, prepared, .. } = job;
+    fn new(generation: &'a Generation, builder: &'a PromptBuilder, eos: &[u32]) -> Self {
+        let Generation { request, prepared, .. } = generation;
         Self {
-            job,
+            generation,
             builder,
-            constraint: job.constraint.clone(),
+            constraint: generation.constraint.clone(),
             sampler: Sampler::new(request.sampling.clone(), prepared.prompt.ids()),
             stop_ids: StopIds::new(eos, request),
             stops: StopStrings::new(&request.stop),
@@ -204,12 +210,12 @@ impl<'a> Answer<'a> {
         let (id, complete) = self.choose(logits)?;
         self.ids.push(id);
         let logprob = self
-            .job
+            .generation
             .request
             .logprobs
             .map(|count| sampler::logprobs(logits, id, count, &self.builder.tokenizer));
         let ended = self.stop_ids.contains(id);
-        let full = self.ids.len() >= self.job.max_tokens;
+        let full = self.ids.len() >= self.generation.max_tokens;
         let mut certain = if ended { String::new() } else { self.text.push(id) };
         if ended || full || complete {
             certain.push_str(&self.text.finish());
@@ -219,7 +225,7 @@ impl<'a> Answer<'a> {
             scanned.text.push_str(&self.stops.finish());
         }
         let token = Event::Token { text: scanned.text, id: Some(id), logprob };
-        self.job.sink.send(Ok(token)).continue_or_cancel()?;
+        self.generation.sink.send(Ok(token)).continue_or_cancel()?;
         Ok(match (scanned.stopped || ended || complete, full) {
             (true, _) => Some(FinishReason::Stop),
             (false, true) => Some(FinishReason::Length),
@@ -228,7 +234,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Wall time of a job's stages.
+/// Wall time of a generation's stages.
 struct Clock {
     submitted: Instant,
     first_token: Option<Instant>,
@@ -236,13 +242,13 @@ struct Clock {
 }
 
 impl Clock {
-    fn start(job: &Job) -> Self {
+    fn start(generation: &Generation) -> Self {
         let times = StageTimes {
-            queue_ms: ms(job.queued),
-            preprocess_ms: (job.queued - job.submitted).as_secs_f64() * 1e3,
+            queue_ms: ms(generation.queued),
+            preprocess_ms: (generation.queued - generation.submitted).as_secs_f64() * 1e3,
             ..StageTimes::default()
         };
-        Self { submitted: job.submitted, first_token: None, times }
+        Self { submitted: generation.submitted, first_token: None, times }
     }
 
     fn token(&mut self) {
@@ -263,8 +269,8 @@ fn ms(since: Instant) -> f64 {
 }
 
 /// A progress callback that tells the reader and breaks once it has left.
-fn report(job: &Job, stage: Stage) -> impl FnMut(usize, usize) -> ControlFlow<()> {
-    move |done, total| job.sink.offer(Event::Progress { stage, done, total })
+fn report(generation: &Generation, stage: Stage) -> impl FnMut(usize, usize) -> ControlFlow<()> {
+    move |done, total| generation.sink.offer(Event::Progress { stage, done, total })
 }
 
 trait ContinueOrCancel {

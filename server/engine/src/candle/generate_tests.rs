@@ -26,7 +26,7 @@ fn builder() -> (PromptBuilder, Generator) {
     (builder, Generator { model, features, prefixes: PrefixCache::new(1 << 30) })
 }
 
-fn job(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Job {
+fn generation(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Generation {
     let frame = Frame::new(64, 64, vec![90; 64 * 64 * 3].into());
     let clip = Clip {
         frames: vec![frame; 4],
@@ -51,7 +51,7 @@ fn job(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Job {
     };
     let prepared = builder.build(&request).unwrap();
     let now = Instant::now();
-    Job { request, prepared, constraint: None, max_tokens, sink, submitted: now, queued: now }
+    Generation { request, prepared, constraint: None, max_tokens, sink, submitted: now, queued: now }
 }
 
 #[test]
@@ -59,8 +59,8 @@ fn a_reader_that_left_costs_no_vision_and_no_prefill() {
     let (builder, mut generator) = builder();
     let (sink, receiver) = Sink::channel();
     drop(receiver);
-    let job = job(&builder, sink, 100);
-    let error = generator.answer(&job, &builder, &[]).unwrap_err();
+    let generation = generation(&builder, sink, 100);
+    let error = generator.answer(&generation, &builder, &[]).unwrap_err();
     assert!(matches!(error, EngineError::Cancelled), "{error}");
     assert!(generator.prefixes.is_empty(), "the text model ran");
 }
@@ -69,16 +69,16 @@ fn a_reader_that_left_costs_no_vision_and_no_prefill() {
 fn a_reader_that_leaves_during_the_answer_stops_it() {
     let (builder, mut generator) = builder();
     let (sink, mut receiver) = Sink::channel();
-    let job = job(&builder, sink, 4000);
+    let generation = generation(&builder, sink, 4000);
     let reader = std::thread::Builder::new()
         .spawn(move || while !matches!(receiver.blocking_recv(), Some(Ok(Event::Token { .. })) | None) {})
         .unwrap();
-    let error = generator.answer(&job, &builder, &[]).unwrap_err();
+    let error = generator.answer(&generation, &builder, &[]).unwrap_err();
     reader.join().unwrap();
     assert!(matches!(error, EngineError::Cancelled), "{error}");
     // What was done is kept, and is far from the whole answer.
     let kept = generator.prefixes.longest();
-    let prompt = job.prepared.prompt.ids().len();
+    let prompt = generation.prepared.prompt.ids().len();
     assert!((prompt..prompt + 2000).contains(&kept), "{kept} tokens, {prompt} of them prompt");
 }
 
@@ -87,7 +87,7 @@ fn a_cancelled_request_leaves_a_model_that_answers_the_same() {
     let (builder, mut generator) = builder();
     let answer = |generator: &mut Generator| {
         let (sink, mut receiver) = Sink::channel();
-        let done = generator.answer(&job(&builder, sink, 32), &builder, &[]).unwrap();
+        let done = generator.answer(&generation(&builder, sink, 32), &builder, &[]).unwrap();
         let mut ids = Vec::new();
         while let Ok(Ok(event)) = receiver.try_recv() {
             if let Event::Token { id, .. } = event {
@@ -100,7 +100,7 @@ fn a_cancelled_request_leaves_a_model_that_answers_the_same() {
     assert_eq!((want.len(), cached), (32, 0));
     let (sink, receiver) = Sink::channel();
     drop(receiver);
-    generator.answer(&job(&builder, sink, 32), &builder, &[]).unwrap_err();
+    generator.answer(&generation(&builder, sink, 32), &builder, &[]).unwrap_err();
     let (got, cached) = answer(&mut generator);
     assert_eq!(got, want);
     assert!(cached > 0, "nothing was reused");

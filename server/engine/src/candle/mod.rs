@@ -5,10 +5,10 @@
 mod cache;
 mod constraint;
 mod device;
-#[cfg(feature = "cuda")]
-mod driver;
 mod engine;
 mod generate;
+#[cfg(feature = "cuda")]
+mod libcuda;
 mod queue;
 mod sampler;
 mod sink;
@@ -16,5 +16,5 @@ mod stop;
 mod worker;
 
 pub use device::open_device;
-pub(crate) use engine::{CandleEngine, CandleOptions, DEFAULT_MAX_TOKENS, check};
+pub(crate) use engine::{CandleEngine, CandleOptions};
 pub use engine::{DeviceKind, WeightType};

@@ -1,4 +1,4 @@
-//! The bounded line in front of the engine's thread. Whoever waits is told its position when the line
+//! The bounded line in frontend of the engine's thread. Whoever waits is told its position when the line
 //! moves; whoever left is dropped from it. Knows neither model nor tokens.
 
 use std::collections::VecDeque;

@@ -3,30 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::{EngineError, Request};
-
-/// Stop strings per request, and bytes of each.
-const MAX_STOPS: usize = 16;
-const MAX_STOP_BYTES: usize = 1024;
-
-/// Checks the stop strings of a request.
-///
-/// # Errors
-/// `Invalid` for empty, too long or too many strings.
-pub(super) fn check(request: &Request) -> Result<(), EngineError> {
-    let stops = &request.stop;
-    if stops.len() > MAX_STOPS {
-        let message = format!("stop has {} strings; {MAX_STOPS} would fit", stops.len());
-        return Err(EngineError::invalid("stop", message));
-    }
-    for stop in stops {
-        if stop.is_empty() || stop.len() > MAX_STOP_BYTES {
-            let message = format!("a stop string has {} bytes; 1 to {MAX_STOP_BYTES} would fit", stop.len());
-            return Err(EngineError::invalid("stop", message));
-        }
-    }
-    Ok(())
-}
+use crate::Request;
 
 /// Ids that end an answer.
 #[derive(Debug, Clone, Default)]

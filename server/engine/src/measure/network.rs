@@ -102,15 +102,18 @@ impl Parameters {
     pub fn of(config: &Config) -> Self {
         let (text, vision) = (&config.text, &config.vision);
         let heads = text.num_attention_heads + text.num_key_value_heads;
-        let layer = 2 * text.hidden_size * text.head_dim * heads + 3 * text.hidden_size * text.intermediate_size;
-        let block = 4 * vision.hidden_size * vision.hidden_size + 2 * vision.hidden_size * vision.intermediate_size;
+        let layer =
+            2 * text.hidden_size * text.head_dim * heads + 3 * text.hidden_size * text.intermediate_size;
+        let block =
+            4 * vision.hidden_size * vision.hidden_size + 2 * vision.hidden_size * vision.intermediate_size;
         let merged = vision.hidden_size * vision.spatial_merge_size * vision.spatial_merge_size;
         let merger = merged * (merged + text.hidden_size);
         let mergers = 1 + vision.deepstack_visual_indexes.len();
         Self {
             decoder: (text.num_hidden_layers * layer) as u64,
             head: (text.vocab_size * text.hidden_size) as u64,
-            vision: (vision.patch_len() * vision.hidden_size + vision.depth * block + mergers * merger) as u64,
+            vision: (vision.patch_len() * vision.hidden_size + vision.depth * block + mergers * merger)
+                as u64,
         }
     }
 }

@@ -120,7 +120,8 @@ pub fn product(device: &Device, shape: Shape, weights: Weights) -> Result<Produc
             (bytes, timed(device, || x.matmul(&w.t()?))?)
         }
         Weights::Quantized(dtype) => {
-            let held = QTensor::quantize(&w, dtype).map_err(|error| error.context(format!("no {dtype:?} weights on this device")))?;
+            let held = QTensor::quantize(&w, dtype)
+                .map_err(|error| error.context(format!("no {dtype:?} weights on this device")))?;
             let bytes = held.storage_size_in_bytes();
             let held = QMatMul::from_qtensor(held)?;
             (bytes, timed(device, || held.forward(&x))?)

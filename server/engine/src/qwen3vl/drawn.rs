@@ -46,7 +46,8 @@ fn bank() -> Vec<f32> {
 
 /// FNV-1a of the name, modulo the bank.
 fn offset(name: &str) -> usize {
-    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash as usize % BANK
 }
 

@@ -12,7 +12,7 @@ use crate::EngineError;
 
 /// Where a layer finds its tensors: a name prefix, and the device and type to load them as.
 #[derive(Clone)]
-pub(super) struct Source<'a> {
+pub(super) struct TensorScope<'a> {
     pub(super) weights: &'a Weights,
     pub(super) device: &'a Device,
     pub(super) dtype: DType,
@@ -30,7 +30,7 @@ pub enum Quantization {
     Q4K,
 }
 
-impl<'a> Source<'a> {
+impl<'a> TensorScope<'a> {
     pub(super) fn new(weights: &'a Weights, device: &'a Device, dtype: DType, prefix: &str) -> Self {
         Self { weights, device, dtype, quantization: None, prefix: prefix.into() }
     }
@@ -274,7 +274,7 @@ mod tests {
         };
         let (weight, x) = (tensor(24, 0), tensor(rows, 31));
         let weights = Weights::from_static("test", b"\x02\0\0\0\0\0\0\0{}").unwrap();
-        let source = Source::new(&weights, &Device::Cpu, DType::F32, "x").quantized(Some(quantization));
+        let source = TensorScope::new(&weights, &Device::Cpu, DType::F32, "x").quantized(Some(quantization));
         let held = source.hold(weight.clone()).unwrap();
         assert!(matches!(held, Weight::Quantized(_)));
         let got = held.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();

@@ -11,7 +11,7 @@ use super::{
     config::Config,
     input::{Features, Progress, Prompt, Visual},
     kv::Kv,
-    layers::{Linear, Quantization, Source},
+    layers::{Linear, Quantization, TensorScope},
     rope::TextRotary,
     text::{DeepStack, TextModel},
     vision::VisionModel,
@@ -100,7 +100,7 @@ impl Model {
     ) -> Result<Self, EngineError> {
         let Checkpoint { config, weights } = checkpoint;
         let text = &config.text;
-        let source = |prefix| Source::new(weights, device, dtype, prefix);
+        let source = |prefix| TensorScope::new(weights, device, dtype, prefix);
         let decoder = source("model.language_model").quantized(quantization);
         // The head decides between tokens: it is never held in fewer than eight bits.
         let head_quantization = quantization.map(|_| Quantization::Q8_0);

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 use super::{
     Result,
     config::{Activation, MoeConfig},
-    layers::{Linear, Source, softmax},
+    layers::{Linear, TensorScope, softmax},
 };
 use crate::EngineError;
 
@@ -37,7 +37,7 @@ impl Experts {
 
 impl Moe {
     pub(super) fn load(
-        source: &Source<'_>,
+        source: &TensorScope<'_>,
         hidden: usize,
         config: &MoeConfig,
         activation: Activation,
@@ -90,7 +90,7 @@ impl Moe {
 
 /// The layout with one tensor per expert and projection, as some converters write it.
 fn load_one_by_one(
-    experts: &Source<'_>,
+    experts: &TensorScope<'_>,
     hidden: usize,
     count: usize,
     inner: usize,
@@ -165,7 +165,7 @@ mod tests {
     fn run(tensors: HashMap<String, Tensor>) -> Vec<Vec<f32>> {
         let bytes = safetensors::serialize(&tensors, None).unwrap();
         let weights = Weights::from_static("test", bytes.leak()).unwrap();
-        let source = Source::new(&weights, &Device::Cpu, DType::F32, "mlp");
+        let source = TensorScope::new(&weights, &Device::Cpu, DType::F32, "mlp");
         let moe = Moe::load(&source, HIDDEN, &CONFIG, Activation::Silu).unwrap();
         moe.forward(&numbers(&[5, HIDDEN], 0.5)).unwrap().to_vec2().unwrap()
     }

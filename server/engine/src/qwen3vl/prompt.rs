@@ -42,7 +42,7 @@ pub struct PromptBuilder {
     pub processor: Processor,
     /// Token ids of placeholders.
     pub config: Config,
-    /// Kind of video prompt.
+    /// EngineErrorKind of video prompt.
     pub wrapper: PromptWrapper,
     /// Tokens that prompt and answer share.
     pub context: usize,

@@ -8,7 +8,7 @@ use super::{
     Result,
     config::{Activation, TextConfig},
     kv::{Kv, LayerKv},
-    layers::{Linear, RmsNorm, Source, score_budget, softmax},
+    layers::{Linear, RmsNorm, TensorScope, score_budget, softmax},
     moe::Moe,
 };
 use crate::EngineError;
@@ -30,7 +30,7 @@ pub(super) struct TextModel {
 }
 
 impl TextModel {
-    pub(super) fn load(source: &Source<'_>, config: &TextConfig) -> Result<Self, EngineError> {
+    pub(super) fn load(source: &TensorScope<'_>, config: &TextConfig) -> Result<Self, EngineError> {
         let layer = |index| Layer::load(&source.at("layers").at(index), config, index);
         Ok(Self {
             layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_, _>>()?,
@@ -85,7 +85,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn load(source: &Source<'_>, config: &TextConfig, index: usize) -> Result<Self, EngineError> {
+    fn load(source: &TensorScope<'_>, config: &TextConfig, index: usize) -> Result<Self, EngineError> {
         let norm = |name| source.rms_norm(name, config.hidden_size, config.rms_norm_eps);
         let mlp = source.at("mlp");
         Ok(Self {
@@ -133,7 +133,7 @@ struct Mlp {
 }
 
 impl Mlp {
-    fn load(source: &Source<'_>, config: &TextConfig) -> Result<Self, EngineError> {
+    fn load(source: &TensorScope<'_>, config: &TextConfig) -> Result<Self, EngineError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         Ok(Self {
             gate_up: source.fused(&[("gate_proj", inner), ("up_proj", inner)], hidden)?,
@@ -159,7 +159,7 @@ struct Attention {
 }
 
 impl Attention {
-    fn load(source: &Source<'_>, config: &TextConfig) -> Result<Self, EngineError> {
+    fn load(source: &TensorScope<'_>, config: &TextConfig) -> Result<Self, EngineError> {
         let (heads, kv_heads, head_dim) =
             (config.num_attention_heads, config.num_key_value_heads, config.head_dim);
         let (q, kv) = (heads * head_dim, kv_heads * head_dim);

@@ -10,7 +10,7 @@ use super::{
     Result,
     config::{Activation, VisionConfig},
     input::{Features, Progress, Visual},
-    layers::{LayerNorm, Linear, Source, attend},
+    layers::{LayerNorm, Linear, TensorScope, attend},
     rope,
 };
 use crate::EngineError;
@@ -34,7 +34,7 @@ pub(super) struct VisionModel {
 }
 
 impl VisionModel {
-    pub(super) fn load(source: &Source<'_>, config: &VisionConfig) -> Result<Self, EngineError> {
+    pub(super) fn load(source: &TensorScope<'_>, config: &VisionConfig) -> Result<Self, EngineError> {
         let hidden = config.hidden_size;
         let side = config.patch_size;
         let patch = source.at("patch_embed.proj");
@@ -183,7 +183,7 @@ struct Block {
 }
 
 impl Block {
-    fn load(source: &Source<'_>, config: &VisionConfig) -> Result<Self, EngineError> {
+    fn load(source: &TensorScope<'_>, config: &VisionConfig) -> Result<Self, EngineError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         Ok(Self {
             norm1: source.layer_norm("norm1", hidden)?,
@@ -246,7 +246,7 @@ struct Merger {
 }
 
 impl Merger {
-    fn load(source: &Source<'_>, config: &VisionConfig, place: NormPlace) -> Result<Self, EngineError> {
+    fn load(source: &TensorScope<'_>, config: &VisionConfig, place: NormPlace) -> Result<Self, EngineError> {
         let merged = config.hidden_size * config.merge_unit();
         let width = match place {
             NormPlace::BeforeMerge => config.hidden_size,

@@ -70,8 +70,7 @@ impl Weights {
         } else {
             return Err(fail(format!("there are no weights; {SINGLE} or {INDEX} and its shards would fit")));
         };
-        let mut weights =
-            Self { shards: Vec::with_capacity(files.len()), ..Self::empty(model) };
+        let mut weights = Self { shards: Vec::with_capacity(files.len()), ..Self::empty(model) };
         for file in files {
             let bytes = map(&directory.join(&file))
                 .map_err(|error| fail(format!("shard {file} can't be read: {error}")))?;

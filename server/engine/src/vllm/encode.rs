@@ -1,8 +1,8 @@
-//! Pictures and clips as base64 of what vLLM decodes, many at once. Knows neither JSON nor HTTP.
+//! Encodes pictures and clips as base64 of formats that vLLM decodes, in parallel.
 //!
-//! PNG, because its pixels are ours to the bit: so is the answer. (20 drawn clips on the demo model, against our own
-//! engine: with PNG 20 answers are the same; with JPEG of quality 95 without subsampling 20, at 44 % of the bytes; of
-//! quality 90 with subsampling 19.) vLLM decodes the parts of `data:video/jpeg` by their content, whatever its name.
+//! PNG is lossless, so that answers equal those of our own engine. (On 20 drawn clips with the demo model, PNG gave 20
+//! equal answers; JPEG of quality 95 without chroma subsampling 20, at 44 % of the bytes; quality 90 with subsampling
+//! 19.) vLLM detects the format of the parts of `data:video/jpeg` from their content.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,30 +15,30 @@ use image::{ExtendedColorType, ImageEncoder as _};
 use rayon::prelude::*;
 
 use super::avi;
-use super::carry::Form;
+use super::transport::ClipEncoding;
 use crate::{Clip, EngineError, Frame, Message, Part};
 
-/// A picture or clip of the request, ready to stand between the quotes of a `data:` URL.
+/// A picture or clip as the content of a `data:` URL.
 #[derive(Debug, Clone)]
-pub(super) struct Media {
-    /// `data:` and a type; the name of the part that holds it follows from it.
+pub(super) struct EncodedMedia {
+    /// `data:` and the media type, which also decides the type of the message part.
     pub(super) head: &'static str,
-    /// Base64, in pieces that are sent one behind the other.
+    /// Base64 in pieces, to be sent one after the other.
     pub(super) data: Vec<Bytes>,
 }
 
-/// Told of (frames encoded, frames in all); `Break` stops the work. Called from several threads.
+/// Called with (frames encoded, frames in total), from several threads; `Break` cancels.
 pub(super) type Progress<'a> = dyn Fn(usize, usize) -> ControlFlow<()> + Sync + 'a;
 
-/// Encodes all pictures and clips of `messages`, in order; `forms` says how each clip travels.
+/// Encodes all pictures and clips of `messages` in order. `encodings` has one entry per clip.
 ///
 /// # Errors
-/// `Cancelled` when `progress` breaks; `Invalid` for what no file can hold; `Failed` where a frame is damaged.
+/// `Cancelled` when `progress` breaks; `Invalid` for a clip that is too large for its container; `Failed` for a damaged frame.
 pub(super) fn encode(
     messages: &[Message],
-    forms: &[Form],
+    encodings: &[ClipEncoding],
     progress: &Progress<'_>,
-) -> Result<Vec<Media>, EngineError> {
+) -> Result<Vec<EncodedMedia>, EngineError> {
     let parts = || messages.iter().flat_map(|message| &message.content);
     let total = parts()
         .map(|part| match part {
@@ -52,7 +52,7 @@ pub(super) fn encode(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(EngineError::Cancelled),
     };
-    let mut forms = forms.iter();
+    let mut encodings = encodings.iter();
     let mut media = Vec::new();
     for part in parts() {
         match part {
@@ -60,10 +60,11 @@ pub(super) fn encode(
             Part::Image(frame) => {
                 let data = vec![base64(&png(frame)?)];
                 tell()?;
-                media.push(Media { head: "data:image/png;base64,", data });
+                media.push(EncodedMedia { head: "data:image/png;base64,", data });
             }
             Part::Video(clip) => {
-                let form = forms.next().ok_or_else(|| EngineError::Failed("a clip has no form".into()))?;
+                let form =
+                    encodings.next().ok_or_else(|| EngineError::Failed("a clip has no form".into()))?;
                 media.push(video(clip, form, &tell)?);
             }
         }
@@ -73,9 +74,9 @@ pub(super) fn encode(
 
 fn video(
     clip: &Clip,
-    form: &Form,
+    form: &ClipEncoding,
     tell: &(impl Fn() -> Result<(), EngineError> + Sync),
-) -> Result<Media, EngineError> {
+) -> Result<EncodedMedia, EngineError> {
     let pictures = |last: fn(Bytes) -> Bytes| -> Result<Vec<Bytes>, EngineError> {
         clip.frames
             .par_iter()
@@ -87,7 +88,7 @@ fn video(
             .collect()
     };
     match form {
-        Form::Frames => {
+        ClipEncoding::Frames => {
             let mut data = Vec::with_capacity(2 * clip.frames.len());
             for picture in pictures(|png| base64(&png))? {
                 if !data.is_empty() {
@@ -95,33 +96,33 @@ fn video(
                 }
                 data.push(picture);
             }
-            Ok(Media { head: "data:video/jpeg;base64,", data })
+            Ok(EncodedMedia { head: "data:video/jpeg;base64,", data })
         }
-        Form::File(rate) => {
+        ClipEncoding::File(rate) => {
             let mut pictures = pictures(std::convert::identity)?;
             if let [only] = pictures.as_slice() {
-                // OpenCV can't read a file of one frame; two alike are one group of the same pixels.
+                // OpenCV cannot read a file of one frame; two equal frames form one temporal group of the same pixels.
                 pictures.push(only.clone());
             }
             let size = clip.frames.first().map_or((0, 0), |frame| (frame.width, frame.height));
             let file = avi::mux(&pictures, size, *rate)?;
-            Ok(Media { head: "data:video/x-msvideo;base64,", data: vec![base64(&file)] })
+            Ok(EncodedMedia { head: "data:video/x-msvideo;base64,", data: vec![base64(&file)] })
         }
     }
 }
 
-/// Encodes a frame on another thread while its clip is still being decoded.
-pub(super) fn anticipate(frame: &Frame) {
+/// Encodes a frame on another thread while the rest of its clip is still being decoded.
+pub(super) fn preencode_frame(frame: &Frame) {
     let frame = frame.clone();
     rayon::spawn(move || {
         if frame.is_shared() {
-            // What goes wrong here goes wrong again where the frame is sent.
+            // An error shows again when the frame is sent.
             let _ = png(&frame);
         }
     });
 }
 
-/// Returns the frame as a PNG file, which is made once.
+/// Returns the frame as a PNG file, encoding it on the first call only.
 fn png(frame: &Frame) -> Result<Bytes, EngineError> {
     frame.file(encode_png).map_err(EngineError::Failed)
 }
@@ -146,7 +147,7 @@ fn base64(bytes: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::times::Rate;
+    use super::super::times::ConstantRate;
     use super::*;
     use crate::Role;
 
@@ -179,7 +180,7 @@ mod tests {
         let frames: Vec<Frame> = (0..3).map(frame).collect();
         let messages = user(vec![Part::Image(frame(9)), clip(frames.clone())]);
         let told = AtomicUsize::new(0);
-        let media = encode(&messages, &[Form::Frames], &|done, total| {
+        let media = encode(&messages, &[ClipEncoding::Frames], &|done, total| {
             assert!(done <= total && total == 4);
             told.fetch_add(1, Ordering::Relaxed);
             ControlFlow::Continue(())
@@ -197,9 +198,9 @@ mod tests {
 
     #[test]
     fn a_file_of_one_frame_holds_it_twice() {
-        let rate = Rate { numerator: 2, denominator: 1 };
+        let rate = ConstantRate { numerator: 2, denominator: 1 };
         let all = |_, _| ControlFlow::Continue(());
-        let media = encode(&user(vec![clip(vec![frame(1)])]), &[Form::File(rate)], &all).unwrap();
+        let media = encode(&user(vec![clip(vec![frame(1)])]), &[ClipEncoding::File(rate)], &all).unwrap();
         let file = STANDARD.decode(&media[0].data[0]).unwrap();
         let pictures = file.windows(4).filter(|window| *window == b"\x89PNG").count();
         assert_eq!((media[0].head, pictures), ("data:video/x-msvideo;base64,", 2));
@@ -208,7 +209,7 @@ mod tests {
     #[test]
     fn a_frame_that_was_anticipated_is_not_encoded_again() {
         let frame = frame(5);
-        anticipate(&frame);
+        preencode_frame(&frame);
         let first = png(&frame).unwrap();
         assert_eq!(first.as_ptr(), png(&frame.clone()).unwrap().as_ptr());
         assert_eq!(frame.bytes(), 3072 + first.len());
@@ -217,7 +218,8 @@ mod tests {
     #[test]
     fn whoever_leaves_stops_the_work() {
         let frames = (0..8).map(frame).collect();
-        let result = encode(&user(vec![clip(frames)]), &[Form::Frames], &|_, _| ControlFlow::Break(()));
+        let result =
+            encode(&user(vec![clip(frames)]), &[ClipEncoding::Frames], &|_, _| ControlFlow::Break(()));
         assert!(matches!(result, Err(EngineError::Cancelled)));
     }
 }

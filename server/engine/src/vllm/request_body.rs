@@ -1,22 +1,22 @@
-//! A request as vLLM's JSON: messages, sampling parameters by name, and the pictures in pieces that are never
-//! joined: a clip's base64 is sent from where it was encoded.
+//! Builds the JSON body of a request to vLLM, in pieces: the base64 of a clip is sent from the buffer that it was encoded
+//! to, without a copy.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::pictures::Media;
+use super::encode::EncodedMedia;
 use crate::{Message, Part, Request, ResponseFormat, Role};
 
 /// Builds the body of `POST /v1/chat/completions`. `media` are the encoded pictures and clips in order, `settings`
-/// further fields, `max_tokens` the tokens of the answer at most (none is what the context leaves).
+/// additional fields; `max_tokens` of `None` means what the context leaves.
 pub(super) fn pieces(
     model: &str,
     request: &Request,
-    media: &[Media],
+    media: &[EncodedMedia],
     settings: &[(&'static str, Value)],
     max_tokens: Option<usize>,
 ) -> Vec<Bytes> {
-    // Stands for the data until the text is cut there. Nobody who writes a message knows it beforehand.
+    // A placeholder for the data, random so that no message can contain it.
     let nonce = format!("{:032x}", rand::random::<u128>());
     let mut body = parameters(request, max_tokens);
     body.insert("model".into(), model.into());
@@ -43,7 +43,7 @@ pub(super) fn pieces(
 
 fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value> {
     let sampling = &request.sampling;
-    // All of them, always: what is left out would come from the upstream's generation_config.json.
+    // Every parameter is sent, because vLLM takes missing ones from the checkpoint's generation_config.json.
     let body = json!({
         "stream": true,
         "stream_options": { "include_usage": true },
@@ -57,7 +57,7 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
         "ignore_eos": request.ignore_eos,
     });
     let Value::Object(mut body) = body else { return Map::new() };
-    // What this program has no use for goes as it came, but never in the place of what it says itself.
+    // Parameters that only vLLM knows are passed through, but never override ours.
     for (name, value) in &request.extra {
         body.entry(name.clone()).or_insert_with(|| value.clone());
     }
@@ -65,7 +65,7 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
         body.insert(name.to_owned(), value);
     };
     if let Some(seed) = sampling.seed {
-        // vLLM takes 64 bits with a sign; any bits are a seed.
+        // vLLM's seed is a signed 64-bit number.
         set("seed", seed.cast_signed().into());
     }
     if let Some(max_tokens) = max_tokens {
@@ -94,7 +94,7 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
     body
 }
 
-fn message_json(message: &Message, media: &[Media], nonce: &str, at: &mut usize) -> Value {
+fn message_json(message: &Message, media: &[EncodedMedia], nonce: &str, at: &mut usize) -> Value {
     let mut json = message.extra.clone();
     json.insert("role".into(), role(message.role).into());
     json.insert("content".into(), content(message, media, nonce, at));
@@ -110,9 +110,9 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-fn content(message: &Message, media: &[Media], nonce: &str, at: &mut usize) -> Value {
+fn content(message: &Message, media: &[EncodedMedia], nonce: &str, at: &mut usize) -> Value {
     match message.content.as_slice() {
-        // Only calls of tools.
+        // A message with tool calls only.
         [] => return Value::Null,
         [Part::Text(text)] => return text.clone().into(),
         _ => {}
@@ -134,26 +134,28 @@ fn content(message: &Message, media: &[Media], nonce: &str, at: &mut usize) -> V
     parts.into()
 }
 
-/// Puts an invisible character into each control token that the text of `request` spells, also across parts, so
-/// that the upstream reads it as text; vLLM would obey it. `specials` are the tokens; where none are known, all
-/// that looks like one (`<|…`) is broken up. Tells whether anything was changed.
-pub(super) fn defuse(request: &mut Request, specials: &[String]) -> bool {
+/// Inserts an invisible character into each control token that the text of `request` spells, also across parts: vLLM
+/// would treat it as a control token. `specials` are the model's tokens; where they are not known, everything that looks
+/// like one (`<|…`) is split. Returns whether anything was changed.
+pub(super) fn neutralize(request: &mut Request, specials: &[String]) -> bool {
     let mut changed = false;
     let unknown = ["<|".to_owned()];
     let specials = if specials.is_empty() { &unknown[..] } else { specials };
     for message in &mut request.messages {
-        changed |= defuse_texts(message, specials);
-        changed |=
-            message.extra.values_mut().fold(false, |changed, value| defuse_json(value, specials) | changed);
+        changed |= neutralize_texts(message, specials);
+        changed |= message
+            .extra
+            .values_mut()
+            .fold(false, |changed, value| neutralize_json(value, specials) | changed);
     }
-    // Templates show tools and their own settings to the model; the rest is no text for it.
+    // Chat templates show tools and template arguments to the model.
     for name in ["tools", "chat_template_kwargs"] {
-        changed |= request.extra.get_mut(name).is_some_and(|value| defuse_json(value, specials));
+        changed |= request.extra.get_mut(name).is_some_and(|value| neutralize_json(value, specials));
     }
     changed
 }
 
-fn defuse_texts(message: &mut Message, specials: &[String]) -> bool {
+fn neutralize_texts(message: &mut Message, specials: &[String]) -> bool {
     let texts = message.content.iter().filter_map(|part| match part {
         Part::Text(text) => Some(text.as_str()),
         Part::Image(_) | Part::Video(_) => None,
@@ -164,43 +166,43 @@ fn defuse_texts(message: &mut Message, specials: &[String]) -> bool {
     }
     for part in &mut message.content {
         if let Part::Text(text) = part {
-            *text = broken_up(text, specials);
+            *text = split_tokens(text, specials);
         }
     }
     true
 }
 
-fn defuse_json(value: &mut Value, specials: &[String]) -> bool {
+fn neutralize_json(value: &mut Value, specials: &[String]) -> bool {
     let spells = |text: &str| specials.iter().any(|special| text.contains(special.as_str()));
     match value {
         Value::String(text) if spells(text) => {
-            *text = broken_up(text, specials);
+            *text = split_tokens(text, specials);
             true
         }
         Value::Array(values) => {
-            values.iter_mut().fold(false, |changed, value| defuse_json(value, specials) | changed)
+            values.iter_mut().fold(false, |changed, value| neutralize_json(value, specials) | changed)
         }
         Value::Object(fields) => {
             let mut changed = false;
             let names: Vec<String> = fields.keys().filter(|name| spells(name)).cloned().collect();
             for name in names {
                 if let Some(value) = fields.remove(&name) {
-                    fields.insert(broken_up(&name, specials), value);
+                    fields.insert(split_tokens(&name, specials), value);
                     changed = true;
                 }
             }
-            fields.values_mut().fold(changed, |changed, value| defuse_json(value, specials) | changed)
+            fields.values_mut().fold(changed, |changed, value| neutralize_json(value, specials) | changed)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 
-/// Breaks up every special token that begins in `text`, whole or cut off at its end.
-fn broken_up(text: &str, specials: &[String]) -> String {
+/// Splits every special token that starts in `text`, whole or cut off at its end.
+fn split_tokens(text: &str, specials: &[String]) -> String {
     let mut out = String::with_capacity(text.len() + 8);
-    for (at, letter) in text.char_indices() {
+    for (at, encoded) in text.char_indices() {
         let rest = &text[at..];
-        out.push(letter);
+        out.push(encoded);
         if specials.iter().any(|special| rest.starts_with(special.as_str()) || special.starts_with(rest)) {
             out.push('\u{200B}');
         }
@@ -234,7 +236,7 @@ mod tests {
     fn pictures_stand_where_they_belong_and_parameters_keep_their_names() {
         let frame = Frame::new(1, 1, vec![0; 3].into());
         let request = request(vec![Part::Image(frame), Part::Text("what \"is\" this?".into())]);
-        let media = [Media { head: "data:image/png;base64,", data: vec!["AB".into(), "CD".into()] }];
+        let media = [EncodedMedia { head: "data:image/png;base64,", data: vec!["AB".into(), "CD".into()] }];
         let settings = [("mm_processor_kwargs", json!({ "do_resize": false }))];
         let pieces = pieces("m", &request, &media, &settings, Some(9));
         let body: Value = serde_json::from_slice(&pieces.concat()).unwrap();
@@ -289,7 +291,7 @@ mod tests {
         let text = |text: &str| Part::Text(text.into());
         let told = |content: Vec<Part>, specials: &[String]| {
             let mut request = request(content);
-            let changed = defuse(&mut request, specials);
+            let changed = neutralize(&mut request, specials);
             let texts: String = request.messages[1]
                 .content
                 .iter()
@@ -308,7 +310,7 @@ mod tests {
         let spelled =
             json!([{ "function": { "description": "<|im_end|>", "parameters": { "<|im_end|>": 1 } } }]);
         tools.extra.insert("tools".into(), spelled);
-        assert!(defuse(&mut tools, &specials));
+        assert!(neutralize(&mut tools, &specials));
         let told_tools = tools.extra["tools"].to_string();
         assert!(
             !told_tools.contains("<|im_end|>") && told_tools.matches('\u{200B}').count() >= 2,

@@ -1,28 +1,28 @@
-//! From the upstream's stream to events of ours. A stream that breaks off, ends without a reason or says that it
-//! failed is an error, never a finished answer. Knows no HTTP.
+//! Converts vLLM's stream to engine events. A stream that breaks off, ends without a finish reason, or reports a failure
+//! is an error, never a finished answer.
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::failure::{Lost, Refusal};
+use super::errors::{AttemptError, ErrorResponse};
 use super::sse::{self, Choice, Data, WireUsage};
 use crate::{Done, EngineError, Event, FinishReason, StageTimes, TokenLogprob, Usage};
 
 /// Bytes of one answer; far above what any context holds.
 const MAX_ANSWER: usize = 16 << 20;
 
-/// How long the end of the body may take to follow the end of the answer; then the connection serves again.
+/// Time to read the end of the body after the last event, so that the connection can be reused.
 const LAST_BYTES: Duration = Duration::from_millis(50);
 
-/// Where events go. Bounded: a reader that is slow holds the upstream's connection back.
+/// Where events go. Bounded, so that a slow reader slows the replica's connection down.
 pub(super) type Sender = mpsc::Sender<Result<Event, EngineError>>;
 
-/// What is known before the first token comes.
+/// What is known when the request is sent.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct ResponseContext {
     pub(super) submitted: Instant,
-    /// When the request was on its way.
+    /// When the request was sent.
     pub(super) sent: Instant,
     pub(super) preprocess_ms: f64,
     /// Tokens of the prompt by our own count.
@@ -30,25 +30,26 @@ pub(super) struct Before {
     pub(super) warnings: Vec<String>,
 }
 
-/// Passes the stream on; returns its end, which is still to be sent. `begun` is told when the first token comes.
+/// Relays the stream; returns its final event, which the caller sends. Calls `on_first_token` at the first token.
 ///
 /// # Errors
-/// `Incomplete` when the stream breaks off or is none; what the upstream says of its own failure; `Cancelled` when
-/// the reader has left. Before the first token, another replica may be asked.
+/// `Incomplete` when the stream breaks off; the failure that vLLM reports; `Cancelled` when the reader has left. Until the
+/// first token the request can be retried.
 pub(super) async fn relay(
-    mut events: sse::Events,
-    before: Before,
+    mut events: sse::SseEvents,
+    before: ResponseContext,
     sender: &Sender,
-    mut begun: impl FnMut() + Send,
-) -> Result<Done, Lost> {
+    mut on_first_token: impl FnMut() + Send,
+) -> Result<Done, AttemptError> {
     let mut first = None;
-    let told = pass_on(&mut events, sender, &mut first, &mut begun).await;
-    let end = told.map_err(|lost| if first.is_some() { Lost::never(lost.error) } else { lost })?;
+    let end = pass_on(&mut events, sender, &mut first, &mut on_first_token).await;
+    let end =
+        end.map_err(|failure| if first.is_some() { AttemptError::never(failure.error) } else { failure })?;
     let _ = tokio::time::timeout(LAST_BYTES, events.next()).await;
     Ok(done(end, first, before))
 }
 
-/// What the stream said of itself.
+/// How the stream ended.
 struct End {
     finish_reason: FinishReason,
     usage: Option<WireUsage>,
@@ -56,44 +57,44 @@ struct End {
 }
 
 async fn pass_on(
-    events: &mut sse::Events,
+    events: &mut sse::SseEvents,
     sender: &Sender,
     first: &mut Option<Instant>,
-    begun: &mut (impl FnMut() + Send),
-) -> Result<End, Lost> {
+    on_first_token: &mut (impl FnMut() + Send),
+) -> Result<End, AttemptError> {
     let mut finish = None;
     let mut usage = None;
     let (mut tokens, mut bytes) = (0, 0);
     loop {
         let data = events.next().await.map_err(|cause| {
-            tracing::warn!(cause, "the upstream's answer broke off");
-            Lost::once(EngineError::Incomplete)
+            tracing::warn!(cause, "stream of replica broke off");
+            AttemptError::once(EngineError::Incomplete)
         })?;
         let chunk = match data {
             Some(Data::Chunk(chunk)) => chunk,
             end => {
                 let whole = finish.filter(|_| end.is_some());
                 return whole.map(|finish_reason| End { finish_reason, usage, tokens }).ok_or_else(|| {
-                    tracing::warn!("the upstream's answer ended without a reason");
-                    Lost::once(EngineError::Incomplete)
+                    tracing::warn!("stream of replica ended without a finish reason");
+                    AttemptError::once(EngineError::Incomplete)
                 });
             }
         };
         if let Some(error) = chunk.error {
             let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-            let refusal = Refusal { status, retry_after_s: None, body: error.to_string() };
-            let elsewhere = refusal.elsewhere();
-            return Err(Lost { error: refusal.into_error(0), elsewhere });
+            let refusal = ErrorResponse { status, retry_after_s: None, body: error.to_string() };
+            let retry = refusal.retry();
+            return Err(AttemptError { error: refusal.into_error(0), retry });
         }
         usage = chunk.usage.or(usage);
         for choice in chunk.choices {
             if let Some(reason) = choice.finish_reason.as_deref() {
-                finish = Some(finish_reason(reason).map_err(Lost::once)?);
+                finish = Some(finish_reason(reason).map_err(AttemptError::once)?);
             }
             for event in events_of(choice) {
                 if first.is_none() {
                     *first = Some(Instant::now());
-                    begun();
+                    on_first_token();
                 }
                 match &event {
                     Event::Token { text, .. } => {
@@ -104,16 +105,16 @@ async fn pass_on(
                     Event::Queued { .. } | Event::Progress { .. } | Event::Done(_) => {}
                 }
                 if bytes > MAX_ANSWER {
-                    let message = format!("the upstream's answer exceeds {MAX_ANSWER} bytes");
-                    return Err(Lost::never(EngineError::Failed(message)));
+                    let message = format!("the replica's answer exceeds {MAX_ANSWER} bytes");
+                    return Err(AttemptError::never(EngineError::Failed(message)));
                 }
-                sender.send(Ok(event)).await.map_err(|_| Lost::never(EngineError::Cancelled))?;
+                sender.send(Ok(event)).await.map_err(|_| AttemptError::never(EngineError::Cancelled))?;
             }
         }
     }
 }
 
-/// Bytes of what a piece holds besides text, about.
+/// Estimates the bytes of a chunk's fields other than text.
 fn size(besides: &serde_json::Map<String, serde_json::Value>) -> usize {
     besides.values().map(|value| value.as_str().map_or_else(|| value.to_string().len(), str::len)).sum()
 }
@@ -123,15 +124,15 @@ fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
         "stop" => Ok(FinishReason::Stop),
         "length" => Ok(FinishReason::Length),
         "tool_calls" => Ok(FinishReason::ToolCalls),
-        // `abort`, and what further versions may say: the answer is not whole.
+        // `abort`, and reasons of later versions: the answer is incomplete.
         other => {
-            tracing::warn!(reason = other, "the upstream gave up an answer");
+            tracing::warn!(reason = other, "replica ended an answer early");
             Err(EngineError::Incomplete)
         }
     }
 }
 
-/// Returns the events of a piece of the answer: what it holds besides text, then its text.
+/// Returns the events of a chunk: fields other than text first, then its text.
 fn events_of(mut choice: Choice) -> Vec<Event> {
     let mut besides = serde_json::Map::new();
     if let Some(reasoning) = choice.delta.reasoning.take().filter(|text| !text.is_empty()) {
@@ -144,14 +145,14 @@ fn events_of(mut choice: Choice) -> Vec<Event> {
         return tokens_of(choice);
     }
     let mut events = vec![Event::Delta(besides)];
-    // Tokens of reasoning and calls have no text of the answer.
+    // Tokens of reasoning and tool calls have no text.
     if choice.delta.content.as_ref().is_some_and(|text| !text.is_empty()) {
         events.extend(tokens_of(choice));
     }
     events
 }
 
-/// Returns one event per token where the upstream tells them apart, else one per piece of text.
+/// Returns one event per token where vLLM reports tokens, else one per chunk.
 fn tokens_of(choice: Choice) -> Vec<Event> {
     let Choice { delta, logprobs, token_ids, .. } = choice;
     let text = delta.content.unwrap_or_default();
@@ -165,8 +166,8 @@ fn tokens_of(choice: Choice) -> Vec<Event> {
         let id = if let [id] = ids[..] { Some(id) } else { None };
         return vec![Event::Token { text, id, logprob: None }];
     }
-    // Where the tokens' texts don't add up (a character in several tokens, a stop string cut off), the text belongs
-    // to the last: with it, it became certain.
+    // Where the texts of the tokens do not add up (a character of several tokens, a truncated stop string), the whole text
+    // belongs to the last token, which made it final.
     let adds_up = entries.iter().map(|entry| entry.token.as_str()).collect::<String>() == text;
     let last = entries.len() - 1;
     let mut rest = Some(text);
@@ -195,9 +196,9 @@ fn tokens_of(choice: Choice) -> Vec<Event> {
         .collect()
 }
 
-fn done(end: End, first: Option<Instant>, before: Before) -> Done {
+fn done(end: End, first: Option<Instant>, before: ResponseContext) -> Done {
     let End { finish_reason, usage, tokens } = end;
-    let Before { submitted, sent, preprocess_ms, prompt_tokens, mut warnings } = before;
+    let ResponseContext { submitted, sent, preprocess_ms, prompt_tokens, mut warnings } = before;
     let usage = match usage {
         Some(usage) => Usage {
             prompt_tokens: usage.prompt_tokens,
@@ -205,7 +206,7 @@ fn done(end: End, first: Option<Instant>, before: Before) -> Done {
             cached_tokens: usage.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
         },
         None => {
-            warnings.push("the model's server told no token counts; these are this program's own".into());
+            warnings.push("the model's server reported no token counts; these are Homereel's own".into());
             let prompt_tokens = prompt_tokens.unwrap_or(0);
             Usage { prompt_tokens, completion_tokens: tokens, cached_tokens: 0 }
         }
@@ -223,7 +224,7 @@ fn done(end: End, first: Option<Instant>, before: Before) -> Done {
     let stages = StageTimes {
         queue_ms: 0.0,
         preprocess_ms,
-        // The upstream's own stages are not told apart: all until the first token counts as prefill.
+        // vLLM does not report its stages: everything up to the first token counts as prefill.
         vision_ms: 0.0,
         prefill_ms: ms(sent, first),
         ttft_ms: ms(submitted, first),
@@ -234,21 +235,22 @@ fn done(end: End, first: Option<Instant>, before: Before) -> Done {
 
 #[cfg(test)]
 mod tests {
-    use super::super::failure::Elsewhere;
+    use super::super::errors::RetryScope;
     use super::*;
 
-    fn before(prompt_tokens: Option<usize>) -> Before {
+    fn before(prompt_tokens: Option<usize>) -> ResponseContext {
         let now = Instant::now();
-        Before { submitted: now, sent: now, preprocess_ms: 1.0, prompt_tokens, warnings: Vec::new() }
+        ResponseContext { submitted: now, sent: now, preprocess_ms: 1.0, prompt_tokens, warnings: Vec::new() }
     }
 
-    async fn told(chunks: &[&str], expected: Option<usize>) -> (Vec<Event>, Result<Done, Lost>) {
+    async fn told(chunks: &[&str], expected: Option<usize>) -> (Vec<Event>, Result<Done, AttemptError>) {
         let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
         let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(body))]);
         let (sender, mut receiver) = mpsc::channel(64);
-        let mut begun = 0;
-        let result = relay(sse::Events::new(body), before(expected), &sender, || begun += 1).await;
-        assert!(begun <= 1);
+        let mut on_first_token = 0;
+        let result =
+            relay(sse::SseEvents::new(body), before(expected), &sender, || on_first_token += 1).await;
+        assert!(on_first_token <= 1);
         drop(sender);
         let mut events = Vec::new();
         while let Some(event) = receiver.recv().await {
@@ -293,22 +295,22 @@ mod tests {
             [&[RED][..], &[RED, "[DONE]"], &[RED, STOP], &[RED, &aborted, "[DONE]"], &[RED, "{oops"]]
         {
             let (_, done) = told(chunks, None).await;
-            let Err(Lost { error: EngineError::Incomplete, elsewhere }) = done else {
+            let Err(AttemptError { error: EngineError::Incomplete, retry }) = done else {
                 panic!("{chunks:?}: {done:?}")
             };
-            assert_eq!(elsewhere, Elsewhere::Never, "what has begun is not begun again");
+            assert_eq!(retry, RetryScope::Never, "what has on_first_token is not on_first_token again");
         }
         let error = r#"{"error":{"message":"/root died","code":500}}"#;
         for (chunks, expected) in [
-            (&[RED, error, "[DONE]"][..], Elsewhere::Never),
-            (&[ROLE, error], Elsewhere::Once),
-            (&[r#"{"error":{"message":"no","code":400}}"#], Elsewhere::Never),
+            (&[RED, error, "[DONE]"][..], RetryScope::Never),
+            (&[ROLE, error], RetryScope::Once),
+            (&[r#"{"error":{"message":"no","code":400}}"#], RetryScope::Never),
         ] {
             let (_, done) = told(chunks, None).await;
-            assert_eq!(done.unwrap_err().elsewhere, expected, "{chunks:?}");
+            assert_eq!(done.unwrap_err().retry, expected, "{chunks:?}");
         }
         let (_, done) = told(&[ROLE], None).await;
-        assert_eq!(done.unwrap_err().elsewhere, Elsewhere::Once);
+        assert_eq!(done.unwrap_err().retry, RetryScope::Once);
     }
 
     #[tokio::test]

@@ -1,55 +1,55 @@
-//! What the upstream answers instead of an answer, as errors of ours: the cause goes to the log, a clean message
-//! outside. Nothing that the upstream wrote is passed on: its texts name paths, addresses and settings of its own.
+//! Maps error responses of a replica to engine errors. The cause is logged; callers get our own message, because vLLM's
+//! texts contain paths, addresses and settings.
 
 use serde_json::Value;
 
 use crate::EngineError;
 
-/// Seconds after which a retry makes sense where the upstream doesn't say.
+/// Seconds for `Retry-After` where the replica does not send it.
 pub(super) const RETRY_AFTER_S: u64 = 5;
-/// Longest wait that is believed.
+/// Longest `Retry-After` that is accepted.
 const MAX_RETRY_AFTER_S: u64 = 300;
 
-/// An attempt that gave no whole answer.
+/// A failed attempt.
 #[derive(Debug)]
-pub(super) struct Lost {
-    /// What the caller is told if nobody else answers.
+pub(super) struct AttemptError {
+    /// Returned to the caller if no other replica answers.
     pub(super) error: EngineError,
-    pub(super) elsewhere: Elsewhere,
+    pub(super) retry: RetryScope,
 }
 
-/// Whether another replica may be asked the same.
+/// Which other replicas a request may be retried on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Elsewhere {
-    /// The request is at fault, or its answer had begun.
+pub(super) enum RetryScope {
+    /// None: the request is at fault, or its answer has begun.
     Never,
-    /// One other at most: the replica may have died of this very request.
+    /// One at most: the request itself may have crashed the replica.
     Once,
-    /// Any: the replica did not take it in.
+    /// Any: the replica did not start on the request.
     Any,
 }
 
-impl Lost {
+impl AttemptError {
     pub(super) fn never(error: EngineError) -> Self {
-        Self { error, elsewhere: Elsewhere::Never }
+        Self { error, retry: RetryScope::Never }
     }
 
     pub(super) fn once(error: EngineError) -> Self {
-        Self { error, elsewhere: Elsewhere::Once }
+        Self { error, retry: RetryScope::Once }
     }
 }
 
-/// A refusal as it came.
+/// An error response as received.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct ErrorResponse {
     pub(super) status: u16,
     /// `Retry-After`, where it is a number of seconds.
     pub(super) retry_after_s: Option<u64>,
-    /// The beginning of the body.
+    /// The first bytes of the body.
     pub(super) body: String,
 }
 
-/// Parameters that a caller of ours may have set.
+/// Parameters that callers can set.
 const PARAMETERS: [&str; 19] = [
     "temperature",
     "top_p",
@@ -72,32 +72,32 @@ const PARAMETERS: [&str; 19] = [
     "min_tokens",
 ];
 
-impl Refusal {
-    /// Tells whether the upstream refuses settings of media in a request, rather than the request.
-    pub(super) fn is_of_settings(&self) -> bool {
+impl ErrorResponse {
+    /// Returns whether the replica rejects `media_io_kwargs` or `mm_processor_kwargs` rather than the request.
+    pub(super) fn is_about_mm_kwargs(&self) -> bool {
         let named = |name: &str| self.body.contains(name);
         matches!(self.status, 400 | 422) && (named("media_io_kwargs") || named("mm_processor_kwargs"))
     }
 
-    /// Tells whether another replica may answer what this one refused.
-    pub(super) fn elsewhere(&self) -> Elsewhere {
+    /// Returns where the request may be retried.
+    pub(super) fn retry(&self) -> RetryScope {
         match self.status {
-            400 | 413 | 422 => Elsewhere::Never,
-            // Full, loading, or serving another model by now; or it does not let this program in.
-            401 | 403 | 404 | 429 | 502..=504 => Elsewhere::Any,
-            _ => Elsewhere::Once,
+            400 | 413 | 422 => RetryScope::Never,
+            // Full, loading, serving another model by now, or refusing our credentials.
+            401 | 403 | 404 | 429 | 502..=504 => RetryScope::Any,
+            _ => RetryScope::Once,
         }
     }
 
-    /// Tells whether the refusal says something of the replica's health rather than of its load or the request.
-    pub(super) fn is_suspicious(&self) -> bool {
+    /// Returns whether the response concerns the replica's health rather than its load or the request.
+    pub(super) fn concerns_health(&self) -> bool {
         !matches!(self.status, 400 | 413 | 422 | 429)
     }
 
-    /// Returns what callers are told; `in_flight` requests are with the upstream.
+    /// Returns the error for callers; `in_flight` requests are with the replica.
     pub(super) fn into_error(self, in_flight: usize) -> EngineError {
         let Self { status, retry_after_s, body } = self;
-        tracing::warn!(status, body, "the upstream refused a request");
+        tracing::warn!(status, body, "replica returned an error");
         let json: Option<Value> = serde_json::from_str(&body).ok();
         let error = json.as_ref().map(|json| if json["error"].is_object() { &json["error"] } else { json });
         let message = error.and_then(|error| error["message"].as_str()).unwrap_or_default();
@@ -105,7 +105,7 @@ impl Refusal {
         match status {
             429 => EngineError::Overloaded { queued: in_flight, retry_after_s },
             503 if message.to_ascii_lowercase().contains("loading") => EngineError::NotReady,
-            // vLLM says so when its queue is full; what is no JSON comes from something in front of it.
+            // vLLM's own 503 means a full queue; a 503 without JSON comes from a proxy in front of it.
             503 if !message.is_empty() => EngineError::Overloaded { queued: in_flight, retry_after_s },
             502..=504 => EngineError::Unavailable { retry_after_s },
             400 | 422 => invalid(message, error.and_then(|error| error["param"].as_str())),
@@ -113,7 +113,7 @@ impl Refusal {
                 "messages",
                 "the pictures have more bytes than the model's server takes; fewer frames (num_frames) would fit",
             ),
-            _ => EngineError::Failed(format!("the upstream answered {status}: {body}")),
+            _ => EngineError::Failed(format!("the replica answered {status}: {body}")),
         }
     }
 }
@@ -146,7 +146,7 @@ fn invalid(message: &str, param: Option<&str>) -> EngineError {
     EngineError::Invalid { message, param }
 }
 
-/// Reads "1 video" out of vLLM's "At most 1 video(s) may be provided in one prompt."
+/// Parses "1 video" out of vLLM's "At most 1 video(s) may be provided in one prompt."
 fn too_many(message: &str) -> Option<String> {
     let (limit, rest) = message.strip_prefix("At most ")?.split_once(' ')?;
     let limit: usize = limit.parse().ok()?;
@@ -154,8 +154,8 @@ fn too_many(message: &str) -> Option<String> {
     Some(format!("{limit} {what}{}", if limit == 1 { "" } else { "s" }))
 }
 
-/// Reads (tokens of the prompt, tokens of the context) out of vLLM's "This model's maximum context length is 4096
-/// tokens. However, your prompt contains at least 4097 input tokens, …".
+/// Parses (prompt tokens, context tokens) out of vLLM's "This model's maximum context length is 4096 tokens. However, your
+/// prompt contains at least 4097 input tokens, …".
 fn too_long(message: &str) -> Option<(usize, usize)> {
     let rest = message.split_once("maximum context length is ")?.1;
     let number = |text: &str| -> Option<usize> {
@@ -164,7 +164,7 @@ fn too_long(message: &str) -> Option<(usize, usize)> {
     };
     let context = number(rest)?;
     let prompt = rest.split_once("prompt contains").or_else(|| rest.split_once("requested"))?.1;
-    // Where only characters were counted, no token was.
+    // Some versions count characters instead.
     let counted = prompt.find("token").is_some_and(|at| !prompt[..at].contains("character"));
     Some((if counted { number(prompt)? } else { context + 1 }, context))
 }
@@ -172,10 +172,10 @@ fn too_long(message: &str) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
+    use crate::EngineErrorKind;
 
     fn told(status: u16, body: &str) -> EngineError {
-        Refusal { status, retry_after_s: Some(7), body: body.into() }.into_error(3)
+        ErrorResponse { status, retry_after_s: Some(7), body: body.into() }.into_error(3)
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
         assert!(matches!(told(503, busy), EngineError::Overloaded { .. }));
         assert!(matches!(told(503, r#"{"message": "Loading model"}"#), EngineError::NotReady));
         assert!(matches!(told(503, "<html>"), EngineError::Unavailable { retry_after_s: 7 }));
-        let refusal = Refusal { status: 429, retry_after_s: None, body: String::new() };
+        let refusal = ErrorResponse { status: 429, retry_after_s: None, body: String::new() };
         assert!(matches!(
             refusal.into_error(0),
             EngineError::Overloaded { retry_after_s: RETRY_AFTER_S, .. }
@@ -197,13 +197,13 @@ mod tests {
         let secret =
             r#"{"error": {"message": "cannot identify <_io.BytesIO object at 0x7a9>", "param": null}}"#;
         let error = told(400, secret);
-        assert_eq!(error.kind(), Kind::Invalid);
+        assert_eq!(error.kind(), EngineErrorKind::Invalid);
         assert!(!error.to_string().contains("0x7a9"), "{error}");
         let error = told(400, r#"{"error": {"message": "temperature /root", "param": "temperature"}}"#);
         assert!(matches!(&error, EngineError::Invalid { param: Some("temperature"), .. }));
         assert!(!error.to_string().contains("/root"));
-        assert_eq!(told(500, "x").kind(), Kind::Failed);
-        assert_eq!(told(401, "x").kind(), Kind::Failed);
+        assert_eq!(told(500, "x").kind(), EngineErrorKind::Failed);
+        assert_eq!(told(401, "x").kind(), EngineErrorKind::Failed);
     }
 
     #[test]
@@ -240,9 +240,9 @@ mod tests {
     #[test]
     fn refused_settings_are_recognised() {
         let text = r#"{"error": {"message": "Per-request media_io_kwargs are disabled by default"}}"#;
-        let refusal = |status, body: &str| Refusal { status, retry_after_s: None, body: body.into() };
-        assert!(refusal(400, text).is_of_settings());
-        assert!(!refusal(500, text).is_of_settings());
-        assert!(!refusal(400, "temperature").is_of_settings());
+        let refusal = |status, body: &str| ErrorResponse { status, retry_after_s: None, body: body.into() };
+        assert!(refusal(400, text).is_about_mm_kwargs());
+        assert!(!refusal(500, text).is_about_mm_kwargs());
+        assert!(!refusal(400, "temperature").is_about_mm_kwargs());
     }
 }

@@ -1,13 +1,13 @@
-//! What matters of vLLM's `/metrics`: queue, use of the key-value cache, hits of its caches. Prometheus' text format as
-//! far as that takes, and no crate for it: those there are parse with regular expressions what is one `split` here.
+//! Parses the metrics of vLLM's `/metrics` that we show: queue lengths, KV cache usage and cache hits. Parsing is one
+//! `split` per line; the available crates do it with regular expressions.
 
-use crate::UpstreamMetrics;
+use crate::ReplicaMetrics;
 
-/// Reads the text of `/metrics`; what is missing there is 0.
-pub(super) fn parse(text: &str) -> UpstreamMetrics {
-    let mut told = UpstreamMetrics::default();
+/// Parses the text of `/metrics`; missing metrics are 0.
+pub(super) fn parse(text: &str) -> ReplicaMetrics {
+    let mut told = ReplicaMetrics::default();
     for (name, value) in text.lines().filter_map(sample) {
-        // One sample for each engine of a data-parallel server: queues add up, the fullest cache counts.
+        // A data-parallel server has one sample per engine: queues add up, and the fullest cache counts.
         match name {
             "vllm:num_requests_running" => told.num_requests_running += value,
             "vllm:num_requests_waiting" => told.num_requests_waiting += value,
@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str) -> UpstreamMetrics {
     told
 }
 
-/// Reads `name{labels} value`, or `name value`.
+/// Parses `name{labels} value` or `name value`.
 fn sample(line: &str) -> Option<(&str, f64)> {
     if line.starts_with('#') {
         return None;
@@ -34,20 +34,20 @@ fn sample(line: &str) -> Option<(&str, f64)> {
     (value.is_finite() && value >= 0.0).then_some((name, value))
 }
 
-/// Lets counts go on where the server that kept them began anew.
+/// Keeps counters monotonic across restarts of the replica.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
-    last: UpstreamMetrics,
-    total: UpstreamMetrics,
+pub(super) struct MonotonicCounts {
+    last: ReplicaMetrics,
+    total: ReplicaMetrics,
 }
 
-impl Counts {
-    /// Takes over what was told now; returns it with counts that never fall.
-    pub(super) fn take(&mut self, now: UpstreamMetrics) -> UpstreamMetrics {
+impl MonotonicCounts {
+    /// Adds the counters of `now`; returns `now` with counters that never decrease.
+    pub(super) fn take(&mut self, now: ReplicaMetrics) -> ReplicaMetrics {
         let grown = |last: f64, now: f64| if now >= last { now - last } else { now };
         let (last, before) = (self.last, self.total);
-        let counted = |of: fn(&UpstreamMetrics) -> f64| of(&before) + grown(of(&last), of(&now));
-        self.total = UpstreamMetrics {
+        let counted = |of: fn(&ReplicaMetrics) -> f64| of(&before) + grown(of(&last), of(&now));
+        self.total = ReplicaMetrics {
             prefix_cache_queries_total: counted(|told| told.prefix_cache_queries_total),
             prefix_cache_hits_total: counted(|told| told.prefix_cache_hits_total),
             mm_cache_queries_total: counted(|told| told.mm_cache_queries_total),
@@ -84,13 +84,13 @@ nonsense
         assert_eq!(told.kv_cache_usage_perc, 0.5);
         assert_eq!((told.prefix_cache_queries_total, told.prefix_cache_hits_total), (1000.0, 600.0));
         assert_eq!(told.mm_cache_hits_total, 0.0);
-        assert_eq!(parse("<html>"), UpstreamMetrics::default());
+        assert_eq!(parse("<html>"), ReplicaMetrics::default());
     }
 
     #[test]
     fn counts_go_on_over_a_restart() {
-        let told = |hits| UpstreamMetrics { prefix_cache_hits_total: hits, ..UpstreamMetrics::default() };
-        let mut counts = Counts::default();
+        let told = |hits| ReplicaMetrics { prefix_cache_hits_total: hits, ..ReplicaMetrics::default() };
+        let mut counts = MonotonicCounts::default();
         assert_eq!(counts.take(told(5.0)).prefix_cache_hits_total, 5.0);
         assert_eq!(counts.take(told(7.0)).prefix_cache_hits_total, 7.0);
         assert_eq!(counts.take(told(2.0)).prefix_cache_hits_total, 9.0);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 
-use crate::{EngineError, Frame, Request, UpstreamStatus};
+use crate::{EngineError, Frame, ReplicaStatus, Request};
 
 /// State of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,18 +217,18 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Is shown a frame of a request that is still being decoded, at the model's size: what can be done with it alone
     /// may be done meanwhile. Never waits.
-    fn anticipate(&self, frame: &Frame) {
+    fn preencode_frame(&self, frame: &Frame) {
         let _ = frame;
     }
 
     /// Tells of the servers behind the engine, if there are any.
-    fn upstreams(&self) -> Vec<UpstreamStatus> {
+    fn replicas(&self) -> Vec<ReplicaStatus> {
         Vec::new()
     }
 
     /// Lets a server behind the engine finish what it has and gives it nothing new, or takes that back. Tells whether
     /// there is a server with this number.
-    fn drain_upstream(&self, id: usize, draining: bool) -> bool {
+    fn drain_replica(&self, id: usize, draining: bool) -> bool {
         let _ = (id, draining);
         false
     }

@@ -1,63 +1,61 @@
-//! What is known of the upstream's model: its id and context from the upstream itself, prompt, sizes and default
-//! sampling from the checkpoint's small files (no weights), where they are at hand.
+//! The model that the replicas serve: id and context length from vLLM; prompt, sizes and default sampling from the
+//! checkpoint's small files, where these are on this machine.
 
 use std::path::Path;
 
-use super::client::Card;
-use super::engine::UpstreamOptions;
+use super::client::ModelCard;
+use super::options::VllmOptions;
 use crate::qwen3vl::{
     ChatTemplate, Config, GenerationConfig, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use crate::source::{ModelFiles, ModelSource};
 use crate::{EngineError, FrameRate, ModelInfo, Sampling, hub};
 
-/// Sampling of videos where the checkpoint's files are not known: that of all published ones.
+/// Frame sampling where the checkpoint's files are not known: that of all published ones.
 const FRAME_RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };
-/// Pixels of all frames of a clip, and of a picture, where the model's own rule is not known: the upstream resizes
-/// what it gets, and more than the published checkpoints' budget would be sent in vain.
+/// Pixel limits of a clip and of a picture where the checkpoint's rule is not known: vLLM resizes its input, and the
+/// published checkpoints use no more than this.
 const MAX_VIDEO_PIXELS: f64 = 25_165_824.0;
 const MAX_IMAGE_PIXELS: f64 = 16_777_216.0;
 
-/// What `submit` needs.
-pub(super) struct Front {
-    /// What the upstream called the model.
-    pub(super) card: Card,
+/// The served model.
+pub(super) struct ServedModel {
+    /// Its entry in the model list.
+    pub(super) card: ModelCard,
     pub(super) info: ModelInfo,
-    /// Builds the prompt as the upstream will; none where the checkpoint's files are not known.
+    /// Builds the same prompt as vLLM; `None` where the checkpoint's files are not known.
     pub(super) builder: Option<PromptBuilder>,
     /// Control tokens of the model.
     pub(super) specials: Vec<String>,
 }
 
-impl Front {
-    /// Reads what there is to know of `card`'s model. Blocks.
+impl ServedModel {
+    /// Reads the files of `card`'s model. Blocking.
     ///
     /// # Errors
-    /// `Model` when the files that `--model` names are missing or damaged, or nobody tells the context's length.
-    pub(super) fn read(card: Card, options: &UpstreamOptions) -> Result<Self, EngineError> {
+    /// `Model` when the files that `--model` names are missing or damaged, or the context length is not known.
+    pub(super) fn read(card: ModelCard, options: &VllmOptions) -> Result<Self, EngineError> {
         let parts = match &options.files {
-            Some(source) => Some(Parts::read(&named(source)?, &card, options)?),
+            Some(source) => Some(CheckpointFiles::read(&named(source)?, &card, options)?),
             None => card.root.as_deref().and_then(here).and_then(|files| {
-                let parts = Parts::read(&files, &card, options);
-                // Nobody asked for these files: without them the upstream counts alone.
-                parts.inspect_err(|error| tracing::warn!(%error, "the checkpoint's files are of no use")).ok()
+                let parts = CheckpointFiles::read(&files, &card, options);
+                // These files are optional: without them only vLLM counts tokens.
+                parts.inspect_err(|error| tracing::warn!(%error, "ignored the checkpoint's files")).ok()
             }),
         };
         let fail = |message: String| EngineError::Model { model: card.id.clone(), message };
         let told = card.max_model_len.or(parts.as_ref().map(|parts| parts.most));
         let context = match (told, options.max_model_len) {
             (Some(told), Some(wanted)) if wanted > told => {
-                return Err(fail(format!(
-                    "--max-model-len is {wanted}; up to {told} would fit the upstream"
-                )));
+                return Err(fail(format!("--max-model-len is {wanted}; up to {told} would fit the replica")));
             }
             (told, wanted) => wanted.or(told),
         };
         let context = context.filter(|&context| context > 0).ok_or_else(|| {
-            fail("the upstream doesn't tell its context's length; --max-model-len TOKENS would fit".into())
+            fail("the replica does not report its context length; --max-model-len TOKENS would fit".into())
         })?;
         let (builder, sampling, demo) = match parts {
-            Some(Parts { mut builder, sampling, demo, .. }) => {
+            Some(CheckpointFiles { mut builder, sampling, demo, .. }) => {
                 builder.context = context;
                 (Some(builder), sampling, demo)
             }
@@ -78,8 +76,8 @@ impl Front {
         Ok(Self { card, info, builder, specials })
     }
 
-    /// Returns the size at which frames are sent. `again`: the upstream will apply its rule to them once more, so
-    /// that only a size which the rule leaves as it is will do.
+    /// Returns the size at which frames are sent. `again` means that vLLM resizes them once more, which must then change
+    /// nothing.
     pub(super) fn video_size(
         &self,
         frames: usize,
@@ -91,7 +89,7 @@ impl Front {
             return bounded(width, height, MAX_VIDEO_PIXELS / frames.max(1) as f64);
         };
         let mut size = builder.processor.video_size(frames, width, height)?;
-        // The rule is its own fixed point but for odd numbers of frames, where a step or two lead to one.
+        // For odd numbers of frames, applying the rule again can change the size; a few steps reach a fixed point.
         let steps = if again { 8 } else { 0 };
         for _ in 0..steps {
             let next = builder.processor.video_size(frames, size.0, size.1)?;
@@ -112,7 +110,7 @@ impl Front {
     }
 }
 
-fn backend(options: &UpstreamOptions) -> String {
+fn backend(options: &VllmOptions) -> String {
     let urls: Vec<&str> = options.urls.iter().map(|url| url.as_str().trim_end_matches('/')).collect();
     format!("vllm {}", urls.join(" "))
 }
@@ -127,17 +125,17 @@ fn bounded(width: u32, height: u32, pixels: f64) -> Result<(u32, u32), EngineErr
     Ok((side(width), side(height)))
 }
 
-/// What the small files hold.
-struct Parts {
+/// The contents of the small files.
+struct CheckpointFiles {
     builder: PromptBuilder,
     sampling: Sampling,
     demo: bool,
-    /// Tokens that the model was made for.
+    /// Tokens that the model supports.
     most: usize,
 }
 
-impl Parts {
-    fn read(files: &ModelFiles, card: &Card, options: &UpstreamOptions) -> Result<Self, EngineError> {
+impl CheckpointFiles {
+    fn read(files: &ModelFiles, card: &ModelCard, options: &VllmOptions) -> Result<Self, EngineError> {
         let fail = |message: String| EngineError::Model { model: card.id.clone(), message };
         let read = |name: &str| files.read(name);
         let needed = |name: &str| read(name).ok_or_else(|| fail(format!("{name} is missing")));
@@ -157,7 +155,7 @@ impl Parts {
     }
 }
 
-/// The files that `--model` names.
+/// Returns the files that `--model` names.
 fn named(source: &ModelSource) -> Result<ModelFiles, EngineError> {
     let fail = |message: &str| EngineError::Model { model: source.id(), message: message.into() };
     match source {
@@ -175,7 +173,7 @@ fn named(source: &ModelSource) -> Result<ModelFiles, EngineError> {
     }
 }
 
-/// The checkpoint that the upstream names, if it lies on this machine too.
+/// Returns the checkpoint that the replica names, if it is on this machine.
 fn here(root: &str) -> Option<ModelFiles> {
     let directory = Path::new(root);
     if directory.is_absolute() && directory.is_dir() {

@@ -1,25 +1,25 @@
-//! A clip of PNG pictures as an AVI file of constant rate: what OpenCV reads back to the bit, and the simplest
-//! container that says its rate and its number of frames exactly.
+//! Writes PNG frames as an AVI file of constant rate: the simplest container that states its rate and frame count
+//! exactly, and that OpenCV decodes without loss.
 //!
-//! Written by hand, as no kept crate writes AVI; the layout is Microsoft's "AVI RIFF File Reference" with one index.
+//! Our own writer, because no maintained crate writes AVI; the layout is Microsoft's "AVI RIFF File Reference" with one index.
 
-use super::times::Rate;
+use super::times::ConstantRate;
 use crate::EngineError;
 
 /// RIFF counts bytes in 32 bits.
 const MAX_BYTES: usize = (1 << 31) - (1 << 20);
-/// OpenDML's predecessor marks each PNG as a key frame.
+/// `AVIIF_KEYFRAME`: every PNG frame is a key frame.
 const KEY_FRAME: u32 = 0x10;
 const HAS_INDEX: u32 = 0x10;
 
-/// Joins `pictures` (whole PNG files of `width` x `height`) to a file of constant `rate`.
+/// Muxes `pictures` (whole PNG files of `width` x `height`) into a file of constant `rate`.
 ///
 /// # Errors
-/// `Invalid` when the pictures have more bytes than the container counts.
+/// `Invalid` when the frames have more bytes than RIFF can count.
 pub(super) fn mux(
     pictures: &[impl AsRef<[u8]>],
     (width, height): (u32, u32),
-    rate: Rate,
+    rate: ConstantRate,
 ) -> Result<Vec<u8>, EngineError> {
     let bytes: usize = pictures.iter().map(|picture| picture.as_ref().len() + 24).sum();
     if bytes > MAX_BYTES {
@@ -32,7 +32,7 @@ pub(super) fn mux(
     let main = words(&[microseconds, 0, 0, HAS_INDEX, frames, 0, 1, largest, width, height, 0, 0, 0, 0]);
     let mut stream = b"vidsMPNG".to_vec();
     stream.extend(words(&[0, 0, 0, rate.denominator, rate.numerator, 0, frames, largest, u32::MAX, 0]));
-    // The frame's rectangle, in 16 bits a side: nobody reads it.
+    // The frame's rectangle, in 16 bits per side; no reader uses it.
     stream.extend([0u8; 8]);
     let mut format = words(&[40, width, height]);
     format.extend([1u8, 0, 24, 0]);
@@ -74,7 +74,7 @@ fn chunk(out: &mut Vec<u8>, name: &[u8; 4], body: &[u8]) {
     out.extend(name);
     out.extend((body.len() as u32).to_le_bytes());
     out.extend(body);
-    // Chunks begin at even places.
+    // Chunks start at even offsets.
     if body.len() % 2 == 1 {
         out.push(0);
     }
@@ -84,13 +84,13 @@ fn chunk(out: &mut Vec<u8>, name: &[u8; 4], body: &[u8]) {
 mod tests {
     use super::*;
 
-    fn at(file: &[u8], place: usize) -> u32 {
-        u32::from_le_bytes(file[place..place + 4].try_into().unwrap())
+    fn at(file: &[u8], offset: usize) -> u32 {
+        u32::from_le_bytes(file[offset..offset + 4].try_into().unwrap())
     }
 
     #[test]
     fn sizes_rate_and_index_are_where_readers_look() {
-        let rate = Rate { numerator: 1_815_000, denominator: 1_000_000 };
+        let rate = ConstantRate { numerator: 1_815_000, denominator: 1_000_000 };
         let file = mux(&[b"odd".to_vec(), b"even".to_vec()], (96, 64), rate).unwrap();
         assert_eq!((&file[..4], &file[8..12]), (&b"RIFF"[..], &b"AVI "[..]));
         assert_eq!(at(&file, 4) as usize, file.len() - 8);

@@ -1,33 +1,33 @@
-//! Which of several upstreams gets a request: the one that has seen the same video lately, else the one with the fewest
-//! requests. Knows no HTTP.
+//! Load balancing with affinity: a request goes to the replica that has seen the same video recently, otherwise to the
+//! replica with the fewest requests in flight.
 //!
-//! Tower's balance chooses a service before it sees the request, so that it can't know the video; its retry may choose the
-//! very replica that just failed, and ends with a response's head where ours ends with the first token. Load-balancing
-//! crates with keys (pingora's) bring a proxy and an HTTP stack of their own. What they would save is this file; tower's
+//! Tower's balancer picks a service before it sees the request, so it cannot take the video into account; its retry may
+//! pick the replica that just failed, and considers a response complete at its head, where ours is retried until the
+//! first token. Load-balancing crates with keys (pingora's) bring a proxy and an HTTP stack of their own. Only tower's
 //! retry budget is used (`pool.rs`).
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long a replica is taken to remember a video that nobody asks about.
+/// Time after which a replica is assumed to have evicted a video that nobody asked about.
 const WARM: Duration = Duration::from_secs(30 * 60);
 /// Videos whose replica is remembered.
 const MAX_VIDEOS: usize = 1024;
-/// A replica that knows the video may have this many requests more than twice the least loaded one's.
+/// Requests by which a replica that has the video cached may exceed twice the load of the least loaded one.
 const PATIENCE: usize = 4;
 
-/// What counts of a replica that could take the request.
+/// The load of one candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Load {
+pub(super) struct ReplicaLoad {
     pub(super) id: usize,
     pub(super) in_flight: usize,
-    /// When it was given its last request, by a counter.
+    /// Sequence number of its last request.
     pub(super) turn: u64,
 }
 
-/// Returns the replicas in the order in which they are to be tried; `warm` knows the video.
-pub(super) fn order(mut loads: Vec<Load>, warm: Option<usize>) -> Vec<usize> {
-    // Among equals the one that waited longest.
+/// Returns the candidates in the order in which to try them. `warm` is the replica that has the video cached.
+pub(super) fn order(mut loads: Vec<ReplicaLoad>, warm: Option<usize>) -> Vec<usize> {
+    // Among equally loaded replicas, the one that has been idle longest.
     loads.sort_by_key(|load| (load.in_flight, load.turn));
     let least = loads.first().map_or(0, |load| load.in_flight);
     let mut ids: Vec<usize> = loads.iter().map(|load| load.id).collect();
@@ -39,36 +39,36 @@ pub(super) fn order(mut loads: Vec<Load>, warm: Option<usize>) -> Vec<usize> {
     ids
 }
 
-/// Remembers which replica has seen which video.
+/// Which replica saw which video last.
 #[derive(Debug, Default)]
-pub(super) struct Videos {
-    seen: HashMap<String, Seen>,
+pub(super) struct VideoAffinity {
+    seen: HashMap<String, LastUse>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct LastUse {
     replica: usize,
-    /// Which life of the replica: what it knew ended with it.
-    life: u64,
+    /// Generation of the replica: its caches are empty after a restart.
+    generation: u64,
     at: Instant,
 }
 
-impl Videos {
-    /// Returns the replica that saw the video, and in which life.
+impl VideoAffinity {
+    /// Returns the replica that saw the video last, and its generation at that time.
     pub(super) fn find(&self, video: &str, now: Instant) -> Option<(usize, u64)> {
         let seen = self.seen.get(video)?;
-        (now.duration_since(seen.at) < WARM).then_some((seen.replica, seen.life))
+        (now.duration_since(seen.at) < WARM).then_some((seen.replica, seen.generation))
     }
 
-    /// Remembers that the replica gets the video now.
-    pub(super) fn remember(&mut self, video: &str, replica: usize, life: u64, now: Instant) {
+    /// Records that the replica receives the video now.
+    pub(super) fn remember(&mut self, video: &str, replica: usize, generation: u64, now: Instant) {
         if self.seen.len() >= MAX_VIDEOS && !self.seen.contains_key(video) {
             let oldest = self.seen.iter().min_by_key(|(_, seen)| seen.at).map(|(video, _)| video.clone());
             if let Some(oldest) = oldest {
                 self.seen.remove(&oldest);
             }
         }
-        self.seen.insert(video.to_owned(), Seen { replica, life, at: now });
+        self.seen.insert(video.to_owned(), LastUse { replica, generation, at: now });
     }
 }
 
@@ -76,8 +76,8 @@ impl Videos {
 mod tests {
     use super::*;
 
-    fn loads(in_flight: &[usize]) -> Vec<Load> {
-        in_flight.iter().enumerate().map(|(id, &in_flight)| Load { id, in_flight, turn: 0 }).collect()
+    fn loads(in_flight: &[usize]) -> Vec<ReplicaLoad> {
+        in_flight.iter().enumerate().map(|(id, &in_flight)| ReplicaLoad { id, in_flight, turn: 0 }).collect()
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn videos_are_forgotten_with_time_and_beyond_a_bound() {
-        let (mut videos, now) = (Videos::default(), Instant::now());
+        let (mut videos, now) = (VideoAffinity::default(), Instant::now());
         videos.remember("a", 1, 3, now);
         assert_eq!(videos.find("a", now), Some((1, 3)));
         assert_eq!(videos.find("a", now + WARM), None);

@@ -1,5 +1,4 @@
-//! The upstream's stream: bytes to lines to chunks of an answer, each of bounded length. Knows vLLM's chunks and no
-//! engine.
+//! Parses vLLM's server-sent events: bytes to lines to chunks of an answer, each of bounded length.
 
 use std::io;
 
@@ -10,19 +9,19 @@ use tokio::io::AsyncRead;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
-/// Bytes of one event: a chunk of text has hundreds, the first with all ids of a long prompt some millions.
+/// Bytes of one event: text chunks have hundreds, the first one with all ids of a long prompt several million.
 const MAX_EVENT: usize = 8 << 20;
 
 /// One event of the stream.
 #[derive(Debug)]
 pub(super) enum Data {
-    /// A piece of the answer.
+    /// A chunk of the answer.
     Chunk(Chunk),
     /// `[DONE]`.
     Done,
 }
 
-/// `chat.completion.chunk`, as far as it matters here.
+/// The fields of `chat.completion.chunk` that we use.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Chunk {
     #[serde(default)]
@@ -49,10 +48,10 @@ pub(super) struct Choice {
 pub(super) struct Delta {
     #[serde(default)]
     pub(super) content: Option<String>,
-    /// Pieces of calls, which are passed on as they are.
+    /// Pieces of tool calls, which are passed through.
     #[serde(default)]
     pub(super) tool_calls: Option<Vec<serde_json::Value>>,
-    /// What the model thinks before it answers.
+    /// Reasoning before the answer.
     #[serde(default, alias = "reasoning_content")]
     pub(super) reasoning: Option<String>,
 }
@@ -86,12 +85,12 @@ pub(super) struct PromptDetails {
     pub(super) cached_tokens: Option<usize>,
 }
 
-/// The stream, read event by event.
-pub(super) struct Events {
+/// The stream of events.
+pub(super) struct SseEvents {
     lines: FramedRead<Box<dyn AsyncRead + Send + Unpin>, LinesCodec>,
 }
 
-impl Events {
+impl SseEvents {
     pub(super) fn new<E>(body: impl Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static) -> Self
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
@@ -101,13 +100,13 @@ impl Events {
         Self { lines }
     }
 
-    /// Waits for the next event; none when the stream ends. Says what is wrong where it is no such stream.
+    /// Waits for the next event; `None` means the end of the stream. Errors describe what is malformed.
     pub(super) async fn next(&mut self) -> Result<Option<Data>, String> {
         let mut data = String::new();
         loop {
             let line = match self.lines.next().await {
                 None if data.is_empty() => return Ok(None),
-                // An event ends with an empty line; one that doesn't is cut.
+                // Events end with an empty line; one without it is truncated.
                 None => return Err("the stream ends in the middle of an event".into()),
                 Some(line) => line.map_err(|error| error.to_string())?,
             };
@@ -132,7 +131,7 @@ impl Events {
     }
 }
 
-/// Comments and the fields that chat streams have no use for.
+/// Comments, and fields that chat streams do not use.
 fn is_field(line: &str) -> bool {
     [":", "event:", "id:", "retry:"].iter().any(|field| line.starts_with(field))
 }
@@ -152,10 +151,10 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn events(pieces: &[&'static str]) -> Events {
+    fn events(pieces: &[&'static str]) -> SseEvents {
         let pieces: Vec<io::Result<Bytes>> =
             pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))).collect();
-        Events::new(futures_util::stream::iter(pieces))
+        SseEvents::new(futures_util::stream::iter(pieces))
     }
 
     #[tokio::test]

@@ -1,38 +1,38 @@
-//! How the times of a clip's frames reach vLLM, whose prompt shows them as `<1.5 seconds>`: as indices and a rate
-//! beside frames (any times), or as the constant rate of a file (evenly spaced times that begin at 0).
+//! Chooses how the times of a clip's frames reach vLLM, whose prompt shows them as `<1.5 seconds>`: as indices and a rate
+//! beside the frames (any times), or as the constant rate of a file (evenly spaced times from 0).
 //!
-//! Either is checked against the labels that the model must see. Knows neither pixels nor HTTP.
+//! Either is checked against the timestamps that the prompt must show.
 
 use crate::{Clip, FrameRate};
 
-/// Ticks per second where a clip's own indices and rate do not give its times (variable rate).
+/// Ticks per second where the clip's own indices and rate do not give its times (variable frame rate).
 const TICKS: f64 = 1e6;
-/// Half of a label's last digit.
+/// Half a unit of a timestamp's last digit.
 const HALF: f64 = 0.05;
-/// vLLM's loader for Qwen3-VL samples files by these numbers, whatever the checkpoint says.
+/// vLLM's loader for Qwen3-VL samples files by this rule, whatever the checkpoint says.
 const LOADER: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };
-/// Most frames per second that the loader takes by request.
+/// Highest sampling rate that a request can set.
 const LOADER_MAX_FPS: f64 = 30.0;
 
-/// `media_io_kwargs.video` of a clip that travels as frames.
+/// `media_io_kwargs.video` of a clip that is sent as frames.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Indices {
+pub(super) struct FrameIndices {
     pub(super) fps: f64,
     pub(super) indices: Vec<u64>,
     pub(super) total: u64,
     pub(super) duration_s: f64,
 }
 
-/// Frames per second of a file as the fraction that its header holds.
+/// Frame rate of a file, as the fraction in its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rate {
+pub(super) struct ConstantRate {
     pub(super) numerator: u32,
     pub(super) denominator: u32,
 }
 
-impl Rate {
+impl ConstantRate {
     fn new(fps: f64) -> Self {
-        // The cast saturates, and the clamp keeps it from zero.
+        // The cast saturates, and the clamp excludes zero.
         Self { numerator: (fps.clamp(1e-3, 1e3) * TICKS).round() as u32, denominator: TICKS as u32 }
     }
 
@@ -40,38 +40,38 @@ impl Rate {
         f64::from(self.numerator) / f64::from(self.denominator)
     }
 
-    /// Returns the times that `frames` frames of a file of this rate have for vLLM.
+    /// Returns the times that vLLM gives to the frames of a file of this rate.
     pub(super) fn times(self, frames: usize) -> Vec<f64> {
         if frames == 1 {
-            // A file of one frame can't be read there: it is sent twice, and its label is the mean.
+            // A file of one frame is sent with two equal frames, and the timestamp is their mean.
             return vec![0.5 / self.fps()];
         }
         (0..frames).map(|index| index as f64 / self.fps()).collect()
     }
 }
 
-/// Which rates of files keep all their frames.
+/// How vLLM samples files, which limits the rates at which every frame is kept.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Sampling {
-    /// The upstream takes no settings: its loader and the checkpoint's processor sample by their own rules.
+pub(super) enum LoaderSampling {
+    /// By the rules of the loader and the checkpoint's processor, because the replica accepts no settings.
     Own(FrameRate),
-    /// We switch the processor's sampling off and the loader's as far up as it goes.
+    /// Processor sampling off and the loader's rate at its maximum.
     Off,
 }
 
-impl Sampling {
+impl LoaderSampling {
     fn keeps(self, frames: usize, fps: f64) -> bool {
-        let kept = |rule: FrameRate| {
+        let retryable = |rule: FrameRate| {
             let wanted = (frames as f64 / fps * rule.fps).trunc() as usize;
             wanted.max(rule.min_frames).min(rule.max_frames) >= frames
         };
         match self {
-            Self::Own(rule) => kept(LOADER) && kept(rule),
-            Self::Off => kept(FrameRate { fps: LOADER_MAX_FPS, ..LOADER }),
+            Self::Own(rule) => retryable(LOADER) && retryable(rule),
+            Self::Off => retryable(FrameRate { fps: LOADER_MAX_FPS, ..LOADER }),
         }
     }
 
-    /// The highest rate at which all of `frames` are kept.
+    /// Returns the highest rate at which all of `frames` are kept.
     fn limit(self) -> f64 {
         match self {
             Self::Own(rule) => rule.fps.min(LOADER.fps),
@@ -80,20 +80,20 @@ impl Sampling {
     }
 }
 
-/// Returns the labels of a clip's groups, as they stand in the prompt.
+/// Returns the timestamps of a clip's groups as they appear in the prompt.
 pub(super) fn labels(times: &[f64], group: usize) -> Vec<String> {
     times.chunks(group).map(|times| format!("{:.1}", (times[0] + times[times.len() - 1]) / 2.0)).collect()
 }
 
-/// Returns the indices and rate under which vLLM shows the clip's times: its own where they do (and `own` allows it),
-/// or ticks.
-pub(super) fn by_indices(clip: &Clip, group: usize, own: bool) -> Indices {
+/// Returns the indices and rate under which vLLM shows the clip's times: its own where they do (and `own` allows it), or
+/// ticks.
+pub(super) fn by_indices(clip: &Clip, group: usize, own: bool) -> FrameIndices {
     let want = labels(&clip.times, group);
     let by_rate: Vec<f64> = clip.indices.iter().map(|&index| index as f64 / clip.native_fps).collect();
     let last = clip.indices.last().map_or(0, |&last| last + 1);
     let usable = own && clip.native_fps.is_normal() && clip.native_fps > 0.0;
     if usable && by_rate.len() == clip.times.len() && labels(&by_rate, group) == want {
-        return Indices {
+        return FrameIndices {
             fps: clip.native_fps,
             indices: clip.indices.clone(),
             total: clip.total_frames.max(last).max(clip.frames.len() as u64),
@@ -103,17 +103,17 @@ pub(super) fn by_indices(clip: &Clip, group: usize, own: bool) -> Indices {
     let indices: Vec<u64> = clip.times.iter().map(|time| (time * TICKS).round() as u64).collect();
     let last = indices.last().map_or(0, |&last| last + 1);
     let total = last.max((clip.duration_s * TICKS) as u64).max(clip.frames.len() as u64);
-    Indices { fps: TICKS, indices, total, duration_s: total as f64 / TICKS }
+    FrameIndices { fps: TICKS, indices, total, duration_s: total as f64 / TICKS }
 }
 
-/// Finds a rate of a file of these frames under which vLLM shows the labels of `times`; none where there is none.
-pub(super) fn by_rate(times: &[f64], group: usize, sampling: Sampling) -> Option<Rate> {
+/// Returns a rate of a file under which vLLM shows the timestamps of `times`; `None` means that there is none.
+pub(super) fn by_rate(times: &[f64], group: usize, sampling: LoaderSampling) -> Option<ConstantRate> {
     let want = labels(times, group);
     let (mut low, mut high) = (0f64, f64::INFINITY);
     for (at, label) in want.iter().enumerate() {
         let first = at * group;
         let last = (first + group - 1).min(times.len() - 1);
-        // A single frame is sent twice (see `Rate::times`).
+        // A single frame is sent twice (see `ConstantRate::times`).
         let middle = if times.len() == 1 { 0.5 } else { (first + last) as f64 / 2.0 };
         let label: f64 = label.parse().ok()?;
         if middle > 0.0 {
@@ -125,16 +125,16 @@ pub(super) fn by_rate(times: &[f64], group: usize, sampling: Sampling) -> Option
     }
     let natural = natural_fps(times);
     let inside = if natural > low && natural < high { natural } else { (low + high.min(2.0 * low)) / 2.0 };
-    // Ties of rounding at the interval's ends: only what gives the very labels counts.
-    [inside, inside.min(sampling.limit())].into_iter().map(Rate::new).find(|rate| {
+    // Rounding decides at the ends of the interval: only a rate that gives exactly these timestamps counts.
+    [inside, inside.min(sampling.limit())].into_iter().map(ConstantRate::new).find(|rate| {
         sampling.keeps(times.len(), rate.fps()) && labels(&rate.times(times.len()), group) == want
     })
 }
 
-/// Returns the rate nearest to the clip's own at which a file keeps all its frames, whatever its times become.
-pub(super) fn nearest_rate(times: &[f64], sampling: Sampling) -> Rate {
-    let rate = Rate::new(natural_fps(times));
-    if sampling.keeps(times.len(), rate.fps()) { rate } else { Rate::new(sampling.limit()) }
+/// Returns the rate closest to the clip's own at which a file keeps all frames, whatever timestamps result.
+pub(super) fn nearest_rate(times: &[f64], sampling: LoaderSampling) -> ConstantRate {
+    let rate = ConstantRate::new(natural_fps(times));
+    if sampling.keeps(times.len(), rate.fps()) { rate } else { ConstantRate::new(sampling.limit()) }
 }
 
 fn natural_fps(times: &[f64]) -> f64 {
@@ -148,7 +148,7 @@ fn natural_fps(times: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    const OWN: Sampling = Sampling::Own(LOADER);
+    const OWN: LoaderSampling = LoaderSampling::Own(LOADER);
 
     fn clip(indices: Vec<u64>, fps: f64, times: Vec<f64>) -> Clip {
         let frame = crate::Frame::new(32, 32, vec![0; 3072].into());
@@ -202,7 +202,7 @@ mod tests {
     fn rates_that_would_lose_frames_are_not_found() {
         let times: Vec<f64> = (0..40).map(|index| f64::from(index) / 8.0).collect();
         assert!(by_rate(&times, 2, OWN).is_none());
-        let rate = by_rate(&times, 2, Sampling::Off).unwrap();
+        let rate = by_rate(&times, 2, LoaderSampling::Off).unwrap();
         assert!((rate.fps() - 8.0).abs() < 0.1);
         assert_eq!(nearest_rate(&times, OWN).fps(), 2.0);
     }
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn one_frame_is_its_own_group() {
         assert_eq!(labels(&[7.25], 2), ["7.2"]);
-        for (time, sampling) in [(7.25, OWN), (0.0, Sampling::Off)] {
+        for (time, sampling) in [(7.25, OWN), (0.0, LoaderSampling::Off)] {
             let rate = by_rate(&[time], 2, sampling).unwrap();
             assert_eq!(labels(&rate.times(1), 2), labels(&[time], 2));
         }

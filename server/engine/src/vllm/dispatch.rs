@@ -1,0 +1,274 @@
+//! Dispatches one request: prepares and encodes it, sends it to a replica, relays the answer, and retries on another
+//! replica as long as no token has arrived.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+
+use super::client::TransportError;
+use super::encode;
+use super::errors::{AttemptError, ErrorResponse, RETRY_AFTER_S, RetryScope};
+use super::pool::Pool;
+use super::replica::ReplicaSlot;
+use super::response::{self, ResponseContext, Sender};
+use super::served_model::ServedModel;
+use super::transport::{self, TransportRules, VideoTransport};
+use super::{request_body, sse};
+use crate::validate::DEFAULT_MAX_TOKENS;
+use crate::{Done, EngineError, Event, Part, Request, Stage};
+
+/// A request that is ready to be encoded.
+pub(super) struct Prepared {
+    request: Request,
+    transport: VideoTransport,
+    /// Whether the target replica accepts `media_io_kwargs`.
+    mm_kwargs: bool,
+    /// Tokens of the prompt; `None` where the checkpoint's files are not known.
+    prompt_tokens: Option<usize>,
+    /// Limit of the answer's tokens; `None` means what the replica's context leaves.
+    max_tokens: Option<usize>,
+}
+
+/// The body of a request and what it was built for; cheap to clone.
+#[derive(Clone)]
+struct EncodedRequest {
+    pieces: Vec<bytes::Bytes>,
+    mm_kwargs: bool,
+    /// Whether it holds settings that a replica without `--trust-request-mm-kwargs` rejects.
+    has_settings: bool,
+    prompt_tokens: Option<usize>,
+    warnings: Vec<String>,
+}
+
+/// What a retry needs; dropped at the first token.
+struct Retryable {
+    request: Request,
+    encoded: EncodedRequest,
+}
+
+/// Timing of the request up to its dispatch.
+#[derive(Clone, Copy)]
+struct Times {
+    submitted: Instant,
+    preprocess_ms: f64,
+}
+
+/// Plans how the clips are transported and counts the prompt's tokens. Takes milliseconds for a page of text.
+///
+/// # Errors
+/// `ContextLength` and `Invalid` for what the model cannot be shown.
+pub(super) fn prepare(
+    model: &ServedModel,
+    mut request: Request,
+    mm_kwargs: bool,
+) -> Result<Prepared, EngineError> {
+    let neutralized = request_body::neutralize(&mut request, &model.specials);
+    let rules =
+        TransportRules { mm_kwargs, sized: model.builder.is_some(), frame_rate: model.info.frame_rate };
+    let mut transport = transport::plan(&mut request, rules);
+    if neutralized {
+        transport.warnings.push("the text spells control tokens of the model; they were broken up".into());
+    }
+    let (prompt_tokens, max_tokens) = match &model.builder {
+        None => (None, request.max_tokens),
+        Some(builder) => {
+            let tokens = builder.build(&request)?.prompt.ids().len();
+            let left = builder.context - tokens;
+            (Some(tokens), Some(request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left)))
+        }
+    };
+    Ok(Prepared { request, transport, mm_kwargs, prompt_tokens, max_tokens })
+}
+
+/// Sends the request to `slot` and, until the first token, to other replicas on failure; relays the answer.
+///
+/// # Errors
+/// The error of the last replica tried.
+pub(super) async fn send_request(
+    pool: Arc<Pool>,
+    model: Arc<ServedModel>,
+    request: Request,
+    prepared: Prepared,
+    mut slot: ReplicaSlot,
+    submitted: Instant,
+    sender: &Sender,
+) -> Result<Done, EngineError> {
+    pool.count_request();
+    let video = video(&request).map(str::to_owned);
+    let mut tried = Vec::new();
+    let mut retried_once = false;
+    let encoded = encode_request(&model, prepared, sender).await?;
+    let times = Times { submitted, preprocess_ms: submitted.elapsed().as_secs_f64() * 1e3 };
+    let mut retryable = Some(Retryable { request, encoded });
+    loop {
+        let failure = match attempt(&pool, &model, &slot, &mut retryable, times, sender).await {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        let again = match failure.retry {
+            RetryScope::Never => false,
+            RetryScope::Once => !std::mem::replace(&mut retried_once, true),
+            RetryScope::Any => true,
+        };
+        tried.push(slot.replica.id);
+        // A replica that serves another model since would give another answer.
+        let same = pool.model().is_some_and(|now| Arc::ptr_eq(&now, &model));
+        if !again || !same || retryable.is_none() || !pool.may_retry() {
+            return Err(failure.error);
+        }
+        let Ok(next) = pool.choose(video.as_deref(), &tried) else { return Err(failure.error) };
+        slot.replica.count_failover();
+        tracing::warn!(from = slot.replica.url, to = next.replica.url, "retry request on another replica");
+        slot = next;
+    }
+}
+
+/// Returns the key of the first video, which decides the replica by affinity.
+pub(super) fn video(request: &Request) -> Option<&str> {
+    let mut parts = request.messages.iter().flat_map(|message| &message.content);
+    parts.find_map(|part| match part {
+        Part::Video(clip) => clip.key.as_deref(),
+        Part::Text(_) | Part::Image(_) => None,
+    })
+}
+
+/// Sends the request to one replica, and again if that turns out to reject `media_io_kwargs`. Clears `retryable` at the
+/// first token.
+async fn attempt(
+    pool: &Pool,
+    model: &Arc<ServedModel>,
+    slot: &ReplicaSlot,
+    retryable: &mut Option<Retryable>,
+    times: Times,
+    sender: &Sender,
+) -> Result<Done, AttemptError> {
+    let replica = &slot.replica;
+    loop {
+        let Some(Retryable { request, encoded }) = retryable.as_mut() else {
+            return Err(AttemptError::never(EngineError::Incomplete));
+        };
+        if encoded.mm_kwargs != replica.accepts_mm_kwargs() && encoded.holds_media() {
+            *encoded = encode_again(model, request.clone(), replica.accepts_mm_kwargs(), sender)
+                .await
+                .map_err(AttemptError::never)?;
+        }
+        let EncodedRequest { pieces, has_settings, prompt_tokens, warnings, .. } = encoded.clone();
+        let sent = Instant::now();
+        send_progress(sender, Stage::Prefill, 0, prompt_tokens.unwrap_or(1));
+        let response = match replica.client.chat(pieces).await {
+            Ok(response) => response,
+            Err(TransportError::Unreachable { cause, delivered }) => {
+                tracing::warn!(replica = replica.url, cause, "failed to reach replica");
+                replica.request_check();
+                if !delivered {
+                    // Spares other requests the same timeout.
+                    replica.mark_unreachable("it can't be reached".into());
+                    pool.update_health();
+                }
+                let retry = if delivered { RetryScope::Once } else { RetryScope::Any };
+                let error = EngineError::Unavailable { retry_after_s: RETRY_AFTER_S };
+                return Err(AttemptError { error, retry });
+            }
+            Err(TransportError::Refused(refusal)) if has_settings && refusal.is_about_mm_kwargs() => {
+                tracing::warn!(
+                    replica = replica.url,
+                    "replica rejects media_io_kwargs; clips are sent at a constant rate from now on"
+                );
+                replica.set_accepts_mm_kwargs(false);
+                continue;
+            }
+            Err(TransportError::Refused(refusal)) => return Err(refused(refusal, slot)),
+        };
+        let before = ResponseContext {
+            submitted: times.submitted,
+            sent,
+            preprocess_ms: times.preprocess_ms,
+            prompt_tokens,
+            warnings,
+        };
+        let events = sse::SseEvents::new(Box::pin(response.bytes_stream()));
+        let on_first_token = || {
+            replica.record_success();
+            // The replica has the frames, so the copy here is no longer needed.
+            *retryable = None;
+        };
+        let result = response::relay(events, before, sender, on_first_token).await;
+        let kind = result.as_ref().err().map(|failure| failure.error.kind());
+        if matches!(kind, Some(crate::EngineErrorKind::Failed | crate::EngineErrorKind::NotReady)) {
+            replica.request_check();
+        }
+        return result;
+    }
+}
+
+fn refused(refusal: ErrorResponse, slot: &ReplicaSlot) -> AttemptError {
+    if refusal.concerns_health() {
+        // It may have been restarted with another model.
+        slot.replica.request_check();
+    }
+    let retry = refusal.retry();
+    AttemptError { error: refusal.into_error(slot.replica.in_flight()), retry }
+}
+
+impl EncodedRequest {
+    fn holds_media(&self) -> bool {
+        self.pieces.len() > 1
+    }
+}
+
+/// Prepares and encodes the request again, for a replica that differs in `accepts_mm_kwargs`.
+async fn encode_again(
+    model: &Arc<ServedModel>,
+    request: Request,
+    mm_kwargs: bool,
+    sender: &Sender,
+) -> Result<EncodedRequest, EngineError> {
+    let own = Arc::clone(model);
+    let prepared = blocking(move || prepare(&own, request, mm_kwargs)).await?;
+    encode_request(model, prepared, sender).await
+}
+
+/// Encodes the frames on other threads and builds the request around them.
+async fn encode_request(
+    model: &ServedModel,
+    prepared: Prepared,
+    sender: &Sender,
+) -> Result<EncodedRequest, EngineError> {
+    let Prepared { request, transport, mm_kwargs, prompt_tokens, max_tokens } = prepared;
+    let VideoTransport { encodings, settings, warnings } = transport;
+    let mut parts = request.messages.iter().flat_map(|message| &message.content);
+    let encoded = |request: &Request, media: &[encode::EncodedMedia], settings: &[(&'static str, Value)]| {
+        request_body::pieces(&model.info.id, request, media, settings, max_tokens)
+    };
+    let has_settings = !settings.is_empty();
+    let pieces = if parts.any(|part| !matches!(part, Part::Text(_))) {
+        let sender = sender.clone();
+        let (request, media) = blocking(move || {
+            let media = encode::encode(&request.messages, &encodings, &|done, total| {
+                send_progress(&sender, Stage::Preprocess, done, total);
+                if sender.is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            Ok((request, media))
+        })
+        .await?;
+        encoded(&request, &media, &settings)
+    } else {
+        encoded(&request, &[], &settings)
+    };
+    Ok(EncodedRequest { pieces, mm_kwargs, has_settings, prompt_tokens, warnings })
+}
+
+fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> impl Future<Output = Result<T, EngineError>> {
+    let task = spawn_blocking(work);
+    async move { task.await.map_err(|error| EngineError::Failed(error.to_string()))? }
+}
+
+/// Sends progress, which is dropped when the reader is behind.
+fn send_progress(sender: &Sender, stage: Stage, done: usize, total: usize) {
+    let _ = sender.try_send(Ok(Event::Progress { stage, done, total }));
+}
