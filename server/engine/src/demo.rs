@@ -1,5 +1,4 @@
-//! The demo model inside the program: a small Qwen3-VL checkpoint that knows coloured shapes, in the
-//! same file layout as a published one. Knows no engine.
+//! The embedded demo model: a small Qwen3-VL checkpoint that knows coloured shapes, in the file layout of a published one.
 
 /// Id under which requests name the demo model.
 pub(crate) const ID: &str = "homereel-demo";
@@ -7,7 +6,7 @@ pub(crate) const ID: &str = "homereel-demo";
 /// `model.safetensors`.
 pub(crate) const WEIGHTS: &[u8] = include_bytes!("../../demo-model/model.safetensors");
 
-/// Returns a file of the checkpoint besides its weights.
+/// Returns a file of the checkpoint other than its weights.
 #[must_use]
 pub(crate) fn file(name: &str) -> Option<&'static [u8]> {
     let bytes: &'static [u8] = match name {
@@ -21,7 +20,7 @@ pub(crate) fn file(name: &str) -> Option<&'static [u8]> {
     Some(bytes)
 }
 
-/// The demo model's tokenizer, for tests of what works on any.
+/// Returns the demo model's tokenizer, for tests that need any tokenizer.
 #[cfg(test)]
 pub(crate) fn tokenizer() -> crate::qwen3vl::Tokenizer {
     crate::qwen3vl::Tokenizer::from_json(file("tokenizer.json").unwrap()).unwrap()

@@ -1,21 +1,21 @@
-//! What can go wrong in an engine. Knows no HTTP status: `http::error` maps [`EngineErrorKind`] once.
+//! Errors of engines. The server maps [`EngineErrorKind`] to an HTTP status in one place.
 
-/// The class of an error: what a caller can do about it.
+/// The class of an error, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineErrorKind {
     /// The request cannot be served as it is (4xx).
     Invalid,
     /// The queue is full: try again later (429).
     Overloaded,
-    /// The model is still loading, or its server is out of reach (503).
+    /// The model is still loading, or its server is unreachable (503).
     NotReady,
-    /// The caller left.
+    /// The reader has left.
     Cancelled,
     /// The engine, the model files or the device failed (5xx).
     Failed,
 }
 
-/// An error of an engine. Messages name the thing, the value and what would fit.
+/// An error of an engine. Messages name what is wrong, its value, and what would fit.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
     /// The request cannot be served; `param` is the OpenAI parameter at fault, if one is.
@@ -47,7 +47,7 @@ pub enum EngineError {
     /// The model is loading.
     #[error("the model is loading")]
     NotReady,
-    /// The upstream that runs the model served already but is out of reach.
+    /// The vLLM server has served the model before, but is unreachable now.
     #[error("the model's server is out of reach; try again in {retry_after_s} s")]
     Unavailable {
         /// Seconds after which a retry makes sense.
@@ -56,10 +56,10 @@ pub enum EngineError {
     /// The stream ended without `Done`.
     #[error("the answer is incomplete: the engine stopped before the end")]
     Incomplete,
-    /// The caller left or the request was cancelled.
+    /// The reader left or the request was cancelled.
     #[error("the request was cancelled")]
     Cancelled,
-    /// Model files are missing, damaged or of a kind that this engine does not run.
+    /// Model files are missing, damaged, or not supported by this engine.
     #[error("model {model}: {message}")]
     Model {
         /// Id or directory of the model.
@@ -67,7 +67,7 @@ pub enum EngineError {
         /// What is wrong and what would fit.
         message: String,
     },
-    /// The engine failed; the message is for the log, not for callers.
+    /// The engine failed; the message is for the log only.
     #[error("engine failure: {0}")]
     Failed(String),
 }

@@ -1,5 +1,4 @@
-//! An engine for tests of the server: it answers what it is told to, without any model.
-//! Never reachable from the command line; [`crate::open`] does not know it.
+//! An engine for tests of the server, which plays a script instead of running a model. The command line cannot select it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +16,7 @@ pub enum Step {
     Wait(Duration),
     /// Ends the stream with an error.
     Fail(EngineError),
-    /// Ends the stream without `Done`, as an engine that dies does.
+    /// Ends the stream without `Done`, as a crashed engine does.
     Vanish,
 }
 
@@ -27,12 +26,12 @@ pub struct FakeEngine {
     script: Vec<Step>,
     health: watch::Sender<Health>,
     requests: Mutex<Vec<Request>>,
-    /// One message for each stream whose reader left before its end.
+    /// Receives one message per stream whose reader left before its end.
     left: watch::Sender<usize>,
 }
 
 impl FakeEngine {
-    /// Makes a ready engine named `id` that plays `script`.
+    /// Creates a ready engine named `id` that plays `script`.
     #[must_use]
     pub fn new(id: &str, script: Vec<Step>) -> Self {
         let info = ModelInfo {
@@ -53,12 +52,12 @@ impl FakeEngine {
         }
     }
 
-    /// Changes what [`Engine::health`] says.
+    /// Sets what [`Engine::health`] returns.
     pub fn set_health(&self, health: Health) {
         self.health.send_replace(health);
     }
 
-    /// Returns the requests so far.
+    /// Returns the requests received so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,8 +1,8 @@
-//! Models of the Hugging Face hub: downloads with resume and hash check, and the cache on this machine.
+//! Models of the Hugging Face hub: downloads with resume and hash check, and the local cache.
 //!
-//! The cache is the hub's own layout (`$HF_HOME/hub`, else `~/.cache/huggingface/hub`), shared with
-//! Python. A model that lies there complete is used as it is, without asking the network; [`pull`]
-//! refreshes it. `HF_HUB_OFFLINE=1` forbids the network, `HF_ENDPOINT` names a mirror.
+//! The cache has the hub's own layout (`$HF_HOME/hub`, else `~/.cache/huggingface/hub`) and is shared with Python. A complete
+//! model in it is used without network access; [`pull`] refreshes it. `HF_HUB_OFFLINE=1` forbids the network, and
+//! `HF_ENDPOINT` sets a mirror.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +14,15 @@ use sha2::{Digest, Sha256};
 
 use crate::EngineError;
 
-/// How long the hub may take to answer a question, and a download to bring its next byte.
+/// Timeouts of a request to the hub, and between two reads of a download.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// Files of one repository that are believed.
+/// Maximum number of files per repository.
 const MAX_FILES: usize = 512;
-/// Times that a broken download is taken up again.
+/// Retries of an interrupted download.
 const ATTEMPTS: usize = 4;
 
-/// Where a download stands.
+/// Progress of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullProgress {
     /// Name of the file.
@@ -31,7 +31,7 @@ pub struct PullProgress {
     pub index: usize,
     /// How many files there are.
     pub files: usize,
-    /// Bytes of this file that are here.
+    /// Bytes of this file downloaded so far.
     pub done: u64,
     /// Bytes of this file.
     pub total: u64,
@@ -42,20 +42,20 @@ pub struct PullProgress {
 pub struct CachedModel {
     /// `owner/name`.
     pub id: String,
-    /// Commit.
+    /// Commit hash.
     pub commit: String,
     /// Directory of its files.
     pub path: PathBuf,
-    /// Bytes of its files.
+    /// Bytes of all files.
     pub bytes: u64,
-    /// Whether all files that an engine needs are there.
+    /// Whether all files that an engine needs are present.
     pub complete: bool,
 }
 
-/// Where models come from and where they are kept.
+/// The hub and the cache to use.
 struct Hub {
     cache: Cache,
-    /// None is the hub itself.
+    /// `None` means the hub itself.
     endpoint: Option<String>,
     offline: bool,
 }
@@ -71,13 +71,13 @@ impl Hub {
     }
 }
 
-/// Tells whether `text` is `owner/name`, of characters that the hub allows.
+/// Returns whether `text` is `owner/name` in the characters that the hub allows.
 #[must_use]
 pub fn is_id(text: &str) -> bool {
     matches!(text.split_once('/'), Some((owner, name)) if is_name(owner) && is_name(name))
 }
 
-/// Tells whether `text` can be a branch, tag or commit.
+/// Returns whether `text` can be a branch, tag or commit.
 #[must_use]
 pub fn is_revision(text: &str) -> bool {
     !text.is_empty() && text.len() <= 128 && text.split('/').all(is_name)
@@ -88,11 +88,10 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 96 && !text.starts_with('.') && text.chars().all(allowed)
 }
 
-/// Returns the directory of a model: from the cache if it lies there complete, else downloaded. Blocks;
-/// progress goes to the log.
+/// Returns the directory of a model, downloading it unless the cache has it complete. Blocking; progress is logged.
 ///
 /// # Errors
-/// `Model` when it is neither here nor to be had.
+/// `Model` when it is neither cached nor available.
 pub fn locate(id: &str, revision: Option<&str>) -> Result<PathBuf, EngineError> {
     if let Some(model) = cached(id, revision).filter(|model| model.complete) {
         return Ok(model.path);
@@ -107,17 +106,16 @@ pub fn locate(id: &str, revision: Option<&str>) -> Result<PathBuf, EngineError> 
         let tenth = (10 * done).checked_div(total).unwrap_or(10);
         let mut last = logged.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != (file.clone(), tenth) {
-            tracing::info!(file, index, files, percent = 10 * tenth, "downloading the model");
+            tracing::info!(file, index, files, percent = 10 * tenth, "download model file");
             *last = (file, tenth);
         }
     }))
 }
 
-/// Downloads what is missing of a model and checks it; returns its directory. A broken download is taken
-/// up where it stopped.
+/// Downloads the missing files of a model, verifies them, and returns its directory. Interrupted downloads are resumed.
 ///
 /// # Errors
-/// `Model` when the hub has no such model, refuses it, or is out of reach and the cache incomplete.
+/// `Model` when the hub has no such model or denies access, or when it is unreachable and the cache incomplete.
 pub async fn pull(
     id: &str,
     revision: Option<&str>,
@@ -126,22 +124,22 @@ pub async fn pull(
     Hub::from_env().pull(id, revision, Arc::new(progress)).await
 }
 
-/// Returns the models of the cache, by id.
+/// Returns the models in the cache, by id.
 #[must_use]
 pub fn list() -> Vec<CachedModel> {
     Hub::from_env().list()
 }
 
-/// Returns a model of the cache, complete or not.
+/// Returns a model in the cache, complete or not.
 #[must_use]
 pub fn cached(id: &str, revision: Option<&str>) -> Option<CachedModel> {
     Hub::from_env().cached(id, revision)
 }
 
 enum Trouble {
-    /// The network, not the model.
+    /// A network error.
     Unreachable(String),
-    /// The hub's answer, or what it sent.
+    /// An error response, or invalid data.
     Refused(String),
 }
 
@@ -158,7 +156,7 @@ impl From<ApiError> for Trouble {
             ),
             Some(404) => Self::Refused("the hub has no such model or revision".into()),
             Some(status) if status < 500 => Self::Refused(format!("the hub answered {status}")),
-            // The error's own text would show the whole URL, redirect signature included.
+            // The error's own text would contain the whole URL, including the redirect's signature.
             Some(status) => Self::Unreachable(format!("status {status}")),
             None if request.is_timeout() => Self::Unreachable("timeout".into()),
             None if request.is_connect() => Self::Unreachable("no connection".into()),
@@ -183,7 +181,7 @@ impl Hub {
         }
         match self.download(id, revision, report).await {
             Ok(path) => Ok(path),
-            // A complete copy is better than none, but not instead of a damaged or refused one.
+            // Falls back to a complete copy, unless the new one was damaged or denied.
             Err(Trouble::Unreachable(why)) => here.map(|model| model.path).ok_or_else(|| {
                 fail(format!("the hub is out of reach ({why}), and the cache has no complete copy"))
             }),
@@ -217,11 +215,11 @@ impl Hub {
         if !is_name(&info.sha) {
             return Err(Trouble::Refused("the hub names no commit".into()));
         }
-        // All files of one commit, whatever happens to the branch meanwhile.
+        // All files come from one commit, even if the branch moves meanwhile.
         let pinned = api.repo(repo(id, Some(&info.sha)));
         let directory = self.cache.repo(repo(id, revision)).pointer_path(&info.sha);
         for (index, file) in files.iter().enumerate() {
-            // A pointer appears only once its file has been downloaded whole.
+            // The snapshot's link is created once the file is complete.
             if directory.join(file).exists() {
                 continue;
             }
@@ -229,7 +227,7 @@ impl Hub {
             let path = fetch(&pinned, file, &meter).await?;
             check_hash(&path).await.map_err(|message| Trouble::Refused(format!("{file}: {message}")))?;
         }
-        // Last, so that a branch never names a commit whose files are not all here.
+        // Written last, so that a branch never points to an incomplete snapshot.
         self.cache
             .repo(repo(id, revision))
             .create_ref(&info.sha)
@@ -243,7 +241,7 @@ impl Hub {
         }
         let repo = repo(id, revision);
         let reference = self.cache.path().join(repo.folder_name()).join("refs").join(repo.revision());
-        // A revision may be a branch or tag, which the cache resolves, or the commit itself.
+        // A revision is a branch or tag, which the cache resolves, or a commit.
         let commit = std::fs::read_to_string(reference)
             .map_or_else(|_| repo.revision().to_owned(), |commit| commit.trim().to_owned());
         let path = self.cache.repo(repo).pointer_path(&commit);
@@ -270,7 +268,7 @@ impl Hub {
     }
 }
 
-/// Downloads one file, again and again where the connection breaks.
+/// Downloads one file, with retries when the connection breaks.
 async fn fetch(repo: &ApiRepo, file: &str, meter: &Meter) -> Result<PathBuf, Trouble> {
     let mut attempt = 1;
     loop {
@@ -287,7 +285,7 @@ async fn fetch(repo: &ApiRepo, file: &str, meter: &Meter) -> Result<PathBuf, Tro
         };
         match result {
             Err(Trouble::Unreachable(why)) if attempt < ATTEMPTS => {
-                tracing::warn!(file, attempt, why, "a download broke and is taken up again");
+                tracing::warn!(file, attempt, why, "retry interrupted download");
                 tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
                 attempt += 1;
             }
@@ -296,14 +294,14 @@ async fn fetch(repo: &ApiRepo, file: &str, meter: &Meter) -> Result<PathBuf, Tro
     }
 }
 
-/// Files at the top of a repository that an engine reads.
+/// Files at the top level of a repository that an engine reads.
 fn is_wanted(name: &str) -> bool {
     let kind = name.rsplit_once('.').map(|(_, kind)| kind);
     is_name(name) && matches!(kind, Some("json" | "jinja" | "safetensors"))
 }
 
-/// Checks a large file against its SHA-256, which is the name of its blob in the cache. A damaged file is
-/// removed, so that the next attempt fetches it anew. (Small files are named by a git hash.)
+/// Verifies a large file against its SHA-256, which is the name of its blob in the cache. A damaged file is removed, so that
+/// the next attempt downloads it again. (Small files are named by a git hash.)
 async fn check_hash(pointer: &Path) -> Result<(), String> {
     let pointer = pointer.to_owned();
     tokio::task::spawn_blocking(move || {
@@ -328,7 +326,7 @@ async fn check_hash(pointer: &Path) -> Result<(), String> {
     .map_err(|error| error.to_string())?
 }
 
-/// Hands hf-hub's progress on, and remembers when there last was some.
+/// Forwards hf-hub's progress and records when there last was some.
 #[derive(Clone)]
 struct Meter {
     state: Arc<Mutex<(PullProgress, Instant)>>,
@@ -376,7 +374,7 @@ fn repo(id: &str, revision: Option<&str>) -> Repo {
     Repo::with_revision(id.to_owned(), RepoType::Model, revision)
 }
 
-/// Tells whether a directory has what an engine needs: configuration, tokenizer and every shard.
+/// Returns whether a directory has what an engine needs: configuration, tokenizer and every shard.
 fn is_complete(directory: &Path) -> bool {
     let has = |name: &str| directory.join(name).is_file();
     if !has("config.json") || !has("tokenizer.json") {

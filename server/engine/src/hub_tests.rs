@@ -1,4 +1,4 @@
-//! Tests of the cache, and of downloads from a stub of the hub on this machine.
+//! Tests of the cache, and of downloads from a local stub of the hub.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -98,12 +98,12 @@ fn only_files_that_an_engine_reads_are_fetched() {
     }
 }
 
-/// What the stub serves: bodies by file name. The hash that it names is that of the body it should be.
+/// What the stub serves: bodies by file name, with the hash of the correct body.
 struct Stub {
     files: HashMap<&'static str, (Vec<u8>, String)>,
     /// Requests for bytes of a file, beyond the first.
     reads: AtomicUsize,
-    /// The read that is cut off in the middle.
+    /// The read that is cut off.
     breaks_at: Option<usize>,
 }
 
@@ -123,7 +123,7 @@ fn stub(breaks_at: Option<usize>) -> Stub {
     Stub { files: files.collect(), reads: AtomicUsize::new(0), breaks_at }
 }
 
-/// Serves `stub` on a port of this machine; returns the endpoint.
+/// Serves `stub` on a local port; returns the endpoint.
 async fn serve(stub: Arc<Stub>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -135,7 +135,7 @@ async fn serve(stub: Arc<Stub>) -> String {
     endpoint
 }
 
-/// Answers one request as the hub does and closes.
+/// Answers one request like the hub, and closes the connection.
 async fn answer(stub: Arc<Stub>, stream: TcpStream) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut head = String::new();
@@ -218,7 +218,7 @@ async fn a_model_is_downloaded_once_with_progress_and_found_afterwards() {
 #[tokio::test]
 async fn a_broken_download_is_taken_up_where_it_stopped() {
     let path = scratch("resume");
-    // Reads: two small files and three pieces of the weights, in the stub's order of files.
+    // Two small files and three ranges of the weights, in the stub's order of files.
     let stub = Arc::new(stub(Some(3)));
     let hub = hub(&path, Some(serve(Arc::clone(&stub)).await));
     let directory = hub.pull("a/b", None, Arc::new(|_| ())).await.unwrap();
@@ -245,7 +245,7 @@ async fn a_file_that_is_not_what_the_hub_names_is_refused() {
 async fn a_hub_out_of_reach_is_told_unless_there_is_a_copy() {
     let path = scratch("unreachable");
     let id = "Qwen/Qwen3-VL-2B-Instruct";
-    // A port of this machine on which nobody listens.
+    // A local port that nothing listens on.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut hub = hub(&path, Some(format!("http://{nobody}")));
     let error = hub.pull(id, None, Arc::new(|_| ())).await.unwrap_err().to_string();

@@ -1,11 +1,10 @@
-//! Engines: what turns a prompt and frames into tokens.
+//! Engines: from a prompt and frames to tokens.
 //!
-//! This crate knows nothing about HTTP, files of video, or ffmpeg. It is handed RGB8 frames at the
-//! size that it asked for (see [`Engine::video_size`]) and answers with a bounded stream of events.
-//! `open` holds the only match on the kind of engine.
+//! This crate does not depend on HTTP or ffmpeg. It receives RGB8 frames at the size that it asked for (see
+//! [`Engine::video_size`]) and returns a bounded stream of events. [`open`] selects the engine.
 //!
-//! **Invariant:** every stream of events ends with [`Event::Done`] or an error; a channel that merely
-//! closes is an incomplete answer ([`EngineError::Incomplete`]). Dropping the stream stops the work.
+//! **Invariant:** every stream of events ends with [`Event::Done`] or an error; a channel that merely closes is an
+//! incomplete answer ([`EngineError::Incomplete`]). Dropping the stream cancels the request.
 
 mod api;
 mod candle;

@@ -31,7 +31,7 @@ pub enum EngineKind {
 /// Which engine to open, on which model, and how.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
-    /// EngineErrorKind of engine.
+    /// Kind of engine.
     pub kind: EngineKind,
     /// The model.
     pub model: ModelSource,
@@ -41,7 +41,7 @@ pub struct EngineConfig {
     pub dtype: Option<WeightType>,
     /// How the decoder's matrices are held; none is as they are.
     pub quantization: Option<Quantization>,
-    /// EngineErrorKind of video prompt.
+    /// Video prompt format.
     pub wrapper: PromptWrapper,
     /// Tokens that prompt and answer share; none is what the model was made for.
     pub max_model_len: Option<usize>,

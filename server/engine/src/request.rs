@@ -1,5 +1,4 @@
-//! What is asked of an engine: messages of text, images and clips, and how to sample the answer.
-//! Knows nothing of where the frames came from.
+//! A request to an engine: messages of text, pictures and clips, and how to sample the answer.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,34 +10,34 @@ use serde_json::{Map, Value};
 pub struct Frame {
     /// Pixels per row.
     pub width: u32,
-    /// Rows.
+    /// Height in pixels.
     pub height: u32,
     /// `3 * width * height` bytes, R, G, B.
     pub rgb: Bytes,
-    /// The same as a picture file, where an engine sends such.
+    /// The picture as an encoded file, cached for engines that send files.
     file: Arc<OnceLock<Result<Bytes, String>>>,
 }
 
 impl Frame {
-    /// Makes a picture of `3 * width * height` bytes.
+    /// Creates a picture from `3 * width * height` bytes.
     #[must_use]
     pub fn new(width: u32, height: u32, rgb: Bytes) -> Self {
         Self { width, height, rgb, file: Arc::default() }
     }
 
-    /// Returns the bytes that it holds, its file included as far as there is one by now.
+    /// Returns the bytes that it holds, including the cached file.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let file = self.file.get().and_then(|file| file.as_ref().ok());
         self.rgb.len() + file.map_or(0, Bytes::len)
     }
 
-    /// Returns the picture as the file that `encode` makes; it is made once for all clones.
+    /// Returns the picture as the file that `encode` produces, encoding it once for all clones.
     pub(crate) fn file(&self, encode: impl FnOnce(&Self) -> Result<Bytes, String>) -> Result<Bytes, String> {
         self.file.get_or_init(|| encode(self)).clone()
     }
 
-    /// Tells whether another clone of it is held.
+    /// Returns whether another clone is alive.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.file) > 1
     }
@@ -58,12 +57,12 @@ impl std::fmt::Debug for Frame {
     }
 }
 
-/// The chosen frames of one video, already at the size that [`crate::Engine::video_size`] named.
+/// The selected frames of one video, already at the size that [`crate::Engine::video_size`] returned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clip {
-    /// Frames in order of time, all of one size.
+    /// Frames in temporal order, all of one size.
     pub frames: Vec<Frame>,
-    /// Seconds from the first frame of the video, one per frame.
+    /// Time of each frame in seconds from the first frame of the video.
     pub times: Vec<f64>,
     /// Index of each frame in the video.
     pub indices: Vec<u64>,
@@ -71,29 +70,29 @@ pub struct Clip {
     pub native_fps: f64,
     /// Frames in the video.
     pub total_frames: u64,
-    /// Length of the video in seconds.
+    /// Duration of the video in seconds.
     pub duration_s: f64,
-    /// Identity of content and sampling for caches; none when the content is not known.
+    /// Cache key for content and sampling; `None` when the content is not known.
     pub key: Option<String>,
 }
 
-/// A piece of a message.
+/// A part of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
-    /// Text of the user, the assistant or the system; never trusted to hold special tokens.
+    /// Text; special tokens in it have no effect.
     Text(String),
-    /// One picture, already at the size that [`crate::Engine::image_size`] named.
+    /// A picture, already at the size that [`crate::Engine::image_size`] returned.
     Image(Frame),
-    /// One video.
+    /// A clip.
     Video(Clip),
 }
 
-/// Who speaks.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Instructions.
+    /// System prompt.
     System,
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -101,20 +100,20 @@ pub enum Role {
     Tool,
 }
 
-/// One turn of a conversation.
+/// One message of a conversation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Who speaks.
+    /// The author.
     pub role: Role,
-    /// The pieces, in order.
+    /// The parts, in order.
     pub content: Vec<Part>,
-    /// Further fields by OpenAI's names (`tool_calls`, `tool_call_id`, …), for engines that take such
+    /// Additional fields with OpenAI's names (`tool_calls`, `tool_call_id`, …), for engines that accept them
     /// ([`crate::ModelInfo::takes_extras`]).
     pub extra: Map<String, Value>,
 }
 
 impl Message {
-    /// Makes a message of these pieces.
+    /// Creates a message from parts.
     #[must_use]
     pub fn new(role: Role, content: Vec<Part>) -> Self {
         Self { role, content, extra: Map::new() }
@@ -124,21 +123,21 @@ impl Message {
 /// How to choose the next token; names as in vLLM's `SamplingParams`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// 0 is greedy.
+    /// 0 means greedy.
     pub temperature: f64,
-    /// Nucleus; 1 is off.
+    /// 1 means off.
     pub top_p: f64,
-    /// 0 is off.
+    /// 0 means off.
     pub top_k: usize,
-    /// 0 is off.
+    /// 0 means off.
     pub min_p: f64,
-    /// 1 is off.
+    /// 1 means off.
     pub repetition_penalty: f64,
-    /// 0 is off.
+    /// 0 means off.
     pub presence_penalty: f64,
-    /// 0 is off.
+    /// 0 means off.
     pub frequency_penalty: f64,
-    /// The same seed gives the same answer on the same machine.
+    /// Equal seeds give equal answers on the same machine.
     pub seed: Option<u64>,
 }
 
@@ -158,7 +157,7 @@ impl Default for Sampling {
     }
 }
 
-/// What form the answer must have; names as in OpenAI's `response_format`.
+/// Constraint on the answer's form; names as in OpenAI's `response_format`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum ResponseFormat {
     /// Any text.
@@ -166,30 +165,30 @@ pub enum ResponseFormat {
     Text,
     /// One JSON object.
     JsonObject,
-    /// JSON that this schema admits.
+    /// JSON that matches this schema.
     JsonSchema(Value),
 }
 
 /// One request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
-    /// The conversation; the last message is the question.
+    /// The conversation; the last message holds the question.
     pub messages: Vec<Message>,
-    /// How to sample.
+    /// Sampling parameters.
     pub sampling: Sampling,
-    /// Tokens to generate at most; none means what the context leaves, capped by the engine.
+    /// Limit of generated tokens; `None` means what the context leaves, up to the engine's default.
     pub max_tokens: Option<usize>,
-    /// Strings that end the answer (not part of it).
+    /// Strings that end the answer; they are not part of it.
     pub stop: Vec<String>,
-    /// Token ids that end the answer besides the model's own.
+    /// Token ids that end the answer, in addition to the model's own.
     pub stop_token_ids: Vec<u32>,
-    /// Goes on past the model's end-of-text (benchmarks).
+    /// Whether to continue past the model's end token (for benchmarks).
     pub ignore_eos: bool,
-    /// Number of alternatives whose log-probabilities to return (0: only the chosen token's).
+    /// Number of alternatives whose log-probabilities to return (0 means only the chosen token's).
     pub logprobs: Option<usize>,
-    /// What form the answer must have.
+    /// Constraint on the answer's form.
     pub response_format: ResponseFormat,
-    /// Further parameters by OpenAI's and vLLM's names (`tools`, `logit_bias`, …), for engines that take such
+    /// Additional parameters with OpenAI's and vLLM's names (`tools`, `logit_bias`, …), for engines that accept them
     /// ([`crate::ModelInfo::takes_extras`]).
     pub extra: Map<String, Value>,
 }

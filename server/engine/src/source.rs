@@ -1,5 +1,4 @@
-//! Where a model comes from: the program itself, a directory, or the hub; and its small files.
-//! Knows no tensors.
+//! Where a model comes from (embedded, a directory, or the hub), and reading its small files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,13 +6,13 @@ use std::str::FromStr;
 
 use crate::{demo, hub};
 
-/// Largest JSON or template file that is read; published tokenizers have 7 MB.
+/// Limit of a JSON or template file; published tokenizers have 7 MB.
 const MAX_FILE: u64 = 64 << 20;
 
-/// What `--model` names.
+/// A parsed `--model`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelSource {
-    /// The demo model inside the program.
+    /// The embedded demo model.
     Demo,
     /// A checkpoint directory in the Hugging Face layout.
     Dir(PathBuf),
@@ -21,12 +20,12 @@ pub enum ModelSource {
     Hub {
         /// `owner/name`.
         id: String,
-        /// Branch, tag or commit; none is `main`.
+        /// Branch, tag or commit; `None` means `main`.
         revision: Option<String>,
     },
 }
 
-/// A `--model` that names nothing.
+/// A `--model` that is neither a known name, a directory nor a hub id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is no model; \"demo\", a directory, or a hub id such as Qwen/Qwen3-VL-4B-Instruct \
@@ -37,8 +36,7 @@ pub struct BadModelSource(String);
 impl FromStr for ModelSource {
     type Err = BadModelSource;
 
-    /// Reads `demo`, a directory (`./x`, `/x`, `~/x` is the shell's, or any that exists), or
-    /// `owner/name[@revision]`.
+    /// Parses `demo`, a directory (`./x`, `/x`, or any that exists), or `owner/name[@revision]`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "demo" {
             return Ok(Self::Demo);
@@ -59,7 +57,7 @@ impl FromStr for ModelSource {
 }
 
 impl fmt::Display for ModelSource {
-    /// Writes what [`ModelSource::from_str`] reads.
+    /// Formats what [`ModelSource::from_str`] parses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Demo => f.write_str("demo"),
@@ -71,7 +69,7 @@ impl fmt::Display for ModelSource {
 }
 
 impl ModelSource {
-    /// Returns the id under which requests name this model: without a path, which would leak it.
+    /// Returns the id under which requests name this model; it contains no path.
     #[must_use]
     pub fn id(&self) -> String {
         match self {
@@ -89,14 +87,14 @@ impl ModelSource {
 /// The files of a model on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ModelFiles {
-    /// Inside the program.
+    /// Embedded in the program.
     Demo,
     /// In a directory.
     Dir(PathBuf),
 }
 
 impl ModelFiles {
-    /// Returns the bytes of a small file, none where there is none.
+    /// Returns the bytes of a small file; `None` means that it does not exist.
     #[must_use]
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
         match self {
@@ -105,7 +103,7 @@ impl ModelFiles {
                 let path = directory.join(name);
                 let len = path.metadata().ok()?.len();
                 if len > MAX_FILE {
-                    tracing::warn!(file = name, bytes = len, "a model file is too large and ignored");
+                    tracing::warn!(file = name, bytes = len, "ignored model file that is too large");
                     return None;
                 }
                 std::fs::read(path).ok()

@@ -1,65 +1,65 @@
-//! What an engine tells operators of the servers behind it. Knows no HTTP and no vLLM.
+//! The state of the replicas behind an engine, for `/system`, `/metrics` and the API.
 
 use serde::Serialize;
 
-/// Whether a server behind an engine gets requests.
+/// The state of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaState {
-    /// It never served yet: its model is loading, or it is not there.
+    /// It has never served: its model is loading, or nothing listens there.
     Loading,
-    /// It gets requests.
+    /// It receives requests.
     Ready,
-    /// It serves but gets no new requests, as an operator wants it.
+    /// It finishes its requests and receives no new ones, because an operator drained it.
     Draining,
-    /// It served already and is out of reach, or does not answer.
+    /// It served before, but is unreachable or does not answer.
     Gone,
-    /// It serves something else than it should.
+    /// It serves another model than it should.
     Unfit,
 }
 
-/// One server behind an engine.
+/// One replica.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReplicaStatus {
-    /// Its number, in the order in which the servers were named.
+    /// Index in the order of the configuration.
     pub id: usize,
-    /// Where it listens.
+    /// Base URL.
     pub url: String,
-    /// Whether it gets requests.
+    /// Its state.
     pub state: ReplicaState,
-    /// Why it gets none.
+    /// Why it receives no requests.
     pub reason: Option<String>,
-    /// Whether it takes `media_io_kwargs` in requests; where it doesn't, clips travel at a constant rate.
+    /// Whether it accepts `media_io_kwargs`; otherwise clips are sent at a constant rate.
     pub takes_media_io_kwargs: bool,
-    /// Requests that are with it.
+    /// Requests in flight.
     pub in_flight: usize,
-    /// Requests that may be with it at once.
+    /// Limit of requests in flight.
     pub max_requests: usize,
-    /// Requests that it was given.
+    /// Requests sent to it.
     pub requests_total: u64,
-    /// Requests that it lost or failed.
+    /// Requests that failed on it.
     pub failures_total: u64,
-    /// Requests that were taken elsewhere because it lost or refused them before their first token.
+    /// Requests retried on another replica, because this one failed before the first token.
     pub failovers_total: u64,
-    /// What it last told of itself.
+    /// Its last metrics.
     pub metrics: Option<ReplicaMetrics>,
 }
 
-/// What a server tells of itself, by vLLM's names. Counts go on over its restarts.
+/// Metrics of a replica, with vLLM's names. Counters stay monotonic across restarts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct ReplicaMetrics {
-    /// Requests that its engine works on, whoever sent them.
+    /// Requests in execution, of all clients.
     pub num_requests_running: f64,
-    /// Requests that wait there.
+    /// Requests in its queue.
     pub num_requests_waiting: f64,
-    /// Share of its key-value cache in use, 0 to 1.
+    /// Usage of the KV cache, 0 to 1.
     pub kv_cache_usage_perc: f64,
-    /// Tokens looked up in its prefix cache.
+    /// Tokens queried in the prefix cache.
     pub prefix_cache_queries_total: f64,
-    /// Those that were found.
+    /// Tokens found in the prefix cache.
     pub prefix_cache_hits_total: f64,
-    /// Pictures and clips looked up in its cache of processed media.
+    /// Items queried in the multimodal processor cache.
     pub mm_cache_queries_total: f64,
-    /// Those that were found.
+    /// Items found in the multimodal processor cache.
     pub mm_cache_hits_total: f64,
 }

@@ -1,5 +1,5 @@
-//! What one answer leaves for the next: vision features by content, and the keys and values of recent
-//! prompts by their common beginning. Both bounded in bytes. Knows no requests.
+//! In-memory caches of the engine: vision features by content, and KV of recent prompts by common prefix. Both are bounded
+//! in bytes.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::qwen3vl::{Features, Grid, Kv, Media, Prompt};
 
-/// Identity of the content of one picture or clip, its sampling and size.
+/// Identity of a picture or clip: its content, sampling and size.
 pub(super) type Identity = [u8; 32];
 
 /// Returns the identity of a picture or clip: by the caller's key where there is one, else by content.
@@ -37,7 +37,7 @@ pub(super) fn identity(media: &Media, grid: Grid) -> Identity {
     hash.finalize().into()
 }
 
-/// Vision features by content, least recently used first out.
+/// LRU cache of vision features by content.
 pub(super) struct FeatureCache {
     /// Most recently used last.
     entries: VecDeque<(Identity, Features)>,
@@ -46,13 +46,13 @@ pub(super) struct FeatureCache {
 }
 
 impl FeatureCache {
-    /// Makes an empty cache of at most `max_bytes`.
+    /// Creates an empty cache of at most `max_bytes`.
     #[must_use]
     pub(super) fn new(max_bytes: usize) -> Self {
         Self { entries: VecDeque::new(), bytes: 0, max_bytes }
     }
 
-    /// Returns the features of a content.
+    /// Returns the features of the content `identity`, if cached.
     pub(super) fn get(&mut self, identity: &Identity) -> Option<Features> {
         let at = self.entries.iter().position(|(key, _)| key == identity)?;
         let entry = self.entries.remove(at)?;
@@ -61,7 +61,7 @@ impl FeatureCache {
         Some(features)
     }
 
-    /// Keeps the features of a content, if they fit at all.
+    /// Caches the features of a content, unless they exceed the whole cache.
     pub(super) fn put(&mut self, identity: Identity, features: Features) {
         let bytes = features.bytes();
         if bytes > self.max_bytes || self.entries.iter().any(|(key, _)| *key == identity) {
@@ -77,11 +77,11 @@ impl FeatureCache {
     }
 }
 
-/// Tokens of a prompt as they count for reuse: a visual placeholder is not just its id, but its content
-/// and its place in it.
+/// Returns one key per token for prefix matching. A visual token's key depends on the content of its picture or clip and
+/// on its index in it.
 #[must_use]
 pub(super) fn prefix_keys(prompt: &Prompt, contents: &[(Identity, usize)]) -> Vec<u64> {
-    // The upper half is for visual tokens, so that none equals a text token's id.
+    // Visual tokens use the upper half, so that none equals a text token's id.
     const VISUAL: u64 = 1 << 63;
     let mut keys: Vec<u64> = prompt.ids().iter().map(|&id| u64::from(id)).collect();
     let mut places = prompt.visual().iter();
@@ -98,7 +98,7 @@ pub(super) fn prefix_keys(prompt: &Prompt, contents: &[(Identity, usize)]) -> Ve
     keys
 }
 
-/// Keys and values of recent sequences, least recently used first out.
+/// LRU cache of the KV of recent sequences.
 pub(super) struct PrefixCache {
     entries: VecDeque<Entry>,
     max_bytes: usize,
@@ -106,24 +106,24 @@ pub(super) struct PrefixCache {
 
 struct Entry {
     keys: Vec<u64>,
-    /// How many of `keys` were prompt, the rest being answer.
+    /// How many of `keys` belong to the prompt; the rest belong to the answer.
     prompt_len: usize,
     kv: Kv,
 }
 
-/// A common beginning shorter than this is not worth the entry that it would use up.
+/// A shorter common prefix is not worth taking the entry out of the cache.
 const MIN_COMMON: usize = 16;
 
 impl PrefixCache {
-    /// Makes an empty cache of at most `max_bytes`.
+    /// Creates an empty cache of at most `max_bytes`.
     #[must_use]
     pub(super) fn new(max_bytes: usize) -> Self {
         Self { entries: VecDeque::new(), max_bytes }
     }
 
-    /// Takes the cache that shares the longest beginning with `keys`, cut to that beginning; at least one
-    /// token of `keys` is left to run. None where too little is shared, so that a question about another
-    /// video doesn't use up what a first one left.
+    /// Takes the entry with the longest common prefix with `keys`, truncated to that prefix; at least one token of `keys` is
+    /// left to run. `None` means that the prefix is too short, so that a question about another video does not use up the
+    /// entry.
     pub(super) fn take(&mut self, keys: &[u64]) -> Option<Kv> {
         let most = keys.len().checked_sub(1)?;
         let common = |entry: &Entry| common_prefix(&entry.keys, keys).min(most);
@@ -139,8 +139,8 @@ impl PrefixCache {
         Some(kv)
     }
 
-    /// Keeps what a sequence left. `keys` are those of all its tokens, `prompt_len` of which were prompt;
-    /// only those count whose keys and values `kv` holds.
+    /// Stores the KV of a sequence. `keys` are those of all its tokens, of which the first `prompt_len` are the prompt; tokens
+    /// that `kv` does not hold are ignored.
     pub(super) fn put(&mut self, mut keys: Vec<u64>, prompt_len: usize, kv: Kv) {
         keys.truncate(kv.len());
         if keys.len() < MIN_COMMON || keys.len() < kv.len() {

@@ -1,6 +1,6 @@
-//! Answers that must be JSON: which tokens may come next, by llguidance, so that a small model cannot leave the form.
+//! Constrained decoding for JSON answers: llguidance computes which tokens may come next.
 //!
-//! Grammars are compiled where a request comes in; the engine's thread only asks for masks. Knows no network.
+//! Grammars are compiled when a request is submitted; the engine's thread only computes masks.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,34 +14,34 @@ use serde_json::{Value, json};
 
 use crate::{EngineError, ResponseFormat};
 
-/// Bytes of one schema as JSON.
+/// Bytes of one JSON schema.
 const MAX_SCHEMA: usize = 64 << 10;
 
-/// Between two signs of JSON: some models indent, and one that only ever writes spaces must come to an end.
+/// Whitespace between JSON tokens: some models indent, but a model that only writes spaces must reach an end.
 const WHITESPACE: &str = r"[\x20\x0A\x09]{0,16}";
 
-/// Strings are cut into such stretches, whose masks are computed once for a vocabulary.
+/// Lexeme slices whose masks are computed once per vocabulary.
 const SLICES: [&str; 3] =
     [r#"[^"\\\x00-\x1F\x7F]{1,10}"#, r#"[^"\\\x00-\x1F\x7F]{1,30}"#, r#"[^"\\\x00-\x1F\x7F]+"#];
 
-/// Makes constraints for one vocabulary.
+/// Compiles grammars for one vocabulary.
 pub(super) struct Grammars {
-    /// Bytes of each token; special ones marked so that no text spells them.
+    /// The bytes of each token; special tokens are marked so that no text spells them.
     words: Vec<Vec<u8>>,
     eos: u32,
-    /// Made at the first request for JSON: most servers never get one.
+    /// Created at the first request for JSON, since most servers never receive one.
     factory: OnceLock<Result<ParserFactory, String>>,
 }
 
-/// What one answer may still say.
+/// The state of one constrained answer.
 #[derive(Clone)]
 pub(super) struct Constraint(Matcher);
 
 impl Grammars {
-    /// Reads the vocabulary of `tokenizer.json`; `eos` ends an answer.
+    /// Reads the vocabulary of `tokenizer.json`; `eos` is the token that ends an answer.
     ///
     /// # Errors
-    /// Says what is wrong with the file.
+    /// Describes what is wrong with the file.
     pub(super) fn new(tokenizer_json: &[u8], eos: u32) -> Result<Self, String> {
         let json: Value =
             serde_json::from_slice(tokenizer_json).map_err(|error| format!("tokenizer.json: {error}"))?;
@@ -50,10 +50,10 @@ impl Grammars {
         Ok(Self { words, eos, factory: OnceLock::new() })
     }
 
-    /// Compiles what `format` asks for; none where any text will do.
+    /// Compiles the grammar for `format`; `None` means that any text is allowed.
     ///
     /// # Errors
-    /// `Invalid` for a schema that is no schema, uses what is not known, or is too large.
+    /// `Invalid` for a schema that is malformed, unsupported or too large.
     pub(super) fn constrain(&self, format: &ResponseFormat) -> Result<Option<Constraint>, EngineError> {
         let mut schema = match format {
             ResponseFormat::Text => return Ok(None),
@@ -66,7 +66,7 @@ impl Grammars {
             return Err(invalid(format!("the JSON schema has {size} bytes; {MAX_SCHEMA} would fit")));
         }
         if let Some(object) = schema.as_object_mut() {
-            // Options of the library are ours to set.
+            // Schemas must not set options of the library.
             object.insert("x-guidance".into(), json!({ "whitespace_pattern": WHITESPACE }));
         } else if !schema.is_boolean() {
             return Err(invalid("a JSON schema is an object".into()));
@@ -96,18 +96,18 @@ impl Grammars {
 }
 
 impl Constraint {
-    /// Returns which tokens may come next: only the end once all is said.
+    /// Returns the tokens that may come next: only the end token once the answer is complete.
     ///
     /// # Errors
-    /// `Failed` where the grammar takes more work than it may.
+    /// `Failed` where the grammar exceeds its work limit.
     pub(super) fn mask(&mut self) -> Result<Mask, EngineError> {
         self.0.compute_mask_or_eos().map(Mask).map_err(failed)
     }
 
-    /// Goes on behind `token`; true when nothing can follow.
+    /// Advances the state by `token`; returns true when nothing can follow.
     ///
     /// # Errors
-    /// `Failed` for a token that the mask did not hold.
+    /// `Failed` for a token that the mask excluded.
     pub(super) fn accept(&mut self, token: u32) -> Result<bool, EngineError> {
         if !self.0.is_stopped() {
             self.0.consume_token(token).map_err(failed)?;
@@ -116,11 +116,11 @@ impl Constraint {
     }
 }
 
-/// Tokens that may come next.
+/// The set of tokens that may come next.
 pub(super) struct Mask(SimpleVob);
 
 impl Mask {
-    /// Makes all others impossible; ids beyond the vocabulary, too.
+    /// Sets the logits of all other tokens to negative infinity, including ids beyond the vocabulary.
     pub(super) fn apply(&self, logits: &mut [f32]) {
         for (id, logit) in (0_u32..).zip(logits) {
             if id as usize >= self.0.len() || !self.0.is_allowed(id) {

@@ -1,4 +1,4 @@
-//! Where tensors live: the processor, or the first CUDA device. Knows no model.
+//! Opens the device for tensors: the CPU, or the first CUDA device.
 
 use candle_core::Device;
 
@@ -32,7 +32,7 @@ fn cuda() -> Result<Device, EngineError> {
         ))
     })?;
     Device::new_cuda(0).map_err(|error| {
-        // With RUST_BACKTRACE candle's words end with a backtrace, which says nothing to who has no device.
+        // With RUST_BACKTRACE set, candle appends a backtrace to its message.
         let said = error.to_string();
         EngineError::Failed(format!("no CUDA device: {}", said.lines().next().unwrap_or_default()))
     })

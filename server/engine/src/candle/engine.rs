@@ -1,5 +1,5 @@
-//! The face of the candle engine: checks and tokenises requests where they come in, and hands them to
-//! the thread that owns the model. Knows no HTTP.
+//! The engine that runs a model on candle: validates and tokenizes requests on the caller's thread, then queues them for
+//! the thread that owns the model.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,33 +23,33 @@ use crate::source::ModelFiles;
 use crate::validate::{DEFAULT_MAX_TOKENS, check};
 use crate::{Engine, EngineError, Event, Events, Health, ModelInfo, Request, demo};
 
-/// How to run a model on candle.
+/// Configuration of the candle engine.
 #[derive(Debug, Clone)]
 pub(crate) struct CandleOptions {
     /// Id under which requests name the model.
     pub(crate) id: String,
-    /// Where it runs.
+    /// Device that the model runs on.
     pub(crate) device: DeviceKind,
-    /// Type of the weights on the device; none is f32 on a CPU and bf16 on CUDA.
+    /// Type of the weights; `None` means f32 on a CPU and bf16 on CUDA.
     pub(crate) dtype: Option<WeightType>,
-    /// How the decoder's matrices are held; none is as they are.
+    /// Quantization of the decoder's matrices; `None` means none.
     pub(crate) quantization: Option<Quantization>,
-    /// EngineErrorKind of video prompt.
+    /// Video prompt format.
     pub(crate) wrapper: PromptWrapper,
-    /// Tokens that prompt and answer share; none is what the model was made for.
+    /// Tokens that prompt and answer share; `None` means the model's own limit.
     pub(crate) max_model_len: Option<usize>,
     /// Requests that may wait.
     pub(crate) queue_depth: usize,
-    /// Bytes of vision features that are kept for further questions.
+    /// Bytes of the vision feature cache.
     pub(crate) feature_cache_bytes: usize,
-    /// Bytes of keys and values that are kept for further questions.
+    /// Bytes of the prefix cache.
     pub(crate) prefix_cache_bytes: usize,
 }
 
-/// A device.
+/// A kind of device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DeviceKind {
-    /// The processor.
+    /// The CPU.
     #[default]
     Cpu,
     /// The first CUDA device.
@@ -61,13 +61,13 @@ pub enum DeviceKind {
 pub enum WeightType {
     /// 32-bit floats.
     F32,
-    /// 16-bit brain floats.
+    /// bfloat16.
     Bf16,
-    /// 16-bit IEEE floats.
+    /// IEEE half precision.
     F16,
 }
 
-/// What `submit` needs once the model is loaded.
+/// What `submit` needs of the loaded model.
 struct Frontend {
     builder: PromptBuilder,
     grammars: Grammars,
@@ -79,16 +79,15 @@ struct Frontend {
 pub(crate) struct CandleEngine {
     worker: Worker<Generation>,
     frontend: Arc<OnceLock<Frontend>>,
-    /// Mean milliseconds per request of late, for `Retry-After`.
+    /// Moving average of the milliseconds per request, for `Retry-After`.
     mean_ms: Arc<AtomicU64>,
 }
 
 impl CandleEngine {
-    /// Starts the engine's thread. `locate` runs there first and finds the model's files (it may download
-    /// them).
+    /// Starts the engine's thread. `locate` runs there first to find the model's files, which may download them.
     ///
     /// # Errors
-    /// `Failed` when the system gives no thread. All else shows in the health.
+    /// `Failed` when the system gives no thread. Later errors are reported by the health.
     pub(crate) fn spawn(
         options: CandleOptions,
         locate: impl FnOnce() -> Result<ModelFiles, EngineError> + Send + 'static,
@@ -105,7 +104,7 @@ impl CandleEngine {
                 model = loaded.info.id,
                 backend = loaded.info.backend,
                 load_ms = start.elapsed().as_millis() as u64,
-                "the model is loaded"
+                "loaded model"
             );
             own.get_or_init(|| loaded);
             Ok(move |generation: &Generation| {
@@ -171,14 +170,14 @@ impl Waiting for Generation {
     }
 
     fn moved_to(&self, position: usize) {
-        // Whoever reads slowly may miss a position.
+        // A slow reader may miss a position.
         let _ = self.sink.offer(Event::Queued { position });
     }
 }
 
 impl Task for Generation {
     fn fail(&self, error: EngineError) {
-        // Nobody is left to tell if this fails.
+        // Fails only if the reader has left.
         let _ = self.sink.send(Err(error));
     }
 }
@@ -194,7 +193,7 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Genera
         (Some(WeightType::F16), _) => DType::F16,
     };
     if options.device == DeviceKind::Cpu && dtype != DType::F32 {
-        // candle widens such weights to f32 in every product: slower, and no smaller where it counts.
+        // candle converts such weights to f32 in every product: slower, without less memory.
         return Err(fail(format!(
             "--dtype {} runs on cuda only; f32 would fit, or --quantize q8_0 for less memory",
             dtype.as_str()

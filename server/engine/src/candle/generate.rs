@@ -1,5 +1,4 @@
-//! One answer from beginning to end: pixels, vision tower, prefill, tokens. Checks between all steps
-//! whether the reader is still there. Knows the network's face only, and no threads.
+//! Generates one answer: patches, vision tower, prefill, tokens. Checks between all steps whether the reader has left.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -14,21 +13,21 @@ use super::stop::{StopIds, StopStrings};
 use crate::qwen3vl::{Features, Kv, Media, Model, PreparedPrompt, PromptBuilder, TextStream};
 use crate::{Done, EngineError, Event, FinishReason, Request, Stage, StageTimes, Usage};
 
-/// A request on its way through the engine.
+/// A request with everything that generating its answer needs.
 pub(super) struct Generation {
-    /// The request; its messages are in `prepared`.
+    /// The request, whose messages are in `prepared`.
     pub(super) request: Request,
-    /// Its prompt.
+    /// The prompt.
     pub(super) prepared: PreparedPrompt,
-    /// What form its answer must have.
+    /// The constraint on the answer's form; `None` means free text.
     pub(super) constraint: Option<Constraint>,
-    /// Tokens to generate at most.
+    /// Limit of generated tokens.
     pub(super) max_tokens: usize,
-    /// Where the events go.
+    /// Where events go.
     pub(super) sink: Sink,
-    /// When it was submitted.
+    /// When the request was submitted.
     pub(super) submitted: Instant,
-    /// When it joined the queue.
+    /// When the request joined the queue.
     pub(super) queued: Instant,
 }
 
@@ -38,12 +37,12 @@ pub(super) struct Generator {
     pub(super) model: Model,
     /// Vision features of recent content.
     pub(super) features: FeatureCache,
-    /// Keys and values of recent prompts.
+    /// KV of recent prompts.
     pub(super) prefixes: PrefixCache,
 }
 
 impl Generator {
-    /// Answers one generation; the events go to its sink, the last one included.
+    /// Generates one answer and sends its events, including the final one.
     pub(super) fn run(&mut self, generation: &Generation, builder: &PromptBuilder, eos: &[u32]) {
         let last = match self.answer(generation, builder, eos) {
             Ok(done) => Ok(Event::Done(done)),
@@ -52,9 +51,9 @@ impl Generator {
         if let Err(error) = &last
             && !matches!(error, EngineError::Cancelled)
         {
-            tracing::error!(%error, "a request failed");
+            tracing::error!(%error, "failed to generate an answer");
         }
-        // A reader that left needs no last event.
+        // Fails only if the reader has left.
         let _ = generation.sink.send(last);
     }
 
@@ -92,7 +91,7 @@ impl Generator {
         let logits = match prefill {
             Ok(logits) => logits,
             Err(error) => {
-                // What was done of a cancelled prefill serves the next attempt.
+                // A retry continues from the chunks that were done.
                 self.prefixes.put(keys, prompt.ids().len(), kv);
                 return Err(error);
             }
@@ -108,7 +107,7 @@ impl Generator {
         Ok(Done { finish_reason: finished?, usage, stages: clock.finish(), warnings: Vec::new() })
     }
 
-    /// Features of all pictures and videos, from the cache or from the vision tower.
+    /// Returns the features of all pictures and clips, from the cache or the vision tower.
     fn see(
         &mut self,
         generation: &Generation,
@@ -133,7 +132,7 @@ impl Generator {
             clock.times.preprocess_ms += ms(start);
             let start = Instant::now();
             let mut report = report(generation, Stage::Vision);
-            // Blocks of all, as if each took as many: what is known before the others are seen.
+            // Assumes that all media take the same number of blocks, since the others are not known yet.
             let mut progress = |done: usize, total: usize| report(index * total + done, count * total);
             let features = self.model.encode(&visual, &mut progress)?;
             clock.times.vision_ms += ms(start);
@@ -167,7 +166,7 @@ impl Generator {
     }
 }
 
-/// The answer as it grows.
+/// An answer in progress.
 struct Answer<'a> {
     generation: &'a Generation,
     builder: &'a PromptBuilder,
@@ -194,7 +193,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Chooses a token that the form admits; true when it was the last one possible.
+    /// Samples a token that the constraint allows; true when nothing can follow.
     fn choose(&mut self, logits: &[f32]) -> Result<(u32, bool), EngineError> {
         let Some(constraint) = &mut self.constraint else {
             return Ok((self.sampler.choose(logits)?, false));
@@ -205,7 +204,7 @@ impl<'a> Answer<'a> {
         Ok((id, constraint.accept(id)?))
     }
 
-    /// Chooses a token, sends it, and tells whether it was the last.
+    /// Samples and sends a token; returns the finish reason after the last one.
     fn next(&mut self, logits: &[f32]) -> Result<Option<FinishReason>, EngineError> {
         let (id, complete) = self.choose(logits)?;
         self.ids.push(id);
@@ -234,7 +233,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Wall time of a generation's stages.
+/// Times of a generation's stages.
 struct Clock {
     submitted: Instant,
     first_token: Option<Instant>,
@@ -268,7 +267,7 @@ fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// A progress callback that tells the reader and breaks once it has left.
+/// Returns a callback that sends progress, and breaks once the reader has left.
 fn report(generation: &Generation, stage: Stage) -> impl FnMut(usize, usize) -> ControlFlow<()> {
     move |done, total| generation.sink.offer(Event::Progress { stage, done, total })
 }

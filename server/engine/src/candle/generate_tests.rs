@@ -76,7 +76,7 @@ fn a_reader_that_leaves_during_the_answer_stops_it() {
     let error = generator.answer(&generation, &builder, &[]).unwrap_err();
     reader.join().unwrap();
     assert!(matches!(error, EngineError::Cancelled), "{error}");
-    // What was done is kept, and is far from the whole answer.
+    // Part of the answer was generated and kept.
     let kept = generator.prefixes.longest();
     let prompt = generation.prepared.prompt.ids().len();
     assert!((prompt..prompt + 2000).contains(&kept), "{kept} tokens, {prompt} of them prompt");

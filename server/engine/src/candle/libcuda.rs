@@ -1,8 +1,7 @@
-//! NVIDIA's driver library, opened when a GPU is asked for. candle links against `libcuda.so.1`, which only a machine
-//! with a driver has: without this, a program built for CUDA would not even start elsewhere, not to say what is
-//! missing. Here lie functions of the same names, found first by the linker, that jump to the library's once it is
-//! open; until then each returns an error. `scripts/check-cuda.sh` fails when candle calls one that is not listed.
-//! Knows no device and no model.
+//! Loads NVIDIA's driver library at run time. candle links against `libcuda.so.1`, which exists only on machines with a
+//! driver, so a program built for CUDA would not start elsewhere. This file defines functions of the same names, which the
+//! linker finds first; each jumps to the library's function once it is loaded, and returns an error before.
+//! `scripts/check-cuda.sh` fails when candle calls a function that is not listed here.
 #![expect(unsafe_code, reason = "functions of a C library, found by name")]
 
 use std::{
@@ -10,14 +9,14 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-/// `CUDA_ERROR_STUB_LIBRARY`: what NVIDIA's own stand-in returns.
+/// `CUDA_ERROR_STUB_LIBRARY`, which NVIDIA's own stub library returns.
 const STUB: c_int = 34;
 
 extern "C" fn closed() -> c_int {
     STUB
 }
 
-/// One function for each name, which jumps to where its entry of [`CALLS`] points.
+/// Defines one function per name, which jumps to the address in its entry of [`CALLS`].
 macro_rules! calls {
     ($($name:ident)*) => {
         const NAMES: &[&str] = &[$(concat!(stringify!($name), "\0")),*];
@@ -75,10 +74,10 @@ calls! {
     cuStreamIsCapturing cuStreamSynchronize cuStreamWaitEvent
 }
 
-/// Opens the driver's library, once and for all.
+/// Loads the driver's library. Later calls have no effect.
 ///
 /// # Errors
-/// When it is not there: what the loader says.
+/// The loader's message when the library is missing.
 pub(super) fn open() -> Result<(), String> {
     // SAFETY: the name is a C string; the library's initialisers are NVIDIA's, which every CUDA program runs.
     let library = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW) };
@@ -88,7 +87,7 @@ pub(super) fn open() -> Result<(), String> {
     for (name, call) in NAMES.iter().zip(&CALLS) {
         // SAFETY: `library` was opened above and is never closed; `name` ends with a zero.
         let function = unsafe { libc::dlsym(library, name.as_ptr().cast()) };
-        // What an older driver lacks goes on returning an error.
+        // Functions that an older driver lacks keep returning an error.
         if !function.is_null() {
             call.store(function, Ordering::Release);
         }

@@ -1,6 +1,6 @@
-//! The engine on candle: one thread that owns the weights and serves requests in turn. Knows no HTTP.
+//! The engine on candle: one thread owns the weights and serves requests one after the other.
 //!
-//! [`engine`] is what the server sees; [`worker`] is the thread; [`generate`] is one answer.
+//! [`engine`] implements [`Engine`](crate::Engine); [`worker`] is the thread; [`generate`] generates one answer.
 
 mod cache;
 mod constraint;

@@ -1,14 +1,14 @@
-//! The bounded line in frontend of the engine's thread. Whoever waits is told its position when the line
-//! moves; whoever left is dropped from it. Knows neither model nor tokens.
+//! The bounded queue in front of the engine's thread. Waiting requests learn their position when the queue moves;
+//! cancelled ones are removed.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Something that waits in line.
+/// An item that waits in the queue.
 pub(super) trait Waiting {
-    /// Tells whether its reader has left.
+    /// Returns whether its reader has left.
     fn is_gone(&self) -> bool;
-    /// Tells it how many are ahead.
+    /// Reports how many items are ahead.
     fn moved_to(&self, position: usize);
 }
 
@@ -21,29 +21,29 @@ pub(super) struct Queue<T> {
 
 struct State<T> {
     waiting: VecDeque<T>,
-    /// The thread is working on one that it took.
+    /// Whether the thread is working on an item that it took.
     busy: bool,
     closed: bool,
 }
 
-/// Why [`Queue::push`] refused.
+/// Why [`Queue::push`] failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// So many wait already.
+    /// The queue is full, with this many items.
     Full(usize),
-    /// Nobody takes from the queue any more.
+    /// The queue is closed.
     Closed,
 }
 
 impl<T: Waiting> Queue<T> {
-    /// Makes an empty queue for `depth` waiting items.
+    /// Creates an empty queue for `depth` waiting items.
     #[must_use]
     pub(super) fn new(depth: usize) -> Self {
         let state = State { waiting: VecDeque::new(), busy: false, closed: false };
         Self { state: Mutex::new(state), arrived: Condvar::new(), depth }
     }
 
-    /// Appends an item and tells it its position. Never waits.
+    /// Appends an item and reports its position. Never blocks.
     ///
     /// # Errors
     /// [`Refused`] when full or closed.
@@ -67,7 +67,7 @@ impl<T: Waiting> Queue<T> {
         Ok(())
     }
 
-    /// Takes the next item whose reader is still there; waits for one. None once closed.
+    /// Blocks until there is an item whose reader is still there, and takes it. `None` means that the queue is closed.
     pub(super) fn pop(&self) -> Option<T> {
         let mut state = self.lock();
         state.busy = false;
@@ -87,7 +87,7 @@ impl<T: Waiting> Queue<T> {
         }
     }
 
-    /// Refuses new items, wakes the taker, and returns those that wait.
+    /// Closes the queue, wakes the consumer, and returns the waiting items.
     pub(super) fn close(&self) -> Vec<T> {
         let mut state = self.lock();
         state.closed = true;
@@ -96,7 +96,7 @@ impl<T: Waiting> Queue<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // The state is valid after every statement, so a panic elsewhere cannot have broken it.
+        // The state is valid after every statement, so it is valid after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

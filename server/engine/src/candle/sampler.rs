@@ -1,9 +1,8 @@
-//! Chooses the next token from logits. The order of operations is vLLM's: penalties, greedy or
-//! temperature, min-p, top-k, top-p, draw; log-probabilities are those of the untouched logits.
+//! Samples the next token from logits, in vLLM's order of operations: penalties, greedy or temperature, min-p, top-k,
+//! top-p, draw. Log-probabilities are those of the unmodified logits.
 //!
-//! candle-transformers' `LogitsProcessor` makes the seeded draw. It has neither min-p nor presence and
-//! frequency penalties, and applies top-p to probabilities that top-k has not renormalised; hence what
-//! may be drawn is settled here first.
+//! The seeded draw is candle-transformers' `LogitsProcessor`. That has neither min-p nor presence and frequency penalties,
+//! and applies top-p to probabilities that top-k has not renormalized, so the candidates are selected here.
 
 use std::collections::HashMap;
 
@@ -19,7 +18,7 @@ const GREEDY_BELOW: f64 = 1e-5;
 pub(super) struct Sampler {
     sampling: Sampling,
     draws: LogitsProcessor,
-    /// How often each token occurred: whether in the prompt, and how often in the answer.
+    /// Per token, whether it occurs in the prompt and how often in the answer.
     seen: HashMap<u32, Seen>,
 }
 
@@ -29,21 +28,21 @@ struct Seen {
 }
 
 impl Sampler {
-    /// Starts an answer to `prompt`. The same seed gives the same draws; without one they differ.
+    /// Creates the sampler for an answer to `prompt`. Equal seeds give equal draws; without a seed draws differ.
     #[must_use]
     pub(super) fn new(sampling: Sampling, prompt: &[u32]) -> Self {
         let seed = sampling.seed.unwrap_or_else(rand::random);
         let draws = LogitsProcessor::from_sampling(seed, Draw::All { temperature: 1.0 });
-        // Only the repetition penalty counts the prompt.
+        // Only the repetition penalty considers the prompt.
         let prompt = if sampling.repetition_penalty == 1.0 { &[] } else { prompt };
         let seen = prompt.iter().map(|&id| (id, Seen::default())).collect();
         Self { sampling, draws, seen }
     }
 
-    /// Chooses the next token; `logits` has one value per id.
+    /// Samples the next token; `logits` has one value per id.
     ///
     /// # Errors
-    /// `Failed` when the logits are not numbers.
+    /// `Failed` when the logits are not finite.
     pub(super) fn choose(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
         let mut logits = logits.to_vec();
         self.penalise(&mut logits);
@@ -70,10 +69,10 @@ impl Sampler {
         }
     }
 
-    /// Draws from what temperature, min-p, top-k and top-p leave. `best` is the largest logit.
+    /// Draws from the candidates left by temperature, min-p, top-k and top-p. `best` is the largest logit.
     fn draw(&mut self, logits: &[f32], best: f32) -> Result<u32, EngineError> {
         let Sampling { temperature, top_p, top_k, min_p, .. } = self.sampling;
-        // Weights relative to the best token's, which has 1: min-p is then a plain threshold.
+        // Weights relative to the best token's weight of 1, so that min-p is a plain threshold.
         let weight = |logit: f32| (f64::from(logit - best) / temperature).exp();
         let mut kept: Vec<(u32, f64)> = (0..)
             .zip(logits)
@@ -85,7 +84,7 @@ impl Sampler {
             kept.select_nth_unstable_by(top_k - 1, order);
             kept.truncate(top_k);
         }
-        // Sorted always, so that a draw depends on the seed and not on the order of partitioning.
+        // Always sorted, so that a draw depends on the seed only.
         kept.sort_unstable_by(order);
         if top_p < 1.0 {
             let total: f64 = kept.iter().map(|&(_, weight)| weight).sum();
@@ -104,7 +103,7 @@ impl Sampler {
     }
 }
 
-/// Returns the id of the largest logit, the lowest id of equals.
+/// Returns the id of the largest logit; the lowest id among equals.
 fn argmax(logits: &[f32]) -> Result<u32, EngineError> {
     let mut best: Option<(u32, f32)> = None;
     for (id, &logit) in (0..).zip(logits) {
@@ -121,7 +120,7 @@ fn argmax(logits: &[f32]) -> Result<u32, EngineError> {
     }
 }
 
-/// Returns the log-probability of `id` and of the `count` likeliest tokens.
+/// Returns the log-probabilities of `id` and of the `count` most likely tokens.
 #[must_use]
 pub(super) fn logprobs(logits: &[f32], id: u32, count: usize, tokenizer: &Tokenizer) -> TokenLogprob {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -1,5 +1,5 @@
-//! The engine thread's end of a stream of events. Knows when its reader has left, and does not let a
-//! reader that stopped reading hold the engine.
+//! Sends the events of one request from the engine's thread to its reader, and gives up on readers that have left or
+//! stopped reading.
 
 use std::ops::ControlFlow;
 use std::thread;
@@ -9,13 +9,13 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::{EngineError, Event};
 
-/// Events that may lie unread.
+/// Capacity of the channel, in events.
 pub(super) const CAPACITY: usize = 256;
-/// How long a reader may leave a full channel unread before it counts as gone.
+/// Time after which a reader that leaves a full channel unread counts as gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(2);
 
-/// Where the events of one request go.
+/// Sends the events of one request.
 #[derive(Debug)]
 pub(super) struct Sink {
     sender: mpsc::Sender<Result<Event, EngineError>>,
@@ -23,20 +23,20 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Makes a sink and its reading end.
+    /// Creates a sink and its receiver.
     #[must_use]
     pub(super) fn channel() -> (Self, mpsc::Receiver<Result<Event, EngineError>>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         (Self { sender, patience: PATIENCE }, receiver)
     }
 
-    /// Tells whether the reader has left.
+    /// Returns whether the reader has left.
     #[must_use]
     pub(super) fn is_gone(&self) -> bool {
         self.sender.is_closed()
     }
 
-    /// Sends an event that may get lost when the channel is full (progress, positions).
+    /// Sends an event that may be dropped when the channel is full (progress, positions).
     pub(super) fn offer(&self, event: Event) -> ControlFlow<()> {
         match self.sender.try_send(Ok(event)) {
             Ok(()) | Err(TrySendError::Full(_)) => ControlFlow::Continue(()),
@@ -44,7 +44,7 @@ impl Sink {
         }
     }
 
-    /// Sends an event that must arrive; waits for a slow reader, though not for ever.
+    /// Sends an event that must arrive; waits for a slow reader, up to a limit.
     pub(super) fn send(&self, event: Result<Event, EngineError>) -> ControlFlow<()> {
         let mut event = event;
         let mut since: Option<Instant> = None;
@@ -56,7 +56,7 @@ impl Sink {
             }
             let since = since.get_or_insert_with(Instant::now);
             if since.elapsed() > self.patience {
-                tracing::warn!("a reader left its events unread; its request is dropped");
+                tracing::warn!("dropped request whose reader stopped reading");
                 return ControlFlow::Break(());
             }
             thread::sleep(POLL);

@@ -1,54 +1,53 @@
-//! Where an answer ends: ids that end it, and strings that end it even across tokens.
-//! Knows no tokenizer: it is fed text that is already certain.
+//! Detects the end of an answer: end tokens, and stop strings, also across tokens.
 
 use std::collections::HashSet;
 
 use crate::Request;
 
-/// Ids that end an answer.
+/// Token ids that end an answer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StopIds(HashSet<u32>);
 
 impl StopIds {
-    /// Joins the model's own end tokens (unless ignored) with the request's.
+    /// Joins the model's end tokens (unless ignored) with the request's.
     #[must_use]
     pub(super) fn new(eos: &[u32], request: &Request) -> Self {
         let own = if request.ignore_eos { &[] } else { eos };
         Self(own.iter().chain(&request.stop_token_ids).copied().collect())
     }
 
-    /// Tells whether `id` ends the answer.
+    /// Returns whether `id` ends the answer.
     #[must_use]
     pub(super) fn contains(&self, id: u32) -> bool {
         self.0.contains(&id)
     }
 }
 
-/// Looks for stop strings in text that comes in pieces. Text is held back while it may be the start of
-/// one; the stop string itself is never shown.
+/// Searches streamed text for stop strings. Text that may be the start of one is held back, and the stop string itself is
+/// never shown.
 #[derive(Debug, Clone)]
 pub(super) struct StopStrings {
     stops: Vec<String>,
     held: String,
 }
 
-/// What [`StopStrings::push`] found.
+/// The result of [`StopStrings::push`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scanned {
     /// Text that can be shown.
     pub(super) text: String,
-    /// A stop string was found; nothing after it is shown.
+    /// Whether a stop string was found; nothing after it is shown.
     pub(super) stopped: bool,
 }
 
 impl StopStrings {
-    /// Starts at the beginning of an answer.
+    /// Starts an answer.
     #[must_use]
     pub(super) fn new(stops: &[String]) -> Self {
         Self { stops: stops.to_vec(), held: String::new() }
     }
 
-    /// Takes the next piece of text.
+    /// Adds the next piece of text.
     pub(super) fn push(&mut self, text: &str) -> Scanned {
         self.held.push_str(text);
         if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
@@ -59,12 +58,12 @@ impl StopStrings {
         Scanned { text: std::mem::replace(&mut self.held, rest), stopped: false }
     }
 
-    /// Returns what was held back, at the end of an answer without a stop string.
+    /// Returns the text held back, at the end of an answer without a stop string.
     pub(super) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 
-    /// Bytes at the end of `held` that may be the start of a stop string.
+    /// Number of bytes at the end of `held` that may be the start of a stop string.
     fn possible_start(&self) -> usize {
         self.held
             .char_indices()

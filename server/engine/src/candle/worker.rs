@@ -1,5 +1,5 @@
-//! The one thread that owns a model: loads it, takes tasks from the queue in turn, and dies loudly.
-//! Knows no model: it runs whatever closure the loader returns.
+//! The thread that owns a model: loads it, then runs tasks from the queue one after the other. A panic marks the engine as
+//! failed, with its message.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,13 +11,13 @@ use tokio::sync::watch;
 use super::queue::{Queue, Refused, Waiting};
 use crate::{EngineError, Health};
 
-/// Something that the thread works on.
+/// A task for the thread.
 pub(super) trait Task: Waiting + Send + 'static {
     /// Ends the task with an error.
     fn fail(&self, error: EngineError);
 }
 
-/// A handle to the thread. Dropping it lets the thread end after the task at hand.
+/// A handle to the thread. Dropping it ends the thread after the current task.
 pub(super) struct Worker<T: Task> {
     queue: Arc<Queue<T>>,
     health: watch::Receiver<Health>,
@@ -25,8 +25,8 @@ pub(super) struct Worker<T: Task> {
 }
 
 impl<T: Task> Worker<T> {
-    /// Starts the thread. `load` runs there, so that neither weights nor device contexts cross threads;
-    /// what it returns is called once per task. A panic in either is the thread's end.
+    /// Starts the thread. `load` runs on it, so that weights and device contexts stay on one thread; the closure that it
+    /// returns is called once per task. A panic in either ends the thread.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -43,22 +43,22 @@ impl<T: Task> Worker<T> {
         Ok(Self { queue, health, failure })
     }
 
-    /// Returns the state of the thread.
+    /// Returns the thread's state.
     #[must_use]
     pub(super) fn health(&self) -> Health {
         self.health.borrow().clone()
     }
 
-    /// Watches the state of the thread.
+    /// Watches the thread's state.
     #[must_use]
     pub(super) fn watch(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }
 
-    /// Checks that tasks are taken.
+    /// Checks that the thread accepts tasks.
     ///
     /// # Errors
-    /// `NotReady` while loading; afterwards why the thread died.
+    /// `NotReady` while loading; the cause after the thread has ended.
     pub(super) fn ready(&self) -> Result<(), EngineError> {
         match &*self.health.borrow() {
             Health::Loading => Err(EngineError::NotReady),
@@ -67,11 +67,10 @@ impl<T: Task> Worker<T> {
         }
     }
 
-    /// Queues a task; never waits.
+    /// Queues a task; never blocks.
     ///
     /// # Errors
-    /// `Overloaded` when the queue is full (`retry_after_s` is told per waiting task), otherwise as
-    /// [`Worker::ready`].
+    /// `Overloaded` when the queue is full (`retry_after_s` per waiting task), otherwise as [`Worker::ready`].
     pub(super) fn submit(&self, task: T, seconds_per_task: u64) -> Result<(), EngineError> {
         self.ready()?;
         self.queue.push(task).map_err(|refused| match refused {
@@ -90,7 +89,7 @@ impl<T: Task> Drop for Worker<T> {
     }
 }
 
-/// What the thread itself holds.
+/// The thread's part of the shared state.
 struct Thread<T: Task> {
     queue: Arc<Queue<T>>,
     failure: Arc<OnceLock<EngineError>>,
@@ -107,7 +106,7 @@ impl<T: Task> Thread<T> {
         };
         self.health.send_replace(Health::Ready);
         while let Some(task) = self.queue.pop() {
-            // The model may be half way through an update after a panic: nothing else runs on it.
+            // After a panic the model may be in an inconsistent state, so no other task runs on it.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| runner(&task))) {
                 let error = panicked("during a request", &*panic);
                 task.fail(error.clone());
@@ -117,9 +116,9 @@ impl<T: Task> Thread<T> {
     }
 
     fn die(self, error: EngineError) {
-        tracing::error!(%error, "the engine's thread ends");
+        tracing::error!(%error, "engine thread failed");
         let text = error.to_string();
-        // First the reason, then the state: whoever sees `Failed` finds the reason.
+        // The reason is set before the state, so that a reader that sees `Failed` finds it.
         let _ = self.failure.set(error);
         self.health.send_replace(Health::Failed(text));
         fail_all(self.queue.close());

@@ -1,16 +1,15 @@
-//! `config.json` of a Qwen3-VL checkpoint, of transformers 4.57 and of 5.x, dense and mixture of
-//! experts. Every number that the network needs is read and bounded here; knows no tensors.
+//! Reads and validates `config.json` of a Qwen3-VL checkpoint, of transformers 4.57 and 5.x, dense and mixture of experts.
 
 use serde_json::Value;
 
 use crate::EngineError;
 
-/// Upper bound of any width: rows, columns, vocabulary. Hostile files ask for more.
+/// Upper bound of every width (rows, columns, vocabulary), against hostile files.
 const MAX_SIZE: u64 = 1 << 20;
 /// Upper bound of layer counts.
 const MAX_LAYERS: u64 = 1024;
 
-/// Everything that the network needs to know of a checkpoint.
+/// The configuration of a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The decoder.
@@ -48,15 +47,15 @@ pub struct TextConfig {
     pub head_dim: usize,
     /// Activation of the MLP's gate.
     pub hidden_act: Activation,
-    /// Longest sequence that the model was made for.
+    /// Longest sequence that the model supports.
     pub max_position_embeddings: usize,
     /// Epsilon of every RMSNorm.
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// Frequencies that turn with time, height and width; sums to half a head.
+    /// Number of frequencies for time, height and width; the sum is half a head.
     pub mrope_section: [usize; 3],
-    /// The mixture of experts; none in dense models.
+    /// The mixture of experts; `None` in dense models.
     pub moe: Option<MoeConfig>,
 }
 
@@ -69,14 +68,14 @@ pub struct MoeConfig {
     pub num_experts_per_tok: usize,
     /// Width of one expert.
     pub moe_intermediate_size: usize,
-    /// Every how many layers there are experts.
+    /// Every how many layers an MoE layer follows.
     pub decoder_sparse_step: usize,
-    /// Layers that have a dense MLP all the same.
+    /// Layers that have a dense MLP nevertheless.
     pub mlp_only_layers: Vec<usize>,
 }
 
 impl TextConfig {
-    /// Returns the mixture of experts of layer `index`, none if its MLP is dense.
+    /// Returns the mixture of experts of layer `index`; `None` if its MLP is dense.
     #[must_use]
     pub fn moe_at(&self, index: usize) -> Option<&MoeConfig> {
         self.moe.as_ref().filter(|moe| {
@@ -130,7 +129,7 @@ impl VisionConfig {
     }
 }
 
-/// Activations that Qwen3-VL checkpoints name.
+/// Activations in Qwen3-VL checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// `x * sigmoid(x)`.
@@ -188,8 +187,7 @@ fn read(value: &Value) -> Result<Config, String> {
         video_token_id: token("video_token_id")?,
         vision_start_token_id: token("vision_start_token_id")?,
         vision_end_token_id: token("vision_end_token_id")?,
-        // The top level decides where it speaks, as in transformers; published 8B and 32B files say
-        // nothing inside text_config.
+        // The top level takes precedence, as in transformers; published 8B and 32B files have nothing inside text_config.
         tie_word_embeddings: match top.boolean("tie_word_embeddings")? {
             Some(tied) => tied,
             None => text_section.boolean("tie_word_embeddings")?.unwrap_or(false),
@@ -267,7 +265,7 @@ fn read_rope(section: &Section, head_dim: usize) -> Result<(f64, [usize; 3]), St
     let [time, height, width] = sections[..] else {
         return Err(format!("{}.mrope_section has {} entries; 3 would fit", rope.name, sections.len()));
     };
-    // Height and width take every third frequency, so neither may reach past the head.
+    // Height and width use every third frequency, so neither may exceed the head.
     if time + height + width != head_dim / 2 || 3 * height.max(width) > head_dim / 2 {
         return Err(format!(
             "{}.mrope_section is {sections:?}; it must share out the {} frequencies of a head, height and width a third each at most",
@@ -279,7 +277,7 @@ fn read_rope(section: &Section, head_dim: usize) -> Result<(f64, [usize; 3]), St
 }
 
 fn read_moe(section: &Section) -> Result<MoeConfig, String> {
-    // transformers 5 saves the same number under another name.
+    // transformers 5 saves the same value under another name.
     let key = if section.has("num_local_experts") { "num_local_experts" } else { "num_experts" };
     let num_experts = section.size(key, 1, 1 << 16)?;
     let layers = section.size("num_hidden_layers", 1, MAX_LAYERS)? as u64;
@@ -327,7 +325,7 @@ fn read_vision(section: &Section) -> Result<VisionConfig, String> {
     }
     let rope_theta = match section.optional_section("rope_parameters")? {
         Some(rope) if rope.has("rope_theta") => rope.positive("rope_theta")?,
-        // Files of 4.57 do not state the vision tower's base: it was a constant of the code.
+        // Files of 4.57 do not contain the vision tower's theta: it was a constant in the code.
         _ => 10_000.0,
     };
     Ok(VisionConfig {

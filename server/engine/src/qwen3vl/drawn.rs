@@ -1,5 +1,5 @@
-//! Random weights of any shape, drawn on the device from a name instead of read from a file. They measure speed
-//! and compare implementations at published sizes: `scripts/gpu-check/weights.py` draws the same values in PyTorch.
+//! Random weights of any shape, generated on the device from the tensor's name. They serve to measure speed and to compare
+//! implementations at published sizes: `scripts/gpu-check/transformers_side.py` generates the same values in PyTorch.
 //!
 //! A *bank* of [`BANK`] numbers of unit variance is repeated over the values of a tensor, starting at an offset
 //! that depends on its name. Matrices are scaled by the square root of their fan-in; norm weights lie around 1.

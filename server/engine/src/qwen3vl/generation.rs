@@ -1,16 +1,16 @@
-//! `generation_config.json`: where answers end and how the model likes to be sampled.
+//! Reads `generation_config.json`: end tokens and default sampling parameters.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Sampling;
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationConfig {
     /// Ids that end an answer.
     pub eos: Vec<u32>,
-    /// Defaults for requests that don't say; greedy where the file doesn't ask for sampling.
+    /// Default sampling parameters; greedy where the file does not enable sampling.
     pub sampling: Sampling,
 }
 
@@ -47,7 +47,7 @@ impl GenerationConfig {
     /// `config.json`.
     ///
     /// # Errors
-    /// Says which file is damaged, or that no file names an end token.
+    /// Names the damaged file, or reports that no file names an end token.
     pub fn read(read: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, String> {
         const FILE: &str = "generation_config.json";
         let raw = match read(FILE) {

@@ -1,5 +1,5 @@
-//! What the network is given and what passes between its halves: patch rows, prompts with positions,
-//! features. Knows neither frames nor text; the processor and the prompt builder make these.
+//! Inputs and intermediate values of the network: patches, prompts with positions, features. The processor and the prompt
+//! builder create them.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::EngineError;
 
-/// Told of (units done, units in all); `Break` stops the work with [`EngineError::Cancelled`].
+/// Called with (units done, units in total); `Break` cancels with [`EngineError::Cancelled`].
 pub type Progress<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 
 /// The patches of one picture or one clip.
@@ -45,12 +45,12 @@ impl Visual {
     }
 }
 
-/// What the vision tower makes of one or more visuals, in the order of the prompt.
+/// The vision tower's output for one or more visuals, in the order of the prompt.
 #[derive(Debug, Clone)]
 pub struct Features {
     /// One row per visual token: [tokens, hidden].
     pub merged: Tensor,
-    /// Rows of the same shape for the decoder's first layers.
+    /// DeepStack features for the decoder's first layers, each of the same shape.
     pub deepstack: Vec<Tensor>,
 }
 
@@ -68,10 +68,10 @@ impl Features {
         bytes(&self.merged) + self.deepstack.iter().map(bytes).sum::<usize>()
     }
 
-    /// Joins the features of several visuals, in the order given.
+    /// Concatenates the features of several visuals.
     ///
     /// # Errors
-    /// When they are not of one model, or there are none.
+    /// When they have different layers or hidden sizes, or there are none.
     pub fn cat(parts: &[&Self]) -> Result<Self, EngineError> {
         let layers = parts.first().map_or(0, |part| part.deepstack.len());
         let merged = parts.iter().map(|part| &part.merged).collect::<Vec<_>>();
@@ -91,16 +91,16 @@ impl Features {
 pub struct Prompt {
     ids: Vec<u32>,
     positions: Positions,
-    /// Indices of the visual tokens, rising.
+    /// Indices of the visual tokens, ascending.
     visual: Vec<usize>,
 }
 
 impl Prompt {
-    /// Finds the visual runs in `ids` and gives every token its position. `images` and `videos` are the
-    /// grids (temporal groups, rows, columns, in patches) in the order of appearance among their kind.
+    /// Finds the visual tokens in `ids` and computes the position of every token. `images` and `videos` are the grids
+    /// (temporal groups, rows, columns, in patches) in the order of appearance.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] where pads and grids don't match, or an id is outside the vocabulary.
+    /// [`EngineError::Failed`] where placeholders and grids do not match, or an id exceeds the vocabulary.
     pub fn new(
         config: &Config,
         ids: Vec<u32>,
@@ -110,7 +110,7 @@ impl Prompt {
         let merge = config.vision.spatial_merge_size;
         let tokens = |[_, rows, columns]: [usize; 3]| (rows / merge, columns / merge);
         let mut images = images.iter().map(|&grid| tokens(grid));
-        // A clip appears group by group, with timestamps between.
+        // Each temporal group of a clip is a separate run, with timestamps between.
         let mut videos = videos.iter().flat_map(|&grid| std::iter::repeat_n(tokens(grid), grid[0]));
         let mut positions = Positions::default();
         let mut visual = Vec::new();
@@ -161,7 +161,7 @@ impl Prompt {
         &self.positions
     }
 
-    /// Returns the indices of the visual tokens, rising.
+    /// Returns the indices of the visual tokens, ascending.
     #[must_use]
     pub fn visual(&self) -> &[usize] {
         &self.visual

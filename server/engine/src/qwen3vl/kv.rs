@@ -1,21 +1,20 @@
-//! Keys and values of one sequence, layer by layer. Grows as needed and can be cut back, so a prefix can
-//! be kept; never sized for the longest context that the model could take.
+//! The KV cache of one sequence. It grows as needed and can be truncated, so that a prefix can be reused.
 
 use candle_core::{DType, Device, Tensor};
 
 use super::{Result, config::TextConfig};
 
-/// Slots are taken in multiples of this.
+/// Capacity is a multiple of this many tokens.
 const BLOCK: usize = 256;
-/// A full cache doubles, but grows by no more slots than this: long ones would waste gigabytes.
+/// A full cache doubles, but grows by at most this many tokens, which would otherwise waste gigabytes.
 const MAX_GROWTH: usize = 1024;
 
-/// Keys and values of one sequence.
+/// The KV cache of one sequence.
 #[derive(Debug)]
 pub struct Kv {
     pub(super) layers: Vec<LayerKv>,
     len: usize,
-    /// What to add to a token's index to get its position; set by the prefill.
+    /// Offset from a token's index to its position; set by the prefill.
     pub(super) rope_delta: i64,
 }
 
@@ -33,21 +32,21 @@ impl Kv {
         self.len
     }
 
-    /// Tells whether the cache holds nothing.
+    /// Returns whether the cache is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Forgets all but the first `len` tokens; memory stays. Does nothing when there are fewer.
+    /// Removes all but the first `len` tokens; keeps the memory. No effect when there are fewer.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// Makes room for `tokens` in all at once, where the length is known before.
+    /// Reserves capacity for `tokens` in total.
     ///
     /// # Errors
-    /// When the device has no memory for it.
+    /// When the device is out of memory.
     pub fn reserve(&mut self, tokens: usize) -> Result<()> {
         let len = self.len;
         self.layers.iter_mut().try_for_each(|layer| layer.grow(len, tokens))
@@ -59,13 +58,13 @@ impl Kv {
         self.layers.iter().map(LayerKv::bytes).sum()
     }
 
-    /// Counts tokens whose keys and values every layer has stored.
+    /// Counts tokens that every layer has appended.
     pub(super) fn advance(&mut self, tokens: usize) {
         self.len += tokens;
     }
 }
 
-/// Keys and values of one layer: [heads, capacity, head_dim] each.
+/// The KV of one layer: [heads, capacity, head_dim] each.
 #[derive(Debug)]
 pub(super) struct LayerKv {
     shape: [usize; 2],
@@ -75,7 +74,7 @@ pub(super) struct LayerKv {
 }
 
 impl LayerKv {
-    /// Stores `k` and `v` [heads, tokens, head_dim] behind the first `len` tokens; returns views of all.
+    /// Appends `k` and `v` [heads, tokens, head_dim] after the first `len` tokens; returns views of all tokens.
     pub(super) fn append(&mut self, len: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
         let total = len + k.dim(1)?;
         let (keys, values) = self.grow_for(len, total)?;

@@ -1,5 +1,4 @@
-//! The few layers that both towers are made of, loaded by name: linear, norms, activations, and
-//! attention that bounds its score matrix. Knows no positions and no cache.
+//! Layers that both towers use, loaded by name: linear, norms, activations, and attention with a bounded score matrix.
 
 use candle_core::{
     DType, Device, Module, Tensor,
@@ -10,23 +9,23 @@ use candle_nn::ops;
 use super::{Result, config::Activation, weights::Weights};
 use crate::EngineError;
 
-/// Where a layer finds its tensors: a name prefix, and the device and type to load them as.
+/// A name prefix in the weights, with the device and type to load tensors as.
 #[derive(Clone)]
 pub(super) struct TensorScope<'a> {
     pub(super) weights: &'a Weights,
     pub(super) device: &'a Device,
     pub(super) dtype: DType,
-    /// How the matrices of linear layers are held; none is as they are.
+    /// Quantization of linear layers; `None` means none.
     quantization: Option<Quantization>,
     prefix: String,
 }
 
-/// How the decoder's matrices are held: fewer bytes to read per token, at some loss of exactness.
+/// Quantization of the decoder's matrices: fewer bytes to read per token, at some loss of accuracy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantization {
     /// 8.5 bits per weight, in blocks of 32.
     Q8_0,
-    /// 4.5 bits per weight, in blocks of 256; rows that don't divide so are held as `Q8_0`.
+    /// 4.5 bits per weight, in blocks of 256; rows of other lengths use `Q8_0`.
     Q4K,
 }
 
@@ -35,12 +34,12 @@ impl<'a> TensorScope<'a> {
         Self { weights, device, dtype, quantization: None, prefix: prefix.into() }
     }
 
-    /// Returns the same source whose linear layers are held quantized, or as they are.
+    /// Returns the same scope with another quantization of linear layers.
     pub(super) fn quantized(&self, quantization: Option<Quantization>) -> Self {
         Self { quantization, ..self.clone() }
     }
 
-    /// Returns the source below `name`.
+    /// Returns the scope below `name`.
     pub(super) fn at(&self, name: impl std::fmt::Display) -> Self {
         Self { prefix: format!("{}.{name}", self.prefix), ..self.clone() }
     }
@@ -53,7 +52,7 @@ impl<'a> TensorScope<'a> {
         self.weights.load(&self.name(name), shape, self.device, self.dtype)
     }
 
-    /// Loads one linear layer `name`, `bias` or not.
+    /// Loads the linear layer `name`.
     pub(super) fn linear(
         &self,
         name: &str,
@@ -67,7 +66,7 @@ impl<'a> TensorScope<'a> {
         Ok(Linear { weight, bias })
     }
 
-    /// Loads linear layers without bias that share their input as one: one product instead of many.
+    /// Loads linear layers without bias that share an input as one, so that they take one product.
     pub(super) fn fused(
         &self,
         names_and_outputs: &[(&str, usize)],
@@ -78,7 +77,7 @@ impl<'a> TensorScope<'a> {
         Ok(Linear { weight: self.hold(Tensor::cat(&weights, 0)?)?, bias: None })
     }
 
-    /// Holds a matrix [outputs, inputs] the way this source does.
+    /// Quantizes a matrix [outputs, inputs] as this scope is set.
     pub(super) fn hold(&self, weight: Tensor) -> Result<Weight, EngineError> {
         let inputs = weight.dim(1)?;
         let kind = match self.quantization {
@@ -107,7 +106,7 @@ pub(super) enum Weight {
     Quantized(QMatMul),
 }
 
-/// From so many rows on, a CPU multiplies faster by the matrix unpacked than block by block.
+/// From this number of rows on, multiplying by the dequantized matrix is faster on a CPU.
 const UNPACK_ROWS: usize = 32;
 
 impl Weight {
@@ -151,7 +150,7 @@ impl Linear {
     }
 }
 
-/// Layer normalisation with weight and bias; the vision tower's epsilon is a constant of its code.
+/// Layer normalization with weight and bias; the vision tower's epsilon is a constant in transformers' code.
 #[derive(Debug, Clone)]
 pub(super) struct LayerNorm {
     weight: Tensor,
@@ -164,7 +163,7 @@ impl LayerNorm {
     }
 }
 
-/// Root mean square normalisation over the last dimension.
+/// Root mean square normalization over the last dimension.
 #[derive(Debug, Clone)]
 pub(super) struct RmsNorm {
     weight: Tensor,
@@ -193,17 +192,17 @@ impl Activation {
     }
 }
 
-/// Scores held at once by [`attend`], in values: 64 MiB of f32 on a CPU; a GPU wants larger pieces.
+/// Scores that [`attend`] computes at once, in values: 64 MiB of f32 on a CPU, more on a GPU.
 pub(super) fn score_budget(device: &Device) -> usize {
     if device.is_cpu() { 1 << 24 } else { 1 << 28 }
 }
 
-/// Full attention: `q`, `k`, `v` are contiguous [n, rows, head_dim], each of the n on its own.
+/// Full attention: `q`, `k`, `v` are contiguous [n, rows, head_dim], each of the n independent.
 pub(super) fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     attend_within(q, k, v, score_budget(q.device()))
 }
 
-/// [`attend`], holding at most `budget` scores at once (one row's at least).
+/// [`attend`] with at most `budget` scores at once (one row at least).
 fn attend_within(q: &Tensor, k: &Tensor, v: &Tensor, budget: usize) -> Result<Tensor> {
     let (n, rows, head_dim) = q.dims3()?;
     let scale = (head_dim as f64).powf(-0.5);
@@ -222,7 +221,7 @@ fn attend_within(q: &Tensor, k: &Tensor, v: &Tensor, budget: usize) -> Result<Te
         });
         return Tensor::cat(&pieces.collect::<Result<Vec<_>>>()?, 0);
     }
-    // Even one head's scores are too many: split its query rows.
+    // The scores of a single head exceed the budget: split its query rows.
     let rows_at_once = (budget / rows).max(1);
     let heads = (0..n).map(|head| {
         let (q, k, v) = (q.narrow(0, head, 1)?, k.narrow(0, head, 1)?, v.narrow(0, head, 1)?);
@@ -234,7 +233,7 @@ fn attend_within(q: &Tensor, k: &Tensor, v: &Tensor, budget: usize) -> Result<Te
     Tensor::cat(&heads.collect::<Result<Vec<_>>>()?, 0)
 }
 
-/// Softmax over the last dimension, in f32 whatever the type, as the reference does.
+/// Softmax over the last dimension, computed in f32 as in the reference.
 pub(super) fn softmax(scores: &Tensor) -> Result<Tensor> {
     if scores.dtype() == DType::F32 {
         return ops::softmax_last_dim(scores);

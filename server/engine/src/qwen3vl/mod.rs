@@ -1,6 +1,6 @@
-//! Qwen3-VL, ours and exact: the checkpoint's files in, logits out. Knows no scheduler and no threads.
+//! The Qwen3-VL network, equal to transformers: from a checkpoint's files to logits.
 //!
-//! The face: [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
+//! [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
 
 mod config;
 mod drawn;
@@ -34,7 +34,7 @@ pub use template::ChatTemplate;
 pub use tokenizer::{TextStream, Tokenizer};
 pub use weights::Weights;
 
-/// Inside the network an error is the device's unless a signature says otherwise.
+/// Inside the network, errors are the device's unless a signature says otherwise.
 type Result<T, E = candle_core::Error> = std::result::Result<T, E>;
 
 impl From<candle_core::Error> for crate::EngineError {

@@ -1,7 +1,7 @@
-//! The network's public face: a checkpoint becomes a [`Model`], visuals become features, a prompt becomes
-//! logits, and each further token becomes logits. Whoever drives it owns the caches and the sampling.
+//! The network's interface: a checkpoint is loaded as a [`Model`], which encodes visuals to features, prefills a prompt, and
+//! decodes token by token. The caller owns the KV caches and samples.
 //!
-//! All calls for one model belong on one thread: candle's CUDA streams are per thread.
+//! All calls for one model must come from one thread, since candle's CUDA streams are per thread.
 
 use std::{ops::ControlFlow, path::Path};
 
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::EngineError;
 
-/// Prompt tokens that go through the decoder together; between chunks a request can be cancelled.
+/// Tokens per prefill chunk; a request can be cancelled between chunks.
 const PREFILL_CHUNK: usize = 512;
 
-/// The files of a checkpoint that the network needs: `config.json` and the weights.
+/// The files of a checkpoint: `config.json` and the weights.
 #[derive(Debug)]
 pub struct Checkpoint {
-    /// What `config.json` says.
+    /// The contents of `config.json`.
     pub config: Config,
     /// The tensors.
     pub weights: Weights,
@@ -45,16 +45,16 @@ impl Checkpoint {
         Ok(Self { config, weights: Weights::from_dir(model, directory)? })
     }
 
-    /// Opens a checkpoint of one safetensors file that is part of the program.
+    /// Opens a checkpoint of one safetensors file that is embedded in the program.
     ///
     /// # Errors
-    /// [`EngineError::Model`] saying what is wrong and what would fit.
+    /// [`EngineError::Model`] naming what is wrong and what would fit.
     pub fn from_static(model: &str, config_json: &[u8], weights: &'static [u8]) -> Result<Self, EngineError> {
         let config = Config::from_json(model, config_json)?;
         Ok(Self { config, weights: Weights::from_static(model, weights)? })
     }
 
-    /// Returns a checkpoint of the shape that `config_json` describes, with random weights (see [`Weights::drawn`]).
+    /// Returns a checkpoint with the shape of `config_json` and random weights (see [`Weights::drawn`]).
     ///
     /// # Errors
     /// [`EngineError::Model`] naming what is wrong in the configuration and what would fit.
@@ -63,7 +63,7 @@ impl Checkpoint {
     }
 }
 
-/// A loaded network.
+/// A loaded model.
 #[derive(Debug)]
 pub struct Model {
     config: Config,
@@ -81,14 +81,14 @@ impl Model {
     /// are not needed afterwards.
     ///
     /// # Errors
-    /// [`EngineError::Model`] naming a tensor that is missing or of another shape than the configuration
-    /// says; [`EngineError::Failed`] when the device has no room.
+    /// [`EngineError::Model`] naming a tensor that is missing or differs in shape from the configuration;
+    /// [`EngineError::Failed`] when the device is out of memory.
     pub fn load(checkpoint: &Checkpoint, device: &Device, dtype: DType) -> Result<Self, EngineError> {
         Self::load_quantized(checkpoint, device, dtype, None)
     }
 
-    /// Loads as [`Model::load`] does, with the matrices of the decoder's dense layers and of the output
-    /// head quantized. The vision tower, embeddings, norms and experts stay `dtype`.
+    /// Loads as [`Model::load`] does, with quantized matrices in the decoder's dense layers and the output head. The vision
+    /// tower, embeddings, norms and experts stay `dtype`.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -102,7 +102,7 @@ impl Model {
         let text = &config.text;
         let source = |prefix| TensorScope::new(weights, device, dtype, prefix);
         let decoder = source("model.language_model").quantized(quantization);
-        // The head decides between tokens: it is never held in fewer than eight bits.
+        // The head decides between tokens, so it is quantized to 8 bits at least.
         let head_quantization = quantization.map(|_| Quantization::Q8_0);
         let shape = [text.vocab_size, text.hidden_size];
         let embeddings = decoder.tensor("embed_tokens.weight", &shape)?;
@@ -122,13 +122,13 @@ impl Model {
         })
     }
 
-    /// Returns what `config.json` said.
+    /// Returns the contents of `config.json`.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Returns the device that the network runs on.
+    /// Returns the device of the model.
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.device
@@ -140,7 +140,7 @@ impl Model {
         Kv::new(&self.config.text, &self.device, self.dtype)
     }
 
-    /// Returns the bytes that one token holds in a [`Kv`], for admission by memory.
+    /// Returns the bytes of KV per token, for admission by memory.
     #[must_use]
     pub fn kv_bytes_per_token(&self) -> usize {
         let text = &self.config.text;
@@ -157,14 +157,13 @@ impl Model {
         self.vision.forward(visual, &self.device, progress)
     }
 
-    /// Runs the part of `prompt` that `kv` does not hold yet (its first `kv.len()` tokens are taken to be
-    /// this prompt's) and returns the logits behind the last token: f32, one per id. `features` has one
-    /// row per visual token of the whole prompt; it may be none where no visual token is left to run.
-    /// `progress` counts tokens. When cancelled, `kv` holds the chunks that were done.
+    /// Prefills the part of `prompt` that `kv` does not hold (its first `kv.len()` tokens must be this prompt's) and returns
+    /// the logits after the last token: f32, one per id. `features` has one row per visual token of the whole prompt; `None`
+    /// is allowed where no visual token is left. `progress` counts tokens. When cancelled, `kv` keeps the chunks that are done.
     ///
     /// # Errors
-    /// `Cancelled` when `progress` breaks; `Failed` where the features don't match the prompt, nothing is
-    /// left to run, or the device fails.
+    /// `Cancelled` when `progress` breaks; `Failed` where the features do not match the prompt, no token is left to run, or the
+    /// device fails.
     pub fn prefill(
         &self,
         prompt: &Prompt,
@@ -195,10 +194,10 @@ impl Model {
         }
     }
 
-    /// Runs one further token behind what `kv` holds and returns the logits behind it: f32, one per id.
+    /// Decodes one token after those in `kv` and returns the logits after it: f32, one per id.
     ///
     /// # Errors
-    /// `Failed` where the token is outside the vocabulary or the device fails.
+    /// `Failed` where the token exceeds the vocabulary or the device fails.
     pub fn step(&self, token: u32, kv: &mut Kv) -> Result<Tensor, EngineError> {
         if token as usize >= self.config.text.vocab_size {
             return Err(EngineError::Failed(format!("token id {token} is outside the vocabulary")));
@@ -243,7 +242,7 @@ impl Model {
         Ok(self.text.forward(x, (&cos, &sin), deepstack.as_ref(), kv)?)
     }
 
-    /// Returns `x` with its rows at `places` replaced by those of `new`, in order: one gather.
+    /// Returns `x` with the rows at `places` replaced by the rows of `new`, in one gather.
     fn replace_rows(
         &self,
         x: &Tensor,

@@ -1,5 +1,4 @@
-//! The mixture of experts that replaces the MLP in most layers of an MoE checkpoint. Only the experts
-//! that were chosen compute. Knows nothing of attention.
+//! The mixture of experts that replaces the MLP in most layers of an MoE checkpoint. Only the selected experts compute.
 
 use candle_core::{DType, Tensor};
 
@@ -20,7 +19,7 @@ pub(super) struct Moe {
     activation: Activation,
 }
 
-/// One matrix per expert, as the file stores them.
+/// One matrix per expert, in the file's layout.
 #[derive(Debug, Clone)]
 struct Experts {
     weights: Tensor,
@@ -45,7 +44,7 @@ impl Moe {
         let (count, inner) = (config.num_experts, config.moe_intermediate_size);
         let experts = source.at("experts");
         let (gate_up, down) = if experts.weights.contains(&experts.name("gate_up_proj")) {
-            // At most one of the two matrices is square, and the other tells the layout of both.
+            // At most one of the two matrices is square, and the other one determines the layout of both.
             let shape = experts.weights.shape(&experts.name("gate_up_proj"));
             let other = experts.weights.shape(&experts.name("down_proj"));
             let inputs_first =
@@ -67,7 +66,7 @@ impl Moe {
         })
     }
 
-    /// `x` is [tokens, hidden]. The choice is made on the host: one small transfer per layer.
+    /// `x` is [tokens, hidden]. Experts are selected on the host, with one small transfer per layer.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let probabilities = softmax(&self.router.forward(x)?.to_dtype(DType::F32)?)?;
         let assigned = assign(&probabilities.to_vec2::<f32>()?, self.top_k);
@@ -88,7 +87,7 @@ impl Moe {
     }
 }
 
-/// The layout with one tensor per expert and projection, as some converters write it.
+/// Loads the layout with one tensor per expert and projection, which some converters write.
 fn load_one_by_one(
     experts: &TensorScope<'_>,
     hidden: usize,
@@ -110,7 +109,7 @@ fn load_one_by_one(
     Ok((stack(gate_up)?, stack(down)?))
 }
 
-/// Returns for each expert the tokens that it serves and their weights, which sum to 1 per token.
+/// Returns for each expert its tokens and their weights, which sum to 1 per token.
 fn assign(probabilities: &[Vec<f32>], top_k: usize) -> Vec<(Vec<u32>, Vec<f32>)> {
     let experts = probabilities.first().map_or(0, Vec::len);
     let mut assigned = vec![(Vec::new(), Vec::new()); experts];

@@ -1,8 +1,8 @@
-//! The image and video processor of a checkpoint: which size, which frames, and pixels to patch rows.
+//! The image and video processor of a checkpoint: sizes, grids, and frames to patch rows.
 //!
-//! Follows transformers 5.x (`Qwen2VLImageProcessor`, `Qwen3VLVideoProcessor`) to the bit, with every
-//! number from the checkpoint's files. Does not resize: frames arrive at the size that
-//! [`Processor::image_size`] and [`Processor::video_size`] name. Knows no tokens and no prompt.
+//! Bit-exact with transformers 5.x (`Qwen2VLImageProcessor`, `Qwen3VLVideoProcessor`), with all numbers from the
+//! checkpoint's files. Frames must already have the size that [`Processor::image_size`] or [`Processor::video_size`]
+//! returns; resizing is the video crate's task.
 
 use rayon::prelude::*;
 
@@ -10,7 +10,7 @@ use super::input::Visual;
 use super::processor_config::{PatchRule, ProcessorConfig, VideoRule};
 use crate::{Clip, EngineError, Frame, FrameRate};
 
-/// Longer side over shorter side that the checkpoint's rule still resizes.
+/// Largest aspect ratio that the rule accepts.
 const MAX_ASPECT: f64 = 200.0;
 const CHANNELS: usize = 3;
 
@@ -46,7 +46,7 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// Wraps a checked configuration.
+    /// Wraps a validated configuration.
     #[must_use]
     pub fn new(config: ProcessorConfig) -> Self {
         Self { config }
@@ -59,7 +59,7 @@ impl Processor {
         FrameRate { fps, min_frames, max_frames }
     }
 
-    /// Returns the edge in pixels of what becomes one visual token after merging.
+    /// Returns the edge in pixels of one visual token.
     #[must_use]
     pub fn merge_size(&self) -> usize {
         self.config.video.patch.merge_size
@@ -100,7 +100,7 @@ impl Processor {
     /// Returns the patch grid of an image.
     ///
     /// # Errors
-    /// `Invalid` when the image has not the size that [`Processor::image_size`] gives for it.
+    /// `Invalid` when the image does not have the size that [`Processor::image_size`] returns.
     pub fn image_grid(&self, image: &Frame) -> Result<Grid, EngineError> {
         let rule = &self.config.image;
         let want = if self.image_budget().admits(rule, image) {
@@ -160,8 +160,7 @@ impl Processor {
         patches(rule, &frames)
     }
 
-    /// Tells whether a clip of this grid was scaled down to the pixel budget, so that fewer frames would
-    /// only become larger.
+    /// Returns whether a clip of this grid was scaled down to the pixel budget, so that fewer frames would only be larger.
     #[must_use]
     pub fn is_scaled_to_budget(&self, frames: usize, grid: Grid) -> bool {
         let Budget { max_pixels, .. } = self.video_budget(frames);
@@ -170,7 +169,7 @@ impl Processor {
         pixels as f64 > 0.75 * max_pixels
     }
 
-    /// Returns the mean time of each temporal group of a clip, seconds.
+    /// Returns the mean time of each temporal group of a clip, in seconds.
     #[must_use]
     pub fn group_times(&self, times: &[f64]) -> Vec<f64> {
         let size = self.config.video.patch.temporal_patch_size;
@@ -206,8 +205,8 @@ impl Processor {
     }
 }
 
-/// Pixels that all frames together may have. The reference compares with `rounded` frames and scales by
-/// `frames`: that is its rule, odd counts included.
+/// Pixel budget of all frames together. The reference compares with `rounded` frames but scales by `frames`, also for odd
+/// counts.
 struct Budget {
     frames: f64,
     rounded: f64,
@@ -238,8 +237,8 @@ impl Budget {
         Ok((w as u32, h as u32))
     }
 
-    /// Tells whether a frame has a size that [`Budget::resize`] can give. The rule is not its own fixed
-    /// point for odd frame counts, nor where a side is clamped to one merged patch.
+    /// Returns whether [`Budget::resize`] can return this frame size. The rule is not idempotent for odd frame counts, nor where
+    /// a side is clamped to one merged patch.
     fn admits(&self, rule: &PatchRule, frame: &Frame) -> bool {
         let factor = rule.factor();
         let (width, height) = (f64::from(frame.width), f64::from(frame.height));
@@ -254,7 +253,7 @@ impl Budget {
     }
 }
 
-/// Size of a source in pixels, as the floats that the reference computes with.
+/// Size of a source in pixels, as the floats that the reference uses.
 #[derive(Clone, Copy)]
 struct Extent {
     width: f64,

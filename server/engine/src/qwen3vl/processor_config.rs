@@ -1,12 +1,11 @@
-//! The processor files of a checkpoint, both generations, read and checked:
-//! `processor_config.json` (transformers 5.x), or `preprocessor_config.json` and
-//! `video_preprocessor_config.json` (4.57). Nothing is taken from class defaults but the sampling rate.
+//! Reads and validates a checkpoint's processor files: `processor_config.json` (transformers 5.x), or
+//! `preprocessor_config.json` and `video_preprocessor_config.json` (4.57). Only the sampling rate has defaults.
 
 use serde::Deserialize;
 
 use super::processor::Grid;
 
-/// Largest patch, merge and temporal sizes that are believed.
+/// Upper bound of patch, merge and temporal sizes.
 const MAX_EDGE: usize = 256;
 
 /// How pixels become patches.
@@ -18,9 +17,9 @@ pub struct PatchRule {
     pub merge_size: usize,
     /// Frames per temporal patch.
     pub temporal_patch_size: usize,
-    /// Pixels at least: of the image, or of all frames of a clip together.
+    /// Minimum pixels: of the image, or of all frames of a clip together.
     pub min_pixels: f64,
-    /// Pixels at most.
+    /// Maximum pixels.
     pub max_pixels: f64,
     mean: [f64; 3],
     std: [f64; 3],
@@ -53,22 +52,22 @@ impl PatchRule {
     }
 }
 
-/// How a clip is sampled and cut.
+/// How a clip is sampled and split into patches.
 #[derive(Debug, Clone)]
 pub struct VideoRule {
     /// Pixels to patches.
     pub patch: PatchRule,
     /// Frames per second of video.
     pub fps: f64,
-    /// Frames at least.
+    /// Minimum number of frames.
     pub min_frames: usize,
-    /// Frames at most.
+    /// Maximum number of frames.
     pub max_frames: usize,
-    /// Visual tokens per frame at most (`cap_pixels_per_frame`), where the files ask for it.
+    /// Maximum number of visual tokens per frame (`cap_pixels_per_frame`), where the files set it.
     pub cap: Option<f64>,
 }
 
-/// Everything that the processor files say.
+/// The contents of the processor files.
 #[derive(Debug, Clone)]
 pub struct ProcessorConfig {
     /// Images.
@@ -78,10 +77,10 @@ pub struct ProcessorConfig {
 }
 
 impl ProcessorConfig {
-    /// Reads the files through `read`, which returns a file's bytes or none.
+    /// Reads the files through `read`, which returns a file's bytes or `None`.
     ///
     /// # Errors
-    /// Says which file is missing or which value is out of range.
+    /// Names the missing file or the value that is out of range.
     pub fn read(read: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, String> {
         let joint = match read("processor_config.json") {
             Some(bytes) => parse::<RawJoint>("processor_config.json", &bytes)?,

@@ -1,8 +1,7 @@
-//! From a conversation to token ids: template, special tokens defused, pictures and videos expanded to
-//! as many placeholder tokens as they have features, timestamps between.
+//! Builds a prompt: renders the chat template, neutralizes special tokens in the user's text, and expands pictures and clips
+//! to placeholder tokens with timestamps between.
 //!
-//! Equals transformers' `Qwen3VLProcessor` of 5.x, or of 4.57 by [`PromptWrapper`]. Knows no pixels
-//! beyond their grid, and no device.
+//! Equal to `Qwen3VLProcessor` of transformers 5.x, or of 4.57 with [`PromptWrapper`].
 
 use serde_json::{Map, Value};
 
@@ -17,12 +16,12 @@ use crate::{Clip, EngineError, Frame, Message, Part, Request, Role};
 const MAX_IMAGES: usize = 64;
 /// Videos per request.
 const MAX_VIDEOS: usize = 16;
-/// Bytes of text per token of context that are still tokenised to count them exactly.
+/// Bytes of text per token of context up to which text is tokenized to count its tokens exactly.
 const MAX_BYTES_PER_TOKEN: usize = 32;
-/// Characters that can mark defused text, none of which means anything to anyone.
+/// Characters that may mark neutralized text; none has a meaning of its own.
 const GUARDS: std::ops::RangeInclusive<char> = '\u{E000}'..='\u{F8FF}';
 
-/// Which transformers built the video prompts that the model expects.
+/// The transformers version whose video prompt format the model expects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PromptWrapper {
     /// 5.x and vLLM: the template's `<|vision_start|>`, `<|vision_end|>` stay around the frames.
@@ -40,15 +39,15 @@ pub struct PromptBuilder {
     pub template: ChatTemplate,
     /// The checkpoint's processor.
     pub processor: Processor,
-    /// Token ids of placeholders.
+    /// The checkpoint's configuration, for the ids of placeholders.
     pub config: Config,
-    /// EngineErrorKind of video prompt.
+    /// Video prompt format.
     pub wrapper: PromptWrapper,
     /// Tokens that prompt and answer share.
     pub context: usize,
 }
 
-/// One picture or video of a prompt.
+/// A picture or clip of a prompt.
 #[derive(Debug, Clone)]
 pub enum Media {
     /// A picture.
@@ -57,12 +56,12 @@ pub enum Media {
     Video(Clip),
 }
 
-/// A prompt, ready for the model but for its pixels.
+/// A prompt with its pictures and clips.
 #[derive(Debug, Clone)]
 pub struct PreparedPrompt {
     /// Token ids, placeholders included, and their positions.
     pub prompt: Prompt,
-    /// Pictures and videos in the order in which they occur, with their grids.
+    /// Pictures and clips in order of appearance, with their grids.
     pub media: Vec<(Media, Grid)>,
 }
 
@@ -97,7 +96,7 @@ impl PromptBuilder {
     /// Builds the prompt of a request.
     ///
     /// # Errors
-    /// `Invalid` for what can't be shown to the model, `ContextLength` when it is too long.
+    /// `Invalid` for content that the model cannot be shown, `ContextLength` when the prompt is too long.
     pub fn build(&self, request: &Request) -> Result<PreparedPrompt, EngineError> {
         let media = self.media(&request.messages)?;
         let pieces = self.pieces(request)?;
@@ -153,7 +152,7 @@ impl PromptBuilder {
         Ok(media)
     }
 
-    /// Renders the template and cuts the result at its own special tokens.
+    /// Renders the template and splits the result at the template's special tokens.
     fn pieces(&self, request: &Request) -> Result<Vec<Piece>, EngineError> {
         let messages = &request.messages;
         if messages.is_empty() {
@@ -169,7 +168,7 @@ impl PromptBuilder {
         let bytes =
             texts().map(str::len).sum::<usize>() + if more.is_empty() { 0 } else { json_bytes(&more) };
         if bytes / MAX_BYTES_PER_TOKEN >= self.context {
-            // Not worth counting: no vocabulary packs this many bytes into a token on average.
+            // Too long to count: no vocabulary averages this many bytes per token.
             let hint = "a shorter text would fit".to_owned();
             let prompt_tokens = bytes / MAX_BYTES_PER_TOKEN;
             return Err(EngineError::ContextLength { prompt_tokens, context: self.context, hint });
@@ -212,8 +211,8 @@ impl PromptBuilder {
         TemplateMessage { role, content, extra: template_fields(message) }
     }
 
-    /// Replaces each placeholder by the tokens of its picture or video and encodes the text between.
-    /// Returns the ids and how many pictures and videos were placed.
+    /// Replaces each placeholder by the tokens of its picture or clip and encodes the text between. Returns the ids and the
+    /// number of pictures and clips placed.
     fn expand(&self, pieces: Vec<Piece>, media: &[(Media, Grid)]) -> Result<(Vec<u32>, usize), EngineError> {
         let Config { image_token_id, video_token_id, vision_start_token_id, vision_end_token_id, .. } =
             self.config;
@@ -269,12 +268,12 @@ impl PromptBuilder {
         Ok((out.ids, used))
     }
 
-    /// Visual tokens of a grid.
+    /// Returns the number of visual tokens of a grid.
     fn tokens(&self, grid: Grid) -> usize {
         grid.patches() / self.config.vision.merge_unit()
     }
 
-    /// A setting under which a prompt of `tokens` would fit.
+    /// Returns a setting under which a prompt of `tokens` would fit.
     fn hint(&self, tokens: usize, media: &[(Media, Grid)]) -> String {
         let largest = media
             .iter()
@@ -284,7 +283,7 @@ impl PromptBuilder {
             })
             .max_by_key(|(_, grid)| grid.patches());
         if let Some((frames, grid)) = largest {
-            // A group costs its visual tokens, the two around them, and about nine of timestamp.
+            // Each group costs its visual tokens, their two markers, and about nine tokens of timestamp.
             let per_group = self.tokens(Grid { t: 1, ..grid }) + 11;
             let excess = tokens + 1 - self.context + ANSWER_ROOM.min(self.context / 8);
             let groups = grid.t.saturating_sub(excess.div_ceil(per_group));
@@ -302,7 +301,7 @@ impl PromptBuilder {
     }
 }
 
-/// What a template sees besides the messages.
+/// Template variables besides the messages.
 fn template_variables(request: &Request) -> Map<String, Value> {
     let mut more = match request.extra.get("chat_template_kwargs") {
         Some(Value::Object(kwargs)) => kwargs.clone(),
@@ -314,7 +313,7 @@ fn template_variables(request: &Request) -> Map<String, Value> {
     more
 }
 
-/// What a template sees of a message besides role and content. Arguments of calls are JSON in a string for OpenAI and
+/// A message as the template sees it. Tool call arguments are a JSON string in OpenAI's API and JSON in templates.
 /// JSON for templates.
 fn template_fields(message: &Message) -> Map<String, Value> {
     let mut fields = message.extra.clone();
@@ -332,11 +331,11 @@ fn json_bytes(fields: &Map<String, Value>) -> usize {
     serde_json::to_string(fields).map_or(0, |text| text.len())
 }
 
-/// Tokens that a hint leaves for the answer.
+/// Tokens that the hint leaves for the answer.
 const ANSWER_ROOM: usize = 512;
 
-/// Ids under construction: ordinary text is collected and encoded as one stretch, so that merges across
-/// what template and user wrote are those of the reference.
+/// Ids under construction. Adjacent text is encoded as one piece, so that merges across the boundary of template and user
+/// text equal the reference's.
 struct Ids<'a> {
     builder: &'a PromptBuilder,
     ids: Vec<u32>,
@@ -355,7 +354,7 @@ impl Ids<'_> {
             .map_err(|error| EngineError::Failed(format!("tokenizer: {error}")))?;
         let config = &self.builder.config;
         let rows = config.text.vocab_size;
-        // A tokenizer without special tokens proper could still read placeholders out of text.
+        // Without proper special tokens, the tokenizer could produce placeholders from text.
         if ids
             .iter()
             .any(|id| *id as usize >= rows || *id == config.image_token_id || *id == config.video_token_id)
@@ -380,7 +379,7 @@ impl Ids<'_> {
         Ok(())
     }
 
-    /// Takes back the last token if it is `id` and no text came after it.
+    /// Removes the last token if it is `id` and no text followed it.
     fn drop_last(&mut self, id: u32) -> bool {
         self.text.is_empty() && self.ids.pop_if(|last| *last == id).is_some()
     }

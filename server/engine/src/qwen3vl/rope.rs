@@ -1,11 +1,11 @@
-//! Positions: where each token stands in time, height and width, and the rotations made of that, for
-//! the decoder (interleaved MRoPE) and for the vision tower (rows and columns). Knows no weights.
+//! Token positions (time, height, width) and the rotary tables derived from them, for the decoder (interleaved MRoPE) and
+//! the vision tower (rows and columns).
 
 use candle_core::{DType, Device, Tensor};
 
 use super::Result;
 
-/// Positions of a prompt's tokens on three axes, built front to back.
+/// Positions of a prompt's tokens on three axes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Positions {
     axes: [Vec<i64>; 3],
@@ -22,8 +22,8 @@ impl Positions {
         self.next = range.end;
     }
 
-    /// Appends one picture or one temporal group of `rows` x `columns` tokens: time stands still, and
-    /// what follows starts past the longer side.
+    /// Appends one picture or temporal group of `rows` x `columns` tokens. All have the same time, and the next token's position
+    /// is past the longer side.
     pub fn push_visual(&mut self, rows: usize, columns: usize) {
         let start = self.next;
         for row in 0..rows as i64 {
@@ -42,7 +42,7 @@ impl Positions {
         &self.axes
     }
 
-    /// Returns what to add to a later token's index to get its position (on all axes).
+    /// Returns the offset from a later token's index to its position (equal on all axes).
     #[must_use]
     pub fn delta(&self) -> i64 {
         self.next - self.axes[0].len() as i64
@@ -53,7 +53,7 @@ impl Positions {
 #[derive(Debug, Clone)]
 pub(super) struct TextRotary {
     inv_freq: Vec<f32>,
-    /// Which axis turns a frequency.
+    /// The axis of each frequency.
     axis: Vec<usize>,
 }
 
@@ -82,8 +82,8 @@ impl TextRotary {
     }
 }
 
-/// Returns cosines and sines [rows * columns, head_dim / 2] in f32 for one frame's patches, in the order
-/// of [`frame_order`]: the first half turns with the row, the second with the column.
+/// Returns cosines and sines [rows * columns, head_dim / 2] in f32 for one frame's patches in [`frame_order`]: the first half
+/// for the row, the second for the column.
 pub(super) fn vision_tables(
     order: &[(usize, usize)],
     head_dim: usize,
@@ -98,8 +98,8 @@ pub(super) fn vision_tables(
     tables(angles.collect(), head_dim / 2, device, DType::F32)
 }
 
-/// Returns (row, column) of a frame's patches in the order of the rows that the processor makes: blocks
-/// of `merge` x `merge` patches, row by row, and row by row inside.
+/// Returns (row, column) of a frame's patches in the processor's order: blocks of `merge` x `merge` patches row by row, and
+/// row by row inside a block.
 pub(super) fn frame_order(rows: usize, columns: usize, merge: usize) -> Vec<(usize, usize)> {
     let mut order = Vec::with_capacity(rows * columns);
     for block_row in (0..rows).step_by(merge) {

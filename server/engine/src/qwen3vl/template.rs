@@ -1,13 +1,12 @@
 //! The checkpoint's chat template, rendered as transformers renders it: jinja with `trim_blocks` and
 //! `lstrip_blocks`, `tojson` without HTML escapes, `raise_exception`.
 //!
-//! A template is a foreign program: it runs with bounded fuel and recursion, without loader, files or
-//! network, and its output is bounded. Knows no tokens.
+//! Templates come from outside, so they run with bounded fuel, recursion and output, and without a loader.
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
-/// Instructions that one rendering may take; a long conversation takes some tens per message part.
+/// Instruction limit of one rendering; a long conversation takes some tens per message part.
 const FUEL: u64 = 20_000_000;
 const MAX_RECURSION: usize = 64;
 const NAME: &str = "chat_template";
@@ -17,14 +16,14 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
 }
 
-/// One message, in the shape that templates expect.
+/// One message in the shape that templates expect.
 #[derive(Debug, Clone, Serialize)]
 pub struct TemplateMessage {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: &'static str,
     /// Text, or the list of parts.
     pub content: TemplateContent,
-    /// Further fields: calls of tools.
+    /// Additional fields, such as tool calls.
     #[serde(flatten)]
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
@@ -55,11 +54,11 @@ pub enum TemplatePart {
 }
 
 impl ChatTemplate {
-    /// Finds and compiles the template: `chat_template.jinja`, `chat_template.json`, or the one inside
-    /// `tokenizer_config.json`. `read` returns a file's bytes or none.
+    /// Finds and compiles the template: `chat_template.jinja`, `chat_template.json`, or the one in `tokenizer_config.json`.
+    /// `read` returns a file's bytes or `None`.
     ///
     /// # Errors
-    /// Says which files were looked for, or where the template is wrong.
+    /// Names the files that were looked for, or the template's error.
     pub fn read(read: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, String> {
         let inside = |file: &str| -> Result<Option<String>, String> {
             let Some(bytes) = read(file) else { return Ok(None) };
@@ -86,7 +85,7 @@ impl ChatTemplate {
     /// Compiles a template.
     ///
     /// # Errors
-    /// Says where the template is wrong.
+    /// The template's syntax error.
     pub fn new(source: String) -> Result<Self, String> {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
@@ -95,7 +94,7 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(MAX_RECURSION);
-        // Templates of the Thinking models call startswith, split, strip, … on strings.
+        // Templates of the Thinking models call Python string methods (startswith, split, strip, …).
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
@@ -103,11 +102,11 @@ impl ChatTemplate {
         Ok(Self { environment })
     }
 
-    /// Renders a conversation up to where the assistant speaks. `more` are further variables: tools, settings of the
-    /// template's own.
+    /// Renders a conversation up to the start of the assistant's message. `more` are additional variables: tools and template
+    /// arguments.
     ///
     /// # Errors
-    /// The template's own complaint (roles in a wrong order, …), or that it takes too long.
+    /// The template's own exception (roles in a wrong order, …), or that it exceeds its limits.
     pub fn render(
         &self,
         messages: &[TemplateMessage],
@@ -125,7 +124,7 @@ impl ChatTemplate {
     }
 }
 
-/// A template is a string, or a list of {name, template} of which `default` is meant.
+/// A template is a string, or a list of {name, template} with a `default`.
 fn named_template(value: &serde_json::Value) -> Option<String> {
     if let Some(source) = value.as_str() {
         return Some(source.to_owned());
@@ -134,7 +133,7 @@ fn named_template(value: &serde_json::Value) -> Option<String> {
     Some(entry["template"].as_str()?.to_owned())
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=…)` with Python's separators, as transformers has it.
+/// `json.dumps(value, ensure_ascii=False, indent=…)` with Python's separators, as transformers defines it.
 fn to_json(value: Value, kwargs: minijinja::value::Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
     let fail = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());

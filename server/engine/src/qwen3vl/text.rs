@@ -1,5 +1,5 @@
-//! The decoder: Qwen3 with per-head query and key norms, grouped queries, SwiGLU or experts, and
-//! DeepStack's additions behind its first layers. Knows embeddings and positions, not where they came from.
+//! The decoder: Qwen3 with query and key norms per head, grouped-query attention, SwiGLU or experts, and DeepStack features
+//! added after its first layers.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::rotary_emb;
@@ -13,16 +13,16 @@ use super::{
 };
 use crate::EngineError;
 
-/// Features that are added to the hidden states of some tokens behind the first layers.
+/// Features that are added to the hidden states of visual tokens after the first layers.
 #[derive(Debug, Clone)]
 pub(super) struct DeepStack {
-    /// Rows of the chunk that are visual: u32 [rows].
+    /// Visual rows of the chunk: u32 [rows].
     pub(super) rows: Tensor,
-    /// What to add, layer by layer: [rows, hidden].
+    /// Features per layer: [rows, hidden].
     pub(super) features: Vec<Tensor>,
 }
 
-/// The decoder's layers and its last norm.
+/// The decoder's layers and final norm.
 #[derive(Debug, Clone)]
 pub(super) struct TextModel {
     layers: Vec<Layer>,
@@ -38,8 +38,8 @@ impl TextModel {
         })
     }
 
-    /// Runs `x` [tokens, hidden] behind what `kv` holds, which then holds it too. Rotations are
-    /// [tokens, head_dim / 2]. Returns the normalised hidden state of the last token, [1, hidden].
+    /// Runs `x` [tokens, hidden] after the tokens in `kv` and appends to it. Rotary tables are [tokens, head_dim / 2]. Returns
+    /// the normalized hidden state of the last token, [1, hidden].
     pub(super) fn forward(
         &self,
         mut x: Tensor,
@@ -66,7 +66,7 @@ impl TextModel {
     }
 }
 
-/// Additive mask [tokens, past + tokens]: a token sees itself and what came before.
+/// Additive mask [tokens, past + tokens]: a token attends to itself and its predecessors.
 fn causal_mask(tokens: usize, past: usize, device: &Device, dtype: DType) -> Result<Tensor> {
     let total = past + tokens;
     let mut mask = vec![0f32; tokens * total];
@@ -199,8 +199,8 @@ impl Attention {
         self.output.forward(&rows)
     }
 
-    /// `q` is [heads, tokens, head_dim], `k` and `v` [kv_heads, total, head_dim]. Queries that share a
-    /// key head are stacked as rows of one product, so keys are never repeated.
+    /// `q` is [heads, tokens, head_dim], `k` and `v` [kv_heads, total, head_dim]. Queries that share a key head are stacked as
+    /// rows of one product, so keys are not repeated.
     fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let (tokens, total) = (q.dim(1)?, k.dim(1)?);
         let group = self.heads / self.kv_heads;

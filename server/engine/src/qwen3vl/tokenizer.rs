@@ -1,11 +1,11 @@
-//! The checkpoint's `tokenizer.json`: text to ids without ever reading special tokens out of a user's
-//! text, and ids back to text as they come. Knows no template and no pictures.
+//! The checkpoint's `tokenizer.json`: encodes text without ever producing special tokens from a user's text, and decodes ids
+//! as they arrive.
 
 use std::collections::HashMap;
 
 use tokenizers::Tokenizer as HfTokenizer;
 
-/// Tokens that a character may be spread over before its bytes are shown as they are.
+/// Tokens that one character may span before its bytes are shown as they are.
 const MAX_PENDING: usize = 16;
 
 /// A checkpoint's tokenizer.
@@ -15,10 +15,10 @@ pub struct Tokenizer {
     specials: Vec<(String, u32)>,
 }
 
-/// A stretch of a prompt.
+/// A piece of a rendered prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Ordinary text: encoded as such, whatever it says.
+    /// Ordinary text, encoded without special tokens.
     Text(String),
     /// A special token that the template wrote.
     Special(u32),
@@ -28,10 +28,10 @@ impl Tokenizer {
     /// Reads `tokenizer.json`.
     ///
     /// # Errors
-    /// Says what is wrong with the file.
+    /// Describes what is wrong with the file.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
         let mut inner = HfTokenizer::from_bytes(json).map_err(|error| format!("tokenizer.json: {error}"))?;
-        // From now on special tokens in text are ordinary text; `split` finds those that are meant.
+        // Special tokens in text are ordinary text from here on; `split` finds the template's.
         inner.set_encode_special_tokens(true);
         let mut specials: Vec<(String, u32)> = inner
             .get_added_tokens_decoder()
@@ -49,14 +49,14 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// Returns the number of ids, added ones included.
+    /// Returns the vocabulary size, including added tokens.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Puts `guard` into every special token that `text` holds, begins to hold at its end, or could
-    /// complete with a text after it, so that [`Tokenizer::split`] finds none of them.
+    /// Inserts `guard` into every special token that `text` contains, starts at its end, or could complete with text after it,
+    /// so that [`Tokenizer::split`] finds none of them.
     #[must_use]
     pub fn defuse(&self, text: &str, guard: char) -> String {
         let mut out = String::with_capacity(text.len() + 8);
@@ -78,7 +78,7 @@ impl Tokenizer {
         out
     }
 
-    /// Cuts a rendered prompt at its special tokens and takes the guards out of the rest.
+    /// Splits a rendered prompt at its special tokens and removes the guards from the rest.
     #[must_use]
     pub fn split(&self, rendered: &str, guard: char) -> Vec<Piece> {
         let mut pieces = Vec::new();
@@ -108,19 +108,19 @@ impl Tokenizer {
     /// Returns the ids of ordinary text; special tokens in it are spelled out.
     ///
     /// # Errors
-    /// Says why the text has no ids.
+    /// Why the text cannot be encoded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
         let encoding = self.inner.encode_fast(text, false).map_err(|error| error.to_string())?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Returns the text of ids, special tokens left out.
+    /// Returns the text of ids, without special tokens.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
         self.inner.decode(ids, true).unwrap_or_default()
     }
 
-    /// Returns the text of one token for log-probabilities, special tokens by name.
+    /// Returns the text of one token for log-probabilities, with special tokens by name.
     #[must_use]
     pub fn token_text(&self, id: u32) -> String {
         self.inner.decode(&[id], false).unwrap_or_default()
@@ -133,24 +133,24 @@ impl Tokenizer {
     }
 }
 
-/// Turns a stream of ids into a stream of text. Text comes out only once it is certain: a character
-/// whose bytes are spread over tokens waits for its last byte.
+/// Decodes a stream of ids to a stream of text. Text is returned once it is final: a character that spans several tokens
+/// waits for its last byte.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    /// Ids from a little before what has been shown: decoding may depend on the token before.
+    /// Ids from shortly before the text shown, because decoding may depend on the previous token.
     window: Vec<u32>,
-    /// How many of `window` have been shown.
+    /// Number of ids in `window` that have been shown.
     shown: usize,
 }
 
 impl<'a> TextStream<'a> {
-    /// Starts at the beginning of an answer.
+    /// Starts an answer.
     #[must_use]
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
         Self { tokenizer, window: Vec::new(), shown: 0 }
     }
 
-    /// Takes one id; returns the text that became certain with it, which may be none.
+    /// Adds one id; returns the text that became final, which may be empty.
     pub fn push(&mut self, id: u32) -> String {
         self.window.push(id);
         let pending = self.window.len() - self.shown;
@@ -164,7 +164,7 @@ impl<'a> TextStream<'a> {
         text
     }
 
-    /// Returns what is left at the end of an answer, broken bytes as U+FFFD.
+    /// Returns the remaining text at the end of an answer, with invalid bytes as U+FFFD.
     pub fn finish(&mut self) -> String {
         let (before, now) = self.texts();
         self.shown = self.window.len();
@@ -177,8 +177,8 @@ impl<'a> TextStream<'a> {
     }
 }
 
-/// Returns what `now` has behind what it shares with `before`: all of that, unless broken bytes were
-/// shown that a later token completed.
+/// Returns the part of `now` after its common prefix with `before`, unless invalid bytes were shown that a later token
+/// completed.
 fn behind<'a>(before: &str, now: &'a str) -> &'a str {
     let same = before.chars().zip(now.chars()).take_while(|(a, b)| a == b);
     &now[same.map(|(c, _)| c.len_utf8()).sum()..]

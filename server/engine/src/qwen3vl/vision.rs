@@ -1,5 +1,5 @@
-//! The vision tower: rows of patches in, features of the decoder's width out. Nothing in it looks past
-//! one temporal group, so a long clip goes through in batches of groups and memory stays bounded.
+//! The vision tower: patch rows to features of the decoder's width. Attention stays within one temporal group, so a long clip
+//! is processed in batches of groups and memory stays bounded.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::EngineError;
 
-/// Patch rows that go through the blocks together (one temporal group at least).
+/// Patch rows per batch (at least one temporal group).
 fn rows_at_once(device: &Device) -> usize {
     if device.is_cpu() { 4096 } else { 16384 }
 }
@@ -25,7 +25,7 @@ fn rows_at_once(device: &Device) -> usize {
 pub(super) struct VisionModel {
     config: VisionConfig,
     patch_embed: Linear,
-    /// Learned positions in f32: [side * side, hidden].
+    /// Learned position embeddings in f32: [side * side, hidden].
     positions: Tensor,
     blocks: Vec<Block>,
     merger: Merger,
@@ -58,7 +58,7 @@ impl VisionModel {
         })
     }
 
-    /// Encodes one picture or clip. `progress` is told of blocks.
+    /// Encodes one picture or clip. `progress` counts blocks.
     pub(super) fn forward(
         &self,
         visual: &Visual,
@@ -112,8 +112,8 @@ impl VisionModel {
         Ok(Features { merged: self.merger.forward(&x)?, deepstack })
     }
 
-    /// Resamples the learned square of positions to one frame's patches, bilinear with aligned corners,
-    /// in f32 as transformers 5 does (4.57 rounded the weights to the model's type).
+    /// Interpolates the learned position embeddings for one frame's patches, bilinear with aligned corners, in f32 as in
+    /// transformers 5 (4.57 rounded the weights to the model's type).
     fn interpolate(&self, order: &[(usize, usize)], rows: usize, columns: usize) -> Result<Tensor> {
         let side = self.config.positions_per_side;
         let mut taps: [(Vec<u32>, Vec<f32>); 4] = Default::default();
@@ -143,17 +143,17 @@ impl VisionModel {
     }
 }
 
-/// Returns the two learned positions around patch `index` of `len`, with their weights.
+/// Returns the two learned positions next to patch `index` of `len`, with their weights.
 fn taps_of(index: usize, len: usize, side: usize) -> [(usize, f32); 2] {
     let place = index as f32 * (side - 1) as f32 / (len - 1).max(1) as f32;
     let low = place.floor();
     let distance = place - low;
     let low = low as usize;
-    // The far weight is written as the reference computes it, to the last bit.
+    // The weight is computed exactly as in the reference.
     [(low, 1.0 - distance), ((low + 1).min(side - 1), 1.0 - (1.0 - distance))]
 }
 
-/// Tells of blocks done and turns a wish to stop into an error.
+/// Counts blocks, and turns a cancellation into an error.
 struct Counter<'a, 'b> {
     done: usize,
     total: usize,
@@ -214,7 +214,7 @@ impl Block {
             .permute([2, 0, 3, 1, 4])?
             .contiguous()?;
         let batch = (groups * self.heads, patches, head_dim);
-        // Rotated in f32 whatever the type, as the reference does.
+        // Rotated in f32 for every type, as in the reference.
         let rotate = |x: Tensor| {
             rotary_emb::rope(&x.to_dtype(DType::F32)?, cos, sin)?.to_dtype(x.dtype())?.reshape(batch)
         };
@@ -227,12 +227,12 @@ impl Block {
     }
 }
 
-/// Where a merger normalises.
+/// Where a merger normalizes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NormPlace {
-    /// Each patch by itself (the last merger).
+    /// Each patch separately (the final merger).
     BeforeMerge,
-    /// The merged row as a whole (DeepStack's mergers).
+    /// The merged row (DeepStack's mergers).
     AfterMerge,
 }
 
@@ -268,7 +268,7 @@ impl Merger {
             NormPlace::BeforeMerge => self.norm.forward(x)?.reshape(merged)?,
             NormPlace::AfterMerge => self.norm.forward(&x.reshape(merged)?)?,
         };
-        // The mergers' GELU is the exact one; only the blocks use the approximation.
+        // The mergers use exact GELU; only the blocks use the approximation.
         self.fc2.forward(&self.fc1.forward(&x)?.gelu_erf()?)
     }
 }

@@ -79,7 +79,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Takes the bytes of one safetensors file that live as long as the program.
+    /// Reads one safetensors file that is embedded in the program.
     ///
     /// # Errors
     /// [`EngineError::Model`] where the header is damaged.
@@ -89,7 +89,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Returns random weights: every tensor that is asked for exists, in the shape that it is asked for.
+    /// Returns random weights: every tensor exists, in whatever shape is asked for.
     #[must_use]
     pub fn drawn(model: &str) -> Self {
         Self { drawn: true, ..Self::empty(model) }
@@ -103,7 +103,7 @@ impl Weights {
         let slice = bytes.as_slice();
         let (header, metadata) = SafeTensors::read_metadata(slice)
             .map_err(|error| self.error(format!("{file} is no safetensors file: {error}")))?;
-        // Eight bytes of length come before the header.
+        // The header follows eight bytes that hold its length.
         let start = header + 8;
         for name in metadata.tensors().into_keys() {
             self.index.insert(name, self.shards.len());
@@ -137,7 +137,7 @@ impl Weights {
     /// Copies the tensor `name` to `device`, converted to `dtype`.
     ///
     /// # Errors
-    /// [`EngineError::Model`] where it is missing, of another shape, or of a type without conversion.
+    /// [`EngineError::Model`] where it is missing, has another shape, or has a type that cannot be converted.
     pub fn load(
         &self,
         name: &str,
@@ -170,18 +170,18 @@ impl Weights {
             .as_slice()
             .get(shard.start + begin..shard.start + end)
             .ok_or_else(|| self.error(format!("tensor {name} reaches past the end of its file")))?;
-        // Converted where it is stored: only the wanted type goes over the bus.
+        // Converted on the host, so that only the target type is transferred.
         let tensor = Tensor::from_raw_buffer(data, stored, shape, &Device::Cpu)?;
         Ok(tensor.to_dtype(dtype)?.to_device(device)?)
     }
 
-    /// Builds the error of this model with `message`.
+    /// Returns an error of this model.
     pub(super) fn error(&self, message: String) -> EngineError {
         EngineError::Model { model: self.model.clone(), message }
     }
 }
 
-/// Returns the distinct file names of an index, sorted. Names that leave the directory are refused.
+/// Returns the distinct file names of an index, sorted. Names outside the directory are rejected.
 fn shard_names(json: &[u8]) -> Result<Vec<String>, String> {
     let value: Value = serde_json::from_slice(json).map_err(|error| format!("not valid JSON: {error}"))?;
     let map = value
