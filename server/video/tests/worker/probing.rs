@@ -54,7 +54,9 @@ async fn sound_beside_the_film_is_named() {
     let path =
         clips.draw("with.mkv", "sine=r=48000:d=1[out0];color=red:s=64x64:d=1[out1]", "-c:v libx264 -c:a aac");
     let clip = probe(&path).await.unwrap();
-    assert!(clip.summary.audio.is_some_and(|audio| (audio.codec.as_str(), audio.sample_rate) == ("aac", 48000)));
+    assert!(
+        clip.summary.audio.is_some_and(|audio| (audio.codec.as_str(), audio.sample_rate) == ("aac", 48000))
+    );
 }
 
 #[tokio::test]
