@@ -116,7 +116,7 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
     facts
 }
 
-/// What is known of a server behind the engine, and what it tells of itself.
+/// The state of a vLLM replica and the metrics that it reports.
 fn upstream(server: &UpstreamStatus) -> Vec<Fact> {
     let fact = |name, value: String| Fact { name, value };
     let word = match server.state {
@@ -288,7 +288,7 @@ async fn versions(state: &AppState, machine: &Machine, advice: &mut Vec<String>)
             facts.push(fact("Decoder sandbox", words));
         }
         Err(error) => {
-            tracing::warn!(%error, "the video worker did not start");
+            tracing::warn!(%error, "failed to start a video worker");
             advice.push(
                 "The video worker did not start, so no video can be read; the server's log says why.".into(),
             );
