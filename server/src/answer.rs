@@ -1,9 +1,8 @@
-//! Asking: a conversation goes in, one stream of events comes out, from the probe to the last token.
+//! Answers questions: a conversation goes in, one stream of events comes out, from the probe to the last token.
 //!
 //! Pages, the OpenAI endpoint, jobs and the command line render the same events. Knows no HTTP and no library.
 //! **Invariant:** the stream ends with [`AskEvent::Done`] or an error; dropping it stops decoder and engine.
 
-mod error;
 mod event;
 
 use std::{
@@ -17,10 +16,12 @@ use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::media::{FrameSampling, Media, Source, ms};
+use crate::{
+    ask_error::AskError,
+    media::{FrameSampling, Media, Source, ms},
+};
 
-pub use error::{AskError, AskErrorKind};
-pub use event::{AskEvent, Finished, Stage, StagesMs};
+pub use event::{AskEvent, Finished, StagesMs};
 
 /// Events between pipeline and reader.
 const EVENTS: usize = 64;
@@ -113,20 +114,20 @@ impl Conversation {
 
 /// Identity waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum Priority {
     /// A person or a program.
     Interactive,
-    /// A job; lets interactive ones go first (see [`AnswerService::interactive_idle`]).
+    /// A job; interactive questions take precedence (see [`AnswerService::interactive_idle`]).
     Background,
 }
 
-/// Engine and media together. Cheap to clone.
+/// Answers questions with an engine and a decoder. Cheap to clone.
 #[derive(Clone)]
 pub struct AnswerService {
     engine: Arc<dyn Engine>,
     media: Media,
-    /// Interactive requests that may be at work or wait at once.
-    places: Arc<Semaphore>,
+    /// Slots for interactive requests, running or waiting.
+    slots: Arc<Semaphore>,
     interactive: Arc<watch::Sender<usize>>,
 }
 
@@ -137,13 +138,13 @@ impl std::fmt::Debug for AnswerService {
 }
 
 impl AnswerService {
-    /// Joins engine and media; at most `places` interactive requests are held at once.
+    /// Makes a service; at most `slots` interactive requests are held at once.
     #[must_use]
-    pub fn new(engine: Arc<dyn Engine>, media: Media, places: usize) -> Self {
+    pub fn new(engine: Arc<dyn Engine>, media: Media, slots: usize) -> Self {
         Self {
             engine,
             media,
-            places: Arc::new(Semaphore::new(places)),
+            slots: Arc::new(Semaphore::new(slots)),
             interactive: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -154,27 +155,27 @@ impl AnswerService {
         &self.engine
     }
 
-    /// Returns the way from files to clips.
+    /// Returns the decoder of videos.
     #[must_use]
     pub fn media(&self) -> &Media {
         &self.media
     }
 
-    /// Returns how many interactive requests are at work or wait.
+    /// Returns how many interactive requests are running or waiting.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         *self.interactive.borrow()
     }
 
-    /// Waits until no interactive request is at work, but no longer than `patience`: a busy house must not starve
-    /// its own library.
+    /// Waits until no interactive request is running, but no longer than `patience`: a busy server must not starve
+    /// its background jobs.
     pub async fn interactive_idle(&self, patience: Duration) {
         let mut count = self.interactive.subscribe();
         // Both outcomes mean the same: go on.
         let _ = tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await;
     }
 
-    /// Waits until an interactive request is at work.
+    /// Waits until an interactive request is running.
     pub async fn interactive_busy(&self) {
         let mut count = self.interactive.subscribe();
         if count.wait_for(|count| *count > 0).await.is_err() {
@@ -190,19 +191,19 @@ impl AnswerService {
     pub fn ask(
         &self,
         conversation: Conversation,
-        class: Class,
+        priority: Priority,
         cancel: &CancellationToken,
     ) -> Result<AnswerStream, AskError> {
         let info = self.engine.info()?;
-        let place = match class {
-            Class::Background => None,
-            Class::Interactive => Some(self.take_place()?),
+        let slot = match priority {
+            Priority::Background => None,
+            Priority::Interactive => Some(self.take_slot()?),
         };
         let cancel = cancel.child_token();
         let (sender, receiver) = mpsc::channel(EVENTS);
-        let pipeline = Pipeline { asker: self.clone(), info, sender, cancel: cancel.clone() };
+        let pipeline = Pipeline { service: self.clone(), info, sender, cancel: cancel.clone() };
         tokio::spawn(async move {
-            let _place = place;
+            let _slot = slot;
             let cancel = pipeline.cancel.clone();
             let result = tokio::select! {
                 biased;
@@ -217,22 +218,22 @@ impl AnswerService {
         Ok(AnswerStream { receiver, ended: false, _guard: cancel.drop_guard() })
     }
 
-    fn take_place(&self) -> Result<Place, AskError> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+    fn take_slot(&self) -> Result<Slot, AskError> {
+        let permit = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
             AskError::Engine(EngineError::Overloaded { queued: self.in_flight(), retry_after_s: 5 })
         })?;
         self.interactive.send_modify(|count| *count += 1);
-        Ok(Place { _permit: permit, interactive: Arc::clone(&self.interactive) })
+        Ok(Slot { _permit: permit, interactive: Arc::clone(&self.interactive) })
     }
 }
 
-/// An interactive request's place; counted as long as it lives.
-struct Place {
+/// The slot of an interactive request, freed when it is dropped.
+struct Slot {
     _permit: OwnedSemaphorePermit,
     interactive: Arc<watch::Sender<usize>>,
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.interactive.send_modify(|count| *count = count.saturating_sub(1));
     }
@@ -259,7 +260,7 @@ impl AnswerStream {
 }
 
 struct Pipeline {
-    asker: AnswerService,
+    service: AnswerService,
     info: ModelInfo,
     sender: mpsc::Sender<Result<AskEvent, AskError>>,
     cancel: CancellationToken,
@@ -283,23 +284,23 @@ impl Pipeline {
             extra: conversation.extra,
         };
         // Tokenising a long text takes milliseconds, which the reactor does not have.
-        let engine = Arc::clone(&self.asker.engine);
+        let engine = Arc::clone(&self.service.engine);
         let submitted = tokio::task::spawn_blocking(move || engine.submit(request)).await;
         let mut events = submitted.map_err(std::io::Error::other)??;
         let mut first_token = None;
         while let Some(event) = events.next().await {
             match event? {
-                Event::Queued { position } => self.hint(AskEvent::Queued { position }),
+                Event::Queued { position } => self.try_emit(AskEvent::Queued { position }),
                 Event::Progress { stage, done, total } => {
-                    self.hint(AskEvent::Progress { stage: stage.into(), done, total });
+                    self.try_emit(AskEvent::Progress { stage: stage.into(), done, total });
                 }
                 Event::Token { text, id, logprob } => {
                     first_token.get_or_insert_with(|| ms(started));
-                    self.say(AskEvent::Token { text, id, logprob }).await?;
+                    self.emit(AskEvent::Token { text, id, logprob }).await?;
                 }
                 Event::Delta(besides) => {
                     first_token.get_or_insert_with(|| ms(started));
-                    self.say(AskEvent::Delta(besides)).await?;
+                    self.emit(AskEvent::Delta(besides)).await?;
                 }
                 Event::Done(done) => {
                     stages.add_engine(&done.stages);
@@ -314,7 +315,7 @@ impl Pipeline {
                         warnings,
                         model: self.info.id.clone(),
                     };
-                    return self.say(AskEvent::Done(finished)).await;
+                    return self.emit(AskEvent::Done(finished)).await;
                 }
             }
         }
@@ -334,9 +335,9 @@ impl Pipeline {
             for piece in turn.content {
                 content.push(match piece {
                     Piece::Text(text) => Part::Text(text),
-                    Piece::Image(bytes) => {
-                        Part::Image(self.asker.media.picture(Arc::clone(&self.asker.engine), bytes).await?)
-                    }
+                    Piece::Image(bytes) => Part::Image(
+                        self.service.media.picture(Arc::clone(&self.service.engine), bytes).await?,
+                    ),
                     Piece::Video(source, sampling) => {
                         Part::Video(self.video(&source, &sampling, stages, warnings).await?)
                     }
@@ -354,24 +355,24 @@ impl Pipeline {
         stages: &mut StagesMs,
         warnings: &mut Vec<String>,
     ) -> Result<homereel_engine::Clip, AskError> {
-        let progress = |stage, done, total| self.hint(AskEvent::Progress { stage, done, total });
+        let progress = |stage, done, total| self.try_emit(AskEvent::Progress { stage, done, total });
         let prepared =
-            self.asker.media.clip(&*self.asker.engine, source, sampling, &self.cancel, &progress).await?;
+            self.service.media.clip(&*self.service.engine, source, sampling, &self.cancel, &progress).await?;
         stages.probe += prepared.probe_ms;
         stages.decode += prepared.decode_ms;
         warnings.extend(prepared.report.warnings.iter().cloned());
-        self.say(AskEvent::Media(prepared.report.clone())).await?;
+        self.emit(AskEvent::Media(prepared.report.clone())).await?;
         Ok(prepared.clip.clone())
     }
 
-    /// Sends what may be lost: a reader that is behind needs no old progress.
-    fn hint(&self, event: AskEvent) {
-        // Full or closed: nothing is owed.
+    /// Sends an event that may be lost: a slow reader needs no old progress.
+    fn try_emit(&self, event: AskEvent) {
+        // A full or closed channel loses it.
         let _ = self.sender.try_send(Ok(event));
     }
 
-    /// Sends what must arrive.
-    async fn say(&self, event: AskEvent) -> Result<(), AskError> {
+    /// Sends an event that must arrive.
+    async fn emit(&self, event: AskEvent) -> Result<(), AskError> {
         self.sender.send(Ok(event)).await.map_err(|_| EngineError::Cancelled.into())
     }
 }

@@ -11,7 +11,7 @@ use homereel_library::{Library, LibraryError, Sealed, Stored, Storing, Upload};
 use homereel_video::ProbeSummary;
 
 use crate::{
-    answer::{AskError, AskErrorKind},
+    ask_error::{AskError, AskErrorKind},
     media::{Media, Source},
     shutdown::Lifecycle,
 };

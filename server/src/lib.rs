@@ -5,6 +5,7 @@
 //! [`http::layers`] is what every request passes.
 
 pub mod answer;
+pub mod ask_error;
 pub mod budget;
 pub mod captions;
 pub mod cli;
@@ -17,6 +18,7 @@ pub mod media;
 pub mod prompts;
 pub mod serve;
 pub mod shutdown;
+pub mod stage;
 pub mod state;
 mod supervisor;
 pub mod telemetry;

@@ -41,7 +41,7 @@ pub struct Gpu {
     pub driver: Option<String>,
     /// Percent of the last second in which it worked.
     pub utilization: Option<f64>,
-    /// Bytes of its own memory; none where it shares the system's (DGX Spark).
+    /// Bytes of its own memory. `None` where it shares the system's (DGX Spark).
     pub memory_bytes: Option<u64>,
     /// Bytes of that in use.
     pub memory_used_bytes: Option<u64>,
@@ -52,7 +52,7 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Tells whether it has no memory of its own: what the model takes is missing elsewhere.
+    /// Returns whether it has no memory of its own: what the model takes is missing elsewhere.
     #[must_use]
     pub fn unified(&self) -> bool {
         self.memory_bytes.is_none()

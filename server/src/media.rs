@@ -1,7 +1,6 @@
-//! From a source of video to what an engine takes: probe, plan, size, decode, one clip of frames.
+//! Turns a video file into a clip for an engine: probe, plan, size, decode, cache.
 //!
-//! The one place for it: command line, OpenAI endpoint, pages and jobs all come through here. Knows neither HTTP
-//! nor the library; a source is a file that somebody else put there.
+//! The command line, the OpenAI endpoint, pages and jobs all use it. Knows neither HTTP nor the library.
 
 mod frames;
 mod source;
@@ -24,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::answer::{AskError, Stage};
+use crate::{ask_error::AskError, stage::Stage};
 use frames::FrameStore;
 pub use source::Source;
 
@@ -95,32 +94,32 @@ pub struct Prepared {
     pub decode_ms: f64,
 }
 
-/// The way from files to clips. Cheap to clone; clones share limits and caches.
+/// Decodes videos into clips. Cheap to clone; clones share limits and caches.
 #[derive(Debug, Clone)]
 pub struct Media {
     worker: Worker,
-    /// For long work that must not hold up questions.
-    aside: Worker,
+    /// For long work, so that questions never wait for it.
+    background_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
     clips: Arc<ByteCache<Prepared>>,
     store: Arc<FrameStore>,
 }
 
 impl Media {
-    /// Makes a way that decodes in `worker`.
+    /// Decodes in `worker`.
     #[must_use]
     pub fn new(worker: Worker) -> Self {
-        let aside = worker.clone().with_concurrency(1);
+        let background_worker = worker.clone().with_concurrency(1);
         Self {
             worker,
-            aside,
+            background_worker,
             probes: Arc::new(ByteCache::new(64 << 20)),
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),
             store: Arc::default(),
         }
     }
 
-    /// Keeps decoded frames of files that stay below `directory`, too, `budget` bytes at most.
+    /// Also caches decoded frames on disk, below `directory`, in at most `budget` bytes.
     ///
     /// # Errors
     /// When the directory cannot be made or tidied.
@@ -188,7 +187,7 @@ impl Media {
         progress: &mut (dyn FnMut(usize, usize) + Send),
     ) -> Result<(Sprites, Vec<bytes::Bytes>), AskError> {
         let limits = background(self.worker.limits(), Duration::ZERO);
-        let worker = self.aside.clone().with_limits(limits);
+        let worker = self.background_worker.clone().with_limits(limits);
         Ok(homereel_video::sprites(&worker, source.open()?, cancel, progress).await?)
     }
 
@@ -205,7 +204,7 @@ impl Media {
         progress: &mut (dyn FnMut(usize, usize) + Send),
     ) -> Result<Rendition, AskError> {
         let patience = Duration::from_secs_f64(probe.duration_s * RENDITION_PATIENCE);
-        let worker = self.aside.clone().with_limits(background(self.worker.limits(), patience));
+        let worker = self.background_worker.clone().with_limits(background(self.worker.limits(), patience));
         let most = rendition_bytes(probe);
         let progress = |done: u64, total: u64| progress(count(done), count(total));
         Ok(homereel_video::rendition(&worker, source.open()?, out, most, cancel, progress).await?)
@@ -268,7 +267,7 @@ impl Media {
         let key = source.sha256().map(|sha256| clip_key(sha256, &plan, width, height));
         if let Some(known) = key.as_deref().and_then(|key| self.clips.get(key)) {
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());
-            came_from("memory");
+            count_clip("memory");
             return Ok(Arc::new(Prepared { probe_ms, decode_ms: 0.0, ..(*known).clone() }));
         }
         if let (Some(sha256), Some(key)) = (source.kept(), key.as_deref())
@@ -276,9 +275,9 @@ impl Media {
         {
             kept.clip.frames.iter().for_each(|frame| engine.preencode_frame(frame));
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());
-            came_from("disk");
+            count_clip("disk");
             let kept = Arc::new(Prepared { probe_ms, ..kept });
-            self.remember(key, &kept);
+            self.cache_clip(key, &kept);
             return Ok(kept);
         }
 
@@ -313,9 +312,9 @@ impl Media {
             key: key.clone(),
         };
         let prepared = Arc::new(Prepared { clip, report, probe_ms, decode_ms: ms(started) });
-        came_from("video");
+        count_clip("video");
         if let Some(key) = key {
-            self.remember(&key, &prepared);
+            self.cache_clip(&key, &prepared);
             if let Some(sha256) = source.kept() {
                 self.store.keep(sha256, &key, &prepared, &probe);
             }
@@ -323,7 +322,7 @@ impl Media {
         Ok(prepared)
     }
 
-    fn remember(&self, key: &str, prepared: &Arc<Prepared>) {
+    fn cache_clip(&self, key: &str, prepared: &Arc<Prepared>) {
         let bytes = prepared.clip.frames.iter().map(Frame::bytes).sum();
         self.clips.put(key.to_owned(), Arc::clone(prepared), bytes);
     }
@@ -374,8 +373,8 @@ fn background(limits: &Limits, patience: Duration) -> Limits {
 }
 
 /// Counts clips by where their frames came from: memory, disk, or the video itself.
-fn came_from(place: &'static str) {
-    metrics::counter!("homereel_clips_total", "frames_from" => place).increment(1);
+fn count_clip(frames_from: &'static str) {
+    metrics::counter!("homereel_clips_total", "frames_from" => frames_from).increment(1);
 }
 
 /// Returns how many bytes a rendition may have.

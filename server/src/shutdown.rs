@@ -1,4 +1,4 @@
-//! How the process ends: the first signal drains, the second aborts, a crash counts as a failure.
+//! Shutdown of the process: the first signal drains, the second aborts, a crash makes the exit code non-zero.
 
 use std::{
     sync::{
@@ -39,11 +39,11 @@ impl Lifecycle {
                 }
                 if wave == 0 {
                     tracing::info!(
-                        "draining: requests in flight go on, new ones are refused; again to abort"
+                        "draining: finishing the requests in flight, refusing new ones; a second signal aborts"
                     );
                     life.drain();
                 } else {
-                    tracing::warn!("aborting");
+                    tracing::warn!("aborting the requests in flight");
                     life.hard.cancel();
                 }
             }
@@ -79,13 +79,13 @@ impl Lifecycle {
         &self.hard
     }
 
-    /// Tells whether the server drains.
+    /// Returns whether the server drains.
     #[must_use]
     pub fn draining(&self) -> bool {
         self.soft.is_cancelled()
     }
 
-    /// Tells whether a part of the server died.
+    /// Returns whether a part of the server died.
     #[must_use]
     pub fn crashed(&self) -> bool {
         self.crashed.load(Ordering::Acquire)

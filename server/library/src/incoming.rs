@@ -230,7 +230,7 @@ impl Incoming {
         }
     }
 
-    /// Makes the bytes durable, so that they can be looked into before they become a video.
+    /// Makes the bytes durable, so that the file can be probed before it is added to the library.
     ///
     /// # Errors
     /// `Invalid` for no bytes at all, `NoSpace`, `Io`.

@@ -18,7 +18,7 @@ use crate::{
     search::recent::Recent, uploads::slots::Slots,
 };
 
-/// Changes that a slow listener may miss before it is told so ([`broadcast::error::RecvError::Lagged`]).
+/// Changes that are buffered for a slow listener before it gets an error ([`broadcast::error::RecvError::Lagged`]).
 pub(crate) const CHANGES: usize = 256;
 
 /// How long a data directory may seem to be in use after its process was killed, and how often that is looked at.
@@ -93,7 +93,7 @@ impl Library {
         self.changes.subscribe()
     }
 
-    /// Tells listeners of a change; without listeners nothing happens.
+    /// Sends a change to all listeners; without listeners it is a no-op.
     pub fn announce(&self, change: Change) {
         // An error only says that nobody listens.
         let _ = self.changes.send(change);

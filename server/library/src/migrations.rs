@@ -18,7 +18,7 @@ fn migrator() -> Migrator {
 /// Versions of the migrations before the first release. The first has the version of its replacement.
 const UNRELEASED: [i64; 9] = [1, 30, 31, 32, 33, 34, 50, 60, 70];
 
-/// Description of the first of them, by which it is told apart from its replacement.
+/// Description of the first of them, which distinguishes it from its replacement.
 const FIRST_UNRELEASED: &str = "library";
 
 /// Applies the migrations that are missing.

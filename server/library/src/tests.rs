@@ -1,6 +1,6 @@
 //! The library on a scratch directory: durable, exclusive, repaired at start.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 pub(crate) use homereel_video::fixtures::summary as probe;
 
@@ -230,4 +230,37 @@ async fn the_trash_hides_restores_and_in_the_end_takes_rows_and_files() {
     library.trash_video(&library.videos(1, 0).await.unwrap()[0].id).await.unwrap();
     sqlx::query("UPDATE videos SET deleted_ms = 1").execute(&library.pool).await.unwrap();
     assert_eq!(library.expire_trash().await.unwrap(), 1);
+}
+
+/// The library that version 0.1.0 left behind is opened by every later version. Migrations are only appended, never
+/// changed, and neither is this fixture.
+#[tokio::test]
+async fn a_library_of_version_0_1_0_is_opened() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/library-0.1.0");
+    let data = tempfile::tempdir().unwrap();
+    copy(&fixture, data.path());
+    let library = Library::open(data.path()).await.unwrap();
+    let video = library.videos(10, 0).await.unwrap().remove(0);
+    assert_eq!((video.name.as_str(), video.size, video.poster), ("Drawn clip.mp4", 5815, Poster::Ready));
+    assert_eq!(video.probe.as_ref().unwrap().video.frame_count, 45);
+    assert!(video.texts.description.as_ref().is_some_and(|text| text.content.is_some()));
+    assert_eq!(fs::metadata(library.original_path(&video.sha256)).unwrap().len(), video.size);
+    assert!(library.poster_path(&video.sha256).exists() && library.card_path(&video.sha256).exists());
+    assert!(library.sprites(&video.sha256).await.is_some());
+    assert_eq!(library.jobs_of(&video.id).await.unwrap()[0].state, JobState::Done);
+    assert_eq!(library.answers(&video.id, 10).await.unwrap()[0].question, "What color is the object?");
+    assert_eq!(library.search("drawn", &Filter::default(), 10, 0).await.unwrap().total, 1);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }

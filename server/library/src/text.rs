@@ -38,7 +38,7 @@ pub struct Moment {
 /// A text and where it comes from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Text<T> {
-    /// The text; none when the model's answer was not usable (see `warning`).
+    /// The text. `None` when the model's answer was not usable (see `warning`).
     pub content: Option<T>,
     /// What a reader should know.
     pub warning: Option<String>,
@@ -52,7 +52,7 @@ pub struct Text<T> {
     pub edited_ms: Option<i64>,
 }
 
-/// The texts of one video; none where a text is not made yet.
+/// The texts of one video. `None` where a text does not exist yet.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Texts {
     /// A few sentences.

@@ -31,7 +31,7 @@ pub struct Storage {
     pub reserve_bytes: u64,
     /// Size of the disk.
     pub disk_bytes: u64,
-    /// What videos, trash and unfinished uploads may take; none where only the disk bounds them.
+    /// Bytes that videos, trash and unfinished uploads may take. `None` where only the disk bounds them.
     pub quota_bytes: Option<u64>,
 }
 

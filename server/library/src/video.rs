@@ -43,7 +43,7 @@ pub struct Video {
     pub mime: String,
     /// When it came, milliseconds since 1970 (UTC).
     pub created_ms: i64,
-    /// When it was taken as far as the file tells, else when it came; milliseconds since 1970 (UTC).
+    /// When it was taken by the metadata of the file, else when it was added; milliseconds since 1970 (UTC).
     pub taken_ms: i64,
     /// Where it was taken, as a person says it.
     pub place: Option<String>,

@@ -3,7 +3,7 @@
 use crate::{error::LibraryError, library::Library};
 
 impl Library {
-    /// Tells whether a file was looked at already as it is now.
+    /// Returns whether a file was looked at already as it is now.
     ///
     /// # Errors
     /// `Database`.

@@ -20,7 +20,7 @@ pub struct Window {
     pub start: f64,
     /// Seconds from the first frame.
     pub end: f64,
-    /// A few sentences; none when nothing usable came.
+    /// A few sentences. `None` when the model's answer was not usable.
     pub description: Option<String>,
     /// What happens when, in seconds of the whole video.
     pub moments: Vec<Moment>,

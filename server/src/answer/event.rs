@@ -1,52 +1,9 @@
-//! What is told while an answer is made.
+//! The events of an answer.
 
 use homereel_engine::{FinishReason, StageTimes, TokenLogprob, Usage};
 use serde::Serialize;
 
-use crate::media::Report;
-
-/// What is being done before and while tokens come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// What is in the file.
-    Probe,
-    /// Frames; counts frames.
-    Decode,
-    /// Pixels to patches, text to tokens.
-    Preprocess,
-    /// Vision tower; counts blocks.
-    Vision,
-    /// Prompt through the text model.
-    Prefill,
-    /// Tokens of the answer.
-    Generate,
-}
-
-impl Stage {
-    /// Returns the word used in JSON and pages.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Probe => "probe",
-            Self::Decode => "decode",
-            Self::Preprocess => "preprocess",
-            Self::Vision => "vision",
-            Self::Prefill => "prefill",
-            Self::Generate => "generate",
-        }
-    }
-}
-
-impl From<homereel_engine::Stage> for Stage {
-    fn from(stage: homereel_engine::Stage) -> Self {
-        match stage {
-            homereel_engine::Stage::Preprocess => Self::Preprocess,
-            homereel_engine::Stage::Vision => Self::Vision,
-            homereel_engine::Stage::Prefill => Self::Prefill,
-        }
-    }
-}
+use crate::{media::Report, stage::Stage};
 
 /// One step of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +28,7 @@ pub enum AskEvent {
     Token {
         /// Text that became certain with this token.
         text: String,
-        /// Id of the token, where the engine tells.
+        /// Id of the token. `None` where the engine does not report it.
         id: Option<u32>,
         /// Log-probabilities, if asked for.
         logprob: Option<TokenLogprob>,

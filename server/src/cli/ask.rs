@@ -18,7 +18,7 @@ use super::{
     remote, source,
 };
 use crate::{
-    answer::{AnswerService, AskEvent, Class, Conversation},
+    answer::{AnswerService, AskEvent, Conversation, Priority},
     config,
     media::{Media, Report},
 };
@@ -113,7 +113,7 @@ async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> a
     conversation.max_tokens = Some(args.max_tokens as usize);
     let answers =
         AnswerService::new(engine, Media::new(Worker::this_program()?.with_decoder(args.decoder.into())), 1);
-    let mut answering = answers.ask(conversation, Class::Interactive, cancel)?;
+    let mut answering = answers.ask(conversation, Priority::Interactive, cancel)?;
 
     let mut outcome = Outcome::default();
     let mut report = Report::default();

@@ -70,7 +70,7 @@ struct Findings {
     checks: Vec<Check>,
 }
 
-/// Looks at everything and tells it.
+/// Runs all checks and prints the results.
 pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<()> {
     let (server, engine) =
         config::resolve(args.serve.config.as_ref(), args.serve.server, args.serve.engine).map_err(Usage)?;

@@ -39,9 +39,9 @@ pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
     }
     // Under pressure our own pages must not be the ones that are away. Without the right to lock, go on unlocked.
     if let Err(error) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
-        tracing::warn!(%error, "memory is not locked; guarding anyway");
+        tracing::warn!(%error, "failed to lock memory, continuing");
     }
-    tracing::info!(floor_mib = floor, units = args.unit.join(" "), "guarding");
+    tracing::info!(floor_mib = floor, units = args.unit.join(" "), "watching free memory");
     let guard = Guard { memory, floor, units: args.unit, restart: args.restart_mib, notes: args.notes };
     guard.watch().await
 }
@@ -86,7 +86,7 @@ impl Guard {
                 }
             };
             if stopped.is_empty() {
-                tracing::warn!(available, floor = self.floor, "little memory, and none of it is a model's");
+                tracing::warn!(available, floor = self.floor, "memory is low and no watched unit uses any");
                 sleep(CALM).await;
                 continue;
             }
@@ -110,7 +110,7 @@ impl Guard {
             available,
             floor = self.floor,
             units = units.join(" "),
-            "little memory: stopping the model"
+            "memory is low, stopping the model"
         );
         let mut stop = vec!["stop", "--no-block"];
         stop.extend(units.iter().map(String::as_str));

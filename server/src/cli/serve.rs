@@ -37,7 +37,7 @@ fn open_engine(config: EngineConfig) -> anyhow::Result<Arc<dyn Engine>> {
     }
     let opening = std::thread::Builder::new().spawn(move || {
         if let Err(error) = rustix::process::nice(NICE) {
-            tracing::debug!(%error, "the model computes at the priority of pages");
+            tracing::debug!(%error, "failed to lower the priority of the model");
         }
         homereel_engine::open(&config)
     })?;

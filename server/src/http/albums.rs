@@ -35,11 +35,6 @@ pub(super) struct AlbumForm {
     album: String,
 }
 
-/// Where an album is shown.
-pub(super) fn url_of(tag: &str) -> String {
-    format!("/albums/{}", utf8_percent_encode(tag, NON_ALPHANUMERIC))
-}
-
 /// `GET /albums`
 pub(super) async fn page(cx: PageContext, Query(query): Query<PageQuery>) -> Response {
     let work = async || {
@@ -60,7 +55,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<PageQuery>) -> Res
 fn card(album: &Album) -> web::AlbumCard {
     web::AlbumCard {
         name: album.tag.clone(),
-        url: url_of(&album.tag),
+        url: views::album_url(&album.tag),
         cover: album.cover.as_ref().map(|id| format!("/api/videos/{id}/card.jpg")),
         count: format::count(album.videos, "video"),
     }
@@ -89,13 +84,13 @@ pub(super) async fn album(
             last: found.last().filter(|last| !same_day(last, &found[0])).map(day),
             search: format!("/search?tag={}", utf8_percent_encode(&tag, NON_ALPHANUMERIC)),
             videos: found.iter().map(|video| views::card(video, jobs.get(&video.id))).collect(),
-            more: (u64::from(next) < count).then(|| format!("{}?offset={next}", url_of(&tag))),
+            more: (u64::from(next) < count).then(|| format!("{}?offset={next}", views::album_url(&tag))),
         })
     };
     html::or_error(&cx, work().await)
 }
 
-/// Whether two were taken on one day, as the iso time tells it.
+/// Returns whether two videos were taken on the same day.
 fn same_day(one: &Video, other: &Video) -> bool {
     day(one).iso[..10] == day(other).iso[..10]
 }

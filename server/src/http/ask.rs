@@ -26,7 +26,8 @@ use super::{
     html::{self, PageContext},
 };
 use crate::{
-    answer::{AnswerStream, AskError, AskEvent, Class, Conversation, Finished},
+    answer::{AnswerStream, AskEvent, Conversation, Finished, Priority},
+    ask_error::AskError,
     media::{FrameSampling, Report, Source},
     state::AppState,
 };
@@ -61,7 +62,7 @@ pub(super) struct Question {
     seed: Option<u64>,
 }
 
-/// What is told of an answer to whoever reads along.
+/// What a client that follows an answer receives.
 enum Told {
     Event(AskEvent),
     Failed(String),
@@ -164,7 +165,7 @@ async fn start(
         settings.remove("question");
     }
     // Asked before it is stored: a full house leaves no trace of a question that nobody takes.
-    let answering = state.answers.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
+    let answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
     let new = NewAnswer { video_id: video.id.clone(), question: text.to_owned(), model: info.id, settings };
     let answer_id = state.library.start_answer(&new).await?;
     let stored = Stored { library: state.library.clone(), id: answer_id.clone(), video_id: video.id };
@@ -188,7 +189,7 @@ impl Stored {
     }
 }
 
-/// Carries an answer to its end, tells its reader, and stores how it ended.
+/// Runs an answer to its end, forwards its events to the reader, and stores how it ended.
 async fn carry(stored: Stored, mut answering: AnswerStream, reader: Option<mpsc::Sender<Told>>) {
     let mut text = String::new();
     let mut media: Option<Report> = None;
@@ -213,7 +214,7 @@ async fn carry(stored: Stored, mut answering: AnswerStream, reader: Option<mpsc:
                 Told::Event(event)
             }
             Some(Err(error)) => {
-                cancelled = error.kind() == crate::answer::AskErrorKind::Cancelled;
+                cancelled = error.kind() == crate::ask_error::AskErrorKind::Cancelled;
                 failure = Some(Failure::from(error).message);
                 Told::Failed(failure.clone().unwrap_or_default())
             }

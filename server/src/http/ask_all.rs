@@ -25,7 +25,8 @@ use super::{
     views,
 };
 use crate::{
-    answer::{AnswerStream, AskError, AskEvent, Class, Conversation},
+    answer::{AnswerStream, AskEvent, Conversation, Priority},
+    ask_error::AskError,
     prompts,
     state::AppState,
 };
@@ -95,7 +96,7 @@ impl Asked {
         let sampling = state.answers.engine().info()?.sampling;
         let mut conversation = Conversation::text(&prompt, sampling);
         conversation.max_tokens = Some(MAX_TOKENS);
-        state.answers.ask(conversation, Class::Interactive, state.lifecycle.hard())
+        state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())
     }
 }
 

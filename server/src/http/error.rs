@@ -15,11 +15,11 @@ use homereel_library::{AuthError, AuthErrorKind, LibraryError, LibraryErrorKind}
 use serde_json::json;
 
 use crate::{
-    answer::{AskError, AskErrorKind},
+    ask_error::{AskError, AskErrorKind},
     import::ImportError,
 };
 
-/// What a client is told.
+/// An error as a client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// HTTP status.

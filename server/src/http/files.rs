@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use homereel_library::{Poster, Video};
+use homereel_library::Poster;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use tower_http::services::ServeFile;
@@ -56,9 +56,7 @@ pub(super) async fn poster(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let video = with_poster(&state, &id).await?;
-    picture(&state.library.poster_path(&video.sha256), &format!("{}-poster", video.sha256), method, &headers)
-        .await
+    thumbnail(&state, &id, false, method, &headers).await
 }
 
 /// `GET /api/videos/{id}/card.jpg`: the poster made small, for lists.
@@ -68,31 +66,29 @@ pub(super) async fn card(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let video = with_poster(&state, &id).await?;
-    let card = state.library.card_path(&video.sha256);
-    // Posters of earlier releases have no small one.
-    if tokio::fs::try_exists(&card).await.unwrap_or(false) {
-        return picture(&card, &format!("{}-card", video.sha256), method, &headers).await;
-    }
-    picture(&state.library.poster_path(&video.sha256), &format!("{}-poster", video.sha256), method, &headers)
-        .await
+    thumbnail(&state, &id, true, method, &headers).await
 }
 
-async fn with_poster(state: &AppState, id: &str) -> Result<Video, Failure> {
-    let video = state.library.video(id).await?;
-    if video.poster == Poster::Ready {
-        return Ok(video);
-    }
-    Err(Failure::not_found("this video has no poster yet"))
-}
-
-async fn picture(
-    path: &std::path::Path,
-    name: &str,
+async fn thumbnail(
+    state: &AppState,
+    id: &str,
+    small: bool,
     method: Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let mut response = ranged(path, &format!("\"{name}\""), method, headers).await?;
+    let video = state.library.video(id).await?;
+    if video.poster != Poster::Ready {
+        return Err(Failure::not_found("this video has no poster yet").into());
+    }
+    let card = state.library.card_path(&video.sha256);
+    // A poster may lack its small version.
+    let (path, kind) = if small && tokio::fs::try_exists(&card).await.unwrap_or(false) {
+        (card, "card")
+    } else {
+        (state.library.poster_path(&video.sha256), "poster")
+    };
+    let etag = format!("\"{}-{kind}\"", video.sha256);
+    let mut response = ranged(&path, &etag, method, headers).await?;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
     Ok(response)
 }
@@ -128,7 +124,7 @@ pub(super) async fn ranged(
     Ok(response)
 }
 
-/// Tells whether `If-None-Match` names `etag` (weakly, as for GET).
+/// Returns whether `If-None-Match` names `etag` (weakly, as for GET).
 fn matches(value: &HeaderValue, etag: &str) -> bool {
     let Ok(list) = value.to_str() else { return false };
     list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == etag)

@@ -58,7 +58,7 @@ pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppSta
         .layer(middleware::from_fn(identify))
 }
 
-/// Tells whether an answer is worth compressing: pages, what they are made of, and JSON. Pictures and video are
+/// Returns whether an answer is worth compressing: pages, what they are made of, and JSON. Pictures and video are
 /// compressed already, and events must not be gathered.
 fn is_of_words(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     const WORDS: [&str; 5] =
@@ -148,7 +148,7 @@ fn refuse(state: &AppState, request: &Request<Body>) -> Option<Failure> {
     forbidden("foreign_origin", format!("origin {} may not do this", shown(origin)))
 }
 
-/// Tells whether a Host header names this machine or one of the configured names.
+/// Returns whether a Host header names this machine or one of the configured names.
 fn known_host(host: &str, configured: &[String]) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();

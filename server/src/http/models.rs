@@ -8,7 +8,7 @@ use homereel_engine::ModelInfo;
 use serde_json::{Value, json};
 
 use super::error::{Failure, OpenAiError, shown};
-use crate::{answer::AskError, state::AppState};
+use crate::{ask_error::AskError, state::AppState};
 
 /// `GET /v1/models`.
 pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, OpenAiError> {

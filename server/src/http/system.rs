@@ -67,7 +67,7 @@ async fn show(cx: &PageContext) -> Result<Response, Failure> {
         ("Versions", versions(&cx.state, &machine, &mut advice).await),
     ];
     let servers = cx.state.answers.engine().replicas();
-    let servers = servers.iter().map(|server| ("vLLM server", upstream(server)));
+    let servers = servers.iter().map(|server| ("vLLM server", replica(server)));
     let lists = lists
         .into_iter()
         .chain(servers)
@@ -116,8 +116,8 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
     facts
 }
 
-/// What is known of a server behind the engine, and what it tells of itself.
-fn upstream(server: &ReplicaStatus) -> Vec<Fact> {
+/// The state of a vLLM replica and the metrics that it reports.
+fn replica(server: &ReplicaStatus) -> Vec<Fact> {
     let fact = |name, value: String| Fact { name, value };
     let word = match server.state {
         ReplicaState::Loading => "loading its model, or not there",
@@ -288,7 +288,7 @@ async fn versions(state: &AppState, machine: &Machine, advice: &mut Vec<String>)
             facts.push(fact("Decoder sandbox", words));
         }
         Err(error) => {
-            tracing::warn!(%error, "the video worker did not start");
+            tracing::warn!(%error, "failed to start a video worker");
             advice.push(
                 "The video worker did not start, so no video can be read; the server's log says why.".into(),
             );

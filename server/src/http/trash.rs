@@ -1,5 +1,5 @@
-//! The trash: `DELETE /api/videos/{id}` throws away, `/restore` takes back, `/trash` shows what lies there, and
-//! only from there anything is deleted for good. Storage is told beside it.
+//! The trash: `DELETE /api/videos/{id}` moves a video there, `/restore` moves it back, `/trash` lists it, and only there a
+//! video can be deleted permanently. Also `/api/storage`.
 
 use axum::{
     Json,
@@ -67,7 +67,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, P
     Ok(Json(json!({ "videos": state.library.trash(MOST, 0).await? })))
 }
 
-/// `DELETE /api/trash`: empties it; tells how many videos are gone.
+/// `DELETE /api/trash`: empties it; returns how many videos were deleted.
 pub(super) async fn empty(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "deleted": state.library.empty_trash().await? })))
 }

@@ -2,7 +2,7 @@
 //! expiration), and what our own page asks beside it: which uploads are unfinished, whether a file is known.
 //!
 //! A piece that breaks off counts as far as it came, unless it carries a checksum. The last piece's answer waits
-//! until the file is looked into: 204 and `Homereel-Video`, or why it is no video.
+//! until the file is probed: 204 and `Homereel-Video`, or why it was rejected.
 
 mod checksum;
 mod headers;

@@ -1,7 +1,7 @@
-//! `POST /api/videos`: files on their way into the library, as a form with several or as a raw body.
+//! `POST /api/videos`: uploads, as a form with several files or as a raw body.
 //!
-//! Bytes go to disk as they come and are hashed on the way; no file is ever whole in memory. A file is
-//! looked into before it becomes a video: what holds no picture is refused by name, and why.
+//! Bytes are streamed to disk and hashed on the way; no file is held in memory. A file is probed before it is added to the
+//! library; a file without video is rejected with its name and the reason.
 
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ async fn linger(body: &mut BodyDataStream) {
     let _ = tokio::time::timeout(LINGER, read_on).await;
 }
 
-/// Takes one file: to disk, looked into, into the library.
+/// Receives one file: streams it to disk, probes it and adds it to the library.
 async fn take<E: std::fmt::Display>(
     state: &AppState,
     name: &str,

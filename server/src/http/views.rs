@@ -9,6 +9,7 @@ use homereel_web::{
     views::{self, Fact, Kind, Made, Model, State, Time},
 };
 use jiff::{Timestamp, tz::TimeZone};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 /// Steps of an ingest, for `step 2 of 5`.
@@ -227,7 +228,7 @@ pub(super) fn description(video: &Video) -> Option<Made> {
 /// Tags, each with the album that it stands for.
 pub(super) fn tags(video: &Video) -> Vec<views::Link> {
     let words = video.texts.tags.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
-    let link = |word: &String| views::Link { text: word.clone(), url: super::albums::url_of(word) };
+    let link = |word: &String| views::Link { text: word.clone(), url: album_url(word) };
     words.iter().map(link).collect()
 }
 
@@ -278,4 +279,9 @@ fn probe_facts(probe: &ProbeSummary) -> Vec<Fact> {
         facts.push(Fact { name: "Camera", value: camera.clone() });
     }
     facts
+}
+
+/// Returns the URL of the page of an album.
+pub(super) fn album_url(tag: &str) -> String {
+    format!("/albums/{}", utf8_percent_encode(tag, NON_ALPHANUMERIC))
 }

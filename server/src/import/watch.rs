@@ -12,7 +12,7 @@ use homereel_library::LibraryError;
 use tokio::io::AsyncReadExt as _;
 
 use super::{ImportContext, ImportError, add};
-use crate::answer::AskErrorKind;
+use crate::ask_error::AskErrorKind;
 
 /// How often the directory is listed; a file that is the same in two listings has stopped growing.
 const PERIOD: Duration = Duration::from_secs(2);

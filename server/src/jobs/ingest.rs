@@ -1,4 +1,4 @@
-//! What is owed to a new video: probe, poster, scrub pictures, three texts by the model, a version for browsers. Each
+//! The ingest job of a new video: probe, poster, scrub sprites, three texts by the model, a transcode for browsers. Each
 //! step is stored when it is done.
 
 use std::time::Duration;

@@ -49,7 +49,7 @@ pub async fn run(cx: JobContext) {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "failed to look for jobs");
+                tracing::error!(%error, "failed to read the job queue");
                 tokio::time::sleep(POLL).await;
             }
         }
@@ -110,15 +110,15 @@ async fn work(cx: &JobContext, job: Job) {
         }
         Err(Stop::Later(after)) => ("released", cx.library.release_job(&job.id, after, None).await),
         Err(Stop::Full(error)) => {
-            tracing::warn!(job.id, error, "a job waits for room on the disk");
+            tracing::warn!(job.id, error, "job waits for disk space");
             ("full", cx.library.release_job(&job.id, FULL_PAUSE, Some(&error)).await)
         }
         Err(Stop::Retry(error)) => {
-            tracing::warn!(job.id, job.attempts, error, "a job failed and is tried again");
+            tracing::warn!(job.id, job.attempts, error, "job failed, will retry");
             ("retry", cx.library.fail_job(&job.id, &error, Some(backoff(job.attempts))).await)
         }
         Err(Stop::Fatal(error)) => {
-            tracing::warn!(job.id, error, "a job failed");
+            tracing::warn!(job.id, error, "job failed");
             ("failed", cx.library.fail_job(&job.id, &error, None).await)
         }
         // A person cancelled it, then this changes nothing; or threw its video away, then it waits in case that
@@ -128,7 +128,7 @@ async fn work(cx: &JobContext, job: Job) {
     metrics::counter!("homereel_jobs_total", "outcome" => outcome).increment(1);
     metrics::histogram!("homereel_job_seconds").record(started.elapsed().as_secs_f64());
     if let Err(error) = written {
-        tracing::error!(%error, job.id, "failed to write down how a job ended; its lease will run out");
+        tracing::error!(%error, job.id, "failed to store the end of a job, its lease will expire");
     }
 }
 
@@ -140,7 +140,7 @@ async fn keep(cx: &JobContext, id: &str) -> Stop {
             Ok(true) => {}
             Ok(false) => return Stop::Cancelled,
             // The lease outlives three missed heartbeats.
-            Err(error) => tracing::warn!(%error, "failed to extend a job's lease"),
+            Err(error) => tracing::warn!(%error, "failed to extend the lease of a job"),
         }
     }
 }

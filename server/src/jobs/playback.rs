@@ -1,5 +1,5 @@
-//! What a new video gets for people to look at: scrub sprites, and a rendition if browsers don't play the original. Both
-//! are made in the jailed worker, in the background; a video without them is still a video, so what fails is a warning.
+//! Derived media: scrub sprites, and a transcode if browsers cannot play the original. Both are made by a sandboxed worker
+//! in the background. A video without them is still usable, so a failure is a warning.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use homereel_library::{Change, Job, LibraryError, Step, Video};
 use tokio_util::sync::CancellationToken;
 
 use super::{context::JobContext, stop::Stop};
-use crate::answer::Stage;
+use crate::stage::Stage;
 
 /// How often progress is announced at most.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -51,7 +51,7 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
     if library.rendition_path(&video.sha256).exists() {
         return Ok(());
     }
-    tracing::info!(video.id, reason, "a version for browsers is made");
+    tracing::info!(video.id, reason, "transcoding for browsers");
     let most = crate::media::rendition_bytes(&probe);
     library.check_disk(most.min(video.size.saturating_mul(2).max(64 << 20)))?;
     let new = library.new_rendition(&video.sha256)?;
@@ -66,13 +66,13 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
         }
     };
     for warning in &made.warnings {
-        tracing::warn!(video.id, warning, "the version for browsers");
+        tracing::warn!(video.id, warning, "transcode finished with a warning");
     }
     new.publish().await.map_err(LibraryError::from)?;
     Ok(())
 }
 
-/// Tells listeners of progress, not too often.
+/// Announces progress at most once per period.
 fn announcer(cx: &JobContext, job: &Job, step: Step) -> impl FnMut(usize, usize) + Send {
     let library = cx.library.clone();
     let (job_id, video_id) = (job.id.clone(), job.video_id.clone());

@@ -1,5 +1,5 @@
-//! One question of a job to the model: after everybody who waits, held to its form, stopped when it repeats itself.
-//! Knows what is asked, not what becomes of the answer.
+//! Asks the model one question of a job: at background priority, with a response format, stopped when the model repeats
+//! itself.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,10 @@ use super::{
     stop::Stop,
 };
 use crate::{
-    answer::{AskEvent, Class, Conversation, Stage},
+    answer::{AskEvent, Conversation, Priority},
     media::FrameSampling,
     prompts,
+    stage::Stage,
 };
 
 /// Tokens of one text.
@@ -63,7 +64,7 @@ pub(super) async fn ask(
     let source = cx.source(about.video);
     let mut conversation = Conversation::about(source, about.frames, prompt(about.kind), Sampling::default());
     conversation.response_format = format(about.kind);
-    politely(cx, || follow(cx, about, conversation.clone(), cancel)).await
+    at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
 
 /// Asks the model to make one description out of notes; no video is looked at.
@@ -76,7 +77,7 @@ pub(super) async fn summarize(
 ) -> Result<Asked, Stop> {
     let about = About { job, video, frames: FrameSampling::default(), kind: TextKind::Description };
     let conversation = Conversation::text(&format!("{}\n\n{notes}", prompts::SUMMARIZE), Sampling::default());
-    politely(cx, || follow(cx, about, conversation.clone(), cancel)).await
+    at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
 
 /// What made a text, for its row.
@@ -89,7 +90,7 @@ pub(super) fn unusable(video: &Video, kind: TextKind, answer: &str) -> String {
     let word = word(kind);
     // A small model can ramble to its token limit: the beginning tells enough.
     let answer: String = answer.chars().take(200).collect();
-    tracing::warn!(video.id, kind = word, answer, "the model's answer is not usable");
+    tracing::warn!(video.id, kind = word, answer, "rejected an unusable answer of the model");
     format!("no {word}: the model's answer was not usable")
 }
 
@@ -130,9 +131,9 @@ fn word(kind: TextKind) -> &'static str {
     }
 }
 
-/// Does work while nobody else asks: it is dropped when a person comes and done again when they are gone. After a
-/// few times it stays: frames and features are cached, but a busy house must not starve its own library.
-async fn politely<T, F: Future<Output = Result<T, Stop>>>(
+/// Runs work while no interactive question is running: the work is dropped when one arrives and restarted afterwards.
+/// After a few restarts it runs to its end, so that a busy server does not starve its jobs.
+async fn at_background_priority<T, F: Future<Output = Result<T, Stop>>>(
     cx: &JobContext,
     work: impl Fn() -> F,
 ) -> Result<T, Stop> {
@@ -156,7 +157,7 @@ async fn follow(
     cancel: &CancellationToken,
 ) -> Result<Asked, Stop> {
     conversation.max_tokens = Some(MAX_TOKENS);
-    let mut answering = cx.answers.ask(conversation, Class::Background, cancel)?;
+    let mut answering = cx.answers.ask(conversation, Priority::Background, cancel)?;
     let model = cx.answers.engine().info().map(|info| info.id).unwrap_or_default();
     let step = match about.kind {
         TextKind::Description => Step::Describe,
@@ -232,7 +233,7 @@ mod tests {
             Sampling::default(),
         );
         conversation.turns = vec![Turn::new(Role::User, vec![Piece::Text("who?".into())])];
-        cx.answers.ask(conversation, Class::Interactive, cx.lifecycle.hard()).unwrap()
+        cx.answers.ask(conversation, Priority::Interactive, cx.lifecycle.hard()).unwrap()
     }
 
     #[tokio::test]
@@ -257,7 +258,7 @@ mod tests {
             tokio::task::yield_now().await;
             drop(answering);
         };
-        let (result, ()) = tokio::join!(politely(&cx, work), person);
+        let (result, ()) = tokio::join!(at_background_priority(&cx, work), person);
         assert_eq!(result.unwrap(), 7);
         assert_eq!(tries.load(Ordering::Relaxed), 2);
     }

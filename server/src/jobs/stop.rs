@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use homereel_library::{LibraryError, LibraryErrorKind};
 
-use crate::answer::{AskError, AskErrorKind};
+use crate::ask_error::{AskError, AskErrorKind};
 
 /// Why a try of a job ended early.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
-//! Long videos: read window by window, each stored when it is done, then put together.
-//!
-//! A kill costs the window at work and no other. Knows no prompt and no HTTP.
+//! Long videos: described window by window, each stored when it is done, then merged. A crash costs only the window that
+//! was running. Knows no prompt and no HTTP.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -22,7 +21,7 @@ const MAX_NOTES: usize = 24_000;
 /// Tags of the whole.
 const MAX_TAGS: usize = 8;
 
-/// Tells whether a video is read in windows: one that is hardly longer than a window is read at once.
+/// Returns whether a video is read in windows: one that is hardly longer than a window is read at once.
 pub(super) fn is_long(cx: &JobContext, video: &Video) -> bool {
     video.probe.as_ref().is_some_and(|probe| probe.duration_s > 2.0 * cx.window_s)
 }

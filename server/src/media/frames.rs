@@ -1,6 +1,6 @@
-//! Decoded frames that outlive the process: files by content and sampling within a budget, those used longest ago
-//! removed first. Losing one costs a decode and nothing else, so none is waited for: a file that a crash, a full disk
-//! or a bad sector spoilt is told by its checksum and removed. Knows neither engines nor the library.
+//! The cache of decoded frames on disk: files by content and sampling within a budget, least recently used first out.
+//! Losing one only costs a decode, so writes are not synced: a file that a crash, a full disk or a bad sector corrupted
+//! is detected by its checksum and removed. Knows neither engines nor the library.
 
 use std::{
     fs::{self, File},
@@ -137,8 +137,8 @@ impl FrameStore {
             });
             match written.await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "decoded frames could not be kept"),
-                Err(error) => tracing::error!(%error, "keeping decoded frames failed"),
+                Ok(Err(error)) => tracing::warn!(%error, "failed to cache decoded frames"),
+                Err(error) => tracing::error!(%error, "task that caches decoded frames failed"),
             }
         });
     }
@@ -154,7 +154,7 @@ impl FrameStore {
             Ok(read) => Some(read),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "kept frames are spoilt; they are decoded again");
+                tracing::warn!(%error, path = %path.display(), "cached frames are corrupt, decoding again");
                 // One that cannot be removed is told spoilt again.
                 let _ = fs::remove_file(&path);
                 None

@@ -129,7 +129,7 @@ pub async fn sandbox(worker: &Worker, cancel: &CancellationToken) -> Result<Sand
     Ok(sandbox)
 }
 
-/// Starts a worker only to learn whether NVIDIA's decoder chip can be used: `Err` tells why not.
+/// Starts a worker only to learn whether NVIDIA's decoder chip can be used: `Err` has the reason why not.
 ///
 /// # Errors
 /// As [`sandbox`].
@@ -141,7 +141,7 @@ pub async fn nvdec(worker: &Worker, cancel: &CancellationToken) -> Result<Result
     Ok(chip)
 }
 
-pub(crate) fn nonsense(what: &str) -> VideoError {
+pub(crate) fn unexpected(what: &str) -> VideoError {
     VideoError::Worker { message: format!("it answered {what}") }
 }
 
@@ -174,7 +174,7 @@ pub async fn open(
     let mut session = Session::start(&worker.0, copy, WorkerTask::Probe, cancel).await?;
     let most = usize::try_from(worker.limits().max_packets).unwrap_or(usize::MAX).saturating_mul(8);
     let (reply, body) = session.reply(most).await?;
-    let Reply::Probe(probe) = reply else { return Err(nonsense("something else than a probe")) };
+    let Reply::Probe(probe) = reply else { return Err(unexpected("something else than a probe")) };
     Ok((checked(*probe, &body)?, Opened { file, session }))
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn checked(mut probe: Probe, body: &[u8]) -> Result<Probe, VideoError
         && probe.video.height > 0
         && clock.num > 0
         && clock.den > 0;
-    if sane { Ok(probe) } else { Err(nonsense("with impossible numbers")) }
+    if sane { Ok(probe) } else { Err(unexpected("with impossible numbers")) }
 }
 
 /// A poster in both its sizes, each a JPEG.
@@ -225,10 +225,10 @@ pub async fn poster(
     let is_jpeg = |bytes: &Bytes| bytes.starts_with(&[0xff, 0xd8]);
     let card = match session.reply(MAX_POSTER).await? {
         (Reply::Card, jpeg) if is_jpeg(&jpeg) => jpeg,
-        _ => return Err(nonsense("something else than a poster")),
+        _ => return Err(unexpected("something else than a poster")),
     };
     match session.reply(MAX_POSTER).await? {
         (Reply::Poster, full) if is_jpeg(&full) => Ok(Posters { full, card }),
-        _ => Err(nonsense("something else than a poster")),
+        _ => Err(unexpected("something else than a poster")),
     }
 }

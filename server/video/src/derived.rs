@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Rendition, Sprites, VideoError, Worker,
-    client::nonsense,
+    client::unexpected,
     session::Session,
     wire::{Reply, WorkerTask},
 };
@@ -38,13 +38,13 @@ pub async fn sprites(
             (Reply::Sheet { done, total }, jpeg) if jpeg.starts_with(&[0xff, 0xd8]) => {
                 bytes = bytes.saturating_add(jpeg.len());
                 if bytes > MAX_SHEETS {
-                    return Err(nonsense("with more sprites than a clip can have"));
+                    return Err(unexpected("with more sprites than a clip can have"));
                 }
                 sheets.push(jpeg);
                 progress(done.min(total), total);
             }
             (Reply::Sprites(layout), _) if layout.sane(sheets.len()) => return Ok((layout, sheets)),
-            _ => return Err(nonsense("something else than sprites")),
+            _ => return Err(unexpected("something else than sprites")),
         }
     }
 }
@@ -69,7 +69,7 @@ pub async fn rendition(
             (Reply::Piece { offset }, bytes) => {
                 let end = offset.checked_add(bytes.len() as u64);
                 if end.is_none_or(|end| end > max_bytes) {
-                    return Err(nonsense(&format!("with a rendition of more than {max_bytes} bytes")));
+                    return Err(unexpected(&format!("with a rendition of more than {max_bytes} bytes")));
                 }
                 let out = Arc::clone(&out);
                 let written = tokio::task::spawn_blocking(move || out.write_all_at(&bytes, offset)).await;
@@ -79,7 +79,7 @@ pub async fn rendition(
             }
             (Reply::Encoded { done, total }, _) => progress(done.min(total), total),
             (Reply::Rendition(made), _) => return Ok(made),
-            _ => return Err(nonsense("something else than a rendition")),
+            _ => return Err(unexpected("something else than a rendition")),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! H.264 packets that no picture refers to, told by their own bits. Knows NAL units, no decoder.
+//! Detects H.264 packets that no picture refers to, by their own bits. Knows NAL units, no decoder.
 //!
 //! A decoder can be asked to skip such pictures, but it still gives each a thread's turn and memory; a packet that it never
 //! sees costs nothing. H.264 is made for it: pictures that are not referred to leave no gap in the numbers of the others.
 
-/// Tells which packets of a stream may be kept from its decoder.
+/// Detects which packets of a stream its decoder can skip.
 pub(crate) struct Disposable {
     /// Bytes of the length before each unit.
     lengths: usize,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     DecodeRequest, Limits, VideoError,
-    client::{MAX_SIDE, Opened, Worker, nonsense},
+    client::{MAX_SIDE, Opened, Worker, unexpected},
     session::Session,
     wire::{Reply, WorkerTask},
 };
@@ -191,11 +191,11 @@ async fn next(session: &mut Session, wanted: &mut Wanted) -> Result<Item, VideoE
     match session.reply(bytes).await? {
         (Reply::Frame { index, pts_s }, rgb) => {
             if wanted.indices.next() != Some(index) || rgb.len() != bytes || !pts_s.is_finite() {
-                return Err(nonsense("with a frame that was not asked for"));
+                return Err(unexpected("with a frame that was not asked for"));
             }
             Ok(Item::Frame(Frame { index, pts_s, width, height, rgb }))
         }
         (Reply::End(end), _) if wanted.indices.len() == 0 => Ok(Item::End(end)),
-        _ => Err(nonsense("before all frames were sent")),
+        _ => Err(unexpected("before all frames were sent")),
     }
 }

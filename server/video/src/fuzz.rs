@@ -120,7 +120,7 @@ pub fn tags(tags: &[(String, String)], name: &str, modified_s: u64, mut probe: P
 pub fn entries(codec: &str, header: &[u8], packets: &[Vec<u8>]) {
     let mut scanner = RandomAccessScanner::new(codec, header);
     for packet in packets {
-        let entry = scanner.entry(packet);
+        let entry = scanner.is_access_point(packet);
         assert!(scanner.proven() || !entry, "a random access point in a stream of which nothing is proven");
     }
 }

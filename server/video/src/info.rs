@@ -156,7 +156,7 @@ pub struct AudioStream {
     pub sample_rate: u32,
 }
 
-/// What told when a clip was taken, best first.
+/// Sources of the capture date, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DateSource {
@@ -170,12 +170,12 @@ pub enum DateSource {
     FileTime,
 }
 
-/// When a clip was taken, and what told it.
+/// When a clip was taken, with the source of that date.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaptureDate {
     /// RFC 3339; without an offset where the zone is not known, and without a time where only the day is.
     pub time: String,
-    /// What told it.
+    /// Where it comes from.
     pub source: DateSource,
 }
 

@@ -73,7 +73,7 @@ pub use info::{
     AudioStream, CaptureDate, Clock, DateSource, FrameIndex, Location, Probe, ProbeSummary,
     RandomAccessPoint, VideoStream,
 };
-pub use libraries::{Library, libraries, missing_decoders};
+pub use libraries::{LinkedLibrary, libraries, missing_decoders};
 pub use metadata::capture_date;
 pub use picture::{Picture, picture};
 pub use plan::{Plan, Sampling, plan};

@@ -15,7 +15,7 @@ const COMMON: [(&str, &str); 7] = [
 
 /// A library of ffmpeg.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Library {
+pub struct LinkedLibrary {
     /// Its name, such as `libavcodec`.
     pub name: &'static str,
     /// Its version, such as `59.37.100`.
@@ -24,8 +24,8 @@ pub struct Library {
 
 /// Returns the libraries that this process is linked with. No file is touched.
 #[must_use]
-pub fn libraries() -> Vec<Library> {
-    let of = |name, version: u32| Library {
+pub fn libraries() -> Vec<LinkedLibrary> {
+    let of = |name, version: u32| LinkedLibrary {
         name,
         version: format!("{}.{}.{}", version >> 16, (version >> 8) & 0xff, version & 0xff),
     };

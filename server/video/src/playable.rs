@@ -5,7 +5,7 @@ use crate::ProbeSummary;
 /// Pixels along a side that decoders in browsers are known to take.
 const MAX_SIDE: u32 = 4096;
 
-/// Tells how a clip can be played as it is: the media type to serve it with.
+/// Returns the media type with which browsers play a clip as it is.
 ///
 /// # Errors
 /// Why it can't, in words for a person.

@@ -1,11 +1,12 @@
-//! Which packets a decoder can begin at, proven from their own bits. Knows bitstreams, no ffmpeg.
+//! Finds random access points: packets at which a decoder can begin, proven from their own bits. Knows bitstreams, no
+//! ffmpeg.
 //!
-//! A container's key-frame flags are claims. A packet counts as an entry only when its bits say that every
+//! A container's key-frame flags are only claims. A packet counts as a random access point when its bits say that every
 //! picture shown at its time or later can be decoded without anything before it:
 //!
-//! | codec | entry |
+//! | codec | random access point |
 //! | --- | --- |
-//! | H.264 | IDR pictures. Recovery points (open GOPs) are not: what they refer to is not told. |
+//! | H.264 | IDR pictures. Recovery points (open GOPs) do not count: the bits do not say what they refer to. |
 //! | HEVC | IDR, BLA and CRA pictures: pictures that follow a CRA and are shown later may not look behind it. |
 //! | MPEG-1, -2, -4 | intra pictures, by the same rule; MPEG-1 and -2 with their sequence header |
 //! | VP8, VP9 | key frames |
@@ -13,7 +14,7 @@
 //!
 //! Of every other codec nothing is proven; where pictures stand alone, only the wanted ones are decoded anyway.
 //! Parameter sets (SPS, PPS, …) are state that packets hand on: a
-//! stream whose sets change anywhere has no entries at all.
+//! stream whose sets change anywhere has no random access points at all.
 
 /// Parameter sets of one stream at most; what has more is not proven.
 const MAX_SETS: usize = 64;
@@ -31,7 +32,7 @@ enum Syntax {
     Unknown,
 }
 
-/// How the units of a packet are told apart.
+/// How the units of a packet are separated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     StartCodes,
@@ -39,7 +40,7 @@ enum Framing {
     Lengths(usize),
 }
 
-/// Looks at the packets of one stream, in their order.
+/// Scans the packets of one stream, in their order.
 #[derive(Debug)]
 pub(crate) struct RandomAccessScanner {
     syntax: Syntax,
@@ -91,7 +92,7 @@ impl RandomAccessScanner {
     }
 
     /// Returns whether a decoder may begin at `packet`.
-    pub(crate) fn entry(&mut self, packet: &[u8]) -> bool {
+    pub(crate) fn is_access_point(&mut self, packet: &[u8]) -> bool {
         if !self.proven {
             return false;
         }
@@ -263,34 +264,37 @@ mod tests {
     #[test]
     fn only_an_idr_picture_opens_h264() {
         let mut prover = RandomAccessScanner::new("h264", &[]);
-        assert!(prover.entry(&annex_b(&[&[9, 0x10], SPS, PPS, &[6, 1], IDR])));
-        assert!(!prover.entry(&annex_b(&[SPS, PPS, INTRA])), "a recovery point");
-        assert!(!prover.entry(&annex_b(&[IDR])), "its sets are elsewhere");
+        assert!(prover.is_access_point(&annex_b(&[&[9, 0x10], SPS, PPS, &[6, 1], IDR])));
+        assert!(!prover.is_access_point(&annex_b(&[SPS, PPS, INTRA])), "a recovery point");
+        assert!(!prover.is_access_point(&annex_b(&[IDR])), "its sets are elsewhere");
         let header = [&[1, 66, 0, 30, 0xfd][..], SPS, PPS].concat();
         let mut prover = RandomAccessScanner::new("h264", &header);
-        assert!(prover.entry(&prefixed(&[IDR])));
-        assert!(!prover.entry(&prefixed(&[INTRA])));
-        assert!(!prover.entry(&[0, 200, 0x65]), "cut off");
+        assert!(prover.is_access_point(&prefixed(&[IDR])));
+        assert!(!prover.is_access_point(&prefixed(&[INTRA])));
+        assert!(!prover.is_access_point(&[0, 200, 0x65]), "cut off");
         assert!(prover.proven());
     }
 
     #[test]
     fn sets_that_change_end_all_trust() {
         let mut prover = RandomAccessScanner::new("h264", &[]);
-        assert!(prover.entry(&annex_b(&[SPS, PPS, IDR])));
-        assert!(prover.entry(&annex_b(&[SPS, PPS, IDR])));
-        assert!(!prover.entry(&annex_b(&[&[0x67, 0x42, 0x11], PPS, IDR])));
+        assert!(prover.is_access_point(&annex_b(&[SPS, PPS, IDR])));
+        assert!(prover.is_access_point(&annex_b(&[SPS, PPS, IDR])));
+        assert!(!prover.is_access_point(&annex_b(&[&[0x67, 0x42, 0x11], PPS, IDR])));
         assert!(!prover.proven());
-        assert!(!prover.entry(&annex_b(&[SPS, PPS, IDR])));
+        assert!(!prover.is_access_point(&annex_b(&[SPS, PPS, IDR])));
     }
 
     #[test]
     fn hevc_opens_at_every_random_access_picture_of_the_base_layer() {
         let mut prover = RandomAccessScanner::new("hevc", &[]);
         for (kind, expected) in [(19, true), (20, true), (21, true), (16, true), (1, false), (9, false)] {
-            assert_eq!(prover.entry(&annex_b(&[&[kind << 1, 1, 0x80]])), expected, "type {kind}");
+            assert_eq!(prover.is_access_point(&annex_b(&[&[kind << 1, 1, 0x80]])), expected, "type {kind}");
         }
-        assert!(!prover.entry(&annex_b(&[&[19 << 1, 1 << 3 | 1, 0x80], &[1 << 1, 1]])), "another layer");
+        assert!(
+            !prover.is_access_point(&annex_b(&[&[19 << 1, 1 << 3 | 1, 0x80], &[1 << 1, 1]])),
+            "another layer"
+        );
     }
 
     #[test]
@@ -298,31 +302,34 @@ mod tests {
         let sequence: &[u8] = &[0xb3, 0x16, 0x01, 0x20];
         let picture = |kind: u8| vec![0, 0, kind << 3, 0];
         let mut prover = RandomAccessScanner::new("mpeg2video", &[]);
-        assert!(prover.entry(&annex_b(&[sequence, &[0xb8, 0], &picture(1)])));
-        assert!(!prover.entry(&annex_b(&[&picture(1)])), "no sequence header");
-        assert!(!prover.entry(&annex_b(&[sequence, &picture(2)])));
+        assert!(prover.is_access_point(&annex_b(&[sequence, &[0xb8, 0], &picture(1)])));
+        assert!(!prover.is_access_point(&annex_b(&[&picture(1)])), "no sequence header");
+        assert!(!prover.is_access_point(&annex_b(&[sequence, &picture(2)])));
         let mut prover = RandomAccessScanner::new("mpeg4", &[]);
-        assert!(prover.entry(&annex_b(&[&[0xb6, 0x10]])));
-        assert!(!prover.entry(&annex_b(&[&[0xb6, 0x50]])));
+        assert!(prover.is_access_point(&annex_b(&[&[0xb6, 0x10]])));
+        assert!(!prover.is_access_point(&annex_b(&[&[0xb6, 0x50]])));
     }
 
     #[test]
     fn key_frames_of_the_web_open() {
         let mut prover = RandomAccessScanner::new("vp8", &[]);
-        assert!(prover.entry(&[0x50, 1, 0, 0x9d, 1, 0x2a]));
-        assert!(!prover.entry(&[0x51, 1, 0, 0x9d, 1, 0x2a]));
+        assert!(prover.is_access_point(&[0x50, 1, 0, 0x9d, 1, 0x2a]));
+        assert!(!prover.is_access_point(&[0x51, 1, 0, 0x9d, 1, 0x2a]));
         let mut prover = RandomAccessScanner::new("vp9", &[]);
-        assert!(prover.entry(&[0x82, 0x49, 0x83, 0x42]));
-        assert!(!prover.entry(&[0x86, 0x49, 0x83, 0x42]), "an inter frame");
-        assert!(!prover.entry(&[0x88, 0x49, 0x83, 0x42]), "a repeated frame");
+        assert!(prover.is_access_point(&[0x82, 0x49, 0x83, 0x42]));
+        assert!(!prover.is_access_point(&[0x86, 0x49, 0x83, 0x42]), "an inter frame");
+        assert!(!prover.is_access_point(&[0x88, 0x49, 0x83, 0x42]), "a repeated frame");
         let mut prover = RandomAccessScanner::new("av1", &[]);
-        assert!(prover.entry(&[0x12, 0, 0x0a, 2, 7, 7, 0x32, 2, 0x10, 0]));
-        assert!(!prover.entry(&[0x12, 0, 0x32, 2, 0x30, 0]), "an inter frame");
-        assert!(!prover.entry(&[0x12, 0, 0x0a, 2, 7, 7, 0x32, 2, 0x00, 0]), "a key frame shown later");
+        assert!(prover.is_access_point(&[0x12, 0, 0x0a, 2, 7, 7, 0x32, 2, 0x10, 0]));
+        assert!(!prover.is_access_point(&[0x12, 0, 0x32, 2, 0x30, 0]), "an inter frame");
+        assert!(
+            !prover.is_access_point(&[0x12, 0, 0x0a, 2, 7, 7, 0x32, 2, 0x00, 0]),
+            "a key frame shown later"
+        );
     }
 
     #[test]
     fn of_other_codecs_nothing_is_proven() {
-        assert!(!RandomAccessScanner::new("svq3", &[]).entry(&[0; 8]));
+        assert!(!RandomAccessScanner::new("svq3", &[]).is_access_point(&[0; 8]));
     }
 }

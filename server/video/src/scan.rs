@@ -198,7 +198,7 @@ impl AccessPoints {
         if ffmpeg::reconfigures(packet) {
             self.scanner.doubt();
         }
-        let entry = packet.data().is_some_and(|data| self.scanner.entry(data));
+        let entry = packet.data().is_some_and(|data| self.scanner.is_access_point(data));
         if !self.scanner.proven() {
             self.list = Vec::new();
             return;

@@ -63,7 +63,7 @@ pub(crate) enum Reply {
     Ready(Sandbox),
     /// The second message, if the chip was wanted: why it is not there, if it is not.
     Chip(Option<String>),
-    /// There was progress, and no other message told it.
+    /// There was progress that no other message reported.
     Progress,
     /// What was found, without the frame times; they are the body, little-endian `f64`.
     Probe(Box<Probe>),

@@ -114,7 +114,7 @@ fn send(out: &Out, reply: &Reply, body: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// Tells the parent every `beat` whether there was progress, and ends the process when the parent has died or does
+/// Reports progress to the parent every `beat`, and ends the process when the parent has died or does
 /// not care any more.
 fn watch(socket: UnixStream, out: Arc<Out>, beat: Duration) -> io::Result<()> {
     let beat = Timespec::try_from(beat).map_err(io::Error::other)?;

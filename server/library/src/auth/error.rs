@@ -1,4 +1,4 @@
-//! What can go wrong at the door. Knows no HTTP status.
+//! Errors of authentication. Knows no HTTP status.
 
 use crate::error::LibraryError;
 
@@ -19,7 +19,7 @@ pub enum AuthErrorKind {
     Failed,
 }
 
-/// An error of the door. None of them holds a secret.
+/// An error of authentication. None of them contains a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     /// The password is another.

@@ -56,3 +56,10 @@ pub enum Credential<'a> {
     /// API key of a program.
     Key(&'a str),
 }
+
+/// A session that was just started.
+#[derive(Debug)]
+pub struct NewSession {
+    /// The token for the cookie. Shown once.
+    pub token: String,
+}

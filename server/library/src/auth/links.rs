@@ -27,7 +27,7 @@ impl Auth {
         Ok(token)
     }
 
-    /// Tells whether a link would still do.
+    /// Returns whether a link would still do.
     ///
     /// # Errors
     /// `Database`.

@@ -17,12 +17,12 @@ mod token;
 mod users;
 
 pub use error::{AuthError, AuthErrorKind};
-pub use identity::{Credential, HOUSEHOLD, Identity, Role};
+pub use identity::{Credential, HOUSEHOLD, Identity, NewSession, Role};
 pub use keys::{ApiKey, NewKey};
 pub use links::LINK_LIFE;
 pub use password::{MAX_PASSWORD, MIN_PASSWORD};
 pub use service::Auth;
-pub use sessions::{NewSession, SESSION_LIFE};
+pub use sessions::SESSION_LIFE;
 pub use users::User;
 
 #[cfg(test)]

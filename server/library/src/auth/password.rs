@@ -38,7 +38,7 @@ pub(super) fn fits(password: &str) -> Result<(), AuthError> {
 }
 
 impl Auth {
-    /// Tells whether the household has a password.
+    /// Returns whether the household has a password.
     ///
     /// # Errors
     /// `Database`.
@@ -88,7 +88,7 @@ impl Auth {
             return Ok(());
         }
         self.set_password(password).await?;
-        tracing::info!("the password was set from its file");
+        tracing::info!("set the household password from its file");
         Ok(())
     }
 

@@ -7,9 +7,8 @@ use tokio::sync::Semaphore;
 
 use super::{
     error::AuthError,
-    identity::{Credential, Identity},
+    identity::{Credential, Identity, NewSession},
     password,
-    sessions::NewSession,
     throttle::Throttle,
 };
 use crate::library;

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 
 use super::{
     error::AuthError,
-    identity::{Identity, Role},
+    identity::{Identity, NewSession, Role},
     service::Auth,
     token,
 };
@@ -20,13 +20,6 @@ const RENEWAL_MS: i64 = 3600 * 1000;
 
 /// Sessions of one user; the oldest end first.
 const MAX_SESSIONS: i64 = 200;
-
-/// A session that was just started.
-#[derive(Debug)]
-pub struct NewSession {
-    /// The token for the cookie. Shown once.
-    pub token: String,
-}
 
 fn life_ms() -> i64 {
     i64::try_from(SESSION_LIFE.as_millis()).unwrap_or(i64::MAX)

@@ -1,4 +1,4 @@
-//! The door, with a real database.
+//! Authentication, with a real database.
 
 use std::net::IpAddr;
 

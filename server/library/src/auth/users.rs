@@ -69,7 +69,7 @@ impl Auth {
         Ok(rows.iter().map(user).collect::<Result<_, _>>()?)
     }
 
-    /// Tells whether anybody has a name to log in with, beside the household.
+    /// Returns whether anybody has a name to log in with, beside the household.
     ///
     /// # Errors
     /// `Database`.

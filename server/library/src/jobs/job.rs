@@ -132,7 +132,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Tells whether it has failed for good if it fails now.
+    /// Returns whether it has failed for good if it fails now.
     #[must_use]
     pub fn is_last_try(&self) -> bool {
         self.attempts >= MAX_ATTEMPTS

@@ -185,7 +185,7 @@ impl Library {
         Ok(())
     }
 
-    /// Tells whether all jobs are paused.
+    /// Returns whether all jobs are paused.
     ///
     /// # Errors
     /// `Database`.

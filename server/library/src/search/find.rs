@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{error::LibraryError, library::Library, values::to_json, video::Video};
 
-/// What a word in each column of `documents` tells of a video, in their order: name, place, camera, description,
+/// Weight of a match in each column of `documents`, in their order: name, place, camera, description,
 /// moment, tag, answer. People's own words first; answers last, for a question may ask for what is not there.
 const WEIGHTS: [f64; 7] = [6.0, 4.0, 1.5, 3.0, 1.5, 5.0, 1.0];
 

@@ -101,7 +101,7 @@ pub struct Hit {
 pub struct Found {
     /// The video.
     pub video: Video,
-    /// The best places, best first; none when only the filter was asked.
+    /// The best places, best first. Empty when the search had only a filter.
     pub places: Vec<Hit>,
 }
 

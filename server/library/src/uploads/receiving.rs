@@ -1,4 +1,4 @@
-//! One client writing to one upload: in order, hashed on the way, durable before it is told so.
+//! One client writing to one upload: in order, hashed on the way, durable before it is acknowledged.
 
 use std::{
     fs::{File, OpenOptions},

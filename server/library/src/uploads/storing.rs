@@ -28,7 +28,7 @@ pub enum Storing {
 }
 
 impl Library {
-    /// Returns uploads whose bytes are all here and that are not yet looked into to the end.
+    /// Returns complete uploads that are not yet added to the library or rejected.
     ///
     /// # Errors
     /// `Database`.

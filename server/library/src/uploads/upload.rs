@@ -38,7 +38,7 @@ const HANDOVER: Duration = Duration::from_secs(10);
 pub enum UploadState {
     /// Bytes are missing.
     Receiving,
-    /// All bytes are here; they are being looked into.
+    /// Complete; the file is being probed.
     Storing,
     /// It is a video now.
     Done,
@@ -216,7 +216,7 @@ impl Library {
         for id in &ids {
             // One that somebody just writes to has got a new term.
             if let Err(error) = self.delete_upload(id).await {
-                tracing::warn!(%error, id, "failed to forget an upload");
+                tracing::warn!(%error, id, "failed to delete an expired upload");
             }
         }
         Ok(ids.len())

@@ -33,7 +33,7 @@ pub(super) struct Gpu {
 }
 
 impl Gpu {
-    /// Tells whether it has no memory of its own.
+    /// Returns whether it has no memory of its own.
     pub(super) fn unified(&self) -> bool {
         self.memory_mib.is_none()
     }

@@ -153,7 +153,7 @@ pub(super) async fn port(listen: SocketAddr) -> Check {
     }
 }
 
-/// Tells whether a server of ours (`/healthz` says `ok`) has the port.
+/// Returns whether a server of ours (`/healthz` says `ok`) has the port.
 async fn answers(listen: SocketAddr) -> bool {
     let ask = async || -> io::Result<bool> {
         let mut stream = TcpStream::connect(listen).await?;

@@ -120,7 +120,7 @@ pub(super) async fn model(engine: &EngineConfig) -> Check {
     }
 }
 
-/// Tells of all of them; the worst is the state of the whole.
+/// Summarizes all of them; the worst state is the state of the whole.
 async fn upstreams(urls: &[url::Url]) -> Check {
     if let [url] = urls {
         return upstream(url).await;

@@ -22,7 +22,9 @@ use super::{
     models,
 };
 use crate::{
-    answer::{AnswerStream, AskError, AskEvent, Class, Stage},
+    answer::{AnswerStream, AskEvent, Priority},
+    ask_error::AskError,
+    stage::Stage,
     state::AppState,
 };
 use convert::Draft;
@@ -47,7 +49,7 @@ pub(super) async fn completions(
         return Err(models::unknown(want.model.as_deref().unwrap_or_default(), &info.id).into());
     }
     let conversation = conversation.resolve(&state.library).await?;
-    let mut answering = state.answers.ask(conversation, Class::Interactive, state.lifecycle.hard())?;
+    let mut answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
     let head = reply::Head {
         id: format!("chatcmpl-{}", homereel_library::new_id()),
         created: now_s(),
@@ -76,7 +78,7 @@ async fn first_events(answering: &mut AnswerStream) -> Result<Vec<AskEvent>, Ask
     Ok(first)
 }
 
-/// Tells whether a request's model is the one that is loaded; without a name it is, and `demo` names the demo.
+/// Returns whether a request's model is the one that is loaded; without a name it is, and `demo` names the demo.
 fn names(asked: Option<&str>, info: &homereel_engine::ModelInfo) -> bool {
     match asked {
         None | Some("") => true,

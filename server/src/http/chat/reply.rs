@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use super::super::error::OpenAiError;
 use super::convert::Want;
 use crate::{
-    answer::{AnswerStream, AskError, AskEvent, Finished},
+    answer::{AnswerStream, AskEvent, Finished},
+    ask_error::AskError,
     media::Report,
 };
 

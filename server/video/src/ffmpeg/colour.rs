@@ -58,7 +58,7 @@ pub(crate) fn colours(frame: &frame::Video) -> Colours {
     }
 }
 
-/// How pixels of a format lie in memory.
+/// How pixels of a format are laid out in memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// Bits per sample, where each component has a plane of its own in this machine's byte order.
@@ -66,7 +66,7 @@ pub(crate) struct Layout {
     pub(crate) alpha: bool,
 }
 
-/// Tells how pixels of `format` lie in memory.
+/// Returns how pixels of `format` are laid out in memory.
 pub(crate) fn layout(format: Pixel) -> Layout {
     let Some(descriptor) = format.descriptor() else { return Layout::default() };
     // SAFETY: descriptors are static; fields are copied out.
@@ -86,7 +86,7 @@ pub(crate) fn layout(format: Pixel) -> Layout {
     }
 }
 
-/// Tells `context`, whose output is RGB, the matrix (as H.273 numbers it) and range of its input.
+/// Sets the matrix (as H.273 numbers it) and range of the input of `context`, whose output is RGB.
 pub(crate) fn set_matrix(context: &mut scaling::Context, matrix: c_int, full: bool) {
     let table = match matrix {
         1 => ffi::SWS_CS_ITU709,

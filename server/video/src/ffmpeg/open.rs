@@ -107,7 +107,7 @@ pub(crate) fn open(file: File, heartbeat: fn()) -> Result<Input, Error> {
     }
 }
 
-/// Tells the demuxer that only stream `wanted(index)` will be read.
+/// Makes the demuxer skip all streams but those for which `wanted(index)` is true.
 pub(crate) fn read_only(input: &mut Input, wanted: impl Fn(usize) -> bool) {
     for mut stream in input.streams_mut() {
         if !wanted(stream.index()) {

@@ -1,4 +1,4 @@
-//! What can go wrong between a question and its answer. Knows no HTTP status.
+//! Errors between a question and its answer. Knows no HTTP status.
 
 use homereel_engine::EngineError;
 use homereel_video::VideoError;
