@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use homereel_engine::flags::EngineFlags;
 
 use super::Usage;
 use crate::{
     auth::Role,
-    config::{self, Decoder, EngineFlags, ServerFlags},
+    config::{self, Decoder, ServerFlags},
     media::FrameSampling,
 };
 
