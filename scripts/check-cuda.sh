@@ -52,7 +52,7 @@ build() {
   said=$(readelf -d "$program")
   [[ $said == *libcublas.so* ]] || die "the program is not linked with CUDA"
   # The program opens the driver's library itself; linked with it, it would not even start without a driver.
-  [[ $said != *libcuda.so* ]] || die "the program is linked with the driver's library: server/engine/src/candle/driver.rs lacks
+  [[ $said != *libcuda.so* ]] || die "the program is linked with the driver's library: server/engine/src/candle/libcuda.rs lacks
 one of $(wanted "$program")"
   # The kernels of this capability are in it.
   # Not grep -q: it would end the pipe early, which pipefail takes for a failure.

@@ -1,7 +1,6 @@
 //! What is shared by the benchmark program and the tests: clips whose truth is known, loads, figures, folders of clips.
 
 pub mod compare;
-pub mod draw;
 pub mod engine;
 pub mod figures;
 pub mod instant;

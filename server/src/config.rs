@@ -1,54 +1,15 @@
 //! Settings: defaults < TOML file < `HOMEREEL_*` environment < flags, resolved and checked once.
 
 mod choices;
-mod engine;
 
 use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use homereel_engine::EngineConfig;
-use serde::{Deserialize, Deserializer};
+use homereel_engine::{EngineConfig, flags::EngineFlags};
+use serde::Deserialize;
 
-pub use choices::{Decoder, Device, Dtype, EngineName, Quantize, Wrapper};
-
-/// Flags that choose the model and where it runs; the same names in the TOML file.
-#[derive(Debug, Clone, Default, Args, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[command(next_help_heading = "Model")]
-pub struct EngineFlags {
-    /// What runs the model: this program, or a vLLM server [default: candle]
-    #[arg(long, env = "HOMEREEL_ENGINE")]
-    pub engine: Option<EngineName>,
-    /// Where the vLLM server listens, such as http://127.0.0.1:8000; once for each of several that serve the same
-    /// model (in the environment and the file: with commas between, or a list)
-    #[arg(long, env = "HOMEREEL_VLLM_URL", value_name = "URL", value_delimiter = ',')]
-    #[serde(deserialize_with = "one_or_many")]
-    pub vllm_url: Vec<String>,
-    /// Requests that one vLLM server is given at once [default: what --max-requests says]
-    #[arg(long, env = "HOMEREEL_VLLM_MAX_REQUESTS", value_name = "N")]
-    pub vllm_max_requests: Option<usize>,
-    /// "demo" (built in; knows coloured shapes only), a directory, or a hub id such as
-    /// Qwen/Qwen3-VL-4B-Instruct, optionally with @revision [default: demo]. With --engine vllm: the checkpoint that
-    /// it serves, of which only the small files are read [default: what the vLLM server names, if it is here]
-    #[arg(long, env = "HOMEREEL_MODEL")]
-    pub model: Option<String>,
-    /// Where the model runs [default: cpu]
-    #[arg(long, env = "HOMEREEL_DEVICE")]
-    pub device: Option<Device>,
-    /// Type of the weights [default: f32 on cpu, bf16 on cuda]
-    #[arg(long, env = "HOMEREEL_DTYPE")]
-    pub dtype: Option<Dtype>,
-    /// Hold the text model's matrices in fewer bits: less memory, faster answers, a little less exact
-    #[arg(long, env = "HOMEREEL_QUANTIZE")]
-    pub quantize: Option<Quantize>,
-    /// Video prompts as this version of transformers builds them [default: 5]
-    #[arg(long, env = "HOMEREEL_PROMPT_WRAPPER", value_name = "VERSION")]
-    pub prompt_wrapper: Option<Wrapper>,
-    /// Tokens that prompt and answer share [default: what the model was made for]
-    #[arg(long, env = "HOMEREEL_MAX_MODEL_LEN", value_name = "TOKENS")]
-    pub max_model_len: Option<usize>,
-}
+pub use choices::Decoder;
 
 /// Flags of `serve`; the same names in the TOML file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -216,7 +177,7 @@ pub fn resolve(
     for (name, value) in [("max_requests", server.max_requests), ("video_workers", server.video_workers)] {
         ensure!((1..=1024).contains(&value), "{name} is {value}; 1 to 1024 would fit");
     }
-    let engine = engine::merge(engine, file.engine, server.max_requests)?;
+    let engine = engine.resolve(file.engine, server.max_requests)?;
     Ok((server, engine))
 }
 
@@ -225,7 +186,7 @@ pub fn resolve(
 /// # Errors
 /// As [`resolve`].
 pub fn engine(file: Option<&PathBuf>, flags: EngineFlags) -> anyhow::Result<EngineConfig> {
-    engine::merge(flags, read(file)?.engine, 1)
+    Ok(flags.resolve(read(file)?.engine, 1)?)
 }
 
 fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
@@ -257,20 +218,6 @@ pub fn data(flag: Option<PathBuf>, file: Option<&PathBuf>) -> anyhow::Result<Pat
     flag.or(read(file)?.server.data).map_or_else(default_data, Ok)
 }
 
-/// A list in the file may be one string.
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
-    })
-}
-
 fn default_data() -> anyhow::Result<PathBuf> {
     // systemd's StateDirectory= first; then where the desktop's rules put data.
     let candidates =
@@ -287,7 +234,7 @@ fn default_data() -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use homereel_engine::{EngineKind, ModelSource};
+    use homereel_engine::{EngineKind, ModelSource, Quantization, flags::EngineName};
     use url::Url;
 
     use super::*;
@@ -345,7 +292,7 @@ mod tests {
             (EngineFlags { vllm_max_requests: Some(0), ..with_url("http://x") }, "1 to 4096"),
             (with_url("ftp://x"), "http://HOST:PORT"),
             (with_url("http://me:secret@x"), "password"),
-            (EngineFlags { quantize: Some(Quantize::Q4K), ..with_url("http://x") }, "--quantize"),
+            (EngineFlags { quantize: Some(Quantization::Q4K), ..with_url("http://x") }, "--quantize"),
         ] {
             let error = engine(None, flags).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use homereel_bench::draw::{self, Clip, Codec, FIRST_TEST_SEED, Kind, Order};
+use homereel_clips::{self as draw, Clip, Codec, FIRST_TEST_SEED, Kind, Order};
 
 use crate::command::target_dir;
 

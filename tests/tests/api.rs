@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::StreamExt as _;
-use homereel_bench::draw::{Clip, Skill};
+use homereel_clips::{Clip, Skill};
 use homereel_tests::{Server, clips, homereel};
 use reqwest::{Response, header};
 use serde_json::{Value, json};

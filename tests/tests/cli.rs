@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use homereel_bench::draw::{Clip, Skill};
+use homereel_clips::{Clip, Skill};
 use homereel_tests::{binary, clips, homereel};
 use serde_json::Value;
 

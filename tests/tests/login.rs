@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use homereel_bench::draw::Skill;
+use homereel_clips::Skill;
 use homereel_tests::{Server, clips, homereel, homereel_within};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use serde_json::json;

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use homereel_bench::draw::Skill;
+use homereel_clips::Skill;
 use homereel_tests::{Server, clips};
 use serde_json::{Value, json};
 use tokio::process::Command;

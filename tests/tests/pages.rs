@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
-use homereel_bench::draw::Skill;
+use homereel_clips::Skill;
 use homereel_tests::{Server, clips};
 use reqwest::{Response, header};
 use serde_json::{Value, json};

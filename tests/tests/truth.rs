@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use homereel_bench::draw::{Clip, Codec, Colour, Direction, Kind, Order, Question, Skill, Thing, compose};
+use homereel_clips::{Clip, Codec, Colour, Direction, Kind, Order, Question, Skill, Thing, compose};
 use homereel_tests::{Server, clips, homereel};
 use serde_json::Value;
 
@@ -264,7 +264,7 @@ async fn bites(
         ..Order::seeded(seed)
     });
     let fitting = orders.filter(|&order| {
-        let seed = homereel_bench::draw::FIRST_TEST_SEED + order.seed;
+        let seed = homereel_clips::FIRST_TEST_SEED + order.seed;
         compose(Order { seed, ..order }).0.things.iter().all(&fits)
     });
     let (mut before, mut after, mut fooled) = (0, 0, 0);

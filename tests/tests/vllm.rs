@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use homereel_bench::draw::{Clip, Codec, Kind, Order};
+use homereel_clips::{Clip, Codec, Kind, Order};
 use homereel_tests::{Server, clips};
 use serde_json::{Value, json};
 

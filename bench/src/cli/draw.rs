@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use homereel_bench::draw::{self, Codec, Kind, Order};
+use homereel_clips::{self as draw, Codec, Kind, Order};
 
 /// Flags of `draw`.
 #[derive(Debug, clap::Args)]

@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use homereel::config::{self, EngineFlags};
 use homereel_bench::engine;
 use homereel_bench::serve::machine;
+use homereel_engine::flags::EngineFlags;
 use homereel_engine::measure::load::{self, Shape};
 use serde_json::json;
 
@@ -51,7 +51,7 @@ pub(crate) async fn engine(job: &Engine) -> anyhow::Result<()> {
     if let Some(file) = &job.result_filename {
         output::check_writable(file)?;
     }
-    let config = config::engine(None, job.engine.clone())?;
+    let config = job.engine.clone().resolve(EngineFlags::default(), 1)?;
     let engine = homereel_engine::open(&config)?;
     load::ready(engine.as_ref()).await?;
     let info = engine.info()?;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use homereel_bench::draw::{Codec, FIRST_TEST_SEED};
 use homereel_bench::serve::client::{Sampling, Target};
 use homereel_bench::serve::dataset::{self, Drawn, Prompt};
 use homereel_bench::serve::{self, SILENCE};
+use homereel_clips::{Codec, FIRST_TEST_SEED};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::draw;

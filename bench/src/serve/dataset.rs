@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 
-use crate::draw::{self, Codec, Kind, Order};
+use homereel_clips::{self as draw, Codec, Kind, Order};
 
 /// Endings of files that a folder of clips is searched for.
 const ENDINGS: [&str; 14] =

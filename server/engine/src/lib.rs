@@ -11,6 +11,8 @@ mod candle;
 mod demo;
 mod error;
 pub mod fake;
+#[cfg(feature = "clap")]
+pub mod flags;
 pub mod hub;
 pub mod measure;
 mod open;

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use homereel_engine::flags::EngineFlags;
 use homereel_library::Role;
 
 use super::Usage;
 use crate::{
-    config::{self, Decoder, EngineFlags, ServerFlags},
+    config::{self, Decoder, ServerFlags},
     media::FrameSampling,
 };
 

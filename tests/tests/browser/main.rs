@@ -13,7 +13,7 @@ mod reader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use homereel_bench::draw::{Clip, Codec, Kind, Order, Skill};
+use homereel_clips::{Clip, Codec, Kind, Order, Skill};
 use homereel_tests::{Server, clips};
 use serde_json::{Value, json};
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use candle_core::DType;
+use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::cache::{FeatureCache, PrefixCache};
@@ -47,21 +48,25 @@ pub(crate) struct CandleOptions {
 }
 
 /// A kind of device.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
     /// The CPU.
     #[default]
     Cpu,
-    /// The first CUDA device.
+    /// The first CUDA device (needs a build with the feature `cuda`).
     Cuda,
 }
 
 /// A type of weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
 pub enum WeightType {
-    /// 32-bit floats.
+    /// 32-bit floats (the default on a CPU).
     F32,
-    /// bfloat16.
+    /// bfloat16 (the default on CUDA).
     Bf16,
     /// IEEE half precision.
     F16,

@@ -21,11 +21,16 @@ pub(super) struct TensorScope<'a> {
 }
 
 /// Quantization of the decoder's matrices: fewer bytes to read per token, at some loss of accuracy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Quantization {
     /// 8.5 bits per weight, in blocks of 32.
+    #[cfg_attr(feature = "clap", value(name = "q8_0"))]
+    #[serde(rename = "q8_0")]
     Q8_0,
     /// 4.5 bits per weight, in blocks of 256; rows of other lengths use `Q8_0`.
+    #[cfg_attr(feature = "clap", value(name = "q4k"))]
+    #[serde(rename = "q4k")]
     Q4K,
 }
 

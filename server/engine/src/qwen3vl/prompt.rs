@@ -22,12 +22,17 @@ const MAX_BYTES_PER_TOKEN: usize = 32;
 const GUARDS: std::ops::RangeInclusive<char> = '\u{E000}'..='\u{F8FF}';
 
 /// The transformers version whose video prompt format the model expects.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum PromptWrapper {
     /// 5.x and vLLM: the template's `<|vision_start|>`, `<|vision_end|>` stay around the frames.
     #[default]
+    #[cfg_attr(feature = "clap", value(name = "5", help = "5.x and vLLM"))]
+    #[serde(rename = "5")]
     V5,
     /// 4.57: the frames replace them.
+    #[cfg_attr(feature = "clap", value(name = "4.57", help = "4.57, with which Qwen3-VL was published"))]
+    #[serde(rename = "4.57")]
     V4_57,
 }
 

@@ -178,7 +178,7 @@ pub fn tags(scene: &Scene) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::draw::{Background, Colour, Shape};
+    use crate::{Background, Colour, Shape};
 
     fn scene() -> Scene {
         let thing = |shape, colour: Colour| Thing {

@@ -313,7 +313,7 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
-    use crate::draw::{Kind, sample};
+    use crate::{Kind, sample};
 
     #[test]
     fn the_same_seed_asks_the_same() {

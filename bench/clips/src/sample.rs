@@ -9,7 +9,8 @@ use rand::{Rng as _, distr::weighted::WeightedIndex, prelude::Distribution as _,
 use super::{Background, Colour, Direction, Rgb, Scene, Shape, Texture, Thing};
 
 /// What a clip holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum Kind {
     /// One to three objects with up to three events.
     Any,

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::{Painter, Scene};
 
 /// How a clip is coded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// H.264 in MP4.
