@@ -140,7 +140,7 @@ know_aarch64() {
 }
 
 try() {
-  local program=target/$target/release/homereel answer expected said log=target/$target/ask.log
+  local program=target/$target/ci/homereel answer expected said log=target/$target/ask.log
   expected=$(cat systemd/share/check.expect)
   say "asking the aarch64 program a question with qemu"
   answer=$(timeout 600 scripts/deploy/run-in-root.sh "$sysroot" "$program" ask systemd/share/check.mp4 "$(cat systemd/share/check.question)" --temperature 0 2>"$log") \
@@ -161,14 +161,14 @@ say "building for aarch64 ($suite)"
 # Includes a test, or cargo selects other features and builds everything again for the tests.
 selection=(--workspace --bins)
 [ -z "$run" ] || [ -z "$tests" ] || selection+=(--test openai)
-cross nice cargo build --release --locked -q "${selection[@]}" --target $target
-file_says=$(readelf -h target/$target/release/homereel | grep Machine)
+cross nice cargo build --profile ci --locked -q "${selection[@]}" --target $target
+file_says=$(readelf -h target/$target/ci/homereel | grep Machine)
 [[ $file_says == *AArch64* ]] || die "not an aarch64 binary: $file_says"
 [ -n "$run" ] || exit 0
 need_packages qemu-user-static
 know_aarch64
 try
 [ -n "$tests" ] || exit 0
-scripts/deploy/boot-aarch64.sh "$sysroot" target/$target/release/homereel
+scripts/deploy/boot-aarch64.sh "$sysroot" target/$target/ci/homereel
 say "running the unit tests with qemu"
-cross nice cargo test --release --locked -q --workspace --lib --target $target
+cross nice cargo test --profile ci --locked -q --workspace --lib --target $target

@@ -44,11 +44,11 @@ beside_stand_in() {
 }
 
 build() {
-  local cap=$1 program=$cuda_target/release/homereel said
+  local cap=$1 program=$cuda_target/ci/homereel said
   say "compiling for sm_$cap"
   ( cuda_environment "$cap"
-    nice cargo build --release --locked -q -p homereel --features cuda \
-      --config 'profile.release.package."*".opt-level=1' --config 'profile.release.opt-level=1' )
+    nice cargo build --profile ci --locked -q -p homereel --features cuda \
+      --config 'profile.ci.package."*".opt-level=1' --config 'profile.ci.opt-level=1' )
   said=$(readelf -d "$program")
   [[ $said == *libcublas.so* ]] || die "the program is not linked with CUDA"
   # The program opens the driver's library itself; linked with it, it would not even start without a driver.

@@ -74,7 +74,7 @@ settings() {
 
 self_test() {
   local folder=target/gpu-check-cpu
-  cargo=(build --profile "${HOMEREEL_PROFILE:-release}" --workspace --locked -q)
+  cargo=(build --profile "${HOMEREEL_PROFILE:-ci}" --workspace --locked -q)
   pack "$folder"
   settings "$folder" cpu f32 300 --tiny tiny
   check_links "$folder/measure" "$folder/parity-tests"
@@ -89,8 +89,8 @@ cuda() {
   toolkit
   stand_in_driver
   cuda_environment "$capability"
-  cargo=(build --release --locked -q -p homereel-engine --features cuda
-    --config 'profile.release.package."*".opt-level=1' --config 'profile.release.opt-level=3')
+  cargo=(build --profile ci --locked -q -p homereel-engine --features cuda
+    --config 'profile.ci.package."*".opt-level=1' --config 'profile.ci.opt-level=3')
   pack "$folder"
   settings "$folder" cuda bf16 480 '' qwen3-vl-2b qwen3-vl-8b
   check_links "$folder/measure" "$folder/parity-tests"

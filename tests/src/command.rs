@@ -46,7 +46,7 @@ pub fn binary() -> PathBuf {
     std::env::var_os("HOMEREEL_BIN").map_or_else(|| target_dir().join("homereel"), PathBuf::from)
 }
 
-/// The folder of this build's programs: `target/release` for `target/release/deps/cli-…`.
+/// The folder of this build's programs: `target/ci` for `target/ci/deps/cli-…`.
 pub(crate) fn target_dir() -> PathBuf {
     let mut path = std::env::current_exe().unwrap_or_default();
     path.pop();

@@ -2,7 +2,7 @@
 //! person knows: its command line, its URLs, its files.
 //!
 //! `tests/*.rs` are the tests, one program per step of `scripts/test.sh`. They need `homereel` built
-//! (`cargo build --release --bins`) and the `ffmpeg` program; nothing outside of this machine.
+//! (`cargo build --profile ci --bins`) and the `ffmpeg` program; nothing outside of this machine.
 
 pub mod clips;
 mod command;
