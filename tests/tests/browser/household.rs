@@ -113,7 +113,7 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
         .send()
         .await?;
     ensure!(refused.status() == StatusCode::FORBIDDEN, "{}", refused.status());
-    ensure!(refused.text().await?.contains("this takes the role admin; yours is viewer"));
+    ensure!(refused.text().await?.contains("this requires the role admin; yours is viewer"));
 
     // Her own password is hers to change.
     for (present, new, repeat, says) in [
