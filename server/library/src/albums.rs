@@ -1,27 +1,27 @@
-//! Albums: a tag gathers the videos that carry it. A video is in as many albums as it has tags.
+//! Albums: all videos with a tag form an album, so a video is in as many albums as it has tags.
 
 use sqlx::Row as _;
 
 use crate::{error::LibraryError, library::Library, video::Video};
 
-/// Videos under one tag.
+/// An album.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Album {
-    /// The tag, as most of them write it.
+    /// The tag, in its most frequent spelling.
     pub tag: String,
-    /// How many videos carry it.
+    /// Number of videos.
     pub videos: u64,
-    /// Id of the newest of them that has a poster.
+    /// Id of the newest video that has a poster.
     pub cover: Option<String>,
 }
 
 impl Library {
-    /// Returns the albums, the largest first, those without a video (but in the trash) left out.
+    /// Returns the albums, the largest first. Albums whose videos are all in the trash are left out.
     ///
     /// # Errors
     /// `Database`.
     pub async fn albums(&self, limit: u32, offset: u32) -> Result<Vec<Album>, LibraryError> {
-        // Ids sort by time, so the largest is the newest.
+        // Ids sort by time, so the largest id is the newest.
         let sql = "SELECT min(text) AS tag, count(DISTINCT videos.id) AS videos,
                           max(CASE WHEN videos.poster = 'ready' THEN videos.id END) AS cover
                    FROM pieces JOIN videos ON videos.id = pieces.video_id
@@ -38,7 +38,7 @@ impl Library {
         Ok(rows.iter().map(album).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// Returns how many videos are in an album, and those of one page of it in the order they were taken.
+    /// Returns the number of videos in an album and one page of them, in the order in which they were taken.
     ///
     /// # Errors
     /// `Database`.

@@ -1,4 +1,4 @@
-//! Rows of `answers`: questions about a video and what became of them.
+//! Rows of `answers`: questions about a video and their answers.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,13 +14,13 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerStatus {
-    /// Being made.
+    /// The engine is generating it.
     Running,
     /// Complete.
     Done,
-    /// Ended by an error; `answer` holds what came before.
+    /// Failed; `answer` holds the text up to then.
     Failed,
-    /// The reader left; `answer` holds what came before.
+    /// The reader left; `answer` holds the text up to then.
     Cancelled,
 }
 
@@ -42,7 +42,7 @@ pub struct Answer {
     pub id: String,
     /// Id of the video.
     pub video_id: String,
-    /// What was asked.
+    /// The question.
     pub question: String,
     /// The text so far.
     pub answer: String,
@@ -56,13 +56,13 @@ pub struct Answer {
     pub finish_reason: Option<String>,
     /// Sampling of frames and tokens.
     pub settings: Value,
-    /// Token counts.
+    /// Token counts of prompt and answer.
     pub usage: Option<Value>,
-    /// Where the time went, milliseconds per stage.
+    /// Milliseconds per stage.
     pub stages_ms: Option<Value>,
     /// Frames, timestamps, size, warnings.
     pub media: Option<Value>,
-    /// When it was asked, milliseconds since 1970 (UTC).
+    /// When it was asked, in milliseconds since 1970 (UTC).
     pub created_ms: i64,
     /// When it ended.
     pub finished_ms: Option<i64>,
@@ -73,7 +73,7 @@ pub struct Answer {
 pub struct NewAnswer {
     /// Id of the video.
     pub video_id: String,
-    /// What is asked.
+    /// The question.
     pub question: String,
     /// Id of the model.
     pub model: String,
@@ -88,13 +88,13 @@ pub struct AnswerEnd {
     pub status: AnswerStatus,
     /// The text, as far as it came.
     pub answer: String,
-    /// Why it failed.
+    /// The text so far.
     pub error: Option<String>,
     /// `stop` or `length`.
     pub finish_reason: Option<String>,
     /// Token counts.
     pub usage: Option<Value>,
-    /// Where the time went.
+    /// Milliseconds per stage.
     pub stages_ms: Option<Value>,
     /// Frames, timestamps, size, warnings.
     pub media: Option<Value>,
@@ -154,7 +154,7 @@ impl Library {
         Ok(id)
     }
 
-    /// Stores how an answer ended.
+    /// Stores the end of an answer.
     ///
     /// # Errors
     /// `Database`.
@@ -193,7 +193,7 @@ impl Library {
         Ok(rows)
     }
 
-    /// Marks answers that a killed process left running: their readers are gone.
+    /// Marks the answers that a killed process left running as failed.
     pub(crate) async fn fail_running_answers(&self) -> Result<(), LibraryError> {
         sqlx::query(
             "UPDATE answers SET status = 'failed', error = 'the server stopped before the end', finished_ms = ?

@@ -1,5 +1,5 @@
-//! Copies of the library: the database as one file with a list of originals, the way back, and a look at a library
-//! that a server has open.
+//! Backups: copies the database to one file with a list of originals, restores it, and opens a library read-only beside a
+//! running server.
 
 use std::{
     collections::HashSet,
@@ -21,28 +21,28 @@ use crate::{
     library::{CHANGES, Library, lock},
 };
 
-/// What a backup holds.
+/// The result of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
-    /// Videos, those in the trash included.
+    /// Number of videos, including those in the trash.
     pub videos: usize,
     /// Bytes of their originals, which are not in the copy.
     pub bytes: u64,
-    /// Where the originals are listed, as `sha256sum --check` reads it.
+    /// The list of originals, in the format of `sha256sum --check`.
     pub list: PathBuf,
 }
 
-/// What a restored library lacks.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// Videos in the copy.
+    /// Number of videos in the copy.
     pub videos: usize,
     /// Hashes of originals that are not in the data directory.
     pub missing: Vec<String>,
 }
 
-/// Writes a consistent copy of the database of the library in `data` to `file`, which must not exist, and the list
-/// of originals beside it. A server may be at work on the library meanwhile.
+/// Writes a consistent copy of the database of the library in `data` to `file`, which must not exist, and the list of
+/// originals beside it. A server may be using the library meanwhile.
 ///
 /// # Errors
 /// `Conflict` when `file` exists, `NotFound` when there is no library, `Database`, `Io`.
@@ -51,7 +51,7 @@ pub async fn backup(data: &Path, file: &Path) -> Result<Backup, LibraryError> {
         return Err(LibraryError::Conflict(format!("{} exists; name a new file", file.display())));
     }
     let mut connection = SqliteConnection::connect_with(&readable(data)?).await?;
-    // Written beside and renamed: a backup that was cut off has no name that looks like one.
+    // Written under a temporary name, so that an interrupted backup is not mistaken for a complete one.
     let part = beside(file, "part");
     if part.exists() {
         fs::remove_file(&part)?;
@@ -78,8 +78,8 @@ pub async fn backup(data: &Path, file: &Path) -> Result<Backup, LibraryError> {
     Ok(Backup { videos: rows.len(), bytes, list })
 }
 
-/// Makes the copy `file` the database of the library in `data`. Nothing may be at work on it; a database that is there
-/// already is kept beside as `homereel.db.before-restore`.
+/// Replaces the database of the library in `data` by the copy `file`. No server may be using it; an existing database is kept
+/// as `homereel.db.before-restore`.
 ///
 /// # Errors
 /// `InUse` while a server has it open, `Invalid` when `file` is no backup, `Conflict` when an earlier database was
@@ -113,7 +113,7 @@ pub async fn restore(data: &Path, file: &Path) -> Result<Restored, LibraryError>
                 kept.display()
             )));
         }
-        // Of a database that was not closed the log holds a part.
+        // The write-ahead log of a database that was not closed holds part of its contents.
         let mut old =
             SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&database)).await?;
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut old).await?;
@@ -142,7 +142,7 @@ pub async fn restore(data: &Path, file: &Path) -> Result<Restored, LibraryError>
 }
 
 impl Library {
-    /// Opens the library under `root` to read only, also while a server has it open.
+    /// Opens the library under `root` read-only, also while a server has it open.
     ///
     /// # Errors
     /// `NotFound` when there is none, `Database`.
@@ -170,7 +170,7 @@ fn readable(data: &Path) -> Result<SqliteConnectOptions, LibraryError> {
     Ok(SqliteConnectOptions::new().filename(database).read_only(true).busy_timeout(Duration::from_secs(30)))
 }
 
-/// `file` with one more ending.
+/// Appends `ending` to the file name.
 fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".");

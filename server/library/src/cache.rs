@@ -1,5 +1,4 @@
-//! A small cache bounded by bytes; the least recently used value is dropped first. The server caches decoded
-//! clips in it too.
+//! A cache bounded by bytes, which evicts the least recently used value. The server uses it for decoded clips as well.
 
 use std::{
     collections::VecDeque,
@@ -10,7 +9,7 @@ use std::{
 #[derive(Debug)]
 pub struct ByteCache<T> {
     limit: usize,
-    /// Most recently used last; few enough that a scan costs nothing beside a decode.
+    /// Most recently used last; few enough that a scan is negligible beside a decode.
     entries: Mutex<VecDeque<Entry<T>>>,
 }
 
@@ -22,13 +21,13 @@ struct Entry<T> {
 }
 
 impl<T> ByteCache<T> {
-    /// Makes a cache for values of `limit` bytes in all.
+    /// Creates a cache for values of `limit` bytes in total.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { limit, entries: Mutex::new(VecDeque::new()) }
     }
 
-    /// Returns the value under `key` and marks it as used.
+    /// Returns the value for `key` and marks it as used.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Arc<T>> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,7 +38,7 @@ impl<T> ByteCache<T> {
         Some(value)
     }
 
-    /// Keeps a value of `bytes` bytes, unless it alone is past the limit.
+    /// Inserts a value of `bytes` bytes, unless it alone exceeds the limit.
     pub fn put(&self, key: String, value: Arc<T>, bytes: usize) {
         if bytes > self.limit {
             return;

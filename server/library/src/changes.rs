@@ -1,12 +1,12 @@
-//! What is announced to pages and `/api/events`.
+//! Change notifications for pages and `/api/events`.
 
 use crate::jobs::job::{Job, Step};
 
-/// What changed, for pages and `/api/events`.
+/// A change.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Change {
-    /// A video was added or something of it changed.
+    /// A video was added or changed.
     Video {
         /// Id of the video.
         id: String,
@@ -18,12 +18,12 @@ pub enum Change {
     },
     /// A job changed its state or step.
     Job {
-        /// The job as it is now.
+        /// The job after the change.
         job: Job,
     },
-    /// All jobs were paused or go on.
+    /// All jobs were paused or resumed.
     Paused {
-        /// Paused now.
+        /// Whether they are paused now.
         paused: bool,
     },
     /// A running job advanced within its step.
@@ -34,11 +34,11 @@ pub enum Change {
         video_id: String,
         /// The job's step.
         step: Step,
-        /// What is being done (`probe`, `decode`, `preprocess`, `vision`, `prefill`, `generate`).
+        /// The stage (`probe`, `decode`, `preprocess`, `vision`, `prefill`, `generate`).
         stage: &'static str,
         /// Units done.
         done: usize,
-        /// Units in all; 0 where that is not known.
+        /// Units in total; 0 where that is not known.
         total: usize,
     },
 }

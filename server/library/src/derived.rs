@@ -1,6 +1,6 @@
-//! Files that are made of an original and can be made again: poster, scrub sprites, the rendition for browsers. Each is
-//! published by a rename, so that nobody sees half of one; what a killed process left is removed at the next start,
-//! and what a full disk cut off at once.
+//! Files derived from an original: poster, scrub sprites, and the rendition for browsers. Each is published by a rename, so
+//! that no reader sees a partial file. Files that a killed process left are removed at the next start, files that a full disk
+//! cut off at once.
 
 use std::{
     fs::{self, File},
@@ -20,25 +20,25 @@ use crate::{
 const LAYOUT: &str = "layout.json";
 
 impl Library {
-    /// Returns where the rendition (MP4) of the original with this hash lies, once there is one.
+    /// Returns the path of the rendition (MP4) of the original with this hash; `None` means that there is none.
     #[must_use]
     pub fn rendition_path(&self, sha256: &str) -> PathBuf {
         self.root.join(RENDITIONS).join(format!("{sha256}.mp4"))
     }
 
-    /// Returns where sheet `number` (JPEG) of the original's scrub sprites lies, once there is one.
+    /// Returns the path of sheet `number` (JPEG) of the original's scrub sprites; `None` means that there is none.
     #[must_use]
     pub fn sprites_path(&self, sha256: &str, number: usize) -> PathBuf {
         self.root.join(SPRITES).join(sha256).join(format!("{number}.jpg"))
     }
 
-    /// Returns how the scrub sprites of an original are laid out; `None` as long as there are none.
+    /// Returns the layout of the scrub sprites of an original; `None` means that there are none yet.
     pub async fn sprites(&self, sha256: &str) -> Option<Sprites> {
         let text = tokio::fs::read(self.root.join(SPRITES).join(sha256).join(LAYOUT)).await.ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    /// Stores the poster of an original in both its sizes.
+    /// Stores the poster of an original in both sizes.
     ///
     /// # Errors
     /// `Io`, `DiskFull`.
@@ -84,7 +84,7 @@ impl Library {
         Ok(())
     }
 
-    /// Makes an empty file for a rendition on its way; [`NewRendition::publish`] puts it in its place.
+    /// Creates an empty file for a rendition; [`NewRendition::publish`] completes it.
     ///
     /// # Errors
     /// `Io`.
@@ -95,13 +95,13 @@ impl Library {
         Ok(NewRendition { file, part: Some(part), place })
     }
 
-    /// Returns where decoded frames may be kept; all that belongs to an original is in a folder of its hash.
+    /// Returns the directory for cached frames, which has a directory per original, named by its hash.
     #[must_use]
     pub fn frames_dir(&self) -> PathBuf {
         self.root.join(FRAMES)
     }
 
-    /// Removes what was made of an original; a file that stays behind is logged.
+    /// Removes all files derived from an original. Failures are logged.
     pub(crate) async fn remove_derived(&self, sha256: &str) {
         let folder = |name: &str| self.root.join(name).join(sha256);
         let paths = [folder(SPRITES), folder(FRAMES), self.rendition_path(sha256)];
@@ -112,12 +112,12 @@ impl Library {
                 }
             }
         };
-        // Only a panic in there or the end of the runtime gets here.
+        // Only after a panic of the task or during shutdown.
         let _ = tokio::task::spawn_blocking(removal).await;
     }
 }
 
-/// A rendition on its way. Dropped before it is published it removes its file.
+/// A rendition that is being written. Its file is removed when it is dropped unpublished.
 #[derive(Debug)]
 pub struct NewRendition {
     file: File,
@@ -134,7 +134,7 @@ impl NewRendition {
         self.file.try_clone()
     }
 
-    /// Puts the whole file in its place, for good.
+    /// Moves the complete file to its final name and syncs it.
     ///
     /// # Errors
     /// `Io`.
@@ -161,7 +161,7 @@ impl Drop for NewRendition {
     }
 }
 
-/// Writes a whole file, for good.
+/// Writes and syncs a whole file.
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;

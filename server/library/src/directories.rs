@@ -7,7 +7,7 @@ pub(crate) const SPRITES: &str = "sprites";
 pub(crate) const FRAMES: &str = "frames";
 pub(crate) const RENDITIONS: &str = "renditions";
 
-/// Creates the directories and removes files that were not finished.
+/// Creates the directories and removes incomplete files.
 pub(crate) fn prepare(root: &Path) -> io::Result<()> {
     for folder in [POSTERS, SPRITES, RENDITIONS] {
         let folder = root.join(folder);
@@ -22,7 +22,7 @@ pub(crate) fn prepare(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a file or a folder, if it is there.
+/// Removes a file or directory, if it exists.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {

@@ -1,25 +1,25 @@
-//! What can go wrong in the library. Knows no HTTP status.
+//! Errors of the library.
 
 use std::path::PathBuf;
 
-/// The class of an error: what a caller can do about it.
+/// The class of an error, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LibraryErrorKind {
-    /// There is no such thing.
+    /// Not found.
     NotFound,
-    /// The request does not fit the present state.
+    /// The request conflicts with the present state.
     Conflict,
     /// The upload is too large.
     TooLarge,
-    /// The request is at fault.
+    /// The request is invalid.
     Invalid,
     /// The disk or the quota is full.
     NoSpace,
-    /// It was there and is no more.
+    /// It existed but is gone.
     Gone,
-    /// Somebody else is at it.
+    /// Another client or process is using it.
     Busy,
-    /// Database or disk failed.
+    /// The database or the disk failed.
     Failed,
 }
 
@@ -31,22 +31,22 @@ pub enum LibraryError {
     NotFound {
         /// `video`, `job`, `answer`.
         what: &'static str,
-        /// The id asked for.
+        /// The requested id.
         id: String,
     },
-    /// The request does not fit the present state.
+    /// The request conflicts with the present state.
     #[error("{0}")]
     Conflict(String),
-    /// The request is at fault.
+    /// The request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// More bytes than an upload may have.
+    /// The upload exceeds the limit.
     #[error("the upload is larger than {limit} bytes, the limit for one file")]
     TooLarge {
-        /// Bytes that one upload may have.
+        /// Maximum bytes of one upload.
         limit: u64,
     },
-    /// The disk cannot hold the upload.
+    /// The disk has no space for the upload.
     #[error("the disk is full: {needed} bytes are needed and {free} are free")]
     NoSpace {
         /// Bytes that the upload needs, as far as known.
@@ -54,7 +54,7 @@ pub enum LibraryError {
         /// Bytes that are free.
         free: u64,
     },
-    /// The quota leaves too little for the upload.
+    /// The quota has no space for the upload.
     #[error(
         "the quota of {quota} bytes is used up: {needed} bytes are needed and {left} are left; empty the trash, or \
          raise --quota"
@@ -62,26 +62,26 @@ pub enum LibraryError {
     OverQuota {
         /// Bytes that the upload needs, as far as known.
         needed: u64,
-        /// Bytes that are left of the quota.
+        /// Bytes left of the quota.
         left: u64,
-        /// Bytes that originals may take.
+        /// The quota in bytes.
         quota: u64,
     },
-    /// The disk, or the database on it, could not write.
+    /// Writing a file or the database failed because the disk is full.
     #[error("the disk is full: make room, and what waits goes on")]
     DiskFull,
-    /// A piece of an upload does not begin where the last one ended.
+    /// A chunk does not start where the upload ends.
     #[error("the piece begins at byte {offset}, but {received} bytes are here; go on from there")]
     OffsetMismatch {
-        /// Where the client thinks it is.
+        /// The client's offset.
         offset: u64,
-        /// Where it is.
+        /// The upload's offset.
         received: u64,
     },
-    /// The upload takes no more bytes.
+    /// The upload is complete or has failed.
     #[error("{0}")]
     Ended(String),
-    /// Another writer does not leave.
+    /// Another connection is still writing.
     #[error("another connection is still writing to this upload; try again in a moment")]
     Busy,
     /// Another process has the directory open.
@@ -90,27 +90,27 @@ pub enum LibraryError {
         /// The data directory.
         directory: PathBuf,
     },
-    /// A column holds what this version cannot read.
+    /// A column has a value that this version cannot parse.
     #[error("column {column} is damaged: {source}")]
     Damaged {
         /// Name of the column.
         column: &'static str,
-        /// What the parser says.
+        /// The parser's message.
         source: serde_json::Error,
     },
     /// SQLite failed.
     #[error("database: {0}")]
     Database(sqlx::Error),
-    /// The schema could not be brought up to date.
+    /// The schema could not be migrated.
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// An unreleased version made the library and did not bring its schema up to date.
+    /// An unreleased version created the library and did not apply all of its migrations.
     #[error(
         "the library was made before version 0.1.0 and has only the migrations {applied:?}; open it once with commit \
          c311871, which adds the others"
     )]
     OldSchema {
-        /// Versions of the migrations that it has.
+        /// Versions of the migrations that were applied.
         applied: Vec<i64>,
     },
     /// The file system failed.
@@ -141,7 +141,7 @@ impl LibraryError {
     }
 }
 
-/// SQLite's codes for a full disk: no room for a page, and none for the log's index.
+/// SQLite's codes for a full disk: no space for a page, or for the log's index.
 const FULL: [&str; 2] = ["13", "4874"];
 
 impl From<sqlx::Error> for LibraryError {

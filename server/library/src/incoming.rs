@@ -1,5 +1,4 @@
-//! Uploads on their way to disk: hashed as they come, durable before they are acknowledged.
-//! Knows nothing of HTTP bodies and never looks into the bytes.
+//! Uploads on their way to disk: hashed while they arrive, and durable before they are acknowledged.
 
 use std::{
     collections::HashSet,
@@ -21,20 +20,20 @@ use crate::{
     video::Video,
 };
 
-/// Bytes gathered before one trip to the blocking pool.
+/// Bytes collected before each write on the blocking pool.
 const CHUNK: usize = 1 << 20;
 
-/// Bytes that a name keeps: what file systems allow.
+/// Maximum bytes of a file name, as in common file systems.
 const NAME_BYTES: usize = 255;
 
-/// Bytes of an ending (`.mp4`) that outlives the cut of a longer name.
+/// Maximum bytes of an extension (`.mp4`) that is kept when a name is truncated.
 const ENDING_BYTES: usize = 12;
 
-/// An upload that is being written. Dropping it removes what was written.
+/// An upload that is being written. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Incoming {
     library: Library,
-    /// Away only while a chunk is on the blocking pool.
+    /// `None` only while a chunk is being written.
     sink: Option<Sink>,
     pending: Vec<u8>,
     size: u64,
@@ -42,27 +41,27 @@ pub struct Incoming {
     reservation: Reservation,
 }
 
-/// A durable upload that is not yet part of the library. Dropping it removes the file.
+/// A durable upload that is not yet part of the library. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Sealed {
     library: Library,
     path: Scratch,
-    /// Lower-case hexadecimal SHA-256 of the bytes.
+    /// SHA-256 of the bytes, in lower-case hexadecimal.
     pub sha256: String,
-    /// Bytes.
+    /// Number of bytes.
     pub size: u64,
-    /// Space that is reserved until a row counts it. `None` for an upload with a row, which is counted already.
+    /// Space reserved until a row counts it. `None` for a resumable upload, whose row counts it already.
     _reservation: Option<Reservation>,
 }
 
-/// What became of an upload.
+/// The result of an upload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// The video: the new one, or the one that already held the same bytes.
+    /// The new video, or the one that already held the same bytes.
     pub video: Video,
     /// Whether the library already held these bytes.
     pub duplicate: bool,
-    /// Whether it was in the trash and is back.
+    /// Whether it was in the trash and has been restored.
     pub restored: bool,
 }
 
@@ -73,7 +72,7 @@ struct Sink {
     path: Scratch,
 }
 
-/// A file that is removed when its owner is dropped, unless somebody else answers for it.
+/// A file that is removed on drop, unless [`keep`](Self::keep) was called.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
@@ -89,7 +88,7 @@ impl Scratch {
         &self.path
     }
 
-    /// Leaves the file to somebody else.
+    /// Keeps the file when this is dropped.
     pub(crate) fn keep(mut self) {
         self.ours = false;
     }
@@ -107,10 +106,10 @@ impl Drop for Scratch {
 }
 
 impl Library {
-    /// Starts an upload of at most `limit` bytes, of which `expected` are announced.
+    /// Starts an upload of at most `limit` bytes; `expected` is the announced length.
     ///
     /// # Errors
-    /// `TooLarge`, `NoSpace` and `OverQuota` at once where `expected` says so; `Io`.
+    /// `TooLarge`, `NoSpace` and `OverQuota` immediately if `expected` exceeds a limit; `Io`.
     pub async fn incoming(&self, expected: Option<u64>, limit: u64) -> Result<Incoming, LibraryError> {
         let needed = expected.unwrap_or(0);
         if needed > limit {
@@ -133,7 +132,7 @@ impl Library {
         })
     }
 
-    /// Returns the video that holds the bytes with this hash, taken out of the trash if it lies there.
+    /// Returns the video with this hash, restoring it if it is in the trash.
     ///
     /// # Errors
     /// `Database`.
@@ -144,8 +143,8 @@ impl Library {
         Ok(Some(Stored { video, duplicate: true, restored }))
     }
 
-    /// Returns originals that no video names: a process was killed between file and row, or an older copy of the
-    /// database was restored. They are somebody's videos.
+    /// Returns originals without a row: the process was killed between file and row, or an older copy of the database was
+    /// restored. They are user data.
     ///
     /// # Errors
     /// `Database`, `Io`.
@@ -172,7 +171,7 @@ impl Library {
 }
 
 impl Incoming {
-    /// Returns the bytes received so far.
+    /// Returns the number of bytes received.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
@@ -181,7 +180,7 @@ impl Incoming {
     /// Adds bytes.
     ///
     /// # Errors
-    /// `TooLarge` beyond the limit, `OverQuota`, `NoSpace` when the disk is full; the upload is then of no more use.
+    /// `TooLarge` beyond the limit, `OverQuota`, `NoSpace` when the disk is full. The upload cannot be continued then.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), LibraryError> {
         self.size = self.size.saturating_add(bytes.len() as u64);
         if self.size > self.limit {
@@ -230,10 +229,10 @@ impl Incoming {
         }
     }
 
-    /// Makes the bytes durable, so that the file can be probed before it is added to the library.
+    /// Syncs the bytes, so that the file can be probed before it is added to the library.
     ///
     /// # Errors
-    /// `Invalid` for no bytes at all, `NoSpace`, `Io`.
+    /// `Invalid` for an empty upload, `NoSpace`, `Io`.
     pub async fn seal(mut self) -> Result<Sealed, LibraryError> {
         self.flush().await?;
         if self.size == 0 {
@@ -255,19 +254,19 @@ impl Incoming {
 }
 
 impl Sealed {
-    /// Bytes of an upload that has a row: the row answers for the file.
+    /// Wraps the bytes of a resumable upload, whose file belongs to its row.
     pub(crate) fn of_upload(library: Library, path: PathBuf, sha256: String, size: u64) -> Self {
         Self { library, path: Scratch { path, ours: false }, sha256, size, _reservation: None }
     }
 
-    /// Returns where the bytes lie for now.
+    /// Returns the path of the bytes.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.path.path()
     }
 
-    /// Makes the upload a video and queues its ingest job, in one transaction after the rename is durable.
-    /// Bytes that the library holds already return the existing video.
+    /// Adds the upload as a video and queues its ingest job, in one transaction after a durable rename. Bytes that the library
+    /// already holds return the existing video.
     ///
     /// # Errors
     /// `NoSpace`, `Io`, `Database`.
@@ -315,8 +314,8 @@ impl Sealed {
     }
 }
 
-/// Takes `bytes` from the disk for a file without making it longer. File systems that cannot are forgiven: the
-/// room was checked.
+/// Reserves disk space for a file without changing its length. Errors of file systems without support are ignored, since the
+/// free space was checked.
 pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     use rustix::{fs::FallocateFlags, io::Errno};
     match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes) {
@@ -325,7 +324,7 @@ pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Renames and makes the new name durable (the file itself was synced before).
+/// Renames a synced file and syncs the directory.
 fn rename_durably(source: &Path, target: &Path) -> io::Result<()> {
     fs::rename(source, target)?;
     match target.parent() {
@@ -334,8 +333,7 @@ fn rename_durably(source: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
-/// Keeps the last component of a name, without control characters, so that it can be shown anywhere, and no longer
-/// than the name of a file may be.
+/// Returns the last component of a name without control characters, truncated to the length of a file name.
 pub(crate) fn display_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().filter(|c| !c.is_control()).collect();

@@ -1,11 +1,11 @@
 //! The library: one SQLite file and a directory of originals that are named by their SHA-256; also users, sessions and
 //! API keys, which are rows of the same file.
 //!
-//! Knows neither HTTP nor engines, and never decodes a video.
+//! The crate depends on neither HTTP nor an engine, and never decodes a video.
 //! **Invariant:** a row of `videos` exists only after its original was fsynced and renamed into place; at most one
 //! process has a data directory open (see [`Library::open`]).
 //!
-//! An upload passes three types: [`Incoming`] is being written, [`Sealed`] is durable, [`Stored`] is a video.
+//! An upload passes through three types: [`Incoming`] is being written, [`Sealed`] is durable, [`Stored`] is a video.
 
 mod albums;
 mod answers;

@@ -1,4 +1,4 @@
-//! The library's handle: opens the database and the data directory, and repairs what a killed process left behind.
+//! The library's handle: opens the database and the data directory, and recovers after a killed process.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -18,42 +18,42 @@ use crate::{
     search::recent::Recent, uploads::slots::Slots,
 };
 
-/// Changes that are buffered for a slow listener before it gets an error ([`broadcast::error::RecvError::Lagged`]).
+/// Changes buffered for a slow listener before it gets [`broadcast::error::RecvError::Lagged`].
 pub(crate) const CHANGES: usize = 256;
 
-/// How long a data directory may seem to be in use after its process was killed, and how often that is looked at.
+/// How long to wait for the lock of a process that was just killed, and the polling interval.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PERIOD: Duration = Duration::from_millis(20);
 
-/// Connections: queries compute rather than wait, so more than processors only make each of them later.
+/// Database connections. Queries are CPU-bound, so more connections than cores would only add latency.
 const MIN_CONNECTIONS: usize = 4;
 const MAX_CONNECTIONS: usize = 16;
 
-/// KiB of the database that each connection keeps: all that a search in ten thousand videos touches again and again.
+/// Page cache per connection in KiB: the working set of searches over ten thousand videos.
 const CACHE_KIB: u32 = 16 << 10;
 
-/// The library. Cheap to clone; all clones share one pool of connections.
+/// The library. Cheap to clone; clones share one connection pool.
 #[derive(Debug, Clone)]
 pub struct Library {
     pub(crate) pool: SqlitePool,
     pub(crate) root: Arc<PathBuf>,
     pub(crate) changes: broadcast::Sender<Change>,
-    /// Held while originals and their rows change together: an upload of the bytes that are just being deleted
-    /// must not end as a row without a file.
+    /// Held while an original and its row change together, so that an upload of bytes that are being deleted does not end as a
+    /// row without a file.
     pub(crate) originals: Arc<Mutex<()>>,
-    /// Who writes to which upload.
+    /// Writers of resumable uploads.
     pub(crate) uploads: Arc<Slots>,
-    /// What uploads may take.
+    /// Limits and reservations of disk space.
     pub(crate) room: Arc<Space>,
-    /// What was found of late.
+    /// Results of recent searches.
     pub(crate) searches: Arc<Recent>,
-    /// Holds the data directory's lock as long as any clone lives.
+    /// Holds the data directory's lock while any clone lives.
     pub(crate) _lock: Arc<File>,
 }
 
 impl Library {
-    /// Opens the library under `root`, creating what is missing, and repairs what a killed process left:
-    /// half uploads are removed, running jobs queued again, running answers marked as failed.
+    /// Opens the library under `root`, creating what is missing, and recovers after a killed process: removes partial uploads,
+    /// queues running jobs again, and marks running answers as failed.
     ///
     /// # Errors
     /// `InUse` when another process has the directory open; `Io` or `Database` otherwise.
@@ -81,59 +81,59 @@ impl Library {
         Ok(library)
     }
 
-    /// Returns the connections, for the tables of [`crate::Auth`].
+    /// Returns the connection pool, for [`crate::Auth`].
     #[must_use]
     pub fn pool(&self) -> &SqlitePool {
         &self.pool
     }
 
-    /// Listens to changes from now on.
+    /// Subscribes to changes from now on.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
 
-    /// Sends a change to all listeners; without listeners it is a no-op.
+    /// Sends a change to all listeners.
     pub fn announce(&self, change: Change) {
-        // An error only says that nobody listens.
+        // Fails only if there are no listeners.
         let _ = self.changes.send(change);
     }
 
-    /// Returns bytes that are free for uploads.
+    /// Returns the bytes that are free for uploads.
     ///
     /// # Errors
-    /// `Io` where the file system does not tell.
+    /// `Io` where the file system does not report it.
     pub fn free_bytes(&self) -> Result<u64, LibraryError> {
         let stat = rustix::fs::statvfs(self.root.as_path()).map_err(std::io::Error::from)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    /// Returns where the original with this hash lies.
+    /// Returns the path of the original with this hash.
     #[must_use]
     pub fn original_path(&self, sha256: &str) -> PathBuf {
         self.root.join("originals").join(sha256)
     }
 
-    /// Returns where the poster (JPEG) of the original with this hash lies, once there is one.
+    /// Returns the path of the poster (JPEG) of the original with this hash; `None` means that there is none.
     #[must_use]
     pub fn poster_path(&self, sha256: &str) -> PathBuf {
         self.root.join("posters").join(format!("{sha256}.jpg"))
     }
 
-    /// Returns where the small poster (JPEG) for lists lies; posters made by earlier releases have none.
+    /// Returns the path of the small poster (JPEG) for lists; posters of earlier releases have none.
     #[must_use]
     pub fn card_path(&self, sha256: &str) -> PathBuf {
         self.root.join("posters").join(format!("{sha256}-card.jpg"))
     }
 
-    /// Returns where scratch files of requests go: on the library's own disk, removed at the next start.
+    /// Returns the directory for scratch files of requests: on the library's disk, and cleared at the next start.
     #[must_use]
     pub fn scratch_dir(&self) -> PathBuf {
         self.root.join("incoming")
     }
 
-    /// Begins a transaction that writes. Its lock is taken at once: one that reads first cannot wait for another
-    /// writer later, and full-text tables read when a connection first meets them.
+    /// Begins a write transaction and takes its lock immediately: a transaction that reads first cannot wait for another writer
+    /// later, and full-text tables read on their first use.
     pub(crate) async fn begin(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>, LibraryError> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
@@ -144,7 +144,7 @@ impl Library {
     }
 }
 
-/// Opens the one SQLite file below `root`, making it where it is missing, and brings its schema up to date.
+/// Opens the SQLite file below `root`, creating it if necessary, and migrates its schema.
 pub(crate) async fn connect(root: &Path) -> Result<SqlitePool, LibraryError> {
     let options = SqliteConnectOptions::new()
         .filename(root.join("homereel.db"))
@@ -156,7 +156,7 @@ pub(crate) async fn connect(root: &Path) -> Result<SqlitePool, LibraryError> {
         .pragma("cache_size", format!("-{CACHE_KIB}"));
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let connections = u32::try_from(processors.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)).unwrap_or(1);
-    // A connection of ours cannot be lost: asking whether it lives would double the round trips.
+    // Connections to a local file cannot be lost, and checking them would double the round trips.
     let pool = SqlitePoolOptions::new()
         .max_connections(connections)
         .test_before_acquire(false)
@@ -166,8 +166,8 @@ pub(crate) async fn connect(root: &Path) -> Result<SqlitePool, LibraryError> {
     Ok(pool)
 }
 
-/// Takes the data directory's lock, which the kernel frees when this process ends in any way. Waits a little: a child
-/// that a killed process had just forked holds the lock until it has become the program that it was forked for.
+/// Locks the data directory; the kernel releases the lock when this process ends. Waits briefly, because a child that a
+/// killed process had just forked holds the lock until its `exec`.
 pub(crate) async fn lock(root: &Path) -> Result<File, LibraryError> {
     let file = File::create(root.join("lock"))?;
     let end = Instant::now() + LOCK_PATIENCE;
@@ -181,7 +181,7 @@ pub(crate) async fn lock(root: &Path) -> Result<File, LibraryError> {
     }
 }
 
-/// Uploads that were not finished are nobody's: their clients never got an acknowledgement.
+/// Removes uploads that were not finished: their clients never got an acknowledgement.
 fn remove_leftovers(incoming: &Path) -> Result<(), LibraryError> {
     for entry in fs::read_dir(incoming)? {
         let path = entry?.path();

@@ -1,9 +1,9 @@
-//! Brings the schema of a library up to date.
+//! Migrates the schema of a library.
 //!
-//! Migrations only ever add, so that the previous release still runs on the result: a failed deploy goes back to it.
+//! Migrations only add, so that the previous release still runs on the result after a failed deploy is rolled back.
 //!
-//! Libraries of commit `c311871`, before the first release, were made by nine migrations that `0001_initial.sql`
-//! replaces. Their schema is the same, so the new migration is recorded as applied instead of run.
+//! Libraries of commit `c311871`, before the first release, were created by nine migrations that `0001_initial.sql` replaces.
+//! The resulting schema is the same, so the new migration is recorded as applied instead of run.
 
 use sqlx::{Row as _, SqlitePool, migrate::Migrator};
 
@@ -15,13 +15,13 @@ fn migrator() -> Migrator {
     migrator
 }
 
-/// Versions of the migrations before the first release. The first has the version of its replacement.
+/// Versions of the unreleased migrations. The first has the version of its replacement.
 const UNRELEASED: [i64; 9] = [1, 30, 31, 32, 33, 34, 50, 60, 70];
 
 /// Description of the first of them, which distinguishes it from its replacement.
 const FIRST_UNRELEASED: &str = "library";
 
-/// Applies the migrations that are missing.
+/// Applies the missing migrations.
 ///
 /// # Errors
 /// `OldSchema` for a library with only some of the unreleased migrations; `Migration`, `Database`.
@@ -31,7 +31,7 @@ pub(crate) async fn run(pool: &SqlitePool) -> Result<(), LibraryError> {
     Ok(())
 }
 
-/// Records the first migration as applied where the unreleased ones were.
+/// Records the first migration as applied where the unreleased ones were applied.
 async fn adopt_unreleased(pool: &SqlitePool) -> Result<(), LibraryError> {
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let table = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'");

@@ -1,4 +1,4 @@
-//! Disk space that is reserved for uploads before their bytes arrive, so that two uploads never count on the same space.
+//! Disk space reserved for uploads before their bytes arrive, so that two uploads never count on the same space.
 
 use std::sync::{
     Arc,
@@ -7,19 +7,19 @@ use std::sync::{
 
 use tokio::sync::Mutex;
 
-/// Bytes that stay free for the database, posters and the rest of the system.
+/// Bytes kept free for the database, posters and the rest of the system.
 pub(crate) const RESERVE: u64 = 64 << 20;
 
-/// What is allowed and reserved.
+/// The quota and what is reserved.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     pub(crate) quota: Option<u64>,
     pub(crate) reserved: AtomicU64,
-    /// Held from the look at what is left to the reservation.
+    /// Held from the check of free space to the reservation.
     pub(crate) turn: Mutex<()>,
 }
 
-/// Space that is reserved until this is dropped.
+/// Reserved space, released on drop.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     pub(crate) space: Arc<Space>,

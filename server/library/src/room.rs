@@ -12,14 +12,14 @@ use crate::{
 const GROWTH: u64 = 16 << 20;
 
 impl Library {
-    /// Lets originals, those in the trash and unfinished uploads included, take `quota` bytes and no more.
+    /// Sets the quota in bytes for originals, including those in the trash and unfinished uploads.
     #[must_use]
     pub fn with_quota(mut self, quota: Option<u64>) -> Self {
         self.room = Arc::new(Space { quota, ..Space::default() });
         self
     }
 
-    /// Returns bytes that originals may take; `None` where only the disk bounds them.
+    /// Returns the quota; `None` means that only the disk limits originals.
     #[must_use]
     pub fn quota(&self) -> Option<u64> {
         self.room.quota
@@ -28,7 +28,7 @@ impl Library {
     /// Checks that an upload of `needed` bytes fits on the disk and into the quota.
     ///
     /// # Errors
-    /// `NoSpace` and `OverQuota`, each with its numbers; `Database`, `Io`.
+    /// `NoSpace` and `OverQuota` with their numbers; `Database`, `Io`.
     pub async fn check_room(&self, needed: u64) -> Result<(), LibraryError> {
         self.check_disk(needed)?;
         let Some(quota) = self.room.quota else { return Ok(()) };
@@ -39,7 +39,7 @@ impl Library {
         Ok(())
     }
 
-    /// Checks that `needed` bytes fit on the disk, beside what stays free for everything else.
+    /// Checks that `needed` bytes fit on the disk beside the bytes that are kept free.
     ///
     /// # Errors
     /// `NoSpace` with both numbers; `Io`.
@@ -70,7 +70,7 @@ impl Library {
         }
         let _turn = self.room.turn.lock().await;
         let more = bytes - reservation.bytes;
-        // A little more where it fits, so that not every chunk runs a query.
+        // Extends by more than needed where that fits, so that not every chunk runs a query.
         let more = match self.check_room(more.saturating_add(GROWTH)).await {
             Ok(()) => more + GROWTH,
             Err(_) => {
@@ -88,7 +88,7 @@ impl Library {
         Ok(())
     }
 
-    /// Returns bytes that count against the quota.
+    /// Returns the bytes that count against the quota.
     async fn used(&self) -> Result<u64, LibraryError> {
         let sql = "SELECT bytes + trash_bytes +
                        (SELECT coalesce(sum(length), 0) FROM uploads WHERE state IN ('receiving', 'storing')) FROM totals";

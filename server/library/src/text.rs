@@ -1,16 +1,16 @@
-//! A row of `texts`: what a model wrote about a video, and which model with which settings.
+//! A row of `texts`: a text that a model wrote about a video, with the model and its settings.
 
 use serde::{Deserialize, Serialize};
 
-/// Which text.
+/// The kind of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextKind {
-    /// A few sentences.
+    /// The description.
     Description,
-    /// What happens when.
+    /// The moments.
     Moments,
-    /// Short keywords.
+    /// The tags.
     Tags,
 }
 
@@ -24,41 +24,41 @@ impl TextKind {
     }
 }
 
-/// A stretch of a video and what happens in it.
+/// A moment: a time span of a video and what happens in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Moment {
-    /// Seconds from the first frame.
+    /// Start in seconds.
     pub start: f64,
-    /// Seconds from the first frame, not before `start`.
+    /// End in seconds, not before `start`.
     pub end: f64,
     /// What happens.
     pub text: String,
 }
 
-/// A text and where it comes from.
+/// A text and its origin.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Text<T> {
     /// The text. `None` when the model's answer was not usable (see `warning`).
     pub content: Option<T>,
-    /// What a reader should know.
+    /// A warning for readers.
     pub warning: Option<String>,
     /// Id of the model that wrote it.
     pub model: String,
-    /// Prompt and sampling that made it.
+    /// Prompt and sampling parameters.
     pub settings: serde_json::Value,
-    /// When, milliseconds since 1970 (UTC).
+    /// When it was written, in milliseconds since 1970 (UTC).
     pub created_ms: i64,
-    /// When a person changed it, if ever.
+    /// When a person last changed it.
     pub edited_ms: Option<i64>,
 }
 
-/// The texts of one video. `None` where a text does not exist yet.
+/// The texts of one video. `None` means that a text does not exist yet.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Texts {
-    /// A few sentences.
+    /// The description.
     pub description: Option<Text<String>>,
-    /// What happens when, in order of start.
+    /// The moments, in order of their start.
     pub moments: Option<Text<Vec<Moment>>>,
-    /// Short keywords.
+    /// The tags.
     pub tags: Option<Text<Vec<String>>>,
 }

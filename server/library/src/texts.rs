@@ -1,4 +1,4 @@
-//! Queries over `texts`, and what people change of them.
+//! Queries over `texts`, and edits by people.
 
 use sqlx::Row;
 
@@ -40,9 +40,8 @@ impl Library {
         Ok(texts)
     }
 
-    /// Stores a text in place of an earlier one of its kind. `content` is the plain text of a description,
-    /// else JSON. What a person wrote stays: tags, for they are albums, always; the others if they were written after
-    /// the newest reading was asked for.
+    /// Stores a text, replacing an earlier one of its kind. `content` is plain text for a description, else JSON. Edits by people
+    /// are kept: tags always, since they are albums; other texts if they were edited after the newest description was requested.
     ///
     /// # Errors
     /// `Database` (also when the video was deleted meanwhile).
@@ -73,8 +72,8 @@ impl Library {
 }
 
 impl Library {
-    /// Stores what a person writes in place of a model's text (`content` as in [`Library::put_text`]); which model
-    /// was there before stays known.
+    /// Stores a person's edit of a text (`content` as in [`Library::put_text`]); the model that wrote the earlier version stays
+    /// recorded.
     ///
     /// # Errors
     /// `Database` (also when the video was deleted meanwhile).

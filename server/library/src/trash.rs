@@ -1,5 +1,4 @@
-//! The trash: videos that are out of sight for 30 days before they are gone, and what the disk holds.
-//! Knows no HTTP.
+//! The trash, which keeps deleted videos for 30 days, and the use of the disk.
 
 use serde::Serialize;
 
@@ -8,22 +7,22 @@ use crate::{
     video::Video,
 };
 
-/// How long a video lies in the trash.
+/// Retention of the trash.
 const TRASH_DAYS: i64 = 30;
 
-/// Milliseconds of the same.
+/// The same in milliseconds.
 const TRASH_MS: i64 = TRASH_DAYS * 24 * 3600 * 1000;
 
-/// What the disk holds, in bytes.
+/// Disk usage in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Storage {
-    /// Videos of the library, those in the trash not counted.
+    /// Number of videos, not counting the trash.
     pub videos: u64,
     /// Originals of the library.
     pub videos_bytes: u64,
     /// Originals in the trash.
     pub trash_bytes: u64,
-    /// Room that unfinished uploads have taken.
+    /// Space reserved by unfinished uploads.
     pub uploads_bytes: u64,
     /// Free for new videos.
     pub free_bytes: u64,
@@ -31,12 +30,12 @@ pub struct Storage {
     pub reserve_bytes: u64,
     /// Size of the disk.
     pub disk_bytes: u64,
-    /// Bytes that videos, trash and unfinished uploads may take. `None` where only the disk bounds them.
+    /// The quota; `None` means that only the disk limits uploads.
     pub quota_bytes: Option<u64>,
 }
 
 impl Library {
-    /// Puts a video into the trash.
+    /// Moves a video to the trash.
     ///
     /// # Errors
     /// `NotFound`, `Database`.
@@ -44,7 +43,7 @@ impl Library {
         self.set_deleted(id, Some(now_ms())).await
     }
 
-    /// Takes a video out of the trash.
+    /// Restores a video from the trash.
     ///
     /// # Errors
     /// `NotFound`, `Database`.
@@ -53,7 +52,7 @@ impl Library {
     }
 
     async fn set_deleted(&self, id: &str, at: Option<i64>) -> Result<Video, LibraryError> {
-        // The first time counts: pressing twice does not prolong.
+        // The first deletion counts: deleting again does not extend the retention.
         sqlx::query(
             "UPDATE videos SET deleted_ms = CASE WHEN ?1 IS NULL THEN NULL ELSE coalesce(deleted_ms, ?1) END
              WHERE id = ?2",
@@ -70,7 +69,7 @@ impl Library {
         Ok(video)
     }
 
-    /// Returns what lies in the trash, the last thrown away first, without texts.
+    /// Returns the videos in the trash, the last deleted first, without their texts.
     ///
     /// # Errors
     /// `Database`.
@@ -80,7 +79,7 @@ impl Library {
         Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
     }
 
-    /// Deletes everything in the trash for good; returns how many videos.
+    /// Deletes everything in the trash permanently; returns the number of videos.
     ///
     /// # Errors
     /// `Database`.
@@ -88,7 +87,7 @@ impl Library {
         self.delete_trashed_before(i64::MAX).await
     }
 
-    /// Deletes what has been in the trash for 30 days; returns how many videos.
+    /// Deletes what has been in the trash for 30 days; returns the number of videos.
     ///
     /// # Errors
     /// `Database`.
@@ -103,7 +102,7 @@ impl Library {
             .await?;
         let mut deleted = 0;
         for id in &ids {
-            // Restored by somebody meanwhile: it stays.
+            // Restored meanwhile, so it stays.
             match self.delete_trashed_video(id).await {
                 Ok(()) => deleted += 1,
                 Err(LibraryError::NotFound { .. } | LibraryError::Conflict(_)) => {}
@@ -113,13 +112,13 @@ impl Library {
         Ok(deleted)
     }
 
-    /// Returns when a video that was thrown away at `deleted_ms` will be gone.
+    /// Returns when a video deleted at `deleted_ms` will be removed permanently.
     #[must_use]
     pub fn gone_ms(deleted_ms: i64) -> i64 {
         deleted_ms.saturating_add(TRASH_MS)
     }
 
-    /// Returns what the disk holds.
+    /// Returns the disk usage.
     ///
     /// # Errors
     /// `Database`, `Io`.

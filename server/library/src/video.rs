@@ -6,13 +6,13 @@ use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
 use crate::{text::Texts, values::from_json};
 
-/// Whether a poster is there.
+/// State of the poster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Poster {
     /// Not made yet.
     Pending,
-    /// Lies at [`crate::Library::poster_path`].
+    /// At [`crate::Library::poster_path`].
     Ready,
     /// Could not be made.
     Failed,
@@ -35,29 +35,29 @@ pub struct Video {
     pub id: String,
     /// Lower-case hexadecimal SHA-256 of the original.
     pub sha256: String,
-    /// Name of the file as it was uploaded, without directories.
+    /// Name of the uploaded file, without directories.
     pub name: String,
     /// Bytes of the original.
     pub size: u64,
     /// Media type of the original (`video/mp4`).
     pub mime: String,
-    /// When it came, milliseconds since 1970 (UTC).
+    /// When it was added, in milliseconds since 1970 (UTC).
     pub created_ms: i64,
-    /// When it was taken by the metadata of the file, else when it was added; milliseconds since 1970 (UTC).
+    /// When it was taken by the file's metadata, else when it was added; in milliseconds since 1970 (UTC).
     pub taken_ms: i64,
-    /// Where it was taken, as a person says it.
+    /// Where it was taken, as entered by a person.
     pub place: Option<String>,
-    /// In the trash since (milliseconds since 1970). `None` when it is not there.
+    /// When it was moved to the trash, in milliseconds since 1970; `None` means that it is not there.
     pub deleted_ms: Option<i64>,
-    /// Somebody likes it.
+    /// Whether it is a favourite.
     pub favourite: bool,
-    /// What the file holds. `None` when it cannot be read.
+    /// The probe; `None` means that it cannot be read.
     pub probe: Option<ProbeSummary>,
-    /// Whether a poster is there.
+    /// State of the poster.
     pub poster: Poster,
     /// Why the video cannot be read.
     pub error: Option<String>,
-    /// What a model wrote about it.
+    /// Texts by a model.
     #[serde(flatten)]
     pub texts: Texts,
 }

@@ -1,4 +1,4 @@
-//! Queries over `videos`, and what people change of a video.
+//! Queries over `videos`, and edits by people.
 
 use homereel_video::ProbeSummary;
 
@@ -23,7 +23,7 @@ impl Library {
         Ok(videos)
     }
 
-    /// Returns the newest videos without their texts: lists show none.
+    /// Returns the newest videos without their texts, for lists.
     ///
     /// # Errors
     /// `Database`.
@@ -32,7 +32,7 @@ impl Library {
         Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
     }
 
-    /// Returns how many videos there are, those in the trash not counted.
+    /// Returns the number of videos, not counting the trash.
     ///
     /// # Errors
     /// `Database`.
@@ -69,7 +69,7 @@ impl Library {
         Ok(Some(video))
     }
 
-    /// Stores what a probe found.
+    /// Stores the probe.
     ///
     /// # Errors
     /// `Database`.
@@ -83,7 +83,7 @@ impl Library {
         Ok(())
     }
 
-    /// Stores whether a poster is there.
+    /// Stores the state of the poster.
     ///
     /// # Errors
     /// `Database`.
@@ -111,7 +111,7 @@ impl Library {
         Ok(())
     }
 
-    /// Marks a video as somebody's favourite, or no more.
+    /// Marks a video as a favourite, or removes the mark.
     ///
     /// # Errors
     /// `NotFound`, `Database`.

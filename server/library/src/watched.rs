@@ -1,4 +1,4 @@
-//! Rows of `watched`: which files of the watched directory were looked at, as they were then.
+//! Rows of `watched`: files of the watched directory that were processed, with their size and time then.
 
 use crate::{error::LibraryError, library::Library};
 

@@ -1,5 +1,4 @@
-//! Rows of `windows`: what a model saw in each stretch of a long video, kept until the whole is put together and
-//! after. Knows no model.
+//! Rows of `windows`: a model's text about each window of a long video.
 
 use serde::Serialize;
 use sqlx::Row;

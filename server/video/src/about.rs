@@ -1,4 +1,4 @@
-//! Which ffmpeg this program is linked to, for whoever runs it.
+//! Reports the ffmpeg version and licence that this program is linked to.
 
 /// Returns libavcodec's version (`59.37.100`) and the series of FFmpeg that it belongs to (`5.1`), where known.
 #[must_use]

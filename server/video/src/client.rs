@@ -1,4 +1,4 @@
-//! What the rest of the program calls: starts a worker per file and believes nothing that it says.
+//! The crate's public functions: start a worker per file and validate everything that it returns.
 
 use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 

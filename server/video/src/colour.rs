@@ -1,10 +1,9 @@
-//! Decoded pictures become RGB8: matrix and range by name, HDR made SDR, alpha on black. Knows pixels, no codecs.
+//! Converts decoded pictures to RGB8: colour matrix and range by name, HDR to SDR, alpha on black.
 //!
-//! Ordinary pictures get exactly the bytes that PyAV gives, so that a model sees what it was evaluated on
-//! (swscale's accurate rounding and interpolated chroma would move the average value by one). The matrix is
-//! the one that the frame names; a frame that names none is BT.2020 if its primaries or its HDR curve say so,
-//! else BT.601 whatever its size, as swscale, PyAV and torchcodec have it. A frame that names no range is
-//! limited unless its format is one of JPEG's.
+//! Ordinary pictures get exactly the bytes that PyAV produces, so that a model sees what it was evaluated on (swscale's
+//! accurate rounding and interpolated chroma would shift the average value by one). The matrix is the one that the frame
+//! names; for a frame without one it is BT.2020 if its primaries or its HDR curve indicate that, else BT.601 at every size, as
+//! in swscale, PyAV and torchcodec. A frame without a range is limited unless its pixel format is one of JPEG's.
 
 use std::borrow::Cow;
 

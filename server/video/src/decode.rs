@@ -1,7 +1,7 @@
-//! The decoder, inside the worker: the frames of a request, in order, upright, at their size.
+//! Decodes the frames of a request inside the worker: in order, upright, at the requested size.
 //!
-//! One thread demuxes and decodes ([`crate::reader`]), another converts, turns and resizes; between them a
-//! short queue, so memory holds a handful of pictures whatever the length of the clip.
+//! One thread demuxes and decodes ([`crate::reader`]), another converts, rotates and resizes. The queue between them is
+//! short, so memory holds a few pictures whatever the length of the clip.
 
 use std::{
     borrow::Cow,

@@ -1,4 +1,4 @@
-//! Leaps change nothing but the work: every clip is decoded with and without them.
+//! Tests that seeking changes nothing but the work: every clip is decoded with and without it.
 
 use std::{
     fs,

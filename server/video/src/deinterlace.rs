@@ -1,12 +1,9 @@
-//! Interlaced pictures: two half pictures, taken one after the other, become one of the first's time. Knows
-//! planes, no codecs.
+//! Deinterlacing: combines two fields into one frame at the time of the first.
 //!
-//! Where the two fields don't fit together (something moved between them) the lines of the second field are
-//! made anew from their neighbours: each of their pixels becomes the median of itself, the one above and the
-//! one below, and where that would still be its own, nothing was wrong with it. Where they fit together they
-//! stay, so that what stands still, and film in an interlaced wrapping, keeps every line. The decision falls
-//! for blocks of 16 × 16 luma pixels. It needs no other picture, so a frame looks the same however the decoder
-//! came to it.
+//! Where the fields differ (something moved between them), each pixel of the second field's lines becomes the median of
+//! itself and the pixels above and below it. Where they match, lines are kept, so that still content and progressive film in
+//! an interlaced stream keep full resolution. The decision is made per block of 16 × 16 luma pixels. It needs no other
+//! frame, so the result does not depend on where decoding started.
 
 use ffmpeg_next::frame;
 

@@ -1,5 +1,4 @@
-//! What workers make of a clip for people to look at: scrub sprites and a rendition that browsers play. The parent's side:
-//! bytes come over the socket and are believed only as far as they fit.
+//! Scrub sprites and renditions, on the parent's side: receives their bytes from a worker and validates them.
 
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 

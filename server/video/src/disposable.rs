@@ -1,7 +1,7 @@
-//! Detects H.264 packets that no picture refers to, by their own bits. Knows NAL units, no decoder.
+//! Detects disposable H.264 packets (pictures that no other picture refers to) from their NAL units.
 //!
-//! A decoder can be asked to skip such pictures, but it still gives each a thread's turn and memory; a packet that it never
-//! sees costs nothing. H.264 is made for it: pictures that are not referred to leave no gap in the numbers of the others.
+//! A decoder that is asked to skip such pictures still schedules a thread and memory for each; a packet that it never receives
+//! costs nothing. H.264 allows this: disposable pictures leave no gap in frame numbers.
 
 /// Detects which packets of a stream its decoder can skip.
 pub(crate) struct Disposable {

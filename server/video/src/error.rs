@@ -1,4 +1,4 @@
-//! What can go wrong with a video. Knows no HTTP status.
+//! Errors of this crate.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Frames of a clip as a worker sends them: asked for within bounds, checked one by one, handed on as they come.
+//! The stream of frames that a worker decodes: requested within limits, validated one by one.
 
 use std::{fs::File, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! What the fuzz targets (`server/video/fuzz`) call. Exists under `cargo fuzz` alone. Each function panics when a rule
-//! of this crate is broken.
+//! Entry points of the fuzz targets (`server/video/fuzz`), only built under `cargo fuzz`. Each panics when an invariant of
+//! this crate is violated.
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! The progress of a worker, which its parent watches, and the processors that it may use.
+//! A worker's progress counter, which its parent watches, and the number of processors that it may use.
 
 use std::{
     sync::{

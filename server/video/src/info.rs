@@ -1,4 +1,4 @@
-//! What a probe finds in a file. Plain data; knows no ffmpeg.
+//! The result of a probe.
 
 use serde::{Deserialize, Serialize};
 

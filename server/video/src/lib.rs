@@ -1,11 +1,11 @@
-//! Video in, frames out: the only crate that names ffmpeg.
+//! From videos to frames. The only crate that uses ffmpeg.
 //!
-//! Three steps: [`probe`] (what is in the file, and the true time of every frame), [`plan`] (which frames
-//! a model should see), [`decode`] (exactly those frames, upright, at the size asked for, as RGB8).
-//! Every touch of a user's bytes by ffmpeg happens in a worker process of the same program
-//! ([`worker::main`]), which locks itself into a [`Sandbox`], gets the file as an open descriptor and is killed at
-//! its deadline, when it makes no progress, on cancel, or when the reader leaves. This crate knows no engine and
-//! no HTTP.
+//! Three steps: [`probe`] reads what is in the file and the true time of every frame, [`plan`] selects the frames that a
+//! model should see, [`decode`] returns exactly those frames, upright, at the requested size, as RGB8.
+//!
+//! ffmpeg touches a user's bytes only in a worker process of the same program ([`worker::main`]), which enters a
+//! [`Sandbox`], receives the file as an open descriptor, and is killed at its deadline, when it makes no progress, on cancel,
+//! or when its reader leaves.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), homereel_video::VideoError> {

@@ -1,4 +1,4 @@
-//! Which ffmpeg this program runs on, for whoever has to mend a machine.
+//! Lists the versions of the ffmpeg libraries at run time, for `homereel doctor`.
 
 use ffmpeg_next::{codec, decoder, format, util};
 

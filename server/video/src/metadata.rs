@@ -1,8 +1,8 @@
-//! When, where and with what a clip was taken: what its tags say, else its name, else its file. Knows no ffmpeg.
+//! Reads when, where and with which camera a clip was taken, from its tags, its name, or its file.
 //!
-//! Dates come from a ladder, and the rung is kept beside the date: QuickTime's `creationdate` (the camera's own
-//! time with its offset), `creation_time` (UTC by the standard, though some cameras write local time into it),
-//! the date in the file's name (local time, of no known zone), the time at which the file was written.
+//! The date comes from the first available source, which is kept beside it: QuickTime's `creationdate` (the camera's local
+//! time with offset), `creation_time` (UTC by the standard, though some cameras write local time), the date in the file's
+//! name (local time without a zone), the file's modification time.
 
 use std::time::SystemTime;
 

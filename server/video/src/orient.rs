@@ -1,4 +1,4 @@
-//! Which way is up. Knows matrices and pixels, no ffmpeg.
+//! Rotates and mirrors frames as the display matrix says.
 
 /// How a coded picture has to be turned to stand upright.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,4 +1,4 @@
-//! Gives each target the picture of its time, or the nearest that there is. Knows times, no packets.
+//! Assigns decoded pictures to the requested times: the exact one, or the nearest that exists.
 
 use std::sync::{Arc, mpsc::SyncSender};
 

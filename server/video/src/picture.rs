@@ -1,4 +1,4 @@
-//! Still pictures that a request carries (PNG, JPEG, WebP, GIF, BMP): hostile bytes in, RGB8 out, within limits.
+//! Decodes still pictures of requests (PNG, JPEG, WebP, GIF, BMP) to RGB8, within limits.
 
 use std::io::Cursor;
 

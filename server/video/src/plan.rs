@@ -1,4 +1,4 @@
-//! Which frames a model sees. Knows times and counts only.
+//! Frame sampling: selects the frames of a clip that a model sees.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The plan against transformers' own `Qwen3VLVideoProcessor.sample_frames` (5.19), and its errors.
+//! Tests of frame sampling against `Qwen3VLVideoProcessor.sample_frames` of transformers 5.19, and of its errors.
 
 use super::*;
 use crate::{Clock, FrameIndex, ProbeSummary, VideoStream};

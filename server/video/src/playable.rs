@@ -1,4 +1,4 @@
-//! What browsers play as it is. Knows names of formats only.
+//! Decides whether browsers can play a file as it is, by container and codecs.
 
 use crate::ProbeSummary;
 

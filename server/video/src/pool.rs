@@ -1,7 +1,7 @@
-//! Starts worker processes, and keeps one started ahead of need. Knows no order.
+//! Starts worker processes, and keeps a spare one running.
 //!
-//! A worker is linked to more than a hundred libraries of ffmpeg's, so that starting one takes longer than the
-//! first frame of a small clip: a spare one waits in its sandbox, without a file, for the next call.
+//! A worker links more than a hundred libraries of ffmpeg's, so that starting one takes longer than decoding the first frame of
+//! a small clip. A spare worker therefore waits in its sandbox, without a file, for the next call.
 
 use std::{
     ffi::OsString,

@@ -1,4 +1,4 @@
-//! The poster, inside the worker: the best of a few frames as a JPEG, and the same small for lists.
+//! Makes the poster inside the worker: the best of a few frames as a JPEG, and a small version for lists.
 
 use std::fs::File;
 

@@ -1,20 +1,18 @@
-//! Finds random access points: packets at which a decoder can begin, proven from their own bits. Knows bitstreams, no
-//! ffmpeg.
+//! Finds random access points: packets at which decoding can start, as proven by their bits.
 //!
-//! A container's key-frame flags are only claims. A packet counts as a random access point when its bits say that every
-//! picture shown at its time or later can be decoded without anything before it:
+//! A container's key-frame flags cannot be trusted. A packet is a random access point when its bits show that every picture
+//! presented at its time or later can be decoded without earlier packets:
 //!
 //! | codec | random access point |
 //! | --- | --- |
-//! | H.264 | IDR pictures. Recovery points (open GOPs) do not count: the bits do not say what they refer to. |
-//! | HEVC | IDR, BLA and CRA pictures: pictures that follow a CRA and are shown later may not look behind it. |
+//! H.264 | IDR pictures. Recovery points (open GOPs) do not count, because the bits do not say what they refer to. |
+//! HEVC | IDR, BLA and CRA pictures: pictures that follow a CRA and are presented later cannot refer to earlier ones. |
 //! | MPEG-1, -2, -4 | intra pictures, by the same rule; MPEG-1 and -2 with their sequence header |
 //! | VP8, VP9 | key frames |
-//! | AV1 | key frames that are shown at once |
+//! AV1 | key frames that are shown immediately |
 //!
-//! Of every other codec nothing is proven; where pictures stand alone, only the wanted ones are decoded anyway.
-//! Parameter sets (SPS, PPS, …) are state that packets hand on: a
-//! stream whose sets change anywhere has no random access points at all.
+//! Other codecs have none; where every picture is intra-coded, only the requested ones are decoded anyway. Parameter sets
+//! (SPS, PPS, …) carry over between packets, so a stream whose sets change has no random access points at all.
 
 /// Parameter sets of one stream at most; what has more is not proven.
 const MAX_SETS: usize = 64;

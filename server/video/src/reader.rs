@@ -1,11 +1,10 @@
-//! Reads packets, decodes what is needed of them, and offers the pictures to the picker.
+//! Reads packets, decodes the necessary ones, and offers the pictures to the picker.
 //!
-//! Where the probe has proven entries ([`crate::random_access`]), the packets between one target and the entry of the
-//! next are not decoded: they are read and dropped, or leapt over by the container's own index when they
-//! are many. An index is not believed: the entry has to turn up with its time, place and size. After a leap
-//! every target has to get a picture of exactly its time, sound, and no decoder error may occur; else the
-//! clip is decoded again from its beginning, with a warning. The same holds where pictures that nothing refers to
-//! ([`crate::disposable`]) were kept from the decoder and a target then lacks its own.
+//! Where the probe has found random access points ([`crate::random_access`]), the packets between a target and the access
+//! point of the next one are not decoded: they are dropped, or skipped by a seek when they are many. The container's index is
+//! not trusted: after a seek, the access point must appear with its time, position and size, every target must get a picture
+//! of exactly its time, and no decoder error may occur. Otherwise the clip is decoded again from the start, with a warning.
+//! The same applies where disposable pictures ([`crate::disposable`]) were dropped and a target has no picture of its own.
 
 use std::{fs::File, sync::Arc};
 

@@ -1,8 +1,8 @@
-//! The rendition, inside the worker: a clip as every browser plays it. H.264 and AAC in an MP4 whose index comes first;
-//! upright, deinterlaced, tone-mapped, at most 1080 lines, at the times of the original.
+//! Makes a rendition inside the worker: H.264 and AAC in an MP4 with the index first, which every browser plays; upright,
+//! deinterlaced, tone-mapped, at most 1080 lines, with the times of the original.
 //!
-//! The pictures are those that a model would see, so that whatever the decoder knows of damaged files holds here too.
-//! The file is not written here: bytes and their places go to the parent ([`file`]).
+//! It uses the same decoding as frames for a model, including the handling of damaged files. The worker does not write a file:
+//! it sends bytes with their offsets to the parent ([`file`]).
 
 mod audio;
 mod file;

@@ -1,4 +1,4 @@
-//! What a caller asks of the decoder. Plain data; knows no ffmpeg and no process.
+//! A decode request.
 
 use serde::{Deserialize, Serialize};
 

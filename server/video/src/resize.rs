@@ -1,9 +1,8 @@
-//! The model's resize: torch's antialiased bicubic on 8-bit pixels, bit for bit. Knows no ffmpeg.
+//! The model's resize: torch's antialiased bicubic on 8-bit pixels, bit for bit.
 //!
-//! torchvision (and so every Qwen processor) resizes `uint8` frames in two passes, columns first, then
-//! rows, each with 16-bit integer taps and each rounded to 8 bits. `fast_image_resize` works with the same taps
-//! (both come from Pillow) in the machine's vector instructions; asked for both axes at once it would begin with
-//! the rows, so it gets one axis at a time.
+//! torchvision, and so every Qwen processor, resizes `uint8` frames in two passes, columns first, each with 16-bit integer taps
+//! and a rounding to 8 bits. `fast_image_resize` uses the same taps (both derive from Pillow) with vector instructions; given
+//! both axes it would start with the rows, so it gets one axis at a time.
 
 use std::borrow::Cow;
 

@@ -1,9 +1,8 @@
-//! The sandbox of a worker: entered once, on the worker's only thread, before one byte of the file is read.
+//! The sandbox of a worker, entered once, on the worker's only thread, before a byte of the file is read.
 //!
-//! Layers that do not depend on each other, each of which would do against most attacks: no new privileges, Landlock
-//! (no file system, no network), seccomp (no system call but those of [`calls`]), limits of resources, no inherited
-//! descriptors. A kernel that lacks a layer makes the sandbox weaker, not the video unreadable: [`Sandbox`] says what holds.
-//! Knows no ffmpeg and no order.
+//! Independent layers, each of which stops most attacks: no new privileges, Landlock (no file system, no network), seccomp
+//! (only the system calls in [`calls`]), resource limits, no inherited descriptors. On a kernel that lacks a layer the sandbox
+//! is weaker, but videos can still be read; [`Sandbox`] reports which layers are active.
 
 mod calls;
 mod descriptors;

@@ -1,4 +1,4 @@
-//! The probe, inside the worker: header, then every packet's times, decoding nothing.
+//! The probe inside the worker: reads the header and every packet's times, without decoding.
 
 use std::fs::File;
 

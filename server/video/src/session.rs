@@ -1,4 +1,4 @@
-//! One worker process, seen from the parent: given its order, listened to, doubted, and always ended.
+//! One worker process on the parent's side: sends its order, reads and validates its replies, and always ends it.
 
 use std::{
     fs::File,

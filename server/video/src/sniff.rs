@@ -1,4 +1,4 @@
-//! Says plainly what a file is when it is certainly no video, before ffmpeg is asked. Knows first bytes only.
+//! Recognizes files that are certainly not videos by their first bytes, for a clear error before ffmpeg is tried.
 
 use std::{fs::File, os::unix::fs::FileExt};
 

@@ -1,5 +1,4 @@
-//! Scrub sprites, inside the worker: small pictures at even times, tiled into sheets for players to show while a
-//! person looks for a place.
+//! Makes scrub sprites inside the worker: small pictures at regular times, tiled into sheets, which players show while seeking.
 
 use std::fs::File;
 

@@ -1,4 +1,4 @@
-//! When every frame is shown, worked out from packets alone. Knows numbers, no ffmpeg.
+//! Computes when every frame is shown, from packets alone.
 
 /// Times of one packet, in ticks.
 #[derive(Debug, Clone, Copy)]

@@ -1,10 +1,10 @@
-//! HDR to SDR: PQ and HLG pictures as a screen without HDR should show them. Knows pixels, no ffmpeg.
+//! HDR to SDR: maps PQ and HLG pictures to what a screen without HDR should show.
 //!
-//! Per pixel: code values become light (SMPTE ST 2084, or BT.2100's HLG with its system gamma for a screen of
-//! 1000 cd/m²); the brightest of the three channels is brought below SDR's white (203 cd/m², BT.2408's
-//! reference white) by the curve of BT.2390, which leaves what is darker than about half of that as it is; all
-//! three channels are scaled alike, so that hues stay; BT.2020's primaries become BT.709's, and what lies
-//! outside is clipped; sRGB's curve makes bytes. Everything that depends on one number is a table.
+//! Per pixel: code values become light (SMPTE ST 2084, or BT.2100's HLG with its system gamma for a screen of 1000 cd/m²); the
+//! brightest of the three channels is compressed below SDR white (203 cd/m², BT.2408's reference white) by the curve of
+//! BT.2390, which keeps values below about half of that; all three channels are scaled alike to keep the hue; BT.2020's
+//! primaries are converted to BT.709's, and out-of-gamut values are clipped; sRGB's curve gives the bytes. Functions of one
+//! number are tables.
 
 use rayon::prelude::*;
 

@@ -1,9 +1,9 @@
-//! What parent and worker say to each other: length-prefixed messages of a JSON header and raw bytes.
+//! The protocol between parent and worker: length-prefixed messages of a JSON header and raw bytes.
 //!
-//! Each message is two little-endian `u32` (lengths of header and body), the header, the body. The parent
-//! sends [`Rules`], by which the worker sandboxes itself and says [`Reply::Ready`], then one [`Order`], with whose first
-//! bytes comes the file's descriptor; the worker answers with [`Reply`]s, the last of which is an end or an error.
-//! After a probe there may be a second order for the same file.
+//! Each message is two little-endian `u32` (lengths of header and body), the header, and the body. The parent sends [`Rules`],
+//! by which the worker enters its sandbox and replies [`Reply::Ready`], then one [`Order`], whose first bytes carry the file's
+//! descriptor. The worker answers with [`Reply`]s, of which the last is an end or an error. After a probe, a second order for
+//! the same file may follow.
 
 use std::{
     fs::File,

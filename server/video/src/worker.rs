@@ -1,8 +1,8 @@
-//! The child's side: one file, one order (after a probe another), then the end.
+//! The worker's main loop: one file, one order (after a probe a second one), then exit.
 //!
-//! Descriptor 0 is a socket over which rules, order and file come and the replies go, descriptor 1 leads nowhere,
-//! descriptor 2 is the parent's log. The worker opens nothing, locks itself in before it gets the file, tells its
-//! parent that it gets on, and is gone as soon as the parent hangs up.
+//! Descriptor 0 is a socket for rules, orders, the file and replies; descriptor 1 is `/dev/null`; descriptor 2 is the parent's
+//! log. The worker opens nothing, enters its sandbox before it receives the file, reports its progress, and exits when the
+//! parent closes the socket.
 
 use std::{
     fs::File,

@@ -1,34 +1,34 @@
-//! Errors of authentication. Knows no HTTP status.
+//! Errors of authentication.
 
 use crate::error::LibraryError;
 
-/// The class of an error: what a caller can do about it.
+/// The class of an error, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthErrorKind {
-    /// The caller is not let in.
+    /// The credentials are wrong.
     Refused,
     /// The caller has to wait.
     Throttled,
     /// The request is at fault.
     Invalid,
-    /// There is no such thing.
+    /// Not found.
     NotFound,
-    /// There is one already.
+    /// It exists already.
     Conflict,
-    /// Database or machine failed.
+    /// The database or the machine failed.
     Failed,
 }
 
 /// An error of authentication. None of them contains a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The password is another.
+    /// Wrong password.
     #[error("that is not the password")]
     WrongPassword,
-    /// Nobody has set one.
+    /// No password has been set.
     #[error("no password is set yet; `homereel password link` prints a link that sets one")]
     NoPassword,
-    /// The link was used, has expired, or never was.
+    /// The link was used, has expired, or never existed.
     #[error("this link was used or has expired; `homereel password link` prints a new one")]
     DeadLink,
     /// Too many failed tries from one address.
@@ -37,7 +37,7 @@ pub enum AuthError {
         /// Seconds to wait.
         retry_after_s: u64,
     },
-    /// What was given does not fit.
+    /// An argument is invalid.
     #[error("{0}")]
     Invalid(String),
     /// No key with this name or id.

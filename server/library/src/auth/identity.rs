@@ -1,18 +1,18 @@
-//! Who a caller is and what they may do.
+//! The identity of a caller: who it is and which role it has.
 
 /// The user whose password is the household's.
 pub const HOUSEHOLD: &str = "household";
 
-/// What somebody may do; each role may do what those before it may.
+/// A role; each includes the permissions of those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Watches and reads.
+    /// Views videos.
     Viewer,
-    /// Adds videos, asks, renames.
+    /// Also uploads, asks and edits.
     Member,
-    /// Deletes.
+    /// Also deletes, and manages users and keys.
     Admin,
 }
 
@@ -28,7 +28,7 @@ impl Role {
     }
 
     pub(super) fn of_row(text: &str) -> Self {
-        // The column's own check allows no fourth word.
+        // The column's constraint allows no other value.
         match text {
             "admin" => Self::Admin,
             "member" => Self::Member,
@@ -37,18 +37,18 @@ impl Role {
     }
 }
 
-/// Somebody who came in.
+/// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Name of the user or of the key.
     pub name: String,
     /// What they may do.
     pub role: Role,
-    /// A person with a password, not a program with a key.
+    /// Whether it is a person with a password rather than a program with a key.
     pub person: bool,
 }
 
-/// What a caller shows to come in.
+/// A credential as presented by a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential<'a> {
     /// Token of a browser's session.
@@ -57,7 +57,7 @@ pub enum Credential<'a> {
     Key(&'a str),
 }
 
-/// A session that was just started.
+/// A session that was just created.
 #[derive(Debug)]
 pub struct NewSession {
     /// The token for the cookie. Shown once.

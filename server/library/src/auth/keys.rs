@@ -11,10 +11,10 @@ use super::{
 };
 use crate::values::{new_id, now_ms};
 
-/// The time of last use is written at most so often.
+/// Minimum interval between updates of a key's last use.
 const NOTE_MS: i64 = 60 * 1000;
 
-/// Characters of a name.
+/// Maximum characters of a name.
 const MAX_NAME: usize = 64;
 
 /// A key, without its secret.
@@ -22,22 +22,22 @@ const MAX_NAME: usize = 64;
 pub struct ApiKey {
     /// Id.
     pub id: String,
-    /// Name that its owner gave it.
+    /// Name, as chosen by its owner.
     pub name: String,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// When it was made, milliseconds since 1970 (UTC).
+    /// When it was created, in milliseconds since 1970 (UTC).
     pub created_ms: i64,
     /// When it was last used.
     pub last_used_ms: Option<i64>,
 }
 
-/// A key that was just made.
+/// A key that was just created.
 #[derive(Debug)]
 pub struct NewKey {
     /// The secret. Shown once.
     pub token: String,
-    /// The rest.
+    /// The key without its secret.
     pub key: ApiKey,
 }
 
@@ -52,7 +52,7 @@ fn key(row: &SqliteRow) -> Result<ApiKey, sqlx::Error> {
 }
 
 impl Auth {
-    /// Makes a key.
+    /// Creates a key.
     ///
     /// # Errors
     /// `Invalid` when the name does not fit, `KeyExists`, `Database`.
@@ -94,7 +94,7 @@ impl Auth {
         Ok(rows.iter().map(key).collect::<Result<_, _>>()?)
     }
 
-    /// Makes a key worthless, by its name or id.
+    /// Revokes a key, by its name or id.
     ///
     /// # Errors
     /// `NoKey`, `Database`.

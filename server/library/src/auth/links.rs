@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::{error::AuthError, service::Auth, token};
 use crate::values::now_ms;
 
-/// How long a link lives.
+/// Lifetime of a link.
 pub const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 impl Auth {
-    /// Makes a link's token. Links made before die.
+    /// Creates a link's token. Earlier links become invalid.
     ///
     /// # Errors
     /// `Database`.
@@ -27,7 +27,7 @@ impl Auth {
         Ok(token)
     }
 
-    /// Returns whether a link would still do.
+    /// Returns whether a link is valid.
     ///
     /// # Errors
     /// `Database`.

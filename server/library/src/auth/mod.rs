@@ -1,9 +1,8 @@
-//! Who may come in, and what they may do: the household's password, users with their own, sessions of browsers, API
-//! keys of programs.
+//! Authentication and roles: the household's password, users with their own passwords, browser sessions, and API keys of
+//! programs.
 //!
-//! Knows no HTTP. **Invariant:** no secret is stored or logged: passwords are kept as argon2id hashes, tokens (32
-//! random bytes) as SHA-256. The household's password belongs to the user `household`; further users are rows of
-//! the same table.
+//! **Invariant:** no secret is stored or logged: passwords are stored as argon2id hashes, tokens (32 random bytes) as
+//! SHA-256. The household's password belongs to the user `household`; other users are rows of the same table.
 
 mod error;
 mod identity;

@@ -1,4 +1,4 @@
-//! The household's password: argon2id, with at most two hashes computed at once.
+//! Passwords: argon2id, with at most two hashes computed at once.
 
 use argon2::{
     Argon2, PasswordHasher as _, PasswordVerifier as _,
@@ -14,13 +14,13 @@ use super::{
 };
 use crate::values::{new_id, now_ms};
 
-/// Characters that a password has at least.
+/// Minimum characters of a password.
 pub const MIN_PASSWORD: usize = 8;
 
-/// Bytes that a password has at most.
+/// Maximum bytes of a password.
 pub const MAX_PASSWORD: usize = 1024;
 
-/// Says why a password does not fit.
+/// Returns why a password is not accepted; `None` means that it is.
 pub(super) fn fits(password: &str) -> Result<(), AuthError> {
     let characters = password.chars().count();
     if characters < MIN_PASSWORD {
@@ -76,7 +76,7 @@ impl Auth {
         Ok(user)
     }
 
-    /// Makes `password` the household's, if it is not already: so a file can declare it, and a restart ends no session.
+    /// Sets the household's password unless it is `password` already, so that a file can declare it and a restart ends no session.
     ///
     /// # Errors
     /// As [`Auth::set_password`].
@@ -92,7 +92,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Returns the household's id and hash.
+    /// Returns the household's id and password hash.
     pub(super) async fn household(&self) -> Result<Option<(String, String)>, AuthError> {
         let row = sqlx::query("SELECT id, password_hash FROM users WHERE name = ?")
             .bind(HOUSEHOLD)

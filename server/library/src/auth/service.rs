@@ -1,4 +1,4 @@
-//! Log-ins and the check of credentials.
+//! Logs in and checks credentials.
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
@@ -19,13 +19,13 @@ use crate::library;
 pub struct Auth {
     pub(super) pool: SqlitePool,
     pub(super) required: bool,
-    /// Each hash takes 19 MiB and a core for a moment: two at once, whatever is asked.
+    /// Each hash takes 19 MiB and a core for a moment, so at most two are computed at once.
     pub(super) hashing: Arc<Semaphore>,
     pub(super) throttle: Arc<Throttle>,
 }
 
 impl Auth {
-    /// Makes the service on an open database. Without `required` no login is needed.
+    /// Creates the service on an open database. `required` sets whether a login is needed.
     #[must_use]
     pub fn new(pool: SqlitePool, required: bool) -> Self {
         Self { pool, required, hashing: Arc::new(Semaphore::new(2)), throttle: Arc::default() }
@@ -56,8 +56,8 @@ impl Auth {
         }
     }
 
-    /// Compares `password` with that of `name` (the household's, without one) and starts a session. `from` is whose
-    /// tries are counted.
+    /// Checks `password` against that of `name` (`None` means the household's) and starts a session. Failed attempts are counted
+    /// per address `from`.
     ///
     /// # Errors
     /// `WrongPassword`, `NoPassword`, `TooManyTries`, `Database`.
@@ -73,10 +73,10 @@ impl Auth {
             Some(name) => self.named(name).await?,
             None => Some(household.clone()),
         };
-        // A name that nobody has takes as long as a wrong password.
+        // An unknown name takes as long as a wrong password.
         let exists = known.is_some();
         let (user, hash) = known.unwrap_or(household);
-        // Counted before it is known, so that many tries at once are as slow as one after the other.
+        // Counted before the check, so that concurrent attempts are throttled as well.
         self.throttle.failed(from);
         if !self.verify(password, hash).await? || !exists {
             return Err(AuthError::WrongPassword);
@@ -85,10 +85,10 @@ impl Auth {
         self.start_session(&user).await
     }
 
-    /// Spends a one-time link: sets the household's password and starts a session. Other sessions end.
+    /// Uses a one-time link: sets the household's password and starts a session. Other sessions end.
     ///
     /// # Errors
-    /// `DeadLink`, `Invalid` when the password does not fit (the link stays alive then), `Database`.
+    /// `DeadLink`, `Invalid` when the password is not accepted (the link stays valid), `Database`.
     pub async fn log_in_first(
         &self,
         link: &str,

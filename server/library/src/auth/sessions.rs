@@ -1,4 +1,4 @@
-//! Sessions of browsers: a token in a cookie, alive for a month after its last use.
+//! Browser sessions: a token in a cookie, valid for a month after its last use.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::values::now_ms;
 
-/// How long a session lives after its last use.
+/// Lifetime of a session after its last use.
 pub const SESSION_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The end of a session is moved at most so often: not every picture of a page is worth a write.
+/// Minimum interval between updates of a session's expiry, so that most requests need no write.
 const RENEWAL_MS: i64 = 3600 * 1000;
 
-/// Sessions of one user; the oldest end first.
+/// Maximum sessions per user; the oldest end first.
 const MAX_SESSIONS: i64 = 200;
 
 fn life_ms() -> i64 {
@@ -75,7 +75,7 @@ impl Auth {
         Ok(Some(Identity { name, role, person: true }))
     }
 
-    /// Ends a session; one that is not there is ended already.
+    /// Ends a session, if it exists.
     ///
     /// # Errors
     /// `Database`.

@@ -1,4 +1,4 @@
-//! Authentication, with a real database.
+//! Tests of authentication with a real database.
 
 use std::net::IpAddr;
 
@@ -20,7 +20,7 @@ async fn a_link_sets_the_password_once_and_the_password_opens_sessions() {
     assert!(matches!(error, AuthError::NoPassword));
     let link = auth.make_link().await.unwrap();
     assert!(auth.link_lives(&link).await.unwrap());
-    // A password that does not fit costs no link.
+    // A password that is not accepted does not use up the link.
     let error = auth.log_in_first(&link, "short".into(), None).await.unwrap_err();
     assert!(error.to_string().contains("8 or more"), "{error}");
     let first = auth.log_in_first(&link, PASSWORD.into(), None).await.unwrap();
@@ -56,12 +56,12 @@ async fn keys_are_shown_once_and_can_be_revoked() {
     assert!(matches!(auth.add_key(" ", Role::Admin).await.unwrap_err(), AuthError::Invalid(_)));
     let who = auth.identify(Credential::Key(&new.token)).await.unwrap().unwrap();
     assert_eq!((who.name.as_str(), who.role), ("phone", Role::Viewer));
-    // A key is no session, and a session no key.
+    // A key is not accepted as a session, nor a session as a key.
     assert!(auth.identify(Credential::Session(&new.token)).await.unwrap().is_none());
     let keys = auth.keys().await.unwrap();
     assert_eq!(keys.len(), 1);
     assert!(keys[0].last_used_ms.is_some());
-    // Nothing that lies on the disk opens the door.
+    // The stored hashes are not accepted as credentials.
     auth.pool.close().await;
     let bytes = std::fs::read(data.path().join("homereel.db")).unwrap();
     assert!(!bytes.windows(new.token.len()).any(|window| window == new.token.as_bytes()));
@@ -124,7 +124,7 @@ async fn users_come_in_by_name_with_their_role_and_leave_when_they_are_removed()
     auth.set_role(&oma.id, Role::Member).await.unwrap();
     assert_eq!(role(&session.token).await, Some(("Oma".into(), Role::Member)));
 
-    // Identity knows the old password sets a new one; other sessions end, this one stays.
+    // Whoever knows the old password sets a new one; other sessions end, this one stays.
     let change =
         async |old: &str, new: &str| auth.change_password(&session.token, old.into(), new.into(), None).await;
     assert!(matches!(change("wrong", "rose bushes").await.unwrap_err(), AuthError::WrongPassword));

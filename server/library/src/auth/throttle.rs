@@ -1,4 +1,4 @@
-//! Failed tries by address: five are free, then each takes twice as long as the one before, up to five minutes.
+//! Throttles failed logins per address: five are free, then the wait doubles with each, up to five minutes.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,13 @@ use std::{
 
 use super::error::AuthError;
 
-/// Failed tries that cost nothing.
+/// Failed attempts without a wait.
 const FREE: u32 = 5;
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(300);
-/// Failed tries are forgotten after this time.
+/// Time after which failed attempts are forgotten.
 const MEMORY: Duration = Duration::from_secs(3600);
-/// Addresses that are remembered; beyond it strangers share one place.
+/// Addresses that are tracked; further ones share one entry.
 const ADDRESSES: usize = 4096;
 
 #[derive(Debug, Clone, Copy)]
@@ -24,14 +24,14 @@ struct Tries {
     last: Instant,
 }
 
-/// Failed tries of all addresses.
+/// Failed attempts of all addresses.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     tries: Mutex<HashMap<Option<IpAddr>, Tries>>,
 }
 
 impl Throttle {
-    /// Refuses an address that has to wait.
+    /// Fails for an address that has to wait.
     pub(super) fn check(&self, from: Option<IpAddr>) -> Result<(), AuthError> {
         let tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
         let known =
@@ -44,7 +44,7 @@ impl Throttle {
         Err(AuthError::TooManyTries { retry_after_s: left.as_secs() + 1 })
     }
 
-    /// Counts a failed try.
+    /// Counts a failed attempt.
     pub(super) fn failed(&self, from: Option<IpAddr>) {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
         tries.retain(|_, tries| tries.last.elapsed() < MEMORY);
@@ -54,7 +54,7 @@ impl Throttle {
         known.last = Instant::now();
     }
 
-    /// Forgets an address that came in.
+    /// Clears the failed attempts of an address after a login.
     pub(super) fn succeeded(&self, from: Option<IpAddr>) {
         self.tries.lock().unwrap_or_else(PoisonError::into_inner).remove(&from);
     }

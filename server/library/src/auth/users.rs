@@ -1,6 +1,6 @@
-//! Users of the household beside the household itself: each with a name, a role and a password of their own.
+//! Users besides the household itself, each with a name, a role and a password.
 //!
-//! **Invariant:** the household's own user stays, as an admin: nobody can lock everybody out from a page.
+//! **Invariant:** the household's own user always exists as an admin, so that no page can lock everybody out.
 
 use serde::Serialize;
 use sqlx::{Row as _, sqlite::SqliteRow};
@@ -14,26 +14,26 @@ use super::{
 };
 use crate::values::{new_id, now_ms};
 
-/// Characters of a name.
+/// Maximum characters of a name.
 const MAX_NAME: usize = 64;
 
-/// Users at most: a household, not a town.
+/// Maximum number of users.
 const MAX_USERS: i64 = 100;
 
-/// Somebody with a password of their own.
+/// A user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct User {
     /// Id.
     pub id: String,
-    /// Name, as it is typed at the login.
+    /// Name, as typed at login.
     pub name: String,
-    /// What they may do.
+    /// The user's role.
     pub role: Role,
-    /// When they were added, milliseconds since 1970 (UTC).
+    /// When the user was added, in milliseconds since 1970 (UTC).
     pub created_ms: i64,
     /// When the password was set.
     pub changed_ms: i64,
-    /// The household's own: its password is the one without a name.
+    /// Whether this is the household's own user, whose login has no name.
     pub household: bool,
 }
 
@@ -49,7 +49,7 @@ fn user(row: &SqliteRow) -> Result<User, sqlx::Error> {
     })
 }
 
-/// Says why a name does not fit, or returns it without the spaces around it.
+/// Returns the name without surrounding spaces, or why it is not accepted.
 fn fitting(name: &str) -> Result<&str, AuthError> {
     let name = name.trim();
     let fits = !name.is_empty() && name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
@@ -57,7 +57,7 @@ fn fitting(name: &str) -> Result<&str, AuthError> {
 }
 
 impl Auth {
-    /// Returns everybody, the household first, then in the order they were added.
+    /// Returns all users, the household first, then in the order in which they were added.
     ///
     /// # Errors
     /// `Database`.
@@ -69,7 +69,7 @@ impl Auth {
         Ok(rows.iter().map(user).collect::<Result<_, _>>()?)
     }
 
-    /// Returns whether anybody has a name to log in with, beside the household.
+    /// Returns whether there is a user besides the household.
     ///
     /// # Errors
     /// `Database`.
@@ -81,10 +81,10 @@ impl Auth {
         Ok(found.is_some())
     }
 
-    /// Adds somebody.
+    /// Adds a user.
     ///
     /// # Errors
-    /// `Invalid` when name or password don't fit, or there are too many; `UserExists`, `Database`.
+    /// `Invalid` when the name or password is not accepted, or there are too many users; `UserExists`, `Database`.
     pub async fn add_user(&self, name: &str, role: Role, password: String) -> Result<User, AuthError> {
         let name = fitting(name)?;
         password::fits(&password)?;
@@ -92,7 +92,7 @@ impl Auth {
         let now = now_ms();
         let id = new_id();
         let mut transaction = self.pool.begin().await?;
-        // Names that differ in case only would be a trap at the login.
+        // Names that differ only in case would be confused at login.
         let made = sqlx::query(
             "INSERT INTO users (id, name, role, password_hash, created_ms, changed_ms) SELECT ?, ?, ?, ?, ?, ? \
              WHERE NOT EXISTS (SELECT 1 FROM users WHERE name = ? COLLATE NOCASE)",
@@ -106,7 +106,7 @@ impl Auth {
         .bind(name)
         .execute(&mut *transaction)
         .await?;
-        // The household's name is taken before it has a row.
+        // The household's name is reserved before it has a row.
         if made.rows_affected() == 0 || name.eq_ignore_ascii_case(HOUSEHOLD) {
             return Err(AuthError::UserExists(name.into()));
         }
@@ -119,10 +119,10 @@ impl Auth {
         Ok(User { id, name: name.into(), role, created_ms: now, changed_ms: now, household: false })
     }
 
-    /// Gives somebody another role.
+    /// Changes the role of a user.
     ///
     /// # Errors
-    /// `NoUser`, `Invalid` for the household's own, `Database`.
+    /// `NoUser`, `Invalid` for the household's user, `Database`.
     pub async fn set_role(&self, id: &str, role: Role) -> Result<(), AuthError> {
         self.only_others(id).await?;
         sqlx::query("UPDATE users SET role = ? WHERE id = ?")
@@ -133,10 +133,10 @@ impl Auth {
         Ok(())
     }
 
-    /// Removes somebody; their sessions end.
+    /// Removes a user and ends their sessions.
     ///
     /// # Errors
-    /// `NoUser`, `Invalid` for the household's own, `Database`.
+    /// `NoUser`, `Invalid` for the household's user, `Database`.
     pub async fn remove_user(&self, id: &str) -> Result<(), AuthError> {
         self.only_others(id).await?;
         let mut transaction = self.pool.begin().await?;
@@ -146,19 +146,19 @@ impl Auth {
         Ok(())
     }
 
-    /// Sets somebody's password, for an admin who helps; all their sessions end.
+    /// Sets a user's password on behalf of an admin and ends their sessions.
     ///
     /// # Errors
-    /// `NoUser`, `Invalid` for the household's own or a password that does not fit, `Database`.
+    /// `NoUser`, `Invalid` for the household's user or a password that is not accepted, `Database`.
     pub async fn reset_password(&self, id: &str, password: String) -> Result<(), AuthError> {
         self.only_others(id).await?;
         self.put_password(id, password, None).await
     }
 
-    /// Changes the password of whoever has `session`, who shows the present one; their other sessions end.
+    /// Changes the password of the session's user, who confirms the present one; their other sessions end.
     ///
     /// # Errors
-    /// `WrongPassword`, `NoUser` when the session has ended, `TooManyTries`, `Invalid` when the new one does not fit,
+    /// `WrongPassword`, `NoUser` when the session has ended, `TooManyTries`, `Invalid` when the new password is not accepted,
     /// `Database`.
     pub async fn change_password(
         &self,
@@ -186,7 +186,7 @@ impl Auth {
         self.put_password(&id, new, Some(session)).await
     }
 
-    /// Returns the id and hash of whoever has this name.
+    /// Returns the id and password hash of the user with this name.
     pub(super) async fn named(&self, name: &str) -> Result<Option<(String, String)>, AuthError> {
         let row = sqlx::query("SELECT id, password_hash FROM users WHERE name = ? COLLATE NOCASE")
             .bind(name.trim())

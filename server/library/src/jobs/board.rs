@@ -1,11 +1,11 @@
-//! The board of jobs: all of them in the order that people care about, page by page.
+//! The list of jobs for pages: running, queued, failed and finished ones, page by page.
 
 use super::job::Job;
 use crate::{error::LibraryError, library::Library};
 
 impl Library {
-    /// Returns jobs, at most `limit` after skipping `offset`: what runs, what waits in the order in which it will run,
-    /// what failed, and what has ended, the last first.
+    /// Returns at most `limit` jobs after `offset`: running jobs, queued jobs in the order in which they will run, failed jobs,
+    /// and finished jobs, the latest first.
     ///
     /// # Errors
     /// `Database`.

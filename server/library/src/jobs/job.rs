@@ -1,26 +1,26 @@
-//! A row of `jobs` and the steps of a job.
+//! A row of `jobs`, and the steps of a job.
 
 use serde::Serialize;
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
 use crate::values::from_json;
 
-/// Tries before a job counts as failed.
+/// Attempts before a job has failed.
 pub(super) const MAX_ATTEMPTS: i64 = 4;
 
 /// State of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// Waits for its turn.
+    /// Waits to run.
     Queued,
-    /// At work.
+    /// Running.
     Running,
-    /// Everything is done.
+    /// All steps are done.
     Done,
-    /// Gave up; see the error.
+    /// Failed; see the error.
     Failed,
-    /// Stopped by a person.
+    /// Cancelled by a person.
     Cancelled,
 }
 
@@ -40,24 +40,24 @@ impl JobState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// What is in the file.
+    /// Reads the file's streams and metadata.
     Probe,
-    /// A still picture.
+    /// Makes the poster.
     Poster,
-    /// Small pictures for looking for a place.
+    /// Makes the scrub sprites.
     Sprites,
-    /// A few sentences.
+    /// Describes the video in a few sentences.
     Describe,
-    /// What happens when.
+    /// Finds the moments.
     Moments,
-    /// Keywords.
+    /// Finds tags.
     Tags,
-    /// A version for browsers, where they don't play the original. Last, for it may take longer than the clip.
+    /// Transcodes for browsers that cannot play the original. Last, because it may take longer than the clip.
     Playback,
 }
 
 impl Step {
-    /// Returns the step after this one.
+    /// Returns the next step.
     #[must_use]
     pub fn next(self) -> Option<Self> {
         match self {
@@ -71,7 +71,7 @@ impl Step {
         }
     }
 
-    /// Returns the word used in rows, JSON and pages.
+    /// Returns the name used in rows, JSON and pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -109,30 +109,30 @@ pub struct Job {
     pub video_id: String,
     /// State.
     pub state: JobState,
-    /// The step that runs or comes next.
+    /// The current or next step.
     pub step: Step,
-    /// Tries so far, the running one included.
+    /// Attempts so far, including the running one.
     pub attempts: i64,
-    /// Not before this time (milliseconds since 1970).
+    /// Earliest time of the next attempt, in milliseconds since 1970.
     pub run_after_ms: i64,
-    /// Why the last try failed.
+    /// Error of the last attempt.
     pub error: Option<String>,
-    /// What a person should know.
+    /// Warnings for people.
     pub warnings: Vec<String>,
-    /// More goes first.
+    /// Priority; the largest goes first.
     pub priority: i64,
     /// Windows of a long video that are done.
     pub parts_done: i64,
     /// Windows of a long video; 0 for a short one.
     pub parts: i64,
-    /// When it was made.
+    /// When it was created.
     pub created_ms: i64,
     /// When it last changed.
     pub updated_ms: i64,
 }
 
 impl Job {
-    /// Returns whether it has failed for good if it fails now.
+    /// Returns whether a failure now would be final.
     #[must_use]
     pub fn is_last_try(&self) -> bool {
         self.attempts >= MAX_ATTEMPTS

@@ -1,4 +1,4 @@
-//! The durable queue of background jobs. Knows how jobs are leased and retried, not what they do.
+//! The durable job queue: how jobs are leased and retried. What they do is the server's task.
 
 mod board;
 pub(crate) mod job;

@@ -1,4 +1,4 @@
-//! How jobs are leased, advanced, retried and stopped. Each change is one statement, and is announced.
+//! Leases, advances, retries and cancels jobs. Each change is one statement and sends a notification.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Library {
-    /// Takes the job that comes first of those that are due, or whose lease ran out, and leases it.
+    /// Leases the first job that is due, or whose lease has expired.
     ///
     /// # Errors
     /// `Database`.
@@ -39,7 +39,7 @@ impl Library {
         Ok(job)
     }
 
-    /// Extends the lease of a running job; false when the job is no longer this runner's (cancelled, deleted).
+    /// Extends the lease of a running job; false if the job was cancelled or deleted.
     ///
     /// # Errors
     /// `Database`.
@@ -52,8 +52,8 @@ impl Library {
         Ok(result.rows_affected() > 0)
     }
 
-    /// Notes that a running job comes to `step`, with the warnings so far: where a retry goes on. Each step has all
-    /// its tries.
+    /// Records that a running job has reached `step`, where a retry will resume, with its warnings so far. Attempts are counted
+    /// per step.
     ///
     /// # Errors
     /// `Database`.
@@ -69,7 +69,7 @@ impl Library {
         self.announce_job(id).await
     }
 
-    /// Notes that a running job is done.
+    /// Records that a running job is done.
     ///
     /// # Errors
     /// `Database`.
@@ -86,8 +86,8 @@ impl Library {
         self.announce_job(id).await
     }
 
-    /// Notes that a try failed: the job is queued again after `backoff`, or has failed for good when `retry` is
-    /// false or its tries are used up.
+    /// Records a failed attempt: the job is queued again after `backoff`, or has failed if `retry` is false or no attempts are
+    /// left.
     ///
     /// # Errors
     /// `Database`.
@@ -108,8 +108,8 @@ impl Library {
         self.announce_job(id).await
     }
 
-    /// Gives a running job back without counting the try (the server stops, the engine is busy, the disk is full), with
-    /// what people should know of that.
+    /// Returns a running job to the queue without counting the attempt (shutdown, busy engine, full disk), with a message for
+    /// people.
     ///
     /// # Errors
     /// `Database`.
@@ -133,7 +133,7 @@ impl Library {
         self.announce_job(id).await
     }
 
-    /// Notes how many windows of a long video are done.
+    /// Records how many windows of a long video are done.
     ///
     /// # Errors
     /// `Database`.
@@ -150,10 +150,10 @@ impl Library {
         self.announce_job(id).await
     }
 
-    /// Lets a waiting job go before all others.
+    /// Moves a queued job to the front.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when it does not wait; `Database`.
+    /// `NotFound`; `Conflict` when it is not queued; `Database`.
     pub async fn put_job_first(&self, id: &str) -> Result<Job, LibraryError> {
         let job = self.job(id).await?;
         if job.state != JobState::Queued {
@@ -171,7 +171,7 @@ impl Library {
         self.job(id).await
     }
 
-    /// Pauses all jobs, or lets them go on; the one at work stops after its present step.
+    /// Pauses or resumes all jobs; the running one stops after its current step.
     ///
     /// # Errors
     /// `Database`.
@@ -180,7 +180,7 @@ impl Library {
             .bind(if paused { "1" } else { "0" })
             .execute(&self.pool)
             .await?;
-        // Wakes the runner and the pages.
+        // Notifies the runner and the pages.
         self.announce(Change::Paused { paused });
         Ok(())
     }
@@ -194,10 +194,10 @@ impl Library {
         Ok(sqlx::query_scalar(sql).fetch_optional(&self.pool).await?.unwrap_or(false))
     }
 
-    /// Queues a new reading of a video by the present model: its texts are made anew, and stay until then.
+    /// Queues a new description of a video by the present model; the old texts stay until then.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` while it is being read or waits for it; `Database`.
+    /// `NotFound`; `Conflict` while one is queued or running; `Database`.
     pub async fn reread_video(&self, video_id: &str) -> Result<(), LibraryError> {
         self.video(video_id).await?;
         let mut transaction = self.begin().await?;
@@ -215,18 +215,18 @@ impl Library {
         self.announce_jobs_of(video_id).await
     }
 
-    /// Cancels a job that waits or runs.
+    /// Cancels a queued or running job.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when it has ended; `Database`.
+    /// `NotFound`; `Conflict` when it has finished; `Database`.
     pub async fn cancel_job(&self, id: &str) -> Result<Job, LibraryError> {
         self.change_job(id, "cancelled", &[JobState::Queued, JobState::Running], "cancelled").await
     }
 
-    /// Queues a job again that failed or was cancelled; it goes on at the step where it stopped.
+    /// Queues a failed or cancelled job again; it resumes at the step where it stopped.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` when it waits, runs or is done; `Database`.
+    /// `NotFound`; `Conflict` when it is queued, running or done; `Database`.
     pub async fn retry_job(&self, id: &str) -> Result<Job, LibraryError> {
         self.change_job(id, "queued", &[JobState::Failed, JobState::Cancelled], "retried").await
     }
@@ -266,7 +266,7 @@ impl Library {
     async fn announce_job(&self, id: &str) -> Result<(), LibraryError> {
         match self.job(id).await {
             Ok(job) => self.announce(Change::Job { job }),
-            // Its video was deleted meanwhile, and the job with it.
+            // The video was deleted meanwhile, and its job with it.
             Err(LibraryError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -280,7 +280,7 @@ impl Library {
         Ok(())
     }
 
-    /// Queues what a dead process left running (the directory's lock says that it is dead).
+    /// Queues the jobs that a killed process left running. The directory's lock shows that it is gone.
     pub(crate) async fn requeue_running(&self) -> Result<(), LibraryError> {
         let now = now_ms();
         sqlx::query(

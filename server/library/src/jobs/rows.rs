@@ -1,4 +1,4 @@
-//! Queries over `jobs`, and the insert that comes with a new video.
+//! Queries over `jobs`, and the insert for a new video.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::{
     values::{new_id, shorten, to_json},
 };
 
-/// Queues the ingest of a new video within the transaction that makes its row.
+/// Queues the ingest of a new video in the transaction that inserts its row.
 pub(crate) async fn insert_ingest(
     connection: &mut SqliteConnection,
     video_id: &str,
@@ -65,7 +65,7 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn newest_jobs(&self, video_ids: &[&str]) -> Result<HashMap<String, Job>, LibraryError> {
-        // SQLite has no lists as parameters; a JSON array is one.
+        // SQLite has no list parameters, so the ids are passed as a JSON array.
         let rows: Vec<Job> = sqlx::query_as(
             "SELECT * FROM jobs WHERE video_id IN (SELECT value FROM json_each(?)) ORDER BY created_ms, id",
         )

@@ -10,16 +10,16 @@ use super::{
 };
 use crate::{error::LibraryError, library::Library, values::to_json, video::Video};
 
-/// Weight of a match in each column of `documents`, in their order: name, place, camera, description,
-/// moment, tag, answer. People's own words first; answers last, for a question may ask for what is not there.
+/// Weight of a match in each column of `documents`, in order: name, place, camera, description, moment, tag, answer. People's
+/// own words weigh most and answers least, because a question may be about something that is not in the video.
 const WEIGHTS: [f64; 7] = [6.0, 4.0, 1.5, 3.0, 1.5, 5.0, 1.0];
 
 impl Library {
-    /// Finds videos by words and filter; `limit` of them after `offset`. Without words all that the filter lets
-    /// through, newest first.
+    /// Finds videos by words and filter; `limit` of them after `offset`. Without words, returns all videos that the filter allows,
+    /// newest first.
     ///
     /// # Errors
-    /// `Invalid` for a query that does not fit; `Database`.
+    /// `Invalid` for a malformed query; `Database`.
     pub async fn search(
         &self,
         text: &str,
@@ -28,7 +28,7 @@ impl Library {
         offset: usize,
     ) -> Result<Arc<Results>, LibraryError> {
         let query = Query::parse(text)?;
-        // Before the work: what changes meanwhile makes a newer generation.
+        // Read first, so that a change during the search makes the result outdated.
         let generation: i64 =
             sqlx::query_scalar("SELECT generation FROM totals").fetch_one(&self.pool).await?;
         let key = format!("{limit} {offset} {filter:?} {query:?}");
@@ -55,7 +55,7 @@ impl Library {
         let mut videos = self.videos_by_id(&ids).await?;
         let mut places = self.places(query, &shown).await?;
         let found = shown.iter().filter_map(|hit| {
-            // Deleted between two statements: gone from the page too.
+            // Deleted between two statements.
             let video = videos.remove(&hit.video_id)?;
             Some(Found { video, places: places.remove(&hit.document).unwrap_or_default() })
         });
@@ -78,8 +78,8 @@ impl Library {
         Ok(Results { found, total: usize::try_from(total).unwrap_or_default() })
     }
 
-    /// Returns the videos that have every wanted term and no unwanted one, best first, `limit` of them after
-    /// `offset`, and how many there are.
+    /// Returns the videos that match every wanted term and no unwanted one, best first, `limit` of them after `offset`, and their
+    /// total number.
     async fn ranked(
         &self,
         query: &Query,
@@ -90,7 +90,7 @@ impl Library {
         let (matches, likes) = split(&query.wanted);
         let (unwanted, unlike) = split(&query.unwanted);
         let weights = WEIGHTS.map(|weight| format!("{weight:.1}")).join(", ");
-        // Nothing is asked of each video but not to lie in the trash: few do, and those are looked up once.
+        // The only filter is the trash: few videos are in it, so their ids are looked up once.
         let words_only = likes.is_empty() && unlike.is_empty() && *filter == Filter::default();
         let mut sql = QueryBuilder::new(
             "SELECT id, video_id, total FROM (SELECT id, score, count(*) OVER () AS total FROM (SELECT ",
@@ -131,12 +131,12 @@ impl Library {
         } else {
             sql.push(" ORDER BY documents_fts.rowid DESC LIMIT ");
         }
-        // Documents are numbered by time: of equals the newest first.
+        // Documents are numbered by time: equal ranks are ordered newest first.
         sql.push_bind(MAX_RANKED as i64).push(") ORDER BY score DESC, id DESC LIMIT ");
         sql.push_bind(limit as i64).push(" OFFSET ").push_bind(offset as i64);
         sql.push(") CROSS JOIN facts USING (id) ORDER BY score DESC, id DESC");
         let ranked: Vec<(i64, String, i64)> = sql.build_query_as().fetch_all(&self.pool).await?;
-        // Beyond the end there is no row to tell how many there are.
+        // Beyond the last page no row carries the total.
         let total = match ranked.first() {
             Some((.., total)) => usize::try_from(*total).unwrap_or_default(),
             None if offset == 0 => 0,
@@ -148,12 +148,12 @@ impl Library {
         ))
     }
 
-    /// Returns the cameras that took the videos, in order.
+    /// Returns the camera names, in alphabetical order.
     ///
     /// # Errors
     /// `Database`.
     pub async fn cameras(&self) -> Result<Vec<String>, LibraryError> {
-        // From one to the next by the index: looking at all videos would take longer with each of them.
+        // Jumps from one name to the next in the index; a scan would take longer with every video.
         let sql = "WITH RECURSIVE c (camera) AS (
                        SELECT min(camera) FROM facts
                        UNION ALL
@@ -167,7 +167,7 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn videos_by_id(&self, ids: &[&str]) -> Result<HashMap<String, Video>, LibraryError> {
-        // SQLite has no lists as parameters; a JSON array is one.
+        // SQLite has no list parameters, so the ids are passed as a JSON array.
         let sql = "SELECT * FROM videos WHERE id IN (SELECT value FROM json_each(?))";
         let videos: Vec<Video> =
             sqlx::query_as(sql).bind(to_json("video ids", &ids)?).fetch_all(&self.pool).await?;

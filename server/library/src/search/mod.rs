@@ -1,8 +1,7 @@
-//! Finding: words over everything that is known of the videos, with the places where they are said.
+//! Full-text search over names, places, cameras, descriptions, moments, tags and answers, with the seconds of each match.
 //!
-//! A video is found when each wanted term occurs somewhere in it (its name, place, camera, description, moments,
-//! tags, answers) and no unwanted one does. Videos are ordered by BM25 over these, weighed by what kind of text it is.
-//! A list by another measure, such as embeddings, would be merged with `find::ranked`. Knows no HTTP.
+//! A video matches when each wanted term occurs in any of its texts and no unwanted one does. Results are ordered by BM25 with
+//! a weight per kind of text. Another ranking, such as embeddings, would be merged with `find::ranked`.
 
 mod find;
 mod places;

@@ -1,5 +1,5 @@
-//! Where in a video the words stand: one look at each found video's document, marked by the index, cut into the
-//! pieces that it was joined from.
+//! Finds where in a video the matches are: each found document, marked by the index, is split into the texts that it was joined
+//! from.
 
 use std::collections::HashMap;
 
@@ -22,40 +22,40 @@ const COLUMNS: [PieceKind; 7] = [
     PieceKind::Answer,
 ];
 
-/// Places of all videos of a page that are looked at for letters that are no words.
+/// Texts per page of results that are scanned for letters that are not words.
 const MAX_LIKE: i64 = 2000;
 
-/// Places shown of one video.
+/// Matches shown per video.
 const PLACES: usize = 4;
 
-/// Characters of a snippet, and how many of them come before the first match.
+/// Maximum characters of a snippet, and of its part before the first match.
 const SNIPPET: usize = 240;
 const BEFORE: usize = 80;
 
-/// What the index puts around a match.
+/// Marks that the index puts around a match.
 const OPEN: char = '\u{2}';
 const CLOSE: char = '\u{3}';
 
-/// Kind, bytes, start, end and answer of a piece, as its document was joined.
+/// Kind, bytes, start, end and answer of a piece of a document.
 type Piece<'a> = (&'a str, usize, Option<f64>, Option<f64>, Option<&'a str>);
 
-/// By document, places with what they are worth.
+/// Scored matches by document.
 type Scored = HashMap<i64, Vec<(f64, Hit)>>;
 
 impl Library {
-    /// Finds, by document, the places in each of `hits`, the best first: those with most of the terms.
+    /// Returns the best matches by document, those with the most terms first.
     pub(super) async fn places(
         &self,
         query: &Query,
         hits: &[DocumentHit],
     ) -> Result<HashMap<i64, Vec<Hit>>, LibraryError> {
         let (matches, likes) = split(&query.wanted);
-        // SQLite has no lists as parameters; a JSON array is one.
+        // SQLite has no list parameters, so the ids are passed as a JSON array.
         let documents: Vec<i64> = hits.iter().map(|hit| hit.document).collect();
         let among = to_json("documents", &documents)?;
         let mut scored = Scored::new();
         if !matches.is_empty() {
-            // The plus: one walk over what matches, not a walk for each document.
+            // The plus disables the index on rowid: one scan of the matches instead of one per document.
             let rows = sqlx::query(
                 "SELECT d.id, highlight(documents_fts, 0, char(2), char(3)),
                      highlight(documents_fts, 1, char(2), char(3)), highlight(documents_fts, 2, char(2), char(3)),
@@ -104,13 +104,13 @@ impl Library {
     }
 }
 
-/// The best of what is worth so much. Stable: of equals the earlier in the video.
+/// Returns the best of the scored matches; among equals the earliest in the video.
 fn best<T>(mut scored: Vec<(f64, T)>) -> impl Iterator<Item = (f64, T)> {
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     scored.into_iter().take(PLACES)
 }
 
-/// How many of the words a marked text of this kind has, and how much its kind tells.
+/// Returns the number of query words in a marked text, and the weight of its kind.
 fn worth(kind: PieceKind, marked: &str) -> f64 {
     let same =
         |a: &str, b: &str| a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase));
@@ -123,7 +123,7 @@ fn worth(kind: PieceKind, marked: &str) -> f64 {
     kind.weight() * words.len().max(1) as f64
 }
 
-/// Reads the best of the marked columns of a document; only these are made ready to be shown.
+/// Parses the best of the marked columns of a document.
 fn marked(row: &SqliteRow) -> Result<Vec<(f64, Hit)>, LibraryError> {
     let pieces: &str = row.try_get(COLUMNS.len() + 1)?;
     let pieces: Vec<Piece<'_>> =
@@ -153,8 +153,8 @@ fn marked(row: &SqliteRow) -> Result<Vec<(f64, Hit)>, LibraryError> {
     Ok(shown.collect())
 }
 
-/// Cuts a marked column into the pieces that hold a match. Where the pieces are not what it was joined from (its own
-/// text holds marks, or it changed between two statements), it is one piece of unknown place.
+/// Splits a marked column into the pieces with a match. Where it cannot be split (its own text contains marks, or it changed
+/// between two statements), it is one piece without a time.
 fn cut<'a>(text: &'a str, pieces: &[&'a Piece<'a>]) -> Vec<(&'a str, Option<&'a Piece<'a>>)> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -169,15 +169,15 @@ fn cut<'a>(text: &'a str, pieces: &[&'a Piece<'a>]) -> Vec<(&'a str, Option<&'a 
             None => return vec![(text, None)],
         };
     }
-    // More text than pieces.
+    // The text exceeds the pieces.
     if rest.is_empty() { found } else { vec![(text, None)] }
 }
 
-/// Splits after `bytes` bytes that are not marks, and after the mark that ends a match there.
+/// Splits after `bytes` bytes that are not marks, including a mark that ends a match there.
 fn split_marked(text: &str, bytes: usize) -> Option<(&str, &str)> {
     let mut end = bytes;
     let mut seen = 0;
-    // Each mark before the end, which is one byte, moves the end on by one.
+    // Each mark before the end is one byte and moves the end by one.
     while let Some(at) = text.get(seen..)?.find([OPEN, CLOSE]).map(|at| seen + at) {
         if at > end || (at == end && !text[at..].starts_with(CLOSE)) {
             break;
@@ -187,13 +187,13 @@ fn split_marked(text: &str, bytes: usize) -> Option<(&str, &str)> {
     text.split_at_checked(end)
 }
 
-/// The words around the first match of a long text.
+/// Returns the words around the first match of a long text.
 fn snippet(text: &str) -> String {
     if text.chars().count() <= SNIPPET {
         return text.to_owned();
     }
     let hit = text.find(OPEN).unwrap_or_default();
-    // Whole words, if there is a space to begin at.
+    // Starts at a word boundary, if there is one.
     let begin = text[..hit]
         .char_indices()
         .rev()
@@ -207,7 +207,7 @@ fn snippet(text: &str) -> String {
     format!("{}{}{}", dots(begin > 0), text[begin..end].trim(), dots(end < text.len()))
 }
 
-/// Cuts a snippet at the marks around matches.
+/// Splits a snippet at the marks around matches.
 fn parts(marked: &str) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut push = |text: &str, matched: bool| {

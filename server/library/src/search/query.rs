@@ -1,37 +1,36 @@
-//! What a person types to find something: words, "phrases", and what must not be there after a minus.
-//! Knows SQLite's match expressions, no tables.
+//! Parses a search query: words, "phrases", and excluded terms after a minus.
 
 use crate::error::LibraryError;
 
-/// Terms of one query.
+/// Maximum terms of a query.
 const MAX_TERMS: usize = 16;
 
-/// Characters of one query.
+/// Maximum characters of a query.
 const MAX_CHARS: usize = 500;
 
-/// One word or phrase.
+/// A word or phrase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Term {
     text: String,
-    /// Written with a star at its end: words that begin so.
+    /// Whether it ends with a star, which matches words by prefix.
     prefix: bool,
 }
 
-/// A query taken apart.
+/// A parsed query.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Query {
-    /// What a video must have, somewhere.
+    /// Terms that a video must contain.
     pub(super) wanted: Vec<Term>,
-    /// What it must not have anywhere.
+    /// Terms that it must not contain.
     pub(super) unwanted: Vec<Term>,
 }
 
-/// How a term is looked up.
+/// How a term is matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lookup {
-    /// By the index of words: an FTS5 expression.
+    /// By the full-text index: an FTS5 expression.
     Match(String),
-    /// By the letters themselves (LIKE): scripts without spaces, and signs that are no words.
+    /// By substring (LIKE): for scripts without spaces, and for symbols.
     Like(String),
 }
 
@@ -53,7 +52,7 @@ impl Term {
     }
 }
 
-/// Scripts whose words are not set apart by spaces, so that an index of words does not find them.
+/// Scripts that do not separate words with spaces, so that a word index does not find them.
 fn without_spaces(c: char) -> bool {
     matches!(c, '\u{0e00}'..='\u{0eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}'
         | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
@@ -61,10 +60,10 @@ fn without_spaces(c: char) -> bool {
 }
 
 impl Query {
-    /// Takes a query apart.
+    /// Parses a query.
     ///
     /// # Errors
-    /// `Invalid` for one that is too long or asks only for what must not be there.
+    /// `Invalid` for a query that is too long or has only excluded terms.
     pub(super) fn parse(text: &str) -> Result<Self, LibraryError> {
         let chars = text.chars().count();
         if chars > MAX_CHARS {
@@ -95,7 +94,7 @@ impl Query {
     }
 }
 
-/// Cuts a term off the beginning of `text`, which is not empty. A quote that is never closed reaches to the end.
+/// Takes the first term of `text`, which is not empty. An unclosed quote extends to the end.
 fn next_term(text: &str) -> (Option<Term>, &str) {
     let is_quote = |c: char| matches!(c, '"' | '“' | '”' | '„' | '«' | '»');
     if let Some(quote) = text.chars().next().filter(|&c| is_quote(c)) {
@@ -116,7 +115,7 @@ fn term(text: &str) -> Option<Term> {
     (!text.is_empty()).then(|| Term { text: text.to_owned(), prefix })
 }
 
-/// Separates terms that the index finds from those that need a scan for letters.
+/// Separates the terms that the index finds from those that need a substring scan.
 pub(super) fn split(terms: &[Term]) -> (Vec<String>, Vec<String>) {
     let (mut matches, mut likes) = (Vec::new(), Vec::new());
     for term in terms {

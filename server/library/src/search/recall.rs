@@ -1,14 +1,14 @@
-//! What is known that may answer a question: the places whose words it shares, best first.
+//! Retrieves texts that may answer a question: those that share its words, best first.
 
 use sqlx::Row;
 
 use super::results::PieceKind;
 use crate::{error::LibraryError, library::Library};
 
-/// Words of a question that are looked up.
+/// Maximum words of a question that are looked up.
 const MAX_WORDS: usize = 16;
 
-/// Words that every question has.
+/// Words that occur in most questions.
 const STOP: &[&str] = &[
     "a", "about", "all", "am", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can",
     "could", "did", "do", "does", "ever", "find", "for", "from", "had", "has", "have", "he", "her", "his",
@@ -18,25 +18,25 @@ const STOP: &[&str] = &[
     "with", "would", "you", "your", "clip",
 ];
 
-/// A place in a video that may answer.
+/// A text that may contain the answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recalled {
     /// Id of the video.
     pub video_id: String,
     /// Its name.
     pub name: String,
-    /// When it was taken, milliseconds since 1970 (UTC).
+    /// When it was taken, in milliseconds since 1970 (UTC).
     pub taken_ms: i64,
-    /// Which text.
+    /// Kind of text.
     pub kind: PieceKind,
-    /// The second, of a moment.
+    /// The time of a moment, in seconds.
     pub start: Option<f64>,
     /// The whole text.
     pub text: String,
 }
 
 impl Library {
-    /// Finds places whose words a question shares, at most `limit`, best first.
+    /// Returns at most `limit` texts that share words with a question, best first.
     ///
     /// # Errors
     /// `Database`.
@@ -71,7 +71,7 @@ impl Library {
     }
 }
 
-/// The words of a question that say what it is about.
+/// Returns the words of a question that distinguish it.
 fn words(question: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for word in question.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {

@@ -1,17 +1,17 @@
-//! Results of recent searches, kept for the next page, the way back, and other readers.
+//! Caches results of recent searches: for the next page, the way back, and other readers.
 
 use std::sync::Arc;
 
 use super::results::{Found, Results};
 use crate::cache::ByteCache;
 
-/// Bytes of results that are kept for the same search again: its next page, the way back to it, another reader.
+/// Bytes of cached results.
 const KEPT_BYTES: usize = 16 << 20;
 
-/// Bytes of a video without its texts in those, about.
+/// Estimated bytes of a cached video, which has no texts.
 const VIDEO_BYTES: usize = 4096;
 
-/// Recent results, each with the generation of the library that it was made in.
+/// Cached results, each with the library's generation at that time.
 #[derive(Debug)]
 pub(crate) struct Recent(ByteCache<(i64, Arc<Results>)>);
 
@@ -22,20 +22,20 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// Returns the results under `key`, if they were made in `generation`.
+    /// Returns the results for `key`, if they are of `generation`.
     pub(super) fn get(&self, key: &str, generation: i64) -> Option<Arc<Results>> {
         let kept = self.0.get(key)?;
         (kept.0 == generation).then(|| Arc::clone(&kept.1))
     }
 
-    /// Keeps results that were made in `generation`.
+    /// Caches results of `generation`.
     pub(super) fn put(&self, key: String, generation: i64, results: &Arc<Results>) {
         let bytes = key.len() + VIDEO_BYTES + results.found.iter().map(bytes_of).sum::<usize>();
         self.0.put(key, Arc::new((generation, Arc::clone(results))), bytes);
     }
 }
 
-/// How much a kept video takes: a person or a model may have written much about it.
+/// Estimates the bytes of a cached result.
 fn bytes_of(found: &Found) -> usize {
     let texts = &found.video.texts;
     let description = texts.description.iter().filter_map(|text| text.content.as_deref()).map(str::len);

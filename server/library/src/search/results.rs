@@ -1,46 +1,46 @@
-//! What a search is limited to and what it returns.
+//! Filters and results of a search.
 
 use serde::Serialize;
 
 use crate::video::Video;
 
-/// Videos that are ranked at most, the newest; more can only match words that say little.
+/// Maximum number of videos that are ranked, the newest; a query that matches more is too general to rank.
 pub const MAX_RANKED: usize = 500;
 
-/// What a video must be besides being matched.
+/// Conditions besides the words of a query.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
-    /// Taken at this time or later, milliseconds since 1970.
+    /// Taken at this time or later, in milliseconds since 1970.
     pub from_ms: Option<i64>,
-    /// Taken before this time.
+    /// Taken before this time, in milliseconds since 1970.
     pub before_ms: Option<i64>,
-    /// By exactly this camera.
+    /// Taken by exactly this camera.
     pub camera: Option<String>,
-    /// Seconds at least.
+    /// Minimum duration in seconds.
     pub min_s: Option<f64>,
-    /// Seconds at most.
+    /// Maximum duration in seconds.
     pub max_s: Option<f64>,
-    /// With this tag, in any case.
+    /// With this tag, ignoring case.
     pub tag: Option<String>,
-    /// Only somebody's favourites.
+    /// Favourites only.
     pub favourite: bool,
 }
 
-/// Which text of a video.
+/// The kind of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PieceKind {
     /// The name of the file.
     Name,
-    /// Where it was taken, by a person.
+    /// The place, as entered by a person.
     Place,
-    /// What took it.
+    /// The camera.
     Camera,
-    /// A few sentences.
+    /// The description.
     Description,
-    /// What happens at some time.
+    /// A moment.
     Moment,
-    /// A keyword.
+    /// A tag.
     Tag,
     /// A question and its answer.
     Answer,
@@ -59,7 +59,7 @@ impl PieceKind {
         }
     }
 
-    /// What kind of text is worth showing first where a word occurs in several; moments lead to their second.
+    /// Rank of a kind of text when a word occurs in several: moments first, since they lead to a time.
     pub(super) fn weight(self) -> f64 {
         match self {
             Self::Moment => 2.0,
@@ -74,47 +74,47 @@ impl PieceKind {
 /// Part of a snippet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
-    /// The words.
+    /// The text.
     pub text: String,
-    /// Whether they are what was looked for.
+    /// Whether it matches the query.
     #[serde(rename = "match")]
     pub matched: bool,
 }
 
-/// A place in a video where something was found.
+/// A match in one text of a video.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hit {
-    /// Which text.
+    /// Kind of text.
     pub kind: PieceKind,
-    /// Seconds from the first frame, of a moment.
+    /// Start of a moment, in seconds.
     pub start: Option<f64>,
-    /// Where the moment ends.
+    /// End of a moment, in seconds.
     pub end: Option<f64>,
-    /// Id of the answer, of an answer.
+    /// Id of an answer.
     pub answer_id: Option<String>,
     /// The words around the match.
     pub snippet: Vec<Part>,
 }
 
-/// A video that was found. Its texts are not loaded.
+/// A video in the results. Its texts are not loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// The video.
     pub video: Video,
-    /// The best places, best first. Empty when the search had only a filter.
+    /// The best matches, best first. Empty when the search had only a filter.
     pub places: Vec<Hit>,
 }
 
-/// One page of what was found.
+/// One page of results.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Results {
     /// The videos, best first.
     pub found: Vec<Found>,
-    /// Videos in all; at most [`MAX_RANKED`] where words were looked for.
+    /// Total number of videos; at most [`MAX_RANKED`] when the search had words.
     pub total: usize,
 }
 
-/// A video that was found, before anything of it is read.
+/// A video in the results, before its row is read.
 pub(super) struct DocumentHit {
     /// Row of `documents`.
     pub(super) document: i64,

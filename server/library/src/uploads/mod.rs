@@ -1,7 +1,7 @@
-//! Uploads that come in pieces: rows of `uploads` and their files, resumed after anything.
+//! Resumable uploads: rows of `uploads` and their files.
 //!
-//! Knows no protocol. **Invariant:** a row never counts bytes that are not durable; what lies in a file beyond its
-//! row's count is cut off before more is written. One writer at a time; a newer one sends an older one away.
+//! **Invariant:** a row never counts bytes that are not durable; bytes in the file beyond the row's offset are truncated
+//! before more are written. There is one writer at a time, and a newer one replaces an older one.
 
 mod receiving;
 pub(crate) mod slots;

@@ -1,4 +1,4 @@
-//! One client writing to one upload: in order, hashed on the way, durable before it is acknowledged.
+//! Receives the bytes of a resumable upload from one client: hashed on arrival, and durable before they are acknowledged.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,25 +14,25 @@ use super::{
 };
 use crate::{error::LibraryError, incoming::reserve, library::Library, values::now_ms};
 
-/// Bytes gathered before one trip to the blocking pool.
+/// Bytes collected before each write on the blocking pool.
 const CHUNK: usize = 1 << 20;
 
-/// Bytes after which what came is made durable, so that a crash costs no more than these.
+/// Bytes between two syncs, which limits what a crash can lose.
 const CHECKPOINT: u64 = 16 << 20;
 
-/// The right to write. Dropped without [`Receiving::accept`], what came since the last checkpoint is cut off by
-/// whoever writes next.
+/// The write lock of an upload. If it is dropped without [`Receiving::accept`], the next writer truncates the bytes since
+/// the last sync.
 #[derive(Debug)]
 pub struct Receiving {
     library: Library,
     newcomers: watch::Receiver<u64>,
     upload: Upload,
-    /// Away only while a chunk is on the blocking pool, and after a failure.
+    /// `None` only while a chunk is being written, and after a failure.
     sink: Option<Sink>,
     pending: Vec<u8>,
-    /// Bytes here, pending ones included.
+    /// Bytes received, including those not yet written.
     at: u64,
-    /// Whether bytes may count before all of them have come (not under a checksum).
+    /// Whether bytes count before all of a chunk has arrived (not under a checksum).
     piecemeal: bool,
 }
 
@@ -44,17 +44,16 @@ struct Sink {
 }
 
 impl Library {
-    /// Becomes the writer of an upload at `offset`. With `piecemeal`, what came counts although the rest may not
-    /// come; without, only [`Receiving::accept`] counts.
+    /// Becomes the writer of an upload at `offset`. With `piecemeal`, bytes count although the rest may not arrive; without, only
+    /// after [`Receiving::accept`].
     ///
     /// # Errors
-    /// `NotFound`; `OffsetMismatch`; `Ended` when it takes no bytes any more; `Busy` when another writer does
-    /// not leave.
+    /// `NotFound`; `OffsetMismatch`; `Ended` when the upload is complete or rejected; `Busy` when another writer does not stop.
     pub async fn receive(&self, id: &str, offset: u64, piecemeal: bool) -> Result<Receiving, LibraryError> {
         self.upload(id).await?;
         let hashing = self.writer(id).await?;
         let newcomers = self.uploads.of(id).next.subscribe();
-        // Asked after the writer before has left: it may have changed the count.
+        // Read after the previous writer has stopped, which may have changed the offset.
         let upload = self.upload(id).await?;
         if upload.state != UploadState::Receiving && upload.state != UploadState::Storing {
             return Err(LibraryError::Ended(upload.error.unwrap_or_else(|| "the upload has ended".into())));
@@ -76,7 +75,7 @@ impl Library {
         })
     }
 
-    /// Returns an upload after its writer, if any, has been sent away: its count stands still.
+    /// Returns an upload after its writer, if any, has stopped, so that its offset is final.
     ///
     /// # Errors
     /// `NotFound`, `Busy`, `Database`.
@@ -90,7 +89,7 @@ impl Library {
     }
 }
 
-/// Opens the file and cuts off what was never counted.
+/// Opens the file and truncates bytes that were never counted.
 fn open(
     path: std::path::PathBuf,
     received: u64,
@@ -107,11 +106,11 @@ fn open(
     }
     if there > received {
         file.set_len(received)?;
-        // Cutting gives back what was reserved beyond the cut.
+        // Truncating releases what was reserved beyond the offset.
         reserve(&file, length)?;
     }
     if hashing.at > received {
-        // It has eaten bytes that were cut off; it is counted anew at the end.
+        // The hash covers bytes that were truncated, so it is computed again at the end.
         *hashing = Hashing::default();
     }
     file.seek(io::SeekFrom::Start(received))?;
@@ -119,16 +118,16 @@ fn open(
 }
 
 impl Receiving {
-    /// Returns the upload as it was when the writing began.
+    /// Returns the upload as it was when this writer started.
     #[must_use]
     pub fn upload(&self) -> &Upload {
         &self.upload
     }
 
-    /// Ends when another client wants to write.
+    /// Completes when another client wants to write.
     pub async fn sent_away(&self) {
         let mut newcomers = self.newcomers.clone();
-        // An error only says that nobody can come any more.
+        // Fails only if no other client can come.
         if newcomers.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -154,7 +153,7 @@ impl Receiving {
         Ok(())
     }
 
-    /// Makes all that came durable and counts it; complete uploads are to be stored then.
+    /// Syncs and counts all bytes received. A complete upload can be stored then.
     ///
     /// # Errors
     /// `NoSpace`, `Io`, `Database`.

@@ -1,4 +1,4 @@
-//! Who writes to which upload, and the hash of what was written so far.
+//! The writers of resumable uploads, and the running hash of each upload.
 
 use std::{
     collections::HashMap,
@@ -10,14 +10,14 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
-/// Who may write, per upload; the hash so far lives here as long as the process does.
+/// The write lock of each upload, and its running hash while this process lives.
 #[derive(Debug, Default)]
 pub(crate) struct Slots(Mutex<HashMap<String, Arc<Slot>>>);
 
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) writer: Arc<AsyncMutex<Hashing>>,
-    /// Counts those who came to write after the present writer.
+    /// Counts the writers that wait for the current one to stop.
     pub(super) next: watch::Sender<u64>,
 }
 
@@ -40,7 +40,7 @@ impl Slots {
 }
 
 impl Hashing {
-    /// Reads what was written before this process began.
+    /// Hashes the bytes that an earlier process received.
     pub(super) fn catch_up(&mut self, path: &std::path::Path, length: u64) -> io::Result<()> {
         use std::io::{Read as _, Seek as _};
         if self.at == length {

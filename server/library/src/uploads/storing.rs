@@ -1,4 +1,4 @@
-//! A complete upload on its way into the library: its bytes, hashed, and what became of them.
+//! Stores a complete resumable upload as a video.
 
 use std::{io, sync::Arc};
 
@@ -13,17 +13,17 @@ use crate::{
     values::now_ms,
 };
 
-/// A complete upload on its way into the library.
+/// A complete upload that is being stored.
 #[derive(Debug)]
 pub enum Storing {
-    /// The bytes, which nobody else stores meanwhile.
+    /// The bytes, locked against other writers.
     Bytes {
-        /// The bytes; they stay until the upload is done or refused.
+        /// The bytes, which are kept until the upload is stored or rejected.
         sealed: Box<Sealed>,
-        /// Keeps others out.
+        /// The write lock.
         _writer: Box<dyn std::any::Any + Send + Sync>,
     },
-    /// The video is there already.
+    /// The video exists already.
     Known(Box<Stored>),
 }
 
@@ -37,18 +37,18 @@ impl Library {
         Ok(sqlx::query_as(sql).fetch_all(&self.pool).await?)
     }
 
-    /// Takes the bytes of a complete upload, hashed; none when the video was made already and only the row does not
-    /// know it (the process was killed in between).
+    /// Takes the bytes of a complete upload, hashed. `None` means that the video exists already and only the row was not updated
+    /// (the process was killed in between).
     ///
     /// # Errors
-    /// `Conflict` while somebody writes or stores it, `Io`, `Database`.
+    /// `Conflict` while it is being written or stored, `Io`, `Database`.
     pub async fn seal_upload(&self, upload: &Upload) -> Result<Storing, LibraryError> {
         let slot = self.uploads.of(&upload.id);
         let writer = Arc::clone(&slot.writer);
         let Ok(mut hashing) = writer.try_lock_owned() else {
             return Err(LibraryError::Conflict("the upload is being stored".into()));
         };
-        // Asked again: it may have been stored while this waited for its turn.
+        // Read again, because it may have been stored while this waited.
         let upload = self.upload(&upload.id).await?;
         if upload.state != UploadState::Storing {
             return Err(LibraryError::Conflict("the upload is not complete".into()));
@@ -65,7 +65,7 @@ impl Library {
                 let stored = Stored { video, duplicate: false, restored: false };
                 return Ok(Storing::Known(Box::new(stored)));
             }
-            // Killed between the file's new name and its row.
+            // Killed between the rename and the row.
             let original = self.original_path(&sha256);
             if !original.exists() {
                 return Err(lost());
@@ -91,7 +91,7 @@ impl Library {
         })
     }
 
-    /// Notes that an upload became a video.
+    /// Records that an upload became a video.
     ///
     /// # Errors
     /// `Database`.
@@ -101,7 +101,7 @@ impl Library {
         Ok(())
     }
 
-    /// Notes why an upload is no video.
+    /// Records why an upload was rejected.
     ///
     /// # Errors
     /// `Database`.
@@ -109,7 +109,7 @@ impl Library {
         self.end_upload(id, "refused", None, Some(error)).await
     }
 
-    /// Lets the row tell for a while what became of the upload; its bytes go.
+    /// Keeps the row for a while, so that clients can read the result; removes the bytes.
     async fn end_upload(
         &self,
         id: &str,

@@ -20,19 +20,19 @@ use crate::{
     values::{new_id, now_ms, shorten},
 };
 
-/// How long an upload that stopped is kept.
+/// Retention of an upload that has stopped.
 pub(super) const KEEP: Duration = Duration::from_secs(3 * 24 * 3600);
 
-/// How long is remembered what became of a finished one.
+/// Retention of the row of a finished upload.
 pub(super) const REMEMBER: Duration = Duration::from_secs(24 * 3600);
 
-/// Unfinished uploads at once.
+/// Maximum number of unfinished uploads.
 const MAX_OPEN: i64 = 1000;
 
-/// How long a newcomer waits until the writer before it has left.
+/// How long a new writer waits for the previous one to stop.
 const HANDOVER: Duration = Duration::from_secs(10);
 
-/// Where an upload stands.
+/// State of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UploadState {
@@ -40,9 +40,9 @@ pub enum UploadState {
     Receiving,
     /// Complete; the file is being probed.
     Storing,
-    /// It is a video now.
+    /// It became a video.
     Done,
-    /// It is no video; see the error.
+    /// It was rejected; see the error.
     Refused,
 }
 
@@ -55,22 +55,22 @@ pub struct Upload {
     pub name: String,
     /// Bytes of the whole file.
     pub length: u64,
-    /// Bytes that are here for good.
+    /// Durable bytes received.
     pub received: u64,
-    /// `Upload-Metadata` as it came.
+    /// `Upload-Metadata` as received.
     #[serde(skip)]
     pub metadata: String,
-    /// Where it stands.
+    /// State.
     pub state: UploadState,
-    /// Id of the video that it became.
+    /// Id of the resulting video.
     pub video_id: Option<String>,
-    /// The library held these bytes already.
+    /// Whether the library held these bytes already.
     pub duplicate: bool,
-    /// Why it was refused.
+    /// Why it was rejected.
     pub error: Option<String>,
-    /// When it began, milliseconds since 1970 (UTC).
+    /// When it started, in milliseconds since 1970 (UTC).
     pub created_ms: i64,
-    /// When it is forgotten.
+    /// When it expires.
     pub expires_ms: i64,
 }
 
@@ -100,24 +100,24 @@ impl FromRow<'_, SqliteRow> for Upload {
     }
 }
 
-/// What begins an upload.
+/// The start of an upload.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewUpload {
     /// Name of the file.
     pub name: String,
     /// Bytes of the whole file.
     pub length: u64,
-    /// `Upload-Metadata` as it came.
+    /// `Upload-Metadata` as received.
     pub metadata: String,
-    /// SHA-256 as the client says.
+    /// SHA-256 as declared by the client.
     pub claimed: Option<String>,
 }
 
 impl Library {
-    /// Begins an upload and takes its bytes from the disk at once, so that it cannot fail half way for room.
+    /// Starts an upload and reserves disk space for all of it, so that it cannot run out of space halfway.
     ///
     /// # Errors
-    /// `Invalid` for no bytes, `TooLarge`, `NoSpace` and `OverQuota` with both numbers, `Conflict` when too many are open.
+    /// `Invalid` for an empty upload, `TooLarge`, `NoSpace` and `OverQuota` with their numbers, `Conflict` when too many are open.
     pub async fn create_upload(&self, new: NewUpload, limit: u64) -> Result<Upload, LibraryError> {
         if new.length == 0 {
             return Err(LibraryError::Invalid("the upload is empty: its length is 0 bytes".into()));
@@ -158,7 +158,7 @@ impl Library {
         .bind(now + millis(KEEP))
         .execute(&self.pool)
         .await?;
-        // From here on the row owns the file.
+        // From here on the file belongs to the row.
         path.keep();
         self.upload(&id).await
     }
@@ -173,7 +173,7 @@ impl Library {
         row.ok_or_else(|| LibraryError::NotFound { what: "upload", id: shorten(id) })
     }
 
-    /// Returns the newest uploads that are not done, at most `limit`.
+    /// Returns at most `limit` unfinished uploads, newest first.
     ///
     /// # Errors
     /// `Database`.
@@ -182,7 +182,7 @@ impl Library {
         Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.pool).await?)
     }
 
-    /// Returns the unfinished upload whose client said that its content has this hash.
+    /// Returns the unfinished upload whose client declared this hash.
     ///
     /// # Errors
     /// `Database`.
@@ -193,10 +193,10 @@ impl Library {
         Ok(sqlx::query_as(sql).bind(sha256).bind(signed(length)).fetch_optional(&self.pool).await?)
     }
 
-    /// Ends an upload on its client's wish: row and bytes go.
+    /// Cancels an upload: removes its row and bytes.
     ///
     /// # Errors
-    /// `NotFound`, `Conflict` when somebody writes and does not leave, `Database`.
+    /// `NotFound`, `Conflict` when a writer does not stop, `Database`.
     pub async fn delete_upload(&self, id: &str) -> Result<(), LibraryError> {
         self.upload(id).await?;
         let _writer = self.writer(id).await?;
@@ -206,7 +206,7 @@ impl Library {
         Ok(())
     }
 
-    /// Forgets uploads whose time has run out; returns how many.
+    /// Deletes expired uploads; returns their number.
     ///
     /// # Errors
     /// `Database`.
@@ -214,7 +214,7 @@ impl Library {
         let sql = "SELECT id FROM uploads WHERE expires_ms < ? AND state <> 'storing' LIMIT 1000";
         let ids: Vec<String> = sqlx::query_scalar(sql).bind(now_ms()).fetch_all(&self.pool).await?;
         for id in &ids {
-            // One that somebody just writes to has got a new term.
+            // An upload that is being written has a new expiry.
             if let Err(error) = self.delete_upload(id).await {
                 tracing::warn!(%error, id, "failed to delete an expired upload");
             }
@@ -222,7 +222,7 @@ impl Library {
         Ok(ids.len())
     }
 
-    /// Removes files in `uploads/` that no row names: their client never got an id.
+    /// Removes files in `uploads/` without a row: their client never got an id.
     pub(crate) async fn remove_nameless_uploads(&self) -> Result<(), LibraryError> {
         for entry in fs::read_dir(self.root.join("uploads"))? {
             let entry = entry?;
@@ -238,7 +238,7 @@ impl Library {
         Ok(())
     }
 
-    /// Becomes the only writer; who writes already is asked to leave.
+    /// Becomes the only writer; asks the present one to stop.
     pub(super) async fn writer(&self, id: &str) -> Result<OwnedMutexGuard<Hashing>, LibraryError> {
         let slot = self.uploads.of(id);
         slot.next.send_modify(|count| *count += 1);
@@ -250,7 +250,7 @@ impl Library {
         self.root.join("uploads").join(id)
     }
 
-    /// A full disk as the error that says so.
+    /// Maps a full disk to its error.
     pub(crate) fn or_full(&self, error: io::Error, needed: u64) -> Result<(), LibraryError> {
         if error.kind() == io::ErrorKind::StorageFull {
             return Err(LibraryError::NoSpace { needed, free: self.free_bytes()? });

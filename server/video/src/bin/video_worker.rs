@@ -1,8 +1,7 @@
-//! The worker as a program of its own, for this crate's tests: `homereel-video-worker` is an honest one, its
-//! first argument makes it misbehave in one way; others only name the process. The product calls `homereel video-worker`.
-//!
-//! `sandboxed DEED …` and `free DEED …` are workers that a hostile video takes over: one that ends with [`MARK`] makes
-//! them do the deed, with the sandbox of the product and without.
+//! The worker as a program of its own, for this crate's tests. `homereel-video-worker` is a regular worker; its first argument
+//! makes it misbehave in one way. The product runs `homereel video-worker` instead.
+//! `sandboxed DEED …` and `free DEED …` simulate a worker that a hostile video has taken over: a video that ends with
+//! [`MARK`] makes it do the deed, with the product's sandbox and without.
 #![expect(unsafe_code, reason = "crimes: a stray pointer, a fork, a stolen descriptor")]
 
 use std::{

@@ -1,4 +1,4 @@
-//! Colours and pixel formats: what a frame says of them, and conversions by swscale.
+//! Colour tags and pixel formats of frames, and conversions by swscale.
 #![expect(unsafe_code, reason = "this file wraps ffmpeg")]
 
 use std::ffi::c_int;

@@ -1,7 +1,6 @@
-//! What the headers of a file and its streams say.
+//! Reads the facts in the headers of a file and its streams.
 //!
-//! Numbers that come out of hostile files are read as integers here, never as Rust enums, and no text is assumed to be
-//! UTF-8.
+//! Numbers from hostile files are read as integers, never as Rust enums, and text is not assumed to be UTF-8.
 #![expect(unsafe_code, reason = "this file wraps ffmpeg")]
 
 use std::{

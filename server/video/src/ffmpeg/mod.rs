@@ -1,4 +1,4 @@
-//! The interface to ffmpeg: everything for which ffmpeg-next has no safe function. Knows no plan and no process.
+//! The interface to ffmpeg, for everything that ffmpeg-next has no safe function for.
 #![expect(unsafe_code, reason = "this file wraps ffmpeg")]
 
 mod colour;

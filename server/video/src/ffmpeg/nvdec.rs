@@ -1,5 +1,4 @@
-//! NVIDIA's decoder chip, through ffmpeg's CUDA. One device for the whole worker, opened before its sandbox closes. Knows no
-//! plan and no process.
+//! Hardware decoding with NVDEC, through ffmpeg's CUDA device. A worker opens one device before it enters its sandbox.
 #![expect(unsafe_code, reason = "this file opens NVIDIA's decoder through ffmpeg")]
 
 use std::{ffi::CStr, ptr, sync::OnceLock};

@@ -1,4 +1,4 @@
-//! Opens a container: only what is allowed, only in the given file.
+//! Opens a container from a file descriptor, with the allow-listed demuxers and protocols.
 #![expect(unsafe_code, reason = "this file wraps ffmpeg")]
 
 use std::{

@@ -1,6 +1,6 @@
-//! The sound of a rendition: the clip's first sound stream as AAC, on the clock of the pictures. Knows no container.
+//! The audio of a rendition: the clip's first audio stream as AAC, on the timeline of the pictures.
 //!
-//! Damaged packets and gaps become silence, what comes twice is left out, so that sound and pictures stay together.
+//! Damaged packets and gaps become silence and overlaps are dropped, so that sound and pictures stay in sync.
 
 use std::fs::File;
 

@@ -1,7 +1,7 @@
-//! An MP4 whose index comes first, written without a file: each piece goes out with its place.
+//! Muxes an MP4 with the index first without a file: each piece is sent with its offset.
 //!
-//! Room for the index is left at the beginning (ffmpeg's `moov_size`), because what was written cannot be read again
-//! and moved. How much it takes is known well enough: so many bytes for each picture and packet of sound.
+//! Space for the index is reserved at the start (ffmpeg's `moov_size`), because bytes that were sent cannot be moved. Its size
+//! is estimated from the number of pictures and audio packets.
 
 use std::io::{self, Seek, SeekFrom, Write};
 

@@ -1,4 +1,4 @@
-//! The pictures of a rendition: RGB8 in, H.264 out. Knows no container and no sound.
+//! The pictures of a rendition: RGB8 to H.264.
 
 use ffmpeg_next::{
     Dictionary, Error, Packet, Rational, codec, color, encoder, error::EAGAIN, format::Pixel, frame,

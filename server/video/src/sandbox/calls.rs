@@ -1,13 +1,13 @@
-//! The system calls of a worker, as three seccomp filters. Knows no file and no video.
+//! The system calls that a worker may make, as three seccomp filters.
 //!
-//! What is not listed fails with `ENOSYS`, as if the kernel were older than the call. That is the one answer for
-//! which C libraries and codecs have a way around (a filter cannot look into the arguments of `clone3`, but glibc
-//! then takes `clone`, whose flags it can see), so that a newer libc does not turn every video into an error.
-//! Opening fails with `EACCES`, as honest code tries it (Rust reads the cgroup's processor quota, glibc counts
-//! processors) and does without. What only an attacker does (programs, processes, sockets, signals to others,
-//! doors of the kernel) kills the process at once, so that an attack is seen and has one try.
+//! A call that is not listed fails with `ENOSYS`, as if the kernel were older than the call. C libraries and codecs have a
+//! fallback for that error (a filter cannot inspect the arguments of `clone3`, but glibc then uses `clone`, whose flags it
+//! can), so that a newer libc does not turn every video into an error. Opening files fails with `EACCES`, because legitimate
+//! code tries it (Rust reads the cgroup's processor quota, glibc counts processors) and continues without. Calls that only an
+//! attacker makes (programs, processes, sockets, signals to others, kernel interfaces) kill the process, so that an attack
+//! is noticed and has one attempt.
 //!
-//! The kernel runs all three and obeys the strictest answer: kill, then error, then allow.
+//! The kernel runs all three filters and takes the strictest result: kill, then error, then allow.
 
 use std::collections::BTreeMap;
 

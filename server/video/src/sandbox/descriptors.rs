@@ -1,4 +1,4 @@
-//! Closes what the parent left open by accident. Knows no descriptor by name.
+//! Closes descriptors that were inherited from the parent.
 #![expect(unsafe_code, reason = "close_range has no safe crate: closing by number is unsafe by nature")]
 
 /// Closes all descriptors but the three standard streams. Call it before anything is opened. Returns whether the
