@@ -14,33 +14,33 @@ use crate::{
     wire::{Reply, WorkerTask},
 };
 
-/// Pixels per side of a frame that is asked for.
+/// Maximum side of a requested frame, in pixels.
 pub(crate) const MAX_SIDE: u32 = 16384;
-/// Bytes of a poster.
+/// Maximum bytes of a poster.
 const MAX_POSTER: usize = 16 << 20;
 
-/// What one worker may use.
+/// Limits of one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Wall time of one call. Time in which a [`crate::FrameStream`] waits for its reader does not count.
+    /// Wall time of one call, not counting the time in which a [`crate::FrameStream`] waits for its reader.
     pub deadline: Duration,
-    /// Time after which a worker that shows no progress is taken for stuck and killed.
+    /// Time without progress after which a worker is killed.
     pub stall: Duration,
-    /// Processor time of one call, all threads together.
+    /// Processor time of one call, over all threads.
     pub cpu: Duration,
-    /// Bytes of memory that it may write to.
+    /// Bytes of writable memory.
     pub memory: u64,
     /// Pixels of one coded picture.
     pub max_pixels: u64,
     /// Packets that a probe reads before it stops with a warning.
     pub max_packets: u64,
-    /// Whether it gives way to everything else on the machine.
+    /// Whether the worker runs at background priority.
     pub background: bool,
 }
 
 impl Default for Limits {
-    /// Ten minutes, half a minute of silence (a sleeping disk wakes up in less), an hour of processor time, 3 GiB, 8K
-    /// pictures, a day of 50 frames per second.
+    /// Ten minutes; 30 s without progress (a sleeping disk wakes up faster); an hour of processor time; 3 GiB; 8K pictures; a day
+    /// at 50 frames per second.
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(600),
@@ -54,23 +54,23 @@ impl Default for Limits {
     }
 }
 
-/// How to start worker processes. Cheap to clone; clones share the limit on how many run at once.
+/// A pool of worker processes. Cheap to clone; clones share the limit of concurrent workers.
 #[derive(Debug, Clone)]
 pub struct Worker(pub(crate) Arc<WorkerPool>);
 
 impl Worker {
-    /// Starts workers as `program args…`, which has to call [`crate::worker::main`]. Two run at once unless
-    /// [`Worker::with_concurrency`] says otherwise.
+    /// Starts workers as `program args…`, which must call [`crate::worker::main`]. At most two run at once unless
+    /// [`Worker::with_concurrency`] sets another limit.
     #[must_use]
     pub fn new(program: PathBuf, args: &[&str]) -> Self {
         let args = args.iter().map(Into::into).collect();
         Self(Arc::new(WorkerPool::new(program, args, Arc::new(Semaphore::new(2)))))
     }
 
-    /// Starts workers as `<this very program> video-worker`.
+    /// Starts workers as `<this program> video-worker`.
     ///
     /// # Errors
-    /// `Worker` when the program cannot name itself.
+    /// `Worker` when the program's path is unknown.
     pub fn this_program() -> Result<Self, VideoError> {
         let program = std::env::current_exe()
             .map_err(|error| VideoError::Worker { message: format!("this program has no name: {error}") })?;
@@ -83,25 +83,25 @@ impl Worker {
         Self(Arc::new(pool))
     }
 
-    /// Sets what one worker may use.
+    /// Sets the limits of a worker.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         self.with(|pool| pool.limits = limits)
     }
 
-    /// Sets how many workers run at once; more calls wait for their turn.
+    /// Sets how many workers run at once; further calls wait.
     #[must_use]
     pub fn with_concurrency(self, workers: usize) -> Self {
         self.with(|pool| pool.slots = Arc::new(Semaphore::new(workers.max(1))))
     }
 
-    /// Keeps one more worker started ahead of need from the first call on, sandboxed and without a file.
+    /// Keeps one spare worker running, sandboxed and without a file, from the first call on.
     #[must_use]
     pub fn with_spare(self) -> Self {
         self.with(|pool| pool.ahead = true)
     }
 
-    /// Sets what decodes pictures.
+    /// Selects hardware or software decoding.
     #[must_use]
     pub fn with_decoder(self, decoder: Decoder) -> Self {
         self.with(|pool| pool.decoder = decoder)
@@ -111,14 +111,14 @@ impl Worker {
         &self.0
     }
 
-    /// Returns what one worker may use.
+    /// Returns the limits of a worker.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.limits
     }
 }
 
-/// Starts a worker only to learn which layers of the sandbox this machine has.
+/// Starts a worker to find out which layers of the sandbox this machine has.
 ///
 /// # Errors
 /// `Worker` when it could not be started or died, `Cancelled`, `TimedOut`.
@@ -129,7 +129,7 @@ pub async fn sandbox(worker: &Worker, cancel: &CancellationToken) -> Result<Sand
     Ok(sandbox)
 }
 
-/// Starts a worker only to learn whether NVIDIA's decoder chip can be used: `Err` has the reason why not.
+/// Starts a worker to find out whether NVDEC is available; `Err` has the reason.
 ///
 /// # Errors
 /// As [`sandbox`].
@@ -145,7 +145,7 @@ pub(crate) fn unexpected(what: &str) -> VideoError {
     VideoError::Worker { message: format!("it answered {what}") }
 }
 
-/// Finds out what is in `file`: streams, sizes, the time of every frame. Reads packets, decodes none.
+/// Probes `file`: streams, sizes, the time of every frame. Reads packets without decoding them.
 ///
 /// # Errors
 /// See [`VideoError`].
@@ -153,15 +153,15 @@ pub async fn probe(worker: &Worker, file: File, cancel: &CancellationToken) -> R
     Ok(open(worker, file, cancel).await?.0)
 }
 
-/// A file whose worker has probed it and waits for the word to decode it. Dropping it kills the worker.
+/// A probed file whose worker waits for a decode request. Dropping it kills the worker.
 #[derive(Debug)]
 pub struct Opened {
     pub(crate) file: File,
     pub(crate) session: Session,
 }
 
-/// [`probe`], with the worker kept for [`Opened::decode`]: a second one would first have to start. Do so at once, for it
-/// holds one of the places of those that may run.
+/// Like [`probe`], but keeps the worker for [`Opened::decode`], which saves the start of another one. Decode soon: it
+/// occupies one of the concurrent workers.
 ///
 /// # Errors
 /// See [`VideoError`].
@@ -178,7 +178,7 @@ pub async fn open(
     Ok((checked(*probe, &body)?, Opened { file, session }))
 }
 
-/// Puts the frame times into a worker's probe, which is believed only as far as it makes sense.
+/// Puts the frame times into a worker's probe, after validating them.
 pub(crate) fn checked(mut probe: Probe, body: &[u8]) -> Result<Probe, VideoError> {
     let (times, rest) = body.as_chunks::<8>();
     probe.index.frame_times = times.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
@@ -198,12 +198,12 @@ pub(crate) fn checked(mut probe: Probe, body: &[u8]) -> Result<Probe, VideoError
     if sane { Ok(probe) } else { Err(unexpected("with impossible numbers")) }
 }
 
-/// A poster in both its sizes, each a JPEG.
+/// A poster in two sizes, both JPEG.
 #[derive(Debug, Clone)]
 pub struct Posters<T = Bytes> {
-    /// As wide as was asked for.
+    /// At the requested width.
     pub full: T,
-    /// Some 320 pixels wide, for lists.
+    /// About 320 pixels wide, for lists.
     pub card: T,
 }
 

@@ -14,13 +14,13 @@ use crate::{
     tonemap::{Curve, ToneMap},
 };
 
-/// Numbers of ITU-T H.273.
+/// Codes of ITU-T H.273.
 const UNSPECIFIED: i32 = 2;
 const BT2020_PRIMARIES: i32 = 9;
 const BT2020_MATRIX: i32 = 9;
 const PQ: i32 = 16;
 const HLG: i32 = 18;
-/// ffmpeg's number of full range.
+/// ffmpeg's code for full range.
 const FULL: i32 = 2;
 
 /// Converts the pictures of one clip.
@@ -38,7 +38,7 @@ struct Key {
 }
 
 impl Converter {
-    /// `peak`: the brightest light of the clip, if it is PQ, cd/m².
+    /// `peak` is the brightest light of a PQ clip, in cd/m².
     pub(crate) fn new(peak: f64) -> Self {
         Self { peak, scaler: None, out: frame::Video::empty(), tone_map: None }
     }
@@ -74,7 +74,7 @@ impl Converter {
     }
 }
 
-/// `height` rows of `row` bytes, `stride` apart, without what lies between them.
+/// Copies `height` rows of `row` bytes that are `stride` apart.
 fn packed(data: &[u8], row: usize, stride: usize, height: usize) -> Cow<'_, [u8]> {
     if row == stride {
         return data[..row * height].into();
@@ -82,7 +82,7 @@ fn packed(data: &[u8], row: usize, stride: usize, height: usize) -> Cow<'_, [u8]
     data.chunks(stride).take(height).flat_map(|line| &line[..row]).copied().collect()
 }
 
-/// The map for `curve`, made when it is first needed.
+/// Returns the tone map for `curve`, creating it on first use.
 fn tone_map(made: &mut Option<(Curve, ToneMap)>, curve: Curve, peak: f64) -> &ToneMap {
     if made.as_ref().is_some_and(|(of, _)| *of != curve) {
         *made = None;
@@ -98,7 +98,7 @@ fn curve(colours: &Colours) -> Option<Curve> {
     }
 }
 
-/// The matrix of `colours`, as H.273 numbers it.
+/// Returns the matrix of `colours` as an H.273 code.
 fn matrix(colours: &Colours) -> i32 {
     let wide = colours.primaries == BT2020_PRIMARIES || curve(colours).is_some();
     if colours.matrix == UNSPECIFIED && wide { BT2020_MATRIX } else { colours.matrix }
@@ -121,7 +121,7 @@ fn scaler(
     Ok(context)
 }
 
-/// Packed RGBA of 8 bits, laid on black.
+/// Converts packed RGBA of 8 bits, blending it onto black.
 fn on_black(rgba: &[u8]) -> Vec<u8> {
     let over = |value: u8, alpha: u8| ((u16::from(value) * u16::from(alpha) + 127) / 255) as u8;
     rgba.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, a]| [over(r, a), over(g, a), over(b, a)]).collect()

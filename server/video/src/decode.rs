@@ -27,11 +27,11 @@ use crate::{
 
 /// Decoded pictures that wait for conversion.
 const QUEUE: usize = 2;
-/// Bytes above which the container's index is asked instead of reading on.
+/// Gap in bytes above which the container's index is used instead of reading on.
 const INDEX_LEAP: i64 = 4 << 20;
 
-/// Decodes the frames of `request` and hands each to `emit` (target, PTS in ticks, RGB8 rows); stops early
-/// when `emit` says `false`.
+/// Decodes the frames of `request` and passes each to `emit` (target, PTS in ticks, RGB8 rows); stops when `emit` returns
+/// `false`.
 pub(crate) fn decode(
     file: &File,
     request: &DecodeRequest,
@@ -41,7 +41,7 @@ pub(crate) fn decode(
     decode_leaping(file, request, max_pixels, INDEX_LEAP, emit)
 }
 
-/// [`decode`], asking the container's index for leaps over more than `index_leap` bytes.
+/// [`decode`], seeking over gaps of more than `index_leap` bytes.
 fn decode_leaping(
     file: &File,
     request: &DecodeRequest,
@@ -62,7 +62,7 @@ fn decode_leaping(
     })
 }
 
-/// The second thread: makes whole pictures of half ones, converts, turns, resizes, emits.
+/// The second thread: deinterlaces, converts, resizes, rotates, emits.
 fn convert(
     picks: Receiver<Pick>,
     request: &DecodeRequest,
@@ -92,8 +92,8 @@ fn convert(
     Ok(())
 }
 
-/// Resizes RGB8 rows of `from` (width, height) to what is `to` once upright, then turns them: the same bytes as the
-/// other way round, for a fraction of the pixels.
+/// Resizes RGB8 rows of `from` (width, height) to the size that is `to` once upright, then rotates: the same bytes as in the
+/// other order, with fewer pixels to rotate.
 fn upright(
     rgb: Cow<'_, [u8]>,
     from: (u32, u32),

@@ -43,8 +43,8 @@ fn frames(path: &Path, request: &DecodeRequest, index_leap: i64) -> (Vec<(i64, V
     (frames, report.unwrap())
 }
 
-/// Decodes the frames `indices` from the beginning, by reading over gaps, and by the index; returns how many
-/// pictures the first and the last of them took.
+/// Decodes the frames `indices` from the start, by reading over gaps, and by the index; returns the number of pictures
+/// decoded in the first and the last case.
 fn compared(path: &Path, probe: &Probe, indices: Vec<u64>) -> (u64, u64) {
     let name = path.file_name().unwrap().display();
     let plan = Plan { indices, times: Vec::new() };
@@ -66,7 +66,7 @@ fn compared(path: &Path, probe: &Probe, indices: Vec<u64>) -> (u64, u64) {
     (report.decoded, least)
 }
 
-/// First, last, and some between, at the ends and in the middle of groups.
+/// The first and last frames, and some at the ends and in the middle of groups.
 fn sparse(probe: &Probe) -> Vec<u64> {
     let last = probe.video.frame_count - 1;
     let mut indices: Vec<u64> = [0, 1, 95, 96, 97, 143, 210, 300, 335, 336, 337, 338, 450, last]
@@ -108,7 +108,7 @@ fn leaps_give_the_frames_of_the_whole_decoding() {
         );
         let (whole, leapt) = compared(&path, &probe, sparse(&probe));
         assert!(leapt * 4 < whole * 3, "{name}: {leapt} instead of {whole} pictures");
-        // Frames close together need no leap, and all frames are all frames.
+        // Frames close together need no seek.
         compared(&path, &probe, (0..480).step_by(9).collect());
         compared(&path, &probe, (0..480).collect());
     }
@@ -194,7 +194,7 @@ fn a_leap_that_goes_wrong_is_noticed_and_redone() {
             packet.is_key(),
         ));
     }
-    // Frames that refer to others, taken for entries; and an entry that is not where it was.
+    // Wrong access points: inter pictures, and one with a wrong position.
     let at = packets.iter().skip(290).position(|packet| !packet.3 && packet.2 > 400).unwrap() + 290;
     let (ticks, position, size, _) = packets[at];
     let inner = crate::RandomAccessPoint { packet: at as u64, ticks, position, size };
@@ -218,7 +218,7 @@ fn an_index_that_lies_is_not_believed() {
     let (expected, _) = frames(&path, &request, i64::MAX);
     let mut bytes = fs::read(&path).unwrap();
     let at = bytes.windows(4).position(|window| window == b"stss").unwrap() + 12;
-    // All key frames but the first are said to lie 20 frames after the truth.
+    // All key frames but the first are declared 20 frames late.
     for entry in bytes[at + 4..at + 40].chunks_exact_mut(4) {
         let sample = u32::from_be_bytes(entry.try_into().unwrap()) + 20;
         entry.copy_from_slice(&sample.to_be_bytes());

@@ -9,14 +9,14 @@ use ffmpeg_next::frame;
 
 use crate::ffmpeg;
 
-/// Luma pixels along a side of a block.
+/// Side of a block, in luma pixels.
 const BLOCK: usize = 16;
-/// By how much of 255 a pixel has to stick out from both its neighbours to count.
+/// Minimum difference of a pixel from both its neighbours, of 255.
 const STEP: i32 = 10;
-/// So many of a block's 128 pixels of the second field have to stick out.
+/// Minimum number of such pixels among a block's 128 pixels of the second field.
 const ENOUGH: u32 = 6;
 
-/// Returns `picture` as of the time of its first field; `None` when there is nothing to do.
+/// Returns `picture` at the time of its first field; `None` when it needs no deinterlacing.
 pub(crate) fn deinterlaced(picture: &frame::Video) -> Option<frame::Video> {
     let depth = ffmpeg::layout(picture.format()).planar_depth?;
     if !picture.is_interlaced() || picture.height() < 4 {
@@ -47,7 +47,7 @@ pub(crate) fn deinterlaced(picture: &frame::Video) -> Option<frame::Video> {
         let (width, height) = (picture.plane_width(index) as usize, picture.plane_height(index) as usize);
         let plane = Plane { width, height, stride: picture.stride(index) };
         let (across, down) = (luma.width.div_ceil(width.max(1)), luma.height.div_ceil(height.max(1)));
-        // The copy has strides of its own.
+        // The copy has its own strides.
         let stride = out.stride(index);
         let data = out.data_mut(index);
         let source = picture.data(index);
@@ -75,14 +75,14 @@ struct Plane {
 }
 
 impl Plane {
-    /// Lines of the field that begins with line `first`, but for those at the edges.
+    /// Returns the lines of the field that starts with line `first`, except those at the edges.
     fn inner(&self, first: usize) -> impl Iterator<Item = usize> {
         let begin = if first == 0 { 2 } else { first };
         (begin..self.height.saturating_sub(1)).step_by(2)
     }
 }
 
-/// How samples lie in memory: one byte, or two in this machine's order.
+/// Sample layout in memory: one byte, or two in native order.
 #[derive(Clone, Copy)]
 struct Samples {
     wide: bool,

@@ -12,15 +12,15 @@ use crate::{
     wire::{Reply, WorkerTask},
 };
 
-/// Bytes of one sheet of sprites.
+/// Maximum bytes of one sheet of sprites.
 const MAX_SHEET: usize = 64 << 20;
-/// Bytes of all sheets of one clip.
+/// Maximum bytes of all sheets of one clip.
 const MAX_SHEETS: usize = 256 << 20;
-/// Bytes of one piece of a rendition.
+/// Maximum bytes of one piece of a rendition.
 const MAX_PIECE: usize = 1 << 20;
 
-/// Makes the scrub sprites of a clip: small pictures every ten seconds, tiled into sheets (JPEG). `progress` hears how
-/// many pictures of how many there are.
+/// Makes the scrub sprites of a clip: small pictures every ten seconds, tiled into sheets (JPEG). `progress` receives the
+/// pictures done and in total.
 ///
 /// # Errors
 /// See [`VideoError`].
@@ -48,8 +48,8 @@ pub async fn sprites(
     }
 }
 
-/// Writes a rendition of a clip that every browser plays into `out`, an empty file, of at most `max_bytes`. `progress`
-/// hears how many pictures of how many there are. After an error `out` holds nothing of use.
+/// Writes a rendition of a clip for browsers into `out`, an empty file, of at most `max_bytes`. `progress` receives the
+/// pictures done and in total. After an error the contents of `out` are undefined.
 ///
 /// # Errors
 /// See [`VideoError`].

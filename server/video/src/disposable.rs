@@ -3,15 +3,15 @@
 //! A decoder that is asked to skip such pictures still schedules a thread and memory for each; a packet that it never receives
 //! costs nothing. H.264 allows this: disposable pictures leave no gap in frame numbers.
 
-/// Detects which packets of a stream its decoder can skip.
+/// Detects the packets of a stream that need not be decoded.
 pub(crate) struct Disposable {
-    /// Bytes of the length before each unit.
+    /// Bytes of the length field before each NAL unit.
     lengths: usize,
 }
 
 impl Disposable {
-    /// Prepares for the packets of a stream of `codec` (ffmpeg's name) with the container's `header`; `None` when nothing
-    /// can be told: another codec, or units that have no lengths (in streams, whose times are guessed anyway).
+    /// Creates the detector for a stream of `codec` (ffmpeg's name) with the container's `header`. `None` for other codecs, and
+    /// for NAL units without lengths (in transport streams, whose times are guessed anyway).
     pub(crate) fn of(codec: &str, header: &[u8]) -> Option<Self> {
         match (codec, header) {
             ("h264", [1, _, _, _, lengths, ..]) => Some(Self { lengths: usize::from(lengths & 3) + 1 }),
@@ -19,7 +19,7 @@ impl Disposable {
         }
     }
 
-    /// Whether `packet` holds nothing but a picture that no other refers to.
+    /// Returns whether `packet` holds nothing but a disposable picture.
     pub(crate) fn is(&self, packet: &[u8]) -> bool {
         let mut rest = packet;
         let mut pictures = 0;
@@ -27,9 +27,9 @@ impl Disposable {
             let Some(unit) = unit(&mut rest, self.lengths) else { return false };
             match unit.first().map(|first| (first & 31, first & 0x60)) {
                 Some((1, 0)) => pictures += 1,
-                // Words about the picture, its border, and filling.
+                // SEI, delimiters and filler data.
                 Some((6 | 9 | 12, _)) => {}
-                // Other kinds of slices, and parameter sets, on which later packets build.
+                // Other slice types, and parameter sets, which later packets use.
                 _ => return false,
             }
         }
@@ -37,7 +37,7 @@ impl Disposable {
     }
 }
 
-/// Takes the next unit off `rest`.
+/// Takes the next NAL unit from `rest`.
 fn unit<'a>(rest: &mut &'a [u8], lengths: usize) -> Option<&'a [u8]> {
     let (length, after) = rest.split_at_checked(lengths)?;
     let length = length.iter().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));

@@ -2,51 +2,51 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The class of an error: what a caller can do about it.
+/// The class of an error, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VideoErrorKind {
-    /// The file is at fault: not a video, damaged, too large, of an unknown kind.
+    /// The file: not a video, damaged, too large, or of an unsupported kind.
     BadVideo,
-    /// The request is at fault (range outside of the clip, no frames, …).
+    /// The request: a range outside of the clip, no frames, …
     BadRequest,
-    /// The caller left.
+    /// The caller cancelled.
     Cancelled,
-    /// The deadline passed, or nothing happened for too long.
+    /// The deadline passed, or there was no progress.
     TimedOut,
-    /// This machine failed (no memory, no worker).
+    /// The machine failed (out of memory, no worker).
     Failed,
 }
 
-/// An error of the video crate; crosses the worker's pipe as JSON. Messages name the thing, the value
-/// and what would fit, and no path.
+/// An error of this crate; crosses the worker's socket as JSON. Messages name what is wrong, its value, and what would fit,
+/// and contain no path.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum VideoError {
-    /// The bytes are no container that ffmpeg reads.
+    /// ffmpeg recognizes no container.
     #[error("not a video: {message}")]
     NotAVideo {
         /// What was found instead.
         message: String,
     },
-    /// The bytes are no picture that this build reads.
+    /// Not a supported picture format.
     #[error("not a picture: {message}")]
     NotAPicture {
         /// What was found instead.
         message: String,
     },
-    /// A container without a video stream.
+    /// The container has no video stream.
     #[error("no video stream: the file holds {found}")]
     NoVideoStream {
-        /// The streams that it does hold.
+        /// The streams that it has.
         found: String,
     },
-    /// The codec is not one that this build decodes.
+    /// The codec is not supported.
     #[error("cannot read this kind of video yet: {message}")]
     Unsupported {
         /// Codec or property.
         message: String,
     },
-    /// Frames are too large.
+    /// The frames have too many pixels.
     #[error("the frames are {width}x{height} pixels; {limit} pixels per frame is the limit")]
     TooLarge {
         /// Pixels per row.
@@ -56,7 +56,7 @@ pub enum VideoError {
         /// Limit on width times height.
         limit: u64,
     },
-    /// A side is too long.
+    /// A side of the frames is too long.
     #[error("the frames are {width}x{height} pixels; {limit} pixels per side is the limit")]
     TooWide {
         /// Pixels per row.
@@ -66,7 +66,7 @@ pub enum VideoError {
         /// Limit on both.
         limit: u32,
     },
-    /// Nothing could be decoded.
+    /// No frame could be decoded.
     #[error("no frame could be decoded: {message}")]
     NoFrames {
         /// First decoder error.
@@ -78,22 +78,22 @@ pub enum VideoError {
         /// What, which value, what would fit.
         message: String,
     },
-    /// Cancelled by the caller.
+    /// The caller cancelled.
     #[error("decoding was cancelled")]
     Cancelled,
     /// The deadline passed.
     #[error("decoding took longer than {limit_s} s")]
     TimedOut {
-        /// The deadline.
+        /// The deadline in seconds.
         limit_s: u64,
     },
-    /// The decoder went on without getting anywhere.
+    /// The decoder made no progress.
     #[error("decoding got stuck: nothing happened for {limit_s} s")]
     Stalled {
-        /// How long a worker may be silent.
+        /// The time limit without progress, in seconds.
         limit_s: u64,
     },
-    /// The worker died or could not be started; for the log.
+    /// The worker crashed or could not be started; the message is for the log.
     #[error("the video worker failed: {message}")]
     Worker {
         /// Exit status and the tail of its stderr.

@@ -14,17 +14,17 @@ use crate::{
     wire::{Reply, WorkerTask},
 };
 
-/// Frames that wait for their reader.
+/// Frames buffered for the reader.
 const QUEUE: usize = 2;
-/// Frames of one request.
+/// Maximum frames of one request.
 const MAX_FRAMES: usize = 1 << 18;
 
 /// One decoded frame, upright, RGB8.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
-    /// Index in order of presentation, as planned.
+    /// Index in presentation order, as planned.
     pub index: u64,
-    /// Time of the picture, seconds from the first frame of the clip (its neighbour's, if it is a stand-in).
+    /// Time in seconds from the first frame of the clip (of the substitute, if the frame was replaced).
     pub pts_s: f64,
     /// Pixels per row.
     pub width: u32,
@@ -34,16 +34,16 @@ pub struct Frame {
     pub rgb: Bytes,
 }
 
-/// What is said after the last frame.
+/// The report after the last frame.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct End {
-    /// What a person should know (frames replaced, colours not mapped, …).
+    /// Warnings for people (frames replaced, colours not mapped, …).
     pub warnings: Vec<String>,
-    /// Frames that could not be decoded and were replaced by their neighbour in time.
+    /// Number of frames that could not be decoded and were replaced by a neighbour.
     pub replaced: u64,
-    /// The pictures came from NVIDIA's decoder chip.
+    /// Whether NVDEC decoded the pictures.
     pub chip: bool,
-    /// Most memory that the worker held, bytes, by its own account; 0 where the kernel does not tell.
+    /// Peak memory of the worker in bytes, as it reports it; 0 where the kernel does not provide it.
     pub peak_memory: u64,
 }
 
@@ -52,7 +52,7 @@ enum Item {
     End(End),
 }
 
-/// Frames in order, as they are decoded. Dropping it kills the worker.
+/// A stream of frames in order. Dropping it kills the worker.
 #[derive(Debug)]
 pub struct FrameStream {
     items: mpsc::Receiver<Result<Item, VideoError>>,
@@ -63,7 +63,7 @@ impl FrameStream {
     /// Waits for the next frame; `None` after the last. Safe to cancel.
     ///
     /// # Errors
-    /// What stopped the decoder. The stream is over then.
+    /// The error that ended the stream.
     pub async fn next(&mut self) -> Result<Option<Frame>, VideoError> {
         if self.end.is_some() {
             return Ok(None);
@@ -87,7 +87,7 @@ impl FrameStream {
 }
 
 impl Opened {
-    /// [`decode`], by the worker that probed the file.
+    /// Like [`decode`], with the worker that probed the file.
     ///
     /// # Errors
     /// See [`decode`].
@@ -96,7 +96,7 @@ impl Opened {
         let (pool, cancel) = session.origin();
         check(&request, &pool.limits)?;
         if pool.wants_chip(request.chip_pixels) {
-            // That takes a worker with another sandbox; this one gives its place back first.
+            // NVDEC needs a worker with another sandbox, so this one releases its slot first.
             let (worker, cancel) = (Worker(Arc::clone(pool)), cancel.clone());
             session.kill().await;
             drop(session);
@@ -109,10 +109,10 @@ impl Opened {
     }
 }
 
-/// Starts to decode the frames of `request` out of `file`. Waits for a free worker first.
+/// Starts to decode the frames of `request` from `file`. Waits for a free worker first.
 ///
 /// # Errors
-/// See [`VideoError`]; what goes wrong later comes out of [`FrameStream::next`].
+/// See [`VideoError`]; later errors are returned by [`FrameStream::next`].
 pub async fn decode(
     worker: &Worker,
     file: File,
@@ -129,7 +129,7 @@ pub async fn decode(
     Ok(stream(session, wanted))
 }
 
-/// What was asked for: frames by their indices, and their width and height.
+/// The requested frame indices, and the width and height.
 struct Wanted {
     indices: std::vec::IntoIter<u64>,
     size: (u32, u32),
@@ -169,7 +169,7 @@ fn check(request: &DecodeRequest, limits: &Limits) -> Result<(), VideoError> {
     Ok(())
 }
 
-/// Carries frames from the worker to their reader, and ends the worker with either.
+/// Forwards frames from the worker to the reader, and ends the worker with either.
 async fn pump(mut session: Session, mut wanted: Wanted, sender: mpsc::Sender<Result<Item, VideoError>>) {
     loop {
         let item = tokio::select! {

@@ -8,13 +8,13 @@ use std::{
     thread,
 };
 
-/// Steps so far: chunks of the file that were read, packets that were decoded.
+/// Steps so far: chunks read from the file, packets decoded.
 static STEPS: AtomicU64 = AtomicU64::new(0);
 
 /// Processors that the worker may use.
 static THREADS: OnceLock<usize> = OnceLock::new();
 
-/// Counts a step. A worker without any counts as stuck.
+/// Counts a step. A worker without steps counts as stuck.
 #[doc(hidden)]
 pub fn progress() {
     STEPS.fetch_add(1, Ordering::Relaxed);
@@ -25,8 +25,8 @@ pub(crate) fn steps() -> u64 {
     STEPS.load(Ordering::Relaxed)
 }
 
-/// Returns how many threads may compute at once. The first call must come before the sandbox closes: inside, a cgroup's
-/// quota cannot be read, and [`thread::available_parallelism`] would count processors that a container does not have.
+/// Returns how many threads may compute at once. The first call must precede the sandbox: inside, a cgroup's quota cannot be
+/// read, and [`thread::available_parallelism`] would count processors that a container does not have.
 pub(crate) fn threads() -> usize {
     *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }

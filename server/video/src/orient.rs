@@ -1,16 +1,16 @@
 //! Rotates and mirrors frames as the display matrix says.
 
-/// How a coded picture has to be turned to stand upright.
+/// The rotation and mirroring of a coded picture for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Orientation {
-    /// Degrees clockwise: 0, 90, 180, 270.
+    /// Clockwise rotation in degrees: 0, 90, 180, 270.
     pub(crate) rotation: u16,
     /// Mirrored left to right, after rotation.
     pub(crate) mirrored: bool,
 }
 
 impl Orientation {
-    /// Reads a container's display matrix (row vectors, y downwards: x' = a·x + c·y, y' = b·x + d·y).
+    /// Parses a container's display matrix (row vectors, y downwards: x' = a·x + c·y, y' = b·x + d·y).
     /// `None` when it does not map pixel rows to pixel rows or columns.
     pub(crate) fn from_matrix(matrix: &[i32; 9]) -> Option<Self> {
         let [a, b, c, d] = [matrix[0], matrix[1], matrix[3], matrix[4]].map(i64::from);
@@ -36,17 +36,17 @@ impl Orientation {
         Some(Self { rotation, mirrored })
     }
 
-    /// Whether rows become columns.
+    /// Returns whether rows become columns.
     pub(crate) fn turned(self) -> bool {
         !self.rotation.is_multiple_of(180)
     }
 
-    /// Returns the size of a `width` × `height` picture once upright, or before it was turned so.
+    /// Returns the display size of a `width` × `height` picture, and vice versa.
     pub(crate) fn size<T>(self, width: T, height: T) -> (T, T) {
         if self.turned() { (height, width) } else { (width, height) }
     }
 
-    /// Turns packed RGB8 of `width` × `height` pixels; the result has [`Self::size`].
+    /// Rotates packed RGB8 of `width` × `height` pixels; the result has [`Self::size`].
     pub(crate) fn apply(self, rgb: Vec<u8>, width: usize, height: usize) -> Vec<u8> {
         if self == Self::default() {
             return rgb;

@@ -6,97 +6,97 @@ use ffmpeg_next::frame;
 
 use crate::Target;
 
-/// A picture for a target, on its way to the converter.
+/// A picture for a target.
 pub(crate) struct Pick {
     pub(crate) target: Target,
     pub(crate) ticks: i64,
     pub(crate) picture: Arc<frame::Video>,
 }
 
-/// The targets, in order of their times, and what has been seen so far.
+/// The targets in temporal order, and the state of the search.
 pub(crate) struct Picker<'a> {
     targets: &'a [Target],
     next: usize,
-    /// Targets whose packets the decoder has been given.
+    /// Number of targets whose packets were decoded.
     fed: Vec<bool>,
     previous: Option<(Arc<frame::Video>, i64)>,
-    /// A damaged picture, for when there is no other at all.
+    /// A damaged picture, in case there is no other.
     spare: Option<(Arc<frame::Video>, i64)>,
     slack: i64,
     sender: SyncSender<Pick>,
-    /// Targets that got their own picture.
+    /// Number of targets that got their own picture.
     found: usize,
 }
 
 impl<'a> Picker<'a> {
-    /// Serves `targets` to `sender`; a picture within `slack` ticks of a target is its own.
+    /// Sends pictures for `targets` to `sender`; a picture within `slack` ticks of a target is its own.
     pub(crate) fn new(targets: &'a [Target], slack: i64, sender: SyncSender<Pick>) -> Self {
         let fed = vec![false; targets.len()];
         Self { targets, next: 0, fed, previous: None, spare: None, slack, sender, found: 0 }
     }
 
-    /// Whether all targets are served, or nobody wants them any more.
+    /// Returns whether all targets are done, or the receiver is gone.
     pub(crate) fn done(&self) -> bool {
         self.next >= self.targets.len()
     }
 
-    /// Number of targets that are served.
+    /// Number of targets done.
     pub(crate) fn served(&self) -> usize {
         self.next
     }
 
-    /// The next target to be served.
+    /// The next target.
     pub(crate) fn target(&self) -> Option<Target> {
         self.targets.get(self.next).copied()
     }
 
-    /// Guesses the time of a picture that has none.
+    /// Estimates the time of a picture without PTS.
     pub(crate) fn after_previous(&self) -> i64 {
         self.previous.as_ref().map_or(0, |(_, ticks)| ticks.saturating_add(1))
     }
 
-    /// Whether some target is to show the picture of `ticks`.
+    /// Returns whether a target shows the picture of `ticks`.
     pub(crate) fn wants(&self, ticks: i64) -> bool {
         let after = self.targets.partition_point(|target| target.ticks < ticks.saturating_sub(self.slack));
         self.targets.get(after).is_some_and(|target| target.ticks <= ticks.saturating_add(self.slack))
     }
 
-    /// Notes that the decoder was given the packet of `ticks`.
+    /// Records that the packet of `ticks` was decoded.
     pub(crate) fn feed(&mut self, ticks: i64) {
         let from = self.targets.partition_point(|target| target.ticks < ticks);
         let same = self.targets[from..].iter().take_while(|target| target.ticks == ticks).count();
         self.fed[from..from + same].fill(true);
     }
 
-    /// The first target whose packet the decoder has not been given, and its number.
+    /// The first target whose packet was not decoded yet, and its index.
     pub(crate) fn unfed(&self) -> (usize, Option<Target>) {
         let pending = self.fed[self.next.min(self.fed.len())..].iter().take_while(|fed| **fed).count();
         let at = self.next + pending;
         (at, self.targets.get(at).copied())
     }
 
-    /// Whether the next target should have had its picture before one of `ticks` came.
+    /// Returns whether the next target should have had its picture before one of `ticks`.
     pub(crate) fn missed(&self, ticks: i64) -> bool {
         self.target().is_some_and(|target| target.ticks < ticks)
     }
 
-    /// Whether one of `ticks` is too late even for a target that takes a near picture for its own.
+    /// Returns whether `ticks` is too late even for a target that accepts a near picture as its own.
     pub(crate) fn lost(&self, ticks: i64) -> bool {
         self.missed(ticks.saturating_sub(self.slack))
     }
 
-    /// Forgets the pictures so far: what comes next is not their neighbour in time.
+    /// Discards the pictures so far: the next one is not adjacent in time.
     pub(crate) fn forget(&mut self) {
         (self.previous, self.spare) = (None, None);
     }
 
-    /// Forgets what was fed as well: the decoder begins anew.
+    /// Discards the decoding state as well: the decoder starts again.
     pub(crate) fn restart(&mut self) {
         self.forget();
         self.fed.fill(false);
     }
 
-    /// Takes a picture; they come in order of their times.
+    /// Adds a picture; they arrive in presentation order.
     pub(crate) fn offer(&mut self, picture: Arc<frame::Video>, ticks: i64, damaged: bool) {
         if damaged {
             self.spare.get_or_insert((picture, ticks));
@@ -118,8 +118,8 @@ impl<'a> Picker<'a> {
         self.previous = Some((picture, ticks));
     }
 
-    /// Serves what is left from the last picture. Returns how many targets have a stand-in; `None` when
-    /// there is no picture at all.
+    /// Serves the remaining targets with the last picture. Returns how many got a substitute; `None` means that there is no
+    /// picture.
     pub(crate) fn flush(&mut self) -> Option<u64> {
         if !self.done() {
             let (picture, ticks) = self.previous.take().or_else(|| self.spare.take())?;
@@ -134,7 +134,7 @@ impl<'a> Picker<'a> {
         self.found += usize::from(target.ticks.abs_diff(ticks) <= self.slack.unsigned_abs());
         self.next += 1;
         if self.sender.send(Pick { target, ticks, picture }).is_err() {
-            // Nobody wants any more: the reader has left or the converter has failed.
+            // The reader has left or the converter has failed.
             self.next = self.targets.len();
         }
     }

@@ -4,27 +4,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Probe, VideoError};
 
-/// How to sample a clip. `fps` and `num_frames` exclude each other; with neither, the model's own rate.
+/// How to sample a clip. `fps` and `num_frames` are mutually exclusive; with neither, `default_fps` applies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// Frames per second of video.
     pub fps: Option<f64>,
-    /// Exactly so many frames (or all, if the clip has fewer).
+    /// Exact number of frames (or all, if the clip has fewer).
     pub num_frames: Option<usize>,
-    /// From this second on.
+    /// Start of the range in seconds.
     pub start: Option<f64>,
-    /// Up to this second.
+    /// End of the range in seconds.
     pub end: Option<f64>,
     /// Rate when neither `fps` nor `num_frames` is given.
     pub default_fps: f64,
-    /// Frames at least, as far as the clip has them.
+    /// Minimum number of frames, as far as the clip has them.
     pub min_frames: usize,
-    /// Frames at most.
+    /// Maximum number of frames.
     pub max_frames: usize,
 }
 
 impl Default for Sampling {
-    /// Qwen3-VL's own: 2 frames per second, 4 to 768 frames, the whole clip.
+    /// Qwen3-VL's defaults: 2 frames per second, 4 to 768 frames, the whole clip.
     fn default() -> Self {
         Self {
             fps: None,
@@ -41,9 +41,9 @@ impl Default for Sampling {
 /// The frames to decode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Index of each frame in order of presentation.
+    /// Index of each frame in presentation order.
     pub indices: Vec<u64>,
-    /// Time of each frame for the model, seconds from the first frame of the clip.
+    /// Time of each frame in seconds from the first frame of the clip.
     pub times: Vec<f64>,
 }
 
@@ -114,7 +114,7 @@ fn rate(sampling: &Sampling) -> Result<Rate, VideoError> {
     }
 }
 
-/// Returns the frames within the range that was asked for: the index of the first, and their times.
+/// Returns the frames within the requested range: the index of the first, and their times.
 fn window<'a>(
     times: &'a [f64],
     duration: f64,
@@ -131,7 +131,7 @@ fn window<'a>(
     if start >= duration {
         return refuse(format!("start is {start} s; the clip is {duration:.3} s long"));
     }
-    // A range between two frames, or after the last one has begun, shows the frame before it.
+    // A range between two frames, or within the last one, shows the frame before it.
     let near = 1e-6;
     let first = times.partition_point(|time| *time < start - near);
     let after = times.partition_point(|time| *time <= end + near);
@@ -142,7 +142,7 @@ fn window<'a>(
     Ok((shown, &times[shown..=shown]))
 }
 
-/// Seconds for which the `total` frames from `first` on are shown.
+/// Returns the seconds for which `total` frames from `first` on are shown.
 fn span(probe: &Probe, first: usize, total: usize) -> f64 {
     let until = probe.index.frame_times.get(first + total).copied().unwrap_or(probe.duration_s);
     until - probe.index.frame_times[first]
@@ -160,8 +160,8 @@ fn spread(count: usize, total: usize) -> Vec<usize> {
     chosen
 }
 
-/// The frames nearest to `count` evenly spaced times, each once; where a clip stands still, frames from
-/// elsewhere make up the number.
+/// Returns the frames nearest to `count` evenly spaced times, each once; where the clip has gaps, other frames complete the
+/// number.
 fn nearest(times: &[f64], count: usize) -> Vec<usize> {
     if count == 1 {
         return vec![0];

@@ -2,13 +2,13 @@
 
 use crate::ProbeSummary;
 
-/// Pixels along a side that decoders in browsers are known to take.
+/// Maximum side that browsers' decoders support, in pixels.
 const MAX_SIDE: u32 = 4096;
 
 /// Returns the media type with which browsers play a clip as it is.
 ///
 /// # Errors
-/// Why it can't, in words for a person.
+/// Why browsers cannot play it, for display.
 pub fn playable(probe: &ProbeSummary) -> Result<&'static str, String> {
     let video = &probe.video;
     let container = |name: &str| probe.container.split(',').any(|one| one == name);

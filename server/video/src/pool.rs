@@ -28,13 +28,13 @@ use crate::{
     wire::{self, Rules},
 };
 
-/// Bytes of a worker's stderr that reach the log.
+/// Maximum bytes of a worker's stderr in the log.
 const STDERR_TAIL: usize = 2048;
-/// Signs of life within the time after which a worker is taken for stuck.
+/// Heartbeats within the time limit without progress.
 const BEATS: u32 = 8;
-/// The one variable that a worker inherits, for its libraries may lie anywhere; secrets live in the environment.
+/// The only environment variable that a worker inherits, for its libraries; others may contain secrets.
 const INHERITED: &str = "LD_LIBRARY_PATH";
-/// What is there on a machine with an NVIDIA driver.
+/// Exists on machines with an NVIDIA driver.
 const CHIP: &str = "/dev/nvidiactl";
 
 /// How to start workers.
@@ -46,13 +46,13 @@ pub(crate) struct WorkerPool {
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) ahead: bool,
     pub(crate) decoder: Decoder,
-    /// The chip was tried and is not there.
+    /// Whether NVDEC was tried and is not available.
     chipless: Arc<AtomicBool>,
     spare: Mutex<Option<Started>>,
     sandbox: Arc<OnceLock<Sandbox>>,
 }
 
-/// A running worker that has no order yet. Dropping it kills the process.
+/// A running worker without an order. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) child: Child,
@@ -75,7 +75,7 @@ impl WorkerPool {
         }
     }
 
-    /// Returns the same with a spare worker of its own: what was learnt of the machine is shared.
+    /// Returns a clone with its own spare worker, which shares what was learnt of the machine.
     pub(crate) fn reconfigured(&self) -> Self {
         Self {
             program: self.program.clone(),
@@ -88,21 +88,21 @@ impl WorkerPool {
         }
     }
 
-    /// Whether NVIDIA's chip shall be tried for pictures of so many pixels.
+    /// Returns whether to try NVDEC for pictures of this many pixels.
     pub(crate) fn wants_chip(&self, pixels: Option<u64>) -> bool {
         let present = || Path::new(CHIP).exists();
         !self.chipless.load(Ordering::Relaxed) && self.decoder.tries_chip(pixels, present)
     }
 
-    /// Notes that the chip is not there, and says so once: from now on the processor decodes.
+    /// Records that NVDEC is not available and logs it once.
     pub(crate) fn disable_chip(&self, reason: &str) {
         if !self.chipless.swap(true, Ordering::Relaxed) {
-            // A target of its own: commands that keep everything else to themselves show this.
+            // A log target of its own, so that commands can show this message alone.
             tracing::warn!(target: "homereel_video::chip", reason, "no NVIDIA decoder: videos are decoded on the processor");
         }
     }
 
-    /// Returns the spare worker if it still lives, or starts one; always a new one if it is to open the chip.
+    /// Returns the spare worker if it is alive, or starts one; always starts a new one for NVDEC.
     pub(crate) fn take(&self, chip: bool) -> io::Result<Started> {
         if chip {
             return spawn(self, true);
@@ -120,12 +120,12 @@ impl WorkerPool {
     pub(crate) fn replenish(&self) {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if self.ahead && !self.limits.background && spare.is_none() {
-            // If it fails, the call that needs a worker fails too, and says why.
+            // If it fails, the call that needs a worker fails as well and reports why.
             *spare = spawn(self, false).ok();
         }
     }
 
-    /// Logs, once, what holds the workers.
+    /// Logs the sandbox of the workers, once.
     pub(crate) fn record_sandbox(&self, sandbox: Sandbox) {
         if self.sandbox.set(sandbox).is_err() {
             return;
@@ -146,7 +146,7 @@ fn spawn(pool: &WorkerPool, chip: bool) -> io::Result<Started> {
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     let Limits { memory, cpu, stall, background, .. } = pool.limits;
     let beat_ms = u64::try_from((stall / BEATS).as_millis()).unwrap_or(u64::MAX);
-    // A few bytes, which the socket holds until the worker is there.
+    // A few bytes, which the socket buffers until the worker reads them.
     ours.write_all(&wire::head(
         &Rules { memory, cpu_s: cpu.as_secs().max(1), beat_ms, background, chip },
         0,
@@ -164,7 +164,7 @@ fn spawn(pool: &WorkerPool, chip: bool) -> io::Result<Started> {
     Ok(Started { child, socket: UnixStream::from_std(ours)?, stderr_tail })
 }
 
-/// Drains a worker's stderr to its end, logs the last of it and returns it.
+/// Reads a worker's stderr to its end; logs and returns the last part.
 async fn listen(mut stderr: ChildStderr) -> String {
     let mut kept = Vec::new();
     let mut chunk = [0u8; 1024];

@@ -10,15 +10,15 @@ use crate::{
     scan::{self, Bounds},
 };
 
-/// Seconds into the clip at which frames are looked at.
+/// Times in seconds of the frames to choose from.
 const LOOKS: [f64; 6] = [0.0, 0.5, 1.5, 3.0, 6.0, 12.0];
 const QUALITY: u8 = 85;
 
-/// Pixels per row of a card, and its quality: a page shows two dozen of them, and all together should be light.
+/// Width and quality of the small poster: a page shows two dozen of them.
 const CARD_WIDTH: u32 = 320;
 const CARD_QUALITY: u8 = 50;
 
-/// Makes a poster at most `max_width` pixels wide, and its card.
+/// Makes a poster at most `max_width` pixels wide, and its small version.
 pub(crate) fn poster(file: File, max_width: u32, bounds: Bounds) -> Result<Posters<Vec<u8>>, VideoError> {
     let failed = |message: String| VideoError::Worker { message };
     let copy =
@@ -60,7 +60,7 @@ fn jpeg(rgb: &[u8], (width, height): (u32, u32), quality: u8) -> Result<Vec<u8>,
     Ok(jpeg)
 }
 
-/// How much there is to see: the spread of brightness, less where nearly all is black or white.
+/// Scores a picture: the spread of its brightness, less where nearly all is black or white.
 fn liveliness(rgb: &[u8]) -> f64 {
     let (pixels, _) = rgb.as_chunks::<3>();
     let luma = |[r, g, b]: [u8; 3]| 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);

@@ -21,48 +21,48 @@ use crate::{
     tonemap,
 };
 
-/// Threads of one decoder at most: each costs a few pictures of memory.
+/// Maximum threads of one decoder; each holds a few pictures in memory.
 const MAX_THREADS: usize = 8;
-/// Pixels of a picture up to which more threads than processors decode: 1080p, with its rows to a multiple of 16.
+/// Pixels of a picture up to which more threads than processors are used: 1080p, with rows rounded up to a multiple of 16.
 const AHEAD_PIXELS: i64 = 1920 * 1088;
-/// Packets that have to lie before an entry for a leap to be worth the decoder's fresh start.
+/// Minimum packets before an access point for a seek to be worth restarting the decoder.
 const MIN_LEAP: u64 = 8;
-/// Packets after an index leap within which the entry has to turn up.
+/// Packets after a seek within which the access point must appear.
 const MAX_STRAY: u32 = 2000;
-/// Containers whose index gives back the same packets with the same times: both keep the times of every
-/// packet, while streams (MPEG) have to guess some from their neighbours.
+/// Containers whose index gives the same packets with the same times: both store the times of every packet, whereas MPEG
+/// streams have to derive some from their neighbours.
 const INDEXED: [&str; 2] = ["mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"];
 
-/// What is said after the last frame.
+/// The report after the last frame.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) warnings: Vec<String>,
     pub(crate) replaced: u64,
-    /// Pictures that were decoded.
+    /// Number of pictures decoded.
     pub(crate) decoded: u64,
-    /// They came from NVIDIA's chip.
+    /// Whether NVDEC decoded them.
     pub(crate) chip: bool,
 }
 
-/// Which packets have to be decoded.
+/// Which packets are decoded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
     /// All of them.
     All,
-    /// Those that others refer to, and the wanted ones.
+    /// Reference pictures and requested ones.
     SkipUnreferenced,
-    /// The wanted ones: every picture stands alone.
+    /// Requested ones only: every picture is intra-coded.
     WantedOnly,
 }
 
-/// Whether packets may be left out.
+/// Whether packets may be skipped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Trust {
-    /// No: the clip is decoded from its beginning.
+    /// No: the clip is decoded from the start.
     Nothing,
-    /// Yes, but it was not done yet.
+    /// Yes, but none was skipped yet.
     Unused,
-    /// Yes, and it was: since this tick.
+    /// Yes, and some were, since this tick.
     Leapt(i64),
 }
 
@@ -75,20 +75,20 @@ pub(crate) struct Reader<'a> {
     picker: Picker<'a>,
     peak: f64,
     pace: Pace,
-    /// Tells what the decoder need not even see; `None` once that was wrong, or where nothing is known.
+    /// Detects disposable packets; `None` where that is not possible or has proved wrong.
     disposable: Option<Disposable>,
-    /// Packets were kept from the decoder.
+    /// Whether packets were skipped.
     kept_back: bool,
     trust: Trust,
-    /// What was left out is missed.
+    /// Whether a skipped packet turned out to be needed.
     doubted: bool,
-    /// The entry that a leap aims at, until it is met.
+    /// The access point of a pending seek.
     awaited: Option<RandomAccessPoint>,
-    /// The demuxer was moved by its index and has not met the entry yet: packets read since.
+    /// Packets read since the demuxer was moved, before the access point appeared.
     stray: Option<u32>,
-    /// Bytes above which the container's index is asked.
+    /// Gap in bytes above which the container's index is used.
     index_leap: i64,
-    /// Number and place of the next and the last packet.
+    /// Index and position of the next and the last packet.
     number: u64,
     position: i64,
     decoded: u64,
@@ -119,9 +119,9 @@ fn begin(
     Ok((input, decoder, facts))
 }
 
-/// Threads for each processor. A picture's thread waits for rows of the pictures that it builds on: twice as many threads
-/// as processors leave none idle (seen on two with 1080p: a fifth faster for H.264, a third for HEVC). Pictures larger
-/// than that are too dear to hold twice as many of.
+/// Threads per processor. A thread waits for rows of the pictures that its own refers to: twice as many threads as processors
+/// leave none idle (measured with 1080p on two: a fifth faster for H.264, a third for HEVC). Larger pictures would take too
+/// much memory.
 fn ahead(facts: &Facts) -> usize {
     let pixels = i64::from(facts.width) * i64::from(facts.height);
     if pixels <= AHEAD_PIXELS { 2 } else { 1 }
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         let pace = match facts.codec.as_str() {
             _ if request.clock.counted => Pace::All,
             _ if facts.intra_only => Pace::WantedOnly,
-            // A skipped field would leave half a picture.
+            // Skipping a field would leave half a picture.
             "h264" | "hevc" | "mpeg1video" | "mpeg2video" | "mpeg4" if !facts.interlaced => {
                 Pace::SkipUnreferenced
             }
@@ -176,13 +176,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The brightest light of the clip if it is HDR, by its header: frames may say more, but not each of them
-    /// and not wherever the decoder begins.
+    /// The brightest light of an HDR clip, by its header. Frames may say more, but not all of them, and not wherever decoding
+    /// starts.
     pub(crate) fn peak(&self) -> f64 {
         self.peak
     }
 
-    /// Serves all targets.
+    /// Decodes all targets.
     pub(crate) fn run(mut self) -> Result<Report, VideoError> {
         self.pass()?;
         if self.doubted {
@@ -192,12 +192,12 @@ impl<'a> Reader<'a> {
         self.finish()
     }
 
-    /// Reads until the targets are served, the file ends, or a leap went wrong.
+    /// Reads until all targets are done, the file ends, or a seek went wrong.
     fn pass(&mut self) -> Result<(), VideoError> {
         let mut errors = 0;
         while !self.picker.done() && !self.doubted {
             self.leap()?;
-            // A new one each time, as in the probe.
+            // A new packet each time, as in the probe.
             let mut packet = Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) => errors = 0,
@@ -226,23 +226,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Whether the decoder has not had everything.
+    /// Returns whether packets were skipped.
     fn left_out(&self) -> bool {
         self.kept_back || matches!(self.trust, Trust::Leapt(_))
     }
 
-    /// The last entry at or before `target`.
+    /// Returns the last access point at or before `target`.
     fn entry(&self, target: Target) -> Option<RandomAccessPoint> {
         let entries = &self.request.access_points;
         entries[..entries.partition_point(|entry| entry.ticks <= target.ticks)].last().copied()
     }
 
-    /// Whether what lies between here and the entry of `target` may be left out.
+    /// Returns whether the packets up to the access point of `target` may be skipped.
     fn far(&self, target: Target) -> Option<RandomAccessPoint> {
         self.entry(target).filter(|entry| entry.packet >= self.number.saturating_add(MIN_LEAP))
     }
 
-    /// Aims at the entry of the next target if it lies ahead: then no picture before it is wanted any more.
+    /// Seeks to the access point of the next target if it lies ahead, since no earlier picture is needed.
     fn leap(&mut self) -> Result<(), VideoError> {
         if self.trust == Trust::Nothing || self.awaited.is_some() {
             return Ok(());
@@ -261,14 +261,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Goes back to the beginning of the file, to reach the entry by reading: its index is of no use.
+    /// Returns to the start of the file to reach the access point by reading, because the index is wrong.
     fn rewind(&mut self) -> Result<(), VideoError> {
         self.input = begin(self.file, self.request, self.max_pixels)?.0;
         (self.stray, self.index_leap, self.number, self.position) = (None, i64::MAX, 0, 0);
         Ok(())
     }
 
-    /// Takes a packet of the stream.
+    /// Handles a packet of the stream.
     fn take(&mut self, packet: &Packet) -> Result<(), VideoError> {
         let number = self.number;
         self.number += 1;
@@ -323,8 +323,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// When the decoder has all packets that lie before the next leap, its pictures are taken out at once: the
-    /// following packets would only be decoded to push them out.
+    /// Before a seek, drains the decoder once it has all packets: decoding the following ones would only serve to push its
+    /// pictures out.
     fn settle(&mut self) {
         let (unfed, target) = self.picker.unfed();
         let last = match target {
@@ -369,7 +369,7 @@ impl<'a> Reader<'a> {
             self.decoded += 1;
             let damaged = picture.is_corrupt() || picture.has_decode_errors();
             if let Trust::Leapt(since) = self.trust {
-                // Pictures of an open group that lead its entry refer to what was left out.
+                // Leading pictures of an open GOP refer to skipped ones.
                 if ticks < since {
                     continue;
                 }
@@ -384,7 +384,7 @@ impl<'a> Reader<'a> {
             }
             if nvdec::on_device(&picture) {
                 self.chip = true;
-                // Any may have to stand in for a broken neighbour, so all are fetched.
+                // Any picture may have to replace a broken neighbour, so all are fetched.
                 match nvdec::fetched(&picture) {
                     Ok(fetched) => picture = fetched,
                     Err(error) => {
@@ -401,14 +401,14 @@ impl<'a> Reader<'a> {
     fn note(&mut self, error: Error) {
         self.doubted |= self.left_out();
         if self.trust == Trust::Unused {
-            // So far all packets were decoded, and so shall be the rest.
+            // All packets were decoded so far, and so are the rest.
             self.trust = Trust::Nothing;
         }
         self.disposable = None;
         self.first_error.get_or_insert(error);
     }
 
-    /// Decodes all that is left to serve from the beginning of the file.
+    /// Decodes all remaining targets from the start of the file.
     fn restart(&mut self) -> Result<(), VideoError> {
         (self.input, self.decoder, _) = begin(self.file, self.request, self.max_pixels)?;
         self.picker.restart();

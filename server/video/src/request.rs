@@ -13,21 +13,21 @@ pub struct Target {
     pub ticks: i64,
 }
 
-/// What decodes pictures.
+/// Hardware or software decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decoder {
-    /// NVIDIA's decoder chip where there is one and the pictures are large enough to be worth its start, else the processor.
+    /// NVDEC where it is available and the pictures are large enough to be worth its start, else software.
     #[default]
     Auto,
-    /// The processor.
+    /// Software.
     Cpu,
-    /// NVIDIA's decoder chip for whatever it knows; the processor for the rest, and where there is no chip.
+    /// NVDEC for every codec that it supports; software for the rest, and where it is not available.
     Nvdec,
 }
 
 impl Decoder {
-    /// Whether the chip shall be tried for pictures of a clip of which it decodes so many pixels at once.
+    /// Returns whether to try NVDEC for a clip of which this many pixels are decoded at once.
     pub(crate) fn tries_chip(self, pixels: Option<u64>, present: impl FnOnce() -> bool) -> bool {
         match (self, pixels) {
             (Self::Cpu, _) | (_, None) => false,
@@ -37,29 +37,29 @@ impl Decoder {
     }
 }
 
-/// Pixels of a picture from which on the chip is faster than the processor, its start included.
+/// Pixels of a picture from which on NVDEC is faster than software, including its start.
 const CHIP_PIXELS: u64 = 1280 * 720;
 
-/// Pixels of a coded picture if NVIDIA's chip can be expected to decode it.
+/// Pixels of a coded picture if NVDEC can be expected to decode it.
 fn chip_pixels(video: &VideoStream) -> Option<u64> {
     let formats: &[&str] = match video.codec.as_str() {
         "h264" | "vp8" | "mpeg2video" | "mpeg1video" => &["yuv420p", "yuvj420p"],
         "hevc" | "vp9" => &["yuv420p", "yuvj420p", "yuv420p10le"],
         _ => return None,
     };
-    // Fields come out woven in other ways than the deinterlacer knows.
+    // NVDEC returns fields in an order that the deinterlacer does not handle.
     (formats.contains(&video.pixel_format.as_str()) && !video.interlaced)
         .then(|| u64::from(video.coded_width) * u64::from(video.coded_height))
 }
 
-/// The frames to decode, and the size to give them.
+/// The frames to decode, and their output size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecodeRequest {
     /// Stream of the container.
     pub stream: usize,
-    /// How that stream counts time.
+    /// The timebase of that stream.
     pub clock: Clock,
-    /// Frames wanted, in order of presentation.
+    /// Requested frames, in presentation order.
     pub targets: Vec<Target>,
     /// Pixels per row of each frame that comes out.
     pub width: u32,

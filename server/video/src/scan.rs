@@ -15,16 +15,16 @@ use crate::{
     timeline::{Stamp, Timeline, timeline},
 };
 
-/// Pixels per side beyond which nothing is decoded.
+/// Maximum side of a picture that is decoded.
 const MAX_SIDE: u32 = 8192;
 
-/// Random access points of a clip at most; of more, every second one is dropped.
+/// Maximum random access points of a clip; beyond it, every second one is dropped.
 const MAX_ACCESS_POINTS: usize = 4096;
 
-/// Read errors in a row after which the rest of the file is given up.
+/// Consecutive read errors after which the rest of the file is skipped.
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
 
-/// What a scan may use.
+/// Limits of a scan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) max_pixels: u64,
@@ -46,7 +46,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let (coded_width, coded_height) = size(chosen, bounds.max_pixels)?;
     let mut warnings = packets.warnings;
     if let Some((profile, 0)) = chosen.dolby {
-        // Its base is in a colour space of Dolby's own.
+        // Its base layer uses Dolby's own colour space.
         warnings.push(format!("the colours of Dolby Vision profile {profile} cannot be shown truly"));
     }
     let orientation = orientation(chosen, &mut warnings);
@@ -65,8 +65,8 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         );
         return Err(VideoError::NoFrames { message });
     }
-    // Half a picture is not found again by its time, counted frames are found by counting all, and packets of
-    // an AVI may hold two pictures.
+    // Fields cannot be found by their time, counted frames only by counting all of them, and packets of an AVI may hold two
+    // pictures.
     let unsure = fields || line.counted || input.format().name() == "avi";
     let access_points =
         if unsure { Vec::new() } else { packets.access_points.swap_remove(chosen.index).list };
@@ -133,7 +133,7 @@ pub(crate) fn open(file: &File) -> Result<(Input, Vec<Facts>), VideoError> {
     Ok((input, streams))
 }
 
-/// Returns the streams that could be the film: video that can be decoded, no cover art.
+/// Returns the candidate streams: video that can be decoded, no cover art.
 fn candidates(streams: &[Facts]) -> Result<Vec<Facts>, VideoError> {
     let moving: Vec<&Facts> =
         streams.iter().filter(|facts| facts.medium == Medium::Video && !facts.cover_art).collect();
@@ -164,7 +164,7 @@ fn inventory(streams: &[Facts]) -> String {
     if names.is_empty() { "no streams at all".into() } else { names.join(", ") }
 }
 
-/// Packets of the candidates; the vectors go by stream index.
+/// The packets of the candidates, by stream index.
 struct Packets {
     stamps: Vec<Vec<Stamp>>,
     /// Frames that an edit list hides.
@@ -173,7 +173,7 @@ struct Packets {
     warnings: Vec<String>,
 }
 
-/// Random access points of one stream, collected while its packets are read.
+/// The random access points of one stream.
 struct AccessPoints {
     scanner: RandomAccessScanner,
     list: Vec<RandomAccessPoint>,
@@ -203,11 +203,11 @@ impl AccessPoints {
             self.list = Vec::new();
             return;
         }
-        // VP8's hidden references and what an edit list hides bear times, but none that is shown.
+        // VP8's hidden references and frames hidden by an edit list have times that are not shown.
         let Some(pts) = packet.pts() else { return self.scanner.doubt() };
         let first = pts > self.latest;
         self.latest = self.latest.max(pts);
-        // All that came before has to be shown before, or a later target might lie before the entry.
+        // All earlier frames must be shown earlier, or a later target could lie before the access point.
         if !entry || !first || ffmpeg::hidden(packet) {
             return;
         }
@@ -237,7 +237,7 @@ fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
     let mut warnings = Vec::new();
     let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
     loop {
-        // A new one each time: reading into one that holds data would leave that data to nobody.
+        // A new packet each time: reading into one that holds data would leak that data.
         let mut packet = Packet::empty();
         match packet.read(input) {
             Ok(()) => errors = 0,
@@ -277,21 +277,21 @@ fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
     Packets { stamps, hidden, access_points, warnings }
 }
 
-/// AVI has decoding times only, which are presentation times where no frame is reordered. Where some are, ffmpeg
-/// leaves the times of a few packets open, and the others say nothing either.
+/// AVI has decoding times only, which equal presentation times unless frames are reordered. In that case ffmpeg leaves the
+/// times of some packets open, and the others are meaningless.
 fn forget_partial_times(stamps: &mut [Stamp]) {
     if stamps.iter().any(|stamp| stamp.pts.is_none()) {
         stamps.iter_mut().for_each(|stamp| stamp.pts = None);
     }
 }
 
-/// VP8 keeps reference pictures that are never shown in packets of their own.
+/// VP8 stores references that are never shown in packets of their own.
 fn never_shown(facts: &Facts, packet: &Packet) -> bool {
     facts.codec == "vp8" && packet.data().and_then(<[u8]>::first).is_some_and(|byte| byte & 0x10 == 0)
 }
 
-/// Chooses the film: of the streams that hold at least half as many frames as the longest one, the default
-/// one, then the largest. Still tracks (motion photos) lose by their count.
+/// Selects the main video stream: of those with at least half as many frames as the longest, the default one, then the
+/// largest. Still tracks (motion photos) lose by their count.
 fn choose<'a>(candidates: &'a [Facts], stamps: &[Vec<Stamp>]) -> Result<&'a Facts, VideoError> {
     let count = |facts: &Facts| stamps.get(facts.index).map_or(0, Vec::len);
     let most = candidates.iter().map(count).max().unwrap_or(0);
@@ -305,8 +305,8 @@ fn choose<'a>(candidates: &'a [Facts], stamps: &[Vec<Stamp>]) -> Result<&'a Fact
         .ok_or_else(|| VideoError::NoFrames { message: "the video stream holds no packets".into() })
 }
 
-/// Whether each packet holds one field of an interlaced picture, so that two make a frame: the packets come
-/// twice as fast as the frames are said to.
+/// Returns whether each packet holds one field, so that two make a frame: packets come twice as fast as the declared frame
+/// rate.
 fn fields(facts: &Facts, stamps: &[Stamp]) -> bool {
     let times = || stamps.iter().filter_map(|stamp| stamp.pts);
     let (Some(first), Some(last)) = (times().min(), times().max()) else { return false };
@@ -320,7 +320,7 @@ fn fields(facts: &Facts, stamps: &[Stamp]) -> bool {
     (1.8..2.2).contains(&packets_per_frame)
 }
 
-/// Joins pairs of fields: a frame is shown at its first field's time.
+/// Joins pairs of fields; a frame has its first field's time.
 fn pairs(stamps: &[Stamp]) -> Vec<Stamp> {
     let mut timed: Vec<&Stamp> = stamps.iter().filter(|stamp| stamp.pts.is_some()).collect();
     timed.sort_unstable_by_key(|stamp| stamp.pts);
@@ -371,7 +371,7 @@ fn square(width: u32, height: u32, (num, den): (i32, i32), warnings: &mut Vec<St
     (wide, high)
 }
 
-/// Compares the header's claims with what the packets say.
+/// Compares the header with the packets.
 fn compare(facts: &Facts, input: &Input, line: &Timeline, held: u64, warnings: &mut Vec<String>) {
     let tick = f64::from(facts.time_base.0) / f64::from(facts.time_base.1);
     let claimed = facts.duration.map(|ticks| ticks as f64 * tick).or_else(|| {

@@ -26,7 +26,7 @@ use crate::{
     wire::{self, MAX_HEADER, Order, PREFIX, Reply, WorkerTask},
 };
 
-/// How long a worker that has hung up may take to die.
+/// Time for a worker that has closed its socket to exit.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A running worker. Dropping it kills the process.
@@ -35,7 +35,7 @@ pub(crate) struct Session {
     started: Started,
     pool: Arc<WorkerPool>,
     ready: bool,
-    /// The worker was to open the chip.
+    /// Whether the worker should use NVDEC.
     chip: bool,
     left: Duration,
     cancel: CancellationToken,
@@ -47,7 +47,7 @@ fn failed(what: &str, error: impl std::fmt::Display) -> VideoError {
 }
 
 impl Session {
-    /// Waits for a free slot and takes a worker, one with NVIDIA's decoder chip if `chip`.
+    /// Waits for a free slot and takes a worker, with NVDEC if `chip`.
     pub(crate) async fn open(
         pool: &Arc<WorkerPool>,
         chip: bool,
@@ -69,7 +69,7 @@ impl Session {
         })
     }
 
-    /// Waits for a free slot, takes a worker and gives it `task` on `file`.
+    /// Waits for a free slot, takes a worker and sends it `task` and `file`.
     pub(crate) async fn start(
         pool: &Arc<WorkerPool>,
         file: File,
@@ -79,7 +79,7 @@ impl Session {
         Self::start_with(pool, file, task, false, cancel).await
     }
 
-    /// [`Self::start`], with NVIDIA's decoder chip if `chip`.
+    /// Like [`Self::start`], with NVDEC if `chip`.
     pub(crate) async fn start_with(
         pool: &Arc<WorkerPool>,
         file: File,
@@ -90,7 +90,7 @@ impl Session {
         let mut session = Self::open(pool, chip, cancel).await?;
         let message = session.order(task)?;
         let given = session.guarded(async |socket| give(socket, &message, &file).await).await?;
-        // The next worker starts while this one works.
+        // The next spare worker starts while this one works.
         pool.replenish();
         match given {
             Ok(()) => Ok(session),
@@ -98,7 +98,7 @@ impl Session {
         }
     }
 
-    /// Gives a worker that has probed its file another task on it, with a deadline of its own.
+    /// Sends another task to a worker that has probed its file, with a deadline of its own.
     pub(crate) async fn go_on(&mut self, task: WorkerTask) -> Result<(), VideoError> {
         let message = self.order(task)?;
         self.left = self.pool.limits.deadline;
@@ -114,12 +114,12 @@ impl Session {
         wire::head(&order, 0).map_err(|error| failed("the order could not be written", error))
     }
 
-    /// How this worker was started, and what cancels it.
+    /// The pool of this worker, and what cancels it.
     pub(crate) fn origin(&self) -> (&Arc<WorkerPool>, &CancellationToken) {
         (&self.pool, &self.cancel)
     }
 
-    /// Waits until the worker says how it is sandboxed.
+    /// Waits until the worker reports its sandbox.
     pub(crate) async fn ready(&mut self) -> Result<Sandbox, VideoError> {
         match self.message(0).await? {
             (Reply::Ready(sandbox), _) => Ok(sandbox),
@@ -127,7 +127,7 @@ impl Session {
         }
     }
 
-    /// Waits, after [`Self::ready`], until a worker that was to open the chip says how that went.
+    /// Waits, after [`Self::ready`], until a worker with NVDEC reports whether it is available.
     pub(crate) async fn chip(&mut self) -> Result<Result<(), String>, VideoError> {
         match self.message(0).await? {
             (Reply::Chip(reason), _) => Ok(reason.map_or(Ok(()), Err)),
@@ -135,7 +135,7 @@ impl Session {
         }
     }
 
-    /// Waits for the next reply, whose body may have `max_body` bytes. Not safe to cancel.
+    /// Waits for the next reply, whose body has at most `max_body` bytes. Not safe to cancel.
     pub(crate) async fn reply(&mut self, max_body: usize) -> Result<(Reply, Bytes), VideoError> {
         if !self.ready {
             let sandbox = self.ready().await?;
@@ -167,9 +167,8 @@ impl Session {
         }
     }
 
-    /// Runs `step`, one message, on the socket within what is left of the deadline and, once the worker runs (which
-    /// may take long on a busy machine), within the time in which it has to show progress. Time that the caller
-    /// spends between two steps does not count.
+    /// Runs `step`, one message, within the rest of the deadline and, once the worker runs (starting it can take long on a busy
+    /// machine), within the time limit without progress. Time that the caller spends between steps does not count.
     async fn guarded<T>(
         &mut self,
         step: impl AsyncFnOnce(&mut UnixStream) -> io::Result<T>,
@@ -195,13 +194,13 @@ impl Session {
         outcome
     }
 
-    /// Kills the process and waits until it is gone.
+    /// Kills the process and waits for its end.
     pub(crate) async fn kill(&mut self) {
-        // It may be dead already; then there is nothing to kill and nothing to say.
+        // It may have exited already.
         let _ = self.started.child.kill().await;
     }
 
-    /// Says why the worker hung up before its end.
+    /// Describes why the worker closed the socket early.
     async fn died(&mut self) -> VideoError {
         let status = match timeout(GRACE, self.started.child.wait()).await {
             Ok(Ok(status)) => describe_exit(status),
@@ -232,7 +231,7 @@ async fn give(socket: &mut UnixStream, message: &[u8], file: &File) -> io::Resul
     socket.write_all(&message[sent..]).await
 }
 
-/// Reads one message of a worker, whose body may have `max_body` bytes.
+/// Reads one message of a worker, whose body has at most `max_body` bytes.
 pub(crate) async fn receive(
     from: &mut (impl AsyncRead + Unpin),
     max_body: usize,

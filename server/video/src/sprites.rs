@@ -10,26 +10,26 @@ use crate::{
     scan::{self, Bounds},
 };
 
-/// Seconds between two pictures, of clips that need no more of them than [`MOST`].
+/// Seconds between two pictures, unless that would exceed [`MOST`].
 const INTERVAL: f64 = 10.0;
-/// Pictures of one clip at most: ten hours; of longer clips they are further apart.
+/// Maximum pictures of one clip (ten hours); in longer clips they are further apart.
 const MOST: f64 = 3600.0;
 /// Pixels per row of a picture.
 const WIDTH: u32 = 320;
-/// Rows of a picture at most; what stands taller becomes narrower.
+/// Maximum height of a picture; taller ones become narrower.
 const TALLEST: u32 = 640;
 /// Pictures in a row and in a column of a sheet.
 const TILES: usize = 10;
 const QUALITY: u8 = 75;
 
-/// How the sheets of a clip are laid out: row by row, [`Self::columns`] × [`Self::rows`] pictures each.
+/// Layout of the sheets of a clip: row by row, [`Self::columns`] × [`Self::rows`] pictures each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sprites {
-    /// Seconds between two pictures; the first is of the clip's beginning.
+    /// Seconds between two pictures, from the clip's start.
     pub interval_s: f64,
-    /// Seconds that the clip lasts.
+    /// Duration of the clip in seconds.
     pub duration_s: f64,
-    /// Pictures in all.
+    /// Number of pictures.
     pub count: usize,
     /// Pixels per row of a picture.
     pub width: u32,
@@ -42,7 +42,7 @@ pub struct Sprites {
 }
 
 impl Sprites {
-    /// Lays out the pictures of a clip.
+    /// Computes the layout for a clip.
     pub(crate) fn of(probe: &Probe) -> Self {
         let interval_s = INTERVAL.max(probe.duration_s / MOST);
         let count = ((probe.duration_s / interval_s).ceil() as usize).max(1);
@@ -60,13 +60,13 @@ impl Sprites {
         }
     }
 
-    /// Returns how many sheets there are.
+    /// Returns the number of sheets.
     #[must_use]
     pub fn sheets(&self) -> usize {
         self.count.div_ceil((self.columns * self.rows).max(1))
     }
 
-    /// Writes the WebVTT by which players find the picture of a time; `url` names a sheet, by its number from 0.
+    /// Writes the WebVTT with which players find the picture of a time; `url` returns the URL of a sheet by its index.
     #[must_use]
     pub fn web_vtt(&self, url: impl Fn(usize) -> String) -> String {
         let mut out = String::from("WEBVTT\n");
@@ -84,7 +84,7 @@ impl Sprites {
         out
     }
 
-    /// Whether the numbers that a worker sent can be those of `sheets` sheets.
+    /// Returns whether a worker's layout fits `sheets` sheets.
     pub(crate) fn sane(&self, sheets: usize) -> bool {
         let seconds = |value: f64| value.is_finite() && value > 0.0;
         seconds(self.interval_s)
@@ -97,7 +97,7 @@ impl Sprites {
             && self.sheets() == sheets
     }
 
-    /// The frame that picture number `picture` shows: that of its time, or one nearby at which a decoder can begin.
+    /// The frame of picture number `picture`: that of its time, or a random access point nearby.
     fn frame(&self, probe: &Probe, picture: usize) -> u64 {
         let time = picture as f64 * self.interval_s;
         let at = |time: f64| {
@@ -118,14 +118,14 @@ impl Sprites {
     }
 }
 
-/// A time as WebVTT writes it.
+/// Formats a time for WebVTT.
 fn clock(seconds: f64) -> String {
     let ms = (seconds.max(0.0) * 1000.0).round() as u64;
     format!("{:02}:{:02}:{:02}.{:03}", ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000)
 }
 
-/// Makes the sheets of `file` and hands each (JPEG) to `emit` with the number of pictures so far; stops when `emit`
-/// says `false`. Returns the layout.
+/// Makes the sheets of `file` and passes each (JPEG) to `emit` with the number of pictures so far; stops when `emit` returns
+/// `false`. Returns the layout.
 pub(crate) fn sprites(
     file: &File,
     bounds: Bounds,
@@ -138,7 +138,7 @@ pub(crate) fn sprites(
     let layout = Sprites::of(&probe);
     let shown: Vec<u64> = (0..layout.count).map(|picture| layout.frame(&probe, picture)).collect();
     let mut indices = shown.clone();
-    // Two pictures of one frame are decoded once; entries lie in order, so the frames do.
+    // Two pictures of one frame are decoded once. Access points are in order, and so are the frames.
     indices.dedup();
     let request =
         DecodeRequest::new(&probe, &Plan { indices, times: Vec::new() }, layout.width, layout.height);
@@ -170,7 +170,7 @@ pub(crate) fn sprites(
     Ok(layout)
 }
 
-/// One sheet on its way.
+/// The current sheet.
 struct Sheet {
     columns: usize,
     width: usize,

@@ -17,27 +17,27 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{DecodeRequest, End, Probe, Rendition, Sandbox, Sprites, VideoError};
 
-/// Bytes of a reply's header at most.
+/// Maximum bytes of a reply's header.
 pub(crate) const MAX_HEADER: usize = 1 << 20;
-/// Bytes of an order at most; orders come from the parent, which is trusted.
+/// Maximum bytes of an order; orders come from the parent, which is trusted.
 const MAX_ORDER: usize = 64 << 20;
 /// Bytes of a message's two lengths.
 pub(crate) const PREFIX: usize = 8;
 
-/// What a worker may use, whatever its order will be.
+/// Settings of a worker, independent of its order.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Rules {
     pub(crate) memory: u64,
     pub(crate) cpu_s: u64,
-    /// Milliseconds between two signs of life while there is progress.
+    /// Milliseconds between heartbeats while there is progress.
     pub(crate) beat_ms: u64,
-    /// Give way to everything else.
+    /// Whether to run at background priority.
     pub(crate) background: bool,
-    /// Open NVIDIA's decoder chip, and a sandbox around it.
+    /// Whether to open NVDEC, with a sandbox that allows it.
     pub(crate) chip: bool,
 }
 
-/// What a worker is to do with its file.
+/// What a worker does with its file.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) task: WorkerTask,
@@ -55,41 +55,41 @@ pub(crate) enum WorkerTask {
     Rendition,
 }
 
-/// What a worker says.
+/// A worker's reply.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reply {
-    /// The first message: sandboxed, and how well.
+    /// The first message: the state of the sandbox.
     Ready(Sandbox),
-    /// The second message, if the chip was wanted: why it is not there, if it is not.
+    /// The second message, if NVDEC was requested: why it is not available, if so.
     Chip(Option<String>),
-    /// There was progress that no other message reported.
+    /// A heartbeat: progress that no other message reported.
     Progress,
-    /// What was found, without the frame times; they are the body, little-endian `f64`.
+    /// The probe without the frame times, which are the body as little-endian `f64`.
     Probe(Box<Probe>),
     /// A frame; its pixels are the body.
     Frame { index: u64, pts_s: f64 },
-    /// A poster made small; the JPEG is the body. Comes before the poster.
+    /// A small poster; the JPEG is the body. Sent before the poster.
     Card,
     /// A poster; the JPEG is the body.
     Poster,
-    /// A sheet of sprites, with which so many pictures are made; the JPEG is the body.
+    /// A sheet of sprites, with the number of pictures so far; the JPEG is the body.
     Sheet { done: usize, total: usize },
-    /// How the sheets that were sent are laid out.
+    /// The layout of the sheets that were sent.
     Sprites(Sprites),
-    /// A piece of a rendition, which is the body, and its place.
+    /// A piece of a rendition, which is the body, and its offset.
     Piece { offset: u64 },
-    /// So many pictures of a rendition are done.
+    /// Number of pictures of a rendition done.
     Encoded { done: u64, total: u64 },
     /// All pieces were sent.
     Rendition(Rendition),
     /// The last frame was sent.
     End(End),
-    /// It did not work.
+    /// The task failed.
     Error(VideoError),
 }
 
-/// Makes the bytes before a message's body.
+/// Builds the bytes before a message's body.
 pub(crate) fn head(header: &impl Serialize, body: usize) -> io::Result<Vec<u8>> {
     let too_long = |_| io::Error::from(io::ErrorKind::FileTooLarge);
     let json = serde_json::to_vec(header)?;
@@ -137,7 +137,7 @@ pub(crate) fn read_order(from: &mut UnixStream) -> io::Result<(Order, File)> {
     Ok((read_header(from, prefix)?, file.into()))
 }
 
-/// Reads a second order, which brings no descriptor; `None` when the parent wants no more.
+/// Reads a second order, which has no descriptor; `None` means that the parent has none.
 pub(crate) fn read_next_order(from: &mut impl Read) -> io::Result<Option<Order>> {
     let mut prefix = [0u8; PREFIX];
     match from.read_exact(&mut prefix) {

@@ -32,18 +32,18 @@ use crate::{
     wire::{self, Order, Reply, Rules, WorkerTask},
 };
 
-/// By how much work in the background gives way.
+/// Nice value of background work.
 const NICE: i32 = 15;
-/// Time between two reports of a long work.
+/// Interval between progress reports.
 const PERIOD: Duration = Duration::from_millis(250);
 
 #[doc(hidden)]
 pub use crate::heartbeat::progress;
 
-/// The way to the parent. Whoever holds it writes one whole message.
+/// The socket to the parent. Its holder writes one whole message.
 type Out = Mutex<BufWriter<UnixStream>>;
 
-/// Runs the worker: what `homereel video-worker` calls, before any thread or runtime is started.
+/// Runs the worker: `homereel video-worker` calls it before any thread or runtime is started.
 #[must_use]
 pub fn main() -> ExitCode {
     main_as(true, |_| Ok(()))
@@ -57,7 +57,7 @@ pub fn main_as(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> E
     match run(sandboxed, deed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nothing is left to tell if even the log is closed.
+            // The log is closed as well, so nothing can be reported.
             let _ = writeln!(io::stderr(), "video worker: {error}");
             ExitCode::FAILURE
         }
@@ -68,11 +68,11 @@ fn run(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Resul
     let closed = sandbox::close_inherited();
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let rules: Rules = wire::read_rules(&mut socket)?;
-    // Asked here, while it can be known.
+    // Read here, because the sandbox hides it.
     let _ = threads();
     let status = File::open("/proc/self/status").ok();
     if rules.background {
-        // Without it the work is only less polite.
+        // Without it the work only runs at normal priority.
         let _ = nice(NICE);
     }
     let cell = SandboxLimits { memory: rules.memory, cpu_s: rules.cpu_s, descriptors_closed: closed };
@@ -87,7 +87,7 @@ fn run(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Resul
     if rules.chip {
         send(&out, &Reply::Chip(chip), &[])?;
     }
-    // A spare worker waits here, for long.
+    // A spare worker waits here.
     let (mut order, file) = wire::read_order(&mut socket)?;
     watch(socket.try_clone()?, Arc::clone(&out), Duration::from_millis(rules.beat_ms.max(1)))?;
     if !file.metadata()?.is_file() {
@@ -96,7 +96,7 @@ fn run(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Resul
     deed(&file)?;
     if matches!(order.task, WorkerTask::Probe) {
         answer(file.try_clone()?, order, &out, status.as_ref())?;
-        // Whoever probed mostly decodes next, and another worker may not be there yet.
+        // The worker that probed usually decodes next.
         let Some(next) = wire::read_next_order(&mut socket)? else { return Ok(()) };
         order = next;
     }
@@ -114,8 +114,7 @@ fn send(out: &Out, reply: &Reply, body: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// Reports progress to the parent every `beat`, and ends the process when the parent has died or does
-/// not care any more.
+/// Reports progress to the parent every `beat`, and ends the process when the parent has exited or closed the socket.
 fn watch(socket: UnixStream, out: Arc<Out>, beat: Duration) -> io::Result<()> {
     let beat = Timespec::try_from(beat).map_err(io::Error::other)?;
     let watch = move || {
@@ -127,7 +126,7 @@ fn watch(socket: UnixStream, out: Arc<Out>, beat: Duration) -> io::Result<()> {
                 _ => process::exit(1),
             }
             let steps = heartbeat::steps();
-            // If somebody else is writing, that is sign enough.
+            // Another message is being sent, which is sign of life enough.
             let free = match out.try_lock() {
                 Ok(out) => Some(out),
                 Err(TryLockError::Poisoned(out)) => Some(out.into_inner()),
@@ -147,7 +146,7 @@ fn watch(socket: UnixStream, out: Arc<Out>, beat: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// The most memory that this process held, in bytes, as `/proc/self/status` has it.
+/// Returns the peak memory of this process in bytes, from `/proc/self/status`.
 fn peak_memory(status: &File) -> Option<u64> {
     let mut text = [0; 8192];
     let read = status.read_at(&mut text, 0).ok()?;
@@ -173,7 +172,7 @@ fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io
             })
         }
         WorkerTask::Sprites => sprites::sprites(&file, bounds, |jpeg, done, total| {
-            // When the parent is gone the watch ends all this.
+            // When the parent is gone, the watcher ends the process.
             send(out, &Reply::Sheet { done, total }, &jpeg).is_ok()
         })
         .map(|layout| (Reply::Sprites(layout), Vec::new())),
