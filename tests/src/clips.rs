@@ -1,5 +1,5 @@
-//! Clips for tests: drawn ones whose truth is known, and odd ones by ffmpeg's own sources. Each is made
-//! once per build folder and kept there.
+//! Test clips: drawn ones with known contents, and unusual ones from ffmpeg's sources. Each is created once per build
+//! directory.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;

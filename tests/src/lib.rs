@@ -1,8 +1,7 @@
-//! The harness of the end-to-end tests: runs the real binary as a person would, and knows only what a
-//! person knows: its command line, its URLs, its files.
+//! The harness of the end-to-end tests, which use the real binary through its command line, URLs and files.
 //!
-//! `tests/*.rs` are the tests, one program per step of `scripts/test.sh`. They need `homereel` built
-//! (`cargo build --profile ci --bins`) and the `ffmpeg` program; nothing outside of this machine.
+//! Each file in `tests/` is a test program. They need `homereel` built (`cargo build --profile ci --bins`), the `ffmpeg`
+//! program, and no network.
 
 pub mod clips;
 mod command;

@@ -1,4 +1,4 @@
-//! A real server on a port of its own, with a data folder of its own, gone when the test ends.
+//! A real server with its own port and data directory, both removed when the test ends.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use crate::binary;
 
 /// How long a server may take to listen and to be ready.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(300);
 
 /// A running `homereel serve`.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The server as programs meet it: OpenAI's endpoint, the library, and what survives a power cut.
+//! The HTTP API as programs use it: OpenAI's endpoint, the library, and what survives `kill -9`.
 
 use std::time::{Duration, Instant};
 
@@ -199,11 +199,16 @@ async fn videos_and_answers_survive_a_power_cut() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How often frames of a clip came from `place`.
+/// Returns how often frames of a clip came from `place`.
 async fn frames_from(server: &Server, place: &str) -> anyhow::Result<u64> {
+    count(server, &format!("homereel_clips_total{{frames_from=\"{place}\"}}")).await
+}
+
+/// Returns the value of a counter; 0 where it has not been counted yet.
+async fn count(server: &Server, counter: &str) -> anyhow::Result<u64> {
     let metrics = server.get("/metrics").await?.text().await?;
-    let line = format!("homereel_clips_total{{frames_from=\"{place}\"}} ");
-    Ok(metrics.lines().find_map(|text| text.strip_prefix(&line)?.parse().ok()).unwrap_or(0))
+    let value = |line: &str| line.strip_prefix(counter)?.trim().parse().ok();
+    Ok(metrics.lines().find_map(value).unwrap_or(0))
 }
 
 #[tokio::test]
@@ -299,10 +304,14 @@ async fn a_reader_who_leaves_while_the_clip_is_decoded_stops_the_decoder() -> an
     wait_for(Duration::from_secs(20), async || Ok((server.children()?.len() > SPARE).then_some(())))
         .await
         .context("no decoder was seen at work")?;
+    let answered = count(&server, "vllm:request_success_total").await?;
     drop(response);
-    let left = Instant::now();
     settled(&server).await?;
-    assert!(left.elapsed() < Duration::from_secs(3), "the decoder went on for {:?}", left.elapsed());
+    assert_eq!(
+        count(&server, "vllm:request_success_total").await?,
+        answered,
+        "the request was answered to the end"
+    );
     assert_eq!(
         server.answer(&chat(&data_url(&clips::simple(1)?)?, QUESTION)).await?,
         colour(&clips::simple(1)?)?
@@ -328,14 +337,16 @@ async fn a_reader_who_leaves_while_tokens_come_stops_the_engine() -> anyhow::Res
     }
     ensure!(!text.contains("[DONE]"), "the answer was over too soon: {text}");
     assert_eq!(server.json("/api/system").await?["engine"]["in_flight"], 1);
+    let answered = count(&server, "vllm:request_success_total").await?;
     drop(stream);
-    let left = Instant::now();
     settled(&server).await?;
-    assert!(left.elapsed() < Duration::from_secs(2), "the engine went on for {:?}", left.elapsed());
-    // And the engine is free at once, not only forgotten.
-    let asked = Instant::now();
+    assert_eq!(
+        count(&server, "vllm:request_success_total").await?,
+        answered,
+        "the request was answered to the end"
+    );
+    // The engine is free for the next request, which its queue would answer after the first one.
     assert_eq!(server.answer(&chat(&data_url(&clip)?, QUESTION)).await?, colour(&clip)?);
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     Ok(())
 }
 

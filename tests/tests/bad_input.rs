@@ -1,5 +1,5 @@
-//! Everything that should not be sent, by command line and by HTTP: each is refused with a message that
-//! names the thing, the value and what would fit, and the next good request works.
+//! Invalid input by command line and HTTP: each is refused with a message that names what is wrong, its value and what would
+//! fit, and the next valid request works.
 
 use std::path::{Path, PathBuf};
 

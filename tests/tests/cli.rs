@@ -1,4 +1,4 @@
-//! The command line as a person meets it: answers on stdout, progress on stderr, exit codes, JSON.
+//! The command line: answers on stdout, progress on stderr, exit codes, JSON.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! Power cuts at random moments, during uploads and jobs: nothing that was told to be here is lost, no window that was
-//! done is done again, no file is left that nobody owns. `HOMEREEL_TEST_KILLS` sets how often (10).
+//! `kill -9` at random times during uploads and jobs: nothing that was acknowledged is lost, no finished window is processed
+//! again, and no file is left over. `HOMEREEL_TEST_KILLS` sets the number of kills (10).
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ async fn power_cuts_lose_nothing_that_was_told() -> anyhow::Result<()> {
                 server.client().post(server.url(&path)).send().await?.error_for_status()?;
             }
         }
-        ensure!(progress.1.elapsed() < Duration::from_secs(120), "nothing gets done any more: {jobs}");
+        ensure!(progress.1.elapsed() < Duration::from_secs(600), "nothing gets done any more: {jobs}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(told.windows.len(), 12, "every window is done");

@@ -1,6 +1,6 @@
-//! A full disk at every stage, on a small tmpfs (root mounts it; without root these tests say that they were skipped):
-//! what is refused is refused at once and in numbers, nothing that was told to be here is lost, jobs wait with their
-//! reason, and all goes on when somebody makes room. The quota beside it, which needs no disk.
+//! A full disk at every stage, on a small tmpfs (mounted by root; skipped without root): uploads are refused immediately and
+//! with numbers, nothing that was acknowledged is lost, jobs wait with their reason, and continue when there is space. Also the
+//! quota, which needs no disk.
 
 use std::{
     fs::{self, File},

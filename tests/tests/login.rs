@@ -1,4 +1,4 @@
-//! The door: a password for people, keys for programs, a link for the first of all; and `homereel doctor`.
+//! Authentication: the household's password, API keys, the one-time link; and `homereel doctor`.
 
 use std::time::Duration;
 

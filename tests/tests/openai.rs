@@ -1,7 +1,6 @@
-//! The official OpenAI Python client gets what curl gets, streamed and whole.
+//! The official OpenAI Python client gets the same answers as curl, streamed and whole.
 //!
-//! Needs a Python with the `openai` package, named by `HOMEREEL_OPENAI_PYTHON`;
-//! `scripts/test.sh openai` makes one.
+//! `HOMEREEL_OPENAI_PYTHON` is a Python with the package `openai`; `scripts/test.sh openai` installs one.
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
-//! The pages and the library's files over plain HTTP: headers, validators, formats, events, refusals.
-//! What a browser makes of them is `browser`'s business.
+//! Pages and files over plain HTTP: headers, validators, formats, events, errors.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a player needs of a video: a version that browsers play, and small pictures for looking for a place.
+//! What a player needs of a video: a rendition that browsers play, and scrub sprites.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! Are the answers true? Asks the real program about fresh clips whose truth is known, and shows that
-//! the yardstick bites: swapped colours, reversed frames and shifted times are told apart.
+//! The accuracy of answers about new clips with known contents. Also shows that the test is sensitive: swapped colours,
+//! reversed frames and shifted times are detected.
 
 use std::collections::BTreeMap;
 use std::path::Path;

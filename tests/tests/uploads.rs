@@ -1,5 +1,5 @@
-//! Resumable uploads as the tus protocol has them, and the trash: conformance, interruptions, kill -9, hostile input.
-//! With `HOMEREEL_TUS_NODE` (a folder whose node_modules hold tus-js-client) the real client uploads, too.
+//! Resumable uploads (tus) and the trash: conformance, interruptions, `kill -9`, hostile input. `HOMEREEL_TUS_NODE` is a
+//! directory whose node_modules contain tus-js-client; with it the real client uploads as well.
 
 use std::time::{Duration, Instant};
 

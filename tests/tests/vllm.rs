@@ -1,7 +1,7 @@
-//! A real vLLM behind us (`scripts/test.sh vllm` starts it and says where in `HOMEREEL_TEST_VLLM_URL`): it must count the
-//! tokens that we counted, and give the answers that our own engine gives, on the demo model.
+//! A real vLLM as the backend (`scripts/test.sh vllm` starts it and sets `HOMEREEL_TEST_VLLM_URL`): on the demo model, its
+//! token counts and answers equal those of our own engine.
 //!
-//! Two sets, by the name of the test: `trusting` for a vLLM with `--trust-request-mm-kwargs`, `wary` without.
+//! Two sets by name: `trusting` for a vLLM with `--trust-request-mm-kwargs`, `wary` for one without.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! A headless Chromium that a test drives: starts chromedriver on a free port, a browser with a fresh
-//! profile, waits for what a page shows, drags files onto it, and reads the browser's own console and traffic.
+//! A headless Chromium driven by tests: starts chromedriver on a free port and a browser with a new profile, waits for page
+//! contents, drags files, and reads the browser's console and network log.
 
 use std::path::Path;
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-//! The way in, by browser: the password, users and their roles, keys of programs; with JavaScript and without.
+//! Login and users in a browser: the password, users and their roles, API keys; with JavaScript and without.
 
 use anyhow::{Context as _, ensure};
 use fantoccini::Locator;

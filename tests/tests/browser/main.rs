@@ -1,14 +1,14 @@
-//! A real browser on the pages of a real server: what a person does, with JavaScript and without.
+//! Browser tests: a real Chromium on the pages of a real server, with JavaScript and without.
 //!
-//! Needs Debian's `chromium` and `chromium-driver`; a missing one is a failure. With `HOMEREEL_SCREENSHOTS=DIR` pictures
-//! of the pages are written there (`scripts/screenshots.sh` keeps them).
+//! Needs Debian's `chromium` and `chromium-driver`; without them the tests fail. `HOMEREEL_SCREENSHOTS=DIR` saves
+//! screenshots (see `scripts/screenshots.sh`).
 
+mod accessibility;
 mod driver;
-mod everybody;
-mod family;
 mod household;
-mod line;
-mod reader;
+mod journeys;
+mod proxy;
+mod slow_model;
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use homereel_tests::{Server, clips};
 use serde_json::{Value, json};
 
 use crate::driver::{Browser, Settings};
-use crate::line::Line;
+use crate::proxy::CuttableProxy;
 
 /// A name that would do harm on a page that does not escape.
 const HOSTILE: &str = "\"><img src=x onerror=document.title='hacked'><b>'&quot;.mp4";
@@ -332,7 +332,7 @@ async fn an_upload_of_200_mb_outlives_a_lost_line_a_reload_and_kill_9() -> anyho
     let size = std::fs::metadata(&file)?.len();
     ensure!(size > 200_000_000, "{size} bytes are not 200 MB");
     let mut server = Server::start().await?;
-    let line = Line::to(&server.url(""), 12_000_000).await?;
+    let line = CuttableProxy::to(&server.url(""), 12_000_000).await?;
     let browser = Browser::start(Settings::default()).await?;
     browser.open(&line.url("/")).await?;
     let path = file.display().to_string();

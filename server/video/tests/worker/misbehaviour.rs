@@ -29,9 +29,13 @@ pub(crate) fn process(mark: &str) -> Option<Pid> {
     processes(mark).first().copied()
 }
 
-pub(crate) async fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+/// For what has to happen at some time, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `condition` holds; false if it does not for [`PATIENCE`].
+pub(crate) async fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
-    while began.elapsed() < limit {
+    while began.elapsed() < PATIENCE {
         if condition() {
             return true;
         }
@@ -67,10 +71,8 @@ async fn a_worker_that_lies_is_not_believed() {
     let (_clips, file) = clip();
     for lie in ["lie", "flood"] {
         let copy = file.try_clone().unwrap();
-        let began = Instant::now();
         let error = probe(&worker_as(&[lie]), copy, &CancellationToken::new()).await.unwrap_err();
         assert!(error.to_string().contains("it answered nonsense: a message of"), "{error}");
-        assert!(began.elapsed() < Duration::from_secs(5));
     }
 }
 
@@ -93,12 +95,11 @@ async fn cancelling_kills_the_worker_at_once() {
         let cancel = cancel.clone();
         async move { probe(&worker, file, &cancel).await }
     });
-    assert!(within(Duration::from_secs(10), || process("hangs-until-cancelled").is_some()).await);
-    let began = Instant::now();
+    assert!(eventually(|| process("hangs-until-cancelled").is_some()).await);
     cancel.cancel();
+    // The worker itself would hang until its deadline, which is another error.
     assert_eq!(call.await.unwrap(), Err(VideoError::Cancelled));
     assert_eq!(process("hangs-until-cancelled"), None);
-    assert!(began.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test]
@@ -114,7 +115,7 @@ async fn a_reader_that_leaves_ends_its_worker() {
     assert_eq!(stream.next().await.unwrap().unwrap().index, 0);
     assert!(process("left-alone").is_some());
     drop(stream);
-    assert!(within(Duration::from_secs(2), || process("left-alone").is_none()).await);
+    assert!(eventually(|| process("left-alone").is_none()).await);
 }
 
 #[tokio::test]
@@ -148,7 +149,7 @@ async fn workers_wait_for_their_turn() {
         let (worker, file, cancel) = (worker.clone(), file.try_clone().unwrap(), cancel.clone());
         async move { probe(&worker, file, &cancel).await }
     });
-    assert!(within(Duration::from_secs(10), || process("holds-the-slot").is_some()).await);
+    assert!(eventually(|| process("holds-the-slot").is_some()).await);
     let second = CancellationToken::new();
     let waiting = probe(&worker, file, &second);
     assert!(tokio::time::timeout(Duration::from_millis(200), waiting).await.is_err(), "it did not wait");

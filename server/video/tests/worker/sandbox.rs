@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clips::{Clips, quarters, worker, worker_as},
-    misbehaviour::{process, processes, within},
+    misbehaviour::{eventually, process, processes},
 };
 
 /// A hostile video and an honest one.
@@ -127,11 +127,9 @@ async fn a_crash_is_an_error_of_its_video() {
 async fn a_worker_that_spins_is_stuck_and_one_that_is_slow_is_not() {
     let videos = videos();
     let limits = Limits { stall: Duration::from_secs(2), ..Limits::default() };
-    let began = Instant::now();
     let error = sandboxed(&videos, &["spin"], limits).await;
     assert_eq!(error, VideoError::Stalled { limit_s: 2 });
     assert_eq!(error.kind(), VideoErrorKind::TimedOut);
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     // Four seconds, with a sign of life from time to time.
     let slow = worker_as(&["sandboxed", "dawdle"]).with_limits(limits);
     let began = Instant::now();
@@ -186,8 +184,7 @@ async fn what_a_worker_says_is_what_the_kernel_says() {
     };
     let filters =
         |status: &str| status.contains("\nSeccomp:\t2\n") && status.contains("\nSeccomp_filters:\t3\n");
-    let limit = Duration::from_secs(20);
-    assert!(within(limit, || status().is_some_and(|status| filters(&status))).await, "{:?}", status());
+    assert!(eventually(|| status().is_some_and(|status| filters(&status))).await, "{:?}", status());
     assert!(status().is_some_and(|status| status.contains("\nNoNewPrivs:\t1\n")));
     cancel.cancel();
     assert_eq!(call.await.unwrap(), Err(VideoError::Cancelled));
@@ -211,7 +208,7 @@ async fn a_spare_worker_waits_for_the_next_call_and_leaves_with_its_client() {
     let worker = worker_as(&["honest", "waits-for-a-video"]).with_spare();
     let spare = async || {
         // The one that has done its work may take a moment to go.
-        let alone = within(Duration::from_secs(5), || processes("waits-for-a-video").len() == 1).await;
+        let alone = eventually(|| processes("waits-for-a-video").len() == 1).await;
         assert!(alone, "{:?}", processes("waits-for-a-video"));
         process("waits-for-a-video").unwrap()
     };
@@ -225,9 +222,9 @@ async fn a_spare_worker_waits_for_the_next_call_and_leaves_with_its_client() {
     kill_process(second, Signal::KILL).unwrap();
     // Its arguments are gone a moment before it is dead: only then can its parent know.
     let stat = || fs::read_to_string(format!("/proc/{}/stat", second.as_raw_nonzero()));
-    assert!(within(Duration::from_secs(5), || stat().map_or(true, |stat| stat.contains(") Z "))).await);
+    assert!(eventually(|| stat().map_or(true, |stat| stat.contains(") Z "))).await);
     look(&worker, &videos.honest).await.unwrap();
     spare().await;
     drop(worker);
-    assert!(within(Duration::from_secs(5), || process("waits-for-a-video").is_none()).await);
+    assert!(eventually(|| process("waits-for-a-video").is_none()).await);
 }

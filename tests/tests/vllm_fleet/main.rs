@@ -1,5 +1,5 @@
-//! `--engine vllm` against a stand-in for vLLM: what goes to it, what comes back, and what happens when it refuses,
-//! fails, breaks off, stalls or goes away. `tests/vllm.rs` asks a real one.
+//! `--engine vllm` against stubs of vLLM: requests, answers, and replicas that refuse, fail, break off, stall or go away.
+//! `tests/vllm.rs` tests against a real vLLM.
 
 mod several;
 mod stub;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use stub::{MODEL, Mode, Stub, chunk, whole_answer};
 
 /// How long something that must happen may take.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 async fn server_on(stub: &Stub) -> anyhow::Result<Server> {
     Server::start_with(&["--engine", "vllm", "--vllm-url", &stub.url, "--model", "demo"]).await

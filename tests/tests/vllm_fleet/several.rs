@@ -1,4 +1,4 @@
-//! Several upstreams: who gets a request, who gets it when another fails, and what is told of them.
+//! Several replicas: load balancing, failover, and their state in the API.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

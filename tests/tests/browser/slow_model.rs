@@ -1,5 +1,5 @@
-//! A stand-in for a model that reads text, behind OpenAI's endpoint: it answers word by word as slowly as a person
-//! reads, so that there is something to watch and to stop. It knows how many of its answers were hung up on.
+//! A stub of OpenAI's endpoint that answers word by word at a readable pace, so that a test can watch and stop an answer. It
+//! counts the answers whose reader left.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 /// The running stand-in.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct SlowModel {
     url: String,
     hung_up: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -34,7 +34,7 @@ impl Drop for Unfinished {
     }
 }
 
-impl Reader {
+impl SlowModel {
     /// Starts it; each question is answered with `words`, `pause` apart.
     pub(crate) async fn start(words: &'static [&'static str], pause: Duration) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -67,7 +67,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for SlowModel {
     fn drop(&mut self) {
         self.task.abort();
     }

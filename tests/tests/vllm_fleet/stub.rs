@@ -1,6 +1,6 @@
-//! A stand-in for vLLM: it lists one model, answers as it is told to, and keeps what it was asked. A stub of
-//! recorded responses would not do: these answers break off in the middle, stall, and notice who leaves. Each runs on a
-//! runtime of its own, so that dropping it cuts its connections as a kill would.
+//! A stub of vLLM that lists one model, answers by a script, and records its requests. Recorded responses would not do: these
+//! answers break off, stall, and notice when the reader leaves. Each stub has a runtime of its own, so that dropping it cuts
+//! its connections like a kill.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,8 +1,8 @@
-//! Every page, as every reader gets it: in both themes, on a phone, by axe-core's and a validator's rules, without a
-//! request to anywhere else, and light; also with ten thousand videos of the worst names.
+//! Every page in both themes and on a phone: axe-core's rules, the Nu Html Checker, weight, no request to another origin;
+//! also with ten thousand videos whose names are difficult.
 //!
-//! `HOMEREEL_AXE` names axe-core's script and `HOMEREEL_VNU` the jar of the Nu Html Checker (`scripts/test.sh` sets
-//! both); without one, its rules are left out. `HOMEREEL_SCREENSHOTS=DIR` keeps a picture of each page there.
+//! `HOMEREEL_AXE` is the path of axe-core's script and `HOMEREEL_VNU` that of the checker's jar (`scripts/test.sh` sets
+//! both); without one, its rules are skipped. `HOMEREEL_SCREENSHOTS=DIR` saves a screenshot of each page.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

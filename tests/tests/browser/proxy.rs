@@ -1,4 +1,4 @@
-//! A thin line between browser and server, which can be cut: browsers' own throttling leaves uploads alone.
+//! A proxy between browser and server whose connections a test can slow down and cut; browsers' own throttling does not apply to uploads.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,14 +12,14 @@ use tokio::task::JoinHandle;
 
 /// The line. Its address stays, whatever happens behind it.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct CuttableProxy {
     address: SocketAddr,
     target: Arc<Mutex<String>>,
     whole: watch::Sender<bool>,
     listener: JoinHandle<()>,
 }
 
-impl Line {
+impl CuttableProxy {
     /// Lays a line to the server at `url` that carries `rate` bytes a second towards it.
     pub(crate) async fn to(url: &str, rate: u64) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -56,7 +56,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for CuttableProxy {
     fn drop(&mut self) {
         self.listener.abort();
     }

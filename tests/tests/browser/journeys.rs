@@ -1,5 +1,4 @@
-//! What a family does on a Sunday: drops three clips, watches them being read, looks for a moment, asks, makes an
-//! album, throws something away by mistake.
+//! User journeys in a browser: upload three clips, watch their progress, find a moment, ask, make an album, delete and restore.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::driver::{Browser, Settings};
 use crate::named;
-use crate::reader::Reader;
+use crate::slow_model::SlowModel;
 
 /// Waits until the server has read a video.
 async fn read(server: &Server, id: &str) -> anyhow::Result<Value> {
@@ -296,7 +295,7 @@ async fn all_videos_are_asked_the_answer_streams_and_can_be_stopped() -> anyhow:
         " elsewhere",
         " [7].",
     ];
-    let reader = Reader::start(&WORDS, Duration::from_millis(150)).await?;
+    let reader = SlowModel::start(&WORDS, Duration::from_millis(150)).await?;
     let server = Server::start_with(&["--engine", "vllm", "--vllm-url", reader.url()]).await?;
     let id = server.upload(&clips::simple(63)?.file).await?;
     let url = server.url(&format!("/api/videos/{id}"));
