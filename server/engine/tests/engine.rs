@@ -1,5 +1,5 @@
-//! The engine as the server sees it, end to end on small checkpoints: prompts, pixels and answers equal
-//! transformers', bad requests are told apart, and a cancelled, full or broken engine says so.
+//! The engine end to end on small checkpoints: prompts, patches and answers equal transformers', invalid requests are told
+//! apart, and a cancelled request, a full queue or a failed engine is reported.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod golden;

@@ -1,5 +1,4 @@
-//! The network at its edges: files that lie, long inputs that are worked through in pieces, work that is
-//! cancelled. What the numbers mean is `parity.rs`'s business.
+//! The network's edge cases: invalid files, long inputs in chunks, cancellation. `parity.rs` tests its numbers.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 #[expect(dead_code, reason = "only its paths are used here")]

@@ -1,6 +1,6 @@
-//! The network equals transformers: features and logits within 1e-3, 64 greedy tokens the same, for every
-//! random checkpoint and the demo model. Golden files: `scripts/model/reference.py`. With `HOMEREEL_TEST_DEVICE=cuda` it
-//! runs on the first CUDA device.
+//! Parity with transformers: features and logits within 1e-3, and 64 equal greedy tokens, for every random checkpoint and the
+//! demo model. `scripts/model/reference.py` writes the golden files. `HOMEREEL_TEST_DEVICE=cuda` selects the first CUDA
+//! device.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod golden;

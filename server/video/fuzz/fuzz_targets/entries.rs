@@ -1,4 +1,4 @@
-//! Packets of every codec of which something is proven: an entry, or not one.
+//! Fuzzes the search for random access points with packets of every supported codec.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Tags and names as files and people have them: dates, places and cameras that make sense, or none.
+//! Fuzzes tags and file names: dates, places and cameras are plausible or absent.
 #![no_main]
 
 use homereel_video::{Clock, FrameIndex, Probe, ProbeSummary, VideoStream, fuzz};

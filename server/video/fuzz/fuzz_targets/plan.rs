@@ -1,4 +1,4 @@
-//! Whatever packets say of their times, and whatever a caller asks: a plan that makes sense, or an error.
+//! Fuzzes frame sampling with arbitrary packet times and requests: a valid plan, or an error.
 #![no_main]
 
 use homereel_video::{Clock, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, Sampling, VideoStream, fuzz};

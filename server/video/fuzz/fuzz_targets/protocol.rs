@@ -1,4 +1,4 @@
-//! What a hijacked worker may send to the server, and what a worker may be sent.
+//! Fuzzes the messages between parent and worker, in both directions.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Clips drawn by the ffmpeg program, and short ways to ask for them.
+//! Test clips made by the ffmpeg program, and shorthands for probing and decoding them.
 
 use std::{
     fs::{self, File},

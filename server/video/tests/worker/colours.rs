@@ -1,4 +1,4 @@
-//! Colours come by name: whatever the matrix, the range, the depth and the curve, a patch looks the same.
+//! Colours by name: a patch has the same RGB whatever the matrix, range, bit depth and transfer curve.
 
 use homereel_video::Frame;
 

@@ -1,4 +1,4 @@
-//! Frames: the right ones, right side up, in their true colours.
+//! Decoding: the right frames, upright, in the right colours.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! What is made for people to look at: scrub sprites and renditions for browsers.
+//! Scrub sprites and renditions for browsers.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,4 @@
-//! Workers that crash, hang or lie, and readers that leave: each is an error of that call and nothing else.
+//! Workers that crash, hang or send invalid replies, and readers that leave: each is an error of that call only.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,4 @@
-//! Pictures that are no plain rectangles of one moment: interlaced ones, and such as change their size.
+//! Interlaced pictures, and pictures that change their size within a clip.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What a probe finds, and how it refuses.
+//! Probing: facts, timelines, and errors.
 
 use homereel_video::{VideoError, VideoErrorKind};
 

@@ -1,5 +1,5 @@
-//! Workers that a hostile video has taken over: the sandbox stops each deed, the error says so, and the next video is
-//! served. Without the sandbox the same deeds succeed.
+//! Workers taken over by a hostile video: the sandbox stops each deed, the error names it, and the next video works. Without
+//! the sandbox the same deeds succeed.
 
 use std::{
     fs::{self, File},

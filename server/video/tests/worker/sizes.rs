@@ -1,4 +1,4 @@
-//! The smallest and the largest clips, and times that containers leave out.
+//! The smallest and largest clips, and containers without times.
 
 use std::{fs, process::Command};
 

@@ -1,4 +1,4 @@
-//! NVIDIA's decoder chip, where there is none: it is tried, missed once, and the processor gives the frames.
+//! NVDEC on a machine without it: tried once, reported once, and software decodes the frames.
 
 use homereel_video::{DecodeRequest, Decoder, Plan, nvdec};
 use tokio_util::sync::CancellationToken;
