@@ -1,6 +1,6 @@
 //! Sums up what an engine in this process needs, by the same definitions as the load generator.
 
-use homereel_engine::measure::load::{self, Shape};
+use homereel_engine::measure::load::{self, LoadShape};
 use homereel_engine::{Done, Engine, EngineError};
 use serde::Serialize;
 
@@ -42,13 +42,13 @@ pub struct Measured {
 /// When a request is refused or fails.
 pub async fn measure(
     engine: &dyn Engine,
-    shape: &Shape,
+    shape: &LoadShape,
     concurrency: usize,
     requests: usize,
     seed: u64,
 ) -> Result<Measured, EngineError> {
     let question = |seed| dataset::random(shape.words, 1, seed).remove(0).text;
-    let load::Run { done, seconds } =
+    let load::LoadRun { done, seconds } =
         load::run(engine, shape, concurrency, requests, seed, &question).await?;
     let of = |measure: &dyn Fn(&Done) -> f64| {
         Figures::of(&done.iter().map(measure).collect::<Vec<f64>>(), &[25.0, 75.0])

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use homereel_bench::engine;
 use homereel_bench::serve::machine;
 use homereel_engine::flags::EngineFlags;
-use homereel_engine::measure::load::{self, Shape};
+use homereel_engine::measure::load::{self, LoadShape};
 use serde_json::json;
 
 use super::questions::bar;
@@ -55,7 +55,7 @@ pub(crate) async fn engine(job: &Engine) -> anyhow::Result<()> {
     let engine = homereel_engine::open(&config)?;
     load::ready(engine.as_ref()).await?;
     let info = engine.info()?;
-    let shape = Shape {
+    let shape = LoadShape {
         num_frames: job.num_frames,
         frame_size: job.frame_size,
         words: job.words as usize,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
 use homereel_bench::serve::machine;
-use homereel_engine::measure::roofline::{self, Shape, Weights};
+use homereel_engine::measure::roofline::{self, MatrixShape, WeightFormat};
 use homereel_engine::{DeviceKind, open_device};
 use serde_json::json;
 
@@ -48,14 +48,14 @@ pub(crate) fn probe(job: &Probe) -> anyhow::Result<()> {
     let (inner, columns) = job.matrix;
     let mut products = Vec::new();
     for weights in
-        [Weights::Plain(plain), Weights::Quantized(GgmlDType::Q8_0), Weights::Quantized(GgmlDType::Q4K)]
+        [WeightFormat::Plain(plain), WeightFormat::Quantized(GgmlDType::Q8_0), WeightFormat::Quantized(GgmlDType::Q4K)]
     {
         let name = match weights {
-            Weights::Plain(dtype) => dtype.as_str().to_owned(),
-            Weights::Quantized(dtype) => format!("{dtype:?}").to_lowercase(),
+            WeightFormat::Plain(dtype) => dtype.as_str().to_owned(),
+            WeightFormat::Quantized(dtype) => format!("{dtype:?}").to_lowercase(),
         };
         for (kind, rows) in [("prefill", PREFILL), ("decode", 1)] {
-            let got = roofline::product(&device, Shape { rows, inner, columns }, weights)?;
+            let got = roofline::product(&device, MatrixShape { rows, inner, columns }, weights)?;
             writeln!(
                 out,
                 "{kind:<7} {name:<5} {rows:>4}x{inner}x{columns} {:>8.1} GFLOP/s {:>8.1} GB/s of weights",

@@ -17,7 +17,7 @@ use candle_core::DType;
 use clap::{Parser, Subcommand, ValueEnum};
 use homereel_engine::measure::device::{self, Description, PeakMemory};
 use homereel_engine::measure::network::{self, Sizes, Speed};
-use homereel_engine::measure::roofline::{self, Shape, Weights};
+use homereel_engine::measure::roofline::{self, MatrixShape, WeightFormat};
 use homereel_engine::qwen3vl::{Checkpoint, Model};
 use homereel_engine::{DeviceKind, open_device};
 use serde::{Deserialize, Serialize};
@@ -32,9 +32,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Describe the device and measure its copy bandwidth and matrix throughput
-    Facts {
+    DeviceFacts {
         #[command(flatten)]
-        target: Target,
+        target: RunOptions,
         /// Use small arrays, for a test of this program
         #[arg(long)]
         tiny: bool,
@@ -42,7 +42,7 @@ enum Command {
     /// Record logits and greedy tokens of a small checkpoint for every case of its golden file
     Parity {
         #[command(flatten)]
-        target: Target,
+        target: RunOptions,
         /// Directory with `checkpoints/NAME` and `golden/NAME.json`
         #[arg(long)]
         dir: PathBuf,
@@ -52,7 +52,7 @@ enum Command {
     /// Time a model of random weights at the shape of a config.json
     Speed {
         #[command(flatten)]
-        target: Target,
+        target: RunOptions,
         /// The config.json
         #[arg(long)]
         config: PathBuf,
@@ -74,7 +74,7 @@ enum Command {
 }
 
 #[derive(clap::Args)]
-struct Target {
+struct RunOptions {
     /// Device to run on
     #[arg(long, value_enum, default_value_t = On::Cpu)]
     device: On,
@@ -98,7 +98,7 @@ enum Type {
     Bf16,
 }
 
-impl Target {
+impl RunOptions {
     fn open(&self) -> anyhow::Result<candle_core::Device> {
         let kind = match self.device {
             On::Cpu => DeviceKind::Cpu,
@@ -121,7 +121,7 @@ impl Target {
 
 /// The limits of the device.
 #[derive(Serialize, Deserialize)]
-struct Facts {
+struct DeviceFacts {
     device: Description,
     /// Bytes read and written by copies within the device's memory, in 10⁹ a second.
     copy_gbs: f64,
@@ -152,7 +152,7 @@ fn eprint_line(message: &str) {
 /// Returns whether every check passed.
 fn run(command: &Command) -> anyhow::Result<bool> {
     match command {
-        Command::Facts { target, tiny } => target.write(&facts(target, *tiny)?)?,
+        Command::DeviceFacts { target, tiny } => target.write(&facts(target, *tiny)?)?,
         Command::Parity { target, dir, name } => {
             target.write(&parity::record(&target.open()?, target.dtype(), dir, name)?)?;
         }
@@ -173,12 +173,12 @@ fn write(file: &Path, result: &impl Serialize) -> anyhow::Result<()> {
     std::fs::write(file, json).with_context(|| format!("failed to write {}", file.display()))
 }
 
-fn facts(target: &Target, tiny: bool) -> anyhow::Result<Facts> {
+fn facts(target: &RunOptions, tiny: bool) -> anyhow::Result<DeviceFacts> {
     let device = target.open()?;
     let (bytes, edge) = if tiny { (16 << 20, 512) } else { (1 << 30, 8192) };
-    let shape = Shape { rows: edge, inner: edge, columns: edge };
-    let product = roofline::product(&device, shape, Weights::Plain(target.dtype()))?;
-    Ok(Facts {
+    let shape = MatrixShape { rows: edge, inner: edge, columns: edge };
+    let product = roofline::product(&device, shape, WeightFormat::Plain(target.dtype()))?;
+    Ok(DeviceFacts {
         copy_gbs: roofline::copy_gbs(&device, bytes)?,
         matmul_tflops: product.gflops / 1e3,
         dtype: target.dtype().as_str().into(),
@@ -186,7 +186,7 @@ fn facts(target: &Target, tiny: bool) -> anyhow::Result<Facts> {
     })
 }
 
-fn speed(target: &Target, config: &Path, tiny: bool) -> anyhow::Result<Speed> {
+fn speed(target: &RunOptions, config: &Path, tiny: bool) -> anyhow::Result<Speed> {
     let json = std::fs::read(config).with_context(|| config.display().to_string())?;
     let shape = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let device = target.open()?;

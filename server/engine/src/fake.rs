@@ -9,7 +9,7 @@ use crate::{Engine, EngineError, Event, Events, FrameRate, Health, ModelInfo, Re
 
 /// One step of a script.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub enum ScriptStep {
     /// Sends an event.
     Event(Event),
     /// Waits.
@@ -23,7 +23,7 @@ pub enum Step {
 /// An engine that plays the same script for every request.
 pub struct FakeEngine {
     info: ModelInfo,
-    script: Vec<Step>,
+    script: Vec<ScriptStep>,
     health: watch::Sender<Health>,
     requests: Mutex<Vec<Request>>,
     /// Receives one message per stream whose reader left before its end.
@@ -33,7 +33,7 @@ pub struct FakeEngine {
 impl FakeEngine {
     /// Creates a ready engine named `id` that plays `script`.
     #[must_use]
-    pub fn new(id: &str, script: Vec<Step>) -> Self {
+    pub fn new(id: &str, script: Vec<ScriptStep>) -> Self {
         let info = ModelInfo {
             id: id.to_owned(),
             demo: false,
@@ -104,13 +104,13 @@ impl Engine for FakeEngine {
         tokio::spawn(async move {
             for step in script {
                 let sent = match step {
-                    Step::Wait(time) => tokio::select! {
+                    ScriptStep::Wait(time) => tokio::select! {
                         () = tokio::time::sleep(time) => Ok(()),
                         () = sender.closed() => Err(()),
                     },
-                    Step::Event(event) => sender.send(Ok(event)).await.map_err(|_| ()),
-                    Step::Fail(error) => sender.send(Err(error)).await.map_err(|_| ()),
-                    Step::Vanish => return,
+                    ScriptStep::Event(event) => sender.send(Ok(event)).await.map_err(|_| ()),
+                    ScriptStep::Fail(error) => sender.send(Err(error)).await.map_err(|_| ()),
+                    ScriptStep::Vanish => return,
                 };
                 if sent.is_err() {
                     left.send_modify(|count| *count += 1);
@@ -142,8 +142,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_vanishes_is_incomplete() {
-        let queued = Step::Event(Event::Queued { position: 1 });
-        let engine = FakeEngine::new("fake", vec![queued, Step::Vanish]);
+        let queued = ScriptStep::Event(Event::Queued { position: 1 });
+        let engine = FakeEngine::new("fake", vec![queued, ScriptStep::Vanish]);
         let mut events = engine.submit(request()).unwrap();
         assert!(matches!(events.next().await, Some(Ok(Event::Queued { position: 1 }))));
         assert!(matches!(events.next().await, Some(Err(EngineError::Incomplete))));
@@ -152,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_leaves_is_counted() {
-        let engine = FakeEngine::new("fake", vec![Step::Wait(Duration::from_secs(60))]);
+        let engine = FakeEngine::new("fake", vec![ScriptStep::Wait(Duration::from_secs(60))]);
         drop(engine.submit(request()).unwrap());
         engine.left().wait_for(|count| *count == 1).await.unwrap();
         assert_eq!(engine.requests().len(), 1);

@@ -165,10 +165,10 @@ impl From<ApiError> for Trouble {
     }
 }
 
-type Report = Arc<dyn Fn(PullProgress) + Send + Sync>;
+type DownloadReporter = Arc<dyn Fn(PullProgress) + Send + Sync>;
 
 impl Hub {
-    async fn pull(&self, id: &str, revision: Option<&str>, report: Report) -> Result<PathBuf, EngineError> {
+    async fn pull(&self, id: &str, revision: Option<&str>, report: DownloadReporter) -> Result<PathBuf, EngineError> {
         let fail = |message: String| EngineError::Model { model: id.to_owned(), message };
         if !is_id(id) || revision.is_some_and(|revision| !is_revision(revision)) {
             return Err(fail("this is no hub id; owner/name[@revision] would fit".into()));
@@ -189,7 +189,7 @@ impl Hub {
         }
     }
 
-    async fn download(&self, id: &str, revision: Option<&str>, report: Report) -> Result<PathBuf, Trouble> {
+    async fn download(&self, id: &str, revision: Option<&str>, report: DownloadReporter) -> Result<PathBuf, Trouble> {
         let mut api = ApiBuilder::from_cache(self.cache.clone()).with_progress(false);
         if let Some(endpoint) = &self.endpoint {
             api = api.with_endpoint(endpoint.clone());
@@ -330,11 +330,11 @@ async fn check_hash(pointer: &Path) -> Result<(), String> {
 #[derive(Clone)]
 struct Meter {
     state: Arc<Mutex<(PullProgress, Instant)>>,
-    report: Report,
+    report: DownloadReporter,
 }
 
 impl Meter {
-    fn new(file: &str, index: usize, files: usize, report: Report) -> Self {
+    fn new(file: &str, index: usize, files: usize, report: DownloadReporter) -> Self {
         let progress = PullProgress { file: file.to_owned(), index, files, done: 0, total: 0 };
         Self { state: Arc::new(Mutex::new((progress, Instant::now()))), report }
     }

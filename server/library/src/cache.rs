@@ -10,11 +10,11 @@ use std::{
 pub struct ByteCache<T> {
     limit: usize,
     /// Most recently used last; few enough that a scan is negligible beside a decode.
-    entries: Mutex<VecDeque<Entry<T>>>,
+    entries: Mutex<VecDeque<CacheEntry<T>>>,
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct CacheEntry<T> {
     key: String,
     value: Arc<T>,
     bytes: usize,
@@ -45,7 +45,7 @@ impl<T> ByteCache<T> {
         }
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| entry.key != key);
-        entries.push_back(Entry { key, value, bytes });
+        entries.push_back(CacheEntry { key, value, bytes });
         let mut held: usize = entries.iter().map(|entry| entry.bytes).sum();
         while held > self.limit {
             let Some(oldest) = entries.pop_front() else { return };

@@ -34,7 +34,7 @@ const ENDING_BYTES: usize = 12;
 pub struct Incoming {
     library: Library,
     /// `None` only while a chunk is being written.
-    sink: Option<Sink>,
+    sink: Option<UploadFile>,
     pending: Vec<u8>,
     size: u64,
     limit: u64,
@@ -66,7 +66,7 @@ pub struct Stored {
 }
 
 #[derive(Debug)]
-struct Sink {
+struct UploadFile {
     file: File,
     hash: Sha256,
     path: Scratch,
@@ -121,7 +121,7 @@ impl Library {
         if needed > 0 {
             reserve(&file, needed).or_else(|error| self.or_full(error, needed))?;
         }
-        let sink = Sink { file, hash: Sha256::new(), path };
+        let sink = UploadFile { file, hash: Sha256::new(), path };
         Ok(Incoming {
             library: self.clone(),
             sink: Some(sink),
@@ -206,7 +206,7 @@ impl Incoming {
     /// Runs `work` on the blocking pool.
     async fn blocking(
         &mut self,
-        work: impl FnOnce(&mut Sink) -> io::Result<()> + Send + 'static,
+        work: impl FnOnce(&mut UploadFile) -> io::Result<()> + Send + 'static,
     ) -> Result<(), LibraryError> {
         let Some(mut sink) = self.sink.take() else {
             return Err(LibraryError::Conflict("the upload failed before; start it again".into()));

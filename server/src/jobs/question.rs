@@ -240,7 +240,7 @@ mod tests {
     async fn background_work_yields_to_a_question_and_starts_again_after_it() {
         let data = tempfile::tempdir().unwrap();
         let (state, _engine) =
-            state_with(data.path(), vec![fake::Step::Wait(Duration::from_secs(3600))]).await;
+            state_with(data.path(), vec![fake::ScriptStep::Wait(Duration::from_secs(3600))]).await;
         let tries = AtomicUsize::new(0);
         let cx = state.job_context();
         let dropped = cx.answers.clone();

@@ -26,13 +26,13 @@ const FULL: i32 = 2;
 /// Converts the pictures of one clip.
 pub(crate) struct Converter {
     peak: f64,
-    scaler: Option<(Key, scaling::Context)>,
+    scaler: Option<(ScalerKey, scaling::Context)>,
     out: frame::Video,
     tone_map: Option<(Curve, ToneMap)>,
 }
 
 #[derive(PartialEq, Eq)]
-struct Key {
+struct ScalerKey {
     colours: Colours,
     size: (u32, u32),
 }
@@ -57,7 +57,7 @@ impl Converter {
             (None, true) => (Pixel::RGBA, 4),
             (None, false) => (Pixel::RGB24, 3),
         };
-        let key = Key { colours, size };
+        let key = ScalerKey { colours, size };
         if self.scaler.as_ref().is_none_or(|(of, _)| *of != key) {
             self.scaler = Some((key, scaler(frame.format(), size, target, &colours)?));
             self.out = frame::Video::new(target, width, height);

@@ -21,7 +21,7 @@ use crate::{
     deinterlace::deinterlaced,
     orient::Orientation,
     picker::{Pick, Picker},
-    reader::{Reader, Report},
+    reader::{Reader, DecodeReport},
     resize::{Axis, resample},
 };
 
@@ -37,7 +37,7 @@ pub(crate) fn decode(
     request: &DecodeRequest,
     max_pixels: u64,
     emit: impl FnMut(Target, i64, Vec<u8>) -> bool + Send,
-) -> Result<Report, VideoError> {
+) -> Result<DecodeReport, VideoError> {
     decode_leaping(file, request, max_pixels, INDEX_LEAP, emit)
 }
 
@@ -48,7 +48,7 @@ fn decode_leaping(
     max_pixels: u64,
     index_leap: i64,
     emit: impl FnMut(Target, i64, Vec<u8>) -> bool + Send,
-) -> Result<Report, VideoError> {
+) -> Result<DecodeReport, VideoError> {
     let (sender, receiver) = sync_channel(QUEUE);
     let picker = Picker::new(&request.targets, request.slack(), sender);
     let reader = Reader::open(file, request, max_pixels, index_leap, picker)?;

@@ -33,7 +33,7 @@ fn probe(path: &Path) -> Probe {
 }
 
 /// The times and pixels of `request`'s frames, and the report.
-fn frames(path: &Path, request: &DecodeRequest, index_leap: i64) -> (Vec<(i64, Vec<u8>)>, Report) {
+fn frames(path: &Path, request: &DecodeRequest, index_leap: i64) -> (Vec<(i64, Vec<u8>)>, DecodeReport) {
     let mut frames = Vec::new();
     let file = File::open(path).unwrap();
     let report = decode_leaping(&file, request, BOUNDS.max_pixels, index_leap, |_, ticks, rgb| {

@@ -1,6 +1,6 @@
 //! Sample values for the tests of crates that store or plan from probes.
 
-use crate::info::{Clock, FrameIndex, Probe, ProbeSummary, VideoStream};
+use crate::info::{Timebase, FrameIndex, Probe, ProbeSummary, VideoStream};
 
 /// Returns the facts of a clip of 20 frames.
 #[must_use]
@@ -23,7 +23,7 @@ pub fn summary() -> ProbeSummary {
             constant_rate: true,
             transfer: None,
             interlaced: false,
-            clock: Clock { num: 1, den: 10, first: 0, counted: false },
+            clock: Timebase { num: 1, den: 10, first: 0, counted: false },
         },
         audio: None,
         creation_time: None,

@@ -36,7 +36,7 @@ pub struct Frame {
 
 /// The report after the last frame.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct End {
+pub struct FramesEnd {
     /// Warnings for people (frames replaced, colours not mapped, …).
     pub warnings: Vec<String>,
     /// Number of frames that could not be decoded and were replaced by a neighbour.
@@ -49,14 +49,14 @@ pub struct End {
 
 enum Item {
     Frame(Frame),
-    End(End),
+    End(FramesEnd),
 }
 
 /// A stream of frames in order. Dropping it kills the worker.
 #[derive(Debug)]
 pub struct FrameStream {
     items: mpsc::Receiver<Result<Item, VideoError>>,
-    end: Option<End>,
+    end: Option<FramesEnd>,
 }
 
 impl FrameStream {
@@ -81,7 +81,7 @@ impl FrameStream {
 
     /// Returns the report that follows the last frame, once `next` has returned `None`.
     #[must_use]
-    pub fn end(&self) -> Option<&End> {
+    pub fn end(&self) -> Option<&FramesEnd> {
         self.end.as_ref()
     }
 }

@@ -98,12 +98,12 @@ pub struct VideoStream {
     /// Whether the header declares interlacing.
     pub interlaced: bool,
     /// The timebase.
-    pub clock: Clock,
+    pub clock: Timebase,
 }
 
 /// The timebase of a stream, with which a decoder finds a frame of [`FrameIndex::frame_times`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Clock {
+pub struct Timebase {
     /// Seconds per tick, numerator.
     pub num: i32,
     /// Seconds per tick, denominator.
@@ -114,7 +114,7 @@ pub struct Clock {
     pub counted: bool,
 }
 
-impl Clock {
+impl Timebase {
     /// Returns the tick of frame `index` in `frame_times` (seconds from the first frame).
     #[must_use]
     pub fn ticks(&self, index: u64, frame_times: &[f64]) -> i64 {

@@ -68,9 +68,9 @@ pub use about::libavcodec;
 pub use client::{Limits, Opened, Posters, Worker, nvdec, open, poster, probe, sandbox};
 pub use derived::{rendition, sprites};
 pub use error::{VideoError, VideoErrorKind};
-pub use frames::{End, Frame, FrameStream, decode};
+pub use frames::{FramesEnd, Frame, FrameStream, decode};
 pub use info::{
-    AudioStream, CaptureDate, Clock, DateSource, FrameIndex, Location, Probe, ProbeSummary,
+    AudioStream, CaptureDate, Timebase, DateSource, FrameIndex, Location, Probe, ProbeSummary,
     RandomAccessPoint, VideoStream,
 };
 pub use libraries::{LinkedLibrary, libraries, missing_decoders};

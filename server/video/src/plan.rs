@@ -64,8 +64,8 @@ pub fn plan(probe: &Probe, sampling: &Sampling) -> Result<Plan, VideoError> {
     let (first, window) = window(&times, probe.duration_s, sampling)?;
     let total = window.len();
     let count = match rate {
-        Rate::Frames(count) => count.min(total),
-        Rate::Fps(fps) => {
+        RateChoice::Frames(count) => count.min(total),
+        RateChoice::Fps(fps) => {
             let wanted = if probe.video.constant_rate {
                 total as f64 / probe.video.fps * fps
             } else {
@@ -82,7 +82,7 @@ pub fn plan(probe: &Probe, sampling: &Sampling) -> Result<Plan, VideoError> {
     })
 }
 
-enum Rate {
+enum RateChoice {
     Fps(f64),
     Frames(usize),
 }
@@ -91,7 +91,7 @@ fn refuse<T>(message: String) -> Result<T, VideoError> {
     Err(VideoError::BadRequest { message })
 }
 
-fn rate(sampling: &Sampling) -> Result<Rate, VideoError> {
+fn rate(sampling: &Sampling) -> Result<RateChoice, VideoError> {
     let Sampling { min_frames: min, max_frames: max, .. } = *sampling;
     if max == 0 || min > max {
         return refuse(format!(
@@ -102,11 +102,11 @@ fn rate(sampling: &Sampling) -> Result<Rate, VideoError> {
         (Some(_), Some(_)) => refuse("fps and num_frames exclude each other; give one of them".into()),
         (None, Some(0)) => refuse(format!("num_frames is 0; 1 to {max} would fit")),
         (None, Some(count)) if count > max => refuse(format!("num_frames is {count}; 1 to {max} would fit")),
-        (None, Some(count)) => Ok(Rate::Frames(count)),
+        (None, Some(count)) => Ok(RateChoice::Frames(count)),
         (fps, None) => {
             let fps = fps.unwrap_or(sampling.default_fps);
             if fps.is_finite() && fps > 0.0 {
-                Ok(Rate::Fps(fps))
+                Ok(RateChoice::Fps(fps))
             } else {
                 refuse(format!("fps is {fps}; a number above 0 would fit"))
             }

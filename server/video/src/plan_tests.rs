@@ -1,7 +1,7 @@
 //! Tests of frame sampling against `Qwen3VLVideoProcessor.sample_frames` of transformers 5.19, and of its errors.
 
 use super::*;
-use crate::{Clock, FrameIndex, ProbeSummary, VideoStream};
+use crate::{Timebase, FrameIndex, ProbeSummary, VideoStream};
 
 fn clip(times: Vec<f64>, fps: f64, constant_rate: bool) -> Probe {
     let count = times.len() as u64;
@@ -23,7 +23,7 @@ fn clip(times: Vec<f64>, fps: f64, constant_rate: bool) -> Probe {
             constant_rate,
             transfer: None,
             interlaced: false,
-            clock: Clock { num: 1, den: 1000, first: 0, counted: false },
+            clock: Timebase { num: 1, den: 1000, first: 0, counted: false },
         },
         audio: None,
         creation_time: None,

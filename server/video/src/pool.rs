@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     Decoder, Limits, Sandbox,
-    wire::{self, Rules},
+    wire::{self, WorkerSettings},
 };
 
 /// Maximum bytes of a worker's stderr in the log.
@@ -148,7 +148,7 @@ fn spawn(pool: &WorkerPool, chip: bool) -> io::Result<Started> {
     let beat_ms = u64::try_from((stall / BEATS).as_millis()).unwrap_or(u64::MAX);
     // A few bytes, which the socket buffers until the worker reads them.
     ours.write_all(&wire::head(
-        &Rules { memory, cpu_s: cpu.as_secs().max(1), beat_ms, background, chip },
+        &WorkerSettings { memory, cpu_s: cpu.as_secs().max(1), beat_ms, background, chip },
         0,
     )?)?;
     ours.set_nonblocking(true)?;

@@ -116,39 +116,39 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 fn front(syntax: Syntax, packet: &[u8]) -> Option<Front<'_>> {
     match syntax {
         Syntax::H264(framing) => units(framing, packet, |unit| match unit.first()? & 31 {
-            1..=4 => Some(Part::Picture(false)),
-            5 => Some(Part::Picture(true)),
-            7 | 8 | 13 | 15 => Some(Part::Set),
-            _ => Some(Part::Other),
+            1..=4 => Some(NalPart::Picture(false)),
+            5 => Some(NalPart::Picture(true)),
+            7 | 8 | 13 | 15 => Some(NalPart::Set),
+            _ => Some(NalPart::Other),
         }),
         Syntax::Hevc(framing) => units(framing, packet, |unit| {
             let (first, second) = (*unit.first()?, *unit.get(1)?);
             // Layers above the base (spatial video) are not decoded.
             if first & 1 != 0 || second >> 3 != 0 {
-                return Some(Part::Other);
+                return Some(NalPart::Other);
             }
             match (first >> 1) & 63 {
-                kind @ 0..=31 => Some(Part::Picture((16..=21).contains(&kind))),
-                32..=34 => Some(Part::Set),
-                _ => Some(Part::Other),
+                kind @ 0..=31 => Some(NalPart::Picture((16..=21).contains(&kind))),
+                32..=34 => Some(NalPart::Set),
+                _ => Some(NalPart::Other),
             }
         }),
         Syntax::Mpeg12 => {
             let front = units(Framing::StartCodes, packet, |unit| match unit.first()? {
-                0 => Some(Part::Picture((unit.get(2)? >> 3) & 7 == 1)),
-                0xb3 => Some(Part::Set),
+                0 => Some(NalPart::Picture((unit.get(2)? >> 3) & 7 == 1)),
+                0xb3 => Some(NalPart::Set),
                 // The sequence extension; the other extensions change from picture to picture.
-                0xb5 if unit.get(1)? >> 4 == 1 => Some(Part::Set),
-                _ => Some(Part::Other),
+                0xb5 if unit.get(1)? >> 4 == 1 => Some(NalPart::Set),
+                _ => Some(NalPart::Other),
             })?;
             let begins = front.sets.iter().any(|set| set.first() == Some(&0xb3));
             Some(Front { entry: front.entry && begins, ..front })
         }
         Syntax::Mpeg4 => units(Framing::StartCodes, packet, |unit| match unit.first()? {
-            0xb6 => Some(Part::Picture(unit.get(1)? >> 6 == 0)),
+            0xb6 => Some(NalPart::Picture(unit.get(1)? >> 6 == 0)),
             // Besides the header, what the encoder says of itself: decoders heed it.
-            0x20..=0x2f | 0xb2 => Some(Part::Set),
-            _ => Some(Part::Other),
+            0x20..=0x2f | 0xb2 => Some(NalPart::Set),
+            _ => Some(NalPart::Other),
         }),
         Syntax::Vp8 => {
             let entry = packet.first()? & 1 == 0 && packet.get(3..6)? == [0x9d, 0x01, 0x2a];
@@ -167,14 +167,14 @@ fn front(syntax: Syntax, packet: &[u8]) -> Option<Front<'_>> {
 }
 
 /// What a unit is; of picture data, whether a decoder may begin there.
-enum Part {
+enum NalPart {
     Picture(bool),
     Set,
     Other,
 }
 
 /// Goes through the units of a packet up to the first picture data.
-fn units<'a>(framing: Framing, packet: &'a [u8], kind: impl Fn(&[u8]) -> Option<Part>) -> Option<Front<'a>> {
+fn units<'a>(framing: Framing, packet: &'a [u8], kind: impl Fn(&[u8]) -> Option<NalPart>) -> Option<Front<'a>> {
     let mut front = Front::default();
     let mut rest = packet;
     loop {
@@ -187,7 +187,7 @@ fn units<'a>(framing: Framing, packet: &'a [u8], kind: impl Fn(&[u8]) -> Option<
             Framing::StartCodes => (start_code(rest)?.1, None),
         };
         let part = kind(start)?;
-        if let Part::Picture(entry) = part {
+        if let NalPart::Picture(entry) = part {
             return Some(Front { entry, ..front });
         }
         // Only now, so that picture data is not searched for the next start code.
@@ -195,7 +195,7 @@ fn units<'a>(framing: Framing, packet: &'a [u8], kind: impl Fn(&[u8]) -> Option<
             length.unwrap_or_else(|| (start_code(start).map_or(start.len(), |(at, _)| at), start));
         let (unit, after) = bytes.split_at_checked(length)?;
         rest = after;
-        if matches!(part, Part::Set) {
+        if matches!(part, NalPart::Set) {
             if front.sets.len() >= MAX_SETS {
                 return None;
             }

@@ -35,7 +35,7 @@ const INDEXED: [&str; 2] = ["mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"];
 
 /// The report after the last frame.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Report {
+pub(crate) struct DecodeReport {
     pub(crate) warnings: Vec<String>,
     pub(crate) replaced: u64,
     /// Number of pictures decoded.
@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Decodes all targets.
-    pub(crate) fn run(mut self) -> Result<Report, VideoError> {
+    pub(crate) fn run(mut self) -> Result<DecodeReport, VideoError> {
         self.pass()?;
         if self.doubted {
             self.restart()?;
@@ -422,7 +422,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Report, VideoError> {
+    fn finish(mut self) -> Result<DecodeReport, VideoError> {
         let replaced = self.picker.flush().ok_or_else(|| VideoError::NoFrames {
             message: self
                 .first_error
@@ -438,6 +438,6 @@ impl<'a> Reader<'a> {
         if self.damaged > 0 {
             warnings.push(format!("{} decoded pictures are damaged", self.damaged));
         }
-        Ok(Report { warnings, replaced, decoded: self.decoded, chip: self.chip })
+        Ok(DecodeReport { warnings, replaced, decoded: self.decoded, chip: self.chip })
     }
 }

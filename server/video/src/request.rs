@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Clock, Plan, Probe, RandomAccessPoint, VideoStream};
+use crate::{Timebase, Plan, Probe, RandomAccessPoint, VideoStream};
 
 /// One frame to decode: its index in order of presentation and its time in ticks of the stream's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub struct DecodeRequest {
     /// Stream of the container.
     pub stream: usize,
     /// The timebase of that stream.
-    pub clock: Clock,
+    pub clock: Timebase,
     /// Requested frames, in presentation order.
     pub targets: Vec<Target>,
     /// Pixels per row of each frame that comes out.

@@ -5,8 +5,8 @@ use std::fs::File;
 use ffmpeg_next::{Error, Packet, format::context::Input};
 
 use crate::{
-    AudioStream, Clock, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, VideoError, VideoStream,
-    ffmpeg::{self, Facts, Medium},
+    AudioStream, Timebase, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, VideoError, VideoStream,
+    ffmpeg::{self, StreamFacts, Medium},
     info::MAX_DURATION,
     metadata,
     orient::Orientation,
@@ -76,9 +76,9 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let date = metadata::tagged_date(&tags);
     let (num, den) = chosen.time_base;
     let clock = if line.counted {
-        Clock { num: 1_000_000, den: (line.fps * 1e6).round() as i32, first: 0, counted: true }
+        Timebase { num: 1_000_000, den: (line.fps * 1e6).round() as i32, first: 0, counted: true }
     } else {
-        Clock { num, den, first: line.first, counted: false }
+        Timebase { num, den, first: line.first, counted: false }
     };
     let summary = ProbeSummary {
         container: input.format().name().to_owned(),
@@ -116,7 +116,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
 }
 
 /// Opens a container and reads its header.
-pub(crate) fn open(file: &File) -> Result<(Input, Vec<Facts>), VideoError> {
+pub(crate) fn open(file: &File) -> Result<(Input, Vec<StreamFacts>), VideoError> {
     let clone = file.try_clone().map_err(|error| VideoError::Worker {
         message: format!("the descriptor cannot be copied: {error}"),
     })?;
@@ -134,16 +134,16 @@ pub(crate) fn open(file: &File) -> Result<(Input, Vec<Facts>), VideoError> {
 }
 
 /// Returns the candidate streams: video that can be decoded, no cover art.
-fn candidates(streams: &[Facts]) -> Result<Vec<Facts>, VideoError> {
-    let moving: Vec<&Facts> =
+fn candidates(streams: &[StreamFacts]) -> Result<Vec<StreamFacts>, VideoError> {
+    let moving: Vec<&StreamFacts> =
         streams.iter().filter(|facts| facts.medium == Medium::Video && !facts.cover_art).collect();
     if moving.is_empty() {
         return Err(VideoError::NoVideoStream { found: inventory(streams) });
     }
-    let decodable: Vec<Facts> =
+    let decodable: Vec<StreamFacts> =
         moving.iter().filter(|facts| facts.decodable).map(|facts| (*facts).clone()).collect();
     if decodable.is_empty() {
-        let name = |facts: &Facts| {
+        let name = |facts: &StreamFacts| {
             if facts.codec == "none" { facts.tag.clone() } else { facts.codec.clone() }
         };
         let names: Vec<String> = moving.iter().map(|facts| name(facts)).collect();
@@ -152,7 +152,7 @@ fn candidates(streams: &[Facts]) -> Result<Vec<Facts>, VideoError> {
     Ok(decodable)
 }
 
-fn inventory(streams: &[Facts]) -> String {
+fn inventory(streams: &[StreamFacts]) -> String {
     let names: Vec<String> = streams
         .iter()
         .map(|facts| match facts.medium {
@@ -187,7 +187,7 @@ struct AccessPoints {
 }
 
 impl AccessPoints {
-    fn new(facts: &Facts) -> Self {
+    fn new(facts: &StreamFacts) -> Self {
         let scanner = RandomAccessScanner::new(&facts.codec, &facts.header);
         Self { scanner, list: Vec::new(), packets: 0, latest: i64::MIN, stride: 1, found: 0 }
     }
@@ -229,7 +229,7 @@ impl AccessPoints {
     }
 }
 
-fn read(input: &mut Input, candidates: &[Facts], max_packets: u64) -> Packets {
+fn read(input: &mut Input, candidates: &[StreamFacts], max_packets: u64) -> Packets {
     let mut stamps = vec![Vec::new(); input.nb_streams() as usize];
     let mut hidden = vec![0u64; stamps.len()];
     let mut access_points: Vec<AccessPoints> =
@@ -286,14 +286,14 @@ fn forget_partial_times(stamps: &mut [Stamp]) {
 }
 
 /// VP8 stores references that are never shown in packets of their own.
-fn never_shown(facts: &Facts, packet: &Packet) -> bool {
+fn never_shown(facts: &StreamFacts, packet: &Packet) -> bool {
     facts.codec == "vp8" && packet.data().and_then(<[u8]>::first).is_some_and(|byte| byte & 0x10 == 0)
 }
 
 /// Selects the main video stream: of those with at least half as many frames as the longest, the default one, then the
 /// largest. Still tracks (motion photos) lose by their count.
-fn choose<'a>(candidates: &'a [Facts], stamps: &[Vec<Stamp>]) -> Result<&'a Facts, VideoError> {
-    let count = |facts: &Facts| stamps.get(facts.index).map_or(0, Vec::len);
+fn choose<'a>(candidates: &'a [StreamFacts], stamps: &[Vec<Stamp>]) -> Result<&'a StreamFacts, VideoError> {
+    let count = |facts: &StreamFacts| stamps.get(facts.index).map_or(0, Vec::len);
     let most = candidates.iter().map(count).max().unwrap_or(0);
     candidates
         .iter()
@@ -307,7 +307,7 @@ fn choose<'a>(candidates: &'a [Facts], stamps: &[Vec<Stamp>]) -> Result<&'a Fact
 
 /// Returns whether each packet holds one field, so that two make a frame: packets come twice as fast as the declared frame
 /// rate.
-fn fields(facts: &Facts, stamps: &[Stamp]) -> bool {
+fn fields(facts: &StreamFacts, stamps: &[Stamp]) -> bool {
     let times = || stamps.iter().filter_map(|stamp| stamp.pts);
     let (Some(first), Some(last)) = (times().min(), times().max()) else { return false };
     let (num, den) = facts.rates[0];
@@ -333,7 +333,7 @@ fn pairs(stamps: &[Stamp]) -> Vec<Stamp> {
         .collect()
 }
 
-fn size(facts: &Facts, max_pixels: u64) -> Result<(u32, u32), VideoError> {
+fn size(facts: &StreamFacts, max_pixels: u64) -> Result<(u32, u32), VideoError> {
     let side = |n: i32| u32::try_from(n).ok().filter(|n| *n > 0);
     let (Some(width), Some(height)) = (side(facts.width), side(facts.height)) else {
         return Err(VideoError::NoFrames { message: "the frames have no size".into() });
@@ -347,7 +347,7 @@ fn size(facts: &Facts, max_pixels: u64) -> Result<(u32, u32), VideoError> {
     Ok((width, height))
 }
 
-fn orientation(facts: &Facts, warnings: &mut Vec<String>) -> Orientation {
+fn orientation(facts: &StreamFacts, warnings: &mut Vec<String>) -> Orientation {
     let Some(matrix) = &facts.matrix else { return Orientation::default() };
     Orientation::from_matrix(matrix).unwrap_or_else(|| {
         warnings.push("the rotation is no multiple of 90 degrees and is ignored".into());
@@ -372,7 +372,7 @@ fn square(width: u32, height: u32, (num, den): (i32, i32), warnings: &mut Vec<St
 }
 
 /// Compares the header with the packets.
-fn compare(facts: &Facts, input: &Input, line: &Timeline, held: u64, warnings: &mut Vec<String>) {
+fn compare(facts: &StreamFacts, input: &Input, line: &Timeline, held: u64, warnings: &mut Vec<String>) {
     let tick = f64::from(facts.time_base.0) / f64::from(facts.time_base.1);
     let claimed = facts.duration.map(|ticks| ticks as f64 * tick).or_else(|| {
         let microseconds = input.duration();

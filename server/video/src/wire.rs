@@ -1,6 +1,6 @@
 //! The protocol between parent and worker: length-prefixed messages of a JSON header and raw bytes.
 //!
-//! Each message is two little-endian `u32` (lengths of header and body), the header, and the body. The parent sends [`Rules`],
+//! Each message is two little-endian `u32` (lengths of header and body), the header, and the body. The parent sends [`WorkerSettings`],
 //! by which the worker enters its sandbox and replies [`Reply::Ready`], then one [`Order`], whose first bytes carry the file's
 //! descriptor. The worker answers with [`Reply`]s, of which the last is an end or an error. After a probe, a second order for
 //! the same file may follow.
@@ -15,7 +15,7 @@ use std::{
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{DecodeRequest, End, Probe, Rendition, Sandbox, Sprites, VideoError};
+use crate::{DecodeRequest, FramesEnd, Probe, Rendition, Sandbox, Sprites, VideoError};
 
 /// Maximum bytes of a reply's header.
 pub(crate) const MAX_HEADER: usize = 1 << 20;
@@ -26,7 +26,7 @@ pub(crate) const PREFIX: usize = 8;
 
 /// Settings of a worker, independent of its order.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Rules {
+pub(crate) struct WorkerSettings {
     pub(crate) memory: u64,
     pub(crate) cpu_s: u64,
     /// Milliseconds between heartbeats while there is progress.
@@ -84,7 +84,7 @@ pub(crate) enum Reply {
     /// All pieces were sent.
     Rendition(Rendition),
     /// The last frame was sent.
-    End(End),
+    End(FramesEnd),
     /// The task failed.
     Error(VideoError),
 }
@@ -113,7 +113,7 @@ pub(crate) fn write(to: &mut impl Write, header: &impl Serialize, body: &[u8]) -
 }
 
 /// Reads the rules, which have no body.
-pub(crate) fn read_rules(from: &mut impl Read) -> io::Result<Rules> {
+pub(crate) fn read_rules(from: &mut impl Read) -> io::Result<WorkerSettings> {
     let mut prefix = [0u8; PREFIX];
     from.read_exact(&mut prefix)?;
     read_header(from, prefix)

@@ -23,13 +23,13 @@ use rustix::{
 };
 
 use crate::{
-    End, Sandbox, VideoError, decode, ffmpeg,
+    FramesEnd, Sandbox, VideoError, decode, ffmpeg,
     heartbeat::{self, threads},
     poster, rendition,
     sandbox::{self, SandboxLimits},
     scan::{self, Bounds},
     sprites,
-    wire::{self, Order, Reply, Rules, WorkerTask},
+    wire::{self, Order, Reply, WorkerSettings, WorkerTask},
 };
 
 /// Nice value of background work.
@@ -67,7 +67,7 @@ pub fn main_as(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> E
 fn run(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let closed = sandbox::close_inherited();
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let rules: Rules = wire::read_rules(&mut socket)?;
+    let rules: WorkerSettings = wire::read_rules(&mut socket)?;
     // Read here, because the sandbox hides it.
     let _ = threads();
     let status = File::open("/proc/self/status").ok();
@@ -199,7 +199,7 @@ fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io
             sent?;
             let peak_memory = status.and_then(peak_memory).unwrap_or(0);
             report.map(|report| {
-                let end = End {
+                let end = FramesEnd {
                     warnings: report.warnings,
                     replaced: report.replaced,
                     chip: report.chip,

@@ -17,12 +17,12 @@ use serde::Serialize;
 pub(crate) struct Record {
     name: String,
     dtype: String,
-    cases: Vec<Outcome>,
+    cases: Vec<CaseRecord>,
 }
 
 /// What it makes of one case.
 #[derive(Serialize)]
-struct Outcome {
+struct CaseRecord {
     name: String,
     /// Whether the prompt's positions are those of the golden file.
     positions_equal: bool,
@@ -41,7 +41,7 @@ pub(crate) fn record(device: &Device, dtype: DType, dir: &Path, name: &str) -> a
     Ok(Record { name: name.into(), dtype: dtype.as_str().into(), cases })
 }
 
-fn outcome(model: &Model, case: &Case) -> anyhow::Result<Outcome> {
+fn outcome(model: &Model, case: &Case) -> anyhow::Result<CaseRecord> {
     let mut go_on = |_, _| ControlFlow::Continue(());
     let vision = &model.config().vision;
     let mut features = Vec::new();
@@ -71,5 +71,5 @@ fn outcome(model: &Model, case: &Case) -> anyhow::Result<Outcome> {
     }
     let positions_equal =
         positions == case.tensor("positions").1 && case.record["rope_delta"] == prompt.positions().delta();
-    Ok(Outcome { name: case.name.clone(), positions_equal, logits, greedy })
+    Ok(CaseRecord { name: case.name.clone(), positions_equal, logits, greedy })
 }

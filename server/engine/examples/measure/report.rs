@@ -9,7 +9,7 @@ use homereel_engine::qwen3vl::Config;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Facts;
+use super::DeviceFacts;
 
 /// Largest difference between logits or features of two implementations in bf16, as a share of the largest value.
 /// Both round after each of some hundred operations; a wrong operation gives differences near 1.
@@ -17,11 +17,11 @@ const SPEED_TOLERANCE: f32 = 0.1;
 
 /// The result of one GPU check.
 #[derive(Serialize)]
-pub(crate) struct Report {
+pub(crate) struct CheckReport {
     schema: &'static str,
     /// `status.json` of the run: parts and their exit statuses, machine and driver.
     status: Status,
-    facts: Option<Facts>,
+    facts: Option<DeviceFacts>,
     parity: Vec<Parity>,
     speed: Vec<Comparison>,
 }
@@ -34,11 +34,11 @@ struct Status {
     /// What `nvidia-smi` reports: card, driver, memory.
     nvidia_smi: String,
     /// In the order in which they ran.
-    parts: Vec<Part>,
+    parts: Vec<PartResult>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Part {
+struct PartResult {
     name: String,
     /// Exit status; 124 means that the part's time limit ended it.
     exit: i32,
@@ -91,9 +91,9 @@ struct Limit {
 }
 
 /// Reads the results below `dir`; parts that did not finish are missing.
-pub(crate) fn read(dir: &Path, shapes: &Path) -> anyhow::Result<Report> {
+pub(crate) fn read(dir: &Path, shapes: &Path) -> anyhow::Result<CheckReport> {
     let status = json(&dir.join("status.json"))?.context("status.json is missing; run.sh writes it")?;
-    let facts: Option<Facts> = json(&dir.join("facts.json"))?;
+    let facts: Option<DeviceFacts> = json(&dir.join("facts.json"))?;
     let mut files = std::fs::read_dir(dir)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect::<std::io::Result<Vec<_>>>()?;
@@ -110,7 +110,7 @@ pub(crate) fn read(dir: &Path, shapes: &Path) -> anyhow::Result<Report> {
         .iter()
         .map(|shape| comparison(dir, shapes, shape, facts.as_ref()))
         .collect::<anyhow::Result<_>>()?;
-    Ok(Report { schema: "homereel.gpu-check/1", status, facts, parity, speed })
+    Ok(CheckReport { schema: "homereel.gpu-check/1", status, facts, parity, speed })
 }
 
 fn json<T: DeserializeOwned>(file: &Path) -> anyhow::Result<Option<T>> {
@@ -121,7 +121,7 @@ fn json<T: DeserializeOwned>(file: &Path) -> anyhow::Result<Option<T>> {
     }
 }
 
-fn comparison(dir: &Path, shapes: &Path, shape: &str, facts: Option<&Facts>) -> anyhow::Result<Comparison> {
+fn comparison(dir: &Path, shapes: &Path, shape: &str, facts: Option<&DeviceFacts>) -> anyhow::Result<Comparison> {
     let mut homereel: Option<Speed> = json(&dir.join(format!("speed-{shape}.json")))?;
     let mut transformers: Option<Speed> = json(&dir.join(format!("transformers-{shape}.json")))?;
     let config = shapes.join(format!("{shape}.json"));
@@ -150,7 +150,7 @@ fn distance(ours: &[f32], theirs: &[f32]) -> f32 {
     ours.iter().zip(theirs).fold(0_f32, |most, (a, b)| most.max((a - b).abs())) / scale
 }
 
-fn limit(facts: &Facts, config: &Config, speed: &Speed) -> Limit {
+fn limit(facts: &DeviceFacts, config: &Config, speed: &Speed) -> Limit {
     let count = Parameters::of(config);
     let value_bytes = if speed.dtype == "f32" { 4.0 } else { 2.0 };
     let tflop_ms = |parameters: u64, rows: f64| 2e3 * parameters as f64 * rows / (facts.matmul_tflops * 1e12);
@@ -175,7 +175,7 @@ impl Comparison {
     }
 }
 
-impl Report {
+impl CheckReport {
     /// Returns whether every part ran to its end and every check passed.
     pub(crate) fn passed(&self) -> bool {
         self.facts.is_some()
@@ -194,7 +194,7 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        if let Some(Facts { device, copy_gbs, matmul_tflops, dtype }) = &self.facts {
+        if let Some(DeviceFacts { device, copy_gbs, matmul_tflops, dtype }) = &self.facts {
             let capability = device.compute_capability.as_deref().unwrap_or("none");
             let gib = device.memory_bytes as f64 / f64::from(1 << 30);
             writeln!(out, "{} (compute capability {capability}, {gib:.0} GiB)", device.name)?;

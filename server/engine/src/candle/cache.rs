@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 use crate::qwen3vl::{Features, Grid, Kv, Media, Prompt};
 
 /// Identity of a picture or clip: its content, sampling and size.
-pub(super) type Identity = [u8; 32];
+pub(super) type ContentId = [u8; 32];
 
 /// Returns the identity of a picture or clip: by the caller's key where there is one, else by content.
 #[must_use]
-pub(super) fn identity(media: &Media, grid: Grid) -> Identity {
+pub(super) fn identity(media: &Media, grid: Grid) -> ContentId {
     let mut hash = Sha256::new();
     hash.update(format!("{}x{}x{}", grid.t, grid.h, grid.w));
     match media {
@@ -40,7 +40,7 @@ pub(super) fn identity(media: &Media, grid: Grid) -> Identity {
 /// LRU cache of vision features by content.
 pub(super) struct FeatureCache {
     /// Most recently used last.
-    entries: VecDeque<(Identity, Features)>,
+    entries: VecDeque<(ContentId, Features)>,
     bytes: usize,
     max_bytes: usize,
 }
@@ -53,7 +53,7 @@ impl FeatureCache {
     }
 
     /// Returns the features of the content `identity`, if cached.
-    pub(super) fn get(&mut self, identity: &Identity) -> Option<Features> {
+    pub(super) fn get(&mut self, identity: &ContentId) -> Option<Features> {
         let at = self.entries.iter().position(|(key, _)| key == identity)?;
         let entry = self.entries.remove(at)?;
         let features = entry.1.clone();
@@ -62,7 +62,7 @@ impl FeatureCache {
     }
 
     /// Caches the features of a content, unless they exceed the whole cache.
-    pub(super) fn put(&mut self, identity: Identity, features: Features) {
+    pub(super) fn put(&mut self, identity: ContentId, features: Features) {
         let bytes = features.bytes();
         if bytes > self.max_bytes || self.entries.iter().any(|(key, _)| *key == identity) {
             return;
@@ -80,7 +80,7 @@ impl FeatureCache {
 /// Returns one key per token for prefix matching. A visual token's key depends on the content of its picture or clip and
 /// on its index in it.
 #[must_use]
-pub(super) fn prefix_keys(prompt: &Prompt, contents: &[(Identity, usize)]) -> Vec<u64> {
+pub(super) fn prefix_keys(prompt: &Prompt, contents: &[(ContentId, usize)]) -> Vec<u64> {
     // Visual tokens use the upper half, so that none equals a text token's id.
     const VISUAL: u64 = 1 << 63;
     let mut keys: Vec<u64> = prompt.ids().iter().map(|&id| u64::from(id)).collect();
@@ -100,11 +100,11 @@ pub(super) fn prefix_keys(prompt: &Prompt, contents: &[(Identity, usize)]) -> Ve
 
 /// LRU cache of the KV of recent sequences.
 pub(super) struct PrefixCache {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<PrefixEntry>,
     max_bytes: usize,
 }
 
-struct Entry {
+struct PrefixEntry {
     keys: Vec<u64>,
     /// How many of `keys` belong to the prompt; the rest belong to the answer.
     prompt_len: usize,
@@ -126,7 +126,7 @@ impl PrefixCache {
     /// entry.
     pub(super) fn take(&mut self, keys: &[u64]) -> Option<Kv> {
         let most = keys.len().checked_sub(1)?;
-        let common = |entry: &Entry| common_prefix(&entry.keys, keys).min(most);
+        let common = |entry: &PrefixEntry| common_prefix(&entry.keys, keys).min(most);
         let (at, len) = self
             .entries
             .iter()
@@ -147,7 +147,7 @@ impl PrefixCache {
             return;
         }
         let prompt_len = prompt_len.min(keys.len());
-        self.entries.push_back(Entry { keys, prompt_len, kv });
+        self.entries.push_back(PrefixEntry { keys, prompt_len, kv });
         while self.entries.iter().map(|entry| entry.kv.bytes()).sum::<usize>() > self.max_bytes {
             self.entries.pop_front();
         }

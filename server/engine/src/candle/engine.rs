@@ -14,8 +14,8 @@ use super::constraint::Grammars;
 use super::device::open_device;
 use super::generate::{Generation, Generator};
 use super::queue::Waiting;
-use super::sink::Sink;
-use super::worker::{Task, Worker};
+use super::sink::EventSink;
+use super::worker::{Task, ModelThread};
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, Config, GenerationConfig, Model, Processor, ProcessorConfig, PromptBuilder,
     PromptWrapper, Quantization, Tokenizer,
@@ -82,7 +82,7 @@ struct Frontend {
 
 /// Qwen3-VL on candle.
 pub(crate) struct CandleEngine {
-    worker: Worker<Generation>,
+    worker: ModelThread<Generation>,
     frontend: Arc<OnceLock<Frontend>>,
     /// Moving average of the milliseconds per request, for `Retry-After`.
     mean_ms: Arc<AtomicU64>,
@@ -101,7 +101,7 @@ impl CandleEngine {
         let mean_ms = Arc::new(AtomicU64::new(1000));
         let (own, mean) = (Arc::clone(&frontend), Arc::clone(&mean_ms));
         let depth = options.queue_depth;
-        let worker = Worker::spawn("engine", depth, move || {
+        let worker = ModelThread::spawn("engine", depth, move || {
             let files = locate()?;
             let start = Instant::now();
             let (loaded, mut generator) = load(&options, &files)?;
@@ -160,7 +160,7 @@ impl Engine for CandleEngine {
         request.messages.clear();
         let left = frontend.builder.context - prepared.prompt.ids().len();
         let max_tokens = request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left);
-        let (sink, receiver) = Sink::channel();
+        let (sink, receiver) = EventSink::channel();
         let queued = Instant::now();
         let generation = Generation { request, prepared, constraint, max_tokens, sink, submitted, queued };
         let seconds = self.mean_ms.load(Ordering::Relaxed).div_ceil(1000);

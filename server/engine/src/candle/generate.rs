@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 
-use super::cache::{FeatureCache, Identity, PrefixCache, identity, prefix_keys};
+use super::cache::{FeatureCache, ContentId, PrefixCache, identity, prefix_keys};
 use super::constraint::Constraint;
 use super::sampler::{self, Sampler};
-use super::sink::Sink;
+use super::sink::EventSink;
 use super::stop::{StopIds, StopStrings};
 use crate::qwen3vl::{Features, Kv, Media, Model, PreparedPrompt, PromptBuilder, TextStream};
 use crate::{Done, EngineError, Event, FinishReason, Request, Stage, StageTimes, Usage};
@@ -24,7 +24,7 @@ pub(super) struct Generation {
     /// Limit of generated tokens.
     pub(super) max_tokens: usize,
     /// Where events go.
-    pub(super) sink: Sink,
+    pub(super) sink: EventSink,
     /// When the request was submitted.
     pub(super) submitted: Instant,
     /// When the request joined the queue.
@@ -63,9 +63,9 @@ impl Generator {
         builder: &PromptBuilder,
         eos: &[u32],
     ) -> Result<Done, EngineError> {
-        let mut clock = Clock::start(generation);
+        let mut clock = StageClock::start(generation);
         let prompt = &generation.prepared.prompt;
-        let contents: Vec<(Identity, usize)> = generation
+        let contents: Vec<(ContentId, usize)> = generation
             .prepared
             .media
             .iter()
@@ -97,7 +97,7 @@ impl Generator {
             }
         };
 
-        let mut answer = Answer::new(generation, builder, eos);
+        let mut answer = AnswerInProgress::new(generation, builder, eos);
         let finished = self.generate(&mut answer, logits, &mut kv, &mut clock);
         let mut keys = keys;
         keys.extend(answer.ids.iter().map(|&id| u64::from(id)));
@@ -112,8 +112,8 @@ impl Generator {
         &mut self,
         generation: &Generation,
         builder: &PromptBuilder,
-        contents: &[(Identity, usize)],
-        clock: &mut Clock,
+        contents: &[(ContentId, usize)],
+        clock: &mut StageClock,
     ) -> Result<Option<Features>, EngineError> {
         let count = contents.len();
         let mut all = Vec::with_capacity(count);
@@ -147,10 +147,10 @@ impl Generator {
 
     fn generate(
         &self,
-        answer: &mut Answer<'_>,
+        answer: &mut AnswerInProgress<'_>,
         first: Tensor,
         kv: &mut Kv,
-        clock: &mut Clock,
+        clock: &mut StageClock,
     ) -> Result<FinishReason, EngineError> {
         let mut logits = first;
         loop {
@@ -167,7 +167,7 @@ impl Generator {
 }
 
 /// An answer in progress.
-struct Answer<'a> {
+struct AnswerInProgress<'a> {
     generation: &'a Generation,
     builder: &'a PromptBuilder,
     sampler: Sampler,
@@ -178,7 +178,7 @@ struct Answer<'a> {
     ids: Vec<u32>,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> AnswerInProgress<'a> {
     fn new(generation: &'a Generation, builder: &'a PromptBuilder, eos: &[u32]) -> Self {
         let Generation { request, prepared, .. } = generation;
         Self {
@@ -234,13 +234,13 @@ impl<'a> Answer<'a> {
 }
 
 /// Times of a generation's stages.
-struct Clock {
+struct StageClock {
     submitted: Instant,
     first_token: Option<Instant>,
     times: StageTimes,
 }
 
-impl Clock {
+impl StageClock {
     fn start(generation: &Generation) -> Self {
         let times = StageTimes {
             queue_ms: ms(generation.queued),

@@ -26,7 +26,7 @@ fn builder() -> (PromptBuilder, Generator) {
     (builder, Generator { model, features, prefixes: PrefixCache::new(1 << 30) })
 }
 
-fn generation(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Generation {
+fn generation(builder: &PromptBuilder, sink: EventSink, max_tokens: usize) -> Generation {
     let frame = Frame::new(64, 64, vec![90; 64 * 64 * 3].into());
     let clip = Clip {
         frames: vec![frame; 4],
@@ -57,7 +57,7 @@ fn generation(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Generat
 #[test]
 fn a_reader_that_left_costs_no_vision_and_no_prefill() {
     let (builder, mut generator) = builder();
-    let (sink, receiver) = Sink::channel();
+    let (sink, receiver) = EventSink::channel();
     drop(receiver);
     let generation = generation(&builder, sink, 100);
     let error = generator.answer(&generation, &builder, &[]).unwrap_err();
@@ -68,7 +68,7 @@ fn a_reader_that_left_costs_no_vision_and_no_prefill() {
 #[test]
 fn a_reader_that_leaves_during_the_answer_stops_it() {
     let (builder, mut generator) = builder();
-    let (sink, mut receiver) = Sink::channel();
+    let (sink, mut receiver) = EventSink::channel();
     let generation = generation(&builder, sink, 4000);
     let reader = std::thread::Builder::new()
         .spawn(move || while !matches!(receiver.blocking_recv(), Some(Ok(Event::Token { .. })) | None) {})
@@ -86,7 +86,7 @@ fn a_reader_that_leaves_during_the_answer_stops_it() {
 fn a_cancelled_request_leaves_a_model_that_answers_the_same() {
     let (builder, mut generator) = builder();
     let answer = |generator: &mut Generator| {
-        let (sink, mut receiver) = Sink::channel();
+        let (sink, mut receiver) = EventSink::channel();
         let done = generator.answer(&generation(&builder, sink, 32), &builder, &[]).unwrap();
         let mut ids = Vec::new();
         while let Ok(Ok(event)) = receiver.try_recv() {
@@ -98,7 +98,7 @@ fn a_cancelled_request_leaves_a_model_that_answers_the_same() {
     };
     let (want, cached) = answer(&mut generator);
     assert_eq!((want.len(), cached), (32, 0));
-    let (sink, receiver) = Sink::channel();
+    let (sink, receiver) = EventSink::channel();
     drop(receiver);
     generator.answer(&generation(&builder, sink, 32), &builder, &[]).unwrap_err();
     let (got, cached) = answer(&mut generator);

@@ -14,12 +14,12 @@ pub(super) trait Waiting {
 
 /// A bounded queue from many threads to one.
 pub(super) struct Queue<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<QueueState<T>>,
     arrived: Condvar,
     depth: usize,
 }
 
-struct State<T> {
+struct QueueState<T> {
     waiting: VecDeque<T>,
     /// Whether the thread is working on an item that it took.
     busy: bool,
@@ -28,7 +28,7 @@ struct State<T> {
 
 /// Why [`Queue::push`] failed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum PushError {
     /// The queue is full, with this many items.
     Full(usize),
     /// The queue is closed.
@@ -39,24 +39,24 @@ impl<T: Waiting> Queue<T> {
     /// Creates an empty queue for `depth` waiting items.
     #[must_use]
     pub(super) fn new(depth: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), busy: false, closed: false };
+        let state = QueueState { waiting: VecDeque::new(), busy: false, closed: false };
         Self { state: Mutex::new(state), arrived: Condvar::new(), depth }
     }
 
     /// Appends an item and reports its position. Never blocks.
     ///
     /// # Errors
-    /// [`Refused`] when full or closed.
-    pub(super) fn push(&self, item: T) -> Result<(), Refused> {
+    /// [`PushError`] when full or closed.
+    pub(super) fn push(&self, item: T) -> Result<(), PushError> {
         let mut state = self.lock();
         if state.closed {
-            return Err(Refused::Closed);
+            return Err(PushError::Closed);
         }
         if state.waiting.len() >= self.depth {
             state.waiting.retain(|item| !item.is_gone());
         }
         if state.waiting.len() >= self.depth {
-            return Err(Refused::Full(state.waiting.len()));
+            return Err(PushError::Full(state.waiting.len()));
         }
         let ahead = state.waiting.len() + usize::from(state.busy);
         if ahead > 0 {
@@ -95,7 +95,7 @@ impl<T: Waiting> Queue<T> {
         state.waiting.drain(..).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         // The state is valid after every statement, so it is valid after a panic elsewhere.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,7 +149,7 @@ mod tests {
         let (first, second) = (item(0), item(1));
         queue.push(Arc::clone(&first)).unwrap();
         queue.push(Arc::clone(&second)).unwrap();
-        assert_eq!(queue.push(item(2)), Err(Refused::Full(2)));
+        assert_eq!(queue.push(item(2)), Err(PushError::Full(2)));
         first.gone.store(true, Ordering::Relaxed);
         queue.push(item(3)).unwrap();
         assert_eq!(queue.pop().unwrap().name, 1);
@@ -163,6 +163,6 @@ mod tests {
         let thread = std::thread::Builder::new().spawn(move || taker.pop().is_none()).unwrap();
         queue.close();
         assert!(thread.join().unwrap());
-        assert_eq!(queue.push(item(0)), Err(Refused::Closed));
+        assert_eq!(queue.push(item(0)), Err(PushError::Closed));
     }
 }

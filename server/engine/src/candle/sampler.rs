@@ -19,11 +19,11 @@ pub(super) struct Sampler {
     sampling: Sampling,
     draws: LogitsProcessor,
     /// Per token, whether it occurs in the prompt and how often in the answer.
-    seen: HashMap<u32, Seen>,
+    seen: HashMap<u32, TokenCount>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct TokenCount {
     answer: u32,
 }
 
@@ -35,7 +35,7 @@ impl Sampler {
         let draws = LogitsProcessor::from_sampling(seed, Draw::All { temperature: 1.0 });
         // Only the repetition penalty considers the prompt.
         let prompt = if sampling.repetition_penalty == 1.0 { &[] } else { prompt };
-        let seen = prompt.iter().map(|&id| (id, Seen::default())).collect();
+        let seen = prompt.iter().map(|&id| (id, TokenCount::default())).collect();
         Self { sampling, draws, seen }
     }
 

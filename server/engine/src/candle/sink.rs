@@ -17,12 +17,12 @@ const POLL: Duration = Duration::from_millis(2);
 
 /// Sends the events of one request.
 #[derive(Debug)]
-pub(super) struct Sink {
+pub(super) struct EventSink {
     sender: mpsc::Sender<Result<Event, EngineError>>,
     patience: Duration,
 }
 
-impl Sink {
+impl EventSink {
     /// Creates a sink and its receiver.
     #[must_use]
     pub(super) fn channel() -> (Self, mpsc::Receiver<Result<Event, EngineError>>) {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_left_stops_the_work() {
-        let (sink, receiver) = Sink::channel();
+        let (sink, receiver) = EventSink::channel();
         assert!(sink.offer(Event::Queued { position: 1 }).is_continue());
         drop(receiver);
         assert!(sink.is_gone());
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_stopped_reading_counts_as_gone() {
-        let (mut sink, _receiver) = Sink::channel();
+        let (mut sink, _receiver) = EventSink::channel();
         sink.patience = Duration::from_millis(20);
         for position in 0..CAPACITY {
             assert!(sink.send(Ok(Event::Queued { position })).is_continue());

@@ -8,7 +8,7 @@ use std::thread;
 
 use tokio::sync::watch;
 
-use super::queue::{Queue, Refused, Waiting};
+use super::queue::{Queue, PushError, Waiting};
 use crate::{EngineError, Health};
 
 /// A task for the thread.
@@ -18,13 +18,13 @@ pub(super) trait Task: Waiting + Send + 'static {
 }
 
 /// A handle to the thread. Dropping it ends the thread after the current task.
-pub(super) struct Worker<T: Task> {
+pub(super) struct ModelThread<T: Task> {
     queue: Arc<Queue<T>>,
     health: watch::Receiver<Health>,
     failure: Arc<OnceLock<EngineError>>,
 }
 
-impl<T: Task> Worker<T> {
+impl<T: Task> ModelThread<T> {
     /// Starts the thread. `load` runs on it, so that weights and device contexts stay on one thread; the closure that it
     /// returns is called once per task. A panic in either ends the thread.
     ///
@@ -70,20 +70,20 @@ impl<T: Task> Worker<T> {
     /// Queues a task; never blocks.
     ///
     /// # Errors
-    /// `Overloaded` when the queue is full (`retry_after_s` per waiting task), otherwise as [`Worker::ready`].
+    /// `Overloaded` when the queue is full (`retry_after_s` per waiting task), otherwise as [`ModelThread::ready`].
     pub(super) fn submit(&self, task: T, seconds_per_task: u64) -> Result<(), EngineError> {
         self.ready()?;
         self.queue.push(task).map_err(|refused| match refused {
-            Refused::Full(queued) => {
+            PushError::Full(queued) => {
                 let retry_after_s = (seconds_per_task * queued as u64).clamp(1, 300);
                 EngineError::Overloaded { queued, retry_after_s }
             }
-            Refused::Closed => self.failure.get().cloned().unwrap_or(EngineError::NotReady),
+            PushError::Closed => self.failure.get().cloned().unwrap_or(EngineError::NotReady),
         })
     }
 }
 
-impl<T: Task> Drop for Worker<T> {
+impl<T: Task> Drop for ModelThread<T> {
     fn drop(&mut self) {
         fail_all(self.queue.close());
     }
@@ -163,14 +163,14 @@ mod tests {
         }
     }
 
-    async fn until(worker: &Worker<Plain>, want: fn(&Health) -> bool) {
+    async fn until(worker: &ModelThread<Plain>, want: fn(&Health) -> bool) {
         worker.watch().wait_for(want).await.unwrap();
     }
 
     #[tokio::test]
     async fn tasks_run_in_turn_once_loaded() {
         let (go, gate) = mpsc::sync_channel::<()>(4);
-        let worker = Worker::spawn("test", 4, move || {
+        let worker = ModelThread::spawn("test", 4, move || {
             gate.recv().unwrap();
             Ok(|task: &Plain| task.0.send(Ok(task.1)).unwrap())
         })
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_the_task_the_queue_and_the_health() {
         let (go, gate) = mpsc::sync_channel::<()>(4);
-        let worker = Worker::spawn("test", 4, move || {
+        let worker = ModelThread::spawn("test", 4, move || {
             Ok(move |_: &Plain| {
                 gate.recv().unwrap();
                 panic!("boom");
@@ -215,7 +215,7 @@ mod tests {
     async fn a_model_that_does_not_load_says_why() {
         let error = || EngineError::Model { model: "m".into(), message: "no weights".into() };
         let load = move || Err::<fn(&Plain), _>(error());
-        let worker = Worker::spawn("test", 4, load).unwrap();
+        let worker = ModelThread::spawn("test", 4, load).unwrap();
         until(&worker, |health| matches!(health, Health::Failed(_))).await;
         let (sender, _receiver) = mpsc::sync_channel(4);
         let error = worker.submit(Plain(sender, 0), 1).unwrap_err();
@@ -225,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_is_overloaded_with_a_time_to_wait() {
         let (_go, gate) = mpsc::sync_channel::<()>(4);
-        let worker = Worker::spawn("test", 1, move || {
+        let worker = ModelThread::spawn("test", 1, move || {
             Ok(move |_: &Plain| {
                 let _ = gate.recv();
             })

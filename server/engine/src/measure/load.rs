@@ -16,7 +16,7 @@ const FPS: f64 = 2.0;
 
 /// The content of each request.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Shape {
+pub struct LoadShape {
     /// Frames of the clip; 0 means a request of text only.
     pub num_frames: usize,
     /// Width and height of the video in pixels, before the model's own resize rule.
@@ -27,7 +27,7 @@ pub struct Shape {
     pub output_len: usize,
 }
 
-impl Shape {
+impl LoadShape {
     /// Returns the width and height at which the model sees each frame; `None` means text only.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Shape {
 
 /// The answers of one run.
 #[derive(Debug, Clone)]
-pub struct Run {
+pub struct LoadRun {
     /// One entry per request, in the order of submission.
     pub done: Vec<Done>,
     /// Seconds during which requests were in flight.
@@ -77,13 +77,13 @@ pub async fn ready(engine: &dyn Engine) -> Result<(), EngineError> {
 /// When a request is refused or fails.
 pub async fn run(
     engine: &dyn Engine,
-    shape: &Shape,
+    shape: &LoadShape,
     concurrency: usize,
     requests: usize,
     seed: u64,
     question: &dyn Fn(u64) -> String,
-) -> Result<Run, EngineError> {
-    let mut run = Run { done: Vec::with_capacity(requests), seconds: 0.0 };
+) -> Result<LoadRun, EngineError> {
+    let mut run = LoadRun { done: Vec::with_capacity(requests), seconds: 0.0 };
     while run.done.len() < requests {
         let batch = concurrency.clamp(1, requests - run.done.len());
         let first = seed.wrapping_add(run.done.len() as u64);
@@ -98,7 +98,7 @@ pub async fn run(
     Ok(run)
 }
 
-fn request(engine: &dyn Engine, shape: &Shape, seed: u64, text: String) -> Result<Request, EngineError> {
+fn request(engine: &dyn Engine, shape: &LoadShape, seed: u64, text: String) -> Result<Request, EngineError> {
     let mut content = Vec::new();
     if let Some((width, height)) = shape.model_size(engine)? {
         content.push(Part::Video(noise(shape.num_frames, width, height, seed)));

@@ -55,14 +55,14 @@ pub struct Speed {
     pub sizes: Sizes,
     /// The figures.
     #[serde(flatten)]
-    pub times: Times,
+    pub times: NetworkTimes,
     /// Most bytes of device memory beyond those at the start.
     pub peak_memory_bytes: u64,
 }
 
 /// The figures of one model on one device. Milliseconds are medians.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Times {
+pub struct NetworkTimes {
     /// Vision tower, per [`PICTURE_TOKENS`] visual tokens.
     pub vision_ms: f64,
     /// Prefill of `sizes.prefill` tokens.
@@ -122,7 +122,7 @@ impl Parameters {
 ///
 /// # Errors
 /// When the device fails, most often for want of memory.
-pub fn measure(model: &Model, sizes: &Sizes) -> Result<Times, EngineError> {
+pub fn measure(model: &Model, sizes: &Sizes) -> Result<NetworkTimes, EngineError> {
     let config = model.config();
     let device = model.device();
     let (rows, columns) = sizes.picture;
@@ -151,7 +151,7 @@ pub fn measure(model: &Model, sizes: &Sizes) -> Result<Times, EngineError> {
         let features = model.encode(&clip, &mut go_on)?;
         best(&prefill(model, &clip_prompt, Some(&features), &mut model.new_kv())?)
     })?;
-    Ok(Times {
+    Ok(NetworkTimes {
         vision_ms: vision_ms * PICTURE_TOKENS / (rows * columns) as f64,
         prefill_ms,
         decode_tokens_per_s: 1e3 * sizes.decode as f64 / decode_ms,

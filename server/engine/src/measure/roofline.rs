@@ -17,7 +17,7 @@ const ROUND: Duration = Duration::from_millis(150);
 
 /// Bytes a second between memory and all cores together.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Memory {
+pub struct MemoryBandwidth {
     /// Reading alone, which is what generating a token does.
     pub read_gbs: f64,
     /// STREAM's triad, `a = b + 3c`: two reads and a write, counted as 24 bytes for each element.
@@ -26,7 +26,7 @@ pub struct Memory {
 
 /// Multiplication of activations (`rows` x `inner`) with weights (`inner` x `columns`).
 #[derive(Debug, Clone, Copy)]
-pub struct Shape {
+pub struct MatrixShape {
     /// Tokens at once: 1 when generating, hundreds in prefill.
     pub rows: usize,
     /// Width of the activations.
@@ -37,7 +37,7 @@ pub struct Shape {
 
 /// How weights are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weights {
+pub enum WeightFormat {
     /// As numbers of this type.
     Plain(DType),
     /// In blocks of few bits, as `--quantize` holds them.
@@ -55,7 +55,7 @@ pub struct Product {
 
 /// Measures memory with all cores that this process may use.
 #[must_use]
-pub fn memory() -> Memory {
+pub fn memory() -> MemoryBandwidth {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = ARRAY / size_of::<f64>();
     let share = count.div_ceil(threads);
@@ -81,7 +81,7 @@ pub fn memory() -> Memory {
             }
         });
     });
-    Memory { read_gbs: ARRAY as f64 / read / 1e9, triad_gbs: 3.0 * ARRAY as f64 / triad / 1e9 }
+    MemoryBandwidth { read_gbs: ARRAY as f64 / read / 1e9, triad_gbs: 3.0 * ARRAY as f64 / triad / 1e9 }
 }
 
 /// Sums in lanes that do not wait for each other, so that memory is the limit and not the adder.
@@ -109,17 +109,17 @@ pub fn copy_gbs(device: &Device, bytes: usize) -> Result<f64> {
 ///
 /// # Errors
 /// When the device has no such type, or no memory.
-pub fn product(device: &Device, shape: Shape, weights: Weights) -> Result<Product> {
-    let Shape { rows, inner, columns } = shape;
+pub fn product(device: &Device, shape: MatrixShape, weights: WeightFormat) -> Result<Product> {
+    let MatrixShape { rows, inner, columns } = shape;
     let x = Tensor::rand(-1_f32, 1.0, (rows, inner), device)?;
     let w = Tensor::rand(-1_f32, 1.0, (columns, inner), device)?;
     let (bytes, seconds) = match weights {
-        Weights::Plain(dtype) => {
+        WeightFormat::Plain(dtype) => {
             let (x, w) = (x.to_dtype(dtype)?, w.to_dtype(dtype)?);
             let bytes = columns * inner * dtype.size_in_bytes();
             (bytes, timed(device, || x.matmul(&w.t()?))?)
         }
-        Weights::Quantized(dtype) => {
+        WeightFormat::Quantized(dtype) => {
             let held = QTensor::quantize(&w, dtype)
                 .map_err(|error| error.context(format!("no {dtype:?} weights on this device")))?;
             let bytes = held.storage_size_in_bytes();
@@ -170,20 +170,20 @@ mod tests {
 
     #[test]
     fn products_are_measured_in_every_kind_of_weights() {
-        let shape = Shape { rows: 2, inner: 256, columns: 64 };
+        let shape = MatrixShape { rows: 2, inner: 256, columns: 64 };
         for weights in [
-            Weights::Plain(DType::F32),
-            Weights::Quantized(GgmlDType::Q8_0),
-            Weights::Quantized(GgmlDType::Q4K),
+            WeightFormat::Plain(DType::F32),
+            WeightFormat::Quantized(GgmlDType::Q8_0),
+            WeightFormat::Quantized(GgmlDType::Q4K),
         ] {
             let got = product(&Device::Cpu, shape, weights).unwrap();
             assert!(got.gflops > 0.0 && got.weights_gbs > 0.0, "{weights:?}: {got:?}");
             // Two rows: each weight is multiplied and added twice, so the two figures hang together.
             let bits = 8.0 * got.weights_gbs / (got.gflops / 4.0);
             let expected = match weights {
-                Weights::Plain(_) => 32.0,
-                Weights::Quantized(GgmlDType::Q8_0) => 8.5,
-                Weights::Quantized(_) => 4.5,
+                WeightFormat::Plain(_) => 32.0,
+                WeightFormat::Quantized(GgmlDType::Q8_0) => 8.5,
+                WeightFormat::Quantized(_) => 4.5,
             };
             assert!((bits - expected).abs() < 0.01, "{weights:?} has {bits} bits a weight");
         }

@@ -16,7 +16,7 @@ pub struct GenerationConfig {
 
 #[derive(Deserialize, Default)]
 struct Raw {
-    eos_token_id: Option<Ids>,
+    eos_token_id: Option<OneOrManyIds>,
     #[serde(default)]
     do_sample: Option<bool>,
     temperature: Option<f64>,
@@ -28,16 +28,16 @@ struct Raw {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Ids {
+enum OneOrManyIds {
     One(u32),
     Many(Vec<u32>),
 }
 
-impl From<Ids> for Vec<u32> {
-    fn from(ids: Ids) -> Self {
+impl From<OneOrManyIds> for Vec<u32> {
+    fn from(ids: OneOrManyIds) -> Self {
         match ids {
-            Ids::One(id) => vec![id],
-            Ids::Many(ids) => ids,
+            OneOrManyIds::One(id) => vec![id],
+            OneOrManyIds::Many(ids) => ids,
         }
     }
 }
@@ -81,7 +81,7 @@ fn eos_of_config(read: &impl Fn(&str) -> Option<Vec<u8>>) -> Vec<u32> {
     };
     [&config["eos_token_id"], &config["text_config"]["eos_token_id"]]
         .into_iter()
-        .find_map(|value| serde_json::from_value::<Ids>(value.clone()).ok())
+        .find_map(|value| serde_json::from_value::<OneOrManyIds>(value.clone()).ok())
         .map_or_else(Vec::new, Vec::from)
 }
 

@@ -9,7 +9,7 @@ use super::config::Config;
 use super::input::Prompt;
 use super::processor::{Grid, Processor};
 use super::template::{ChatTemplate, TemplateContent, TemplateMessage, TemplatePart};
-use super::tokenizer::{Piece, Tokenizer};
+use super::tokenizer::{PromptPiece, Tokenizer};
 use crate::{Clip, EngineError, Frame, Message, Part, Request, Role};
 
 /// Pictures per request.
@@ -158,7 +158,7 @@ impl PromptBuilder {
     }
 
     /// Renders the template and splits the result at the template's special tokens.
-    fn pieces(&self, request: &Request) -> Result<Vec<Piece>, EngineError> {
+    fn pieces(&self, request: &Request) -> Result<Vec<PromptPiece>, EngineError> {
         let messages = &request.messages;
         if messages.is_empty() {
             return Err(EngineError::invalid("messages", "messages is empty; at least 1 is needed"));
@@ -218,19 +218,19 @@ impl PromptBuilder {
 
     /// Replaces each placeholder by the tokens of its picture or clip and encodes the text between. Returns the ids and the
     /// number of pictures and clips placed.
-    fn expand(&self, pieces: Vec<Piece>, media: &[(Media, Grid)]) -> Result<(Vec<u32>, usize), EngineError> {
+    fn expand(&self, pieces: Vec<PromptPiece>, media: &[(Media, Grid)]) -> Result<(Vec<u32>, usize), EngineError> {
         let Config { image_token_id, video_token_id, vision_start_token_id, vision_end_token_id, .. } =
             self.config;
-        let mut out = Ids { builder: self, ids: Vec::new(), text: String::new() };
+        let mut out = IdBuilder { builder: self, ids: Vec::new(), text: String::new() };
         let mut used = 0;
         let mut drop_end = false;
         for piece in pieces {
             let id = match piece {
-                Piece::Text(text) => {
+                PromptPiece::Text(text) => {
                     out.text.push_str(&text);
                     continue;
                 }
-                Piece::Special(id) => id,
+                PromptPiece::Special(id) => id,
             };
             if id == vision_end_token_id && std::mem::take(&mut drop_end) {
                 continue;
@@ -341,13 +341,13 @@ const ANSWER_ROOM: usize = 512;
 
 /// Ids under construction. Adjacent text is encoded as one piece, so that merges across the boundary of template and user
 /// text equal the reference's.
-struct Ids<'a> {
+struct IdBuilder<'a> {
     builder: &'a PromptBuilder,
     ids: Vec<u32>,
     text: String,
 }
 
-impl Ids<'_> {
+impl IdBuilder<'_> {
     fn flush(&mut self) -> Result<(), EngineError> {
         if self.text.is_empty() {
             return Ok(());

@@ -17,7 +17,7 @@ pub struct Tokenizer {
 
 /// A piece of a rendered prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub enum PromptPiece {
     /// Ordinary text, encoded without special tokens.
     Text(String),
     /// A special token that the template wrote.
@@ -80,7 +80,7 @@ impl Tokenizer {
 
     /// Splits a rendered prompt at its special tokens and removes the guards from the rest.
     #[must_use]
-    pub fn split(&self, rendered: &str, guard: char) -> Vec<Piece> {
+    pub fn split(&self, rendered: &str, guard: char) -> Vec<PromptPiece> {
         let mut pieces = Vec::new();
         let mut text = String::new();
         let mut rest = rendered;
@@ -88,9 +88,9 @@ impl Tokenizer {
             let found = self.specials.iter().find(|(token, _)| rest.starts_with(token.as_str()));
             if let Some((token, id)) = found {
                 if !text.is_empty() {
-                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                    pieces.push(PromptPiece::Text(std::mem::take(&mut text)));
                 }
-                pieces.push(Piece::Special(*id));
+                pieces.push(PromptPiece::Special(*id));
                 rest = &rest[token.len()..];
                 continue;
             }
@@ -100,7 +100,7 @@ impl Tokenizer {
             rest = &rest[first.len_utf8()..];
         }
         if !text.is_empty() {
-            pieces.push(Piece::Text(text));
+            pieces.push(PromptPiece::Text(text));
         }
         pieces
     }
@@ -205,7 +205,7 @@ mod tests {
         let end = tokenizer.id("<|im_end|>").unwrap();
         assert_eq!(
             pieces,
-            [Piece::Special(start), Piece::Text(format!("user\n{text}")), Piece::Special(end)]
+            [PromptPiece::Special(start), PromptPiece::Text(format!("user\n{text}")), PromptPiece::Special(end)]
         );
         let ids = tokenizer.encode(text).unwrap();
         assert!(!ids.contains(&pad) && !ids.contains(&end));
@@ -218,7 +218,7 @@ mod tests {
         let parts = ["a <", "|im_", "end|> b", "<|im_end", "|>"];
         let joined: String = parts.iter().map(|part| tokenizer.defuse(part, GUARD)).collect();
         let pieces = tokenizer.split(&joined, GUARD);
-        assert_eq!(pieces, [Piece::Text(parts.concat())]);
+        assert_eq!(pieces, [PromptPiece::Text(parts.concat())]);
     }
 
     #[test]

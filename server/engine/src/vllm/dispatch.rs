@@ -21,7 +21,7 @@ use crate::validate::DEFAULT_MAX_TOKENS;
 use crate::{Done, EngineError, Event, Part, Request, Stage};
 
 /// A request that is ready to be encoded.
-pub(super) struct Prepared {
+pub(super) struct PreparedRequest {
     request: Request,
     transport: VideoTransport,
     /// Whether the target replica accepts `media_io_kwargs`.
@@ -51,7 +51,7 @@ struct Retryable {
 
 /// Timing of the request up to its dispatch.
 #[derive(Clone, Copy)]
-struct Times {
+struct DispatchTimes {
     submitted: Instant,
     preprocess_ms: f64,
 }
@@ -64,7 +64,7 @@ pub(super) fn prepare(
     model: &ServedModel,
     mut request: Request,
     mm_kwargs: bool,
-) -> Result<Prepared, EngineError> {
+) -> Result<PreparedRequest, EngineError> {
     let neutralized = request_body::neutralize(&mut request, &model.specials);
     let rules =
         TransportRules { mm_kwargs, sized: model.builder.is_some(), frame_rate: model.info.frame_rate };
@@ -80,7 +80,7 @@ pub(super) fn prepare(
             (Some(tokens), Some(request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left)))
         }
     };
-    Ok(Prepared { request, transport, mm_kwargs, prompt_tokens, max_tokens })
+    Ok(PreparedRequest { request, transport, mm_kwargs, prompt_tokens, max_tokens })
 }
 
 /// Sends the request to `slot` and, until the first token, to other replicas on failure; relays the answer.
@@ -91,7 +91,7 @@ pub(super) async fn send_request(
     pool: Arc<Pool>,
     model: Arc<ServedModel>,
     request: Request,
-    prepared: Prepared,
+    prepared: PreparedRequest,
     mut slot: ReplicaSlot,
     submitted: Instant,
     sender: &Sender,
@@ -101,7 +101,7 @@ pub(super) async fn send_request(
     let mut tried = Vec::new();
     let mut retried_once = false;
     let encoded = encode_request(&model, prepared, sender).await?;
-    let times = Times { submitted, preprocess_ms: submitted.elapsed().as_secs_f64() * 1e3 };
+    let times = DispatchTimes { submitted, preprocess_ms: submitted.elapsed().as_secs_f64() * 1e3 };
     let mut retryable = Some(Retryable { request, encoded });
     loop {
         let failure = match attempt(&pool, &model, &slot, &mut retryable, times, sender).await {
@@ -142,7 +142,7 @@ async fn attempt(
     model: &Arc<ServedModel>,
     slot: &ReplicaSlot,
     retryable: &mut Option<Retryable>,
-    times: Times,
+    times: DispatchTimes,
     sender: &Sender,
 ) -> Result<Done, AttemptError> {
     let replica = &slot.replica;
@@ -234,10 +234,10 @@ async fn encode_again(
 /// Encodes the frames on other threads and builds the request around them.
 async fn encode_request(
     model: &ServedModel,
-    prepared: Prepared,
+    prepared: PreparedRequest,
     sender: &Sender,
 ) -> Result<EncodedRequest, EngineError> {
-    let Prepared { request, transport, mm_kwargs, prompt_tokens, max_tokens } = prepared;
+    let PreparedRequest { request, transport, mm_kwargs, prompt_tokens, max_tokens } = prepared;
     let VideoTransport { encodings, settings, warnings } = transport;
     let mut parts = request.messages.iter().flat_map(|message| &message.content);
     let encoded = |request: &Request, media: &[encode::EncodedMedia], settings: &[(&'static str, Value)]| {

@@ -28,7 +28,7 @@ pub(super) struct EncodedMedia {
 }
 
 /// Called with (frames encoded, frames in total), from several threads; `Break` cancels.
-pub(super) type Progress<'a> = dyn Fn(usize, usize) -> ControlFlow<()> + Sync + 'a;
+pub(super) type EncodeProgress<'a> = dyn Fn(usize, usize) -> ControlFlow<()> + Sync + 'a;
 
 /// Encodes all pictures and clips of `messages` in order. `encodings` has one entry per clip.
 ///
@@ -37,7 +37,7 @@ pub(super) type Progress<'a> = dyn Fn(usize, usize) -> ControlFlow<()> + Sync + 
 pub(super) fn encode(
     messages: &[Message],
     encodings: &[ClipEncoding],
-    progress: &Progress<'_>,
+    progress: &EncodeProgress<'_>,
 ) -> Result<Vec<EncodedMedia>, EngineError> {
     let parts = || messages.iter().flat_map(|message| &message.content);
     let total = parts()

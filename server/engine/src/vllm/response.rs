@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::errors::{AttemptError, ErrorResponse};
-use super::sse::{self, Choice, Data, WireUsage};
+use super::sse::{self, ChunkChoice, SseData, WireUsage};
 use crate::{Done, EngineError, Event, FinishReason, StageTimes, TokenLogprob, Usage};
 
 /// Bytes of one answer; far above what any context holds.
@@ -50,7 +50,7 @@ pub(super) async fn relay(
 }
 
 /// How the stream ended.
-struct End {
+struct StreamEnd {
     finish_reason: FinishReason,
     usage: Option<WireUsage>,
     tokens: usize,
@@ -61,7 +61,7 @@ async fn pass_on(
     sender: &Sender,
     first: &mut Option<Instant>,
     on_first_token: &mut (impl FnMut() + Send),
-) -> Result<End, AttemptError> {
+) -> Result<StreamEnd, AttemptError> {
     let mut finish = None;
     let mut usage = None;
     let (mut tokens, mut bytes) = (0, 0);
@@ -71,10 +71,10 @@ async fn pass_on(
             AttemptError::once(EngineError::Incomplete)
         })?;
         let chunk = match data {
-            Some(Data::Chunk(chunk)) => chunk,
+            Some(SseData::Chunk(chunk)) => chunk,
             end => {
                 let whole = finish.filter(|_| end.is_some());
-                return whole.map(|finish_reason| End { finish_reason, usage, tokens }).ok_or_else(|| {
+                return whole.map(|finish_reason| StreamEnd { finish_reason, usage, tokens }).ok_or_else(|| {
                     tracing::warn!("stream of replica ended without a finish reason");
                     AttemptError::once(EngineError::Incomplete)
                 });
@@ -133,7 +133,7 @@ fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
 }
 
 /// Returns the events of a chunk: fields other than text first, then its text.
-fn events_of(mut choice: Choice) -> Vec<Event> {
+fn events_of(mut choice: ChunkChoice) -> Vec<Event> {
     let mut besides = serde_json::Map::new();
     if let Some(reasoning) = choice.delta.reasoning.take().filter(|text| !text.is_empty()) {
         besides.insert("reasoning".into(), reasoning.into());
@@ -153,8 +153,8 @@ fn events_of(mut choice: Choice) -> Vec<Event> {
 }
 
 /// Returns one event per token where vLLM reports tokens, else one per chunk.
-fn tokens_of(choice: Choice) -> Vec<Event> {
-    let Choice { delta, logprobs, token_ids, .. } = choice;
+fn tokens_of(choice: ChunkChoice) -> Vec<Event> {
+    let ChunkChoice { delta, logprobs, token_ids, .. } = choice;
     let text = delta.content.unwrap_or_default();
     let ids = token_ids.unwrap_or_default();
     let entries = logprobs.and_then(|logprobs| logprobs.content).unwrap_or_default();
@@ -196,8 +196,8 @@ fn tokens_of(choice: Choice) -> Vec<Event> {
         .collect()
 }
 
-fn done(end: End, first: Option<Instant>, before: ResponseContext) -> Done {
-    let End { finish_reason, usage, tokens } = end;
+fn done(end: StreamEnd, first: Option<Instant>, before: ResponseContext) -> Done {
+    let StreamEnd { finish_reason, usage, tokens } = end;
     let ResponseContext { submitted, sent, preprocess_ms, prompt_tokens, mut warnings } = before;
     let usage = match usage {
         Some(usage) => Usage {

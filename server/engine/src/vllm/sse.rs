@@ -14,7 +14,7 @@ const MAX_EVENT: usize = 8 << 20;
 
 /// One event of the stream.
 #[derive(Debug)]
-pub(super) enum Data {
+pub(super) enum SseData {
     /// A chunk of the answer.
     Chunk(Chunk),
     /// `[DONE]`.
@@ -25,7 +25,7 @@ pub(super) enum Data {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Chunk {
     #[serde(default)]
-    pub(super) choices: Vec<Choice>,
+    pub(super) choices: Vec<ChunkChoice>,
     #[serde(default)]
     pub(super) usage: Option<WireUsage>,
     #[serde(default)]
@@ -33,7 +33,7 @@ pub(super) struct Chunk {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Choice {
+pub(super) struct ChunkChoice {
     #[serde(default)]
     pub(super) delta: Delta,
     #[serde(default)]
@@ -101,7 +101,7 @@ impl SseEvents {
     }
 
     /// Waits for the next event; `None` means the end of the stream. Errors describe what is malformed.
-    pub(super) async fn next(&mut self) -> Result<Option<Data>, String> {
+    pub(super) async fn next(&mut self) -> Result<Option<SseData>, String> {
         let mut data = String::new();
         loop {
             let line = match self.lines.next().await {
@@ -136,11 +136,11 @@ fn is_field(line: &str) -> bool {
     [":", "event:", "id:", "retry:"].iter().any(|field| line.starts_with(field))
 }
 
-fn parse(data: &str) -> Result<Data, String> {
+fn parse(data: &str) -> Result<SseData, String> {
     if data == "[DONE]" {
-        return Ok(Data::Done);
+        return Ok(SseData::Done);
     }
-    serde_json::from_str(data).map(Data::Chunk).map_err(|error| format!("{:?}: {error}", shown(data)))
+    serde_json::from_str(data).map(SseData::Chunk).map_err(|error| format!("{:?}: {error}", shown(data)))
 }
 
 fn shown(text: &str) -> String {
@@ -165,9 +165,9 @@ mod tests {
             "\nevent: x\ndata: [DO",
             "NE]\n\n",
         ]);
-        let Ok(Some(Data::Chunk(chunk))) = events.next().await else { panic!() };
+        let Ok(Some(SseData::Chunk(chunk))) = events.next().await else { panic!() };
         assert_eq!(chunk.choices[0].delta.content.as_deref(), Some("aé"));
-        assert!(matches!(events.next().await, Ok(Some(Data::Done))));
+        assert!(matches!(events.next().await, Ok(Some(SseData::Done))));
         assert!(matches!(events.next().await, Ok(None)));
     }
 

@@ -37,7 +37,7 @@ const OPEN: char = '\u{2}';
 const CLOSE: char = '\u{3}';
 
 /// Kind, bytes, start, end and answer of a piece of a document.
-type Piece<'a> = (&'a str, usize, Option<f64>, Option<f64>, Option<&'a str>);
+type DocumentPiece<'a> = (&'a str, usize, Option<f64>, Option<f64>, Option<&'a str>);
 
 /// Scored matches by document.
 type Scored = HashMap<i64, Vec<(f64, Hit)>>;
@@ -126,7 +126,7 @@ fn worth(kind: PieceKind, marked: &str) -> f64 {
 /// Parses the best of the marked columns of a document.
 fn marked(row: &SqliteRow) -> Result<Vec<(f64, Hit)>, LibraryError> {
     let pieces: &str = row.try_get(COLUMNS.len() + 1)?;
-    let pieces: Vec<Piece<'_>> =
+    let pieces: Vec<DocumentPiece<'_>> =
         serde_json::from_str(pieces).map_err(|source| LibraryError::Damaged { column: "pieces", source })?;
     let mut scored = Vec::new();
     for (column, kind) in COLUMNS.into_iter().enumerate() {
@@ -134,7 +134,7 @@ fn marked(row: &SqliteRow) -> Result<Vec<(f64, Hit)>, LibraryError> {
         if !text.contains(OPEN) {
             continue;
         }
-        let of_kind: Vec<&Piece<'_>> =
+        let of_kind: Vec<&DocumentPiece<'_>> =
             pieces.iter().filter(|piece| PieceKind::parse(piece.0) == kind).collect();
         scored.extend(
             cut(text, &of_kind).into_iter().map(|(text, piece)| (worth(kind, text), (kind, text, piece))),
@@ -155,7 +155,7 @@ fn marked(row: &SqliteRow) -> Result<Vec<(f64, Hit)>, LibraryError> {
 
 /// Splits a marked column into the pieces with a match. Where it cannot be split (its own text contains marks, or it changed
 /// between two statements), it is one piece without a time.
-fn cut<'a>(text: &'a str, pieces: &[&'a Piece<'a>]) -> Vec<(&'a str, Option<&'a Piece<'a>>)> {
+fn cut<'a>(text: &'a str, pieces: &[&'a DocumentPiece<'a>]) -> Vec<(&'a str, Option<&'a DocumentPiece<'a>>)> {
     let mut found = Vec::new();
     let mut rest = text;
     for (number, piece) in pieces.iter().enumerate() {
@@ -231,7 +231,7 @@ fn parts(marked: &str) -> Vec<Part> {
 mod tests {
     use super::*;
 
-    fn piece(bytes: usize, start: f64) -> Piece<'static> {
+    fn piece(bytes: usize, start: f64) -> DocumentPiece<'static> {
         ("moment", bytes, Some(start), None, None)
     }
 
@@ -239,14 +239,14 @@ mod tests {
     fn a_column_is_cut_into_the_pieces_that_it_was_joined_from() {
         // The second piece has a line break of its own; the third ends with a match.
         let pieces = [piece(5, 1.0), piece(7, 2.0), piece(8, 3.0)];
-        let pieces: Vec<&Piece<'_>> = pieces.iter().collect();
+        let pieces: Vec<&DocumentPiece<'_>> = pieces.iter().collect();
         let column = "a dog\n\u{2}é\u{3}\nball\na \u{2}ball\u{3}é";
         let last = ("a \u{2}ball\u{3}é", Some(pieces[2]));
         assert_eq!(cut(column, &pieces), [("\u{2}é\u{3}\nball", Some(pieces[1])), last]);
         assert_eq!(cut(column, &pieces[..2]), [(column, None)], "more text than pieces");
         let at_the_end = "a \u{2}dog\u{3}\nb";
         let pieces = [piece(5, 1.0), piece(1, 2.0)];
-        let pieces: Vec<&Piece<'_>> = pieces.iter().collect();
+        let pieces: Vec<&DocumentPiece<'_>> = pieces.iter().collect();
         assert_eq!(cut(at_the_end, &pieces), [("a \u{2}dog\u{3}", Some(pieces[0]))]);
         assert_eq!(cut("a \u{2}dog\u{3} x\nb", &pieces)[0].1, None, "not what it was joined from");
     }

@@ -28,7 +28,7 @@ pub struct Receiving {
     newcomers: watch::Receiver<u64>,
     upload: Upload,
     /// `None` only while a chunk is being written, and after a failure.
-    sink: Option<Sink>,
+    sink: Option<ResumableFile>,
     pending: Vec<u8>,
     /// Bytes received, including those not yet written.
     at: u64,
@@ -37,7 +37,7 @@ pub struct Receiving {
 }
 
 #[derive(Debug)]
-struct Sink {
+struct ResumableFile {
     file: File,
     hashing: OwnedMutexGuard<Hashing>,
     written: u64,
@@ -95,7 +95,7 @@ fn open(
     received: u64,
     length: u64,
     mut hashing: OwnedMutexGuard<Hashing>,
-) -> io::Result<Sink> {
+) -> io::Result<ResumableFile> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     let there = file.metadata()?.len();
     if there < received {
@@ -114,7 +114,7 @@ fn open(
         *hashing = Hashing::default();
     }
     file.seek(io::SeekFrom::Start(received))?;
-    Ok(Sink { file, hashing, written: received })
+    Ok(ResumableFile { file, hashing, written: received })
 }
 
 impl Receiving {
@@ -194,7 +194,7 @@ impl Receiving {
     }
 }
 
-impl Sink {
+impl ResumableFile {
     fn write(&mut self, chunk: &[u8], durable: bool) -> io::Result<()> {
         self.file.write_all(chunk)?;
         if self.hashing.at == self.written {

@@ -12,10 +12,10 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 
 /// The write lock of each upload, and its running hash while this process lives.
 #[derive(Debug, Default)]
-pub(crate) struct Slots(Mutex<HashMap<String, Arc<Slot>>>);
+pub(crate) struct Slots(Mutex<HashMap<String, Arc<WriterSlot>>>);
 
 #[derive(Debug, Default)]
-pub(super) struct Slot {
+pub(super) struct WriterSlot {
     pub(super) writer: Arc<AsyncMutex<Hashing>>,
     /// Counts the writers that wait for the current one to stop.
     pub(super) next: watch::Sender<u64>,
@@ -29,7 +29,7 @@ pub(super) struct Hashing {
 }
 
 impl Slots {
-    pub(super) fn of(&self, id: &str) -> Arc<Slot> {
+    pub(super) fn of(&self, id: &str) -> Arc<WriterSlot> {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(id.to_owned()).or_default())
     }

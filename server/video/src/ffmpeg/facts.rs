@@ -22,7 +22,7 @@ pub(crate) enum Medium {
 
 /// What the header says of a stream; nothing of it is trusted.
 #[derive(Debug, Clone)]
-pub(crate) struct Facts {
+pub(crate) struct StreamFacts {
     pub(crate) index: usize,
     pub(crate) medium: Medium,
     pub(crate) codec: String,
@@ -56,7 +56,7 @@ pub(crate) struct Facts {
 }
 
 /// Reads what the header says of `stream`.
-pub(crate) fn facts(stream: &Stream<'_>) -> Facts {
+pub(crate) fn facts(stream: &Stream<'_>) -> StreamFacts {
     use codec::packet::side_data::Type;
     let said = |kind| stream.side_data().find(|data| data.kind() == kind);
     let word = |data: &[u8], at: usize| {
@@ -95,7 +95,7 @@ pub(crate) fn facts(stream: &Stream<'_>) -> Facts {
         let aspect = ffi::av_guess_sample_aspect_ratio(ptr::null_mut(), raw, ptr::null_mut());
         let rational = |r: ffi::AVRational| (r.num, r.den);
         let disposition = (*raw).disposition;
-        Facts {
+        StreamFacts {
             index: stream.index(),
             medium,
             codec: text(ffi::avcodec_get_name(id)),

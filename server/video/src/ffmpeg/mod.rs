@@ -12,7 +12,7 @@ use ffmpeg_next::{Error, ffi, log};
 pub(crate) use self::{
     colour::{Colours, ToYuv, colours, layout, set_matrix},
     decoder::{decoder, hidden, reconfigures, sound_decoder},
-    facts::{Facts, Medium, facts, metadata},
+    facts::{StreamFacts, Medium, facts, metadata},
     open::{open, read_only, seek},
 };
 

@@ -25,13 +25,13 @@ pub(super) const DECODERS: &str = "h264,hevc,libdav1d,vp8,vp9,mpeg1video,mpeg2vi
                         rv10,rv20,rv30,rv40,png,rpza,smc,wrapped_avframe";
 
 /// An open file, read by position, so that the descriptor's own offset (shared with the parent) never matters.
-struct Source {
+struct FileReader {
     file: File,
     position: u64,
     heartbeat: fn(),
 }
 
-impl Read for Source {
+impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read_at(buffer, self.position)?;
         self.position += read as u64;
@@ -40,7 +40,7 @@ impl Read for Source {
     }
 }
 
-impl Seek for Source {
+impl Seek for FileReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let base = match to {
             SeekFrom::Start(position) => {
@@ -72,7 +72,7 @@ unsafe extern "C" fn refuse(
 /// # Errors
 /// ffmpeg's, mostly `InvalidData`.
 pub(crate) fn open(file: File, heartbeat: fn()) -> Result<Input, Error> {
-    let mut io = StreamIo::from_read_seek_with_capacity(Source { file, position: 0, heartbeat }, 256 << 10)?;
+    let mut io = StreamIo::from_read_seek_with_capacity(FileReader { file, position: 0, heartbeat }, 256 << 10)?;
     let mut options = Dictionary::new();
     options.set("format_whitelist", DEMUXERS);
     options.set("codec_whitelist", DECODERS);

@@ -17,7 +17,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
-type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+type CallRules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// Calls that are allowed whatever their arguments.
 const ALLOWED: &[c_long] = &[
@@ -170,12 +170,12 @@ pub(super) fn filter(chip: bool) -> Result<(), seccompiler::Error> {
     apply_filter_all_threads(allowed)
 }
 
-fn always(calls: &[c_long]) -> Rules {
+fn always(calls: &[c_long]) -> CallRules {
     // An empty chain of rules matches any arguments.
     calls.iter().map(|&call| (call, Vec::new())).collect()
 }
 
-fn refused(chip: bool) -> Rules {
+fn refused(chip: bool) -> CallRules {
     let mut rules = always(REFUSED);
     if chip {
         rules.remove(&libc::SYS_openat);
@@ -183,7 +183,7 @@ fn refused(chip: bool) -> Rules {
     rules
 }
 
-fn allowed(chip: bool) -> Result<Rules, BackendError> {
+fn allowed(chip: bool) -> Result<CallRules, BackendError> {
     let mut rules = always(ALLOWED);
     // Another filter answers these.
     rules.extend(always(REFUSED));
@@ -224,7 +224,7 @@ const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u64;
 
-fn fatal() -> Result<Rules, BackendError> {
+fn fatal() -> Result<CallRules, BackendError> {
     let mut rules = always(FATAL);
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![masked(0, THREAD, 0)?])?]);
     Ok(rules)
