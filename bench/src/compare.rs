@@ -55,7 +55,7 @@ pub fn compare(pairs: &[(f64, f64)]) -> Option<Verdict> {
         (_, high) if high < 1.0 => Change::Faster,
         _ => Change::None,
     };
-    Some(Verdict { ratio: crate::figures::percentile(&ratios, 50.0), interval, pairs: n, change })
+    Some(Verdict { ratio: crate::statistics::percentile(&ratios, 50.0), interval, pairs: n, change })
 }
 
 impl Verdict {

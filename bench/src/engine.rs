@@ -4,7 +4,7 @@ use homereel_engine::measure::load::{self, Shape};
 use homereel_engine::{Done, Engine, EngineError};
 use serde::Serialize;
 
-use crate::figures::Figures;
+use crate::statistics::Figures;
 use crate::serve::dataset;
 
 /// One load, measured: medians over its requests.

@@ -2,8 +2,8 @@
 
 pub mod compare;
 pub mod engine;
-pub mod figures;
-pub mod instant;
+pub mod statistics;
+pub mod stub_backend;
 pub mod media;
 pub mod overhead;
 pub mod page;

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::figures::percentile;
-use crate::instant::{self, MODEL, PACE, now_ns};
+use crate::statistics::percentile;
+use crate::stub_backend::{self as instant, MODEL, PACE, now_ns};
 
 /// Ticks of `/proc/PID/stat` in a second: the same on all Linux machines there are.
 const TICKS: f64 = 100.0;

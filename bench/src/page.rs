@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, StatusCode};
 use serde::Serialize;
 
-use crate::figures::Figures;
+use crate::statistics::Figures;
 
 /// Longest wait for one page.
 const PATIENCE: Duration = Duration::from_secs(60);

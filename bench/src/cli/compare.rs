@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use homereel_bench::compare::{MIN_PAIRS, Verdict, compare as verdict};
-use homereel_bench::figures::Figures;
+use homereel_bench::statistics::Figures;
 use homereel_bench::serve::client::{Taken, Target};
-use homereel_bench::serve::{self, machine, schema};
+use homereel_bench::serve::{self, resources as machine, schema};
 use serde_json::{Map, Value, json};
 
 use super::output;
-use super::questions::{Questions, bar};
+use super::workload::{Questions, bar};
 use super::serve::stop_on_ctrl_c;
-use super::turns::{Floor, Group, turns};
+use super::process_groups::{Floor, Group, turns};
 
 /// Flags of `compare`.
 #[derive(Debug, clap::Args)]

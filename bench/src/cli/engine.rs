@@ -4,12 +4,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use homereel_bench::engine;
-use homereel_bench::serve::machine;
+use homereel_bench::serve::resources as machine;
 use homereel_engine::flags::EngineFlags;
 use homereel_engine::measure::load::{self, Shape};
 use serde_json::json;
 
-use super::questions::bar;
+use super::workload::bar;
 use super::{draw, output};
 
 /// Flags of `engine`.

@@ -51,7 +51,7 @@ pub(crate) struct Overhead {
 pub(crate) async fn instant(job: &Instant) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(job.listen).await?;
     writeln!(std::io::stdout(), "http://{}", listener.local_addr()?)?;
-    Ok(homereel_bench::instant::serve(listener).await?)
+    Ok(homereel_bench::stub_backend::serve(listener).await?)
 }
 
 /// Measures and prints.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use homereel_bench::page;
-use homereel_bench::serve::machine;
+use homereel_bench::serve::resources as machine;
 use serde_json::json;
 
 use super::output;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
-use homereel_bench::serve::machine;
+use homereel_bench::serve::resources as machine;
 use homereel_engine::measure::roofline::{self, Shape, Weights};
 use homereel_engine::{DeviceKind, open_device};
 use serde_json::json;

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use anyhow::{bail, ensure};
 use clap::ValueEnum as _;
 use homereel_bench::serve::result::{About, Objective, generator_bound, result};
-use homereel_bench::serve::{self, Load, machine};
+use homereel_bench::serve::{self, Load, resources as machine};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::output;
-use super::questions::{Dataset, Questions, bar};
+use super::workload::{Dataset, Questions, bar};
 
 /// Flags of `serve`.
 #[derive(Debug, clap::Args)]

@@ -39,7 +39,7 @@ mod tests {
             assert!(times.is_sorted());
             assert!((times[199].as_secs_f64() - 25.0).abs() < 1e-6);
             let gaps: Vec<f64> = times.windows(2).map(|w| (w[1] - w[0]).as_secs_f64()).collect();
-            let figures = crate::figures::Figures::of(&gaps, &[]);
+            let figures = crate::statistics::Figures::of(&gaps, &[]);
             // The gamma distribution's variation is 1 / sqrt(shape).
             let variation = figures.std / figures.mean * f64::sqrt(burstiness);
             assert!((0.7..1.4).contains(&variation), "{burstiness}: {variation}");

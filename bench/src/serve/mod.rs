@@ -1,12 +1,12 @@
 //! Load on an OpenAI-compatible server, and what came of it.
 //!
-//! [`dataset`] says what is asked, [`arrivals`] when, [`client`] sends and times one request, [`machine`] watches, and
+//! [`dataset`] says what is asked, [`arrivals`] when, [`client`] sends and times one request, [`resources`] watches, and
 //! [`result`] sums up, and [`schema`] says what a stored result holds. Knows nothing of command lines and files.
 
 pub mod arrivals;
 pub mod client;
 pub mod dataset;
-pub mod machine;
+pub mod resources;
 pub mod result;
 pub mod schema;
 
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use client::{Sampling, Taken, Target};
 use dataset::Prompt;
-use machine::Seen;
+use resources::Seen;
 
 /// Requests in flight at once where no `--max-concurrency` bounds them.
 const MAX_IN_FLIGHT: usize = 4096;
@@ -90,7 +90,7 @@ pub async fn run(
     let due = arrivals::due(prompts.len(), load.request_rate, load.burstiness, load.seed);
     let slots = Arc::new(Semaphore::new(load.max_concurrency.unwrap_or(MAX_IN_FLIGHT)));
     let flights = Arc::new(Flights::default());
-    let watch = machine::watch(server);
+    let watch = resources::watch(server);
     let began = Instant::now();
     let mut under_way: JoinSet<(usize, Taken)> = JoinSet::new();
     let mut taken: Vec<Option<Taken>> = vec![None; prompts.len()];

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::client::{Fault, Taken};
-use super::machine::Described;
+use super::resources::Described;
 use super::{Load, Run};
-use crate::figures::Figures;
+use crate::statistics::Figures;
 
 /// Version of the fields; a reader refuses what it does not know.
 pub const SCHEMA: &str = "homereel-bench.serve/2";
@@ -305,7 +305,7 @@ pub fn generator_bound(run: &Run, cores: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::{Seen, describe};
+    use super::super::resources::{Seen, describe};
     use super::*;
 
     fn taken(due: f64, start: f64, ttft: f64, gaps: &[f64], tokens: u64) -> Taken {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
-use homereel_bench::figures::Figures;
+use homereel_bench::statistics::Figures;
 use homereel_tests::bench;
 use serde_json::Value;
 use tokio::sync::Mutex;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use homereel_bench::instant;
+use homereel_bench::stub_backend as instant;
 use homereel_bench::overhead::{self, Way};
 use homereel_tests::Server;
 use reqwest::Response;
