@@ -1,50 +1,38 @@
-//! Flags that say which server is asked, and what; shared by `serve` and `compare`.
+//! Flags that choose the requests, shared by `serve` and `compare`, and the prompts made from them.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use homereel_bench::serve::client::{Sampling, Target};
-use homereel_bench::serve::dataset::{self, Drawn, Prompt};
-use homereel_bench::serve::{self, SILENCE};
+use homereel_bench::serve::client::{AnswerOptions, Target};
+use homereel_bench::serve::dataset::{self, ClipProperties, Prompt};
+use homereel_bench::serve::{self, READ_TIMEOUT};
 use homereel_clips::{Codec, FIRST_TEST_SEED};
-use indicatif::{ProgressBar, ProgressStyle};
+use homereel_web::bench_result::Dataset;
 
-use super::draw;
+use super::output::progress_bar;
+use super::parsers::{clip_seconds, frame_rate, frame_size, positive};
 
-/// Words of the two texts that tell how many tokens a word has.
+/// Lengths in words of the two texts that determine the tokens per word.
 const PROBES: [usize; 2] = [50, 150];
-/// Words of a text before the clock runs, where the texts are somebody's.
+/// Length in words of a warm-up text for the texts of a file.
 const WARMUP_WORDS: usize = 50;
-/// Frames a second that VSS takes of a chunk.
+/// Frames per second that VSS samples of a chunk.
 const VSS_FPS: f64 = 8.0;
 
-/// Where requests get their content.
+/// A load with published figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Dataset {
-    /// Clips drawn for this run: nobody has seen them, and the truth is known
-    Drawn,
-    /// The clips of a folder (`--dataset-path`)
-    Clips,
-    /// Text alone, of `--random-input-len` tokens
-    Random,
-    /// The texts of a file (`--dataset-path`): JSON Lines with a "prompt" each
-    Custom,
-}
-
-/// A shape of load that others have published figures for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Preset {
-    /// NVIDIA VSS on a DGX Spark: 10 s chunks, 80 frames each, 448x448, one token of answer
+pub(super) enum Preset {
+    /// NVIDIA VSS on a DGX Spark: chunks of 10 s, 80 frames each, 448x448, answers of 1 token
     Vss,
-    /// The same with 100 tokens of answer
+    /// The same with answers of 100 tokens
     VssOsl100,
-    /// The same as `vss`, for a file of 10 minutes: its 60 chunks one after another; `duration` is the file's time
+    /// The same as `vss` for a file of 10 minutes: 60 chunks one after the other; `duration` is the time for the file
     VssFile,
-    /// The same with 100 tokens of answer
+    /// The same with answers of 100 tokens
     VssFileOsl100,
 }
 
-/// Chunks of a file of 10 minutes.
+/// Number of chunks of a file of 10 minutes.
 const FILE_CHUNKS: u32 = 60;
 
 impl Preset {
@@ -60,103 +48,103 @@ impl Preset {
     }
 }
 
-/// What is asked.
+/// Flags that choose the requests.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Questions {
-    /// Model to ask for [default: the first that the server lists]
+pub(super) struct WorkloadArgs {
+    /// Model [default: the first that the server lists]
     #[arg(long)]
-    pub(crate) model: Option<String>,
-    /// Name of an environment variable that holds the server's key
+    pub(super) model: Option<String>,
+    /// Name of an environment variable with the server's key
     #[arg(long, value_name = "NAME")]
-    pub(crate) api_key_env: Option<String>,
-    /// Requests to send
+    pub(super) api_key_env: Option<String>,
+    /// Number of requests
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) num_prompts: u32,
-    /// Where the content comes from
+    pub(super) num_prompts: u32,
+    /// Source of the content
     #[arg(long, default_value = "drawn")]
-    pub(crate) dataset_name: Dataset,
-    /// Folder of clips, or file of prompts
+    pub(super) dataset_name: Dataset,
+    /// Directory of clips, or file of prompts
     #[arg(long, required_if_eq_any([("dataset_name", "clips"), ("dataset_name", "custom")]))]
-    pub(crate) dataset_path: Option<PathBuf>,
-    /// Prompt tokens of a random text, as near as whole words get
+    pub(super) dataset_path: Option<PathBuf>,
+    /// Prompt tokens of a random text, rounded to whole words
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) random_input_len: u32,
-    /// Tokens of an answer, at most
+    pub(super) random_input_len: u32,
+    /// Limit of tokens per answer
     #[arg(long, visible_alias = "max-tokens", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) random_output_len: u32,
-    /// Seconds of a drawn clip [default: 2 to 20, by the seed]
-    #[arg(long, value_parser = draw::seconds)]
-    pub(crate) clip_seconds: Option<f64>,
-    /// Frame size of a drawn clip, as 320x240 [default: by the seed]
-    #[arg(long, value_parser = draw::size)]
-    pub(crate) clip_size: Option<(u32, u32)>,
+    pub(super) random_output_len: u32,
+    /// Length of a drawn clip in seconds [default: 2 to 20, by the seed]
+    #[arg(long, value_parser = clip_seconds)]
+    pub(super) clip_seconds: Option<f64>,
+    /// Frame size of a drawn clip, such as 320x240 [default: by the seed]
+    #[arg(long, value_parser = frame_size)]
+    pub(super) clip_size: Option<(u32, u32)>,
     /// Frames per second of a drawn clip [default: by the seed]
-    #[arg(long, value_parser = rate)]
-    pub(crate) clip_fps: Option<f64>,
-    /// How drawn clips are coded [default: by the seed]
+    #[arg(long, value_parser = frame_rate)]
+    pub(super) clip_fps: Option<f64>,
+    /// Codec of drawn clips [default: by the seed]
     #[arg(long)]
-    pub(crate) clip_codec: Option<Codec>,
-    /// Frames a second that the server is to take of each clip [default: the model's own rate]
-    #[arg(long, value_parser = super::serve::positive)]
-    pub(crate) fps: Option<f64>,
-    /// Shape of published figures: sets what clips are drawn, how they are sampled, and how long answers are
+    pub(super) clip_codec: Option<Codec>,
+    /// Frames per second that the server samples of each clip [default: the model's own rate]
+    #[arg(long, value_parser = positive)]
+    pub(super) fps: Option<f64>,
+    /// Load of published figures: sets the drawn clips, their sampling, and the length of answers
     #[arg(long, conflicts_with_all = ["clip_seconds", "clip_size", "clip_fps", "clip_codec", "fps", "random_output_len", "questions_per_clip", "repeat"])]
-    pub(crate) preset: Option<Preset>,
-    /// Questions to each clip; more than one lets the server use what it kept of the clip
+    pub(super) preset: Option<Preset>,
+    /// Questions about each clip; with more than one, the server can use its caches
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub(crate) questions_per_clip: u32,
-    /// Send content again where there is too little: a warm cache, and the result says so
+    pub(super) questions_per_clip: u32,
+    /// Repeat content if there is too little; the result is then marked as warm
     #[arg(long)]
-    pub(crate) repeat: bool,
-    /// Requests before the clock runs, with content of their own
+    pub(super) repeat: bool,
+    /// Requests before the measurement, with different content
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1000))]
-    pub(crate) num_warmups: u32,
-    /// Generate up to the limit, whatever the model says
+    pub(super) num_warmups: u32,
+    /// Generate up to the limit, even after the end of the answer
     #[arg(long)]
-    pub(crate) ignore_eos: bool,
+    pub(super) ignore_eos: bool,
     /// Temperature
     #[arg(long, default_value_t = 0.0)]
-    pub(crate) temperature: f64,
-    /// Seed of content and arrivals [default: by the clock, so that no run is warm by chance]
+    pub(super) temperature: f64,
+    /// Seed of content and arrivals [default: from the clock, so that no run is warm by chance]
     #[arg(long)]
-    pub(crate) seed: Option<u64>,
-    /// Do not ask the sanity question first
+    pub(super) seed: Option<u64>,
+    /// Skip the sanity question
     #[arg(long)]
-    pub(crate) no_sanity: bool,
+    pub(super) no_sanity: bool,
 }
 
-/// What is sent, ready.
-pub(crate) struct Ready {
-    /// The seed that made it.
-    pub(crate) seed: u64,
-    /// Requests of the run.
-    pub(crate) prompts: Vec<Prompt>,
-    /// Requests before it.
-    pub(crate) warmups: Vec<Prompt>,
-    /// How answers are made.
-    pub(crate) sampling: Sampling,
-    /// Holds drawn clips until the run is over.
+/// The requests of a run.
+pub(super) struct Workload {
+    /// Seed of content and arrivals.
+    pub(super) seed: u64,
+    /// Requests of the measurement.
+    pub(super) prompts: Vec<Prompt>,
+    /// Requests before the measurement.
+    pub(super) warmups: Vec<Prompt>,
+    /// Parameters of all requests.
+    pub(super) options: AnswerOptions,
+    /// Keeps the drawn clips until the run has ended.
     dir: tempfile::TempDir,
 }
 
-impl Questions {
-    /// Connects to `base`.
-    pub(crate) async fn connect(&self, base: &url::Url) -> anyhow::Result<Target> {
+impl WorkloadArgs {
+    /// Connects to the server at `base`.
+    pub(super) async fn connect(&self, base: &url::Url) -> anyhow::Result<Target> {
         let key = self.api_key_env.as_deref().map(|name| {
             std::env::var(name)
                 .with_context(|| format!("--api-key-env: {name} is not set in the environment"))
         });
-        Target::connect(base.as_str(), self.model.as_deref(), key.transpose()?, SILENCE).await
+        Target::connect(base.as_str(), self.model.as_deref(), key.transpose()?, READ_TIMEOUT).await
     }
 
-    /// Draws or gathers what is sent. `target` only tells how many tokens a word has.
-    pub(crate) async fn ready(&self, target: &Target) -> anyhow::Result<Ready> {
+    /// Draws or reads the content. `target` is only asked for the tokens per word.
+    pub(super) async fn prepare(&self, target: &Target) -> anyhow::Result<Workload> {
         let seed =
             self.seed.unwrap_or_else(|| u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()));
-        let dir = tempfile::tempdir().context("failed to make a folder for drawn clips")?;
+        let dir = tempfile::tempdir().context("failed to create a directory for drawn clips")?;
         let (count, warmups) = (self.count() as usize, self.num_warmups as usize);
         let per_clip = self.questions_per_clip as usize;
-        let sampling = Sampling {
+        let options = AnswerOptions {
             max_tokens: self.preset.map_or(self.random_output_len, Preset::output_len) as usize,
             ignore_eos: self.ignore_eos || self.preset.is_some(),
             temperature: self.temperature,
@@ -165,16 +153,16 @@ impl Questions {
         // Warm-up content comes after the run's own, so that the same seed gives the same run with any warm-up.
         let (prompts, warmups) = match self.dataset_name {
             Dataset::Drawn => {
-                // Seeds that training never used.
+                // Seeds that were never used in training.
                 let first = FIRST_TEST_SEED + (seed % (1 << 40)) * 1_000_000;
                 let prompts = self.draw(dir.path(), count, per_clip, first).await?;
                 (prompts, self.draw(dir.path(), warmups, 1, first + 999_000).await?)
             }
             Dataset::Clips => {
-                let folder =
+                let directory =
                     self.dataset_path.as_deref().context("--dataset-name clips needs --dataset-path DIR")?;
-                let prompts = dataset::clips(folder, count, per_clip, self.repeat)?;
-                // A clip of the folder would be warm when its turn comes.
+                let prompts = dataset::clips(directory, count, per_clip, self.repeat)?;
+                // A clip of the directory would be in the cache when its turn comes.
                 (prompts, self.draw(dir.path(), warmups, 1, FIRST_TEST_SEED + seed % (1 << 40)).await?)
             }
             Dataset::Custom => {
@@ -182,7 +170,7 @@ impl Questions {
                     .dataset_path
                     .as_deref()
                     .context("--dataset-name custom needs --dataset-path FILE")?;
-                // A prompt of the file would be warm when its turn comes.
+                // A prompt of the file would be in the cache when its turn comes.
                 (dataset::custom(file, count, self.repeat)?, dataset::random(WARMUP_WORDS, warmups, seed))
             }
             Dataset::Random => {
@@ -192,11 +180,10 @@ impl Questions {
                 (prompts, warmups)
             }
         };
-        Ok(Ready { seed, prompts, warmups, sampling, dir })
+        Ok(Workload { seed, prompts, warmups, options, dir })
     }
 
-    /// Requests to send.
-    pub(crate) fn count(&self) -> u32 {
+    fn count(&self) -> u32 {
         if self.preset.is_some_and(Preset::is_file) { FILE_CHUNKS } else { self.num_prompts }
     }
 
@@ -207,48 +194,53 @@ impl Questions {
         per_clip: usize,
         seed: u64,
     ) -> anyhow::Result<Vec<Prompt>> {
-        let mut what = Drawn {
+        let mut properties = ClipProperties {
             seconds: self.clip_seconds,
             size: self.clip_size,
             fps: self.clip_fps,
             codec: self.clip_codec,
         };
         if self.preset.is_some() {
-            what = Drawn {
+            properties = ClipProperties {
                 seconds: Some(10.0),
                 size: Some((448, 448)),
                 fps: Some(30.0),
                 codec: Some(Codec::H264),
             };
         }
-        let bar = bar("drawing clips", count.div_ceil(per_clip) as u64);
-        let told = |done: usize, _: usize| bar.set_position(done as u64);
-        let prompts = dataset::drawn(dir, &what, count, per_clip, seed, told).await;
+        let bar = progress_bar("drawing clips", count.div_ceil(per_clip) as u64);
+        let on_clip = |drawn: usize| bar.set_position(drawn as u64);
+        let prompts = dataset::drawn(dir, &properties, count, per_clip, seed, on_clip).await;
         bar.finish_and_clear();
         prompts
     }
 
-    /// Asks the sanity question, unless told not to or there is nothing to see.
-    pub(crate) async fn check(&self, target: &Target, ready: &Ready) -> anyhow::Result<Option<String>> {
-        if self.no_sanity || matches!(self.dataset_name, Dataset::Random | Dataset::Custom) {
+    /// Asks the sanity question, unless the user skips it or there is no video.
+    pub(super) async fn check_sanity(
+        &self,
+        target: &Target,
+        workload: &Workload,
+    ) -> anyhow::Result<Option<String>> {
+        if self.no_sanity || !self.dataset_name.has_video() {
             return Ok(None);
         }
-        let prompt = dataset::sanity(ready.dir.path(), FIRST_TEST_SEED + ready.seed % (1 << 40)).await?;
+        let prompt =
+            dataset::sanity(workload.dir.path(), FIRST_TEST_SEED + workload.seed % (1 << 40)).await?;
         serve::check_sanity(target, &prompt).await.map(Some)
     }
 }
 
-/// How many words make a prompt of `tokens` tokens, by what the server counts in two short ones.
+/// Returns the number of words of a prompt of `tokens` tokens, from the server's token counts of two short prompts.
 async fn words_for(target: &Target, tokens: u32, seed: u64) -> anyhow::Result<usize> {
-    let sampling = Sampling { max_tokens: 1, ..Sampling::default() };
+    let options = AnswerOptions { max_tokens: 1, ..AnswerOptions::default() };
     let mut counted = [0.0; 2];
     for (words, counted) in PROBES.iter().zip(&mut counted) {
         let prompt = dataset::random(*words, 1, seed.wrapping_add(*words as u64)).remove(0);
-        let taken = target.send(target.body(&prompt, &sampling).await?).await;
-        if let Some(error) = taken.error {
-            anyhow::bail!("the server did not count the tokens of a text: {error}");
+        let record = target.send(target.body(&prompt, &options).await?).await;
+        if let Some(error) = record.error {
+            anyhow::bail!("failed to let the server count the tokens of a text: {error}");
         }
-        *counted = taken.prompt_tokens as f64;
+        *counted = record.prompt_tokens as f64;
     }
     let per_word = (counted[1] - counted[0]) / (PROBES[1] - PROBES[0]) as f64;
     anyhow::ensure!(
@@ -257,20 +249,6 @@ async fn words_for(target: &Target, tokens: u32, seed: u64) -> anyhow::Result<us
         counted[0],
         counted[1]
     );
-    let around = counted[0] - per_word * PROBES[0] as f64;
-    Ok((((f64::from(tokens) - around) / per_word).round() as usize).max(1))
-}
-
-/// A progress bar on stderr; nothing where that is no terminal.
-pub(crate) fn bar(what: &'static str, total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total).with_message(what);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed} (eta {eta})") {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let parsed = text.parse().ok().filter(|rate| (1.0..=240.0).contains(rate));
-    parsed.ok_or_else(|| format!("'{text}' is no frame rate; give 1 to 240"))
+    let overhead = counted[0] - per_word * PROBES[0] as f64;
+    Ok((((f64::from(tokens) - overhead) / per_word).round() as usize).max(1))
 }
