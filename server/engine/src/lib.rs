@@ -1,8 +1,7 @@
-//! Engines: what turns a prompt and frames into tokens.
+//! Engines, which turn a prompt and frames into tokens.
 //!
-//! This crate knows nothing about HTTP, files of video, or ffmpeg. It is handed RGB8 frames at the
-//! size that it asked for (see [`Engine::video_size`]) and answers with a bounded stream of events.
-//! `open` holds the only match on the kind of engine.
+//! This crate knows nothing about HTTP, video files, or ffmpeg. It receives RGB8 frames of the size that it returns from
+//! [`Engine::video_size`], and produces a bounded stream of events. `open` has the only match on the kind of engine.
 //!
 //! **Invariant:** every stream of events ends with [`Event::Done`] or an error; a channel that merely
 //! closes is an incomplete answer ([`EngineError::Incomplete`]). Dropping the stream stops the work.
