@@ -106,9 +106,8 @@ measure() {
   timeout --signal=INT --kill-after=30 "$limit" "$bench" serve --base-url "http://127.0.0.1:$port" --label "$name" \
     --server-pid "$watched_pid" --result-filename "$out/$name.json" "$@" >"$out/$name.txt" 2>"$work/$name.err" || status=$?
   if [ "$status" -ne 0 ]; then
+    # A result that exists is valid: it is marked as interrupted, and the report has a dash for what was not measured.
     left_out+=("$name: $(grep -m 1 '^Error' "$work/$name.err" || tail -n 1 "$work/$name.err")")
-    # An interrupted result is valid and marked as such, unless it contains no answer.
-    if grep -qs '"completed": 0,' "$out/$name.json"; then rm -f "$out/$name.json"; fi
   fi
 }
 
@@ -184,23 +183,10 @@ fi
 existing=()
 for file in "$out"/demo-*.json "$out"/2b-*.json; do [ -f "$file" ] && existing+=("$file"); done
 [ ${#existing[@]} -gt 0 ] || die "nothing was measured: ${left_out[*]}"
-"$bench" report "${existing[@]}" --out "$out/report.md" >/dev/null
-{
-  echo
-  echo "## This machine"
-  echo
-  echo "Limits of this machine, for comparison:"
-  echo
-  sed 's/^/    /' "$out/probe.txt"
-  echo
-  if [ ${#left_out[@]} -gt 0 ]; then
-    echo "Left out or incomplete:"
-    echo
-    printf -- '- %s\n' "${left_out[@]}"
-  fi
-} >>"$out/report.md"
+notes=()
+for line in "${left_out[@]}"; do notes+=(--left-out="$line"); done
+"$bench" report "${existing[@]}" --out "$out/report.md" --table "$out/table.md" --probe "$out/probe.json" "${notes[@]}" >/dev/null
 rm -f "$out"/*.txt
-python3 scripts/bench_table.py "$out" >"$out/table.md"
 
 # Where /bench of a server with this data directory reads them.
 mkdir -p "$data/bench"

@@ -1,5 +1,4 @@
-//! The `homereel-bench` program: draws clips whose truth is known, loads servers with them, compares two, and looks at
-//! how folders of clips are decoded.
+//! The program `homereel-bench`: parses the command line and runs one command.
 
 mod cli;
 
@@ -7,58 +6,58 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures Homereel (or any OpenAI-compatible server), and draws what it measures with.
+/// Measures Homereel, or any OpenAI-compatible server, and draws the clips to measure with.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Job,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Job {
-    /// Draw synthetic clips with their truth: SEED.mp4 or SEED.webm, and SEED.json
-    Draw(cli::draw::Draw),
-    /// Put a load on a server and tell its latencies and throughput; the flags are those of `vllm bench serve`
-    Serve(Box<cli::serve::Serve>),
-    /// Tell whether one of two servers is slower, by asking both in turns
-    Compare(Box<cli::compare::Compare>),
-    /// Measure the engine in this process: vision tower, prefill, tokens, several requests at once
-    Engine(Box<cli::engine::Engine>),
-    /// Measure how fast the dashboard's pages answer
-    Page(cli::page::Page),
-    /// Measure what this machine could do at best: memory and multiplications
-    Probe(cli::probe::Probe),
-    /// Run an upstream that answers at once, for `overhead`
-    Instant(cli::overhead::Instant),
-    /// Measure what a server adds to its upstream: latency, requests a second, memory
-    Overhead(cli::overhead::Overhead),
-    /// Write a Markdown report of results, with plots
-    Report(cli::report::Report),
-    /// Decode every clip of a folder as an upload would be, and print a row for each
-    Media(cli::media::Media),
-    /// Sample one clip and print how long it took
-    Sample(cli::media::Sample),
-    /// The jailed process in which ffmpeg runs
+enum Command {
+    /// Draw synthetic clips with known content: SEED.mp4 or SEED.webm, and SEED.json
+    Draw(cli::draw::DrawArgs),
+    /// Put a load on a server and report latencies and throughput; the flags are those of `vllm bench serve`
+    Serve(Box<cli::serve::ServeArgs>),
+    /// Report whether one server is slower than another, by asking them in turns
+    Compare(Box<cli::compare::CompareArgs>),
+    /// Measure the engine in this process: vision tower, prefill, token generation, concurrent requests
+    Engine(Box<cli::engine::EngineArgs>),
+    /// Measure the latency of the dashboard's pages
+    Page(cli::page::PageArgs),
+    /// Measure the limits of this machine: memory bandwidth and matrix multiplication
+    Probe(cli::probe::ProbeArgs),
+    /// Run a stub backend that answers at once, for `overhead`
+    Instant(cli::overhead::InstantArgs),
+    /// Measure what a server adds to its backend: latency, requests per second, memory
+    Overhead(cli::overhead::OverheadArgs),
+    /// Write a Markdown report with plots, or only a table, from results of `serve`
+    Report(cli::report::ReportArgs),
+    /// Decode every clip of a directory as an upload would be, and print a row for each
+    Media(cli::media::MediaArgs),
+    /// Sample one clip and print the time it took
+    Sample(cli::media::SampleArgs),
+    /// The sandboxed process in which ffmpeg runs
     #[command(hide = true)]
     VideoWorker,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
-        Job::Draw(job) => cli::draw::draw_clips(&job)?,
-        Job::Serve(job) => runtime()?.block_on(cli::serve::serve(&job))?,
-        Job::Compare(job) => runtime()?.block_on(cli::compare::compare(&job))?,
-        Job::Engine(job) => runtime()?.block_on(cli::engine::engine(&job))?,
-        Job::Page(job) => runtime()?.block_on(cli::page::page(&job))?,
-        Job::Probe(job) => cli::probe::probe(&job)?,
-        Job::Instant(job) => runtime()?.block_on(cli::overhead::instant(&job))?,
-        Job::Overhead(job) => runtime()?.block_on(cli::overhead::overhead(&job))?,
-        Job::Report(job) => cli::report::report(&job)?,
-        Job::Media(job) => return runtime()?.block_on(cli::media::media(&job)),
-        Job::Sample(job) => runtime()?.block_on(cli::media::sample(&job))?,
-        // Before any thread is started.
-        Job::VideoWorker => return Ok(homereel_video::worker::main()),
+        Command::Draw(args) => cli::draw::draw(&args)?,
+        Command::Serve(args) => runtime()?.block_on(cli::serve::serve(&args))?,
+        Command::Compare(args) => runtime()?.block_on(cli::compare::compare(&args))?,
+        Command::Engine(args) => runtime()?.block_on(cli::engine::engine(&args))?,
+        Command::Page(args) => runtime()?.block_on(cli::page::page(&args))?,
+        Command::Probe(args) => cli::probe::probe(&args)?,
+        Command::Instant(args) => runtime()?.block_on(cli::overhead::instant(&args))?,
+        Command::Overhead(args) => runtime()?.block_on(cli::overhead::overhead(&args))?,
+        Command::Report(args) => cli::report::report(&args)?,
+        Command::Media(args) => return runtime()?.block_on(cli::media::media(&args)),
+        Command::Sample(args) => runtime()?.block_on(cli::media::sample(&args))?,
+        // Must not be preceded by any thread: the sandbox applies to the calling thread.
+        Command::VideoWorker => return Ok(homereel_video::worker::main()),
     }
     Ok(ExitCode::SUCCESS)
 }

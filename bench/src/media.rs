@@ -1,5 +1,5 @@
-//! Shows a folder of clips to the video worker, as an upload would, and tells what became of each: the frames that a
-//! model would see at the times that were planned, or one clear error. Knows no server and no model.
+//! Decodes a directory of clips as an upload would be, and checks each: all planned frames arrive at their planned times, or
+//! there is one clear error.
 
 use std::{
     fs::{self, File},
@@ -14,67 +14,68 @@ use homereel_video::{
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-/// Pixels along the longer side of a decoded frame.
-const SIDE: f64 = 640.0;
-/// How long an ended worker may take to be gone.
-const GRACE: Duration = Duration::from_secs(5);
+/// Longer side of a decoded frame in pixels.
+const LONGER_SIDE: f64 = 640.0;
+/// Time that a worker may take to exit.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What became of a clip.
+/// The result of checking a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// All frames, none replaced, at their times.
+pub enum Outcome {
+    /// All frames arrived at their times.
     Good,
-    /// Frames at their times; some are stand-ins for broken ones.
+    /// All frames arrived at their times, but some replace damaged ones.
     Replaced,
-    /// One clear error that names what is wrong with the file.
+    /// The file was rejected with a clear error.
     Refused,
-    /// Something else: a fault of ours until it is shown to be none.
+    /// Anything else, presumably a bug.
     Failed,
 }
 
-/// What was seen of one clip.
+/// The check of one clip.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
-    /// Path within the folder.
+pub struct ClipCheck {
+    /// Path within the directory.
     pub file: String,
-    /// Bytes.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// What the probe found, without frame times and entries.
+    /// Result of the probe, without frame times and random access points.
     pub probe: Option<ProbeSummary>,
-    /// Frames that were planned.
+    /// Number of planned frames.
     pub planned: usize,
-    /// Frames that came.
+    /// Number of decoded frames.
     pub frames: usize,
-    /// The largest distance between a frame's time and the planned one, seconds.
+    /// Largest difference between the time of a frame and the planned one in seconds.
     pub off_s: f64,
-    /// Warnings of probe and decoder.
+    /// Warnings of the probe and the decoder.
     pub warnings: Vec<String>,
-    /// Milliseconds of the probe, starting its worker included.
+    /// Milliseconds of the probe, including the start of its worker.
     pub probe_ms: f64,
-    /// Milliseconds of decoding, starting its worker included.
+    /// Milliseconds of decoding, including the start of its worker.
     pub decode_ms: f64,
-    /// Most memory that the decoding worker held, MiB.
+    /// Peak memory of the decoding worker in MiB.
     pub peak_mib: Option<f64>,
-    /// The error, if there was one.
+    /// The error.
     pub error: Option<String>,
-    /// What became of it.
-    pub verdict: Verdict,
+    /// The result.
+    #[serde(rename = "verdict")]
+    pub outcome: Outcome,
 }
 
-/// Finds the files below `folder`, in order of their names.
+/// Returns the files below `directory`, recursively, sorted by path.
 ///
 /// # Errors
-/// When a folder cannot be read.
-pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// When reading a directory fails.
+pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory)? {
             let entry = entry?;
-            // Links are not followed: a folder may contain itself.
+            // Links are not followed: a directory may contain itself.
             match entry.file_type()? {
-                kind if kind.is_dir() => folders.push(entry.path()),
+                kind if kind.is_dir() => directories.push(entry.path()),
                 kind if kind.is_file() => found.push(entry.path()),
                 _ => {}
             }
@@ -84,11 +85,11 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Probes `path` and decodes the frames that `sampling` plans.
-pub async fn look(worker: &Worker, folder: &Path, path: &Path, sampling: &Sampling) -> Row {
-    let file = path.strip_prefix(folder).unwrap_or(path).display().to_string();
+/// Probes `path`, decodes the frames that `sampling` plans, and checks them.
+pub async fn check(worker: &Worker, directory: &Path, path: &Path, sampling: &Sampling) -> ClipCheck {
+    let file = path.strip_prefix(directory).unwrap_or(path).display().to_string();
     let bytes = fs::metadata(path).map_or(0, |data| data.len());
-    let mut row = Row {
+    let mut row = ClipCheck {
         file,
         bytes,
         probe: None,
@@ -100,26 +101,31 @@ pub async fn look(worker: &Worker, folder: &Path, path: &Path, sampling: &Sampli
         decode_ms: 0.0,
         peak_mib: None,
         error: None,
-        verdict: Verdict::Failed,
+        outcome: Outcome::Failed,
     };
-    match watch(worker, path, sampling, &mut row).await {
-        Ok(end) => row.verdict = judge(&row, &end),
+    match decode(worker, path, sampling, &mut row).await {
+        Ok(end) => row.outcome = outcome(&row, &end),
         Err(error) => {
-            row.verdict =
-                if error.kind() == VideoErrorKind::BadVideo { Verdict::Refused } else { Verdict::Failed };
+            row.outcome =
+                if error.kind() == VideoErrorKind::BadVideo { Outcome::Refused } else { Outcome::Failed };
             row.error = Some(error.to_string());
         }
     }
-    if !alone(GRACE).await {
-        row.verdict = Verdict::Failed;
-        row.error = Some("its worker is still there".into());
+    if !workers_exited(EXIT_TIMEOUT).await {
+        row.outcome = Outcome::Failed;
+        row.error = Some("the worker did not exit".into());
     }
     row
 }
 
-async fn watch(worker: &Worker, path: &Path, sampling: &Sampling, row: &mut Row) -> Result<End, VideoError> {
+async fn decode(
+    worker: &Worker,
+    path: &Path,
+    sampling: &Sampling,
+    row: &mut ClipCheck,
+) -> Result<End, VideoError> {
     let file = File::open(path)
-        .map_err(|error| VideoError::NotAVideo { message: format!("it cannot be opened: {error}") })?;
+        .map_err(|error| VideoError::NotAVideo { message: format!("failed to open it: {error}") })?;
     let cancel = CancellationToken::new();
     let began = Instant::now();
     let opened = open(worker, file, &cancel).await;
@@ -134,7 +140,7 @@ async fn watch(worker: &Worker, path: &Path, sampling: &Sampling, row: &mut Row)
     let request = DecodeRequest::new(&clip, &chosen, width, height);
     let mut frames = opened.decode(request).await?;
     while let Some(frame) = frames.next().await? {
-        let planned = shown_at(&clip, &chosen, row.frames);
+        let planned = planned_time(&clip, &chosen, row.frames);
         row.off_s = row.off_s.max((frame.pts_s - planned).abs());
         row.frames += 1;
     }
@@ -145,36 +151,36 @@ async fn watch(worker: &Worker, path: &Path, sampling: &Sampling, row: &mut Row)
     Ok(end)
 }
 
-/// The time of the `number`th planned frame, by the clip's own clock.
-fn shown_at(clip: &Probe, chosen: &Plan, number: usize) -> f64 {
+/// Returns the time of the `number`th planned frame on the clip's timeline.
+fn planned_time(clip: &Probe, chosen: &Plan, number: usize) -> f64 {
     let index = chosen.indices.get(number).and_then(|index| usize::try_from(*index).ok());
     index.and_then(|index| clip.index.frame_times.get(index)).copied().unwrap_or(f64::INFINITY)
 }
 
-/// The clip's proportions, the longer side at most [`SIDE`].
+/// Returns the frame size: the clip's aspect ratio, the longer side at most [`LONGER_SIDE`].
 fn size(clip: &Probe) -> (u32, u32) {
     let (width, height) = (f64::from(clip.video.width), f64::from(clip.video.height));
-    let scale = (SIDE / width.max(height)).min(1.0);
+    let scale = (LONGER_SIDE / width.max(height)).min(1.0);
     let side = |length: f64| ((length * scale).round() as u32).max(1);
     (side(width), side(height))
 }
 
-/// Frames that are neither stand-ins nor all there within half a frame of their times are a fault.
-fn judge(row: &Row, end: &End) -> Verdict {
+/// All frames must arrive, and be within half a frame of their times unless they replace damaged ones.
+fn outcome(row: &ClipCheck, end: &End) -> Outcome {
     let half = row.probe.as_ref().map_or(0.0, |clip| 0.5 / clip.video.fps);
     if row.frames != row.planned || row.frames == 0 {
-        Verdict::Failed
+        Outcome::Failed
     } else if end.replaced > 0 {
-        Verdict::Replaced
+        Outcome::Replaced
     } else if row.off_s > half {
-        Verdict::Failed
+        Outcome::Failed
     } else {
-        Verdict::Good
+        Outcome::Good
     }
 }
 
-/// Waits until this process has no children any more.
-async fn alone(limit: Duration) -> bool {
+/// Waits until this process has no child processes. Returns false after `limit`.
+async fn workers_exited(limit: Duration) -> bool {
     let began = Instant::now();
     while children() > 0 {
         if began.elapsed() > limit {
@@ -191,11 +197,11 @@ fn children() -> usize {
     tasks.filter_map(Result::ok).map(|task| of(task).split_whitespace().count()).sum()
 }
 
-/// Writes the rows as a table of Markdown, and the summary.
+/// Returns the rows as a Markdown table, followed by the summary.
 #[must_use]
-pub fn table(rows: &[Row]) -> String {
+pub fn table(rows: &[ClipCheck]) -> String {
     let mut out = String::from(
-        "| file | what it is | frames | off | probe | decode | peak | verdict | warnings, error |\n\
+        "| file | format | frames | time off | probe | decode | peak | result | warnings, error |\n\
          | --- | --- | ---: | ---: | ---: | ---: | ---: | --- | --- |\n",
     );
     for row in rows {
@@ -211,38 +217,38 @@ pub fn table(rows: &[Row]) -> String {
             row.off_s * 1e3,
             row.probe_ms,
             row.decode_ms,
-            word(row.verdict),
+            name(row.outcome),
             cell(&words.join("; ")),
         ));
     }
     out + "\n" + &summary(rows) + "\n"
 }
 
-/// Counts the verdicts in one line.
+/// Counts the outcomes in one line.
 #[must_use]
-pub fn summary(rows: &[Row]) -> String {
-    let count = |verdict| rows.iter().filter(|row| row.verdict == verdict).count();
+pub fn summary(rows: &[ClipCheck]) -> String {
+    let count = |outcome| rows.iter().filter(|row| row.outcome == outcome).count();
     let frames: usize = rows.iter().map(|row| row.frames).sum();
     let ms: f64 = rows.iter().map(|row| row.probe_ms + row.decode_ms).sum();
     let peak = rows.iter().filter_map(|row| row.peak_mib).fold(0.0, f64::max);
     format!(
-        "{} files: {} good, {} with frames replaced, {} refused, {} failed; {frames} frames in {:.1} s, at most \
+        "{} files: {} good, {} with frames replaced, {} rejected, {} failed; {frames} frames in {:.1} s, at most \
          {peak:.0} MiB",
         rows.len(),
-        count(Verdict::Good),
-        count(Verdict::Replaced),
-        count(Verdict::Refused),
-        count(Verdict::Failed),
+        count(Outcome::Good),
+        count(Outcome::Replaced),
+        count(Outcome::Refused),
+        count(Outcome::Failed),
         ms / 1e3,
     )
 }
 
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Good => "good",
-        Verdict::Replaced => "replaced",
-        Verdict::Refused => "refused",
-        Verdict::Failed => "FAILED",
+fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Good => "good",
+        Outcome::Replaced => "replaced",
+        Outcome::Refused => "rejected",
+        Outcome::Failed => "FAILED",
     }
 }
 
@@ -260,7 +266,7 @@ fn describe(clip: &ProbeSummary) -> String {
     ))
 }
 
-/// Text within a cell: names may hold anything.
+/// Escapes text for a table cell: file names may contain anything.
 fn cell(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().replace('|', "\\|")
 }
@@ -275,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_walked_in_order() {
+    fn directories_are_searched_in_order() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("b")).unwrap();
         for name in ["b/2", "b/1", "a"] {

@@ -1,4 +1,4 @@
-//! How fast pages answer: one URL after another, by several readers at once. Knows nothing of what is on them.
+//! Measures the latency of pages, requested by several readers concurrently.
 
 use std::time::{Duration, Instant};
 
@@ -7,55 +7,57 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::{Client, StatusCode};
 use serde::Serialize;
 
-use crate::figures::Figures;
+use crate::statistics::summarize;
 
-/// Longest wait for one page.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of one page.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Its multiples fall evenly between whole numbers.
+/// Golden ratio: the fractional parts of its multiples are evenly distributed.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
-/// A page, measured.
+/// The measurements of one page, or of several that are requested in turn.
 #[derive(Debug, Clone, Serialize)]
-pub struct Measured {
-    /// Path and query, or how many there were.
+pub struct PageRun {
+    /// Path and query, or the number of pages.
     pub path: String,
-    /// Pages that came whole.
+    /// Requests that were answered.
     pub completed: usize,
-    /// Pages that did not, or with an error status.
+    /// Requests that failed, or had an error status.
     pub failed: usize,
-    /// The first failure in words.
+    /// Error message of the first failure.
     pub failure: Option<String>,
-    /// Pages a second.
+    /// Pages per second.
     pub request_throughput: f64,
-    /// Bytes of a page, decoded.
+    /// Mean size of a page in bytes, decompressed.
     pub bytes: f64,
-    /// Milliseconds from the request to the last byte: median, P95 and P99.
-    pub median_ms: f64,
-    /// See `median_ms`.
-    pub p95_ms: f64,
-    /// See `median_ms`.
-    pub p99_ms: f64,
+    /// Median of the milliseconds from the request to the last byte. `None` means that no page was answered.
+    pub median_ms: Option<f64>,
+    /// 95th percentile of the same.
+    pub p95_ms: Option<f64>,
+    /// 99th percentile of the same.
+    pub p99_ms: Option<f64>,
 }
 
-/// Makes a client for `readers` readers.
+/// Returns an HTTP client for `readers` concurrent readers.
 ///
 /// # Errors
-/// When there is no TLS library to be had.
+/// When the TLS library fails to start.
 pub fn client(readers: usize) -> anyhow::Result<Client> {
-    Ok(Client::builder().timeout(PATIENCE).pool_max_idle_per_host(readers).tcp_nodelay(true).build()?)
+    Ok(Client::builder().timeout(TIMEOUT).pool_max_idle_per_host(readers).tcp_nodelay(true).build()?)
 }
 
-/// Returns the pages that a family opens: the library, jobs, and the first video if there is one.
+/// Returns the paths that are measured by default: the library, the jobs, and the newest video if there is one.
 ///
 /// # Errors
-/// When the server can't be reached or is no Homereel.
-pub async fn usual(client: &Client, base: &str, key: Option<&str>) -> anyhow::Result<Vec<String>> {
+/// When the server is unreachable or is not Homereel.
+pub async fn default_paths(client: &Client, base: &str, key: Option<&str>) -> anyhow::Result<Vec<String>> {
     let request = with_key(client.get(format!("{base}/api/videos")), key);
     let response = request.send().await.with_context(|| format!("failed to reach {base}"))?;
     ensure!(response.status().is_success(), "{base}/api/videos answered {}", response.status());
-    let list: serde_json::Value =
-        response.json().await.with_context(|| format!("{base}/api/videos sent no JSON: is it Homereel?"))?;
+    let list: serde_json::Value = response
+        .json()
+        .await
+        .with_context(|| format!("{base}/api/videos did not return JSON: is it Homereel?"))?;
     let mut paths = vec!["/".to_owned(), "/jobs".to_owned()];
     if let Some(id) = list["videos"][0]["id"].as_str() {
         paths.push(format!("/videos/{id}"));
@@ -63,16 +65,16 @@ pub async fn usual(client: &Client, base: &str, key: Option<&str>) -> anyhow::Re
     Ok(paths)
 }
 
-/// Who reads.
+/// The concurrent readers.
 #[derive(Debug, Clone, Copy)]
 pub struct Readers {
-    /// How many at once.
+    /// Number of readers.
     pub count: usize,
-    /// How long each looks at a page before the next, on average; zero asks as fast as answers come.
+    /// Mean pause of a reader between two pages.
     pub think: Duration,
 }
 
-/// Gets `paths` in turn, `count` times in all.
+/// Requests `paths` in turn, `count` times in total.
 pub async fn measure(
     client: &Client,
     base: &str,
@@ -80,46 +82,46 @@ pub async fn measure(
     key: Option<&str>,
     readers: Readers,
     count: usize,
-) -> Measured {
+) -> PageRun {
     let urls: Vec<String> = paths.iter().map(|path| format!("{base}{path}")).collect();
     let began = Instant::now();
     let results: Vec<Result<(f64, usize), String>> = stream::iter(urls.iter().cycle().take(count))
         .enumerate()
         .map(async |(number, url)| {
-            // Not all of them come at the same moment.
+            // Spreads the first requests of the readers.
             if number < readers.count {
                 tokio::time::sleep(readers.think.mul_f64(number as f64 / readers.count as f64)).await;
             }
-            let got = get(client, url, key).await;
-            // Half as long to half as long again, evenly spread: readers in step would come as a crowd each time.
+            let answer = get(client, url, key).await;
+            // Between half and one and a half of the mean, evenly distributed: equal pauses would keep readers in step.
             tokio::time::sleep(readers.think.mul_f64(0.5 + (number as f64 * GOLDEN).fract())).await;
-            got
+            answer
         })
         .buffer_unordered(readers.count)
         .collect()
         .await;
     let seconds = began.elapsed().as_secs_f64();
-    let good: Vec<(f64, usize)> = results.iter().filter_map(|one| one.as_ref().ok().copied()).collect();
-    let times: Vec<f64> = good.iter().map(|(ms, _)| *ms).collect();
-    let figures = Figures::of(&times, &[95.0, 99.0]);
-    let at = |n: usize| figures.percentiles.get(n).map_or(0.0, |(_, ms)| *ms);
-    Measured {
+    let answered: Vec<(f64, usize)> = results.iter().filter_map(|one| one.as_ref().ok().copied()).collect();
+    let times: Vec<f64> = answered.iter().map(|(ms, _)| *ms).collect();
+    let summary = summarize(&times, &[95.0, 99.0]);
+    let percentile = |p: f64| summary.as_ref()?.percentile(p);
+    PageRun {
         path: match paths {
             [path] => path.clone(),
             paths => format!("{} pages in turn", paths.len()),
         },
-        completed: good.len(),
-        failed: count - good.len(),
+        completed: answered.len(),
+        failed: count - answered.len(),
         failure: results.into_iter().find_map(Result::err),
-        request_throughput: good.len() as f64 / seconds.max(1e-9),
-        bytes: good.iter().map(|(_, bytes)| *bytes as f64).sum::<f64>() / good.len().max(1) as f64,
-        median_ms: figures.median,
-        p95_ms: at(0),
-        p99_ms: at(1),
+        request_throughput: answered.len() as f64 / seconds.max(1e-9),
+        bytes: answered.iter().map(|(_, bytes)| *bytes as f64).sum::<f64>() / answered.len().max(1) as f64,
+        median_ms: summary.as_ref().map(|summary| summary.median),
+        p95_ms: percentile(95.0),
+        p99_ms: percentile(99.0),
     }
 }
 
-/// Milliseconds and bytes of one page.
+/// Returns milliseconds and bytes of one page.
 async fn get(client: &Client, url: &str, key: Option<&str>) -> Result<(f64, usize), String> {
     let began = Instant::now();
     let response = with_key(client.get(url), key).send().await.map_err(|error| error.to_string())?;

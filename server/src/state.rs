@@ -117,7 +117,10 @@ pub(crate) mod tests {
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
     /// A server on scratch data, on an engine that plays `script`, without a video worker.
-    pub(crate) async fn state_with(data: &Path, script: Vec<fake::ScriptStep>) -> (AppState, Arc<FakeEngine>) {
+    pub(crate) async fn state_with(
+        data: &Path,
+        script: Vec<fake::ScriptStep>,
+    ) -> (AppState, Arc<FakeEngine>) {
         let engine = Arc::new(FakeEngine::new("fake", script));
         let config = Server { listen: LOCAL, ..Server::new(data.to_owned()) };
         let media = Media::new(Worker::new("/nonexistent".into(), &[]));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use homereel_clips::{self as draw, Clip, Codec, FIRST_TEST_SEED, Kind, Order};
+use homereel_clips::{self as draw, Clip, ClipSpec, Codec, FIRST_TEST_SEED, SceneKind};
 
 use crate::command::target_dir;
 
@@ -24,8 +24,8 @@ pub fn folder() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// When ffmpeg fails.
-pub fn drawn(order: Order) -> anyhow::Result<Clip> {
-    let order = Order { seed: FIRST_TEST_SEED + order.seed, ..order };
+pub fn drawn(order: ClipSpec) -> anyhow::Result<Clip> {
+    let order = ClipSpec { seed: FIRST_TEST_SEED + order.seed, ..order };
     // A folder per order: the same seed is drawn in several ways, and tests run side by side.
     let dir = folder()?.join(format!("{:016x}", hash(&format!("{order:?}"))));
     std::fs::create_dir_all(&dir)?;
@@ -42,13 +42,13 @@ pub fn drawn(order: Order) -> anyhow::Result<Clip> {
 /// # Errors
 /// When ffmpeg fails.
 pub fn simple(seed: u64) -> anyhow::Result<Clip> {
-    drawn(Order {
-        kind: Kind::Plain,
+    drawn(ClipSpec {
+        kind: SceneKind::Plain,
         codec: Some(Codec::H264),
         size: Some((320, 240)),
         fps: Some(15.0),
         duration_s: Some(4.0),
-        ..Order::seeded(seed)
+        ..ClipSpec::seeded(seed)
     })
 }
 

@@ -1,21 +1,25 @@
-//! The benchmark program against the real server: figures that fit together, a report, and clear refusals.
+//! The benchmark program against the real server: consistent figures, a report, and clear errors.
 
 use anyhow::{Context as _, ensure};
-use homereel_bench::serve::schema;
 use homereel_tests::{Server, bench, binary};
 use serde_json::Value;
 
-/// Loads `server` with drawn clips; returns the result.
+/// Puts a load of drawn clips on `server`; returns the result.
 async fn load(server: &Server, file: &std::path::Path, more: &[&str]) -> anyhow::Result<Value> {
     let url = server.url("");
-    let file = file.to_str().context("a path of ours is text")?;
+    let file = file.to_str().context("the path is UTF-8")?;
     let mut arguments = vec!["serve", "--base-url", &url, "--save-detailed", "--result-filename", file];
     arguments.extend(["--clip-size", "160x120", "--clip-seconds", "2", "--max-tokens", "8"]);
     arguments.extend(more);
     let output = bench(&arguments).await?;
     output.answer()?;
-    // Whatever was measured, the file is one that its schema describes.
-    schema::read(&std::fs::read(file)?, file)
+    read(file).await
+}
+
+/// Reads a result, after `homereel-bench report` has accepted it as valid.
+async fn read(file: &str) -> anyhow::Result<Value> {
+    bench(["report", file, "--table", "-"]).await?.answer()?;
+    Ok(serde_json::from_slice(&std::fs::read(file)?)?)
 }
 
 fn number(result: &Value, name: &str) -> f64 {
@@ -43,14 +47,14 @@ async fn a_load_of_drawn_clips_is_measured_and_reported() -> anyhow::Result<()> 
     ensure!(number(&result["seen"], "peak_rss_mib") > 10.0, "{result}");
     assert_eq!(result["cache"], "cold");
     assert_eq!(number(&result, "cached_tokens"), 0.0, "each clip is new: {result}");
-    // What no stage explains is the way there and back: small, and never negative.
+    // The time that no stage accounts for is the network: short, and never negative.
     let stages = &result["stages_ms"];
     ensure!(number(stages, "vision_ms") > 0.0 && number(stages, "decode_ms") > 0.0, "{stages}");
     ensure!(number(stages, "other_ms") > -1.0, "{stages}");
     ensure!(number(&result, "visual_tokens_per_s") > 0.0, "{result}");
     let after_media = number(&result, "median_ttft_after_media_ms");
     ensure!(after_media > 0.0 && after_media < number(&result, "median_ttft_ms"), "{result}");
-    // The sanity question was asked, and the demo model knows colours.
+    // The sanity question was asked: the demo model knows colours.
     ensure!(result["sanity_answer"].is_string(), "{result}");
 
     let again = dir.path().join("two.json");
@@ -68,19 +72,19 @@ async fn a_load_of_drawn_clips_is_measured_and_reported() -> anyhow::Result<()> 
 }
 
 #[tokio::test]
-async fn text_alone_has_the_length_asked_for() -> anyhow::Result<()> {
+async fn random_text_has_the_requested_length() -> anyhow::Result<()> {
     let server = Server::start().await?;
     let dir = tempfile::tempdir()?;
     let flags =
         ["--dataset-name", "random", "--random-input-len", "200", "--num-prompts", "3", "--ignore-eos"];
     let result = load(&server, &dir.path().join("text.json"), &flags).await?;
     let each = number(&result, "total_input_tokens") / 3.0;
-    ensure!((190.0..=210.0).contains(&each), "{each} tokens a prompt, 200 were asked for");
-    assert_eq!(number(&result, "total_output_tokens"), 24.0, "--ignore-eos goes up to the limit");
+    ensure!((190.0..=210.0).contains(&each), "{each} tokens per prompt instead of 200");
+    assert_eq!(number(&result, "total_output_tokens"), 24.0, "--ignore-eos generates up to the limit");
 
     let prompts = dir.path().join("prompts.jsonl");
     std::fs::write(&prompts, "{\"prompt\": \"red\"}\n{\"prompt\": \"blue\"}\n")?;
-    let prompts = prompts.to_str().context("a path of ours is text")?;
+    let prompts = prompts.to_str().context("the path is UTF-8")?;
     let flags = ["--dataset-name", "custom", "--dataset-path", prompts, "--num-prompts", "2"];
     let result = load(&server, &dir.path().join("custom.json"), &flags).await?;
     assert_eq!((&result["dataset_name"], number(&result, "completed")), (&Value::from("custom"), 2.0));
@@ -88,16 +92,16 @@ async fn text_alone_has_the_length_asked_for() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_preset_takes_the_frames_and_gives_the_tokens_of_what_was_published() -> anyhow::Result<()> {
+async fn a_preset_has_the_frames_and_tokens_of_the_published_load() -> anyhow::Result<()> {
     let server = Server::start().await?;
     let (dir, url) = (tempfile::tempdir()?, server.url(""));
     let file = dir.path().join("vss.json");
-    let name = file.to_str().context("a path of ours is text")?;
+    let name = file.to_str().context("the path is UTF-8")?;
     let flags = ["--preset", "vss", "--num-prompts", "1", "--num-warmups", "0", "--save-detailed"];
     bench(["serve", "--base-url", &url, "--result-filename", name].into_iter().chain(flags))
         .await?
         .answer()?;
-    let result = schema::read(&std::fs::read(&file)?, name)?;
+    let result = read(name).await?;
     let one = &result["requests"][0];
     assert_eq!((&result["preset"], number(one, "frames")), (&Value::from("vss"), 80.0), "{result}");
     assert_eq!((number(one, "video_s"), number(one, "completion_tokens")), (10.0, 1.0), "{result}");
@@ -107,8 +111,8 @@ async fn a_preset_takes_the_frames_and_gives_the_tokens_of_what_was_published() 
     Ok(())
 }
 
-/// Runs `homereel-bench` by a shell's words, in which `$0` is the program and `$1` the server.
-async fn by_shell(script: &str, server: &Server, first: &[&str]) -> anyhow::Result<(bool, String)> {
+/// Runs a shell script in which `$0` is `homereel-bench` and `$1` the URL of the server.
+async fn run_script(script: &str, server: &Server, first: &[&str]) -> anyhow::Result<(bool, String)> {
     let program = binary().with_file_name("homereel-bench");
     let (shell, before) = first.split_first().context("there is a program")?;
     let output = tokio::process::Command::new(shell)
@@ -118,55 +122,55 @@ async fn by_shell(script: &str, server: &Server, first: &[&str]) -> anyhow::Resu
         .arg(server.url(""))
         .output()
         .await?;
-    let told = [output.stdout, output.stderr].concat();
-    Ok((output.status.success(), String::from_utf8_lossy(&told).into_owned()))
+    let output_bytes = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&output_bytes).into_owned()))
 }
 
 #[tokio::test]
-async fn a_full_disk_costs_neither_earlier_results_nor_what_was_just_measured() -> anyhow::Result<()> {
+async fn a_full_disk_loses_neither_earlier_results_nor_the_measurement() -> anyhow::Result<()> {
     let server = Server::start().await?;
     let dir = tempfile::tempdir()?;
     let at = dir.path().display();
-    // A disk of its own, as small as this program's namespace lets it be.
+    // A small disk in a mount namespace of its own.
     let disk = format!("mount -t tmpfs -o size=12k none {at} && echo '{{}}' >{at}/kept.json");
     let serve = format!(
         "\"$0\" serve --base-url \"$1\" --dataset-name random --random-input-len 50 --max-tokens 4 --num-prompts 24 \
          --save-detailed --result-filename {at}/new.json; echo status $?; ls {at}; cat {at}/kept.json"
     );
     let own = ["unshare", "--user", "--map-root-user", "--mount"];
-    // Room for the trial before the run, and none for the result.
-    let (_, told) = by_shell(&format!("{disk} && {serve}"), &server, &own).await?;
-    ensure!(told.contains("failed to write") && told.contains("No space left"), "{told}");
-    ensure!(told.contains("Successful requests:"), "what was measured is shown all the same: {told}");
-    ensure!(told.contains("status 1\nkept.json\n{}\n"), "{told}");
+    // Room for the check before the run, but not for the result.
+    let (_, text) = run_script(&format!("{disk} && {serve}"), &server, &own).await?;
+    ensure!(text.contains("failed to write") && text.contains("No space left"), "{text}");
+    ensure!(text.contains("Successful requests:"), "the measurement is printed anyway: {text}");
+    ensure!(text.contains("status 1\nkept.json\n{}\n"), "{text}");
     // No room at all: nothing is measured.
     let full = format!("{disk} && head -c 8192 /dev/zero >{at}/other && {serve}");
-    let (_, told) = by_shell(&full, &server, &own).await?;
-    ensure!(told.contains("cannot write results to") && told.contains("No space left"), "{told}");
+    let (_, text) = run_script(&full, &server, &own).await?;
+    ensure!(text.contains("cannot write results to") && text.contains("No space left"), "{text}");
     ensure!(
-        !told.contains("Successful requests:") && told.contains("status 1\nkept.json\nother\n{}\n"),
-        "{told}"
+        !text.contains("Successful requests:") && text.contains("status 1\nkept.json\nother\n{}\n"),
+        "{text}"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_graphics_processor_is_watched_where_there_is_one() -> anyhow::Result<()> {
+async fn a_gpu_is_sampled() -> anyhow::Result<()> {
     let server = Server::start().await?;
     let dir = tempfile::tempdir()?;
     let at = dir.path().display();
-    // A stand-in that tells as a DGX Spark's does: no power.
+    // A stub that reports no power, as on a DGX Spark.
     let script = format!(
         "printf '#!/bin/sh\\necho \"$@\" >{at}/asked\\nwhile :; do echo 40, [N/A], 2100; echo 60, [N/A], 2300; sleep 1; done\\n' \
          >{at}/nvidia-smi && chmod +x {at}/nvidia-smi && PATH={at}:$PATH \"$0\" serve --base-url \"$1\" --dataset-name random \
          --random-input-len 50 --max-tokens 64 --ignore-eos --num-prompts 20 --max-concurrency 1 --result-filename {at}/r.json"
     );
-    let (fine, told) = by_shell(&script, &server, &["env"]).await?;
-    ensure!(fine, "{told}");
-    let result = schema::read(&std::fs::read(dir.path().join("r.json"))?, "r.json")?;
+    let (fine, text) = run_script(&script, &server, &["env"]).await?;
+    ensure!(fine, "{text}");
+    let result = read(&dir.path().join("r.json").display().to_string()).await?;
     let seen = &result["seen"];
     assert_eq!((number(seen, "gpu_utilization"), number(seen, "gpu_sm_clock_mhz")), (50.0, 2200.0), "{seen}");
-    ensure!(seen["gpu_power_w"].is_null(), "what is not told is not guessed: {seen}");
+    ensure!(seen["gpu_power_w"].is_null(), "a value that is not reported is null: {seen}");
     ensure!(
         std::fs::read_to_string(dir.path().join("asked"))?.contains("utilization.gpu,power.draw,clocks.sm")
     );
@@ -180,20 +184,20 @@ async fn the_same_server_twice_is_not_slower_than_itself() -> anyhow::Result<()>
     let flags =
         ["--dataset-name", "random", "--random-input-len", "60", "--max-tokens", "2", "--num-prompts", "24"];
     let output = bench(["compare", "--baseline", &url, "--candidate", &url].into_iter().chain(flags)).await?;
-    let told = output.answer()?;
-    ensure!(told.lines().any(|line| line.starts_with("e2el: B/A")), "{told}");
-    // The second of a pair finds its prefix in the cache; by turns that favours neither.
-    ensure!(!told.contains("e2el: B is"), "{told}");
+    let text = output.answer()?;
+    ensure!(text.lines().any(|line| line.starts_with("e2el: B/A")), "{text}");
+    // The second of a pair finds its prefix in the cache; taking turns gives both the same advantage.
+    ensure!(!text.contains("e2el: B is"), "{text}");
 
-    // Several, by name, in one run.
+    // Several servers with names in one run.
     let dir = tempfile::tempdir()?;
     let table = dir.path().join("table.md");
-    let name = table.to_str().context("a path of ours is text")?;
+    let name = table.to_str().context("the path is UTF-8")?;
     let (ours, again, third) = (format!("ours={url}"), format!("again={url}"), format!("third={url}"));
     let three =
         ["compare", "--baseline", &ours, "--candidate", &again, "--candidate", &third, "--table", name];
-    let told = bench(three.into_iter().chain(flags)).await?.answer()?.to_owned();
-    ensure!(told.lines().any(|line| line.starts_with("third e2el: third/ours")), "{told}");
+    let text = bench(three.into_iter().chain(flags)).await?.answer()?.to_owned();
+    ensure!(text.lines().any(|line| line.starts_with("third e2el: third/ours")), "{text}");
     let table = std::fs::read_to_string(table)?;
     assert_eq!(table.lines().count(), 5, "{table}");
     ensure!(table.contains("\n| ours | ") && table.contains("| 1 | 1 | 1 |\n| again |"), "{table}");
@@ -204,7 +208,7 @@ async fn the_same_server_twice_is_not_slower_than_itself() -> anyhow::Result<()>
 }
 
 #[tokio::test]
-async fn what_cannot_be_measured_is_refused_and_earlier_results_stay() -> anyhow::Result<()> {
+async fn invalid_requests_are_rejected_and_earlier_results_stay() -> anyhow::Result<()> {
     let server = Server::start().await?;
     let dir = tempfile::tempdir()?;
     let kept = dir.path().join("kept.json");
@@ -214,7 +218,7 @@ async fn what_cannot_be_measured_is_refused_and_earlier_results_stay() -> anyhow
     let cases: [(&[&str], i32, &str); 8] = [
         (&["--base-url", "http://127.0.0.1:9"], 1, "failed to reach"),
         (&["--base-url", &url, "--model", "gpt-4"], 1, "has no model 'gpt-4'"),
-        (&["--base-url", &url, "--request-rate", "0"], 2, "'0' is no rate"),
+        (&["--base-url", &url, "--request-rate", "0"], 2, "'0' is not a rate"),
         (&["--base-url", &url, "--dataset-name", "clips"], 2, "--dataset-path"),
         (&["--base-url", &url, "--dataset-name", "clips", "--dataset-path", &empty], 1, "has no clips"),
         (&["--base-url", &url, "--result-filename", &kept], 1, "never overwritten"),

@@ -88,13 +88,13 @@ async fn power_cuts_lose_nothing_that_was_told() -> anyhow::Result<()> {
 
 /// A clip that is read at once, not in windows.
 fn short(seed: u64) -> anyhow::Result<std::path::PathBuf> {
-    let order = homereel_clips::Order {
+    let order = homereel_clips::ClipSpec {
         duration_s: Some(2.0),
         codec: Some(homereel_clips::Codec::H264),
         size: Some((320, 240)),
         fps: Some(15.0),
-        kind: homereel_clips::Kind::Plain,
-        ..homereel_clips::Order::seeded(seed)
+        kind: homereel_clips::SceneKind::Plain,
+        ..homereel_clips::ClipSpec::seeded(seed)
     };
     Ok(clips::drawn(order)?.file)
 }
@@ -195,13 +195,13 @@ impl Dice {
 #[tokio::test]
 async fn a_long_video_is_read_in_windows_and_put_together() -> anyhow::Result<()> {
     let server = Server::start_with(&["--window-seconds", "4"]).await?;
-    let order = homereel_clips::Order {
+    let order = homereel_clips::ClipSpec {
         duration_s: Some(12.0),
         codec: Some(homereel_clips::Codec::H264),
         size: Some((320, 240)),
         fps: Some(15.0),
-        kind: homereel_clips::Kind::Plain,
-        ..homereel_clips::Order::seeded(40)
+        kind: homereel_clips::SceneKind::Plain,
+        ..homereel_clips::ClipSpec::seeded(40)
     };
     let clip = clips::drawn(order)?;
     let id = server.upload(&clip.file).await?;

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use homereel_clips::{Clip, Codec, Colour, Direction, Kind, Order, Question, Skill, Thing, compose};
+use homereel_clips::{
+    Clip, ClipQuestion, ClipSpec, Codec, Colour, Direction, Object, SceneKind, Skill, compose,
+};
 use homereel_tests::{Server, clips, homereel};
 use serde_json::Value;
 
@@ -64,7 +66,7 @@ async fn answers_about_fresh_clips_are_true() -> anyhow::Result<()> {
     let first = first_clip()?;
     let mut clips =
         stream::iter(first..first + CLIPS).map(|seed| ask_about(seed, &server)).buffer_unordered(AT_ONCE);
-    let mut asked: Vec<(Clip, Question, String)> = Vec::new();
+    let mut asked: Vec<(Clip, ClipQuestion, String)> = Vec::new();
     let mut done = 0;
     while let Some(answers) = clips.try_next().await? {
         asked.extend(answers);
@@ -104,10 +106,10 @@ fn first_clip() -> anyhow::Result<u64> {
 
 /// Draws clip `seed` and asks the questions whose turn it is: the first in a process of its own, the others
 /// of a server, which decodes a clip once for all of them.
-async fn ask_about(seed: u64, server: &Server) -> anyhow::Result<Vec<(Clip, Question, String)>> {
+async fn ask_about(seed: u64, server: &Server) -> anyhow::Result<Vec<(Clip, ClipQuestion, String)>> {
     // One clip in twelve shows nothing that the model knows.
-    let kind = if seed % 12 == 11 { Kind::None } else { Kind::Any };
-    let order = Order { kind, codec: Some(Codec::ALL[seed as usize % 3]), ..Order::seeded(seed) };
+    let kind = if seed % 12 == 11 { SceneKind::None } else { SceneKind::Any };
+    let order = ClipSpec { kind, codec: Some(Codec::ALL[seed as usize % 3]), ..ClipSpec::seeded(seed) };
     let clip = draw(order).await?;
     let mut out = Vec::new();
     for question in turns(&clip, seed as usize) {
@@ -123,14 +125,15 @@ async fn ask_about(seed: u64, server: &Server) -> anyhow::Result<Vec<(Clip, Ques
 
 /// Chooses one question of each of [`QUESTIONS_PER_CLIP`] skills: two or three that have a mark, and one
 /// that has none, in turns.
-fn turns(clip: &Clip, turn: usize) -> Vec<Question> {
+fn turns(clip: &Clip, turn: usize) -> Vec<ClipQuestion> {
     let (marked, told): (Vec<_>, Vec<_>) = MARKS.iter().partition(|(_, mark)| mark.is_some());
     let pick = |skills: Vec<&(Skill, Option<Mark>)>, from: usize, count: usize| {
         let skills = (0..skills.len()).map(|i| skills[(from + i) % skills.len()].0).collect::<Vec<_>>();
         skills
             .into_iter()
             .filter_map(|skill| {
-                let of_skill: Vec<&Question> = clip.questions.iter().filter(|q| q.skill == skill).collect();
+                let of_skill: Vec<&ClipQuestion> =
+                    clip.questions.iter().filter(|q| q.skill == skill).collect();
                 (!of_skill.is_empty()).then(|| of_skill[turn % of_skill.len()].clone())
             })
             .take(count)
@@ -142,7 +145,7 @@ fn turns(clip: &Clip, turn: usize) -> Vec<Question> {
     out
 }
 
-fn is_true(question: &Question, answer: &str) -> bool {
+fn is_true(question: &ClipQuestion, answer: &str) -> bool {
     match (question.skill, question.seconds) {
         (Skill::Moments, _) => are_moments(answer),
         (_, Some(seconds)) => time_in(answer).is_some_and(|t| (t - seconds).abs() <= TOLERANCE_S + 1e-6),
@@ -215,7 +218,7 @@ fn print(scores: &BTreeMap<Skill, Score>, codecs: &BTreeMap<String, Score>, star
 #[tokio::test]
 async fn red_and_blue_swapped_is_told_apart() -> anyhow::Result<()> {
     let swapped = "colorchannelmixer=rr=0:rb=1:bb=0:br=1";
-    let red = |o: &Thing| o.colour == Colour::Red;
+    let red = |o: &Object| o.colour == Colour::Red;
     bites(red, swapped, "What color is the object?", |_| "Red.".into(), |_| "Blue.".into()).await
 }
 
@@ -231,7 +234,7 @@ async fn reversed_frames_are_told_apart() -> anyhow::Result<()> {
         Direction::Down => Direction::Up,
     };
     let question = "Which direction does the object move?";
-    let moves = |o: &Thing| o.direction.is_some();
+    let moves = |o: &Object| o.direction.is_some();
     bites(moves, "reverse", question, |o| says(o.direction), |o| says(o.direction.map(opposite))).await
 }
 
@@ -239,8 +242,8 @@ async fn reversed_frames_are_told_apart() -> anyhow::Result<()> {
 async fn times_shifted_by_a_second_are_told_apart() -> anyhow::Result<()> {
     // A second of the first frame before the clip begins: everything happens a second later.
     let shifted = "tpad=start_duration=1:start_mode=clone";
-    let calm = |o: &Thing| o.turn.is_none() && o.disappear.is_none() && !o.starts;
-    let appears = |o: &Thing| o.appear > 0.0 && calm(o);
+    let calm = |o: &Object| o.turn.is_none() && o.disappear.is_none() && !o.starts;
+    let appears = |o: &Object| o.appear > 0.0 && calm(o);
     let says = |t: f64| format!("At {t:.1} seconds.");
     let question = "When does the object appear?";
     bites(appears, shifted, question, |o| says(o.appear), |o| says(o.appear + 1.0)).await
@@ -249,36 +252,37 @@ async fn times_shifted_by_a_second_are_told_apart() -> anyhow::Result<()> {
 /// Asks `question` about clips of one object that `fits`, as drawn and changed by an ffmpeg `filter`: the
 /// answer must be `plain` and then `changed`, and what was true before must hardly ever pass as true.
 async fn bites(
-    fits: impl Fn(&Thing) -> bool,
+    fits: impl Fn(&Object) -> bool,
     filter: &str,
     question: &str,
-    plain: impl Fn(&Thing) -> String,
-    changed: impl Fn(&Thing) -> String,
+    plain: impl Fn(&Object) -> String,
+    changed: impl Fn(&Object) -> String,
 ) -> anyhow::Result<()> {
-    let orders = (1000..).map(|seed| Order {
-        kind: if filter.starts_with("tpad") { Kind::OneObject } else { Kind::Plain },
+    let orders = (1000..).map(|seed| ClipSpec {
+        kind: if filter.starts_with("tpad") { SceneKind::OneObject } else { SceneKind::Plain },
         codec: Some(Codec::H264),
         size: Some((320, 240)),
         fps: Some(20.0),
         duration_s: Some(6.0),
-        ..Order::seeded(seed)
+        ..ClipSpec::seeded(seed)
     });
     let fitting = orders.filter(|&order| {
         let seed = homereel_clips::FIRST_TEST_SEED + order.seed;
-        compose(Order { seed, ..order }).0.things.iter().all(&fits)
+        compose(ClipSpec { seed, ..order }).0.things.iter().all(&fits)
     });
     let (mut before, mut after, mut fooled) = (0, 0, 0);
     let mut misses = Vec::new();
     for order in fitting.take(BITES) {
         let clip = draw(order).await?;
         let thing = clip.scene.things.first().context("a clip of one object")?;
-        let truth = Question {
+        let truth = ClipQuestion {
             skill: if time_in(&plain(thing)).is_some() { Skill::Time } else { Skill::Colour },
             question: question.to_owned(),
             answer: plain(thing),
             seconds: time_in(&plain(thing)),
         };
-        let mutated = Question { answer: changed(thing), seconds: time_in(&changed(thing)), ..truth.clone() };
+        let mutated =
+            ClipQuestion { answer: changed(thing), seconds: time_in(&changed(thing)), ..truth.clone() };
         let first = ask(&clip.file, question).await?;
         let second = ask(&filtered(&clip.file, filter)?, question).await?;
         before += usize::from(is_true(&truth, &first));
@@ -304,7 +308,7 @@ fn filtered(file: &Path, filter: &str) -> anyhow::Result<std::path::PathBuf> {
     )
 }
 
-async fn draw(order: Order) -> anyhow::Result<Clip> {
+async fn draw(order: ClipSpec) -> anyhow::Result<Clip> {
     tokio::task::spawn_blocking(move || clips::drawn(order)).await?
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use homereel_clips::{Clip, Codec, Kind, Order};
+use homereel_clips::{Clip, ClipSpec, Codec, SceneKind};
 use homereel_tests::{Server, clips};
 use serde_json::{Value, json};
 
@@ -101,8 +101,8 @@ fn tie(candle: &Value, vllm: &Value) -> Option<f64> {
 
 async fn drawn(index: u64) -> anyhow::Result<Clip> {
     let seed = SEEDS + index;
-    let kind = if index % 7 == 6 { Kind::None } else { Kind::Any };
-    let order = Order { kind, codec: Some(Codec::ALL[index as usize % 3]), ..Order::seeded(seed) };
+    let kind = if index % 7 == 6 { SceneKind::None } else { SceneKind::Any };
+    let order = ClipSpec { kind, codec: Some(Codec::ALL[index as usize % 3]), ..ClipSpec::seeded(seed) };
     tokio::task::spawn_blocking(move || clips::drawn(order)).await?
 }
 

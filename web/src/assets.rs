@@ -1,4 +1,4 @@
-//! The static files, embedded, each with an ETag made of its content and a URL that changes with it.
+//! The embedded static files. ETag and URL of each contain a hash of its content.
 
 use std::sync::LazyLock;
 
@@ -11,11 +11,11 @@ pub struct Asset {
     pub name: &'static str,
     /// Value of `Content-Type`.
     pub content_type: &'static str,
-    /// The file.
+    /// Content of the file.
     pub bytes: &'static [u8],
-    /// Hex digits of the content's SHA-256, enough to tell versions apart.
+    /// First hex digits of the content's SHA-256.
     pub version: String,
-    /// Where pages find it: name and version, so that it may be cached for ever.
+    /// URL with name and version, so that it can be cached forever.
     pub url: String,
 }
 
@@ -34,13 +34,13 @@ fn asset(name: &'static str, content_type: &'static str, bytes: &'static [u8]) -
     Asset { name, content_type, bytes, version, url }
 }
 
-/// Finds an embedded file by its name under `/static/`.
+/// Returns the file `name` under `/static/`.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.name == name)
 }
 
-/// URL of the file `name`; empty for a name that no file has.
+/// Returns the URL of the file `name`, or an empty string if there is none.
 #[must_use]
 pub fn url(name: &str) -> &'static str {
     find(name).map_or("", |asset| &asset.url)

@@ -1,6 +1,6 @@
-//! Words for numbers: lengths, sizes, positions in a clip. English, short, the same on every page.
+//! Formats numbers for pages: durations, positions in a clip, sizes, counts.
 
-/// A length of time as people say it: `4.2 s`, `3 min 20 s`, `1 h 5 min`. Empty for what is no length.
+/// A duration in words: `4.2 s`, `3 min 20 s`, `1 h 5 min`. Empty for a negative or infinite one.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
@@ -27,7 +27,7 @@ pub fn position(seconds: f64) -> String {
     }
 }
 
-/// A number of bytes in the units that people see elsewhere: `13 bytes`, `4.1 MB`.
+/// A number of bytes in decimal units: `13 bytes`, `4.1 MB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
@@ -50,12 +50,18 @@ pub fn count(n: u64, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
+/// A number with `digits` decimals, or a dash if it was not measured.
+#[must_use]
+pub fn number_or_dash(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn lengths_read_like_speech() {
+    fn durations_have_two_units_at_most() {
         assert_eq!(duration(4.24), "4.2 s");
         assert_eq!(duration(59.97), "1 min 0 s");
         assert_eq!(duration(200.0), "3 min 20 s");
@@ -65,11 +71,16 @@ mod tests {
     }
 
     #[test]
-    fn positions_carry_tenths_over() {
+    fn positions_round_to_tenths() {
         assert_eq!(position(4.2), "0:04.2");
         assert_eq!(position(59.96), "1:00.0");
         assert_eq!(position(3723.5), "1:02:03.5");
         assert_eq!(position(-3.0), "0:00.0");
+    }
+
+    #[test]
+    fn unmeasured_numbers_are_dashes() {
+        assert_eq!((number_or_dash(Some(1.25), 1).as_str(), number_or_dash(None, 1).as_str()), ("1.2", "–"));
     }
 
     #[test]

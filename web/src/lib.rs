@@ -1,14 +1,15 @@
 //! The pages of Homereel: templates, the stylesheet, the script, and the structs that fill them.
 //!
-//! A page is a struct of strings that are ready to be shown; `render()` (askama's [`Template`]) makes
-//! the HTML and escapes every one of them, for file names and the model's words are hostile. This
-//! crate knows neither HTTP, nor the library, nor the engine: the server's handlers fill the structs.
+//! A page is a struct of formatted strings. `render()` (askama's [`Template`]) turns it into HTML and escapes every string, because
+//! file names and the model's answers are untrusted. This crate knows neither HTTP, nor the library, nor the engine: the server's
+//! handlers fill the structs.
 //!
-//! Where to find what: `templates/*.html` one page each on top of `base.html`, `static/` the files
-//! that [`assets`] embeds, [`pages`] the structs of whole pages, [`views`] their parts, [`mod@format`]
-//! and [`times`] the words for lengths, sizes and times.
+//! `templates/*.html` has one template per page on top of `base.html`; `static/` has the files that [`assets`] embeds. [`pages`] has
+//! the structs of entire pages, [`views`] those of their parts; [`mod@format`] and [`times`] format numbers and times.
+//! [`bench_result`] and [`plot`] are benchmark results and their plots, which the benchmark program uses, too.
 
 pub mod assets;
+pub mod bench_result;
 pub mod format;
 pub mod pages;
 pub mod plot;
@@ -17,5 +18,5 @@ pub mod views;
 
 pub use askama::Template;
 
-/// Version of this build, for the foot of each page.
+/// Version of this build, shown in the footer.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

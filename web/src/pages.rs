@@ -1,10 +1,10 @@
-//! Whole pages: one struct each, rendered by its template.
+//! Pages: one struct each, rendered by the template of the same name.
 
 use askama::Template;
 
 use crate::views::{
-    AlbumCard, Answer, Card, Choice, Fact, FactList, Found, Job, Key, Kind, Link, Made, Model, Moment, Note,
-    Person, Run, Shell, State, Step, Time, Trashed,
+    AlbumCard, Answer, BenchRow, Card, Choice, Fact, FactList, Found, Job, Key, Kind, Link, Made, Model,
+    Moment, Note, Person, Shell, State, Step, Time, Trashed,
 };
 
 /// `/`: upload and the list of videos.
@@ -13,25 +13,25 @@ use crate::views::{
 pub struct LibraryPage {
     /// The frame.
     pub shell: Shell,
-    /// Largest file that is taken, in words.
+    /// Formatted size limit of uploads.
     pub upload_limit: String,
-    /// Scheme and authority that the reader used, for the example command.
+    /// Scheme and authority of the request, for the example command.
     pub base_url: String,
-    /// Number of videos in words.
+    /// Formatted number of videos.
     pub count: String,
     /// The videos, newest first.
     pub videos: Vec<Card>,
-    /// URL of the older ones.
+    /// URL of the next page.
     pub more: Option<String>,
-    /// The video that was just thrown away, to take it back.
+    /// The video that was just moved to the trash, to undo that.
     pub trashed: Option<Link>,
-    /// What the disk holds, in words.
+    /// Formatted disk usage.
     pub storage: String,
-    /// Where the script finds the worker that hashes files.
+    /// URL of the script that hashes files in a web worker.
     pub hasher: &'static str,
 }
 
-/// `/videos/{id}`: the player, what the model says, questions and answers.
+/// `/videos/{id}`: the player, description and moments, questions and answers.
 #[derive(Debug, Template)]
 #[template(path = "video.html")]
 pub struct VideoPage {
@@ -39,107 +39,107 @@ pub struct VideoPage {
     pub shell: Shell,
     /// Id of the video.
     pub id: String,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// URL that takes it out of the trash, where it lies in it.
+    /// URL that restores it, if it is in the trash.
     pub restore: Option<String>,
-    /// Where its reading stands.
+    /// State of its processing.
     pub state: State,
-    /// How far the reading is.
+    /// Progress of its processing.
     pub step: Option<Step>,
-    /// URL that asks for a failed reading again.
+    /// URL that retries failed processing.
     pub retry: Option<String>,
-    /// There is a picture to play.
+    /// It has a video stream.
     pub playable: bool,
-    /// Last part of the URL to play: `file`, or `playback.mp4` where browsers don't play the original.
+    /// Last part of the URL to play: `file`, or `playback.mp4` if browsers cannot play the original.
     pub play_file: &'static str,
-    /// Pixels per row as shown; 16 while unknown.
+    /// Display width in pixels; 16 if unknown.
     pub width: u32,
-    /// Rows as shown; 9 while unknown.
+    /// Display height in pixels; 9 if unknown.
     pub height: u32,
     /// There is a poster.
     pub has_poster: bool,
-    /// There are pictures to scrub by.
+    /// There are thumbnails for scrubbing.
     pub has_sprites: bool,
-    /// `#t=83` where the reader asked for a second, or nothing.
+    /// `#t=83` if the URL has a time, else empty.
     pub start_fragment: String,
-    /// Codec, for browsers that can't play it.
+    /// Codec, for browsers that cannot play it.
     pub codec: String,
-    /// Questions are taken now.
+    /// Questions can be asked now.
     pub askable: bool,
-    /// Why they are not.
+    /// Reason why questions cannot be asked.
     pub why_not_askable: String,
-    /// A question that makes sense here, as an example.
+    /// Example of a question.
     pub example: String,
     /// Questions and answers, newest first.
     pub answers: Vec<Answer>,
-    /// URL of the older ones.
+    /// URL of the next page.
     pub older_answers: Option<String>,
-    /// What the model saw.
+    /// Description.
     pub description: Option<Made>,
-    /// What to say while there is no description.
+    /// Text while there is no description.
     pub no_description: String,
-    /// Tags, each with its album.
+    /// Tags with links to their albums.
     pub tags: Vec<Link>,
     /// Moments in order of time.
     pub moments: Vec<Moment>,
-    /// URL of the later ones.
+    /// URL of the next page.
     pub more_moments: Option<String>,
-    /// What to say while there are no moments.
+    /// Text while there are no moments.
     pub no_moments: String,
-    /// Somebody likes it.
+    /// It is a favourite.
     pub favourite: bool,
-    /// Where it was taken, by a person.
+    /// Place, as a user entered it.
     pub place: String,
-    /// The description as it can be changed.
+    /// The description for editing.
     pub description_text: String,
-    /// It is short enough to be changed on a page.
+    /// The description is short enough for editing on a page.
     pub description_fits: bool,
-    /// The tags as they can be changed: words with commas.
+    /// The tags for editing, separated by commas.
     pub tags_text: String,
-    /// URL of the video after this one.
+    /// URL of the next newer video.
     pub newer: Option<String>,
-    /// URL of the video before this one.
+    /// URL of the next older video.
     pub older: Option<String>,
     /// Facts of the file.
     pub facts: Vec<Fact>,
     /// When it was added.
     pub added: Time,
-    /// What the reader should know of the file.
+    /// Warnings about the file.
     pub warnings: Vec<String>,
 }
 
-/// `/search`: words and filters, and the places where they were found.
+/// `/search`: query, filters and hits.
 #[derive(Debug, Template)]
 #[template(path = "search.html")]
 pub struct SearchPage {
     /// The frame.
     pub shell: Shell,
-    /// What was typed.
+    /// The query.
     pub q: String,
-    /// First day, as typed.
+    /// First day, as entered.
     pub from: String,
-    /// Last day, as typed.
+    /// Last day, as entered.
     pub to: String,
-    /// The tag, as typed.
+    /// Tag, as entered.
     pub tag: String,
     /// Only favourites.
     pub favourite: bool,
-    /// Cameras to choose from.
+    /// Selection of cameras.
     pub cameras: Vec<Choice>,
-    /// Lengths to choose from.
+    /// Selection of lengths.
     pub lengths: Vec<Choice>,
-    /// A filter is set: they are unfolded.
+    /// A filter is set, so that the filters are shown.
     pub filtered: bool,
-    /// Something was asked for and looked up.
+    /// A search was made.
     pub searched: bool,
-    /// What is wrong with what was typed; may be empty.
+    /// Problem with the input; may be empty.
     pub problem: String,
-    /// Number of videos found, in words.
+    /// Formatted number of found videos.
     pub counts: String,
     /// The videos, best first.
     pub found: Vec<Found>,
-    /// URL of further results.
+    /// URL of the next page.
     pub more: Option<String>,
 }
 
@@ -151,7 +151,7 @@ pub struct AlbumsPage {
     pub shell: Shell,
     /// The albums, the largest first.
     pub albums: Vec<AlbumCard>,
-    /// URL of the smaller ones.
+    /// URL of the next page.
     pub more: Option<String>,
 }
 
@@ -161,79 +161,79 @@ pub struct AlbumsPage {
 pub struct AlbumPage {
     /// The frame.
     pub shell: Shell,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Number of videos in words.
+    /// Formatted number of videos.
     pub count: String,
-    /// When the first of this page was taken.
+    /// Recording time of the first video on this page.
     pub first: Option<Time>,
-    /// When the last of this page was taken, if that was on another day.
+    /// Recording time of the last one, if it is on another day.
     pub last: Option<Time>,
-    /// URL of the search within it.
+    /// URL of a search within the album.
     pub search: String,
-    /// The videos, in the order they were taken.
+    /// The videos by recording time.
     pub videos: Vec<Card>,
-    /// URL of the later ones.
+    /// URL of the next page.
     pub more: Option<String>,
 }
 
-/// `/household`: the reader's password, who else may come in, and the keys of programs.
+/// `/household`: the user's password, the other users, and API keys.
 #[derive(Debug, Template)]
 #[template(path = "household.html")]
 pub struct HouseholdPage {
     /// The frame.
     pub shell: Shell,
-    /// What was wrong with what was sent; may be empty.
+    /// Problem with the input; may be empty.
     pub problem: String,
-    /// What was done just now; may be empty.
+    /// Confirmation of the last change; may be empty.
     pub done: &'static str,
-    /// Name and secret of the key that was just made: shown this once.
+    /// Name and secret of the new key, shown only once.
     pub new_key: Option<(String, String)>,
-    /// Nobody is asked who they are.
+    /// The server requires no login.
     pub open: bool,
-    /// Who the reader is, and their role; empty where nobody is asked.
+    /// Name and role of the user; empty without login.
     pub me: String,
-    /// The reader has a password to change.
+    /// The user has a password.
     pub has_password: bool,
-    /// The reader may let others in.
+    /// The user is an administrator.
     pub admin: bool,
-    /// Characters that a new password has at least.
+    /// Minimum length of a password.
     pub min_length: usize,
-    /// The roles, for somebody new.
+    /// Selection of roles for a new user.
     pub roles: Vec<Choice>,
-    /// Who may come in.
+    /// The users.
     pub people: Vec<Person>,
-    /// Keys of programs.
+    /// API keys.
     pub keys: Vec<Key>,
 }
 
-/// `/ask`: a question to all videos, and its answer from what is known of them.
+/// `/ask`: a question about all videos, answered from what is known about them.
 #[derive(Debug, Template)]
 #[template(path = "ask.html")]
 pub struct AskPage {
     /// The frame.
     pub shell: Shell,
-    /// What was asked; empty before that.
+    /// The question; empty before it is asked.
     pub question: String,
-    /// The answer, cut at the numbers of notes in it.
+    /// The answer, split at the numbers of notes.
     pub parts: Vec<(String, Option<usize>)>,
-    /// Id of the model; empty where none answered.
+    /// Id of the model; empty before it has answered.
     pub model: String,
-    /// What the answer rests on.
+    /// Sources of the answer.
     pub notes: Vec<Note>,
 }
 
-/// `/trash`: what was thrown away, and until when it can be taken back.
+/// `/trash`: deleted videos, which can be restored.
 #[derive(Debug, Template)]
 #[template(path = "trash.html")]
 pub struct TrashPage {
     /// The frame.
     pub shell: Shell,
-    /// Size of all of it, in words.
+    /// Formatted total size.
     pub size: String,
-    /// The videos, the last thrown away first.
+    /// The videos, most recently deleted first.
     pub videos: Vec<Trashed>,
-    /// URL of those before.
+    /// URL of the next page.
     pub more: Option<String>,
 }
 
@@ -243,13 +243,13 @@ pub struct TrashPage {
 pub struct SystemPage {
     /// The frame.
     pub shell: Shell,
-    /// What should be done, a sentence each.
+    /// Recommendations, one sentence each.
     pub advice: Vec<String>,
-    /// All there is to know.
+    /// The lists.
     pub lists: Vec<FactList>,
-    /// When it was looked at.
+    /// Time of these values.
     pub now: Time,
-    /// What the disk holds, in words.
+    /// Formatted disk usage.
     pub storage: String,
 }
 
@@ -259,69 +259,69 @@ pub struct SystemPage {
 pub struct BenchPage {
     /// The frame.
     pub shell: Shell,
-    /// Where results are kept.
+    /// Directory of the results.
     pub directory: String,
     /// The results, oldest first.
-    pub runs: Vec<Run>,
+    pub runs: Vec<BenchRow>,
     /// Name and title of each plot.
     pub plots: Vec<(String, String)>,
-    /// Files that are no results.
+    /// Names of files that are not results.
     pub unread: Vec<String>,
 }
 
-/// `/jobs`: what is being done, what waits, what failed.
+/// `/jobs`: running, waiting and ended jobs.
 #[derive(Debug, Template)]
 #[template(path = "jobs.html")]
 pub struct JobsPage {
     /// The frame.
     pub shell: Shell,
-    /// Numbers by state in words.
+    /// Formatted counts by state.
     pub counts: String,
     /// All jobs are paused.
     pub paused: bool,
-    /// Failed jobs can be tried again all at once.
+    /// There are failed jobs that can be retried.
     pub any_failed: bool,
-    /// Running first, then waiting, then what ended, newest first.
+    /// Running jobs first, then waiting, then ended ones, newest first.
     pub jobs: Vec<Job>,
-    /// URL of the rest.
+    /// URL of the next page.
     pub more: Option<String>,
 }
 
-/// `/login`: asks for the household's password, or lets it be chosen. Tells strangers nothing else.
+/// `/login`: asks for the password, or sets it. Reveals nothing else.
 #[derive(Debug, Template)]
 #[template(path = "login.html")]
 pub struct LoginPage {
-    /// What it is.
+    /// Title.
     pub title: &'static str,
-    /// Token of a one-time link: the password is chosen now.
+    /// Token of a one-time link that sets the password.
     pub once: Option<String>,
-    /// Nobody chose a password yet, and there is no link here.
+    /// No password is set yet, and the URL has no token.
     pub nothing_set: bool,
-    /// Where to go after it.
+    /// URL after the login.
     pub next: String,
-    /// There are users beside the household: their names are asked for.
+    /// There are users besides the household, so that a name is needed.
     pub named: bool,
-    /// The name as it was typed.
+    /// The name, as entered.
     pub name: String,
-    /// Characters that a new password has at least.
+    /// Minimum length of a password.
     pub min_length: usize,
-    /// What was wrong with the last try.
+    /// Error of the last attempt.
     pub error: Option<String>,
 }
 
-/// Any error that a person meets in a browser.
+/// An error page.
 #[derive(Debug, Template)]
 #[template(path = "error.html")]
 pub struct ErrorPage {
-    /// The frame; its title says what is wrong.
+    /// The frame; its title is the error.
     pub shell: Shell,
-    /// What happened and what would help, a sentence each.
+    /// Cause and remedy, one sentence each.
     pub lines: Vec<String>,
     /// HTTP status.
     pub status: u16,
-    /// Where to go from here.
+    /// URL of the link back.
     pub back: String,
-    /// Name of that place.
+    /// Text of the link back.
     pub back_label: String,
 }
 

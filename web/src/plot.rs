@@ -1,17 +1,18 @@
-//! Plots of results as SVG that stands alone: latency against load, throughput against concurrency, stages as stacked
-//! bars. Knows the fields of a result and nothing of where plots go.
+//! Plots of benchmark results as self-contained SVG: latency against load, throughput against load, and stages as stacked
+//! bars.
 
 use plotters::prelude::*;
-use serde_json::Value;
 
-/// Why a plot can't be drawn.
+use crate::bench_result::{BenchResult, Latencies, StageMeans, Summary};
+
+/// A plot that failed to draw.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct PlotError(String);
 
-/// Pixels of a plot.
+/// Width and height of a plot in pixels.
 const SIZE: (u32, u32) = (720, 360);
-/// Colours of lines and stages, told apart by people who see few colours (Okabe and Ito).
+/// Colours of lines and stages that colour-blind readers can tell apart (Okabe and Ito).
 const PALETTE: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
@@ -22,20 +23,9 @@ const PALETTE: [RGBColor; 8] = [
     RGBColor(240, 228, 66),
     RGBColor(120, 120, 120),
 ];
-/// Stages in the order in which they happen, as in a result's `stages_ms`.
-const STAGES: [&str; 8] = [
-    "queue_ms",
-    "probe_ms",
-    "decode_ms",
-    "preprocess_ms",
-    "vision_ms",
-    "prefill_ms",
-    "generate_ms",
-    "other_ms",
-];
 
-/// How many times the shortest request the longest may take before bars show shares.
-const FAR_APART: f64 = 20.0;
+/// Ratio of the longest to the shortest request above which bars show percentages.
+const MAX_RATIO: f64 = 20.0;
 
 /// One line of a plot.
 struct Line {
@@ -43,59 +33,74 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-/// Draws median and tail of TTFT and E2EL against the load of each result; the median E2EL alone where several labels have
-/// loads that differ. None where none has.
+/// A value that is plotted against the load: its name, and where a result has it.
+type Series = (&'static str, fn(&BenchResult) -> Option<f64>);
+
+fn median(of: fn(&Latencies) -> &Option<Summary>, result: &BenchResult) -> Option<f64> {
+    of(&result.latencies).as_ref().map(|summary| summary.median)
+}
+
+fn p99(of: fn(&Latencies) -> &Option<Summary>, result: &BenchResult) -> Option<f64> {
+    of(&result.latencies).as_ref()?.percentile(99.0)
+}
+
+/// Draws median and P99 of TTFT and E2EL against the load. Results with several labels get one line per label, of the median
+/// E2EL. Returns `None` if no label has two different loads.
 ///
 /// # Errors
-/// When the plot can't be drawn.
-pub fn latency(results: &[Value]) -> Result<Option<String>, PlotError> {
-    let fields = [
-        ("median E2EL", "median_e2el_ms"),
-        ("median TTFT", "median_ttft_ms"),
-        ("P99 TTFT", "p99_ttft_ms"),
-        ("P99 E2EL", "p99_e2el_ms"),
+/// When drawing fails.
+pub fn latency(results: &[(String, BenchResult)]) -> Result<Option<String>, PlotError> {
+    let series: [Series; 4] = [
+        ("median E2EL", |result| median(|latencies| &latencies.e2el, result)),
+        ("median TTFT", |result| median(|latencies| &latencies.ttft, result)),
+        ("P99 TTFT", |result| p99(|latencies| &latencies.ttft, result)),
+        ("P99 E2EL", |result| p99(|latencies| &latencies.e2el, result)),
     ];
-    let (axis, lines) = lines(results, &fields);
+    let (axis, lines) = lines(results, &series);
     plot("Latency against load", axis, "milliseconds", &lines)
 }
 
-/// Draws output tokens and seconds of video per second against the load of each result; tokens alone for several labels.
+/// Draws output tokens and seconds of video per second against the load; with several labels only the tokens. Returns `None`
+/// if no label has two different loads.
 ///
 /// # Errors
-/// When the plot can't be drawn.
-pub fn throughput(results: &[Value]) -> Result<Option<String>, PlotError> {
-    let fields = [("output tokens/s", "output_throughput"), ("video seconds/s", "rtfx_video")];
-    let (axis, lines) = lines(results, &fields);
+/// When drawing fails.
+pub fn throughput(results: &[(String, BenchResult)]) -> Result<Option<String>, PlotError> {
+    let series: [Series; 2] = [
+        ("output tokens/s", |result| Some(result.output_throughput)),
+        ("video seconds/s", |result| result.rtfx_video),
+    ];
+    let (axis, lines) = lines(results, &series);
     plot("Throughput against load", axis, "per second", &lines)
 }
 
-/// The axis of the load (concurrency where it is bounded, else the request rate), and a line for each field. Results that
-/// share a label are of one server: where several labels have loads that differ, each gets one line, of the first field.
-fn lines(results: &[Value], fields: &[(&str, &str)]) -> (&'static str, Vec<Line>) {
-    let bounded = results.iter().all(|one| one["max_concurrency"].is_u64());
-    let (axis, load) = if bounded {
-        ("max concurrency", "max_concurrency")
-    } else {
-        ("requests per second", "request_throughput")
+/// Returns the name of the load axis (concurrency where it is limited, else the request rate) and one line per series. Results
+/// with the same label are of one server; if several labels have different loads, each gets one line, of the first series.
+fn lines(results: &[(String, BenchResult)], series: &[Series]) -> (&'static str, Vec<Line>) {
+    let limited = results.iter().all(|(_, result)| result.max_concurrency.is_some());
+    let axis = if limited { "max concurrency" } else { "requests per second" };
+    let load = |result: &BenchResult| match result.max_concurrency {
+        Some(concurrency) if limited => concurrency as f64,
+        _ => result.request_throughput,
     };
-    let number = |one: &Value, field: &str| one[field].as_f64().unwrap_or_default();
-    let mut groups: Vec<(&str, Vec<&Value>)> = Vec::new();
-    for one in results {
-        let label = one["label"].as_str().unwrap_or_default();
+    let mut groups: Vec<(&str, Vec<&BenchResult>)> = Vec::new();
+    for (_, result) in results {
+        let label = result.label.as_deref().unwrap_or_default();
         match groups.iter_mut().find(|(known, _)| *known == label) {
-            Some((_, group)) => group.push(one),
-            None => groups.push((label, vec![one])),
+            Some((_, group)) => group.push(result),
+            None => groups.push((label, vec![result])),
         }
     }
-    groups.retain(|(_, group)| group.iter().any(|one| number(one, load) != number(group[0], load)));
-    let alone = groups.len() == 1;
-    let wanted = if alone { fields } else { &fields[..1] };
-    let line = |label: &str, group: &[&Value], (name, field): &(&str, &str)| Line {
-        name: if alone { (*name).to_owned() } else { format!("{label}: {name}") },
-        points: group.iter().map(|one| (number(one, load), number(one, field))).collect(),
+    groups.retain(|(_, group)| group.iter().any(|result| load(result) != load(group[0])));
+    let single = groups.len() == 1;
+    let shown = if single { series } else { &series[..1] };
+    let line = |label: &str, group: &[&BenchResult], (name, value): &Series| Line {
+        name: if single { (*name).to_owned() } else { format!("{label}: {name}") },
+        points: group.iter().filter_map(|result| Some((load(result), value(result)?))).collect(),
     };
-    let lines = groups.iter().flat_map(|(label, group)| wanted.iter().map(|field| line(label, group, field)));
-    (axis, lines.collect())
+    let lines =
+        groups.iter().flat_map(|(label, group)| shown.iter().map(|series| line(label, group, series)));
+    (axis, lines.filter(|line| !line.points.is_empty()).collect())
 }
 
 fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>, PlotError> {
@@ -139,66 +144,66 @@ fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>,
     Ok(Some(svg))
 }
 
-/// Draws where the time of a request went, one bar for each result that tells: in milliseconds, or in percent where one
-/// takes so much longer than another that nothing of that would be seen. None where none tells.
+/// Draws the stages of a request, one bar per result that has them: in milliseconds, or in percent if one bar would be too
+/// short to see beside the longest. Returns `None` if no result has stages.
 ///
 /// # Errors
-/// When the plot can't be drawn.
-pub fn stages(results: &[(String, Value)]) -> Result<Option<String>, PlotError> {
-    let told: Vec<&(String, Value)> =
-        results.iter().filter(|(_, one)| one["stages_ms"].is_object()).collect();
-    let whole = |one: &Value| one["stages_ms"]["e2el_ms"].as_f64().unwrap_or_default();
-    let longest = told.iter().map(|(_, one)| whole(one)).fold(0.0, f64::max);
-    let shortest = told.iter().map(|(_, one)| whole(one)).fold(f64::INFINITY, f64::min);
+/// When drawing fails.
+pub fn stages(results: &[(String, BenchResult)]) -> Result<Option<String>, PlotError> {
+    let rows: Vec<(&str, StageMeans)> =
+        results.iter().filter_map(|(name, result)| Some((name.as_str(), result.stages_ms?))).collect();
+    let longest = rows.iter().map(|(_, stages)| stages.e2el_ms).fold(0.0, f64::max);
+    let shortest = rows.iter().map(|(_, stages)| stages.e2el_ms).fold(f64::INFINITY, f64::min);
     if longest <= 0.0 {
         return Ok(None);
     }
-    let shares = longest > FAR_APART * shortest;
-    let (widest, unit) = if shares { (100.0, "%") } else { (longest, "mean, ms") };
+    let percent = longest > MAX_RATIO * shortest;
+    let (widest, unit) = if percent { (100.0, "%") } else { (longest, "mean, ms") };
     let mut svg = String::new();
-    // Wide enough for the longest name, with its milliseconds; letters of this size take some 6.5 pixels.
-    let letters = told.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default() as u32 + 10;
+    // Room for the longest name with its milliseconds, at about 6.5 pixels per character.
+    let letters = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default() as u32 + 10;
     let names_width = (letters * 13 / 2).clamp(120, SIZE.0 / 2);
-    // High enough for the legend of all stages.
-    let height = 210.max(90 + 36 * told.len() as u32);
+    // Room for the legend of all stages.
+    let height = 210.max(90 + 36 * rows.len() as u32);
     let mut draw = || -> Result<(), Box<dyn std::error::Error>> {
         let root = SVGBackend::with_string(&mut svg, (SIZE.0, height)).into_drawing_area();
         root.fill(&WHITE)?;
-        let rows = told.len() as f64;
+        let count = rows.len() as f64;
         let mut chart = ChartBuilder::on(&root)
-            .caption(format!("Where the time of a request goes ({unit})"), ("sans-serif", 18))
+            .caption(format!("Time per stage of a request ({unit})"), ("sans-serif", 18))
             .margin(10)
             .x_label_area_size(24)
             .y_label_area_size(names_width)
-            .build_cartesian_2d(0.0..widest * 1.35, 0.0..rows)?;
+            .build_cartesian_2d(0.0..widest * 1.35, 0.0..count)?;
         let name = |y: &f64| {
-            let row = rows - y.ceil();
+            let row = count - y.ceil();
             let in_middle = (y.fract() - 0.5).abs() < 1e-9;
-            told.get(row as usize).filter(|_| in_middle).map_or_else(String::new, |(name, one)| {
-                if shares { format!("{name}, {:.0} ms", whole(one)) } else { name.clone() }
+            rows.get(row as usize).filter(|_| in_middle).map_or_else(String::new, |(name, stages)| {
+                if percent { format!("{name}, {:.0} ms", stages.e2el_ms) } else { (*name).to_owned() }
             })
         };
         chart
             .configure_mesh()
             .disable_y_mesh()
             .light_line_style(TRANSPARENT)
-            .y_labels(2 * told.len() + 1)
+            .y_labels(2 * rows.len() + 1)
             .y_label_formatter(&name)
             .draw()?;
-        for (stage, colour) in STAGES.into_iter().zip(PALETTE) {
-            let bars = told.iter().enumerate().map(|(row, (_, one))| {
-                let scale = if shares { 100.0 / whole(one).max(f64::MIN_POSITIVE) } else { 1.0 };
-                let ms = |stage: &str| scale * one["stages_ms"][stage].as_f64().unwrap_or_default().max(0.0);
-                let before: f64 = STAGES.iter().take_while(|one| **one != stage).map(|one| ms(one)).sum();
-                let bottom = rows - row as f64;
+        let names = rows[0].1.stages().map(|(name, _)| name);
+        for (index, (name, colour)) in names.into_iter().zip(PALETTE).enumerate() {
+            let bars = rows.iter().enumerate().map(|(row, (_, stages))| {
+                let scale = if percent { 100.0 / stages.e2el_ms.max(f64::MIN_POSITIVE) } else { 1.0 };
+                let widths = stages.stages().map(|(_, ms)| scale * ms.max(0.0));
+                let left: f64 = widths[..index].iter().sum();
+                let bottom = count - row as f64;
                 Rectangle::new(
-                    [(before, bottom - 0.25), (before + ms(stage), bottom - 0.75)],
+                    [(left, bottom - 0.25), (left + widths[index], bottom - 0.75)],
                     colour.filled(),
                 )
             });
             chart
                 .draw_series(bars)?
-                .label(stage.trim_end_matches("_ms"))
+                .label(name)
                 .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
         }
         chart
@@ -215,54 +220,65 @@ pub fn stages(results: &[(String, Value)]) -> Result<Option<String>, PlotError> 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn result(concurrency: u32, ttft: f64) -> Value {
-        json!({
-            "max_concurrency": concurrency, "median_ttft_ms": ttft, "p99_ttft_ms": 2.0 * ttft,
-            "median_e2el_ms": 3.0 * ttft, "p99_e2el_ms": 4.0 * ttft, "output_throughput": 10.0 * f64::from(concurrency),
-            "stages_ms": { "decode_ms": 30.0, "vision_ms": 50.0, "other_ms": 20.0, "e2el_ms": 100.0 },
-        })
+    fn result(label: &str, concurrency: usize, ttft: f64) -> (String, BenchResult) {
+        let committed = include_bytes!("../../bench/runs/2026-11-26-x86_64-2cores/demo-candle-f32.json");
+        let mut result = BenchResult::parse(committed).unwrap();
+        let summary = |median: f64| {
+            Some(Summary { median, percentiles: vec![(99.0, 2.0 * median)], ..Summary::default() })
+        };
+        result.label = Some(label.to_owned());
+        result.max_concurrency = Some(concurrency);
+        result.latencies.ttft = summary(ttft);
+        result.latencies.e2el = summary(3.0 * ttft);
+        result.output_throughput = 10.0 * concurrency as f64;
+        ("one clip".to_owned(), result)
     }
 
     #[test]
-    fn plots_hold_what_they_are_of() {
-        let results = [result(1, 20.0), result(4, 60.0)];
+    fn plots_contain_their_series() {
+        let results = [result("x", 1, 20.0), result("x", 4, 60.0)];
         let svg = latency(&results).unwrap().unwrap();
         assert!(svg.starts_with("<svg") && svg.contains("P99 E2EL") && svg.contains("max concurrency"));
         assert!(throughput(&results).unwrap().unwrap().contains("output tokens/s"));
-        let named = results.map(|one| ("one clip".to_owned(), one));
-        let svg = stages(&named).unwrap().unwrap();
+        let svg = stages(&results).unwrap().unwrap();
         assert!(svg.contains("vision") && svg.contains("one clip"), "{svg}");
     }
 
     #[test]
-    fn servers_are_lines_of_their_own_and_far_apart_bars_are_shares() {
-        let labelled = |label: &str, concurrency: u32, ttft: f64| {
-            let mut one = result(concurrency, ttft);
-            one["label"] = label.into();
-            one
-        };
+    fn an_unmeasured_series_has_no_line() {
+        let results = [result("x", 1, 20.0), result("x", 4, 60.0)].map(|(name, mut result)| {
+            result.rtfx_video = None;
+            (name, result)
+        });
+        let svg = throughput(&results).unwrap().unwrap();
+        assert!(svg.contains("output tokens/s") && !svg.contains("video seconds/s"), "{svg}");
+    }
+
+    #[test]
+    fn each_label_has_its_line_and_very_different_bars_are_percentages() {
         let results =
-            [labelled("x", 1, 20.0), labelled("x", 4, 60.0), labelled("y", 1, 30.0), labelled("y", 4, 70.0)];
+            [result("x", 1, 20.0), result("x", 4, 60.0), result("y", 1, 30.0), result("y", 4, 70.0)];
         let svg = latency(&results).unwrap().unwrap();
         assert!(
             svg.contains("x: median E2EL") && svg.contains("y: median E2EL") && !svg.contains("P99"),
             "{svg}"
         );
         // Two servers under one load each make no line.
-        assert_eq!(latency(&[labelled("x", 1, 20.0), labelled("y", 4, 30.0)]).unwrap(), None);
-        let mut slow = result(1, 1.0);
-        slow["stages_ms"] = json!({ "prefill_ms": 9000.0, "e2el_ms": 9000.0 });
-        let svg = stages(&[("fast".into(), result(1, 1.0)), ("slow".into(), slow)]).unwrap().unwrap();
+        assert_eq!(latency(&[result("x", 1, 20.0), result("y", 4, 30.0)]).unwrap(), None);
+        let (_, mut slow) = result("x", 1, 1.0);
+        let stages_ms = slow.stages_ms.as_mut().unwrap();
+        (stages_ms.prefill_ms, stages_ms.e2el_ms) = (9000.0, 9000.0);
+        let svg = stages(&[result("x", 1, 1.0), ("slow".into(), slow)]).unwrap().unwrap();
         assert!(svg.contains("(%)") && svg.contains("slow, 9000 ms"), "{svg}");
     }
 
     #[test]
     fn one_load_makes_no_line() {
-        assert_eq!(latency(&[result(1, 20.0)]).unwrap(), None);
-        assert_eq!(stages(&[("a".into(), json!({}))]).unwrap(), None);
+        let (name, mut alone) = result("x", 1, 20.0);
+        assert_eq!(latency(&[(name.clone(), alone.clone())]).unwrap(), None);
+        alone.stages_ms = None;
+        assert_eq!(stages(&[(name, alone)]).unwrap(), None);
     }
 }

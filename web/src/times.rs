@@ -1,18 +1,18 @@
-//! Times in a model's words, so that they can lead to their second: `1:23`, `1:02:03.5`, `3.5 seconds`, `12 s`.
+//! Finds times in a model's answer, which pages turn into links: `1:23`, `1:02:03.5`, `3.5 seconds`, `12 s`.
 
-/// A stretch of text, and the second that it names, as a decimal number for links.
+/// A piece of text, and the time that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// The words.
+    /// The text.
     pub text: String,
-    /// The second they name.
+    /// The time in seconds, as a decimal number for links.
     pub second: Option<String>,
 }
 
-/// Words behind a number that make it a time.
+/// Units that make the number before them a time.
 const UNITS: [&str; 5] = ["seconds", "second", "secs", "sec", "s"];
 
-/// Cuts `text` at the times in it that lie within `duration` seconds.
+/// Splits `text` at the times in it that are within `duration` seconds.
 #[must_use]
 pub fn spans(text: &str, duration: f64) -> Vec<Span> {
     let mut spans = Vec::new();
@@ -44,7 +44,7 @@ pub fn spans(text: &str, duration: f64) -> Vec<Span> {
     spans
 }
 
-/// Reads a time at the beginning of `text`: its seconds and its length in bytes.
+/// Parses a time at the start of `text`. Returns its seconds and its length in bytes.
 fn time(text: &str) -> Option<(f64, usize)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != ':' && c != '.').unwrap_or(text.len());
     let number = text[..end].trim_end_matches(['.', ':']);

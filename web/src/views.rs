@@ -1,65 +1,65 @@
-//! The parts of pages: strings that are ready to be shown, and the few kinds that choose a colour.
+//! Parts of pages: formatted strings, and the enums that select a colour.
 
 use crate::times::Span;
 
-/// What the pages say of the model at work.
+/// The model, as pages show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Model {
-    /// A real model answers.
+    /// A real model is loaded.
     Ready {
         /// Its id.
         id: String,
     },
-    /// The embedded demo model answers: every page says so.
+    /// The embedded demo model is loaded; every page has a notice.
     Demo {
         /// Its id.
         id: String,
     },
-    /// Weights are on their way.
+    /// The model is loading.
     Loading,
-    /// There is none.
+    /// The model failed to load.
     Failed {
-        /// Why, in words for the person who runs the server.
+        /// The reason, for the person who runs the server.
         reason: String,
     },
 }
 
-/// What every page has: its title, the tab that is lit, the model.
+/// The common frame of all pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shell {
     /// Title of the page.
     pub title: String,
-    /// The lit tab: `videos`, `albums`, `search`, `ask`, `jobs`, `system`, `household`, or nothing.
+    /// The active tab: `videos`, `albums`, `search`, `ask`, `jobs`, `system`, `household`, or empty.
     pub here: &'static str,
-    /// The model at work.
+    /// The model.
     pub model: Model,
-    /// The reader came in with a password, and may leave.
+    /// The user is logged in.
     pub can_log_out: bool,
-    /// The reader may add, ask and edit.
+    /// The user may add, ask and edit.
     pub may_change: bool,
-    /// The reader may throw away.
+    /// The user may delete.
     pub may_delete: bool,
-    /// Something on this page is still being worked on: without JavaScript it reloads by itself.
+    /// Something on this page is in progress. Without JavaScript, the page reloads by itself.
     pub unfinished: bool,
 }
 
-/// Kind of a state; chooses its colour and sign, never the only carrier of the meaning.
+/// Kind of a state, which selects its colour and icon. The word beside them has the same meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Waits for its turn.
+    /// Waiting.
     Waiting,
-    /// Is being worked on.
+    /// In progress.
     Working,
-    /// Came to its end.
+    /// Finished.
     Done,
-    /// Was stopped by a person.
+    /// Stopped by a user.
     Stopped,
     /// Failed.
     Failed,
 }
 
 impl Kind {
-    /// Class in the stylesheet.
+    /// Returns the class in the stylesheet.
     #[must_use]
     pub fn class(&self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl Kind {
         }
     }
 
-    /// Tells whether more is to come without anybody's doing.
+    /// Returns whether the state will change by itself.
     #[must_use]
     pub fn unfinished(&self) -> bool {
         matches!(self, Self::Waiting | Self::Working)
@@ -81,74 +81,74 @@ impl Kind {
 /// A state in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// Colour and sign.
+    /// Colour and icon.
     pub kind: Kind,
     /// One or two words: `ready`, `being read`, `failed`.
     pub word: String,
-    /// What else there is to say: the reason, the next step; may be empty.
+    /// Details such as the reason; may be empty.
     pub detail: String,
 }
 
 /// A point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
-    /// RFC 3339, for `datetime=`; the script shows it in the viewer's zone.
+    /// RFC 3339, for `datetime=`; the script shows it in the user's time zone.
     pub iso: String,
-    /// The same in words, with its zone, for readers without JavaScript.
+    /// The same as text with its time zone, without JavaScript.
     pub text: String,
 }
 
-/// How far a job is.
+/// Progress of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is being done, with its numbers: `describing, step 2 of 4`.
+    /// The current step: `describing, step 2 of 4`.
     pub name: String,
     /// Units done.
     pub done: u64,
-    /// Units in all, at least 1.
+    /// Total units, at least 1.
     pub total: u64,
 }
 
-/// One line of a list of facts.
+/// One line of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
-    /// What it is: `Length`.
+    /// Name: `Length`.
     pub name: &'static str,
-    /// Its value: `4.2 s`.
+    /// Value: `4.2 s`.
     pub value: String,
 }
 
-/// Facts under one title.
+/// A list with a title.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FactList {
     /// The title.
     pub title: &'static str,
-    /// The facts.
+    /// The lines.
     pub facts: Vec<Fact>,
 }
 
-/// A result of a benchmark, as a row.
+/// A benchmark result in the table of `/bench`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
-    /// Name of its file.
+pub struct BenchRow {
+    /// Name of the result file.
     pub name: String,
     /// Id of the model.
     pub model: String,
-    /// What was asked about.
+    /// Source of the content.
     pub content: String,
-    /// How many requests came at once.
+    /// Request rate and concurrency.
     pub load: String,
-    /// Requests that were answered, and that failed.
+    /// Numbers of answered and failed requests.
     pub answered: String,
     /// Requests per second.
     pub requests: String,
     /// Output tokens per second.
     pub tokens: String,
-    /// To the first token.
+    /// Time to first token, median and P99.
     pub ttft: String,
-    /// For each further token.
+    /// Median time per further token.
     pub tpot: String,
-    /// To the last token.
+    /// Time to the last token, median and P99.
     pub e2el: String,
 }
 
@@ -157,91 +157,91 @@ pub struct Run {
 pub struct Card {
     /// Id, for links.
     pub id: String,
-    /// Name of the file as it was given.
+    /// Name of the uploaded file.
     pub name: String,
-    /// URL of the poster, once there is one.
+    /// URL of the poster, if there is one.
     pub poster: Option<String>,
-    /// Length in words; empty while unknown.
+    /// Formatted length; empty if unknown.
     pub length: String,
-    /// Size in words.
+    /// Formatted size.
     pub size: String,
-    /// When it was taken, or else added.
+    /// When it was recorded, or added if that is unknown.
     pub date: Time,
-    /// Where its reading stands.
+    /// State of its processing.
     pub state: State,
 }
 
 /// An album in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlbumCard {
-    /// Its name: the tag.
+    /// Name, which is the tag.
     pub name: String,
-    /// Where it is shown.
+    /// URL.
     pub url: String,
-    /// URL of its picture, if there is one.
+    /// URL of the cover, if there is one.
     pub cover: Option<String>,
-    /// Number of videos in words.
+    /// Formatted number of videos.
     pub count: String,
 }
 
-/// Somebody who may come in.
+/// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     /// Id, for links.
     pub id: String,
-    /// Name, as it is typed at the login.
+    /// Login name.
     pub name: String,
-    /// The household's own: it stays.
+    /// The household's shared account, which cannot be removed.
     pub household: bool,
-    /// What they may do, in a word.
+    /// Role.
     pub role: &'static str,
-    /// All roles, theirs chosen.
+    /// All roles, with theirs selected.
     pub roles: Vec<Choice>,
-    /// When they were added.
+    /// When the user was added.
     pub since: Time,
 }
 
-/// A key of a program, without its secret.
+/// An API key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     /// Id, for links.
     pub id: String,
-    /// Name that its owner gave it.
+    /// Name.
     pub name: String,
-    /// What it may do, in a word.
+    /// Role.
     pub role: &'static str,
-    /// When it was made.
+    /// When it was created.
     pub made: Time,
     /// When it was last used.
     pub used: Option<Time>,
 }
 
-/// A video that a search found, with the places in it.
+/// A video in search results, with its hits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The video.
     pub card: Card,
-    /// Where, best first.
+    /// The hits, best first.
     pub places: Vec<Place>,
 }
 
-/// A place that a search found.
+/// A search hit within a video.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Where it is shown, at its second if it has one.
+    /// URL, with the time if it has one.
     pub url: String,
-    /// The second, or what kind of text it is.
+    /// The formatted time, or the kind of text.
     pub at: String,
-    /// The words, and whether they are those that were looked for.
+    /// Pieces of text, and whether each matches the query.
     pub parts: Vec<(String, bool)>,
 }
 
-/// A word that leads somewhere.
+/// A link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// The word.
+    /// Text.
     pub text: String,
-    /// Where to.
+    /// URL.
     pub url: String,
 }
 
@@ -250,70 +250,70 @@ pub struct Link {
 pub struct Trashed {
     /// The video.
     pub card: Card,
-    /// When it will be gone.
+    /// When it will be deleted.
     pub gone: Time,
 }
 
-/// Something known of a video that an answer may rest on.
+/// A source of an answer: something known about a video.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// Counted from 1.
+    /// Number, from 1.
     pub number: usize,
-    /// Where it is shown.
+    /// URL.
     pub url: String,
     /// Name of the video.
     pub video: String,
-    /// The second in words, of a moment.
+    /// Formatted time, if it is a moment.
     pub at: String,
-    /// What is known.
+    /// Text.
     pub text: String,
 }
 
-/// One option of a list to choose from.
+/// An option of a selection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// What the form sends.
+    /// Value in the form.
     pub value: String,
-    /// What is shown.
+    /// Label.
     pub label: String,
-    /// It is the one chosen.
+    /// Selected.
     pub chosen: bool,
 }
 
-/// Words that the model made.
+/// Text by the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
-    /// The words.
+    /// The text.
     pub text: String,
     /// Id of the model.
     pub model: String,
-    /// A person changed them.
+    /// A user has edited it.
     pub edited: bool,
 }
 
-/// A stretch of a clip in which something happens.
+/// An interval of a video in which something happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moment {
     /// Seconds from the start, as a decimal number for links.
     pub start: String,
-    /// From and to in words: `0:04.2–0:05.0`.
+    /// Formatted start and end: `0:04.2–0:05.0`.
     pub at: String,
-    /// What happens, by the model.
+    /// Text by the model.
     pub text: String,
 }
 
-/// A question and what came of it.
+/// A question and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Id, for links.
     pub id: String,
-    /// The question as it was typed.
+    /// The question.
     pub question: String,
-    /// The answer as far as it came, cut at the times in it.
+    /// The answer so far, split at the times in it.
     pub text: Vec<Span>,
-    /// Whether it is whole, stopped, failed or still coming.
+    /// State of the answer.
     pub state: State,
-    /// Id of the model that made it.
+    /// Id of the model.
     pub model: String,
     /// When it was asked.
     pub asked: Time,
@@ -330,22 +330,22 @@ pub struct Job {
     pub video_id: String,
     /// Name of its video.
     pub video: String,
-    /// What it does: `reading the video`.
+    /// Name: `reading the video`.
     pub what: String,
-    /// Where it stands.
+    /// State.
     pub state: State,
-    /// How far it is, while it runs.
+    /// Progress, while it runs.
     pub step: Option<Step>,
-    /// Time it took so far, in words; may be empty.
+    /// Formatted time so far; may be empty.
     pub elapsed: String,
-    /// When it was last touched.
+    /// When it last changed.
     pub since: Time,
     /// Why it failed; may be empty.
     pub reason: String,
-    /// Whether it can be asked for again.
+    /// It can be retried.
     pub can_retry: bool,
-    /// Whether it can be stopped.
+    /// It can be cancelled.
     pub can_cancel: bool,
-    /// Whether it can be put before others.
+    /// It can be moved to the front of the queue.
     pub can_go_first: bool,
 }

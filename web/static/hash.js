@@ -1,5 +1,5 @@
-// SHA-256 of a file, piece by piece, beside the page: browsers only hash what is whole in memory, and only on
-// secure origins. Gets a File; tells {done} as it goes and {sha256} at the end, or {error}.
+// Web worker that hashes a file with SHA-256, piece by piece: browsers only hash buffers that are entirely in memory, and only on
+// secure origins. Receives a File; posts {done} as progress and {sha256} at the end, or {error}.
 
 const K = new Uint32Array(64), START = new Uint32Array(8);
 { // The constants are the first bits of the cube and square roots of the first primes (FIPS 180-4).

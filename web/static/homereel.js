@@ -1,5 +1,5 @@
-// Homereel's only script. Every page works without it; it adds upload progress, live pages, seeking
-// without a reload, and answers that stream. Server-made HTML is the only HTML: the script sets text.
+// Homereel's main script. Every page works without it; it adds upload progress, live pages, seeking without a reload, and
+// streamed answers. All HTML comes from the server: the script only sets text.
 
 const $ = (selector, within = document) => within.querySelector(selector);
 const page = document.body;
@@ -7,7 +7,7 @@ const page = document.body;
 // --- words ------------------------------------------------------------------------------------
 
 let lastSaid = 0, sayLater;
-/** Tells screen readers something, at most every two seconds; `now` jumps the queue. */
+/** Announces `text` to screen readers, at most every two seconds; `now` announces it immediately. */
 function say(text, now = false) {
   clearTimeout(sayLater);
   const wait = now ? 0 : Math.max(0, lastSaid + 2000 - Date.now());
@@ -23,7 +23,7 @@ function size(bytes) {
 
 const seconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 2 : 1)} s`;
 
-/** Shows times in the viewer's own zone. */
+/** Shows times in the user's time zone. */
 function localTimes(within) {
   for (const time of within.querySelectorAll('time[datetime]')) {
     const at = new Date(time.dateTime);
@@ -38,7 +38,7 @@ function element(name, className, text) {
   return made;
 }
 
-/** The words of a failed response: problem+json's detail, or the status. */
+/** Returns the message of a failed response: the detail of problem+json, or the status. */
 function failureOf(status, body) {
   try {
     const problem = JSON.parse(body);
@@ -46,7 +46,7 @@ function failureOf(status, body) {
   } catch { return status ? `the server answered ${status}` : 'the connection was lost'; }
 }
 
-// --- live pages: fetch the page again and swap the parts that changed -----------------------------
+// --- live pages: fetch the page again and replace the parts that changed -----------------------------
 
 const seen = new Map();
 let asking = false, refreshing = false, refreshAgain = false, refreshTimer;
@@ -78,7 +78,7 @@ function swap(part) {
   if (focused) old.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
 }
 
-/** A page that was opened while the clip was not yet read learns that questions are taken now. */
+/** Enables the question form once the video is processed. */
 function enableAsking(fresh) {
   const now = $('#ask') && $('#ask', fresh), box = $('#player-box'), freshBox = $('#player-box', fresh);
   if (now && $('#question').disabled && !$('#question', now).disabled) {
@@ -92,7 +92,7 @@ function enableAsking(fresh) {
   if (freshBox?.dataset.sprites && !box.dataset.sprites) { box.dataset.sprites = freshBox.dataset.sprites; scrub(); }
 }
 
-/** At most every 300 ms, and never put off: events that come faster would keep a page old while there is most to see. */
+/** Throttles to every 300 ms. Not debounced: a fast series of events would never update the page. */
 function refreshSoon() {
   refreshTimer ??= setTimeout(() => { refreshTimer = undefined; refresh(); }, 300);
 }
@@ -116,10 +116,10 @@ function listen() {
   addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 }
 
-// --- upload: tus, hash first, resumed after anything -----------------------------------------------
+// --- upload: hash first, then tus with resume -----------------------------------------------
 
 const CHUNK_TYPE = 'application/offset+octet-stream', TUS = { 'Tus-Resumable': '1.0.0' };
-/** Larger files are sent at once: comparing them first would take longer than it saves. */
+/** Larger files are sent without hashing, which would take longer than it saves. */
 const HASH_UP_TO = 2 ** 31;
 const queue = [], sending = new Set();
 let running = 0, wakeLock;
@@ -153,7 +153,7 @@ function startUploads() {
   if (!running) { wakeLock?.release(); wakeLock = null; }
 }
 
-/** An answer that no retry would change. */
+/** An error that a retry would not change. */
 class Refused extends Error {}
 
 function tell(parts, words, done) {
@@ -182,11 +182,11 @@ async function upload(parts) {
   }
 }
 
-/** Does `work` again when the network fails; what the server says is final. */
+/** Retries `work` when the network fails; responses of the server are final. */
 async function patiently(parts, signal, work) {
   for (let failures = 0; ; failures++) {
     try { return await work(); } catch (error) {
-      // fetch has this one for all that is no answer.
+      // fetch throws this for every failure without a response.
       if (signal.aborted || !(error instanceof TypeError)) throw error;
       await pause(parts, error, failures, signal);
     }
@@ -200,7 +200,7 @@ async function pause(parts, error, failures, signal) {
   await sleep(wait, signal);
 }
 
-/** Hashes the file beside the page and asks whether it, or its beginning, is here already. */
+/** Hashes the file in a web worker and asks whether the server has it, or its beginning, already. */
 async function compare(parts, signal) {
   if (parts.file.size > HASH_UP_TO) {
     const { uploads } = await json('/api/uploads', { signal });
@@ -216,13 +216,13 @@ async function compare(parts, signal) {
       else if (data.error) end(failed, new Error(`the file can't be read: ${data.error}`));
       else tell(parts, `being compared with what is here, ${Math.floor(100 * data.done / parts.file.size)} %`, data.done / parts.file.size);
     };
-    // A browser that starts no worker sends without asking.
+    // A browser without web workers sends without asking.
     worker.onerror = () => end(done, undefined);
     signal.addEventListener('abort', () => end(failed, new Error('cancelled')));
     worker.postMessage(parts.file);
   });
   if (!sha256) return {};
-  // Twins on one page would send each other's connections away.
+  // Two uploads of the same file on one page would interrupt each other.
   while (parts.claimed !== sha256 && sending.has(sha256)) { tell(parts, 'waits for its twin'); await sleep(0.5, signal); }
   sending.add(parts.claimed = sha256);
   return { sha256, known: await json(`/api/uploads/known?sha256=${sha256}&size=${parts.file.size}`, { signal }) };
@@ -250,7 +250,7 @@ async function create(parts, sha256, signal) {
   return response.headers.get('Location');
 }
 
-/** Sends what is missing, again and again, until the server has it all or says that it wants none of it. */
+/** Sends the missing part until the server has everything or rejects the upload. */
 async function send(parts, signal) {
   for (let failures = 0; ; failures++) {
     let before;
@@ -265,9 +265,9 @@ async function send(parts, signal) {
       } else tell(parts, 'all is here, being stored', 1);
       if (upload.state === 'receiving') return await piece(parts, before, signal);
     } catch (error) {
-      // An upload that is gone is begun anew when a person says so.
+      // An upload that the server has dropped restarts only on request.
       if (signal.aborted || error instanceof Refused || [404, 410].includes(error.status)) throw error;
-      // As long as it gets on, it is not failing.
+      // Progress resets the count of failures.
       if (parts.sent > (before ?? 0)) failures = 0;
       await pause(parts, error, failures, signal);
       continue;
@@ -284,7 +284,7 @@ function sleep(seconds, signal) {
   });
 }
 
-/** Sends the rest of the file from `offset` on. XMLHttpRequest, for fetch tells nothing of the progress. */
+/** Sends the rest of the file from `offset` on. XMLHttpRequest, because fetch does not report progress. */
 function piece(parts, offset, signal) {
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest(), started = Date.now(), total = parts.file.size;
@@ -300,7 +300,7 @@ function piece(parts, offset, signal) {
       const video = request.getResponseHeader('Homereel-Video');
       if (request.status === 204 && video) return done({ id: video, how: request.getResponseHeader('Homereel-Stored') });
       const words = failureOf(request.status, request.responseText);
-      // A moved offset or a busy upload is asked for again; other refusals are meant.
+      // A wrong offset or a locked upload is retried; other errors are final.
       const final = request.status >= 400 && request.status < 500 && ![400, 408, 409, 423, 429].includes(request.status);
       failed(final ? new Refused(words) : new Error(words));
     };
@@ -344,7 +344,7 @@ function uploadFailed(parts, reason, again) {
   }));
 }
 
-/** Uploads that a closed page or a restart left half done: a browser lets go of a file, so it is chosen again. */
+/** Lists incomplete uploads of a closed page. The browser has lost access to the file, so the user selects it again. */
 async function unfinishedUploads() {
   const { uploads } = await json('/api/uploads').catch(() => ({ uploads: [] }));
   for (const upload of uploads) {
@@ -367,7 +367,7 @@ async function unfinishedUploads() {
 
 function uploads() {
   const form = $('#upload'), input = $('#files'), drop = $('.drop');
-  // What is chosen is sent at once; the button is for pages without this script.
+  // Selected files are sent at once; the button is for pages without JavaScript.
   $('button', form).hidden = true;
   input.onchange = () => { addFiles(input.files); form.reset(); };
   form.onsubmit = (event) => event.preventDefault();
@@ -401,14 +401,14 @@ function watchPlayer() {
   };
 }
 
-/** `0:04.2`, `1:02:03.5`, as the pages write it. */
+/** Formats a position as the server does: `0:04.2`, `1:02:03.5`. */
 function position(seconds) {
   const tenths = Math.round(Math.max(0, seconds) * 10), whole = Math.floor(tenths / 10);
   const two = (n) => String(n).padStart(2, '0'), hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
   return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}.${tenths % 10}`;
 }
 
-/** The pictures of a clip by time, from the sprites' WebVTT: [{ start, end, url, x, y, width, height }]. */
+/** Parses the thumbnails of a clip from the WebVTT of its sprites: [{ start, end, url, x, y, width, height }]. */
 async function scrubPictures(url) {
   const response = await fetch(url);
   if (!response.ok) return [];
@@ -420,7 +420,7 @@ async function scrubPictures(url) {
     });
 }
 
-/** A strip under the player: under the pointer, and while it is moved by keys, it shows the picture of that time. */
+/** A slider under the player, which shows the thumbnail of the time under the pointer or selected by keys. */
 function scrub() {
   const box = $('#player-box'), player = $('#player'), url = box?.dataset.sprites;
   if (!url || !player || $('.scrub')) return;
@@ -437,7 +437,7 @@ function scrub() {
   const length = () => { range.max = player.duration || 0; told(); };
   const told = () => range.setAttribute('aria-valuetext', `${position(Number(range.value))} of ${position(Number(range.max))}`);
   const show = async (second) => {
-    // Nothing is fetched before somebody looks.
+    // Sprites are fetched on first use.
     pictures ??= scrubPictures(url).catch(() => []);
     const found = (await pictures).findLast((one) => one.start <= second + 0.05);
     at.textContent = position(second);
@@ -460,7 +460,7 @@ function scrub() {
   range.onblur = () => { moving = false; hide(); };
   range.oninput = () => { player.currentTime = Number(range.value); told(); show(player.currentTime); };
   range.onkeydown = (event) => {
-    // By a second, or by ten with PageUp and PageDown: a tenth of a second is for the pointer.
+    // Keys move by 1 s, PageUp and PageDown by 10 s; the pointer by 0.1 s.
     const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10 }[event.key];
     if (!step) return;
     event.preventDefault();
@@ -506,7 +506,7 @@ async function* serverEvents(body) {
   }
 }
 
-/** Lights the stage `name` in the list and fills its bar; stages before it are done. */
+/** Marks the stage `name` as active and sets its progress; earlier stages are done. */
 function stage(box, name, done, total, words) {
   let before = true;
   for (const row of box.querySelectorAll('.stages li')) {
@@ -516,7 +516,7 @@ function stage(box, name, done, total, words) {
       row.setAttribute('aria-current', 'step');
       if (total) { bar.max = total; bar.value = done; } else bar.removeAttribute('value');
       $('.count', row).textContent = words ?? (total ? `${done} of ${total}` : '');
-      // Tokens are not counted aloud.
+      // Single tokens are not announced.
       say(name === 'tokens' ? 'Answering' : `${$('span', row).textContent} ${$('.count', row).textContent}`);
     } else {
       row.removeAttribute('aria-current');
@@ -529,7 +529,7 @@ function stage(box, name, done, total, words) {
   }
 }
 
-/** What was set for this question besides its words. */
+/** Returns the options of the question form. */
 function settings() {
   const fields = [...document.querySelectorAll('#ask input[type=number]')].filter((field) => field.value !== '');
   return Object.fromEntries(fields.map((field) => [field.name, Number(field.value)]));
@@ -578,7 +578,7 @@ async function ask(event) {
   button.disabled = false;
   asking = false;
   await refresh();
-  // The stored answer is in the history below now, with its times; the live box stays for what failed.
+  // The stored answer is now in the history below; the live box stays only after a failure.
   if (ended || stop.signal.aborted) box.hidden = true;
   if (ended) $('#answers details')?.setAttribute('open', '');
 }
@@ -646,7 +646,7 @@ function askingAll() {
     answer.classList.remove('live');
     busy = send.disabled = false;
   };
-  // A question that was typed on another of our pages is asked at once; a link from elsewhere asks nothing.
+  // A question from another page of this site is asked at once; a link from elsewhere only fills in the form.
   if (new URLSearchParams(location.search).get('question') && answer.hidden && document.referrer.startsWith(`${location.origin}/search`)) {
     history.replaceState(null, '', '/ask');
     form.requestSubmit();
@@ -665,7 +665,7 @@ function noteRow(note) {
   return row;
 }
 
-/** Makes links of the notes that an answer names: [3], [3, 5]. */
+/** Turns the note numbers in an answer into links: [3], [3, 5]. */
 function cite(text, notes) {
   const parts = text.textContent.split(/(\[\d+(?:\s*,\s*\d+)*\])/);
   text.replaceChildren(...parts.flatMap((part, odd) => {
@@ -682,6 +682,6 @@ if ($('#upload')) uploads();
 if ($('#ask')) $('#ask').onsubmit = ask;
 if ($('#player-box')) { seeking(); watchPlayer(); scrub(); }
 if ($('#ask-all')) askingAll();
-// With this script the question is asked on its own page, where it can be stopped.
+// With JavaScript, the question is asked on its own page, where it can be stopped.
 for (const form of document.querySelectorAll('form[action="/ask"]:not(#ask-all)')) form.method = 'get';
 if ($('[data-live]')) listen();

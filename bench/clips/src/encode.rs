@@ -1,4 +1,4 @@
-//! Pixels to files: raw RGB piped to the `ffmpeg` program.
+//! Encodes frames: raw RGB piped to the `ffmpeg` program.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Painter, Scene};
 
-/// How a clip is coded.
+/// Codec and container of a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
@@ -23,10 +23,10 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// All of them.
+    /// All variants.
     pub const ALL: [Self; 3] = [Self::H264, Self::Hevc, Self::Vp9];
 
-    /// The container's usual ending.
+    /// Returns the usual file extension of the container.
     #[must_use]
     pub fn extension(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Codec {
         }
     }
 
-    /// Encoder and settings: quick, and good enough that an edge stays an edge.
+    /// Returns encoder and settings: fast, at a quality that keeps edges sharp.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::H264 => {
@@ -60,10 +60,10 @@ impl Codec {
     }
 }
 
-/// Draws all frames of `scene` and codes them into `file`, which appears only when it is whole.
+/// Draws and encodes all frames of `scene` into `file`, which appears only when it is complete.
 ///
 /// # Errors
-/// When `ffmpeg` is missing or fails, or the file can't be written.
+/// When `ffmpeg` is missing or fails, or writing fails.
 pub fn encode(scene: &Scene, codec: Codec, file: &Path) -> anyhow::Result<()> {
     let part = file.with_extension(format!("part.{}", codec.extension()));
     let mut ffmpeg = Command::new("ffmpeg")
@@ -77,14 +77,14 @@ pub fn encode(scene: &Scene, codec: Codec, file: &Path) -> anyhow::Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .context("failed to start ffmpeg; is it installed?")?;
-    // A refused frame means that ffmpeg is gone; what it said on the way out tells more than EPIPE.
+    // A write fails if ffmpeg has exited; its message on stderr is more specific than EPIPE.
     let written = feed(scene, &mut ffmpeg);
-    let mut complaint = String::new();
+    let mut message = String::new();
     if let Some(mut stderr) = ffmpeg.stderr.take() {
-        stderr.read_to_string(&mut complaint)?;
+        stderr.read_to_string(&mut message)?;
     }
     if !ffmpeg.wait()?.success() {
-        bail!("ffmpeg failed to code {}: {}", file.display(), complaint.trim());
+        bail!("ffmpeg failed to encode {}: {}", file.display(), message.trim());
     }
     written?;
     std::fs::rename(&part, file).with_context(|| format!("failed to write {}", file.display()))

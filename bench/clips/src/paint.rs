@@ -1,8 +1,8 @@
-//! Scenes to pixels: RGB8, row-major, frame by frame.
+//! Rasterizes scenes: RGB8, row-major, frame by frame.
 
-use super::{Background, Scene, Shape, Thing};
+use super::{Background, Object, Scene, Shape};
 
-/// Draws the frames of one scene.
+/// Rasterizes the frames of one scene.
 #[derive(Debug)]
 pub struct Painter<'a> {
     scene: &'a Scene,
@@ -42,7 +42,7 @@ impl<'a> Painter<'a> {
         out.extend(self.canvas.iter().map(|&v| byte(v + 0.5)));
     }
 
-    fn draw(&mut self, o: &Thing, t: f64) {
+    fn draw(&mut self, o: &Object, t: f64) {
         let (cx, cy) = o.centre(t);
         let rgb = o.colour_at(t).1.map(f32::from);
         let reach = 1.25 * o.r + 1.0;
@@ -71,7 +71,7 @@ fn inside(shape: Shape, r: f64, dx: f64, dy: f64) -> f64 {
         Shape::Square => 0.88 * r - dx.abs().max(dy.abs()),
         Shape::Triangle => 0.6 * r - dy.max(0.866_025_4 * dx.abs() - 0.5 * dy),
         Shape::Star => {
-            // Folded into the wedge between an outer point on the x axis and the inner point beside it.
+            // Folded into the wedge between an outer point on the x axis and the adjacent inner point.
             let wedge = 72f64.to_radians();
             let angle = dx.atan2(-dy);
             let folded = ((angle + wedge / 2.0).rem_euclid(wedge) - wedge / 2.0).abs();
@@ -108,7 +108,7 @@ fn background(scene: &Scene, frame: u32) -> Vec<f32> {
     out
 }
 
-/// Noise in [-1, 1) of a cell and channel, by an integer hash.
+/// Returns noise in [-1, 1) for a cell and channel, from an integer hash.
 pub(super) fn noise(x: u32, y: u32, channel: usize, seed: u32) -> f32 {
     let c = channel as u32;
     let mut h = x.wrapping_mul(73_856_093)

@@ -1,17 +1,17 @@
-//! How questions are put: the phrasings that the demo model was trained on. Knows no scene and no answer.
+//! Wordings of questions that the demo model was trained on.
 
-/// The product's own question for a description.
+/// The prompt with which Homereel asks for a description.
 pub const DESCRIBE: &str = "Describe this home video in a few sentences. Say who or what is seen, what \
                             happens, and in which order.";
-/// The product's own question for moments.
+/// The prompt with which Homereel asks for moments.
 pub const MOMENTS: &str = "List the moments of this video as JSON: {\"moments\": [{\"start\": seconds, \"end\": \
                            seconds, \"text\": \"what happens\"}]}. Use the timestamps of the video. Answer \
                            with JSON only.";
-/// The product's own question for tags.
+/// The prompt with which Homereel asks for tags.
 pub const TAGS: &str =
     "Give up to eight short tags for this video as a JSON array of strings. Answer with JSON only.";
 
-/// Phrasings; the plain one comes first. `{x}` is the thing asked about.
+/// Wordings of each question, the most common first. `{x}` is the object.
 pub(super) const DESCRIBES: &[&str] = &[
     DESCRIBE,
     "Describe the video.",

@@ -1,5 +1,4 @@
-//! What can be asked of a scene, in the phrasings that the demo model was trained on, with true answers. The phrasings
-//! themselves are in `phrases`.
+//! Questions about a scene with the correct answers, in the wordings of `phrases`.
 
 use rand::{Rng as _, rngs::StdRng};
 use serde::Serialize;
@@ -10,50 +9,50 @@ use super::phrases::{
 };
 use super::sample::one_of;
 use super::words::{before, cap, events, listed, named, named_at, ordered, state, with_article};
-use super::{Colour, Scene, Shape, Thing, UNKNOWN, describe, moments, tags};
+use super::{Colour, Object, Scene, Shape, UNKNOWN, describe, moments, tags};
 
-/// What a question tests.
+/// Ability that a question tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Skill {
-    /// Colour of one thing, or of all.
+    /// Colour of one object, or of all.
     Colour,
-    /// Shape of one thing, or of all.
+    /// Shape of one object, or of all.
     Shape,
-    /// Where a thing moves.
+    /// Direction of a moving object.
     Direction,
-    /// How many things there are.
+    /// Number of objects.
     Count,
-    /// What comes first, last, after.
+    /// First and last event, and the event after another.
     Order,
-    /// When something happens; the answer holds a time.
+    /// Time of an event.
     Time,
-    /// When something happens that never does.
+    /// Time of an event that never happens.
     Never,
     /// Moments as JSON.
     Moments,
-    /// A whole description.
+    /// Full description.
     Describe,
     /// Tags as JSON.
     Tags,
-    /// Whether a thing is there.
+    /// Whether an object exists.
     Exists,
-    /// What happens at a given time.
+    /// Events at a given time.
     At,
-    /// What the demo model can't know.
+    /// A question that the demo model cannot answer.
     Unknown,
 }
 
-/// A question with its true answer.
+/// A question with the correct answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Question {
-    /// What it tests.
+pub struct ClipQuestion {
+    /// Tested ability.
     pub skill: Skill,
     /// The question.
     pub question: String,
-    /// The true answer, in the demo model's words.
+    /// The correct answer, in the demo model's words.
     pub answer: String,
-    /// The true time in seconds, where the answer is one.
+    /// The correct time in seconds, if the answer is a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
 }
@@ -62,12 +61,12 @@ pub struct Question {
 struct Asker<'a> {
     rng: &'a mut StdRng,
     scene: &'a Scene,
-    things: Vec<&'a Thing>,
-    out: Vec<Question>,
+    things: Vec<&'a Object>,
+    out: Vec<ClipQuestion>,
 }
 
-/// Returns what can be asked of a scene, each thing and skill once, in random phrasing.
-pub fn questions(rng: &mut StdRng, scene: &Scene) -> Vec<Question> {
+/// Returns questions about a scene, one per object and skill, in random wordings.
+pub fn questions(rng: &mut StdRng, scene: &Scene) -> Vec<ClipQuestion> {
     let mut asker = Asker { rng, scene, things: ordered(scene), out: Vec::new() };
     if asker.things.is_empty() {
         asker.about_nothing();
@@ -85,26 +84,26 @@ pub fn questions(rng: &mut StdRng, scene: &Scene) -> Vec<Question> {
 impl Asker<'_> {
     fn add(&mut self, skill: Skill, question: &str, answer: impl Into<String>) {
         let question = self.typed(question);
-        self.out.push(Question { skill, question, answer: answer.into(), seconds: None });
+        self.out.push(ClipQuestion { skill, question, answer: answer.into(), seconds: None });
     }
 
-    /// Asks when something happens; `never` is the answer where it does not.
+    /// Asks for the time of an event. `never` is the answer if it does not happen.
     fn add_time(&mut self, question: &str, seconds: Option<f64>, never: &str) {
         let question = self.typed(question);
         let (skill, answer) = match seconds {
             Some(t) => (Skill::Time, format!("At {t:.1} seconds.")),
             None => (Skill::Never, never.to_owned()),
         };
-        self.out.push(Question { skill, question, answer, seconds });
+        self.out.push(ClipQuestion { skill, question, answer, seconds });
     }
 
-    /// A phrasing of the question, mostly the plain one.
+    /// Returns a wording of the question, usually the most common one.
     fn phrase(&mut self, forms: &[&str], x: &str) -> String {
         let form = if self.rng.random_bool(0.4) { forms[0] } else { one_of(self.rng, forms) };
         form.replace("{x}", x)
     }
 
-    /// Now and then the question as people type it.
+    /// Returns the question, sometimes with the capitalization and punctuation of hasty typing.
     fn typed(&mut self, text: &str) -> String {
         if [DESCRIBE, MOMENTS, TAGS].contains(&text) {
             return text.to_owned();
@@ -118,8 +117,8 @@ impl Asker<'_> {
         }
     }
 
-    /// A way to name one thing that fits no other.
-    fn subject(&mut self, o: &Thing) -> String {
+    /// Returns a name of one object that fits no other.
+    fn subject(&mut self, o: &Object) -> String {
         let mut forms = vec![named(o), named(o), format!("{} object", o.colour.name())];
         if self.only_one_of(o.shape) {
             forms.push(o.shape.name().to_owned());
@@ -189,7 +188,7 @@ impl Asker<'_> {
         }
     }
 
-    fn about(&mut self, o: &Thing) {
+    fn about(&mut self, o: &Object) {
         let one = self.things.len() == 1;
         let by_object = one && self.rng.random_bool(0.6);
         if by_object || self.only_one_of(o.shape) {
@@ -243,13 +242,14 @@ impl Asker<'_> {
         self.add(Skill::Order, &question, first);
 
         let happened = events(self.scene);
-        let told = |i: usize| happened.get(i).map(|e| format!("{} {}", before(e.thing, e.t), e.verb));
-        if let Some(last) = told(happened.len().wrapping_sub(1)) {
+        let wording = |i: usize| happened.get(i).map(|e| format!("{} {}", before(e.thing, e.t), e.verb));
+        if let Some(last) = wording(happened.len().wrapping_sub(1)) {
             let question = self.phrase(LAST, "");
             self.add(Skill::Order, &question, format!("The {last}."));
             let i = self.rng.random_range(0..happened.len());
-            let after = told(i + 1).map_or("Nothing else happens.".to_owned(), |next| format!("The {next}."));
-            let what = told(i).unwrap_or_default();
+            let after =
+                wording(i + 1).map_or("Nothing else happens.".to_owned(), |next| format!("The {next}."));
+            let what = wording(i).unwrap_or_default();
             self.add(Skill::Order, &format!("What happens after the {what}?"), after);
         }
         if self.things.len() > 1 {
@@ -276,15 +276,17 @@ impl Asker<'_> {
         let (t, text) = if !happened.is_empty() && self.rng.random_bool(0.5) {
             let t = happened[self.rng.random_range(0..happened.len())].t;
             let then = happened.iter().filter(|e| e.t == t);
-            let told: Vec<String> = then.map(|e| format!("the {} {}", before(e.thing, t), e.verb)).collect();
-            (t, told.join(" and "))
+            let changes: Vec<String> =
+                then.map(|e| format!("the {} {}", before(e.thing, t), e.verb)).collect();
+            (t, changes.join(" and "))
         } else if quiet.is_empty() {
             return;
         } else {
             let t = one_of(self.rng, &quiet);
             let seen = self.things.iter().filter(|o| o.seen(t));
-            let told: Vec<String> = seen.map(|o| format!("the {} {}", named_at(o, t), state(o, t))).collect();
-            (t, if told.is_empty() { "nothing is there".to_owned() } else { listed(&told) })
+            let changes: Vec<String> =
+                seen.map(|o| format!("the {} {}", named_at(o, t), state(o, t))).collect();
+            (t, if changes.is_empty() { "nothing is there".to_owned() } else { listed(&changes) })
         };
         let whole = t.fract() == 0.0 && self.rng.random_bool(0.6);
         let spoken = if whole { format!("{t:.0}") } else { format!("{t:.1}") };
@@ -292,13 +294,13 @@ impl Asker<'_> {
     }
 }
 
-/// JSON as Python's `json.dumps` spaces it, which is how the demo model was taught to write it.
+/// Returns JSON with the spacing of Python's `json.dumps`, as in the demo model's training data.
 fn json(value: &impl Serialize) -> String {
     let text = serde_json::to_string(value).unwrap_or_default();
     let mut out = String::with_capacity(text.len() * 9 / 8);
     let mut quoted = false;
     for c in text.chars() {
-        // No text of ours holds an escaped quote.
+        // No text contains an escaped quote.
         quoted ^= c == '"';
         out.push(c);
         if !quoted && matches!(c, ',' | ':') {
@@ -313,13 +315,13 @@ mod tests {
     use rand::SeedableRng as _;
 
     use super::*;
-    use crate::{Kind, sample};
+    use crate::{SceneKind, sample};
 
     #[test]
     fn the_same_seed_asks_the_same() {
         let all = |seed| {
             let mut rng = StdRng::seed_from_u64(seed);
-            let scene = sample(&mut rng, Kind::Any, 320, 240, 12.0, 8.0);
+            let scene = sample(&mut rng, SceneKind::Any, 320, 240, 12.0, 8.0);
             questions(&mut rng, &scene)
         };
         assert_eq!(all(7), all(7));
@@ -336,7 +338,7 @@ mod tests {
     fn a_scene_of_any_seed_has_events_on_the_grid_and_apart() {
         for seed in 0..300 {
             let mut rng = StdRng::seed_from_u64(seed);
-            let scene = sample(&mut rng, Kind::Any, 320, 240, 12.0, 2.0 + (seed % 18) as f64);
+            let scene = sample(&mut rng, SceneKind::Any, 320, 240, 12.0, 2.0 + (seed % 18) as f64);
             assert!((1..=3).contains(&scene.things.len()));
             let times: Vec<f64> = events(&scene).iter().map(|e| e.t).collect();
             assert!(times.iter().all(|t| (t * 2.0).fract() == 0.0 && *t >= 1.0 && *t <= scene.end - 1.0));

@@ -1,4 +1,4 @@
-//! Chooses scenes at random, as `scripts/model/demo_model/scene.py` does for training.
+//! Chooses random scenes from the distribution of `scripts/model/demo_model/scene.py`, which draws the training clips.
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -6,23 +6,23 @@ use std::f64::consts::TAU;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, distr::weighted::WeightedIndex, prelude::Distribution as _, rngs::StdRng};
 
-use super::{Background, Colour, Direction, Rgb, Scene, Shape, Texture, Thing};
+use super::{Background, Colour, Direction, Object, Rgb, Scene, Shape, Texture};
 
-/// What a clip holds.
+/// Kind of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
-pub enum Kind {
-    /// One to three objects with up to three events.
+pub enum SceneKind {
+    /// One to three objects with up to three events
     Any,
-    /// Exactly one object, with up to three events.
+    /// One object with up to three events
     OneObject,
-    /// One object that moves all the time, on a plain background; nothing else happens.
+    /// One object that moves all the time on a plain background, without events
     Plain,
-    /// No object: a background or a drifting texture.
+    /// No object: a background or a drifting texture
     None,
 }
 
-/// What can happen to a thing.
+/// Kind of change of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Appear,
@@ -32,8 +32,15 @@ enum Event {
     Disappear,
 }
 
-/// Chooses a scene of `kind`; about `duration_s` seconds long, in whole frames.
-pub fn sample(rng: &mut StdRng, kind: Kind, width: u32, height: u32, fps: f64, duration_s: f64) -> Scene {
+/// Chooses a scene of `kind`, `duration_s` long, rounded to whole frames.
+pub fn sample(
+    rng: &mut StdRng,
+    kind: SceneKind,
+    width: u32,
+    height: u32,
+    fps: f64,
+    duration_s: f64,
+) -> Scene {
     let total = (duration_s * fps).round().max(2.0);
     let end = (total / fps * 2.0).round_ties_even() / 2.0;
     let mut scene = Scene {
@@ -46,14 +53,14 @@ pub fn sample(rng: &mut StdRng, kind: Kind, width: u32, height: u32, fps: f64, d
         things: Vec::new(),
         texture: None,
     };
-    if kind == Kind::None {
+    if kind == SceneKind::None {
         scene.background = background(rng, &[], false);
         scene.texture = rng.random_bool(0.65).then(|| Texture::sample(rng));
         return scene;
     }
-    // A crowd may find no place where it keeps apart: then another crowd is drawn.
+    // Objects that cannot be placed without overlap are replaced by new ones.
     scene.things = loop {
-        if let Some(things) = crowd(rng, kind, &scene, duration_s) {
+        if let Some(things) = objects(rng, kind, &scene, duration_s) {
             break things;
         }
     };
@@ -62,12 +69,12 @@ pub fn sample(rng: &mut StdRng, kind: Kind, width: u32, height: u32, fps: f64, d
         .iter()
         .flat_map(|o| std::iter::once(o.rgb).chain(o.turn.map(|(_, _, rgb)| rgb)))
         .collect();
-    scene.background = background(rng, &used, kind == Kind::Plain);
+    scene.background = background(rng, &used, kind == SceneKind::Plain);
     scene
 }
 
-fn crowd(rng: &mut StdRng, kind: Kind, scene: &Scene, duration_s: f64) -> Option<Vec<Thing>> {
-    let count = if kind == Kind::Any { 1 + weighted(rng, &[0.35, 0.37, 0.28]) } else { 1 };
+fn objects(rng: &mut StdRng, kind: SceneKind, scene: &Scene, duration_s: f64) -> Option<Vec<Object>> {
+    let count = if kind == SceneKind::Any { 1 + weighted(rng, &[0.35, 0.37, 0.28]) } else { 1 };
     let radius = if duration_s > 9.0 { 0.14..0.2 } else { 0.12..0.2 };
     let mut colours = Colour::ALL;
     colours.shuffle(rng);
@@ -77,10 +84,10 @@ fn crowd(rng: &mut StdRng, kind: Kind, scene: &Scene, duration_s: f64) -> Option
     } else {
         shapes = std::array::from_fn(|_| one_of(rng, &Shape::ALL));
     }
-    let mut things: Vec<Thing> = (0..count)
+    let mut things: Vec<Object> = (0..count)
         .map(|i| {
-            let still = kind != Kind::Plain && rng.random_bool(0.35);
-            Thing {
+            let still = kind != SceneKind::Plain && rng.random_bool(0.35);
+            Object {
                 shape: shapes[i],
                 colour: colours[i],
                 rgb: jitter(rng, colours[i].rgb(), 18),
@@ -97,8 +104,8 @@ fn crowd(rng: &mut StdRng, kind: Kind, scene: &Scene, duration_s: f64) -> Option
             }
         })
         .collect();
-    let events = if kind == Kind::Plain { 0 } else { weighted(rng, &[0.2, 0.35, 0.27, 0.18]) };
-    give_events(rng, &mut things, scene.end, events, &colours[count..]);
+    let events = if kind == SceneKind::Plain { 0 } else { weighted(rng, &[0.2, 0.35, 0.27, 0.18]) };
+    add_events(rng, &mut things, scene.end, events, &colours[count..]);
     for o in &mut things {
         let until = if o.stops { o.move_s.1 } else { o.disappear.unwrap_or(scene.end) };
         o.move_s = (if o.starts { o.move_s.0 } else { o.appear }, until);
@@ -115,8 +122,8 @@ fn crowd(rng: &mut StdRng, kind: Kind, scene: &Scene, duration_s: f64) -> Option
     None
 }
 
-/// Gives the things up to `count` events on the grid of 0.5 s, at least a second apart.
-fn give_events(rng: &mut StdRng, things: &mut [Thing], end: f64, count: usize, second: &[Colour]) {
+/// Adds up to `count` events on a grid of 0.5 s, at least 1 s apart.
+fn add_events(rng: &mut StdRng, things: &mut [Object], end: f64, count: usize, second: &[Colour]) {
     let mut free: Vec<f64> = (2..).map(|k| f64::from(k) / 2.0).take_while(|t| *t <= end - 1.0).collect();
     let mut times = Vec::new();
     while times.len() < count {
@@ -149,7 +156,7 @@ fn give_events(rng: &mut StdRng, things: &mut [Thing], end: f64, count: usize, s
         kinds.retain(|&(j, m, _)| j != i || (m != k && !both(m, k)));
     }
     slots.shuffle(rng);
-    // Appearing comes first in a thing's life and disappearing last; what lies between is in any order.
+    // An object appears first and disappears last; the events between are in any order.
     for life in chosen.values_mut() {
         life.shuffle(rng);
         life.sort_by_key(|k| match k {
@@ -172,8 +179,8 @@ fn give_events(rng: &mut StdRng, things: &mut [Thing], end: f64, count: usize, s
     }
 }
 
-/// Chooses radius and track; `scale` is the radius over the shorter side.
-fn place(rng: &mut StdRng, o: &mut Thing, w: f64, h: f64, scale: f64) {
+/// Chooses radius and path. `scale` is the radius divided by the shorter side of the frame.
+fn place(rng: &mut StdRng, o: &mut Object, w: f64, h: f64, scale: f64) {
     o.r = scale * w.min(h);
     let margin = 1.15 * o.r;
     let (x, y) = (rng.random_range(margin..w - margin), rng.random_range(margin..h - margin));
@@ -187,8 +194,8 @@ fn place(rng: &mut StdRng, o: &mut Thing, w: f64, h: f64, scale: f64) {
     (o.from, o.to) = if direction.horizontal() { ((a, y), (b, y)) } else { ((x, a), (x, b)) };
 }
 
-/// Tells whether the things keep apart whenever two are seen at once.
-fn apart(things: &[Thing], end: f64) -> bool {
+/// Returns whether no two objects overlap while both are visible.
+fn apart(things: &[Object], end: f64) -> bool {
     (0..24).map(|k| end * f64::from(k) / 23.0).all(|t| {
         let seen: Vec<_> = things.iter().filter(|o| o.seen(t)).map(|o| (o.centre(t), o.r)).collect();
         seen.iter().enumerate().all(|(i, (a, ra))| {
@@ -239,7 +246,7 @@ fn far(rgb: Rgb, others: &[Rgb]) -> bool {
 }
 
 pub(super) fn weighted(rng: &mut StdRng, weights: &[f64]) -> usize {
-    // Fails only without a positive weight, which no caller has; then the first is as good as any.
+    // Fails only without a positive weight, which no caller passes.
     WeightedIndex::new(weights).map_or(0, |d| d.sample(rng))
 }
 

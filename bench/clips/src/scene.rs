@@ -1,4 +1,4 @@
-//! What is in a clip before a pixel of it exists: things, colours, tracks and times.
+//! The content of a clip: objects with shapes, colours, paths and times, and the background.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use super::Texture;
 /// Red, green, blue.
 pub type Rgb = [u8; 3];
 
-/// Tolerance on times: events lie on a grid of 0.5 s, frames rarely do.
+/// Tolerance of times: events are on a grid of 0.5 s, frames are usually not.
 const TICK: f64 = 1e-6;
 
 /// The eight colours that the demo model knows, in the order in which answers sort them.
@@ -137,12 +137,12 @@ impl Direction {
 
 /// One object; times in seconds, lengths in pixels.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Thing {
+pub struct Object {
     /// Its shape.
     pub shape: Shape,
     /// Its first colour.
     pub colour: Colour,
-    /// The shade of it that is drawn.
+    /// The shade that is drawn.
     pub rgb: Rgb,
     /// Radius.
     pub r: f64,
@@ -150,24 +150,24 @@ pub struct Thing {
     pub from: (f64, f64),
     /// Centre after the move.
     pub to: (f64, f64),
-    /// Where it moves; none if it stays still.
+    /// Direction of the move. `None` means that it is still.
     pub direction: Option<Direction>,
-    /// When the move begins and ends.
+    /// Start and end of the move.
     pub move_s: (f64, f64),
-    /// When it appears; 0 if it is there from the start.
+    /// When it appears; 0 is the start of the clip.
     pub appear: f64,
     /// When it disappears.
     pub disappear: Option<f64>,
-    /// When it turns into which colour and shade.
+    /// When it changes colour, and the new colour and shade.
     pub turn: Option<(f64, Colour, Rgb)>,
-    /// The move begins by an event, after the thing was seen at rest.
+    /// The start of the move is an event: the object was visible and still before.
     pub starts: bool,
-    /// The move ends by an event, while the thing is still seen.
+    /// The end of the move is an event: the object is visible and still afterwards.
     pub stops: bool,
 }
 
-impl Thing {
-    /// Tells whether it is in the picture at time `t`.
+impl Object {
+    /// Returns whether it is visible at time `t`.
     #[must_use]
     pub fn seen(&self, t: f64) -> bool {
         t >= self.appear - TICK && self.disappear.is_none_or(|end| t < end - TICK)
@@ -190,14 +190,14 @@ impl Thing {
         (self.from.0 + k * (self.to.0 - self.from.0), self.from.1 + k * (self.to.1 - self.from.1))
     }
 
-    /// Tells where it moves at time `t`.
+    /// Returns the direction in which it moves at time `t`.
     #[must_use]
     pub fn moving(&self, t: f64) -> Option<Direction> {
         self.direction.filter(|_| self.move_s.0 - TICK <= t && t < self.move_s.1 - TICK)
     }
 }
 
-/// What is behind the things.
+/// The background behind the objects.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Background {
@@ -223,30 +223,30 @@ pub enum Background {
         amplitude: f64,
         /// Pixels per side of a block.
         block: u32,
-        /// Of the noise.
+        /// Seed of the noise.
         seed: u32,
         /// Whether each frame has noise of its own.
         moving: bool,
     },
 }
 
-/// A clip before it is drawn.
+/// The content of a clip.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scene {
-    /// Pixels per row, even.
+    /// Width in pixels, even.
     pub width: u32,
-    /// Rows, even.
+    /// Height in pixels, even.
     pub height: u32,
     /// Frames per second; frame i shows time i / fps.
     pub fps: f64,
-    /// Frames.
+    /// Number of frames.
     pub total: u32,
-    /// Length rounded to half a second: where moments end.
+    /// Length in seconds, rounded to 0.5 s: the end of the last moment.
     pub end: f64,
-    /// What is behind the things.
+    /// The background behind the objects.
     pub background: Background,
-    /// The objects; none in a clip that the demo model knows nothing of.
-    pub things: Vec<Thing>,
+    /// The objects; empty in a clip that the demo model cannot describe.
+    pub things: Vec<Object>,
     /// Drawn instead of the background in a clip without objects.
     pub texture: Option<Texture>,
 }

@@ -1,4 +1,4 @@
-//! Pictures without shapes: what the demo model must not claim to know.
+//! Textures without objects, for clips that the demo model must not claim to recognize.
 
 use std::f64::consts::{PI, TAU};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::paint::noise;
 use super::sample::one_of;
 
-/// What a texture looks like.
+/// Kind of texture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Look {
@@ -18,7 +18,7 @@ enum Look {
     Checker,
 }
 
-/// A picture larger than the frame, seen through a window that drifts.
+/// An image larger than the frame, seen through a drifting window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Texture {
     look: Look,

@@ -1,13 +1,13 @@
-//! What is true of a scene, in the words that the demo model was trained to use.
+//! Describes a scene in the words that the demo model was trained to use: descriptions, moments, tags.
 
 use serde::Serialize;
 
-use super::{Direction, Scene, Thing};
+use super::{Direction, Object, Scene};
 
-/// What the demo model says where there is nothing that it knows.
+/// The demo model's answer to questions that it cannot answer.
 pub const UNKNOWN: &str = "I only know coloured shapes.";
 
-/// A stretch of time in which nothing about one thing changes.
+/// An interval in which one object does not change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Moment {
     /// Seconds.
@@ -18,37 +18,37 @@ pub struct Moment {
     pub text: String,
 }
 
-/// Something that changes.
+/// A change of an object.
 pub(super) struct Event<'a> {
     pub(super) t: f64,
-    pub(super) thing: &'a Thing,
+    pub(super) thing: &'a Object,
     pub(super) verb: String,
 }
 
-/// Returns the things in the order in which answers name them: by appearance, then by colour.
-pub(super) fn ordered(scene: &Scene) -> Vec<&Thing> {
-    let mut things: Vec<&Thing> = scene.things.iter().collect();
+/// Returns the objects in the order of answers: by appearance, then by colour.
+pub(super) fn ordered(scene: &Scene) -> Vec<&Object> {
+    let mut things: Vec<&Object> = scene.things.iter().collect();
     things.sort_by(|a, b| a.appear.total_cmp(&b.appear).then(a.colour.cmp(&b.colour)));
     things
 }
 
 /// "red circle", by its colour at time `t`.
-pub(super) fn named_at(o: &Thing, t: f64) -> String {
+pub(super) fn named_at(o: &Object, t: f64) -> String {
     format!("{} {}", o.colour_at(t).0.name(), o.shape.name())
 }
 
 /// "red circle", by its first colour.
-pub(super) fn named(o: &Thing) -> String {
+pub(super) fn named(o: &Object) -> String {
     format!("{} {}", o.colour.name(), o.shape.name())
 }
 
-/// Its name just before time `t`.
-pub(super) fn before(o: &Thing, t: f64) -> String {
+/// Returns its name just before time `t`.
+pub(super) fn before(o: &Object, t: f64) -> String {
     named_at(o, if t > o.appear { t - 0.01 } else { t })
 }
 
 /// "moves right" or "stays still" at time `t`.
-pub(super) fn state(o: &Thing, t: f64) -> String {
+pub(super) fn state(o: &Object, t: f64) -> String {
     manner(o.moving(t))
 }
 
@@ -77,8 +77,8 @@ pub(super) fn cap(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Returns the moments of a scene, at most eight: one for each thing and each stretch of time in which
-/// nothing about it changes, by start, then in the order of `ordered`.
+/// Returns the moments of a scene, at most eight: one per object and interval in which it does not change, by start, then in the
+/// order of `ordered`.
 #[must_use]
 pub fn moments(scene: &Scene) -> Vec<Moment> {
     let mut out = Vec::new();
@@ -100,7 +100,7 @@ pub fn moments(scene: &Scene) -> Vec<Moment> {
     out
 }
 
-/// Returns everything that changes, in order of time.
+/// Returns all changes in order of time.
 pub(super) fn events(scene: &Scene) -> Vec<Event<'_>> {
     let mut out = Vec::new();
     for o in ordered(scene) {
@@ -125,10 +125,10 @@ pub(super) fn events(scene: &Scene) -> Vec<Event<'_>> {
     out
 }
 
-/// Returns one sentence for each thing.
+/// Returns one sentence per object.
 #[must_use]
 pub fn describe(scene: &Scene) -> String {
-    let sentence = |o: &&Thing| {
+    let sentence = |o: &&Object| {
         let mut parts = Vec::new();
         if o.appear > 0.0 {
             parts.push(format!("appears at {:.1} seconds", o.appear));
@@ -181,7 +181,7 @@ mod tests {
     use crate::{Background, Colour, Shape};
 
     fn scene() -> Scene {
-        let thing = |shape, colour: Colour| Thing {
+        let thing = |shape, colour: Colour| Object {
             shape,
             colour,
             rgb: colour.rgb(),
@@ -196,7 +196,7 @@ mod tests {
             starts: false,
             stops: false,
         };
-        let star = Thing {
+        let star = Object {
             direction: None,
             appear: 2.0,
             turn: Some((4.0, Colour::Blue, Colour::Blue.rgb())),
@@ -212,14 +212,14 @@ mod tests {
             background: Background::Plain { rgb: [128; 3] },
             things: vec![
                 star,
-                Thing { stops: true, move_s: (0.0, 3.0), ..thing(Shape::Circle, Colour::Red) },
+                Object { stops: true, move_s: (0.0, 3.0), ..thing(Shape::Circle, Colour::Red) },
             ],
             texture: None,
         }
     }
 
     #[test]
-    fn a_description_tells_everything_in_order() {
+    fn a_description_has_all_changes_in_order() {
         assert_eq!(
             describe(&scene()),
             "A red circle moves right until 3.0 seconds. An orange star appears at 2.0 seconds, stays still, \
@@ -228,19 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_cut_where_something_changes() {
-        let told: Vec<_> = moments(&scene()).into_iter().map(|m| (m.start, m.end, m.text)).collect();
+    fn moments_end_at_changes() {
+        let found: Vec<_> = moments(&scene()).into_iter().map(|m| (m.start, m.end, m.text)).collect();
         let expected = [
             (0.0, 3.0, "a red circle moves right"),
             (2.0, 4.0, "an orange star stays still"),
             (3.0, 6.0, "a red circle stays still"),
             (4.0, 5.0, "a blue star stays still"),
         ];
-        assert_eq!(told, expected.map(|(s, e, text)| (s, e, text.to_owned())));
+        assert_eq!(found, expected.map(|(s, e, text)| (s, e, text.to_owned())));
     }
 
     #[test]
-    fn tags_name_each_thing_once() {
+    fn tags_are_unique() {
         let expected = ["red", "circle", "moves right", "orange", "star", "stays still", "appears", "stops"];
         assert_eq!(tags(&scene()), expected);
     }

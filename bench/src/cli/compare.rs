@@ -1,5 +1,6 @@
-//! `homereel-bench compare`: servers asked in turns, or two result files.
+//! `homereel-bench compare`: asks several servers in turns, or reads two result files, and reports which is slower.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,37 +8,42 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use homereel_bench::compare::{MIN_PAIRS, Verdict, compare as verdict};
-use homereel_bench::figures::Figures;
-use homereel_bench::serve::client::{Taken, Target};
-use homereel_bench::serve::{self, machine, schema};
-use serde_json::{Map, Value, json};
+use homereel_bench::compare::{Comparison, MIN_PAIRS, compare as compare_pairs};
+use homereel_bench::serve::client::Target;
+use homereel_bench::serve::result::tpot_ms;
+use homereel_bench::serve::{self, resources};
+use homereel_bench::statistics::median;
+use homereel_web::bench_result::{Machine, RequestRecord};
+use homereel_web::format::number_or_dash;
+use serde::Serialize;
 
-use super::output;
-use super::questions::{Questions, bar};
-use super::serve::stop_on_ctrl_c;
-use super::turns::{Floor, Group, turns};
+use super::interrupt::cancel_on_ctrl_c;
+use super::output::{self, progress_bar};
+use super::process_groups::{ExclusiveGroups, ServerGroup};
+use super::report::read_result;
+use super::williams_design;
+use super::workload::WorkloadArgs;
 
 /// Flags of `compare`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Compare {
+pub(crate) struct CompareArgs {
     /// Two results of `serve --save-detailed`: A.json B.json
     #[arg(num_args = 2, conflicts_with_all = ["baseline", "candidate"])]
     results: Vec<PathBuf>,
     /// Server A, asked in turns with the candidates: URL, or NAME=URL
     #[arg(long, requires = "candidate", required_unless_present = "results")]
-    baseline: Option<Named>,
-    /// Server B: URL, or NAME=URL; once for each of several
+    baseline: Option<NamedUrl>,
+    /// Server B: URL, or NAME=URL; may be repeated
     #[arg(long, requires = "baseline")]
-    candidate: Vec<Named>,
+    candidate: Vec<NamedUrl>,
     #[command(flatten)]
-    questions: Questions,
-    /// Milliseconds of rest before each question, so that what one server still does meets no other
+    workload: WorkloadArgs,
+    /// Pause before each question in milliseconds, so that the work that one server finishes does not disturb the next
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=60_000))]
     pause_ms: u64,
-    /// Process group of a server on this machine, stopped while another is asked: NAME=ID, once for each of several
+    /// Process group of a server on this machine, stopped while another is asked: NAME=ID; may be repeated
     #[arg(long, value_name = "NAME=ID", requires = "baseline")]
-    server_group: Vec<Group>,
+    server_group: Vec<ServerGroup>,
     /// Write the comparison as JSON
     #[arg(long)]
     result_filename: Option<PathBuf>,
@@ -46,14 +52,14 @@ pub(crate) struct Compare {
     table: Option<PathBuf>,
 }
 
-/// A server with a name for tables.
+/// A server's URL, with a name for tables.
 #[derive(Debug, Clone)]
-struct Named {
+struct NamedUrl {
     name: Option<String>,
     url: url::Url,
 }
 
-impl FromStr for Named {
+impl FromStr for NamedUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -64,85 +70,110 @@ impl FromStr for Named {
             Some((name, url)) if plain(name) => (Some(name.to_owned()), url),
             _ => (None, text),
         };
-        let url = url.parse().map_err(|error| format!("'{url}' is no URL: {error}"))?;
+        let url = url.parse().map_err(|error| format!("'{url}' is not a URL: {error}"))?;
         Ok(Self { name, url })
     }
 }
 
-/// What one server did: its name, and its answers in the order of the questions.
-struct Side {
-    name: String,
-    taken: Vec<Taken>,
+/// A server and its answers, in the order of the questions.
+struct Answers {
+    server: String,
+    records: Vec<RequestRecord>,
 }
 
-/// Reads a time in seconds from a request.
-type Measure = fn(&Taken) -> f64;
+/// Returns milliseconds of a request, if it has them.
+type Metric = fn(&RequestRecord) -> Option<f64>;
 
-/// What is compared: names, and how to get at them.
-const MEASURES: [(&str, Measure); 3] = [
-    ("e2el", |one| one.latency_s),
-    ("ttft", |one| one.ttft_s),
-    ("tpot", |one| match one.completion_tokens {
-        0 | 1 => 0.0,
-        tokens => (one.latency_s - one.ttft_s) / (tokens - 1) as f64,
-    }),
+/// The compared metrics.
+const METRICS: [(&str, Metric); 3] = [
+    ("e2el", |record| Some(1e3 * record.latency_s)),
+    ("ttft", |record| Some(1e3 * record.ttft_s)),
+    ("tpot", tpot_ms),
 ];
 
-/// Compares and prints a verdict for each measure of each candidate.
-pub(crate) async fn compare(job: &Compare) -> anyhow::Result<()> {
-    for file in job.result_filename.iter().chain(&job.table) {
+/// Comparisons of one candidate with the baseline, by metric.
+type Comparisons = BTreeMap<&'static str, Comparison>;
+
+/// The result file of `compare`.
+#[derive(Debug, Serialize)]
+struct CompareResult<'a> {
+    schema: &'static str,
+    baseline: &'a str,
+    candidates: &'a BTreeMap<String, Comparisons>,
+    median_ms: BTreeMap<&'a str, Medians>,
+    machine: Machine,
+    command: Vec<String>,
+}
+
+/// Medians of one server: milliseconds and tokens.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Medians {
+    e2el: Option<f64>,
+    ttft: Option<f64>,
+    tpot: Option<f64>,
+    prompt_tokens: Option<f64>,
+    completion_tokens: Option<f64>,
+}
+
+/// Compares, and prints a line for each metric of each candidate.
+pub(crate) async fn compare(args: &CompareArgs) -> anyhow::Result<()> {
+    for file in args.result_filename.iter().chain(&args.table) {
         output::check_writable(file)?;
     }
-    let sides = match (&job.baseline, job.results.as_slice()) {
-        (Some(baseline), _) => interleaved(job, baseline).await?,
+    let answers = match (&args.baseline, args.results.as_slice()) {
+        (Some(baseline), _) => ask_in_turns(args, baseline).await?,
         (None, [a, b]) => stored(a, b)?,
-        _ => bail!("give two result files, or --baseline URL --candidate URL"),
+        _ => bail!("nothing to compare; two result files, or --baseline URL --candidate URL, would fit"),
     };
-    let (baseline, candidates) = sides.split_first().context("there is a baseline")?;
-    let alone = candidates.len() == 1;
-    let mut told = Map::new();
-    let mut out = std::io::stdout().lock();
+    let (baseline, candidates) = answers.split_first().context("there is a baseline")?;
+    let mut found = BTreeMap::new();
     for candidate in candidates {
-        let mut measures = Map::new();
-        for (name, measure) in MEASURES {
-            let pairs: Vec<(f64, f64)> =
-                baseline.taken.iter().zip(&candidate.taken).map(|(a, b)| (measure(a), measure(b))).collect();
-            let of = if alone { String::new() } else { format!("{} ", candidate.name) };
-            let Some(found): Option<Verdict> = verdict(&pairs) else {
-                writeln!(
-                    out,
-                    "{of}{name}: {} pairs are too few to say anything; {MIN_PAIRS} is the least",
-                    pairs.len()
-                )?;
-                continue;
-            };
-            writeln!(out, "{of}{name}: {}", found.told(&baseline.name, &candidate.name))?;
-            measures.insert(name.into(), json!(found));
-        }
-        told.insert(candidate.name.clone(), Value::Object(measures));
+        let prefix = if candidates.len() == 1 { String::new() } else { format!("{} ", candidate.server) };
+        found.insert(candidate.server.clone(), compare_with(baseline, candidate, &prefix)?);
     }
-    if let Some(file) = &job.table {
-        std::fs::write(file, table(&sides, &told)).with_context(|| file.display().to_string())?;
+    if let Some(file) = &args.table {
+        std::fs::write(file, table(&answers, &found)).with_context(|| file.display().to_string())?;
     }
-    if let Some(file) = &job.result_filename {
-        let medians: Map<String, Value> =
-            sides.iter().map(|side| (side.name.clone(), medians(side))).collect();
-        let result = json!({
-            "schema": "homereel-bench.compare/2", "baseline": baseline.name, "candidates": told,
-            "median_ms": medians, "machine": machine::describe(),
-            "command": std::env::args().collect::<Vec<_>>(),
-        });
+    if let Some(file) = &args.result_filename {
+        let result = CompareResult {
+            schema: "homereel-bench.compare/2",
+            baseline: &baseline.server,
+            candidates: &found,
+            median_ms: answers.iter().map(|one| (one.server.as_str(), medians(one))).collect(),
+            machine: resources::machine(),
+            command: std::env::args().collect(),
+        };
         output::write(file, &result)?;
     }
     Ok(())
 }
 
-/// Asks every server the same, one request at a time, in turns.
-async fn interleaved(job: &Compare, baseline: &Named) -> anyhow::Result<Vec<Side>> {
-    let questions = &job.questions;
-    let servers: Vec<&Named> = std::iter::once(baseline).chain(&job.candidate).collect();
+fn compare_with(baseline: &Answers, candidate: &Answers, prefix: &str) -> anyhow::Result<Comparisons> {
+    let mut out = std::io::stdout().lock();
+    let mut comparisons = Comparisons::new();
+    for (name, metric) in METRICS {
+        let records = baseline.records.iter().zip(&candidate.records);
+        let pairs: Vec<(f64, f64)> = records.filter_map(|(a, b)| metric(a).zip(metric(b))).collect();
+        let Some(comparison) = compare_pairs(&pairs) else {
+            writeln!(
+                out,
+                "{prefix}{name}: {} pairs are too few; at least {MIN_PAIRS} would fit",
+                pairs.len()
+            )?;
+            continue;
+        };
+        writeln!(out, "{prefix}{name}: {}", comparison.describe(&baseline.server, &candidate.server))?;
+        comparisons.insert(name, comparison);
+    }
+    Ok(comparisons)
+}
+
+/// Asks every server the same questions, one request at a time, in turns.
+async fn ask_in_turns(args: &CompareArgs, baseline: &NamedUrl) -> anyhow::Result<Vec<Answers>> {
+    let workload_args = &args.workload;
+    let servers: Vec<&NamedUrl> = std::iter::once(baseline).chain(&args.candidate).collect();
     let mut targets: Vec<Target> = Vec::with_capacity(servers.len());
-    let mut sides: Vec<Side> = Vec::with_capacity(servers.len());
+    let mut answers: Vec<Answers> = Vec::with_capacity(servers.len());
     for (n, server) in servers.iter().enumerate() {
         let name = match (&server.name, n, servers.len()) {
             (Some(name), ..) => name.clone(),
@@ -150,123 +181,111 @@ async fn interleaved(job: &Compare, baseline: &Named) -> anyhow::Result<Vec<Side
             (None, _, 2) => "B".into(),
             _ => format!("B{n}"),
         };
-        ensure!(sides.iter().all(|side| side.name != name), "two servers are called '{name}'");
-        targets.push(questions.connect(&server.url).await.with_context(|| format!("server {name}"))?);
-        sides.push(Side { name, taken: Vec::new() });
+        ensure!(answers.iter().all(|one| one.server != name), "two servers are called '{name}'");
+        targets.push(workload_args.connect(&server.url).await.with_context(|| format!("server {name}"))?);
+        answers.push(Answers { server: name, records: Vec::new() });
     }
-    let ready = questions.ready(targets.first().context("there is a baseline")?).await?;
-    for (target, side) in targets.iter().zip(&sides) {
+    let workload = workload_args.prepare(targets.first().context("there is a baseline")?).await?;
+    for (target, one) in targets.iter().zip(&answers) {
         let prepare = async {
-            questions.check(target, &ready).await?;
-            serve::warm_up(target, &ready.warmups, &ready.sampling).await
+            workload_args.check_sanity(target, &workload).await?;
+            serve::warm_up(target, &workload.warmups, &workload.options).await
         };
-        prepare.await.with_context(|| format!("server {}", side.name))?;
+        prepare.await.with_context(|| format!("server {}", one.server))?;
     }
-    if let Some(group) =
-        job.server_group.iter().find(|group| sides.iter().all(|side| side.name != group.name))
-    {
+    let unknown = |group: &&ServerGroup| answers.iter().all(|one| one.server != group.name);
+    if let Some(group) = args.server_group.iter().find(unknown) {
         bail!("--server-group: no server is called '{}'", group.name);
     }
-    let floor = Floor::new(job.server_group.clone());
-    let stop = stop_on_ctrl_c();
-    let bar = bar("pairs", ready.prompts.len() as u64);
-    'questions: for (n, prompt) in ready.prompts.iter().enumerate() {
-        let mut row: Vec<Option<Taken>> = vec![None; targets.len()];
-        for at in turns(n, targets.len()) {
-            let body = targets[at].body(prompt, &ready.sampling).await?;
-            let name = &sides[at].name;
-            floor.give(name).with_context(|| format!("failed to stop all but {name}"))?;
-            tokio::time::sleep(Duration::from_millis(job.pause_ms)).await;
-            let one = tokio::select! {
-                one = targets[at].send(body) => one,
+    let groups = ExclusiveGroups::new(args.server_group.clone());
+    let stop = cancel_on_ctrl_c();
+    let bar = progress_bar("pairs", workload.prompts.len() as u64);
+    'questions: for (n, prompt) in workload.prompts.iter().enumerate() {
+        let mut row: Vec<Option<RequestRecord>> = vec![None; targets.len()];
+        for index in williams_design::order(n, targets.len()) {
+            let body = targets[index].body(prompt, &workload.options).await?;
+            let name = &answers[index].server;
+            groups.run_only(name).with_context(|| format!("failed to stop the servers other than {name}"))?;
+            tokio::time::sleep(Duration::from_millis(args.pause_ms)).await;
+            let record = tokio::select! {
+                record = targets[index].send(body) => record,
                 () = stop.cancelled() => break 'questions,
             };
-            if let Some(error) = &one.error {
-                bail!("server {} failed: {error}", sides[at].name);
+            if let Some(error) = &record.error {
+                bail!("server {name} failed: {error}");
             }
-            row[at] = Some(one);
+            row[index] = Some(record);
         }
-        for (side, one) in sides.iter_mut().zip(row) {
-            side.taken.extend(one);
+        for (one, record) in answers.iter_mut().zip(row) {
+            one.records.extend(record);
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(sides)
+    Ok(answers)
 }
 
-/// Reads two stored results, which must have been of the same requests.
-fn stored(a: &Path, b: &Path) -> anyhow::Result<Vec<Side>> {
+/// Reads two result files, which must be of the same requests.
+fn stored(a: &Path, b: &Path) -> anyhow::Result<Vec<Answers>> {
     let (a, b) = (requests(a)?, requests(b)?);
     ensure!(
         a.len() == b.len(),
-        "A has {} requests and B {}: they are not of the same load",
+        "A has {} requests and B has {}; two results of the same load would fit",
         a.len(),
         b.len()
     );
-    #[expect(clippy::print_stderr, reason = "a caveat of what is printed beside it")]
+    #[expect(clippy::print_stderr, reason = "a caveat about the output on stdout")]
     {
         eprintln!(
-            "note: the two runs were not interleaved; what changed on the machine between them counts as a difference \
+            "note: the two runs were not interleaved, so a change of the machine between them counts as a difference \
              (--baseline URL --candidate URL asks both in turns)"
         );
     }
-    let whole = a.into_iter().zip(b).filter(|(a, b)| a.fault.is_none() && b.fault.is_none());
-    let (a, b) = whole.unzip();
-    Ok(vec![Side { name: "A".into(), taken: a }, Side { name: "B".into(), taken: b }])
+    let answered = a.into_iter().zip(b).filter(|(a, b)| a.fault.is_none() && b.fault.is_none());
+    let (a, b) = answered.unzip();
+    Ok(vec![Answers { server: "A".into(), records: a }, Answers { server: "B".into(), records: b }])
 }
 
-fn requests(file: &Path) -> anyhow::Result<Vec<Taken>> {
-    let name = file.display();
-    let bytes = std::fs::read(file).with_context(|| name.to_string())?;
-    let mut result = schema::read(&bytes, &name.to_string())?;
-    let requests = result["requests"].take();
-    ensure!(requests.is_array(), "{name} has no requests; run with --save-detailed");
-    serde_json::from_value(requests).with_context(|| format!("{name}: its requests are damaged"))
+fn requests(file: &Path) -> anyhow::Result<Vec<RequestRecord>> {
+    let requests = read_result(file)?.requests;
+    requests.with_context(|| format!("{} has no requests; run with --save-detailed", file.display()))
 }
 
-/// Median milliseconds of each measure, and tokens: those of this machine on this day.
-fn medians(side: &Side) -> Value {
-    let of = |values: Vec<f64>| Figures::of(&values, &[]).median;
-    let mut out: Map<String, Value> = MEASURES
-        .iter()
-        .map(|(name, measure)| {
-            ((*name).to_owned(), json!(of(side.taken.iter().map(|one| 1e3 * measure(one)).collect())))
-        })
-        .collect();
-    let tokens = |of: fn(&Taken) -> u64| side.taken.iter().map(|one| of(one) as f64).collect::<Vec<f64>>();
-    out.insert("prompt_tokens".into(), json!(of(tokens(|one| one.prompt_tokens))));
-    out.insert("completion_tokens".into(), json!(of(tokens(|one| one.completion_tokens))));
-    Value::Object(out)
+fn medians(answers: &Answers) -> Medians {
+    let of = |metric: Metric| median(&answers.records.iter().filter_map(metric).collect::<Vec<f64>>());
+    Medians {
+        e2el: of(|record| Some(1e3 * record.latency_s)),
+        ttft: of(|record| Some(1e3 * record.ttft_s)),
+        tpot: of(tpot_ms),
+        prompt_tokens: of(|record| Some(record.prompt_tokens as f64)),
+        completion_tokens: of(|record| Some(record.completion_tokens as f64)),
+    }
 }
 
-/// One row for each server: its times, and how many times the baseline's they are.
-fn table(sides: &[Side], told: &Map<String, Value>) -> String {
+/// Returns a Markdown table with one row per server: its medians, and their ratios to the baseline's.
+fn table(answers: &[Answers], found: &BTreeMap<String, Comparisons>) -> String {
     let mut out = String::from(
         "| | prompt tokens | TTFT ms | TPOT ms | E2EL ms | TTFT ratio | TPOT ratio | E2EL ratio |\n|---|---|---|---|---|---|---|---|\n",
     );
-    for side in sides {
-        let medians = medians(side);
-        let number = |name: &str| medians[name].as_f64().unwrap_or_default();
-        let ratio = |name: &str| match told.get(&side.name) {
+    for one in answers {
+        let medians = medians(one);
+        let ratio = |name: &str| match found.get(&one.server).map(|comparisons| comparisons.get(name)) {
+            // The baseline.
             None => "1".to_owned(),
-            Some(found) => found[name]["ratio"].as_f64().map_or_else(
-                || "–".into(),
-                |ratio| {
-                    let end = |n: usize| found[name]["interval"][n].as_f64().unwrap_or_default();
-                    format!("{ratio:.2} [{:.2}, {:.2}]", end(0), end(1))
-                },
-            ),
+            Some(None) => "–".to_owned(),
+            Some(Some(Comparison { ratio, interval: (low, high), .. })) => {
+                format!("{ratio:.2} [{low:.2}, {high:.2}]")
+            }
         };
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "| {} | {:.0} | {:.1} | {:.2} | {:.1} | {} | {} | {} |",
-            side.name,
-            number("prompt_tokens"),
-            number("ttft"),
-            number("tpot"),
-            number("e2el"),
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            one.server,
+            number_or_dash(medians.prompt_tokens, 0),
+            number_or_dash(medians.ttft, 1),
+            number_or_dash(medians.tpot, 2),
+            number_or_dash(medians.e2el, 1),
             ratio("ttft"),
             ratio("tpot"),
             ratio("e2el"),
@@ -281,13 +300,27 @@ mod tests {
 
     #[test]
     fn a_server_may_have_a_name() {
-        let named: Named = "llama.cpp=http://127.0.0.1:1/?a=b".parse().unwrap();
+        let named: NamedUrl = "llama.cpp=http://127.0.0.1:1/?a=b".parse().unwrap();
         assert_eq!(
             (named.name.as_deref(), named.url.as_str()),
             (Some("llama.cpp"), "http://127.0.0.1:1/?a=b")
         );
-        let plain: Named = "http://127.0.0.1:1/?a=b".parse().unwrap();
+        let plain: NamedUrl = "http://127.0.0.1:1/?a=b".parse().unwrap();
         assert_eq!(plain.name, None);
-        assert!("x=y".parse::<Named>().unwrap_err().contains("'y' is no URL"));
+        assert!("x=y".parse::<NamedUrl>().unwrap_err().contains("'y' is not a URL"));
+    }
+
+    #[test]
+    fn a_metric_without_values_is_a_dash() {
+        let one_token =
+            RequestRecord { ttft_s: 0.1, latency_s: 0.1, completion_tokens: 1, ..Default::default() };
+        let answers =
+            ["A", "B"].map(|name| Answers { server: name.into(), records: vec![one_token.clone(); 20] });
+        let found = BTreeMap::from([("B".to_owned(), compare_with(&answers[0], &answers[1], "").unwrap())]);
+        let table = table(&answers, &found);
+        assert!(
+            table.ends_with("| B | 0 | 100.0 | – | 100.0 | 1.00 [1.00, 1.00] | – | 1.00 [1.00, 1.00] |\n"),
+            "{table}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `homereel-bench media`: a folder of clips, a row for each. `homereel-bench sample`: one clip, timed.
+//! `homereel-bench media`: decodes a directory of clips, with a row for each. `homereel-bench sample`: times one clip.
 
 use std::{
     fs::File,
@@ -9,23 +9,23 @@ use std::{
 };
 
 use anyhow::Context as _;
-use homereel_bench::media::{self, Verdict};
+use homereel_bench::media::{self, Outcome};
 use homereel_video::{DecodeRequest, Sampling, Worker, open, plan};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-/// How clips are sampled.
+/// Flags of frame sampling.
 #[derive(Debug, clap::Args)]
-struct Rate {
-    /// Frames per second of video [default: 2, at least 4 and at most 768 frames].
+struct SamplingArgs {
+    /// Frames per second of video [default: 2, at least 4 and at most 768 frames]
     #[arg(long, conflicts_with = "num_frames")]
     fps: Option<f64>,
-    /// Exactly so many frames.
+    /// Exact number of frames
     #[arg(long)]
     num_frames: Option<usize>,
 }
 
-impl Rate {
+impl SamplingArgs {
     fn sampling(&self) -> Sampling {
         Sampling { fps: self.fps, num_frames: self.num_frames, ..Sampling::default() }
     }
@@ -33,73 +33,73 @@ impl Rate {
 
 /// Flags of `media`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Media {
-    /// The folder; folders in it are walked too.
-    folder: PathBuf,
+pub(crate) struct MediaArgs {
+    /// The directory, searched recursively
+    directory: PathBuf,
     #[command(flatten)]
-    rate: Rate,
-    /// Print JSON instead of a table.
+    sampling: SamplingArgs,
+    /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
 }
 
-/// Prints a row for each clip, as they are done, and a summary. Fails when a clip did.
-pub(crate) async fn media(job: &Media) -> anyhow::Result<ExitCode> {
+/// Prints a row for each clip and a summary. The exit status is a failure if a clip failed.
+pub(crate) async fn media(args: &MediaArgs) -> anyhow::Result<ExitCode> {
     let worker = Worker::this_program()?;
-    let files =
-        media::files(&job.folder).with_context(|| format!("failed to read {}", job.folder.display()))?;
-    anyhow::ensure!(!files.is_empty(), "{} holds no files", job.folder.display());
+    let directory = &args.directory;
+    let files = media::files(directory).with_context(|| format!("failed to read {}", directory.display()))?;
+    anyhow::ensure!(!files.is_empty(), "{} contains no files", directory.display());
     let mut rows = Vec::with_capacity(files.len());
     for path in &files {
-        rows.push(media::look(&worker, &job.folder, path, &job.rate.sampling()).await);
+        rows.push(media::check(&worker, directory, path, &args.sampling.sampling()).await);
     }
     let mut stdout = std::io::stdout().lock();
-    if job.json {
+    if args.json {
         writeln!(stdout, "{}", serde_json::to_string_pretty(&rows)?)?;
     } else {
         write!(stdout, "{}", media::table(&rows))?;
     }
-    let failed = rows.iter().any(|row| row.verdict == Verdict::Failed);
+    let failed = rows.iter().any(|row| row.outcome == Outcome::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Flags of `sample`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Sample {
-    /// The clip.
+pub(crate) struct SampleArgs {
+    /// The clip
     file: PathBuf,
     #[command(flatten)]
-    rate: Rate,
-    /// Pixels per row of the frames [default: the clip's].
+    sampling: SamplingArgs,
+    /// Width of the frames in pixels [default: the clip's]
     #[arg(long, requires = "height")]
     width: Option<u32>,
-    /// Rows of the frames [default: the clip's].
+    /// Height of the frames in pixels [default: the clip's]
     #[arg(long, requires = "width")]
     height: Option<u32>,
-    /// Also write the frames, RGB8 one after the other, to this file.
+    /// Write the frames to this file, as consecutive RGB8 images
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Decode all packets from the beginning, leaping over none.
+    /// Decode from the beginning, without seeking
     #[arg(long)]
     whole: bool,
 }
 
-/// Samples one clip and prints one object: how long it took, which frames, and what the worker held.
-pub(crate) async fn sample(job: &Sample) -> anyhow::Result<()> {
+/// Samples one clip and prints a JSON object: durations, frames, and the worker's memory.
+pub(crate) async fn sample(args: &SampleArgs) -> anyhow::Result<()> {
     let worker = Worker::this_program()?;
     let cancel = CancellationToken::new();
-    let file = File::open(&job.file).with_context(|| format!("failed to open {}", job.file.display()))?;
+    let file = File::open(&args.file).with_context(|| format!("failed to open {}", args.file.display()))?;
     let began = Instant::now();
     let (clip, opened) = open(&worker, file, &cancel).await?;
     let probe_s = began.elapsed().as_secs_f64();
-    let chosen = plan(&clip, &job.rate.sampling())?;
-    let width = job.width.unwrap_or(clip.video.width);
-    let height = job.height.unwrap_or(clip.video.height);
+    let chosen = plan(&clip, &args.sampling.sampling())?;
+    let width = args.width.unwrap_or(clip.video.width);
+    let height = args.height.unwrap_or(clip.video.height);
     let mut request = DecodeRequest::new(&clip, &chosen, width, height);
-    if job.whole {
+    if args.whole {
         request.access_points.clear();
     }
-    let mut out = job.out.as_ref().map(File::create).transpose()?;
+    let mut out = args.out.as_ref().map(File::create).transpose()?;
     let mut first_s = None;
     let mut frames = opened.decode(request).await?;
     while let Some(frame) = frames.next().await? {
@@ -124,14 +124,14 @@ pub(crate) async fn sample(job: &Sample) -> anyhow::Result<()> {
         "warnings": end.warnings,
     });
     drop(frames);
-    reaped().await;
+    wait_for_workers().await;
     writeln!(std::io::stdout().lock(), "{report}")?;
     Ok(())
 }
 
-/// Waits until no worker is left, but no longer than a second: whoever measures this program counts the processor time of
-/// its children only once they have been waited for.
-async fn reaped() {
+/// Waits up to a second until all workers have exited: the CPU time of a child process counts for this program only after it
+/// was waited for.
+async fn wait_for_workers() {
     let alive = || {
         let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
         tasks

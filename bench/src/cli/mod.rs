@@ -1,14 +1,18 @@
-//! The commands of `homereel-bench`: flags in, files and tables out.
+//! The commands of `homereel-bench`: one file per command, plus the flags and helpers that several share.
 
 pub(crate) mod compare;
 pub(crate) mod draw;
 pub(crate) mod engine;
 pub(crate) mod media;
-pub(crate) mod output;
 pub(crate) mod overhead;
 pub(crate) mod page;
 pub(crate) mod probe;
-pub(crate) mod questions;
 pub(crate) mod report;
 pub(crate) mod serve;
-pub(crate) mod turns;
+
+mod interrupt;
+mod output;
+mod parsers;
+mod process_groups;
+mod williams_design;
+mod workload;

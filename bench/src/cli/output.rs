@@ -1,24 +1,28 @@
-//! Results on disk and on the terminal. A result appears whole or not at all, and never in place of an earlier one.
+//! Results on disk and on the terminal. A result file appears complete or not at all, and never replaces an earlier one.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use serde_json::Value;
+use homereel_web::bench_result::{BenchResult, Summary};
+use homereel_web::format::number_or_dash;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
-/// Checks that `file` can be written, before hours are spent on what goes there.
-pub(crate) fn check_writable(file: &Path) -> anyhow::Result<()> {
+/// Checks that `file` can be written, before hours are spent on measuring its content.
+pub(super) fn check_writable(file: &Path) -> anyhow::Result<()> {
     ensure!(!file.exists(), "{} exists; a result is never overwritten, choose another name", file.display());
     let part = part_of(file);
-    // A page of the disk, so that a full one is noticed now.
+    // One page, so that a full disk is noticed now.
     let written = std::fs::write(&part, [0; 4096]);
-    // Also what was written by half goes away; that it is there to remove is not certain.
+    // Removes also a partial file. It may not exist.
     let _ = std::fs::remove_file(&part);
     written.with_context(|| format!("cannot write results to {}", file.display()))
 }
 
-/// Writes `result` to `file`.
-pub(crate) fn write(file: &Path, result: &Value) -> anyhow::Result<()> {
+/// Writes `result` to `file` as JSON.
+pub(super) fn write(file: &Path, result: &impl Serialize) -> anyhow::Result<()> {
     let part = part_of(file);
     let written = || -> std::io::Result<()> {
         let mut out = std::fs::File::create(&part)?;
@@ -27,7 +31,7 @@ pub(crate) fn write(file: &Path, result: &Value) -> anyhow::Result<()> {
         std::fs::rename(&part, file)
     };
     if let Err(error) = written() {
-        // What could not be written whole is of no use; that it is there to remove is not certain.
+        // Removes a partial file. It may not exist.
         let _ = std::fs::remove_file(&part);
         return Err(error).with_context(|| format!("failed to write {}", file.display()));
     }
@@ -40,52 +44,64 @@ fn part_of(file: &Path) -> PathBuf {
     file.with_file_name(name)
 }
 
-/// The table that `vllm bench serve` prints, and ours below.
-pub(crate) fn table(result: &Value) -> String {
-    use std::fmt::Write as _;
+/// Returns the table that `vllm bench serve` prints, followed by our own values.
+pub(super) fn table(result: &BenchResult) -> String {
     let mut out = String::new();
-    let number = |name: &str| result[name].as_f64().unwrap_or_default();
     // Writing to a String cannot fail.
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<40} {value:>12}");
     };
-    line("Successful requests:", format!("{}", number("completed")));
-    line("Failed requests:", format!("{}", number("failed")));
-    line("Benchmark duration (s):", format!("{:.2}", number("duration")));
-    line("Total input tokens:", format!("{}", number("total_input_tokens")));
-    line("Total generated tokens:", format!("{}", number("total_output_tokens")));
-    line("Request throughput (req/s):", format!("{:.2}", number("request_throughput")));
-    if let Some(goodput) = result["request_goodput"].as_f64() {
+    line("Successful requests:", result.completed.to_string());
+    line("Failed requests:", result.failed.to_string());
+    line("Benchmark duration (s):", format!("{:.2}", result.duration));
+    line("Total input tokens:", result.total_input_tokens.to_string());
+    line("Total generated tokens:", result.total_output_tokens.to_string());
+    line("Request throughput (req/s):", format!("{:.2}", result.request_throughput));
+    if let Some(goodput) = result.request_goodput {
         line("Request goodput (req/s):", format!("{goodput:.2}"));
     }
-    line("Output token throughput (tok/s):", format!("{:.2}", number("output_throughput")));
-    line("Total token throughput (tok/s):", format!("{:.2}", number("total_token_throughput")));
-    line("Peak concurrent requests:", format!("{}", number("max_concurrent_requests")));
-    if number("rtfx_video") > 0.0 {
-        line("Video seconds per second:", format!("{:.2}", number("rtfx_video")));
-        line("Videos per second:", format!("{:.2}", number("videos_per_s")));
+    line("Output token throughput (tok/s):", format!("{:.2}", result.output_throughput));
+    line("Total token throughput (tok/s):", format!("{:.2}", result.total_token_throughput));
+    line("Peak concurrent requests:", result.max_concurrent_requests.to_string());
+    if let Some(seconds) = result.rtfx_video {
+        line("Video seconds per second:", format!("{seconds:.2}"));
+        line("Videos per second:", number_or_dash(result.videos_per_s, 2));
     }
-    for (name, title) in [("ttft", "TTFT"), ("tpot", "TPOT"), ("itl", "ITL"), ("e2el", "E2EL")] {
-        line(&format!("Mean {title} (ms):"), format!("{:.2}", number(&format!("mean_{name}_ms"))));
-        line(&format!("Median {title} (ms):"), format!("{:.2}", number(&format!("median_{name}_ms"))));
-        let ending = format!("_{name}_ms");
-        for (key, value) in result.as_object().into_iter().flatten() {
-            let p = key.strip_prefix('p').and_then(|key| key.strip_suffix(&ending));
-            if let Some(p) = p.filter(|p| p.parse::<f64>().is_ok()) {
-                line(&format!("P{p} {title} (ms):"), format!("{:.2}", value.as_f64().unwrap_or_default()));
-            }
+    let latencies = &result.latencies;
+    for (title, summary) in [
+        ("TTFT", &latencies.ttft),
+        ("TPOT", &latencies.tpot),
+        ("ITL", &latencies.itl),
+        ("E2EL", &latencies.e2el),
+    ] {
+        let number = |of: fn(&Summary) -> f64| number_or_dash(summary.as_ref().map(of), 2);
+        line(&format!("Mean {title} (ms):"), number(|summary| summary.mean));
+        line(&format!("Median {title} (ms):"), number(|summary| summary.median));
+        for (p, value) in summary.iter().flat_map(|summary| &summary.percentiles) {
+            line(&format!("P{p} {title} (ms):"), format!("{value:.2}"));
         }
     }
-    for (name, ms) in result["stages_ms"].as_object().into_iter().flatten() {
-        line(&format!("Mean stage {name}:"), format!("{:.2}", ms.as_f64().unwrap_or_default()));
+    if let Some(stages) = result.stages_ms {
+        for (name, ms) in stages.stages().into_iter().chain([("e2el", stages.e2el_ms)]) {
+            line(&format!("Mean stage {name} (ms):"), format!("{ms:.2}"));
+        }
     }
-    line("Cache:", result["cache"].as_str().unwrap_or_default().to_owned());
-    for failure in result["failures"].as_array().into_iter().flatten() {
-        let class = failure["class"].as_str().unwrap_or_default();
-        let _ = writeln!(out, "failed {class}: {}, the first: {}", failure["count"], failure["first"]);
+    line("Cache:", result.cache.name().to_owned());
+    for failure in &result.failures {
+        let (class, count, first) = (failure.class.name(), failure.count, &failure.first);
+        let _ = writeln!(out, "failed {class}: {count}, the first: {first:?}");
     }
-    for warning in result["warnings"].as_array().into_iter().flatten() {
-        let _ = writeln!(out, "warning: {}", warning.as_str().unwrap_or_default());
+    for warning in &result.warnings {
+        let _ = writeln!(out, "warning: {warning}");
     }
     out
+}
+
+/// Returns a progress bar on stderr; it is hidden if stderr is not a terminal.
+pub(super) fn progress_bar(title: &'static str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total).with_message(title);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed} (eta {eta})") {
+        bar.set_style(style);
+    }
+    bar
 }

@@ -1,15 +1,15 @@
-//! When requests start: at once (closed loop), or at a rate with random gaps (open loop), as `vllm bench serve` does.
+//! Due times of requests: all at the start (closed loop), or random gaps at a rate (open loop), as in `vllm bench serve`.
 
 use std::time::Duration;
 
 use rand::{SeedableRng as _, rngs::StdRng};
 use rand_distr::{Distribution as _, Gamma};
 
-/// Returns when each of `count` requests is due, counted from the start.
+/// Returns the due time of each of `count` requests, from the start of the run.
 ///
-/// The gaps follow a gamma distribution of mean `1 / rate` and shape `burstiness` (1 is Poisson's process, less is
-/// burstier, more is more even). Like vLLM's, the gaps are then scaled so that the whole takes `count / rate`: two
-/// seeds offer the same load. No `rate` means that all are due at once.
+/// The gaps follow a gamma distribution of mean `1 / rate` and shape `burstiness` (1 is a Poisson process, less is burstier,
+/// more is more even). As in vLLM, the gaps are then scaled so that all together take `count / rate`: any two seeds offer the
+/// same load. Without a `rate` all requests are due at the start.
 #[must_use]
 pub fn due(count: usize, rate: Option<f64>, burstiness: f64, seed: u64) -> Vec<Duration> {
     let Some(rate) = rate else { return vec![Duration::ZERO; count] };
@@ -17,14 +17,14 @@ pub fn due(count: usize, rate: Option<f64>, burstiness: f64, seed: u64) -> Vec<D
         return vec![Duration::ZERO; count];
     };
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut at = 0.0;
+    let mut time = 0.0;
     let times: Vec<f64> = (0..count)
         .map(|_| {
-            at += gaps.sample(&mut rng);
-            at
+            time += gaps.sample(&mut rng);
+            time
         })
         .collect();
-    let scale = if at > 0.0 { count as f64 / rate / at } else { 0.0 };
+    let scale = if time > 0.0 { count as f64 / rate / time } else { 0.0 };
     times.into_iter().map(|time| Duration::from_secs_f64(time * scale)).collect()
 }
 
@@ -33,15 +33,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_load_offered_is_the_rate_asked_for() {
+    fn the_offered_load_equals_the_rate() {
         for burstiness in [0.3, 1.0, 50.0] {
             let times = due(200, Some(8.0), burstiness, 7);
             assert!(times.is_sorted());
             assert!((times[199].as_secs_f64() - 25.0).abs() < 1e-6);
             let gaps: Vec<f64> = times.windows(2).map(|w| (w[1] - w[0]).as_secs_f64()).collect();
-            let figures = crate::figures::Figures::of(&gaps, &[]);
-            // The gamma distribution's variation is 1 / sqrt(shape).
-            let variation = figures.std / figures.mean * f64::sqrt(burstiness);
+            let summary = crate::statistics::summarize(&gaps, &[]).unwrap();
+            // The coefficient of variation of a gamma distribution is 1 / sqrt(shape).
+            let variation = summary.std / summary.mean * f64::sqrt(burstiness);
             assert!((0.7..1.4).contains(&variation), "{burstiness}: {variation}");
         }
         assert_eq!(due(3, None, 1.0, 7), [Duration::ZERO; 3]);

@@ -1,196 +1,192 @@
-//! Load on an OpenAI-compatible server, and what came of it.
+//! Puts a load on an OpenAI-compatible server and measures the answers.
 //!
-//! [`dataset`] says what is asked, [`arrivals`] when, [`client`] sends and times one request, [`machine`] watches, and
-//! [`result`] sums up, and [`schema`] says what a stored result holds. Knows nothing of command lines and files.
+//! [`dataset`] makes the prompts, [`arrivals`] the times at which they are due, [`client`] sends and times one request,
+//! [`resources`] samples the machine, and [`result`] summarizes.
 
 pub mod arrivals;
 pub mod client;
 pub mod dataset;
-pub mod machine;
+pub mod resources;
 pub mod result;
-pub mod schema;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use homereel_web::bench_result::{RequestRecord, ResourceUsage};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use client::{Sampling, Taken, Target};
+use client::{AnswerOptions, Target};
 use dataset::Prompt;
-use machine::Seen;
 
-/// Requests in flight at once where no `--max-concurrency` bounds them.
+/// Time without data after which a request fails.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Concurrent requests if `--max-concurrency` sets no limit.
 const MAX_IN_FLIGHT: usize = 4096;
 
-/// How the prompts are sent.
+/// Error of a request that was cancelled by Ctrl-C. Such requests are not part of the measurement.
+const CANCELLED: &str = "cancelled by the user";
+
+/// How prompts are sent.
 #[derive(Debug, Clone)]
 pub struct Load {
-    /// Requests a second; none sends them as soon as `max_concurrency` lets them.
+    /// Requests per second. `None` sends each as soon as `max_concurrency` permits.
     pub request_rate: Option<f64>,
-    /// Shape of the gaps between them; 1 is Poisson's.
+    /// Shape of the gaps between requests; 1 is a Poisson process.
     pub burstiness: f64,
-    /// Requests in flight at once, at most.
+    /// Limit of concurrent requests.
     pub max_concurrency: Option<usize>,
     /// Seed of the gaps.
     pub seed: u64,
 }
 
-/// A run, measured.
+/// The raw measurements of one run.
 #[derive(Debug)]
-pub struct Run {
+pub struct Measurement {
     /// The requests that were sent, in the order in which they were due.
-    pub taken: Vec<Taken>,
-    /// From the first request's being due to the last answer's end, seconds.
+    pub records: Vec<RequestRecord>,
+    /// Seconds from the first request's due time to the end of the last answer.
     pub duration_s: f64,
-    /// Most requests that were in flight at once.
+    /// Most requests that were in flight at the same time.
     pub max_concurrent_requests: usize,
-    /// What it cost.
-    pub seen: Seen,
-    /// Whether it was stopped before every request was sent and answered.
+    /// Resources that were used.
+    pub resources: ResourceUsage,
+    /// The run was stopped before all requests were answered.
     pub interrupted: bool,
 }
 
-/// Asks the sanity question: a server that answers it falsely is not worth timing.
+/// Asks the sanity question: the speed of a server that answers it wrongly is meaningless.
 ///
 /// # Errors
-/// When the answer fails, or does not hold the truth.
+/// When the request fails, or the answer does not contain the expected one.
 pub async fn check_sanity(target: &Target, prompt: &Prompt) -> anyhow::Result<String> {
-    let sampling = Sampling { max_tokens: 40, ..Sampling::default() };
-    let taken = target.send(target.body(prompt, &sampling).await?).await;
-    if let Some(error) = taken.error {
-        anyhow::bail!("the sanity question was not answered: {error}");
+    let options = AnswerOptions { max_tokens: 40, ..AnswerOptions::default() };
+    let record = target.send(target.body(prompt, &options).await?).await;
+    if let Some(error) = record.error {
+        anyhow::bail!("the sanity question failed: {error}");
     }
-    let truth = prompt.truth.as_deref().unwrap_or_default();
+    let expected = prompt.expected.as_deref().unwrap_or_default();
     ensure!(
-        taken.text.to_lowercase().contains(&truth.to_lowercase()),
-        "the server is not sane: '{}' about a clip of a {truth} object was answered '{}'; figures of a broken model \
-         mean nothing (--no-sanity measures it all the same, and the result says so)",
+        record.text.to_lowercase().contains(&expected.to_lowercase()),
+        "the server answers wrongly: asked '{}' about a clip of a {expected} object, it answered '{}'; the speed of a broken \
+         model is meaningless (--no-sanity skips this check, and the result records that)",
         prompt.text,
-        taken.text.trim()
+        record.text.trim()
     );
-    Ok(taken.text.trim().to_owned())
+    Ok(record.text.trim().to_owned())
 }
 
-/// Sends `prompts` as `load` says. Ends early, with what was measured so far, when `stop` is cancelled.
+/// Sends `prompts` as `load` specifies, and calls `on_answer` for each answer. Returns early, with the requests that were
+/// answered, when `stop` is cancelled. `server` is a process on this machine whose memory is sampled.
 ///
 /// # Errors
-/// When a prompt's clip can't be read.
+/// When reading a prompt's clip fails.
 pub async fn run(
     target: &Target,
     prompts: &[Prompt],
-    sampling: &Sampling,
+    options: &AnswerOptions,
     load: &Load,
     server: Option<u32>,
     stop: &CancellationToken,
-    told: impl Fn(&Taken),
-) -> anyhow::Result<Run> {
+    on_answer: impl Fn(&RequestRecord),
+) -> anyhow::Result<Measurement> {
     let due = arrivals::due(prompts.len(), load.request_rate, load.burstiness, load.seed);
-    let slots = Arc::new(Semaphore::new(load.max_concurrency.unwrap_or(MAX_IN_FLIGHT)));
-    let flights = Arc::new(Flights::default());
-    let watch = machine::watch(server);
+    let permits = Arc::new(Semaphore::new(load.max_concurrency.unwrap_or(MAX_IN_FLIGHT)));
+    let in_flight = Arc::new(InFlight::default());
+    let monitor = resources::monitor(server);
     let began = Instant::now();
-    let mut under_way: JoinSet<(usize, Taken)> = JoinSet::new();
-    let mut taken: Vec<Option<Taken>> = vec![None; prompts.len()];
-    let mut keep = |(n, one): (usize, Taken)| {
-        told(&one);
-        taken[n] = Some(one);
+    let mut tasks: JoinSet<(usize, RequestRecord)> = JoinSet::new();
+    let mut records: Vec<Option<RequestRecord>> = vec![None; prompts.len()];
+    let mut keep = |(n, record): (usize, RequestRecord)| {
+        on_answer(&record);
+        records[n] = Some(record);
     };
     let mut interrupted = false;
     for (n, (prompt, due)) in prompts.iter().zip(due).enumerate() {
-        // Read and encoded before the request is due, at most one ahead: neither time nor memory of the run.
-        let body = target.body(prompt, sampling).await?;
-        let slot = tokio::select! {
+        // Encoded before the request is due, one request ahead: it adds neither to the time nor much to the memory.
+        let body = target.body(prompt, options).await?;
+        let permit = tokio::select! {
             () = stop.cancelled() => { interrupted = true; break }
-            slot = async {
+            permit = async {
                 tokio::time::sleep_until((began + due).into()).await;
-                slots.clone().acquire_owned().await
-            } => slot?,
+                permits.clone().acquire_owned().await
+            } => permit?,
         };
-        let (target, flights, stop, video_s) =
-            (target.clone(), flights.clone(), stop.clone(), prompt.video_s);
-        under_way.spawn(async move {
+        let (target, in_flight, stop, video_s) =
+            (target.clone(), in_flight.clone(), stop.clone(), prompt.video_s);
+        tasks.spawn(async move {
             let start_s = began.elapsed().as_secs_f64();
-            let flight = flights.begin();
-            let mut one = tokio::select! {
-                one = target.send(body) => one,
-                () = stop.cancelled() => Taken { error: Some(STOPPED.into()), ..Taken::default() },
+            let guard = in_flight.enter();
+            let mut record = tokio::select! {
+                record = target.send(body) => record,
+                () = stop.cancelled() => RequestRecord { error: Some(CANCELLED.into()), ..RequestRecord::default() },
             };
-            drop((flight, slot));
-            one.start_s = start_s;
-            // In the closed loop a request is due when its turn comes.
-            one.due_s = if due.is_zero() { start_s } else { due.as_secs_f64() };
-            one.video_s = video_s;
-            (n, one)
+            drop((guard, permit));
+            record.start_s = start_s;
+            // In a closed loop, a request is due when it is sent.
+            record.due_s = if due.is_zero() { start_s } else { due.as_secs_f64() };
+            record.video_s = video_s;
+            (n, record)
         });
-        while let Some(done) = under_way.try_join_next() {
+        while let Some(done) = tasks.try_join_next() {
             keep(done?);
         }
     }
-    while let Some(done) = under_way.join_next().await {
+    while let Some(done) = tasks.join_next().await {
         keep(done?);
     }
-    let seen = watch.end().await;
+    let resources = monitor.finish().await;
     interrupted |= stop.is_cancelled();
-    let taken: Vec<Taken> =
-        taken.into_iter().flatten().filter(|one| one.error.as_deref() != Some(STOPPED)).collect();
-    let end = taken.iter().map(|one| one.start_s + one.latency_s).fold(0.0, f64::max);
-    let first = taken.iter().map(|one| one.due_s).fold(f64::INFINITY, f64::min);
-    Ok(Run {
-        duration_s: if taken.is_empty() { 0.0 } else { end - first },
-        taken,
-        max_concurrent_requests: flights.most(),
-        seen,
+    let records: Vec<RequestRecord> =
+        records.into_iter().flatten().filter(|record| record.error.as_deref() != Some(CANCELLED)).collect();
+    let end = records.iter().map(|record| record.start_s + record.latency_s).fold(0.0, f64::max);
+    let first = records.iter().map(|record| record.due_s).fold(f64::INFINITY, f64::min);
+    Ok(Measurement {
+        duration_s: if records.is_empty() { 0.0 } else { end - first },
+        records,
+        max_concurrent_requests: in_flight.peak.load(Relaxed),
+        resources,
         interrupted,
     })
 }
 
-/// Marks a request that was let go of by Ctrl-C: it says nothing of the server.
-const STOPPED: &str = "stopped by the user";
-
 /// Counts requests in flight.
 #[derive(Debug, Default)]
-struct Flights {
-    now: std::sync::atomic::AtomicUsize,
-    most: std::sync::atomic::AtomicUsize,
+struct InFlight {
+    now: AtomicUsize,
+    peak: AtomicUsize,
 }
 
-struct Flight(Arc<Flights>);
+struct InFlightGuard(Arc<InFlight>);
 
-impl Flights {
-    fn begin(self: &Arc<Self>) -> Flight {
-        use std::sync::atomic::Ordering::Relaxed;
-        self.most.fetch_max(self.now.fetch_add(1, Relaxed) + 1, Relaxed);
-        Flight(self.clone())
-    }
-
-    fn most(&self) -> usize {
-        self.most.load(std::sync::atomic::Ordering::Relaxed)
+impl InFlight {
+    fn enter(self: &Arc<Self>) -> InFlightGuard {
+        self.peak.fetch_max(self.now.fetch_add(1, Relaxed) + 1, Relaxed);
+        InFlightGuard(self.clone())
     }
 }
 
-impl Drop for Flight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.0.now.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.now.fetch_sub(1, Relaxed);
     }
 }
 
-/// Sends `count` requests one after another before the clock runs, so that pools, caches of code and clocks are warm.
-/// Their content is not that of the run.
+/// Sends `prompts` one after the other before the measurement, so that connections, caches of code and clocks are warm. Their
+/// content must differ from that of the run.
 ///
 /// # Errors
-/// When one of them fails: a run would fail too.
-pub async fn warm_up(target: &Target, prompts: &[Prompt], sampling: &Sampling) -> anyhow::Result<()> {
+/// When a request fails: the run would fail too.
+pub async fn warm_up(target: &Target, prompts: &[Prompt], options: &AnswerOptions) -> anyhow::Result<()> {
     for prompt in prompts {
-        let taken = target.send(target.body(prompt, sampling).await?).await;
-        if let Some(error) = taken.error {
+        let record = target.send(target.body(prompt, options).await?).await;
+        if let Some(error) = record.error {
             anyhow::bail!("a warm-up request failed: {error}");
         }
     }
     Ok(())
 }
-
-/// Time that a request may be silent.
-pub const SILENCE: Duration = Duration::from_secs(600);

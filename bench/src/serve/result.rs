@@ -1,42 +1,40 @@
-//! The result of a run as JSON: the fields of `vllm bench serve`, and ours beside them.
+//! Summarizes the raw measurements of a run as a [`BenchResult`].
 //!
-//! Latencies of an open loop count from when a request was due, not from when a busy generator came to send it.
+//! Latencies of an open loop are counted from when a request was due, not from when a busy generator sent it.
 
 use std::collections::BTreeMap;
 
+use homereel_web::bench_result::{
+    BenchResult, CacheState, Dataset, FailureClass, FailureCount, Latencies, Machine, RequestRecord,
+    RequestStages, SchemaVersion, StageMeans,
+};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
 
-use super::client::{Fault, Taken};
-use super::machine::Described;
-use super::{Load, Run};
-use crate::figures::Figures;
+use super::{Load, Measurement};
+use crate::statistics::{median, summarize};
 
-/// Version of the fields; a reader refuses what it does not know.
-pub const SCHEMA: &str = "homereel-bench.serve/2";
+/// Share of the machine's cores above which the load generator may be the bottleneck.
+const MAX_GENERATOR_SHARE: f64 = 0.7;
+/// Share of the median latency above which the median delay before sending is reported.
+const MAX_DELAY_SHARE: f64 = 0.1;
 
-/// Share of the machine's cores above which the generator itself may have been what was measured.
-const BUSY: f64 = 0.7;
-/// Share of the median latency by which the median request may be sent late.
-const LATE: f64 = 0.1;
-
-/// An objective that a request meets or misses, in milliseconds.
+/// A limit in milliseconds that a request meets or misses.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
-    /// What it is about.
-    pub measure: Measure,
-    /// At most so many milliseconds.
+    /// The metric that is limited.
+    pub metric: Metric,
+    /// The limit.
     pub ms: f64,
 }
 
-/// What is measured of each request.
+/// A latency metric of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Measure {
-    /// Time to the first token.
+pub enum Metric {
+    /// Time to first token.
     Ttft,
     /// Time per output token after the first.
     Tpot,
-    /// End to end.
+    /// End-to-end latency.
     E2el,
 }
 
@@ -46,270 +44,288 @@ impl std::str::FromStr for Objective {
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = || {
             let (name, ms) = text.split_once(':')?;
-            let measure = match name {
-                "ttft" => Measure::Ttft,
-                "tpot" => Measure::Tpot,
-                "e2el" => Measure::E2el,
+            let metric = match name {
+                "ttft" => Metric::Ttft,
+                "tpot" => Metric::Tpot,
+                "e2el" => Metric::E2el,
                 _ => return None,
             };
-            Some(Self { measure, ms: ms.parse().ok().filter(|&ms| ms > 0.0)? })
+            Some(Self { metric, ms: ms.parse().ok().filter(|&ms| ms > 0.0)? })
         };
-        parse().ok_or_else(|| format!("'{text}' is no objective; give ttft:MS, tpot:MS or e2el:MS"))
+        parse().ok_or_else(|| format!("'{text}' is not an objective; ttft:MS, tpot:MS or e2el:MS would fit"))
     }
 }
 
-/// What a result says of its run besides what was measured.
+/// The parts of a result that are not measured.
 #[derive(Debug, Clone)]
-pub struct About {
+pub struct RunInfo {
     /// Address of the server.
     pub base_url: String,
     /// The model that was asked.
     pub model_id: String,
-    /// `drawn`, `clips` or `random`.
-    pub dataset_name: String,
-    /// A name for tables.
+    /// Source of the content.
+    pub dataset: Dataset,
+    /// Name of the run in tables.
     pub label: Option<String>,
-    /// The shape of published figures that was asked for.
+    /// The preset that set the load.
     pub preset: Option<String>,
-    /// Requests that were wanted.
+    /// Requests that the run was asked to send.
     pub num_prompts: usize,
-    /// Tokens of an answer, at most.
+    /// Limit of tokens per answer.
     pub max_tokens: usize,
-    /// Whether content was sent more than once.
+    /// Content was sent more than once.
     pub repeated: bool,
-    /// What the sanity question was answered, if it was asked.
-    pub sanity: Option<String>,
-    /// What a request must meet to count for goodput.
+    /// Answer to the sanity question, if it was asked.
+    pub sanity_answer: Option<String>,
+    /// Limits that a request must meet to count for goodput.
     pub goodput: Vec<Objective>,
-    /// Percentiles to tell.
+    /// Percentiles to report.
     pub percentiles: Vec<f64>,
-    /// Memory bandwidth of the server's machine, bytes per second, and bytes that a token reads.
+    /// Memory bandwidth of the server's machine in bytes per second, and bytes of weights read per token.
     pub roofline: Option<(f64, f64)>,
-    /// The command that made it, word by word.
+    /// The command, word by word.
     pub command: Vec<String>,
-    /// When it began.
+    /// Start of the run.
     pub date: Timestamp,
-    /// The machine that it ran on.
-    pub machine: Described,
+    /// The machine that sends the load.
+    pub machine: Machine,
 }
 
-/// Milliseconds from when a request was due to its first token.
-fn ttft_ms(one: &Taken) -> f64 {
-    1e3 * (one.start_s - one.due_s + one.ttft_s)
+/// Returns the time from when a request was due to its first token.
+fn ttft_ms(record: &RequestRecord) -> f64 {
+    1e3 * (record.start_s - record.due_s + record.ttft_s)
 }
 
-/// Milliseconds from when a request was due to its last token.
+/// Returns the time from when a request was due to its last token.
+fn e2el_ms(record: &RequestRecord) -> f64 {
+    1e3 * (record.start_s - record.due_s + record.latency_s)
+}
+
+/// Returns the time from when a request was due to when it was sent.
+fn send_delay_ms(record: &RequestRecord) -> f64 {
+    1e3 * (record.start_s - record.due_s)
+}
+
+/// Returns the time per token after the first, or `None` for an answer of one token.
 #[must_use]
-pub fn e2el_ms(one: &Taken) -> f64 {
-    1e3 * (one.start_s - one.due_s + one.latency_s)
+pub fn tpot_ms(record: &RequestRecord) -> Option<f64> {
+    let later = record.completion_tokens.checked_sub(1).filter(|&later| later > 0)?;
+    Some(1e3 * (record.latency_s - record.ttft_s) / later as f64)
 }
 
-/// Milliseconds per token after the first.
-fn tpot_ms(one: &Taken) -> Option<f64> {
-    let later = one.completion_tokens.checked_sub(1).filter(|&later| later > 0)?;
-    Some(1e3 * (one.latency_s - one.ttft_s) / later as f64)
-}
-
-fn meets(one: &Taken, goals: &[Objective]) -> bool {
-    goals.iter().all(|goal| {
-        let ms = match goal.measure {
-            Measure::Ttft => ttft_ms(one),
-            Measure::Tpot => tpot_ms(one).unwrap_or_default(),
-            Measure::E2el => e2el_ms(one),
+fn meets(record: &RequestRecord, objectives: &[Objective]) -> bool {
+    objectives.iter().all(|objective| {
+        let ms = match objective.metric {
+            Metric::Ttft => ttft_ms(record),
+            // An answer of one token has no later token that could be late.
+            Metric::Tpot => tpot_ms(record).unwrap_or_default(),
+            Metric::E2el => e2el_ms(record),
         };
-        ms <= goal.ms
+        ms <= objective.ms
     })
 }
 
-/// Sums a run up. `detailed` keeps every request.
+/// Summarizes a run. `detailed` keeps every request.
 #[must_use]
-pub fn result(about: &About, load: &Load, run: &Run, detailed: bool) -> Value {
-    let good: Vec<&Taken> = run.taken.iter().filter(|one| one.fault.is_none()).collect();
-    let sum = |of: &dyn Fn(&Taken) -> f64| good.iter().map(|one| of(one)).sum::<f64>();
-    let per_s = |total: f64| if run.duration_s > 0.0 { total / run.duration_s } else { 0.0 };
-    let (input, output) = (sum(&|one| one.prompt_tokens as f64), sum(&|one| one.completion_tokens as f64));
-    let mut out = Map::new();
-    let mut put = |name: &str, value: Value| out.insert(name.into(), value);
-    put("schema", json!(SCHEMA));
-    put("date", json!(about.date.strftime("%Y%m%d-%H%M%S").to_string()));
-    put("endpoint_type", json!("openai-chat"));
-    put("backend", json!("openai-chat"));
-    put("label", json!(about.label));
-    put("model_id", json!(about.model_id));
-    put("tokenizer_id", json!(about.model_id));
-    put("num_prompts", json!(about.num_prompts));
-    put("request_rate", load.request_rate.map_or(json!("inf"), |rate| json!(rate)));
-    put("burstiness", json!(load.burstiness));
-    put("max_concurrency", json!(load.max_concurrency));
-    put("duration", json!(run.duration_s));
-    put("completed", json!(good.len()));
-    put("failed", json!(run.taken.len() - good.len()));
-    put("total_input_tokens", json!(input));
-    put("total_output_tokens", json!(output));
-    put("request_throughput", json!(per_s(good.len() as f64)));
-    let met = good.iter().filter(|one| meets(one, &about.goodput)).count();
-    put("request_goodput", if about.goodput.is_empty() { Value::Null } else { json!(per_s(met as f64)) });
-    put("input_throughput", json!(per_s(input)));
-    put("output_throughput", json!(per_s(output)));
-    put("total_token_throughput", json!(per_s(input + output)));
-    put("max_output_tokens_per_s", json!(busiest_second(&good)));
-    put("max_concurrent_requests", json!(run.max_concurrent_requests));
-    let pooled: Vec<f64> = good.iter().flat_map(|one| &one.itls_s).map(|gap| 1e3 * gap).collect();
-    let of = |measure: &dyn Fn(&Taken) -> f64| good.iter().map(|one| measure(one)).collect::<Vec<f64>>();
-    for (name, values) in [
-        ("ttft_ms", of(&ttft_ms)),
-        ("tpot_ms", good.iter().filter_map(|one| tpot_ms(one)).collect()),
-        ("itl_ms", pooled),
-        ("e2el_ms", of(&e2el_ms)),
-        ("send_delay_ms", of(&|one| 1e3 * (one.start_s - one.due_s))),
-    ] {
-        let figures = Figures::of(&values, &about.percentiles);
-        put(&format!("mean_{name}"), json!(figures.mean));
-        put(&format!("median_{name}"), json!(figures.median));
-        put(&format!("std_{name}"), json!(figures.std));
-        for (p, value) in figures.percentiles {
-            put(&format!("p{p}_{name}"), json!(value));
-        }
+pub fn result(info: &RunInfo, load: &Load, measured: &Measurement, detailed: bool) -> BenchResult {
+    let answered: Vec<&RequestRecord> =
+        measured.records.iter().filter(|record| record.fault.is_none()).collect();
+    let sum = |of: fn(&RequestRecord) -> f64| answered.iter().map(|record| of(record)).sum::<f64>();
+    let per_s = |total: f64| if measured.duration_s > 0.0 { total / measured.duration_s } else { 0.0 };
+    // A total of 0 means that the server does not report it, or that there is no video.
+    let per_s_if_any = |total: f64| (total > 0.0).then(|| per_s(total));
+    let (input, output) =
+        (sum(|record| record.prompt_tokens as f64), sum(|record| record.completion_tokens as f64));
+    let good = answered.iter().filter(|record| meets(record, &info.goodput)).count();
+    let with_video = answered.iter().filter(|record| record.video_s > 0.0).count();
+    BenchResult {
+        schema: SchemaVersion::V2,
+        date: info.date.strftime("%Y%m%d-%H%M%S").to_string(),
+        endpoint_type: "openai-chat".into(),
+        backend: "openai-chat".into(),
+        label: info.label.clone(),
+        model_id: info.model_id.clone(),
+        tokenizer_id: info.model_id.clone(),
+        num_prompts: info.num_prompts,
+        request_rate: load.request_rate.into(),
+        burstiness: load.burstiness,
+        max_concurrency: load.max_concurrency,
+        duration: measured.duration_s,
+        completed: answered.len(),
+        failed: measured.records.len() - answered.len(),
+        total_input_tokens: input,
+        total_output_tokens: output,
+        request_throughput: per_s(answered.len() as f64),
+        request_goodput: (!info.goodput.is_empty()).then(|| per_s(good as f64)),
+        input_throughput: per_s(input),
+        output_throughput: per_s(output),
+        total_token_throughput: per_s(input + output),
+        max_output_tokens_per_s: busiest_second(&answered),
+        max_concurrent_requests: measured.max_concurrent_requests,
+        latencies: latencies(&answered, &info.percentiles),
+        base_url: info.base_url.clone(),
+        dataset_name: info.dataset,
+        max_tokens: info.max_tokens,
+        command: info.command.clone(),
+        preset: info.preset.clone(),
+        cache: if info.repeated { CacheState::Warm } else { CacheState::Cold },
+        sanity_answer: info.sanity_answer.clone(),
+        interrupted: measured.interrupted,
+        cached_tokens: sum(|record| record.cached_tokens as f64),
+        rtfx_video: per_s_if_any(sum(|record| record.video_s)),
+        videos_per_s: per_s_if_any(with_video as f64),
+        frames_sampled_per_s: per_s_if_any(sum(|record| record.frames as f64)),
+        visual_tokens_per_s: per_s_if_any(sum(|record| record.visual_tokens as f64)),
+        median_ttft_after_media_ms: ttft_after_media(&answered),
+        stages_ms: stages(&answered),
+        failures: failures(&measured.records),
+        machine: info.machine.clone(),
+        resources: measured.resources.clone(),
+        warnings: warnings(info, load, measured, &answered),
+        requests: detailed.then(|| measured.records.clone()),
     }
-    put("base_url", json!(about.base_url));
-    put("dataset_name", json!(about.dataset_name));
-    put("max_tokens", json!(about.max_tokens));
-    put("command", json!(about.command));
-    put("preset", json!(about.preset));
-    put("cache", json!(if about.repeated { "warm" } else { "cold" }));
-    put("sanity_answer", json!(about.sanity));
-    put("interrupted", json!(run.interrupted));
-    put("cached_tokens", json!(sum(&|one| one.cached_tokens as f64)));
-    put("rtfx_video", json!(per_s(sum(&|one| one.video_s))));
-    put("videos_per_s", json!(per_s(good.iter().filter(|one| one.video_s > 0.0).count() as f64)));
-    put("frames_sampled_per_s", json!(per_s(sum(&|one| one.frames as f64))));
-    let visual = sum(&|one| one.visual_tokens as f64);
-    put("visual_tokens_per_s", if visual > 0.0 { json!(per_s(visual)) } else { Value::Null });
-    put("median_ttft_after_media_ms", ttft_after_media(&good));
-    put("stages_ms", stages(&good));
-    put("failures", failures(&run.taken));
-    put("machine", json!(about.machine));
-    put("seen", json!(run.seen));
-    put("warnings", json!(warnings(about, load, run, &good)));
-    if detailed {
-        put("requests", json!(run.taken));
-    }
-    Value::Object(out)
 }
 
-/// The most tokens that came in one second, as vLLM counts them: by the second in which each came.
-fn busiest_second(good: &[&Taken]) -> f64 {
+fn latencies(answered: &[&RequestRecord], percentiles: &[f64]) -> Latencies {
+    let of = |metric: fn(&RequestRecord) -> f64| {
+        let values: Vec<f64> = answered.iter().map(|record| metric(record)).collect();
+        summarize(&values, percentiles)
+    };
+    let tpots: Vec<f64> = answered.iter().filter_map(|record| tpot_ms(record)).collect();
+    let gaps: Vec<f64> = answered.iter().flat_map(|record| &record.itls_s).map(|gap| 1e3 * gap).collect();
+    Latencies {
+        ttft: of(ttft_ms),
+        tpot: summarize(&tpots, percentiles),
+        itl: summarize(&gaps, percentiles),
+        e2el: of(e2el_ms),
+        send_delay: of(send_delay_ms),
+    }
+}
+
+/// Returns the most tokens that arrived in one second, counted as vLLM does: by the second in which each arrived.
+fn busiest_second(answered: &[&RequestRecord]) -> f64 {
     let mut seconds: BTreeMap<u64, f64> = BTreeMap::new();
-    for one in good {
-        // A chunk may hold several tokens: the answer's tokens are spread over its chunks.
-        let each = one.completion_tokens as f64 / (one.itls_s.len() + 1) as f64;
-        let mut at = one.start_s + one.ttft_s;
-        *seconds.entry(at as u64).or_default() += each;
-        for gap in &one.itls_s {
-            at += gap;
-            *seconds.entry(at as u64).or_default() += each;
+    for record in answered {
+        // A chunk may contain several tokens: the answer's tokens are spread evenly over its chunks.
+        let each = record.completion_tokens as f64 / (record.itls_s.len() + 1) as f64;
+        let mut time_s = record.start_s + record.ttft_s;
+        *seconds.entry(time_s as u64).or_default() += each;
+        for gap in &record.itls_s {
+            time_s += gap;
+            *seconds.entry(time_s as u64).or_default() += each;
         }
     }
     seconds.into_values().fold(0.0, f64::max)
 }
 
-/// Mean milliseconds of each stage that the server told, and `other_ms`: what of the end-to-end time no stage explains.
-fn stages(good: &[&Taken]) -> Value {
-    let told: Vec<&Taken> = good.iter().filter(|one| one.stages_ms.is_object()).copied().collect();
-    if told.is_empty() {
-        return Value::Null;
+/// Returns the mean of each stage over the requests whose server reported stages.
+fn stages(answered: &[&RequestRecord]) -> Option<StageMeans> {
+    let reported: Vec<(&RequestRecord, RequestStages)> =
+        answered.iter().filter_map(|record| Some((*record, record.stages_ms?))).collect();
+    if reported.is_empty() {
+        return None;
     }
-    let count = told.len() as f64;
-    let mut means = Map::new();
-    let mut explained = 0.0;
-    for name in ["queue", "probe", "decode", "preprocess", "vision", "prefill", "generate"] {
-        let mean = told.iter().filter_map(|one| one.stages_ms[name].as_f64()).sum::<f64>() / count;
-        explained += mean;
-        means.insert(format!("{name}_ms"), json!(mean));
-    }
-    let whole = told.iter().map(|one| 1e3 * one.latency_s).sum::<f64>() / count;
-    means.insert("other_ms".into(), json!(whole - explained));
-    means.insert("e2el_ms".into(), json!(whole));
-    Value::Object(means)
-}
-
-/// Median milliseconds from when the frames were ready to the first token, for comparison with servers whose clock starts
-/// after they fetched and decoded; null where no stages are told.
-fn ttft_after_media(good: &[&Taken]) -> Value {
-    let media = |one: &Taken| -> Option<f64> {
-        let stage = |name: &str| one.stages_ms[name].as_f64();
-        Some(stage("probe")? + stage("decode")?)
+    let count = reported.len() as f64;
+    let mean = |stage: fn(&RequestStages) -> Option<f64>| {
+        reported.iter().filter_map(|(_, stages)| stage(stages)).sum::<f64>() / count
     };
-    let times: Vec<f64> = good.iter().filter_map(|one| Some(1e3 * one.ttft_s - media(one)?)).collect();
-    if times.is_empty() { Value::Null } else { json!(Figures::of(&times, &[]).median) }
+    let mut means = StageMeans {
+        queue_ms: mean(|stages| stages.queue),
+        probe_ms: mean(|stages| stages.probe),
+        decode_ms: mean(|stages| stages.decode),
+        preprocess_ms: mean(|stages| stages.preprocess),
+        vision_ms: mean(|stages| stages.vision),
+        prefill_ms: mean(|stages| stages.prefill),
+        generate_ms: mean(|stages| stages.generate),
+        other_ms: 0.0,
+        e2el_ms: reported.iter().map(|(record, _)| 1e3 * record.latency_s).sum::<f64>() / count,
+    };
+    means.other_ms = means.e2el_ms - means.stages().iter().map(|(_, ms)| ms).sum::<f64>();
+    Some(means)
 }
 
-/// Failures by class: how many, and the first one's words.
-fn failures(taken: &[Taken]) -> Value {
-    let mut classes: BTreeMap<Fault, (usize, &str)> = BTreeMap::new();
-    for one in taken {
-        if let Some(fault) = one.fault {
-            classes.entry(fault).or_insert((0, one.error.as_deref().unwrap_or_default())).0 += 1;
+/// Returns the median time from the decoded frames to the first token.
+fn ttft_after_media(answered: &[&RequestRecord]) -> Option<f64> {
+    let media = |record: &RequestRecord| {
+        let stages = record.stages_ms?;
+        Some(stages.probe? + stages.decode?)
+    };
+    let times: Vec<f64> =
+        answered.iter().filter_map(|record| Some(1e3 * record.ttft_s - media(record)?)).collect();
+    median(&times)
+}
+
+/// Counts failures by class.
+fn failures(records: &[RequestRecord]) -> Vec<FailureCount> {
+    let mut classes: BTreeMap<FailureClass, FailureCount> = BTreeMap::new();
+    for record in records {
+        if let Some(class) = record.fault {
+            let first = || FailureCount { class, count: 0, first: record.error.clone().unwrap_or_default() };
+            classes.entry(class).or_insert_with(first).count += 1;
         }
     }
-    classes
-        .into_iter()
-        .map(|(fault, (count, first))| json!({ "class": fault, "count": count, "first": first }))
-        .collect()
+    classes.into_values().collect()
 }
 
-/// What makes a figure untrue, or no figure at all.
-fn warnings(about: &About, load: &Load, run: &Run, good: &[&Taken]) -> Vec<String> {
+/// Returns the reasons to doubt the figures.
+fn warnings(info: &RunInfo, load: &Load, measured: &Measurement, answered: &[&RequestRecord]) -> Vec<String> {
     let mut out = Vec::new();
-    let cores = about.machine.cores as f64;
-    if run.seen.generator_cpu > BUSY * cores {
+    let cores = info.machine.cores;
+    if generator_bound(measured, cores) {
         out.push(format!(
-            "the load generator used {:.1} of {cores} cores: it may have been the bottleneck; run it on another machine",
-            run.seen.generator_cpu
+            "the load generator used {:.1} of {cores} cores and may be the bottleneck; run it on another machine",
+            measured.resources.generator_cpu
         ));
     }
-    let late: Vec<f64> = good.iter().map(|one| 1e3 * (one.start_s - one.due_s)).collect();
-    let whole: Vec<f64> = good.iter().map(|one| e2el_ms(one)).collect();
-    let (late, whole) = (Figures::of(&late, &[]).median, Figures::of(&whole, &[]).median);
-    if load.request_rate.is_some() && late > LATE * whole {
+    let medians = || {
+        let of = |metric: fn(&RequestRecord) -> f64| {
+            median(&answered.iter().map(|record| metric(record)).collect::<Vec<f64>>())
+        };
+        Some((of(send_delay_ms)?, of(e2el_ms)?))
+    };
+    if let Some((delay, e2el)) = medians()
+        && load.request_rate.is_some()
+        && delay > MAX_DELAY_SHARE * e2el
+    {
         out.push(format!(
-            "the median request was sent {late:.0} ms after it was due (median latency {whole:.0} ms, which includes it): \
-             the rate is more than the server, or --max-concurrency, lets through"
+            "the median request was sent {delay:.0} ms after it was due (median latency {e2el:.0} ms, which includes it): the \
+             rate is higher than the server, or --max-concurrency, permits"
         ));
     }
-    if let Some((bandwidth, bytes)) = about.roofline {
-        let least = 1e3 * bytes / bandwidth;
-        let tpots: Vec<f64> = good.iter().filter_map(|one| tpot_ms(one)).collect();
-        let median = Figures::of(&tpots, &[]).median;
-        if !tpots.is_empty() && median < least {
+    if let Some((bandwidth, bytes)) = info.roofline {
+        let bound = 1e3 * bytes / bandwidth;
+        let tpots: Vec<f64> = answered.iter().filter_map(|record| tpot_ms(record)).collect();
+        if let Some(tpot) = median(&tpots).filter(|tpot| *tpot < bound) {
             out.push(format!(
-                "IMPOSSIBLE: {median:.2} ms per token, but reading {:.2} GB of weights at {:.0} GB/s takes {least:.2} ms: \
-                 tokens were not generated one by one, or the figures of the machine are wrong",
+                "IMPOSSIBLE: {tpot:.2} ms per token, but reading {:.2} GB of weights at {:.0} GB/s takes {bound:.2} ms: tokens \
+                 were not generated one by one, or the figures of the machine are wrong",
                 bytes / 1e9,
                 bandwidth / 1e9
             ));
         }
     }
-    let cached: u64 = good.iter().map(|one| one.cached_tokens).sum();
-    if !about.repeated && cached > 0 {
-        out.push(format!("{cached} prompt tokens came from the server's cache in a run of unseen content"));
+    let cached: u64 = answered.iter().map(|record| record.cached_tokens).sum();
+    if !info.repeated && cached > 0 {
+        out.push(format!("{cached} prompt tokens came from the server's cache although all content was new"));
     }
     out
 }
 
-/// Tells whether a result must not be reported as one of the server: the generator was the bottleneck.
+/// Returns whether the load generator may have been the bottleneck, so that the result must not be reported as the server's.
 #[must_use]
-pub fn generator_bound(run: &Run, cores: usize) -> bool {
-    run.seen.generator_cpu > BUSY * cores as f64
+pub fn generator_bound(measured: &Measurement, cores: usize) -> bool {
+    measured.resources.generator_cpu > MAX_GENERATOR_SHARE * cores as f64
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::{Seen, describe};
+    use homereel_web::bench_result::ResourceUsage;
+
+    use super::super::resources::machine;
     use super::*;
 
-    fn taken(due: f64, start: f64, ttft: f64, gaps: &[f64], tokens: u64) -> Taken {
-        Taken {
+    fn record(due: f64, start: f64, ttft: f64, gaps: &[f64], tokens: u64) -> RequestRecord {
+        RequestRecord {
             due_s: due,
             start_s: start,
             ttft_s: ttft,
@@ -318,77 +334,103 @@ mod tests {
             prompt_tokens: 10,
             completion_tokens: tokens,
             video_s: 4.0,
-            ..Taken::default()
+            ..RequestRecord::default()
         }
     }
 
-    fn about() -> About {
-        About {
+    fn info() -> RunInfo {
+        RunInfo {
             base_url: "http://x".into(),
             model_id: "m".into(),
-            dataset_name: "drawn".into(),
+            dataset: Dataset::Drawn,
             label: None,
             preset: None,
             num_prompts: 3,
             max_tokens: 8,
             repeated: false,
-            sanity: None,
+            sanity_answer: None,
             goodput: vec!["ttft:300".parse().unwrap(), "e2el:1000".parse().unwrap()],
             percentiles: vec![99.0],
             roofline: Some((100e9, 20e9)),
             command: vec!["homereel-bench".into(), "serve".into()],
             date: Timestamp::UNIX_EPOCH,
-            machine: describe(),
+            machine: machine(),
         }
+    }
+
+    fn measurement(records: Vec<RequestRecord>) -> Measurement {
+        Measurement {
+            records,
+            duration_s: 2.0,
+            max_concurrent_requests: 2,
+            resources: ResourceUsage::default(),
+            interrupted: false,
+        }
+    }
+
+    fn load() -> Load {
+        Load { request_rate: Some(1.0), burstiness: 1.0, max_concurrency: None, seed: 0 }
+    }
+
+    fn near(value: f64, expected: f64) {
+        assert!((value - expected).abs() < 1e-6, "{value}, not {expected}");
     }
 
     #[test]
     fn figures_follow_the_definitions_of_vllm() {
-        let run = Run {
-            taken: vec![
-                taken(0.0, 0.0, 0.2, &[0.1, 0.1], 3),
-                // Sent half a second late: that is part of what its user waited.
-                taken(1.0, 1.5, 0.2, &[0.1, 0.3], 5),
-                Taken { fault: Some(Fault::Overload), error: Some("429: wait".into()), ..Taken::default() },
-            ],
-            duration_s: 2.0,
-            max_concurrent_requests: 2,
-            seen: Seen::default(),
-            interrupted: false,
+        let measured = measurement(vec![
+            record(0.0, 0.0, 0.2, &[0.1, 0.1], 3),
+            // Sent half a second late, which is part of the user's waiting time.
+            record(1.0, 1.5, 0.2, &[0.1, 0.3], 5),
+            RequestRecord {
+                fault: Some(FailureClass::Overload),
+                error: Some("429: wait".into()),
+                ..RequestRecord::default()
+            },
+        ]);
+        let out = result(&info(), &load(), &measured, true);
+        assert_eq!((out.completed, out.failed), (2, 1));
+        near(out.request_throughput, 1.0);
+        near(out.output_throughput, 4.0);
+        near(out.total_token_throughput, 14.0);
+        near(out.rtfx_video.unwrap(), 4.0);
+        let Latencies { ttft: Some(ttft), tpot: Some(tpot), itl: Some(itl), e2el: Some(e2el), .. } =
+            out.latencies
+        else {
+            panic!("all latencies are measured: {:?}", out.latencies);
         };
-        let load = Load { request_rate: Some(1.0), burstiness: 1.0, max_concurrency: None, seed: 0 };
-        let out = result(&about(), &load, &run, true);
-        let near = |name: &str, value: f64| {
-            let got = out[name].as_f64().unwrap_or(f64::NAN);
-            assert!((got - value).abs() < 1e-6, "{name} = {got}, not {value}");
-        };
-        near("completed", 2.0);
-        near("failed", 1.0);
-        near("request_throughput", 1.0);
-        near("output_throughput", 4.0);
-        near("total_token_throughput", 14.0);
-        near("rtfx_video", 4.0);
-        near("median_ttft_ms", 450.0);
-        near("mean_e2el_ms", (400.0 + 1100.0) / 2.0);
+        near(ttft.median, 450.0);
+        near(e2el.mean, (400.0 + 1100.0) / 2.0);
         // (0.4 - 0.2) / 2 and (0.6 - 0.2) / 4
-        near("mean_tpot_ms", 100.0);
-        // All gaps of all requests in one list.
-        near("median_itl_ms", 100.0);
-        near("mean_itl_ms", 150.0);
+        near(tpot.mean, 100.0);
+        // The gaps of all requests together.
+        near(itl.median, 100.0);
+        near(itl.mean, 150.0);
         // Only the first meets both objectives.
-        near("request_goodput", 0.5);
-        near("p99_ttft_ms", 200.0 + 0.99 * 500.0);
-        assert_eq!(out["failures"][0]["class"], "overload");
-        let warned = out["warnings"].to_string();
-        assert!(warned.contains("IMPOSSIBLE"), "100 ms a token, but 200 ms is the least: {warned}");
-        assert!(warned.contains("sent 250 ms after"), "{warned}");
-        assert_eq!(out["schema"], SCHEMA);
-        assert_eq!(out["requests"].as_array().map(Vec::len), Some(3));
+        near(out.request_goodput.unwrap(), 0.5);
+        near(ttft.percentile(99.0).unwrap(), 200.0 + 0.99 * 500.0);
+        assert_eq!(out.failures[0].class, FailureClass::Overload);
+        let warnings = out.warnings.join("\n");
+        assert!(warnings.contains("IMPOSSIBLE"), "100 ms per token, but 200 ms is the bound: {warnings}");
+        assert!(warnings.contains("sent 250 ms after"), "{warnings}");
+        assert_eq!(out.requests.as_ref().map(Vec::len), Some(3));
+    }
+
+    #[test]
+    fn values_that_were_not_measured_are_none() {
+        let one_token = RequestRecord { video_s: 0.0, ..record(0.0, 0.0, 0.2, &[], 1) };
+        let out = result(&info(), &load(), &measurement(vec![one_token]), false);
+        assert!(out.latencies.ttft.is_some() && out.latencies.tpot.is_none() && out.latencies.itl.is_none());
+        assert_eq!((out.rtfx_video, out.frames_sampled_per_s, out.stages_ms), (None, None, None));
+        let json = serde_json::to_value(&out).unwrap();
+        assert!(json["median_tpot_ms"].is_null() && json["rtfx_video"].is_null(), "{json}");
+        let nothing = result(&info(), &load(), &measurement(Vec::new()), false);
+        assert_eq!(nothing.latencies, Latencies::default());
     }
 
     #[test]
     fn an_objective_is_named_and_positive() {
-        assert_eq!("tpot:25.5".parse(), Ok(Objective { measure: Measure::Tpot, ms: 25.5 }));
+        assert_eq!("tpot:25.5".parse(), Ok(Objective { metric: Metric::Tpot, ms: 25.5 }));
         for bad in ["tpot", "tpot:0", "itl:5", "ttft:x"] {
             assert!(bad.parse::<Objective>().unwrap_err().contains(bad));
         }

@@ -168,7 +168,12 @@ impl From<ApiError> for Trouble {
 type DownloadReporter = Arc<dyn Fn(PullProgress) + Send + Sync>;
 
 impl Hub {
-    async fn pull(&self, id: &str, revision: Option<&str>, report: DownloadReporter) -> Result<PathBuf, EngineError> {
+    async fn pull(
+        &self,
+        id: &str,
+        revision: Option<&str>,
+        report: DownloadReporter,
+    ) -> Result<PathBuf, EngineError> {
         let fail = |message: String| EngineError::Model { model: id.to_owned(), message };
         if !is_id(id) || revision.is_some_and(|revision| !is_revision(revision)) {
             return Err(fail("this is no hub id; owner/name[@revision] would fit".into()));
@@ -189,7 +194,12 @@ impl Hub {
         }
     }
 
-    async fn download(&self, id: &str, revision: Option<&str>, report: DownloadReporter) -> Result<PathBuf, Trouble> {
+    async fn download(
+        &self,
+        id: &str,
+        revision: Option<&str>,
+        report: DownloadReporter,
+    ) -> Result<PathBuf, Trouble> {
         let mut api = ApiBuilder::from_cache(self.cache.clone()).with_progress(false);
         if let Some(endpoint) = &self.endpoint {
             api = api.with_endpoint(endpoint.clone());

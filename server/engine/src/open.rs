@@ -1,4 +1,4 @@
-//! Opens an engine: the only place that knows which kinds there are.
+//! Opens an engine: the only match on the kind of engine.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::{Engine, EngineError, hub};
 /// A kind of engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum EngineKind {
-    /// Our own, on candle, in this process.
+    /// The candle engine in this process.
     #[default]
     Candle,
-    /// One vLLM server, or several that serve the same.
+    /// One vLLM server, or several that serve the same model.
     Vllm {
-        /// Where they listen.
+        /// Their addresses.
         urls: Vec<Url>,
-        /// The checkpoint that they serve, of which only the small files are read; none is what a server names,
-        /// if that is on this machine.
+        /// The checkpoint that they serve, of which only the small files are read. `None` means the one that a server reports,
+        /// if it is on this machine.
         files: Option<ModelSource>,
-        /// Requests that may be with one of them at once.
+        /// Limit of concurrent requests to each.
         max_requests: usize,
     },
 }
 
-/// Which engine to open, on which model, and how.
+/// Configuration of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
     /// Kind of engine.
@@ -37,19 +37,19 @@ pub struct EngineConfig {
     pub model: ModelSource,
     /// Where it runs.
     pub device: DeviceKind,
-    /// Type of the weights on the device; none is f32 on a CPU and bf16 on CUDA.
+    /// Type of the weights on the device. `None` means f32 on a CPU and bf16 on CUDA.
     pub dtype: Option<WeightType>,
-    /// How the decoder's matrices are held; none is as they are.
+    /// Quantization of the text model's matrices. `None` means as in the checkpoint.
     pub quantization: Option<Quantization>,
     /// Video prompt format.
     pub wrapper: PromptWrapper,
-    /// Tokens that prompt and answer share; none is what the model was made for.
+    /// Maximum number of tokens of prompt and answer together. `None` means the model's own limit.
     pub max_model_len: Option<usize>,
-    /// Requests that may wait.
+    /// Limit of waiting requests.
     pub queue_depth: usize,
-    /// Bytes of vision features that are kept for further questions.
+    /// Size of the cache of vision features in bytes.
     pub feature_cache_bytes: usize,
-    /// Bytes of keys and values that are kept for further questions.
+    /// Size of the prefix cache of keys and values in bytes.
     pub prefix_cache_bytes: usize,
 }
 
@@ -72,11 +72,11 @@ impl EngineConfig {
     }
 }
 
-/// Opens an engine, inside a tokio runtime. Returns at once: the model loads (and is downloaded) in the
-/// background, which [`Engine::health`] and [`Engine::watch_health`] tell.
+/// Opens an engine, inside a tokio runtime. Returns immediately: the model is downloaded and loaded in the background, and
+/// [`Engine::health`] and [`Engine::watch_health`] report when it is ready.
 ///
 /// # Errors
-/// `Failed` when the engine cannot even be started.
+/// `Failed` when starting the engine fails.
 pub fn open(config: &EngineConfig) -> Result<Arc<dyn Engine>, EngineError> {
     match &config.kind {
         EngineKind::Candle => open_candle(config),
@@ -109,7 +109,7 @@ fn open_candle(config: &EngineConfig) -> Result<Arc<dyn Engine>, EngineError> {
     let engine = CandleEngine::spawn(options, move || match source {
         ModelSource::Demo => Ok(ModelFiles::Demo),
         ModelSource::Dir(directory) if directory.is_dir() => Ok(ModelFiles::Dir(directory)),
-        // Named without its path: health is shown to browsers too.
+        // The path is omitted, because health is shown in browsers.
         ModelSource::Dir(_) => Err(EngineError::Model {
             model: id,
             message: "there is no such directory; \"demo\", a directory or a hub id would fit".into(),

@@ -1,5 +1,6 @@
-//! `/bench`: results of `homereel-bench serve` that lie in the library's `bench` directory, as a table and plots.
-//! Results are files that somebody put there: read within bounds, and what does not fit is named.
+//! `/bench`: the results of `homereel-bench serve` in the library's `bench` directory, as a table and plots.
+//!
+//! The files are untrusted: their number and size are limited, and files that are not results are listed by name.
 
 use std::path::{Path, PathBuf};
 
@@ -9,28 +10,29 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use homereel_web::{
+    bench_result::{BenchResult, Summary},
+    format::number_or_dash,
     pages::BenchPage,
     plot::{self, PlotError},
-    views::Run,
+    views::BenchRow,
 };
-use serde_json::Value;
 
 use super::{
     error::Failure,
     html::{self, PageContext},
 };
 
-/// Results that are shown, the newest.
+/// Number of results that are shown, the newest ones.
 const MAX_RUNS: usize = 60;
 
-/// Bytes of one result.
+/// Largest result file in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// Plots, by the name of their file.
+/// File name (without extension) and title of each plot.
 const PLOTS: [(&str, &str); 3] = [
     ("latency", "Latency against load"),
     ("throughput", "Throughput against load"),
-    ("stages", "Where the time goes"),
+    ("stages", "Time per stage of a request"),
 ];
 
 /// `GET /bench`
@@ -64,21 +66,20 @@ pub(super) async fn svg(cx: PageContext, extract::Path(name): extract::Path<Stri
     html::or_error(&cx, work().await)
 }
 
-fn draw(name: &str, runs: &[(String, Value)]) -> Result<Option<String>, PlotError> {
-    let values: Vec<Value> = runs.iter().map(|(_, result)| result.clone()).collect();
+fn draw(name: &str, runs: &[(String, BenchResult)]) -> Result<Option<String>, PlotError> {
     match name {
-        "latency" => plot::latency(&values),
-        "throughput" => plot::throughput(&values),
+        "latency" => plot::latency(runs),
+        "throughput" => plot::throughput(runs),
         _ => plot::stages(runs),
     }
 }
 
-/// Results by name, oldest first, and the names of files that are none.
-async fn read(directory: PathBuf) -> Result<(Vec<(String, Value)>, Vec<String>), Failure> {
+/// Returns the results with their names, oldest first, and the names of files that are not results.
+async fn read(directory: PathBuf) -> Result<(Vec<(String, BenchResult)>, Vec<String>), Failure> {
     tokio::task::spawn_blocking(move || read_all(&directory)).await.map_err(Failure::internal)
 }
 
-fn read_all(directory: &Path) -> (Vec<(String, Value)>, Vec<String>) {
+fn read_all(directory: &Path) -> (Vec<(String, BenchResult)>, Vec<String>) {
     let (mut runs, mut unread) = (Vec::new(), Vec::new());
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
@@ -97,40 +98,32 @@ fn read_all(directory: &Path) -> (Vec<(String, Value)>, Vec<String>) {
     (runs, unread)
 }
 
-/// A result has a number of answered requests; anything else is another file.
-fn parse(file: &Path) -> Option<Value> {
+fn parse(file: &Path) -> Option<BenchResult> {
     let metadata = std::fs::metadata(file).ok()?;
     if !metadata.is_file() || metadata.len() > MAX_BYTES {
         return None;
     }
-    let value: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-    value["completed"].is_u64().then_some(value)
+    BenchResult::parse(&std::fs::read(file).ok()?).ok()
 }
 
-fn row(name: &str, result: &Value) -> Run {
-    let text = |field: &str| result[field].as_str().unwrap_or_default().to_owned();
-    let number = |field: &str, digits: usize| {
-        result[field].as_f64().map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
-    };
-    Run {
+fn row(name: &str, result: &BenchResult) -> BenchRow {
+    let median = |summary: &Option<Summary>| summary.as_ref().map(|summary| summary.median);
+    let tail = |summary: &Option<Summary>| summary.as_ref().and_then(|summary| summary.percentile(99.0));
+    let both =
+        |summary| format!("{} / {}", number_or_dash(median(summary), 0), number_or_dash(tail(summary), 0));
+    let latencies = &result.latencies;
+    BenchRow {
         name: name.to_owned(),
-        model: text("model_id"),
-        content: format!("{} ({})", text("dataset_name"), text("cache")),
-        load: load(result),
-        answered: format!("{} ({} failed)", result["completed"], result["failed"].as_u64().unwrap_or(0)),
-        requests: number("request_throughput", 2),
-        tokens: number("output_throughput", 1),
-        ttft: format!("{} / {}", number("median_ttft_ms", 0), number("p99_ttft_ms", 0)),
-        tpot: number("median_tpot_ms", 1),
-        e2el: format!("{} / {}", number("median_e2el_ms", 0), number("p99_e2el_ms", 0)),
+        model: result.model_id.clone(),
+        content: format!("{} ({})", result.dataset_name.name(), result.cache.name()),
+        load: result.load(),
+        answered: format!("{} ({} failed)", result.completed, result.failed),
+        requests: format!("{:.2}", result.request_throughput),
+        tokens: format!("{:.1}", result.output_throughput),
+        ttft: both(&latencies.ttft),
+        tpot: number_or_dash(median(&latencies.tpot), 1),
+        e2el: both(&latencies.e2el),
     }
-}
-
-fn load(result: &Value) -> String {
-    let rate = result["request_rate"].as_f64().map(|rate| format!("{rate} a second"));
-    let cap = result["max_concurrency"].as_u64().map(|cap| format!("{cap} at once"));
-    let words: Vec<String> = rate.into_iter().chain(cap).collect();
-    if words.is_empty() { "all at once".into() } else { words.join(", ") }
 }
 
 #[cfg(test)]
@@ -138,19 +131,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_are_read_in_order_and_other_files_are_named() {
+    fn results_are_read_in_order_and_other_files_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        write("2-b.json", r#"{"completed": 3, "max_concurrency": 4, "median_ttft_ms": 12.4}"#);
-        write("1-a.json", r#"{"completed": 2, "request_rate": 0.5}"#);
+        let result = include_str!("../../../bench/runs/2026-11-26-x86_64-2cores/2b-candle-f32-first.json");
+        write("2-b.json", result);
+        write("1-a.json", &result.replace("\"max_concurrency\": 1", "\"max_concurrency\": 4"));
         write("3-c.json", "{");
         write("4-d.json", "[1]");
         write("notes.txt", "x");
         let (runs, unread) = read_all(dir.path());
         assert_eq!(runs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["1-a", "2-b"]);
         assert_eq!(unread, ["3-c", "4-d"]);
-        let row = row(&runs[1].0, &runs[1].1);
-        assert_eq!((row.load.as_str(), row.ttft.as_str()), ("4 at once", "12 / –"));
+        let row = row(&runs[0].0, &runs[0].1);
+        assert_eq!((row.load.as_str(), row.ttft.as_str()), ("4 concurrent", "11347 / 11349"));
+        assert_eq!(row.tpot, "–", "answers of one token");
         assert_eq!(read_all(Path::new("/nonexistent")), (Vec::new(), Vec::new()));
     }
 }

@@ -205,7 +205,7 @@ fn speed(metrics: &str) -> Vec<Fact> {
             facts.push(Fact { name, value: format!("{:.2} s on average of {count}", sum / count) });
         }
     };
-    mean("First word after", "vllm:time_to_first_token_seconds", "");
+    mean("Time to first token", "vllm:time_to_first_token_seconds", "");
     for (name, stage) in [
         ("Waiting", "queue"),
         ("Decoding", "decode"),

@@ -178,9 +178,9 @@ fn answer_facts(answer: &Answer) -> Vec<Fact> {
         ("Decoding", "decode"),
         ("Looking", "vision"),
         ("Reading the prompt", "prefill"),
-        ("First word after", "ttft"),
-        ("AnswerStream", "generate"),
-        ("In all", "total"),
+        ("Time to first token", "ttft"),
+        ("Answering", "generate"),
+        ("Answered in", "total"),
     ] {
         if let Some(ms) = stage(key) {
             // Frames and what the model saw of them are kept from question to question.

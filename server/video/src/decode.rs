@@ -21,7 +21,7 @@ use crate::{
     deinterlace::deinterlaced,
     orient::Orientation,
     picker::{Pick, Picker},
-    reader::{Reader, DecodeReport},
+    reader::{DecodeReport, Reader},
     resize::{Axis, resample},
 };
 

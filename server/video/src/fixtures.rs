@@ -1,6 +1,6 @@
 //! Sample values for the tests of crates that store or plan from probes.
 
-use crate::info::{Timebase, FrameIndex, Probe, ProbeSummary, VideoStream};
+use crate::info::{FrameIndex, Probe, ProbeSummary, Timebase, VideoStream};
 
 /// Returns the facts of a clip of 20 frames.
 #[must_use]

@@ -68,10 +68,10 @@ pub use about::libavcodec;
 pub use client::{Limits, Opened, Posters, Worker, nvdec, open, poster, probe, sandbox};
 pub use derived::{rendition, sprites};
 pub use error::{VideoError, VideoErrorKind};
-pub use frames::{FramesEnd, Frame, FrameStream, decode};
+pub use frames::{Frame, FrameStream, FramesEnd, decode};
 pub use info::{
-    AudioStream, CaptureDate, Timebase, DateSource, FrameIndex, Location, Probe, ProbeSummary,
-    RandomAccessPoint, VideoStream,
+    AudioStream, CaptureDate, DateSource, FrameIndex, Location, Probe, ProbeSummary, RandomAccessPoint,
+    Timebase, VideoStream,
 };
 pub use libraries::{LinkedLibrary, libraries, missing_decoders};
 pub use metadata::capture_date;

@@ -1,7 +1,7 @@
 //! Tests of frame sampling against `Qwen3VLVideoProcessor.sample_frames` of transformers 5.19, and of its errors.
 
 use super::*;
-use crate::{Timebase, FrameIndex, ProbeSummary, VideoStream};
+use crate::{FrameIndex, ProbeSummary, Timebase, VideoStream};
 
 fn clip(times: Vec<f64>, fps: f64, constant_rate: bool) -> Probe {
     let count = times.len() as u64;

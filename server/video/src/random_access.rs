@@ -174,7 +174,11 @@ enum NalPart {
 }
 
 /// Goes through the units of a packet up to the first picture data.
-fn units<'a>(framing: Framing, packet: &'a [u8], kind: impl Fn(&[u8]) -> Option<NalPart>) -> Option<Front<'a>> {
+fn units<'a>(
+    framing: Framing,
+    packet: &'a [u8],
+    kind: impl Fn(&[u8]) -> Option<NalPart>,
+) -> Option<Front<'a>> {
     let mut front = Front::default();
     let mut rest = packet;
     loop {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Timebase, Plan, Probe, RandomAccessPoint, VideoStream};
+use crate::{Plan, Probe, RandomAccessPoint, Timebase, VideoStream};
 
 /// One frame to decode: its index in order of presentation and its time in ticks of the stream's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use std::fs::File;
 use ffmpeg_next::{Error, Packet, format::context::Input};
 
 use crate::{
-    AudioStream, Timebase, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, VideoError, VideoStream,
-    ffmpeg::{self, StreamFacts, Medium},
+    AudioStream, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, Timebase, VideoError, VideoStream,
+    ffmpeg::{self, Medium, StreamFacts},
     info::MAX_DURATION,
     metadata,
     orient::Orientation,

@@ -146,7 +146,7 @@ async fn a_search_lands_on_the_second_and_the_trash_gives_back() -> anyhow::Resu
     browser.click("form[action$='/delete'] button").await?;
     browser.wait_for(".flash", "is in the trash").await?;
     browser.click("footer a[href='/trash']").await?;
-    browser.wait_for("#trash .job", "gone on").await?;
+    browser.wait_for("#trash .job", "deleted on").await?;
     browser.click("#trash form[action$='/restore'] button").await?;
     browser.wait_for("#side", "Moments").await?;
     browser.assert_console_is_clean(&[]).await?;

@@ -13,7 +13,7 @@ mod slow_model;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use homereel_clips::{Clip, Codec, Kind, Order, Skill};
+use homereel_clips::{Clip, ClipSpec, Codec, SceneKind, Skill};
 use homereel_tests::{Server, clips};
 use serde_json::{Value, json};
 
@@ -72,11 +72,11 @@ async fn a_person_uploads_watches_asks_and_finds_it_all_after_a_crash() -> anyho
     browser.wait_for("#banner", "It only knows coloured shapes").await?;
     let mut others = Vec::new();
     for (seed, name) in (20_u64..).zip(["Birthday.mp4", "At the lake.mp4", "First steps.mp4"]) {
-        let order = Order {
-            kind: Kind::Plain,
+        let order = ClipSpec {
+            kind: SceneKind::Plain,
             codec: Some(Codec::H264),
             size: Some((480, 270)),
-            ..Order::seeded(seed)
+            ..ClipSpec::seeded(seed)
         };
         others.push(named(&clips::drawn(order)?, name)?);
     }

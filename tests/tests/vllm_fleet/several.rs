@@ -1,14 +1,15 @@
 //! Several replicas: load balancing, failover, and their state in the API.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use homereel_bench::instant;
-use homereel_bench::overhead::{self, Way};
-use homereel_tests::Server;
+use homereel_tests::{Server, bench, binary};
 use reqwest::Response;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
 
 use super::stub::{Mode, Stub};
 use super::{SOON, about_clip, streamed, text};
@@ -309,32 +310,65 @@ async fn only_what_answers_and_serves_the_same_is_used_and_all_is_told() -> anyh
     Ok(())
 }
 
-/// The figures themselves are `homereel-bench overhead`'s, on a quiet machine; here only what is no noise: a token that is
-/// held back for an acknowledgement comes 40 ms late, and memory that grows with every request does not stop.
+/// `homereel-bench instant`, a backend that answers at once; killed when dropped.
+struct InstantBackend {
+    url: String,
+    _child: Child,
+}
+
+impl InstantBackend {
+    async fn start() -> anyhow::Result<Self> {
+        let mut child = Command::new(binary().with_file_name("homereel-bench"))
+            .arg("instant")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let line = BufReader::new(stdout).lines().next_line().await?;
+        Ok(Self { url: line.context("the backend printed no URL")?, _child: child })
+    }
+}
+
+/// Runs `homereel-bench overhead` on a backend and a server in front of it; returns its result.
+async fn overhead(backend: &InstantBackend, server: &Server, flags: &[&str]) -> anyhow::Result<Value> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("overhead.json");
+    let (through, pid) = (server.url(""), server.pid().context("the server runs")?.to_string());
+    let common = ["overhead", "--direct", &backend.url, "--through", &through, "--server-pid", &pid];
+    let name = file.to_str().context("the path is UTF-8")?;
+    bench(common.iter().chain(flags).chain(&["--result-filename", name])).await?.answer()?;
+    Ok(serde_json::from_slice(&std::fs::read(file)?)?)
+}
+
+/// Asserts only what is not noise: a token that waits for an acknowledgement is 40 ms late, and memory that grows with every
+/// request does not stop growing. The figures are for a quiet machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn little_is_added_to_an_instant_upstream() -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}", listener.local_addr()?);
-    let upstream = tokio::spawn(instant::serve(listener));
-    let server =
-        Server::start_with(&["--engine", "vllm", "--vllm-url", &url, "--max-requests", "128"]).await?;
-    let (direct, through) = (Way::new(&url)?, Way::new(&server.url(""))?);
-    // All that is made once is made.
-    overhead::flood(&through, 64, 1000, None).await?;
-    // A busy machine spoils a round, what is held back spoils all of them.
-    let mut rounds = Vec::new();
-    let held_back = |told: &overhead::Paced| {
-        told.ttft_through.p50 - told.ttft_direct.p50 > 25.0
-            || told.token_through.p50 - told.token_direct.p50 > 15.0
+    let backend = InstantBackend::start().await?;
+    let flags = ["--engine", "vllm", "--vllm-url", &backend.url, "--max-requests", "128"];
+    let server = Server::start_with(&flags).await?;
+    let throughput = ["--streams", "64", "--paced-seconds", "0", "--num-prompts"];
+    // Warms up everything that is created once.
+    overhead(&backend, &server, &[&throughput[..], &["1000"]].concat()).await?;
+    // A busy machine spoils a round; tokens that are held back spoil all of them.
+    let mut rounds: Vec<Value> = Vec::new();
+    let held_back = |round: &Value| {
+        let added = |metric: &str| {
+            let p50 =
+                |side: &str| round["paced"][format!("{metric}_{side}")]["p50"].as_f64().unwrap_or(f64::NAN);
+            p50("through") - p50("direct")
+        };
+        !(added("ttft") <= 25.0 && added("token") <= 15.0)
     };
     while rounds.last().is_none_or(held_back) {
-        ensure!(rounds.len() < 10, "something is held back in each round: {rounds:?}");
-        rounds.push(overhead::paced(&direct, &through, 16, 50, Duration::from_secs(1)).await?);
+        ensure!(rounds.len() < 10, "tokens are held back in each round: {rounds:?}");
+        let paced = ["--streams", "16", "--pace-ms", "50", "--paced-seconds", "1", "--num-prompts", "0"];
+        rounds.push(overhead(&backend, &server, &paced).await?);
     }
-    let told = overhead::flood(&through, 64, 4000, server.pid()).await?;
-    let sizes = &told.rss_mib;
-    let grown = sizes.last().context("a size")? - sizes.first().context("a size")?;
-    ensure!(grown < 48.0, "{grown} MiB more after {} requests: {sizes:?}", told.requests);
-    upstream.abort();
+    let result = overhead(&backend, &server, &[&throughput[..], &["4000"]].concat()).await?;
+    let sizes: Vec<f64> =
+        result["through"]["rss_mib"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+    let grown = sizes.last().context("no sample")? - sizes.first().context("no sample")?;
+    ensure!(grown < 48.0, "{grown} MiB more after {} requests: {sizes:?}", result["through"]["requests"]);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Pages filled with hostile words, and the states that a list can be in.
+//! Pages filled with untrusted text, and the states of lists.
 
 use super::*;
 use crate::{times::Span, views::Place};
@@ -166,7 +166,7 @@ fn system() -> SystemPage {
 
 fn bench() -> BenchPage {
     let word = || HOSTILE.to_owned();
-    let run = Run {
+    let run = BenchRow {
         name: word(),
         model: word(),
         content: word(),
@@ -292,10 +292,10 @@ fn every_page() -> [Result<String, askama::Error>; 12] {
 }
 
 #[test]
-fn hostile_words_never_become_markup() {
+fn untrusted_text_never_becomes_markup() {
     for html in every_page() {
         let html = html.unwrap();
-        assert!(html.contains("&#60;script&#62;alert(1)"), "the words are shown: {html}");
+        assert!(html.contains("&#60;script&#62;alert(1)"), "the text is shown: {html}");
         assert!(!html.contains("<img src=x"), "{html}");
         assert_eq!(html.matches("<script").count(), 1, "only our own script: {html}");
     }
@@ -313,7 +313,7 @@ fn no_page_needs_more_than_the_strict_content_security_policy() {
     }
 }
 
-/// The hostile words as askama writes them, to take them out before looking for our own slips.
+/// Returns `text` as askama escapes it, to remove it before searching for inline styles and scripts.
 fn askama_escaped(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -324,7 +324,7 @@ fn askama_escaped(text: &str) -> String {
 }
 
 #[test]
-fn the_login_shows_what_was_wrong_and_no_markup_of_others() {
+fn the_login_page_shows_errors_and_escapes_input() {
     let page = |once: Option<&str>| LoginPage {
         title: "Log in",
         once: once.map(str::to_owned),
@@ -338,7 +338,7 @@ fn the_login_shows_what_was_wrong_and_no_markup_of_others() {
     for html in [page(None).render(), page(Some(HOSTILE)).render()] {
         let html = html.unwrap();
         assert!(html.contains("role=\"alert\">&#34;&#62;&#60;script"), "{html}");
-        // It needs no script at all.
+        // The page has no script.
         assert!(!html.contains("<script") && !html.contains("<img src=x"), "{html}");
     }
     assert!(page(Some("token")).render().unwrap().contains("name=\"repeat\""));
@@ -347,7 +347,7 @@ fn the_login_shows_what_was_wrong_and_no_markup_of_others() {
 }
 
 #[test]
-fn a_viewer_is_offered_nothing_that_would_be_refused() {
+fn a_viewer_sees_no_forms_that_would_be_rejected() {
     let viewer = |shell: Shell| Shell { may_change: false, may_delete: false, ..shell };
     let (library, video, jobs, trash) = (library(), video(), jobs(), trash());
     let pages = [
@@ -364,7 +364,7 @@ fn a_viewer_is_offered_nothing_that_would_be_refused() {
 }
 
 #[test]
-fn an_empty_library_says_what_to_do() {
+fn an_empty_library_has_instructions() {
     let page = LibraryPage { videos: vec![], ..library() };
     let html = page.render().unwrap();
     assert!(html.contains("There is no video here yet."));
@@ -372,7 +372,7 @@ fn an_empty_library_says_what_to_do() {
 }
 
 #[test]
-fn the_demo_model_is_named_as_such_with_the_way_out() {
+fn the_demo_model_has_a_notice_with_the_command_for_a_real_one() {
     let html = library().render().unwrap();
     assert!(html.contains("only knows coloured shapes"));
     assert!(html.contains("--model Qwen/Qwen3-VL-8B-Instruct"));
@@ -382,7 +382,7 @@ fn the_demo_model_is_named_as_such_with_the_way_out() {
 }
 
 #[test]
-fn moments_are_links_that_work_without_a_script() {
+fn moments_are_links_without_javascript() {
     let html = video().render().unwrap();
     assert!(html.contains("href=\"?t=3.5#player-box\""));
     assert!(html.contains("src=\"/api/videos/1/file#t=3.5\""));

@@ -121,7 +121,12 @@ fn json<T: DeserializeOwned>(file: &Path) -> anyhow::Result<Option<T>> {
     }
 }
 
-fn comparison(dir: &Path, shapes: &Path, shape: &str, facts: Option<&DeviceFacts>) -> anyhow::Result<Comparison> {
+fn comparison(
+    dir: &Path,
+    shapes: &Path,
+    shape: &str,
+    facts: Option<&DeviceFacts>,
+) -> anyhow::Result<Comparison> {
     let mut homereel: Option<Speed> = json(&dir.join(format!("speed-{shape}.json")))?;
     let mut transformers: Option<Speed> = json(&dir.join(format!("transformers-{shape}.json")))?;
     let config = shapes.join(format!("{shape}.json"));

@@ -15,7 +15,7 @@ use super::device::open_device;
 use super::generate::{Generation, Generator};
 use super::queue::Waiting;
 use super::sink::EventSink;
-use super::worker::{Task, ModelThread};
+use super::worker::{ModelThread, Task};
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, Config, GenerationConfig, Model, Processor, ProcessorConfig, PromptBuilder,
     PromptWrapper, Quantization, Tokenizer,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 
-use super::cache::{FeatureCache, ContentId, PrefixCache, identity, prefix_keys};
+use super::cache::{ContentId, FeatureCache, PrefixCache, identity, prefix_keys};
 use super::constraint::Constraint;
 use super::sampler::{self, Sampler};
 use super::sink::EventSink;

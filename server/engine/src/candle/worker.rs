@@ -8,7 +8,7 @@ use std::thread;
 
 use tokio::sync::watch;
 
-use super::queue::{Queue, PushError, Waiting};
+use super::queue::{PushError, Queue, Waiting};
 use crate::{EngineError, Health};
 
 /// A task for the thread.

@@ -218,7 +218,11 @@ impl PromptBuilder {
 
     /// Replaces each placeholder by the tokens of its picture or clip and encodes the text between. Returns the ids and the
     /// number of pictures and clips placed.
-    fn expand(&self, pieces: Vec<PromptPiece>, media: &[(Media, Grid)]) -> Result<(Vec<u32>, usize), EngineError> {
+    fn expand(
+        &self,
+        pieces: Vec<PromptPiece>,
+        media: &[(Media, Grid)],
+    ) -> Result<(Vec<u32>, usize), EngineError> {
         let Config { image_token_id, video_token_id, vision_start_token_id, vision_end_token_id, .. } =
             self.config;
         let mut out = IdBuilder { builder: self, ids: Vec::new(), text: String::new() };

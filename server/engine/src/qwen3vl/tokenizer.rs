@@ -205,7 +205,11 @@ mod tests {
         let end = tokenizer.id("<|im_end|>").unwrap();
         assert_eq!(
             pieces,
-            [PromptPiece::Special(start), PromptPiece::Text(format!("user\n{text}")), PromptPiece::Special(end)]
+            [
+                PromptPiece::Special(start),
+                PromptPiece::Text(format!("user\n{text}")),
+                PromptPiece::Special(end)
+            ]
         );
         let ids = tokenizer.encode(text).unwrap();
         assert!(!ids.contains(&pad) && !ids.contains(&end));

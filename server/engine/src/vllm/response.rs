@@ -74,10 +74,12 @@ async fn pass_on(
             Some(SseData::Chunk(chunk)) => chunk,
             end => {
                 let whole = finish.filter(|_| end.is_some());
-                return whole.map(|finish_reason| StreamEnd { finish_reason, usage, tokens }).ok_or_else(|| {
-                    tracing::warn!("stream of replica ended without a finish reason");
-                    AttemptError::once(EngineError::Incomplete)
-                });
+                return whole.map(|finish_reason| StreamEnd { finish_reason, usage, tokens }).ok_or_else(
+                    || {
+                        tracing::warn!("stream of replica ended without a finish reason");
+                        AttemptError::once(EngineError::Incomplete)
+                    },
+                );
             }
         };
         if let Some(error) = chunk.error {

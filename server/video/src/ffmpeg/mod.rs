@@ -12,7 +12,7 @@ use ffmpeg_next::{Error, ffi, log};
 pub(crate) use self::{
     colour::{Colours, ToYuv, colours, layout, set_matrix},
     decoder::{decoder, hidden, reconfigures, sound_decoder},
-    facts::{StreamFacts, Medium, facts, metadata},
+    facts::{Medium, StreamFacts, facts, metadata},
     open::{open, read_only, seek},
 };
 

@@ -72,7 +72,8 @@ unsafe extern "C" fn refuse(
 /// # Errors
 /// ffmpeg's, mostly `InvalidData`.
 pub(crate) fn open(file: File, heartbeat: fn()) -> Result<Input, Error> {
-    let mut io = StreamIo::from_read_seek_with_capacity(FileReader { file, position: 0, heartbeat }, 256 << 10)?;
+    let mut io =
+        StreamIo::from_read_seek_with_capacity(FileReader { file, position: 0, heartbeat }, 256 << 10)?;
     let mut options = Dictionary::new();
     options.set("format_whitelist", DEMUXERS);
     options.set("codec_whitelist", DECODERS);

@@ -1,28 +1,29 @@
-//! The figures of `homereel-bench` against a server whose delays are known. A program of its own, so that no other test
-//! works beside it: what is compared are the clocks of two programs.
+//! The figures of `homereel-bench` against a stub server with known delays. A test program of its own, so that no other test
+//! runs at the same time: the clocks of two processes are compared.
 
 mod stub;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
-use homereel_bench::figures::Figures;
-use homereel_tests::bench;
+use homereel_bench::statistics::summarize;
 use serde_json::Value;
+use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use stub::{Piece, Record, Script, Step, Stub};
 
-/// Tokens of an answer: more than it has chunks.
+/// Tokens per answer, more than its chunks.
 const TOKENS: u64 = 11;
 
 fn step(wait_ms: u64, send: Piece) -> Step {
     Step { wait_ms, send }
 }
 
-/// An answer: a role after `unit`, the first text after 4 more, four further ones with 2 between, the end 1 later.
+/// An answer with delays in multiples of `unit` ms: the role after 1, the first text after 4 more, four further texts 2 apart, the
+/// end 1 later.
 fn answer(unit: u64) -> Script {
     let mut steps = vec![step(unit, Piece::Role), step(4 * unit, Piece::Text)];
     steps.extend((0..4).map(|_| step(2 * unit, Piece::Text)));
@@ -30,43 +31,54 @@ fn answer(unit: u64) -> Script {
     Script::Stream(steps)
 }
 
-/// A folder of one clip, which no stub looks at.
-fn folder() -> anyhow::Result<tempfile::TempDir> {
+/// A directory with one file, which the stub does not read.
+fn clip_directory() -> anyhow::Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
     std::fs::write(dir.path().join("clip.mp4"), b"a clip")?;
     Ok(dir)
 }
 
-/// The flags that ask a stub `count` times about the clip of `dir`.
+/// Flags that ask a stub `count` times about the clip in `dir`.
 fn flags<'a>(dir: &'a Path, count: &'a str) -> anyhow::Result<Vec<&'a str>> {
-    let dir = dir.to_str().context("a path of ours is text")?;
+    let dir = dir.to_str().context("the path is UTF-8")?;
     let content = ["--dataset-name", "clips", "--dataset-path", dir, "--repeat", "--no-sanity"];
     Ok([content.as_slice(), &["--num-prompts", count, "--num-warmups", "0", "--seed", "1"]].concat())
 }
 
+/// Longest time of one run.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Runs `homereel-bench`; returns whether it succeeded, its stdout and its stderr.
+async fn bench(arguments: &[&str]) -> anyhow::Result<(bool, String, String)> {
+    let run = Command::new(env!("CARGO_BIN_EXE_homereel-bench")).args(arguments).kill_on_drop(true).output();
+    let output = tokio::time::timeout(TIMEOUT, run).await.context("homereel-bench did not exit")??;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok((output.status.success(), text(output.stdout), text(output.stderr)))
+}
+
 async fn serve(stub: &Stub, count: &str, more: &[&str]) -> anyhow::Result<Value> {
-    let dir = folder()?;
+    let dir = clip_directory()?;
     let file = dir.path().join("result.json");
-    let file = file.to_str().context("a path of ours is text")?;
+    let file = file.to_str().context("the path is UTF-8")?;
     let mut arguments = vec!["serve", "--base-url", &stub.url, "--result-filename", file];
     arguments.extend(flags(dir.path(), count)?);
     arguments.extend(more);
-    let output = bench(&arguments).await?;
-    ensure!(Path::new(file).exists(), "{}", output.stderr);
+    let (_, _, stderr) = bench(&arguments).await?;
+    ensure!(Path::new(file).exists(), "{stderr}");
     Ok(serde_json::from_slice(&std::fs::read(file)?)?)
 }
 
-/// Tries of a run whose clocks are compared.
-const TRIES: usize = 5;
+/// Attempts of a run in which clocks are compared.
+const ATTEMPTS: usize = 5;
 
-/// Held by whoever measures: the tests of this program do not work beside each other either.
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// Held while measuring, so that the tests of this program run one after the other.
+static EXCLUSIVE: Mutex<()> = Mutex::const_new(());
 
-/// Runs `check` until it agrees. Between the clocks of two programs stands the machine, which now and then gives one of
-/// them no processor for some milliseconds; a figure that is wrong is wrong every time.
-async fn agrees(check: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let _alone = ALONE.lock().await;
-    for _ in 1..TRIES {
+/// Repeats `check` until it succeeds. The machine sometimes suspends one of two processes for some milliseconds; a wrong figure is
+/// wrong in every attempt.
+async fn retry(check: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let _exclusive = EXCLUSIVE.lock().await;
+    for _ in 1..ATTEMPTS {
         if check().await.is_ok() {
             return Ok(());
         }
@@ -78,7 +90,7 @@ async fn agrees(check: impl AsyncFn() -> anyhow::Result<()>) -> anyhow::Result<(
 fn near(result: &Value, name: &str, expected: f64) -> anyhow::Result<()> {
     let got = result[name].as_f64().unwrap_or(f64::NAN);
     let room = if name.ends_with("_ms") { f64::max(0.01 * expected, 1.0) } else { 0.01 * expected };
-    ensure!((got - expected).abs() <= room, "{name} is {got:.3}, the stub's own clock says {expected:.3}");
+    ensure!((got - expected).abs() <= room, "{name} is {got:.3}, but {expected:.3} by the stub's clock");
     Ok(())
 }
 
@@ -88,11 +100,11 @@ fn ms(from: Instant, to: Instant) -> f64 {
 
 #[tokio::test]
 async fn every_figure_is_that_of_the_script() -> anyhow::Result<()> {
-    agrees(every_figure).await
+    retry(every_figure).await
 }
 
 async fn every_figure() -> anyhow::Result<()> {
-    // A slow and a fast answer by turns, so that no mean is a median.
+    // Slow and fast answers in turns, so that mean and median differ.
     let stub = Stub::start(vec![answer(100), answer(50)]).await?;
     let more = ["--max-concurrency", "4", "--goodput", "e2el:1000", "--metric-percentiles", "50,90,99"];
     let result = serve(&stub, "16", &more).await?;
@@ -107,11 +119,11 @@ async fn every_figure() -> anyhow::Result<()> {
     let itl: Vec<f64> =
         records.iter().flat_map(|one| one.texts.windows(2).map(|pair| ms(pair[0], pair[1]))).collect();
     for (name, values) in [("ttft", &ttft), ("e2el", &e2el), ("tpot", &tpot), ("itl", &itl)] {
-        let figures = Figures::of(values, &[50.0, 90.0, 99.0]);
-        near(&result, &format!("mean_{name}_ms"), figures.mean)?;
-        near(&result, &format!("median_{name}_ms"), figures.median)?;
-        near(&result, &format!("std_{name}_ms"), figures.std)?;
-        for (p, value) in figures.percentiles {
+        let summary = summarize(values, &[50.0, 90.0, 99.0]).context("there are values")?;
+        near(&result, &format!("mean_{name}_ms"), summary.mean)?;
+        near(&result, &format!("median_{name}_ms"), summary.median)?;
+        near(&result, &format!("std_{name}_ms"), summary.std)?;
+        for (p, value) in summary.percentiles {
             near(&result, &format!("p{p}_{name}_ms"), value)?;
         }
     }
@@ -128,19 +140,19 @@ async fn every_figure() -> anyhow::Result<()> {
     assert_eq!(
         result["total_output_tokens"].as_f64(),
         Some(16.0 * TOKENS as f64),
-        "from usage, not from chunks"
+        "counted by usage, not by chunks"
     );
     Ok(())
 }
 
 #[tokio::test]
 async fn an_open_loop_counts_from_when_a_request_was_due() -> anyhow::Result<()> {
-    agrees(open_loop).await
+    retry(open_loop).await
 }
 
 async fn open_loop() -> anyhow::Result<()> {
     let stub = Stub::start(vec![answer(20)]).await?;
-    // Each answer takes 280 ms and one is let through at a time, but one is due every 100 ms or so: they queue up.
+    // Each answer takes 280 ms, one at a time, but one is due about every 100 ms: they queue up.
     let more = ["--request-rate", "10", "--max-concurrency", "1", "--save-detailed"];
     let result = serve(&stub, "8", &more).await?;
     let records = stub.records();
@@ -150,22 +162,22 @@ async fn open_loop() -> anyhow::Result<()> {
         .iter()
         .zip(&records)
         .map(|(request, record)| {
-            // The stub's clock says when a request came; the plan of the run says when it was due.
+            // The stub's clock has the arrival of a request, the result its due time.
             let due = request["due_s"].as_f64().unwrap_or(f64::NAN) - first_start;
             ms(records[0].arrived, record.texts[0]) - 1e3 * due
         })
         .collect();
-    let figures = Figures::of(&waits, &[]);
-    near(&result, "mean_ttft_ms", figures.mean)?;
-    near(&result, "median_ttft_ms", figures.median)?;
+    let summary = summarize(&waits, &[]).context("there are requests")?;
+    near(&result, "mean_ttft_ms", summary.mean)?;
+    near(&result, "median_ttft_ms", summary.median)?;
     let alone = ms(records[0].arrived, records[0].texts[0]);
-    ensure!(figures.median > 2.0 * alone, "no queue formed: {waits:?}");
+    ensure!(summary.median > 2.0 * alone, "no queue formed: {waits:?}");
     Ok(())
 }
 
 #[tokio::test]
 async fn failures_are_counted_by_class_and_leave_the_figures_alone() -> anyhow::Result<()> {
-    agrees(failures).await
+    retry(failures).await
 }
 
 async fn failures() -> anyhow::Result<()> {
@@ -181,7 +193,7 @@ async fn failures() -> anyhow::Result<()> {
         after(&[Piece::Error]),
         after(&[Piece::Cut]),
         after(&[Piece::Garbage]),
-        // An end without token counts, and one without an end.
+        // An answer without usage, and one without [DONE].
         after(&[Piece::Finish, Piece::Done]),
         after(&[Piece::Finish, Piece::Usage(1, 1)]),
         answer(20),
@@ -203,13 +215,13 @@ async fn failures() -> anyhow::Result<()> {
     let whole: Vec<&Record> = records.iter().filter(|one| one.texts.len() == 5).collect();
     let e2el: Vec<f64> =
         whole.iter().map(|one| ms(one.arrived, one.finished.unwrap_or(one.arrived))).collect();
-    near(&result, "mean_e2el_ms", Figures::of(&e2el, &[]).mean)?;
+    near(&result, "mean_e2el_ms", summarize(&e2el, &[]).context("there are answers")?.mean)?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_planted_slowdown_of_a_twentieth_is_found_and_none_where_there_is_none() -> anyhow::Result<()> {
-    let _alone = ALONE.lock().await;
+async fn a_slowdown_of_five_percent_is_found_and_none_where_there_is_none() -> anyhow::Result<()> {
+    let _exclusive = EXCLUSIVE.lock().await;
     let at_once = |wait_ms| {
         Script::Stream(vec![
             step(wait_ms, Piece::Text),
@@ -221,16 +233,16 @@ async fn a_planted_slowdown_of_a_twentieth_is_found_and_none_where_there_is_none
     let baseline = Stub::start(vec![at_once(100)]).await?;
     let same = Stub::start(vec![at_once(100)]).await?;
     let slower = Stub::start(vec![at_once(105)]).await?;
-    let dir = folder()?;
+    let dir = clip_directory()?;
     let compare = async |candidate: &Stub| {
         let mut arguments = vec!["compare", "--baseline", &baseline.url, "--candidate", &candidate.url];
         arguments.extend(flags(dir.path(), "40")?);
-        let output = bench(&arguments).await?;
-        let told = output.answer()?;
-        let line = told.lines().find(|line| line.starts_with("e2el: ")).map(str::to_owned);
-        line.with_context(|| format!("no verdict: {told}"))
+        let (succeeded, stdout, stderr) = bench(&arguments).await?;
+        ensure!(succeeded, "{stderr}");
+        let line = stdout.lines().find(|line| line.starts_with("e2el: ")).map(str::to_owned);
+        line.with_context(|| format!("no comparison: {stdout}"))
     };
-    // Ten times each, all at once: they do nothing but wait.
+    // Ten times each, concurrently: they only wait.
     let found = try_join_all((0..20).map(|n| compare(if n % 2 == 0 { &same } else { &slower }))).await?;
     for (n, line) in found.iter().enumerate() {
         let expected = if n % 2 == 0 { "no difference" } else { "B is slower" };

@@ -1,40 +1,22 @@
-//! What the run cost the machine, read while it runs: memory, the generator's own CPU time, the GPU. Linux only; what
-//! can't be read is left out, never guessed.
+//! Samples resource usage during a run: memory, the load generator's own CPU time, the GPU. Linux only; a value that cannot be
+//! read is `None`.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use homereel_web::bench_result::{Machine, ResourceUsage};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::task::JoinHandle;
 
-/// How often memory is read.
+/// Interval between samples of memory.
 const PERIOD: Duration = Duration::from_millis(200);
-/// Processes of a server that are looked at.
+/// Limit of a server's processes that are sampled.
 const MAX_PROCESSES: usize = 256;
 
-/// What was seen during a run.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Seen {
-    /// The largest resident set of the server's process (`--server-pid`) with its children, MiB. Pages that they share
-    /// count for each.
-    pub peak_rss_mib: Option<f64>,
-    /// The least `MemAvailable` of this machine, MiB.
-    pub min_mem_available_mib: Option<f64>,
-    /// CPU seconds of the load generator itself for each second of the run.
-    pub generator_cpu: f64,
-    /// Mean GPU utilisation, percent.
-    pub gpu_utilization: Option<f64>,
-    /// Mean power of the GPU, watts.
-    pub gpu_power_w: Option<f64>,
-    /// Mean clock of the GPU's multiprocessors, MHz.
-    pub gpu_sm_clock_mhz: Option<f64>,
-}
-
-/// Watches until it is told to stop.
+/// Samples resources in the background until [`ResourceMonitor::finish`].
 #[derive(Debug)]
-pub struct Watch {
+pub struct ResourceMonitor {
     memory: JoinHandle<(Option<f64>, Option<f64>)>,
     gpu: JoinHandle<Vec<[Option<f64>; 3]>>,
     stop: tokio::sync::watch::Sender<bool>,
@@ -42,11 +24,11 @@ pub struct Watch {
     cpu: f64,
 }
 
-/// Starts to watch this machine, and the process `server` on it.
+/// Starts to sample this machine, and the process `server` on it.
 #[must_use]
-pub fn watch(server: Option<u32>) -> Watch {
+pub fn monitor(server: Option<u32>) -> ResourceMonitor {
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    Watch {
+    ResourceMonitor {
         memory: tokio::spawn(memory(server, stopped.clone())),
         gpu: tokio::spawn(gpu(stopped)),
         stop,
@@ -55,12 +37,12 @@ pub fn watch(server: Option<u32>) -> Watch {
     }
 }
 
-impl Watch {
-    /// Ends the watch.
-    pub async fn end(self) -> Seen {
+impl ResourceMonitor {
+    /// Stops sampling and returns the usage.
+    pub async fn finish(self) -> ResourceUsage {
         let wall = self.began.elapsed().as_secs_f64();
         let cpu = own_cpu_s() - self.cpu;
-        // Only fails when nobody listens any more, and then there is nothing to stop.
+        // Fails only if both tasks have ended already.
         let _ = self.stop.send(true);
         let (peak_rss_mib, min_mem_available_mib) = self.memory.await.unwrap_or_default();
         let gpu = self.gpu.await.unwrap_or_default();
@@ -68,7 +50,7 @@ impl Watch {
             let values: Vec<f64> = gpu.iter().filter_map(|sample| sample[k]).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
-        Seen {
+        ResourceUsage {
             peak_rss_mib,
             min_mem_available_mib,
             generator_cpu: cpu / wall.max(1e-9),
@@ -94,7 +76,7 @@ async fn memory(
     }
 }
 
-/// Utilisation, power and clock, one sample a second, where there is an `nvidia-smi`.
+/// Samples utilization, power and clock once per second, if `nvidia-smi` is installed.
 async fn gpu(mut stopped: tokio::sync::watch::Receiver<bool>) -> Vec<[Option<f64>; 3]> {
     let mut samples = Vec::new();
     let child = Command::new("nvidia-smi")
@@ -117,7 +99,7 @@ async fn gpu(mut stopped: tokio::sync::watch::Receiver<bool>) -> Vec<[Option<f64
             _ = stopped.changed() => return samples,
             line = lines.next_line() => {
                 let Ok(Some(line)) = line else { return samples };
-                // "[N/A]" where a board does not tell: no number.
+                // A board that does not report a value has "[N/A]".
                 let mut parts = line.split(',').map(|part| part.trim().parse().ok());
                 samples.push(std::array::from_fn(|_| parts.next().flatten()));
             }
@@ -125,15 +107,15 @@ async fn gpu(mut stopped: tokio::sync::watch::Receiver<bool>) -> Vec<[Option<f64
     }
 }
 
-/// The resident sets of `root` and of all that it started, added up; a vLLM's model lives in a child.
+/// Returns the resident memory of `root` and its descendants in total: vLLM's model is in a child process.
 fn tree_rss_mib(root: u32) -> Option<f64> {
     let rss = |pid: u32| field_mib(&format!("/proc/{pid}/status"), "VmRSS:");
     let mut sum = rss(root)?;
     let mut open = children(root);
-    // A tree that grows while it is read ends somewhere all the same.
+    // Bounded, because the tree may grow while it is read.
     for _ in 0..MAX_PROCESSES {
         let Some(pid) = open.pop() else { break };
-        // Gone since it was listed: nothing of it is resident.
+        // A process that has exited since it was listed uses no memory.
         sum += rss(pid).unwrap_or_default();
         open.extend(children(pid));
     }
@@ -148,7 +130,7 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Reads a line like `VmRSS:  1234 kB`, in MiB.
+/// Reads a line such as `VmRSS:  1234 kB` and returns MiB.
 fn field_mib(path: &str, name: &str) -> Option<f64> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -156,28 +138,28 @@ fn field_mib(path: &str, name: &str) -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-/// CPU seconds of this process so far.
+/// Returns the CPU seconds of this process so far.
 fn own_cpu_s() -> f64 {
     let read = || -> Option<f64> {
         let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-        // The name in parentheses may hold spaces; user and system time are the 12th and 13th fields after it.
+        // The name in parentheses may contain spaces; user and system time are the 12th and 13th fields after it.
         let mut fields = text.rsplit_once(") ")?.1.split(' ').skip(11);
         let ticks: f64 = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
-        // USER_HZ, which Linux fixes at 100 for every program.
+        // USER_HZ is 100 on all Linux machines.
         Some(ticks / 100.0)
     };
     read().unwrap_or_default()
 }
 
-/// Describes this machine for a report: (processor, cores, memory in MiB, kernel).
+/// Describes this machine.
 #[must_use]
-pub fn describe() -> Described {
+pub fn machine() -> Machine {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let named = |name: &str| {
         let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     };
-    Described {
+    Machine {
         cpu: named("model name")
             .or_else(|| named("CPU part"))
             .unwrap_or_else(|| std::env::consts::ARCH.into()),
@@ -187,27 +169,14 @@ pub fn describe() -> Described {
     }
 }
 
-/// The machine that the load came from (the server's too, where it is a local one).
-#[derive(Debug, Clone, Serialize)]
-pub struct Described {
-    /// Name of the processor.
-    pub cpu: String,
-    /// Cores that this process may use.
-    pub cores: usize,
-    /// Memory.
-    pub memory_mib: f64,
-    /// Release of the kernel.
-    pub kernel: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_watch_sees_memory_and_its_own_work() {
-        let watch = watch(Some(std::process::id()));
-        // Work, not time: a busy machine gives little of the one in much of the other.
+    async fn memory_and_own_cpu_time_are_sampled() {
+        let monitor = monitor(Some(std::process::id()));
+        // Bounded by CPU time, not by the clock: a busy machine may give this test little of it.
         let (began, mut sum) = (own_cpu_s(), 0_u64);
         for _ in 0..20_000 {
             for _ in 0..10_000 {
@@ -217,11 +186,11 @@ mod tests {
                 break;
             }
         }
-        let seen = watch.end().await;
-        assert!(seen.peak_rss_mib.unwrap() > 1.0);
-        assert!(seen.min_mem_available_mib.unwrap() > 1.0);
-        // Under qemu-user a program is told that it never worked.
-        assert!(seen.generator_cpu > 0.0 || own_cpu_s() == 0.0, "{}", seen.generator_cpu);
+        let usage = monitor.finish().await;
+        assert!(usage.peak_rss_mib.unwrap() > 1.0);
+        assert!(usage.min_mem_available_mib.unwrap() > 1.0);
+        // qemu-user reports no CPU time.
+        assert!(usage.generator_cpu > 0.0 || own_cpu_s() == 0.0, "{}", usage.generator_cpu);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! An upstream that costs next to nothing: OpenAI's endpoint, whose tokens come at once or at a pace that the question
-//! names, each telling when it was sent. What a server before it adds is then seen in every token.
+//! A stub backend that costs almost nothing: OpenAI's chat endpoint, with tokens sent at once or at a pace that the question
+//! sets. Each token is the time at which it was sent, so that the latency that a server in front adds can be measured per token.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,14 +13,14 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// Id of its model.
+/// Id of the stub's model.
 pub const MODEL: &str = "instant";
-/// Tokens of an answer.
+/// Tokens per answer.
 pub const TOKENS: u32 = 8;
-/// What begins a question that names milliseconds between tokens.
+/// Prefix of a question that sets the milliseconds between tokens: `pace=50 …`.
 pub const PACE: &str = "pace=";
 
-/// Serves on `listener` until it is dropped.
+/// Serves on `listener` until the future is dropped.
 ///
 /// # Errors
 /// When the listener fails.
@@ -46,23 +46,23 @@ async fn chat(body: Bytes) -> Response {
     let question = request["messages"][0]["content"].as_str().unwrap_or_default();
     let pace = question.strip_prefix(PACE).and_then(|ms| ms.split(' ').next()?.parse().ok());
     let pace = Duration::from_millis(pace.unwrap_or(0));
-    let events = stream::unfold(0, move |at| async move {
-        if at > TOKENS + 1 {
+    let events = stream::unfold(0, move |index| async move {
+        if index > TOKENS + 1 {
             return None;
         }
-        if at > 0 && at < TOKENS && !pace.is_zero() {
+        if index > 0 && index < TOKENS && !pace.is_zero() {
             tokio::time::sleep(pace).await;
         }
-        Some((Ok::<_, Infallible>(event(at)), at + 1))
+        Some((Ok::<_, Infallible>(event(index)), index + 1))
     });
     ([("content-type", "text/event-stream")], Body::from_stream(events)).into_response()
 }
 
-/// The tokens, the counts, and the end.
-fn event(at: u32) -> Bytes {
-    let data = match at {
+/// Returns event `index`: the tokens, then the usage, then `[DONE]`.
+fn event(index: u32) -> Bytes {
+    let data = match index {
         ..TOKENS => {
-            let finish = if at + 1 == TOKENS { "\"stop\"" } else { "null" };
+            let finish = if index + 1 == TOKENS { "\"stop\"" } else { "null" };
             let now = now_ns();
             format!(
                 r#"{{"choices":[{{"index":0,"delta":{{"content":"{now} "}},"finish_reason":{finish}}}]}}"#
@@ -76,7 +76,7 @@ fn event(at: u32) -> Bytes {
     format!("data: {data}\n\n").into()
 }
 
-/// Nanoseconds since 1970.
+/// Returns the nanoseconds since 1970.
 #[must_use]
 pub fn now_ns() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()

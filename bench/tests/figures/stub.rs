@@ -1,4 +1,4 @@
-//! A server whose delays are known: it answers by a script, and keeps when it did what.
+//! A stub server with known delays: it answers by a script and records when it sent each part.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,28 +21,28 @@ pub(crate) struct Step {
     pub(crate) send: Piece,
 }
 
-/// What is sent.
+/// A part of a response.
 #[derive(Debug, Clone)]
 pub(crate) enum Piece {
-    /// A chunk that has a role and no text, as vLLM's first.
+    /// A chunk with a role and without text, as vLLM sends first.
     Role,
-    /// A chunk of text, which may hold several tokens.
+    /// A chunk of text, which may contain several tokens.
     Text,
     /// The finish reason.
     Finish,
-    /// Token counts: of the prompt and of the answer.
+    /// Token counts of prompt and answer.
     Usage(u64, u64),
     /// `[DONE]`.
     Done,
     /// An error event.
     Error,
-    /// Something that is no JSON.
+    /// An event that is not JSON.
     Garbage,
     /// The connection breaks.
     Cut,
 }
 
-/// What a request gets.
+/// The response to a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Script {
     /// A stream of events.
@@ -51,7 +51,7 @@ pub(crate) enum Script {
     Status(u16),
 }
 
-/// When what happened, by the stub's own clock.
+/// When a request arrived and its response was sent, by the stub's clock.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) arrived: Instant,
@@ -59,7 +59,7 @@ pub(crate) struct Record {
     pub(crate) finished: Option<Instant>,
 }
 
-/// A running stub; ends with its handle.
+/// A running stub, stopped when dropped.
 pub(crate) struct Stub {
     pub(crate) url: String,
     records: Arc<Mutex<Vec<Record>>>,
@@ -67,7 +67,7 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    /// Listens on a free port; request n gets script n, round and round.
+    /// Listens on a free port. Request n gets script n, modulo the number of scripts.
     pub(crate) async fn start(scripts: Vec<Script>) -> anyhow::Result<Self> {
         let records = Arc::new(Mutex::new(Vec::new()));
         let shared = (Arc::clone(&records), Arc::new(scripts), Arc::new(AtomicUsize::new(0)));
@@ -88,7 +88,7 @@ impl Stub {
         Ok(Self { url, records, task: serving.abort_handle() })
     }
 
-    /// Returns what happened so far, by arrival.
+    /// Returns the records so far, in order of arrival.
     pub(crate) fn records(&self) -> Vec<Record> {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
         records.sort_by_key(|record| record.arrived);
@@ -116,7 +116,7 @@ fn reply(script: &Script, arrived: Instant, records: Arc<Mutex<Vec<Record>>>) ->
         records.push(Record { arrived, texts: Vec::new(), finished: None });
         records.len() - 1
     };
-    // A sleep can only end late; the next step is due by the script, so that lateness does not add up.
+    // A sleep can only end late. Due times follow the script, so that delays do not add up.
     let state = (steps.into_iter(), records, tokio::time::Instant::now());
     let body = stream::unfold(state, move |(mut steps, records, before)| async move {
         let step = steps.next()?;
