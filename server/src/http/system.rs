@@ -211,7 +211,7 @@ fn speed(metrics: &str) -> Vec<Fact> {
         ("Decoding", "decode"),
         ("Looking", "vision"),
         ("Reading the prompt", "prefill"),
-        ("AnswerStream", "generate"),
+        ("Answering", "generate"),
     ] {
         mean(name, "homereel_stage_seconds", &format!("{{stage=\"{stage}\"}}"));
     }
