@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Assembles a release: programs, units, profiles, helpers and the test clip. Runs where the build is.
+# Assembles a release: programs, man pages, units, profiles and helpers. Runs where the build is.
 #   make-release.sh SOURCE PROGRAMS RELEASE SHA
 set -euo pipefail
 source=$1 programs=$2 release=$3 sha=$4
@@ -12,6 +12,8 @@ done
 cp -r "$source/systemd/." "$release/"
 mkdir -p "$release/units"
 mv "$release"/*.service "$release"/*.socket "$release"/*.slice "$release"/*.timer "$release/units/"
+# A cross-compiled program does not run here; its release has no man pages.
+"$programs/homereel" man "$release/share/man/man1" 2>/dev/null || rm -rf "$release/share/man"
 cp -r "$source/server/demo-model" "$release/share/demo-model"
 chmod -R u=rwX,go=rX "$release"
 # A hash of the content: two releases with the same files are the same.

@@ -1,7 +1,9 @@
-//! Answers questions: a conversation goes in, one stream of events comes out, from the probe to the last token.
+//! Answers questions: takes a conversation and returns a stream of events, from the probe to the last token.
 //!
-//! Pages, the OpenAI endpoint, jobs and the command line render the same events. Knows no HTTP and no library.
-//! **Invariant:** the stream ends with [`AskEvent::Done`] or an error; dropping it stops decoder and engine.
+//! Pages, the OpenAI endpoint, jobs and the command line render the same events. Depends on neither HTTP nor
+//! the library.
+//! **Invariant:** the stream ends with [`AskEvent::Done`] or an error. Dropping it stops the decoder and the
+//! engine.
 
 mod event;
 
@@ -23,15 +25,15 @@ use crate::{
 
 pub use event::{AskEvent, Finished, StagesMs};
 
-/// Events between pipeline and reader.
+/// Capacity of the channel between pipeline and reader.
 const EVENTS: usize = 64;
 
-/// A piece of a turn.
+/// A part of a turn.
 #[derive(Debug, Clone)]
 pub enum Piece {
     /// Text.
     Text(String),
-    /// A still picture in a file format.
+    /// A still image in a file format.
     Image(Bytes),
     /// A video and how to sample it.
     Video(Source, FrameSampling),
@@ -40,47 +42,47 @@ pub enum Piece {
 /// One turn of a conversation.
 #[derive(Debug, Clone)]
 pub struct Turn {
-    /// Identity speaks.
+    /// Who speaks.
     pub role: Role,
-    /// The pieces, in order.
+    /// The parts, in order.
     pub content: Vec<Piece>,
-    /// Further fields by OpenAI's names (calls of tools).
+    /// Further fields under OpenAI's names, such as tool calls.
     pub extra: Map<String, Value>,
 }
 
 impl Turn {
-    /// Makes a turn of these pieces.
+    /// Creates a turn from its parts.
     #[must_use]
     pub fn new(role: Role, content: Vec<Piece>) -> Self {
         Self { role, content, extra: Map::new() }
     }
 }
 
-/// A conversation to be continued. Fields mean what they mean in [`Request`].
+/// A conversation to continue. The fields are those of [`Request`].
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    /// The turns; the last is the question.
+    /// The turns; the last one is the question.
     pub turns: Vec<Turn>,
-    /// How to choose tokens.
+    /// Parameters of the token sampler.
     pub sampling: homereel_engine::Sampling,
-    /// Tokens at most.
+    /// Maximum number of tokens to generate.
     pub max_tokens: Option<usize>,
     /// Strings that end the answer.
     pub stop: Vec<String>,
-    /// Tokens that end the answer.
+    /// Token ids that end the answer.
     pub stop_token_ids: Vec<u32>,
-    /// Go on past the end of text.
+    /// Continue past the end-of-text token.
     pub ignore_eos: bool,
-    /// Alternatives to report per token.
+    /// Number of alternatives to report per token.
     pub logprobs: Option<usize>,
-    /// What form the answer must have.
+    /// Format that the answer must have.
     pub response_format: homereel_engine::ResponseFormat,
-    /// Further parameters by OpenAI's and vLLM's names.
+    /// Further parameters under OpenAI's and vLLM's names.
     pub extra: Map<String, Value>,
 }
 
 impl Conversation {
-    /// Asks one question about one video.
+    /// Creates a conversation of one question about one video.
     #[must_use]
     pub fn about(
         source: Source,
@@ -91,7 +93,7 @@ impl Conversation {
         Self::of(vec![Piece::Video(source, frames), Piece::Text(question.to_owned())], sampling)
     }
 
-    /// Asks something without any video.
+    /// Creates a conversation of one question without a video.
     #[must_use]
     pub fn text(question: &str, sampling: homereel_engine::Sampling) -> Self {
         Self::of(vec![Piece::Text(question.to_owned())], sampling)
@@ -112,7 +114,7 @@ impl Conversation {
     }
 }
 
-/// Identity waits for an answer.
+/// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     /// A person or a program.
@@ -126,7 +128,7 @@ pub enum Priority {
 pub struct AnswerService {
     engine: Arc<dyn Engine>,
     media: Media,
-    /// Slots for interactive requests, running or waiting.
+    /// Slots for interactive requests that run or wait.
     slots: Arc<Semaphore>,
     interactive: Arc<watch::Sender<usize>>,
 }
@@ -138,7 +140,7 @@ impl std::fmt::Debug for AnswerService {
 }
 
 impl AnswerService {
-    /// Makes a service; at most `slots` interactive requests are held at once.
+    /// Creates a service that accepts at most `slots` interactive requests at once.
     #[must_use]
     pub fn new(engine: Arc<dyn Engine>, media: Media, slots: usize) -> Self {
         Self {
@@ -155,39 +157,39 @@ impl AnswerService {
         &self.engine
     }
 
-    /// Returns the decoder of videos.
+    /// Returns the video decoder.
     #[must_use]
     pub fn media(&self) -> &Media {
         &self.media
     }
 
-    /// Returns how many interactive requests are running or waiting.
+    /// Returns the number of interactive requests that run or wait.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         *self.interactive.borrow()
     }
 
-    /// Waits until no interactive request is running, but no longer than `patience`: a busy server must not starve
+    /// Waits until no interactive request runs, but at most `patience`, so that a busy server does not starve
     /// its background jobs.
     pub async fn interactive_idle(&self, patience: Duration) {
         let mut count = self.interactive.subscribe();
-        // Both outcomes mean the same: go on.
+        // The caller continues in both cases.
         let _ = tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await;
     }
 
-    /// Waits until an interactive request is running.
+    /// Waits until an interactive request runs.
     pub async fn interactive_busy(&self) {
         let mut count = self.interactive.subscribe();
         if count.wait_for(|count| *count > 0).await.is_err() {
-            // Cannot be: `self` holds the sender.
+            // Unreachable: `self` holds the sender.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Starts to answer. Returns at once; cancelled with `cancel` or by dropping the answer.
+    /// Starts to answer and returns at once. `cancel`, or dropping the answer, stops the work.
     ///
     /// # Errors
-    /// `Overloaded` when too many requests are held already, `NotReady` while the model loads.
+    /// `Overloaded` when all slots are taken, `NotReady` while the model loads.
     pub fn ask(
         &self,
         conversation: Conversation,
@@ -211,7 +213,7 @@ impl AnswerService {
                 result = pipeline.run(conversation) => result,
             };
             if let Err(error) = result {
-                // An error only says that the reader has left.
+                // An error only means that the reader has left.
                 let _ = pipeline.sender.send(Err(error)).await;
             }
         });
@@ -227,7 +229,7 @@ impl AnswerService {
     }
 }
 
-/// The slot of an interactive request, freed when it is dropped.
+/// The slot of an interactive request, released on drop.
 struct Slot {
     _permit: OwnedSemaphorePermit,
     interactive: Arc<watch::Sender<usize>>,
@@ -248,7 +250,7 @@ pub struct AnswerStream {
 }
 
 impl AnswerStream {
-    /// Waits for the next event; none after `Done` or an error. Safe to cancel.
+    /// Waits for the next event. `None` follows `Done` or an error. Cancel safe.
     pub async fn next(&mut self) -> Option<Result<AskEvent, AskError>> {
         if self.ended {
             return None;
@@ -283,7 +285,7 @@ impl Pipeline {
             response_format: conversation.response_format,
             extra: conversation.extra,
         };
-        // Tokenising a long text takes milliseconds, which the reactor does not have.
+        // Tokenizing a long text takes milliseconds, too long for an async thread.
         let engine = Arc::clone(&self.service.engine);
         let submitted = tokio::task::spawn_blocking(move || engine.submit(request)).await;
         let mut events = submitted.map_err(std::io::Error::other)??;
@@ -322,7 +324,7 @@ impl Pipeline {
         Err(EngineError::Incomplete.into())
     }
 
-    /// Decodes what the turns hold, in order.
+    /// Decodes the media of the turns, in order.
     async fn messages(
         &self,
         turns: Vec<Turn>,
@@ -365,13 +367,13 @@ impl Pipeline {
         Ok(prepared.clip.clone())
     }
 
-    /// Sends an event that may be lost: a slow reader needs no old progress.
+    /// Sends an event that may be dropped: a slow reader does not need old progress.
     fn try_emit(&self, event: AskEvent) {
-        // A full or closed channel loses it.
+        // Dropped if the channel is full or closed.
         let _ = self.sender.try_send(Ok(event));
     }
 
-    /// Sends an event that must arrive.
+    /// Sends an event that must not be lost.
     async fn emit(&self, event: AskEvent) -> Result<(), AskError> {
         self.sender.send(Ok(event)).await.map_err(|_| EngineError::Cancelled.into())
     }

@@ -1,14 +1,14 @@
-//! Errors between a question and its answer. Knows no HTTP status.
+//! Errors of answering a question. Independent of HTTP statuses.
 
 use homereel_engine::EngineError;
 use homereel_video::VideoError;
 
-/// The class of an error: what a caller can do about it.
+/// Class of an error, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskErrorKind {
-    /// The request or its video is at fault.
+    /// The request or its video is invalid.
     Invalid,
-    /// Too much at once.
+    /// Too many requests.
     Overloaded,
     /// The model is loading.
     NotReady,
@@ -16,25 +16,25 @@ pub enum AskErrorKind {
     Cancelled,
     /// A deadline passed.
     TimedOut,
-    /// This machine failed.
+    /// The server failed.
     Failed,
 }
 
-/// An error on the way to an answer.
+/// Why a question was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The request is at fault.
+    /// The request is invalid.
     #[error("{message}")]
     Invalid {
-        /// What, which value, what would fit.
+        /// What is wrong, the value, and what would fit.
         message: String,
-        /// Name of the parameter at fault.
+        /// Name of the invalid parameter.
         param: &'static str,
     },
-    /// The video is at fault, or its worker.
+    /// The video or its worker failed.
     #[error(transparent)]
     Video(#[from] VideoError),
-    /// The engine refused or failed.
+    /// The engine refused the request or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A file could not be read.
@@ -72,7 +72,7 @@ impl AskError {
         }
     }
 
-    /// Returns the parameter at fault, in OpenAI's words, if one is.
+    /// Returns the name of the invalid parameter, if there is one.
     #[must_use]
     pub fn param(&self) -> Option<&'static str> {
         match self {

@@ -1,4 +1,4 @@
-//! A limit on the memory that many holders take together, counted in MiB.
+//! A limit on memory that several holders share, counted in MiB.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 const MIB: usize = 1 << 20;
 
-/// Memory that is handed out MiB by MiB. Cheap to clone; clones count together.
+/// A shared memory budget. Cheap to clone; clones share the budget.
 #[derive(Debug, Clone)]
 pub struct MemoryBudget {
     free: Arc<Semaphore>,
 }
 
 impl MemoryBudget {
-    /// Allows `bytes` in all, rounded up to MiB.
+    /// Creates a budget of `bytes`, rounded up to MiB.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(bytes.div_ceil(MIB).clamp(1, Semaphore::MAX_PERMITS))) }
     }
 
-    /// Takes permits until `permits` covers `bytes`. Returns whether the budget had enough.
+    /// Acquires permits until `permits` covers `bytes`. Returns false if the budget is exhausted.
     pub fn cover(&self, bytes: usize, permits: &mut Vec<OwnedSemaphorePermit>) -> bool {
         while permits.len() * MIB < bytes {
             match Arc::clone(&self.free).try_acquire_owned() {

@@ -1,10 +1,10 @@
-//! Moments as files of other programs: WebVTT, SubRip, Markdown. Knows no HTTP and no library.
+//! Exports moments as WebVTT, SubRip and Markdown. Depends on neither HTTP nor the library.
 //!
-//! The texts are a model's words: each format's own marks are taken out or escaped.
+//! The texts are model output: markup of each format is removed or escaped.
 
 use homereel_library::Moment;
 
-/// Moments as WebVTT.
+/// Formats moments as WebVTT.
 #[must_use]
 pub fn vtt(moments: &[Moment]) -> String {
     let mut out = String::from("WEBVTT\n");
@@ -16,23 +16,23 @@ pub fn vtt(moments: &[Moment]) -> String {
     out
 }
 
-/// Moments as SubRip.
+/// Formats moments as SubRip.
 #[must_use]
 pub fn srt(moments: &[Moment]) -> String {
     let mut out = String::new();
     for (index, moment) in moments.iter().enumerate() {
         let (start, end) = (clock(moment.start, ','), clock(moment.end.max(moment.start + 0.1), ','));
-        // SRT knows tags and no escapes; players run the tags.
+        // SubRip has tags but no escapes, and players interpret the tags.
         let text = one_line(&moment.text).replace('<', "‹").replace('>', "›");
         out.push_str(&format!("{}\n{start} --> {end}\n{text}\n\n", index + 1));
     }
     out
 }
 
-/// Moments as a list in Markdown.
+/// Formats moments as a Markdown list.
 #[must_use]
 pub fn md(name: &str, model: &str, moments: &[Moment]) -> String {
-    let mut out = format!("# {}\n\nMoments, made by the model {}.\n\n", plain(name), plain(model));
+    let mut out = format!("# {}\n\nMoments, described by the model {}.\n\n", plain(name), plain(model));
     for moment in moments {
         let at = homereel_web::format::position(moment.start);
         let end = homereel_web::format::position(moment.end);
@@ -41,14 +41,14 @@ pub fn md(name: &str, model: &str, moments: &[Moment]) -> String {
     out
 }
 
-/// A time as both subtitle formats write it, with their own sign before the milliseconds.
+/// Formats a time for subtitles; the separator before the milliseconds depends on the format.
 fn clock(seconds: f64, sign: char) -> String {
     let ms = (seconds.max(0.0) * 1000.0).round() as u64;
     let (hours, minutes, rest) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
     format!("{hours:02}:{minutes:02}:{rest:02}{sign}{:03}", ms % 1000)
 }
 
-/// Lines and control characters as spaces: an empty line would end a cue.
+/// Replaces line breaks and control characters by spaces: an empty line would end a cue.
 fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
@@ -56,7 +56,7 @@ fn one_line(text: &str) -> String {
         .join(" ")
 }
 
-/// One line of Markdown that is only text.
+/// Escapes a line so that Markdown shows it as plain text.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in one_line(text).chars() {

@@ -1,14 +1,17 @@
-//! The command line: what can be typed, and which function answers. Exit codes: 0, 1 failed, 2 usage.
+//! The command line: subcommands, dispatch and exit codes (0 success, 1 failure, 2 usage error).
 
 mod args;
 mod ask;
 mod backup;
+mod check;
+mod completions;
 mod doctor;
 mod frames;
 mod guard;
 mod keys;
 mod model;
 mod notes;
+mod outcome;
 mod password;
 mod probe;
 mod progress;
@@ -27,12 +30,12 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use self::args::{
-    AskArgs, DataArgs, DoctorArgs, FramesArgs, GuardArgs, KeysCommand, ModelCommand, PasswordCommand,
+    AskArgs, CheckArgs, DataArgs, DoctorArgs, FramesArgs, GuardArgs, KeysCommand, ModelCommand, PasswordCommand,
     ServeArgs,
 };
 use crate::media::Source;
 
-/// Asks a home's videos questions, on this machine.
+/// Ask your home videos anything, on your own machine
 #[derive(Debug, Parser)]
 #[command(name = "homereel", version, arg_required_else_help = true)]
 struct Cli {
@@ -42,72 +45,85 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve pages, the library and the OpenAI-compatible endpoint
+    /// Run the server: web pages, library, and OpenAI-compatible API
     Serve(ServeArgs),
-    /// Ask a question about a video; the answer goes to standard output
+    /// Ask a question about a video and print the answer
     Ask(AskArgs),
-    /// Tell what is in a video file
+    /// Check that a running server answers a question about a short clip correctly
+    Check(CheckArgs),
+    /// Show the streams, duration and metadata of a video file
     Probe {
-        /// The video
+        /// Video file
         file: PathBuf,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Write the frames that a model would see as PNG files, with frames.json
+    /// Write the frames that the model would see as PNG files, and their times as frames.json
     Frames(FramesArgs),
-    /// Download, list and describe models
+    /// Download, list and inspect models
     #[command(subcommand)]
     Model(ModelCommand),
-    /// Tell what this machine has, what is missing, and how to mend it
+    /// Check this machine for everything the server needs, and suggest fixes
     Doctor(DoctorArgs),
-    /// Make, list and revoke API keys
+    /// Create, list and revoke API keys
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Set the household's password
     #[command(subcommand)]
     Password(PasswordCommand),
-    /// Show the notes that deploys and the memory guard keep of this machine
+    /// Print the log of deploys and memory guard actions on this machine
     Notes(DataArgs),
-    /// Stop the model before memory runs out (homereel-guard.service runs this)
+    /// Stop model services before memory runs out (run by homereel-guard.service)
     Guard(GuardArgs),
-    /// Copy the database to a new file, also while a server runs; the originals are listed beside it
+    /// Back up the database to a new file, with a list of the original videos; works while the server runs
     Backup {
-        /// The copy
+        /// Backup file to create
         file: PathBuf,
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Make a copy the library's database again; the server must not run
+    /// Replace the library's database with a backup; stop the server first
     Restore {
-        /// A copy made by backup
+        /// Backup file
         file: PathBuf,
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Write all videos with their texts into a new directory, as files that need no Homereel
+    /// Export all videos and their descriptions to a new directory of ordinary files
     Export {
-        /// The directory
+        /// Directory to create
         out: PathBuf,
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Decode one file (this program calls itself)
+    /// Print a shell completion script
+    Completions {
+        /// Shell to generate the script for
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages to a directory (for packaging)
+    #[command(hide = true)]
+    Man {
+        /// Directory, created if missing
+        out: PathBuf,
+    },
+    /// Decode one file in a sandbox (started by the other commands)
     #[command(hide = true)]
     VideoWorker,
 }
 
-/// An error of what was typed: exit code 2.
+/// A usage error: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
 struct Usage(anyhow::Error);
 
-/// Runs the program.
+/// Runs the program and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Command::VideoWorker) {
-        // Before any runtime: the worker locks itself in, which threads would escape.
+        // Before any runtime starts: the sandbox does not apply to threads that already exist.
         return homereel_video::worker::main();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -115,7 +131,7 @@ pub fn main() -> ExitCode {
         Err(error) => return failed(&anyhow::Error::new(error).context("failed to start")),
     };
     let result = runtime.block_on(run(cli.command));
-    // Threads that still compute for nobody must not hold the process.
+    // Does not wait for blocking threads whose results nobody needs.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -133,31 +149,35 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => serve::run(args).await,
         Command::Ask(args) => {
-            quietly();
+            log_quietly();
             ask::run(args).await
         }
+        Command::Check(args) => {
+            log_quietly();
+            check::run(args).await
+        }
         Command::Probe { file, json } => {
-            quietly();
+            log_quietly();
             probe::run(&file, json).await
         }
         Command::Frames(args) => {
-            quietly();
+            log_quietly();
             frames::run(args).await
         }
         Command::Model(command) => {
-            quietly();
+            log_quietly();
             model::run(command).await
         }
         Command::Doctor(args) => {
-            quietly();
+            log_quietly();
             doctor::run(args).await
         }
         Command::Keys(command) => {
-            quietly();
+            log_quietly();
             keys::run(command).await
         }
         Command::Password(command) => {
-            quietly();
+            log_quietly();
             password::run(command).await
         }
         Command::Notes(data) => notes::run(data),
@@ -166,28 +186,31 @@ async fn run(command: Command) -> anyhow::Result<()> {
             guard::run(args).await
         }
         Command::Backup { file, data } => {
-            quietly();
+            log_quietly();
             backup::back_up(data, &file).await
         }
         Command::Restore { file, data } => {
-            quietly();
+            log_quietly();
             backup::bring_back(data, &file).await
         }
         Command::Export { out, data } => {
-            quietly();
+            log_quietly();
             backup::export(data, &out).await
         }
-        // Answered by `main`.
+        Command::Completions { shell } => completions::completions(shell),
+        Command::Man { out } => completions::man_pages(&out),
+        // Handled by `main`.
         Command::VideoWorker => Ok(()),
     }
 }
 
-fn quietly() {
-    // Errors are told once, by `failed`, and who asked for a decoder chip hears that there is none; RUST_LOG shows the rest.
+fn log_quietly() {
+    // `failed` reports errors. The only log line worth showing is that the requested hardware decoder is missing; RUST_LOG
+    // shows the rest.
     crate::telemetry::log("off,homereel_video::chip=warn");
 }
 
-/// Names a file of the caller's as a source, after the mistakes that are best told by name.
+/// Returns the caller's file as a source, after a check for the common mistakes.
 fn source(file: &Path) -> anyhow::Result<Source> {
     let name = || file.display().to_string();
     let metadata = fs::metadata(file).with_context(name)?;
@@ -196,7 +219,7 @@ fn source(file: &Path) -> anyhow::Result<Source> {
     Ok(Source::file(file.to_owned(), None))
 }
 
-/// Is cancelled by the first Ctrl-C; the second ends the process.
+/// Returns a token that the first Ctrl-C cancels. The second Ctrl-C ends the process.
 fn cancel_on_ctrl_c() -> CancellationToken {
     let cancel = CancellationToken::new();
     let token = cancel.clone();

@@ -1,4 +1,4 @@
-//! Settings: defaults < TOML file < `HOMEREEL_*` environment < flags, resolved and checked once.
+//! Settings: defaults < TOML file < environment (`HOMEREEL_*`) < flags, resolved and validated once.
 
 mod choices;
 
@@ -11,57 +11,57 @@ use serde::Deserialize;
 
 pub use choices::Decoder;
 
-/// Flags of `serve`; the same names in the TOML file.
+/// Flags of `serve`; the TOML file has the same names.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Server")]
 pub struct ServerFlags {
-    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    /// Address and port to listen on; port 0 picks a free port [default: 127.0.0.1:8080]
     #[arg(long, env = "HOMEREEL_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Directory of the library [default: ~/.local/share/homereel]
+    /// Library directory [default: ~/.local/share/homereel]
     #[arg(long, env = "HOMEREEL_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Further names under which browsers reach this server (behind a proxy)
+    /// Additional host name under which browsers reach this server, such as a proxy's; may be repeated
     #[arg(long = "host", env = "HOMEREEL_HOSTS", value_name = "NAME", value_delimiter = ',')]
     pub hosts: Vec<String>,
-    /// Bytes of one upload [default: 64 GiB]
+    /// Maximum size of one upload [default: 64 GiB]
     #[arg(long, env = "HOMEREEL_MAX_UPLOAD_BYTES", value_name = "BYTES")]
     pub max_upload_bytes: Option<u64>,
-    /// Bytes that videos may take, the trash and unfinished uploads included [default: what the disk has]
+    /// Maximum size of all videos, including the trash and unfinished uploads [default: limited by the disk]
     #[arg(long, env = "HOMEREEL_QUOTA", value_name = "BYTES")]
     pub quota: Option<u64>,
-    /// Bytes of frames that are kept on disk, so that a second question about a video decodes nothing; 0 keeps none
+    /// Size of the on-disk cache of decoded frames, which speeds up further questions about a video; 0 disables it
     /// [default: 2 GiB]
     #[arg(long, env = "HOMEREEL_FRAME_CACHE_BYTES", value_name = "BYTES")]
     pub frame_cache_bytes: Option<u64>,
-    /// Bytes of one JSON body, clips as data: URLs included [default: 512 MiB]
+    /// Maximum size of a JSON request body, including videos as data: URLs [default: 512 MiB]
     #[arg(long, env = "HOMEREEL_MAX_BODY_BYTES", value_name = "BYTES")]
     pub max_body_bytes: Option<usize>,
-    /// Questions that are held at once; more are refused with 429 [default: 32]
+    /// Maximum number of concurrent questions; further ones are refused with status 429 [default: 32]
     #[arg(long, env = "HOMEREEL_MAX_REQUESTS", value_name = "N")]
     pub max_requests: Option<usize>,
-    /// Videos that are decoded at once [default: half of the processors]
+    /// Number of videos to decode concurrently [default: half of the CPU cores]
     #[arg(long, env = "HOMEREEL_VIDEO_WORKERS", value_name = "N")]
     pub video_workers: Option<usize>,
-    /// What decodes videos; the processor steps in wherever the chip can't [default: auto]
+    /// Hardware to decode videos with; the CPU decodes what the hardware decoder cannot [default: auto]
     #[arg(long, env = "HOMEREEL_DECODER")]
     pub decoder: Option<Decoder>,
-    /// File with the household's password [default: `homereel password link` prints a link that sets one]
+    /// File that contains the household's password [default: set by `homereel password`]
     #[arg(long, env = "HOMEREEL_PASSWORD_FILE", value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// Seconds of a long video that the model reads at once [default: 120]
+    /// Length in seconds of the windows in which the model reads long videos [default: 120]
     #[arg(long, env = "HOMEREEL_WINDOW_SECONDS", value_name = "S")]
     pub window_seconds: Option<f64>,
-    /// Directory whose videos are imported as they appear; they stay there
+    /// Directory to import new videos from; the files stay there
     #[arg(long, env = "HOMEREEL_WATCH", value_name = "DIR")]
     pub watch: Option<PathBuf>,
-    /// Listen beyond this machine without any password: everybody who reaches the port sees all videos
+    /// Allow access from other machines without a login: anyone who reaches the port sees all videos
     #[arg(long, env = "HOMEREEL_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,
 }
 
-/// The TOML file: `[server]` and `[engine]`.
+/// The TOML file, with `[server]` and `[engine]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
@@ -69,45 +69,45 @@ struct File {
     engine: EngineFlags,
 }
 
-/// Settings of `serve`, resolved.
+/// Resolved settings of `serve`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Server {
-    /// Where to listen.
+    /// Address to listen on.
     pub listen: SocketAddr,
-    /// Directory of the library.
+    /// Library directory.
     pub data: PathBuf,
-    /// Further names of this server.
+    /// Additional host names of this server.
     pub hosts: Vec<String>,
-    /// Bytes of one upload.
+    /// Maximum size of one upload.
     pub max_upload_bytes: u64,
-    /// Bytes that videos may take.
+    /// Maximum size of all videos. `None` means that only the disk limits it.
     pub quota: Option<u64>,
-    /// Bytes of frames that are kept on disk.
+    /// Size of the on-disk cache of decoded frames.
     pub frame_cache_bytes: u64,
-    /// Bytes of one JSON body.
+    /// Maximum size of one JSON body.
     pub max_body_bytes: usize,
-    /// Questions that are held at once.
+    /// Maximum number of concurrent questions.
     pub max_requests: usize,
-    /// Videos of one request.
+    /// Maximum number of videos per request.
     pub max_videos: usize,
-    /// Pictures of one request.
+    /// Maximum number of images per request.
     pub max_images: usize,
-    /// Videos that are decoded at once.
+    /// Number of videos that are decoded concurrently.
     pub video_workers: usize,
-    /// What decodes them.
+    /// Hardware that decodes them.
     pub decoder: homereel_video::Decoder,
-    /// File with the household's password.
+    /// File that contains the household's password.
     pub password_file: Option<PathBuf>,
-    /// Everybody who reaches the port comes in.
+    /// Whether anyone who reaches the port has access.
     pub insecure_no_auth: bool,
-    /// Seconds of a long video that the model reads at once.
+    /// Length of the windows in which the model reads long videos.
     pub window_s: f64,
-    /// Directory whose videos are imported as they appear.
+    /// Directory from which new videos are imported.
     pub watch: Option<PathBuf>,
 }
 
 impl Server {
-    /// Returns the defaults for a library in `data`, listening on a free port of this machine.
+    /// Returns the defaults for a library in `data`, listening on loopback.
     #[must_use]
     pub fn new(data: PathBuf) -> Self {
         Self {
@@ -131,10 +131,11 @@ impl Server {
     }
 }
 
-/// Reads the TOML file and lets flags and environment (which clap has joined) go first.
+/// Merges the TOML file with the flags, which already include the environment and take precedence.
 ///
 /// # Errors
-/// When the file cannot be read or holds an unknown key or a wrong value; when a setting does not fit.
+/// When the file cannot be read, or contains an unknown key or an invalid value; when a setting is out of
+/// range.
 pub fn resolve(
     file: Option<&PathBuf>,
     flags: ServerFlags,
@@ -167,7 +168,7 @@ pub fn resolve(
         ..defaults
     };
     if let Some(directory) = &server.watch {
-        ensure!(directory.is_dir(), "--watch {} is no directory", directory.display());
+        ensure!(directory.is_dir(), "--watch {} is not a directory", directory.display());
     }
     ensure!(
         (1.0..=3600.0).contains(&server.window_s),
@@ -181,10 +182,10 @@ pub fn resolve(
     Ok((server, engine))
 }
 
-/// Resolves the engine's settings alone (`ask`).
+/// Resolves only the engine's settings (for `ask`).
 ///
 /// # Errors
-/// As [`resolve`].
+/// See [`resolve`].
 pub fn engine(file: Option<&PathBuf>, flags: EngineFlags) -> anyhow::Result<EngineConfig> {
     Ok(flags.resolve(read(file)?.engine, 1)?)
 }
@@ -192,34 +193,34 @@ pub fn engine(file: Option<&PathBuf>, flags: EngineFlags) -> anyhow::Result<Engi
 fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
     let Some(path) = file else { return Ok(File::default()) };
     let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("{} does not fit", path.display()))
+    toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
 }
 
-/// Reads the household's password: the file's text without its last line end.
+/// Reads the household's password: the file's text without trailing line ends.
 ///
 /// # Errors
-/// When the file cannot be read or is no text.
+/// When the file cannot be read or is not UTF-8.
 pub fn password(file: &std::path::Path) -> anyhow::Result<String> {
     let text = fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// Where systemd puts the password (`LoadCredential=password:…`); an empty one declares none.
+/// The password of systemd (`LoadCredential=password:…`); an empty one counts as missing.
 fn password_credential() -> Option<PathBuf> {
     let file = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join("password");
     fs::metadata(&file).is_ok_and(|found| found.len() > 0).then_some(file)
 }
 
-/// Returns the library's directory where no command but `serve` would need it (`keys`, `password`, `notes`).
+/// Resolves the library directory for commands that need no other setting (`keys`, `password`, `notes`).
 ///
 /// # Errors
-/// When there is no home directory and none is named.
+/// When no directory is given and there is no home directory.
 pub fn data(flag: Option<PathBuf>, file: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
     flag.or(read(file)?.server.data).map_or_else(default_data, Ok)
 }
 
 fn default_data() -> anyhow::Result<PathBuf> {
-    // systemd's StateDirectory= first; then where the desktop's rules put data.
+    // systemd's StateDirectory= first, then the XDG directory.
     let candidates =
         [("STATE_DIRECTORY", ""), ("XDG_DATA_HOME", "homereel"), ("HOME", ".local/share/homereel")];
     candidates
@@ -229,7 +230,7 @@ fn default_data() -> anyhow::Result<PathBuf> {
                 .filter(|value| !value.is_empty())
                 .map(|value| PathBuf::from(value).join(below))
         })
-        .context("no home directory to keep the library in; name one with --data")
+        .context("there is no home directory for the library; choose a directory with --data")
 }
 
 #[cfg(test)]

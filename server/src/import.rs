@@ -1,7 +1,7 @@
 //! Imports files: probes a file that was received completely, and adds it to the library or rejects it with a reason.
 //!
-//! Receiving the bytes is the caller's work: forms and raw uploads (`http/upload.rs`), resumable uploads
-//! (`http/tus.rs`) and the watched directory ([`watch`]). Knows no HTTP.
+//! Callers receive the bytes: forms and raw uploads (`http/upload.rs`), resumable uploads (`http/tus.rs`) and
+//! the watched directory ([`watch`]). Independent of HTTP.
 
 mod watch;
 
@@ -18,29 +18,29 @@ use crate::{
 
 pub use watch::watch;
 
-/// How often uploads are retried that could not be stored for a temporary reason.
+/// Interval between retries of uploads whose import failed for a temporary reason.
 const RETRY_PERIOD: Duration = Duration::from_secs(60);
 
-/// How often expired uploads and trash are deleted.
+/// Interval at which expired uploads and trash are deleted.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(3600);
 
-/// What importing needs. Cheap to clone.
+/// Dependencies of importing. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ImportContext {
-    /// Where videos go.
+    /// Destination of the videos.
     pub library: Library,
     /// Probes files.
     pub media: Media,
-    /// Drain and shutdown of the process.
+    /// Shutdown state of the process.
     pub lifecycle: Lifecycle,
-    /// Bytes that one file may have.
+    /// Maximum size of a file.
     pub max_upload_bytes: u64,
 }
 
 /// Why a file was not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The file contains no video or could not be probed.
+    /// The file has no video or could not be probed.
     #[error(transparent)]
     Probe(#[from] AskError),
     /// The library could not store it.
@@ -48,10 +48,10 @@ pub enum ImportError {
     Library(#[from] LibraryError),
 }
 
-/// Adds a received file to the library. Where the library has the same content already, returns that video.
+/// Adds a received file to the library. If the library has the same content already, returns that video.
 ///
 /// # Errors
-/// `Probe` where the file contains no video, `Library` where it cannot be stored.
+/// `Probe` when the file has no video, `Library` when it cannot be stored.
 pub async fn add(cx: &ImportContext, sealed: Sealed, name: &str) -> Result<Stored, ImportError> {
     if let Some(known) = cx.library.known(&sealed.sha256).await? {
         return Ok(known);
@@ -61,11 +61,11 @@ pub async fn add(cx: &ImportContext, sealed: Sealed, name: &str) -> Result<Store
     Ok(sealed.commit(name, media_type(&probe, name), &probe.summary).await?)
 }
 
-/// Adds a complete upload to the library. A file without video is rejected and its bytes are deleted; after any other
-/// failure they are kept, and [`sweep`] retries.
+/// Adds a complete upload to the library. A file without video is rejected and deleted. After any other
+/// failure the file is kept, and [`sweep`] retries.
 ///
 /// # Errors
-/// As [`add`].
+/// See [`add`].
 pub async fn store(cx: &ImportContext, upload: &Upload) -> Result<Stored, ImportError> {
     let library = &cx.library;
     let result = match library.seal_upload(upload).await? {
@@ -87,8 +87,8 @@ fn is_final(error: &AskError) -> bool {
     matches!(error.kind(), AskErrorKind::Invalid | AskErrorKind::TimedOut)
 }
 
-/// Runs the periodic work until the server drains: stores complete uploads that a killed process left behind, deletes
-/// unfinished uploads and trashed videos whose time is over.
+/// Runs periodic work until the server drains: imports complete uploads that an aborted process left behind,
+/// and deletes expired uploads and trash.
 pub async fn sweep(cx: ImportContext) {
     store_pending(&cx).await;
     recover_originals(&cx).await;
@@ -103,19 +103,19 @@ pub async fn sweep(cx: ImportContext) {
     }
 }
 
-/// Adds originals that have no row in the database.
+/// Adds original files that have no row in the database.
 async fn recover_originals(cx: &ImportContext) {
     let nameless = match cx.library.nameless_originals().await {
         Ok(nameless) => nameless,
-        Err(error) => return tracing::error!(%error, "failed to look for originals without a row"),
+        Err(error) => return tracing::error!(%error, "failed to list originals without a database row"),
     };
     for sealed in nameless {
         let name = format!("recovered {}", &sealed.sha256[..8]);
         let path = sealed.path().to_owned();
         match add(cx, sealed, &name).await {
-            Ok(stored) => tracing::warn!(stored.video.id, "recovered an original that had no row"),
+            Ok(stored) => tracing::warn!(stored.video.id, "recovered an original without a database row"),
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "failed to recover an original that has no row")
+                tracing::warn!(%error, path = %path.display(), "failed to recover an original without a database row")
             }
         }
     }
@@ -125,11 +125,11 @@ async fn store_pending(cx: &ImportContext) {
     match cx.library.uploads_to_store().await {
         Ok(uploads) => {
             for upload in uploads {
-                // `store` logs failures; a conflict means that a request is storing the upload right now.
+                // `store` logs failures. A conflict means that a request is importing the upload right now.
                 let _ = store(cx, &upload).await;
             }
         }
-        Err(error) => tracing::error!(%error, "failed to look for complete uploads"),
+        Err(error) => tracing::error!(%error, "failed to list complete uploads"),
     }
 }
 
@@ -154,13 +154,14 @@ pub fn store_soon(
     tokio::spawn(async move { store(&cx, &upload).await })
 }
 
-/// Returns the content type under which a file is served: by its container, never by what the sender claims.
+/// Returns the content type to serve a file with. It depends on the container, not on what the client
+/// claimed.
 fn media_type(probe: &ProbeSummary, name: &str) -> &'static str {
     let has = |container: &str| probe.container.split(',').any(|known| known == container);
     if has("mp4") || has("mov") {
         "video/mp4"
     } else if has("webm") {
-        // One demuxer reads both; only WebM plays in browsers.
+        // One demuxer reads both formats; browsers play only WebM.
         if name.to_lowercase().ends_with(".mkv") { "video/x-matroska" } else { "video/webm" }
     } else if has("avi") {
         "video/x-msvideo"

@@ -1,8 +1,9 @@
-//! Homereel: ask your home videos anything. A vision-language model answers, in one program.
+//! Homereel: ask your home videos anything. One program runs a vision-language model, a library and a web
+//! server.
 //!
 //! Dependencies point one way: `cli → serve → http → (jobs, import) → answer → media`, on top of the crates
 //! `homereel-library`, `homereel-engine`, `homereel-video` and `homereel-web`. [`http`] has the route table;
-//! [`http::layers`] is what every request passes.
+//! [`http::layers`] has the middleware of all requests.
 
 pub mod answer;
 pub mod ask_error;

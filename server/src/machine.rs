@@ -1,65 +1,64 @@
-//! What this machine is doing: processor, memory, GPU. Linux only; what can't be read is left out, never guessed.
-//! Knows no page.
+//! The state of this machine: CPU, memory, GPU. Linux only. Values that cannot be read are `None`.
 
 use std::{fs, process::Stdio, time::Duration};
 
 use serde::Serialize;
 use tokio::process::Command;
 
-/// How long `nvidia-smi` may take: a sick driver hangs for minutes.
+/// Timeout of `nvidia-smi`: a broken driver hangs for minutes.
 const GPU_PATIENCE: Duration = Duration::from_secs(3);
 
-/// A look at the machine.
+/// A snapshot of the machine's state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Machine {
-    /// Name of the processor.
+    /// Name of the CPU.
     pub cpu: Option<String>,
-    /// Processors that this program may use.
+    /// CPU cores that this program may use.
     pub cores: usize,
-    /// Runnable processes over the last minute.
+    /// Load average of the last minute.
     pub load_1m: Option<f64>,
-    /// Bytes of memory.
+    /// Total memory in bytes.
     pub memory_bytes: Option<u64>,
-    /// Bytes that programs can still get.
+    /// Available memory in bytes.
     pub memory_available_bytes: Option<u64>,
-    /// Bytes of this process.
+    /// Memory of this process in bytes.
     pub resident_bytes: Option<u64>,
-    /// Kernel.
+    /// Kernel version.
     pub kernel: Option<String>,
-    /// Seconds since the machine started.
+    /// Uptime in seconds.
     pub uptime_s: Option<f64>,
-    /// GPUs, by `nvidia-smi`.
+    /// GPUs, as reported by `nvidia-smi`.
     pub gpus: Vec<Gpu>,
 }
 
-/// A GPU; none for what the board does not tell.
+/// A GPU. `None` means that nvidia-smi does not report the value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Gpu {
-    /// Name of the board.
+    /// Name of the GPU.
     pub name: String,
-    /// Driver.
+    /// Driver version.
     pub driver: Option<String>,
-    /// Percent of the last second in which it worked.
+    /// Utilization in percent.
     pub utilization: Option<f64>,
-    /// Bytes of its own memory. `None` where it shares the system's (DGX Spark).
+    /// Dedicated memory in bytes. `None` means memory shared with the system (DGX Spark).
     pub memory_bytes: Option<u64>,
-    /// Bytes of that in use.
+    /// Dedicated memory in use, in bytes.
     pub memory_used_bytes: Option<u64>,
-    /// Degrees Celsius.
+    /// Temperature in degrees Celsius.
     pub temperature_c: Option<f64>,
-    /// Watts.
+    /// Power draw in watts.
     pub power_w: Option<f64>,
 }
 
 impl Gpu {
-    /// Returns whether it has no memory of its own: what the model takes is missing elsewhere.
+    /// Returns whether the GPU shares the system's memory.
     #[must_use]
     pub fn unified(&self) -> bool {
         self.memory_bytes.is_none()
     }
 }
 
-/// Looks at the machine.
+/// Takes a snapshot of the machine.
 pub async fn look() -> Machine {
     let meminfo = read("/proc/meminfo");
     let kib =
@@ -102,7 +101,7 @@ async fn gpus() -> Vec<Gpu> {
     }
 }
 
-/// Reads a line such as `NVIDIA GB10, 580.95, 12, [N/A], [N/A], 45, 12.3`.
+/// Parses a line such as `NVIDIA GB10, 580.95, 12, [N/A], [N/A], 45, 12.3`.
 fn gpu(line: &str) -> Option<Gpu> {
     let mut parts = line.split(',').map(str::trim);
     let name = parts.next().filter(|name| !name.is_empty())?.to_owned();

@@ -1,6 +1,6 @@
-//! Turns a video file into a clip for an engine: probe, plan, size, decode, cache.
+//! Turns a video file into a clip for an engine: probes, plans, decodes, resizes, caches.
 //!
-//! The command line, the OpenAI endpoint, pages and jobs all use it. Knows neither HTTP nor the library.
+//! Used by the command line, the OpenAI endpoint, pages and jobs. Depends on neither HTTP nor the library.
 
 mod frames;
 mod source;
@@ -27,70 +27,70 @@ use crate::{ask_error::AskError, stage::Stage};
 use frames::FrameStore;
 pub use source::Source;
 
-/// Pixels that one picture of a request may have.
+/// Maximum number of pixels of an image in a request.
 const MAX_PICTURE_PIXELS: u64 = 64 << 20;
 
-/// Frames that one clip may have, whatever the request says.
+/// Maximum number of frames of a clip.
 const MAX_FRAMES: usize = 768;
 
-/// Bytes of decoded clips that are kept for a second question.
+/// Size of the in-memory cache of decoded clips.
 const CACHE_BYTES: usize = 384 << 20;
 
-/// Seconds that a rendition may take for each second of its clip.
+/// Timeout of a transcode per second of video.
 const RENDITION_PATIENCE: f64 = 60.0;
 
-/// Bytes of a rendition for each second of its clip: a little more than the encoder's own limits.
+/// Maximum size of a transcode per second of video, slightly above the encoder's own limits.
 const RENDITION_RATE: f64 = 1.5e6;
 
-/// How a request wants a video sampled; with neither `fps` nor `num_frames` at the model's own rate.
+/// How a request wants a video sampled. Without `fps` and `num_frames`, the model's own rate applies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrameSampling {
     /// Frames per second of video.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fps: Option<f64>,
-    /// Exactly so many frames.
+    /// Exact number of frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_frames: Option<usize>,
-    /// From this second on.
+    /// Start of the sampled part, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<f64>,
-    /// Up to this second.
+    /// End of the sampled part, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<f64>,
 }
 
-/// What an answer was made from.
+/// What the model saw of a video.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Frames that the model sees.
+    /// Number of frames that the model sees.
     pub frames: usize,
-    /// Their times, seconds from the first frame of the clip.
+    /// Times of the frames, in seconds from the first frame of the video.
     pub timestamps: Vec<f64>,
-    /// Pixels per row, as the model sees it.
+    /// Width of the frames as the model sees them, in pixels.
     pub width: u32,
-    /// Rows, as the model sees it.
+    /// Height of the frames as the model sees them, in pixels.
     pub height: u32,
-    /// Length of the whole clip in seconds.
+    /// Duration of the whole video in seconds.
     pub duration_s: f64,
-    /// Frames per second of the clip.
+    /// Frame rate of the video.
     pub native_fps: f64,
-    /// Frames of the whole clip.
+    /// Number of frames of the whole video.
     pub total_frames: u64,
-    /// What a person should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// A clip ready for the engine.
+/// A clip that is ready for the engine.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     /// The frames.
     pub clip: Clip,
-    /// What they are.
+    /// Description of the frames.
     pub report: Report,
-    /// Milliseconds of the probe; 0 when it was known.
+    /// Duration of the probe in milliseconds; 0 if it was cached.
     pub probe_ms: f64,
-    /// Milliseconds of decoding; 0 when the frames were known.
+    /// Duration of decoding in milliseconds; 0 if the frames were cached.
     pub decode_ms: f64,
 }
 
@@ -98,7 +98,7 @@ pub struct Prepared {
 #[derive(Debug, Clone)]
 pub struct Media {
     worker: Worker,
-    /// For long work, so that questions never wait for it.
+    /// Separate workers for long tasks, so that questions never wait for them.
     background_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
     clips: Arc<ByteCache<Prepared>>,
@@ -106,7 +106,7 @@ pub struct Media {
 }
 
 impl Media {
-    /// Decodes in `worker`.
+    /// Creates a decoder that uses `worker`.
     #[must_use]
     pub fn new(worker: Worker) -> Self {
         let background_worker = worker.clone().with_concurrency(1);
@@ -119,16 +119,16 @@ impl Media {
         }
     }
 
-    /// Also caches decoded frames on disk, below `directory`, in at most `budget` bytes.
+    /// Also caches decoded frames on disk, in at most `budget` bytes below `directory`.
     ///
     /// # Errors
-    /// When the directory cannot be made or tidied.
+    /// When the directory cannot be created or cleaned up.
     pub fn with_frames_in(mut self, directory: &Path, budget: u64) -> io::Result<Self> {
         self.store = Arc::new(FrameStore::open(directory, budget)?);
         Ok(self)
     }
 
-    /// Finds out what is in a source; a known content is not probed again.
+    /// Probes a source. The result is cached by content.
     ///
     /// # Errors
     /// See [`VideoError`]; `Io` when the file cannot be opened.
@@ -136,7 +136,7 @@ impl Media {
         Ok(self.open(source, cancel).await?.0)
     }
 
-    /// [`Self::probe`], with the worker that did it if one had to.
+    /// Like [`Self::probe`], and returns the worker that probed if there was no cached result.
     async fn open(
         &self,
         source: &Source,
@@ -163,7 +163,7 @@ impl Media {
         Ok((probe, opened))
     }
 
-    /// Makes a poster at most `max_width` pixels wide.
+    /// Creates a poster at most `max_width` pixels wide.
     ///
     /// # Errors
     /// See [`VideoError`].
@@ -176,7 +176,7 @@ impl Media {
         Ok(homereel_video::poster(&self.worker, source.open()?, max_width, cancel).await?)
     }
 
-    /// Makes the scrub sprites of a source. `progress` hears how many pictures of how many there are.
+    /// Creates the scrub sprites of a source. `progress` gets the numbers of finished and all pictures.
     ///
     /// # Errors
     /// See [`VideoError`].
@@ -191,7 +191,7 @@ impl Media {
         Ok(homereel_video::sprites(&worker, source.open()?, cancel, progress).await?)
     }
 
-    /// Writes what browsers play of a source into `out`. `progress` hears how many pictures of how many there are.
+    /// Transcodes a source for browsers into `out`. `progress` gets the numbers of finished and all pictures.
     ///
     /// # Errors
     /// See [`VideoError`].
@@ -210,18 +210,18 @@ impl Media {
         Ok(homereel_video::rendition(&worker, source.open()?, out, most, cancel, progress).await?)
     }
 
-    /// Returns which layers of the decoder's sandbox this machine supports.
+    /// Returns which layers of the sandbox this machine supports.
     ///
     /// # Errors
-    /// When no worker starts.
+    /// When no worker process starts.
     pub async fn sandbox(&self, cancel: &CancellationToken) -> Result<homereel_video::Sandbox, AskError> {
         Ok(homereel_video::sandbox(&self.worker, cancel).await?)
     }
 
-    /// Chooses frames by the model's own rule as far as `sampling` leaves it free.
+    /// Chooses frames by the model's own rule, as far as `sampling` does not override it.
     ///
     /// # Errors
-    /// `Invalid` where the settings leave no frame or contradict each other.
+    /// `Invalid` when the settings select no frame or contradict each other.
     pub fn plan(engine: &dyn Engine, probe: &Probe, sampling: &FrameSampling) -> Result<Plan, AskError> {
         let rate = engine.info()?.frame_rate;
         if let Some(frames) = sampling.num_frames
@@ -229,7 +229,7 @@ impl Media {
         {
             return Err(AskError::invalid(
                 "num_frames",
-                format!("num_frames is {frames}; at most {MAX_FRAMES} frames of one video can be read"),
+                format!("num_frames is {frames}; at most {MAX_FRAMES} frames of one video would fit"),
             ));
         }
         let sampling = homereel_video::Sampling {
@@ -244,7 +244,7 @@ impl Media {
         Ok(homereel_video::plan(probe, &sampling)?)
     }
 
-    /// Turns a source into a clip at the model's size. `progress` hears of (stage, done, total).
+    /// Turns a source into a clip at the model's size. `progress` gets (stage, done, total).
     ///
     /// # Errors
     /// See [`AskError`].
@@ -327,10 +327,11 @@ impl Media {
         self.clips.put(key.to_owned(), Arc::clone(prepared), bytes);
     }
 
-    /// Decodes a still picture of a request and brings it to the model's size.
+    /// Decodes an image of a request and resizes it for the model.
     ///
     /// # Errors
-    /// `Video` when the bytes are no picture or too large; `Engine` where the model has no size for it.
+    /// `Video` when the bytes are not an image or the image is too large; `Engine` when the model supports no
+    /// such size.
     pub async fn picture(&self, engine: Arc<dyn Engine>, bytes: bytes::Bytes) -> Result<Frame, AskError> {
         let work = move || -> Result<Frame, AskError> {
             let picture = homereel_video::picture(&bytes, MAX_PICTURE_PIXELS)?;
@@ -342,7 +343,7 @@ impl Media {
     }
 }
 
-/// Collects all frames of a stream, and its warnings; the engine may begin with each as it comes.
+/// Collects all frames of a stream and its warnings. The engine may start with each frame as it arrives.
 async fn frames_of(
     engine: &dyn Engine,
     mut stream: FrameStream,
@@ -357,14 +358,14 @@ async fn frames_of(
         progress(Stage::Decode, frames.len(), total);
     }
     if frames.len() != total {
-        let message = format!("{} of {total} frames came", frames.len());
+        let message = format!("the decoder returned {} of {total} frames", frames.len());
         return Err(VideoError::Worker { message }.into());
     }
     let warnings = stream.end().map(|end| end.warnings.clone()).unwrap_or_default();
     Ok((frames, warnings))
 }
 
-/// The limits of work in the background that may take `patience` at least.
+/// Limits of a background task whose timeout is at least `patience`.
 fn background(limits: &Limits, patience: Duration) -> Limits {
     let deadline = limits.deadline.max(patience);
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -372,12 +373,12 @@ fn background(limits: &Limits, patience: Duration) -> Limits {
     Limits { deadline, cpu, background: true, ..*limits }
 }
 
-/// Counts clips by where their frames came from: memory, disk, or the video itself.
+/// Counts clips by the source of their frames: memory, disk, or the video.
 fn count_clip(frames_from: &'static str) {
     metrics::counter!("homereel_clips_total", "frames_from" => frames_from).increment(1);
 }
 
-/// Returns how many bytes a rendition may have.
+/// Returns the maximum size of a transcode in bytes.
 pub(crate) fn rendition_bytes(probe: &ProbeSummary) -> u64 {
     (64 << 20) + (probe.duration_s * RENDITION_RATE) as u64
 }
@@ -386,7 +387,7 @@ fn count(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-/// Names content, frames and size: equal keys mean equal pixels.
+/// Builds a cache key from content, frames and size: equal keys mean equal pixels.
 fn clip_key(sha256: &str, plan: &Plan, width: u32, height: u32) -> String {
     let mut hash = Sha256::new();
     hash.update(sha256.as_bytes());

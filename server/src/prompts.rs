@@ -1,4 +1,4 @@
-//! The fixed prompts of the product. The demo model is trained on exactly these words.
+//! The fixed prompts. The demo model is trained on exactly these words.
 
 /// Asks for a description.
 pub const DESCRIBE: &str =
@@ -7,10 +7,10 @@ pub const DESCRIBE: &str =
 /// Asks for moments as JSON.
 pub const MOMENTS: &str = "List the moments of this video as JSON: {\"moments\": [{\"start\": seconds, \"end\": seconds, \"text\": \"what happens\"}]}. Use the timestamps of the video. Answer with JSON only.";
 
-/// Asks for one description of a long video whose parts were described; the notes follow.
+/// Asks for one description of a long video; the notes on its parts follow.
 pub const SUMMARIZE: &str = "These are notes on one home video, part by part, each with its time. Describe the whole video in a few sentences: who or what is seen, what happens, and in which order. Do not speak of the notes.";
 
-/// Asks for an answer from what is known of many videos; numbered notes and the question follow.
+/// Asks for an answer from notes on many videos; numbered notes and the question follow.
 pub const ANSWER_FROM_NOTES: &str = "Answer the question at the end from these notes on home videos. Each note begins with its number in brackets, then the name of the video, the day, and the time in the video. Name the numbers of the notes that you use, such as [3]. If the notes do not tell, say so.";
 
 /// Asks for tags as JSON.

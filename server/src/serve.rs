@@ -1,4 +1,4 @@
-//! Runs the server: listens, starts the background tasks, serves until the process is told to stop, then drains.
+//! Runs the server: listens, starts the background tasks, serves until shutdown, then drains.
 
 use std::{future::IntoFuture, io::IsTerminal as _, net::SocketAddr, time::Duration};
 
@@ -13,16 +13,16 @@ use crate::{
     supervisor, telemetry,
 };
 
-/// How long the process waits for its background tasks after the last request.
+/// How long to wait for background tasks after the last request.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Takes the socket that systemd opened, or opens one; `config.listen` is the address that it has from now on.
+/// Takes the socket that systemd opened, or opens one, and stores its address in `config.listen`.
 ///
 /// # Errors
-/// When the address is taken, or systemd's socket is no TCP listener.
+/// When the address is in use, or systemd's socket is not a TCP listener.
 pub async fn listen(config: &mut Server) -> anyhow::Result<TcpListener> {
     let inherited =
-        ListenFd::from_env().take_tcp_listener(0).context("the socket of systemd does not fit")?;
+        ListenFd::from_env().take_tcp_listener(0).context("the socket that systemd passed is not a TCP listener")?;
     let listener = match inherited {
         Some(listener) => {
             listener.set_nonblocking(true)?;
@@ -36,10 +36,10 @@ pub async fn listen(config: &mut Server) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Serves until the lifecycle ends, then waits for what is in flight.
+/// Serves until the lifecycle ends, then waits for requests in flight.
 ///
 /// # Errors
-/// When a part of the server died.
+/// When a part of the server failed.
 pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let runner = tokio::spawn(jobs::run(state.job_context()));
@@ -51,13 +51,15 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     tokio::spawn(telemetry::upkeep(state.metrics.clone()));
     tracing::info!(data = %state.config.data.display(), "listening on http://{address}");
     print_setup_link(&state).await?;
-    // Requests are accepted from here on. A model may take minutes to load, which pages show; `/readyz` waits for it.
+    // Requests are accepted from here on. A model may take minutes to load: pages show that, and `/readyz`
+    // waits for it.
     supervisor::ready();
     tokio::spawn(supervisor::watchdog(state.library.clone(), state.lifecycle.clone(), address));
 
     let life = state.lifecycle.clone();
     let drained = drained(life.clone(), state.answers.clone());
-    // Each token is a small packet of its own: held back for the one before to be acknowledged, it comes 40 ms late.
+    // Each token is a small packet. With Nagle's algorithm it would wait up to 40 ms for the acknowledgement
+    // of the one before.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "failed to set TCP_NODELAY");
@@ -79,15 +81,15 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Completes when the server drains and no answer is being generated. Until then the port stays open, so that
+/// Completes when the server drains and no answer is being generated. The port stays open until then, so that
 /// `/readyz` can report the drain.
 async fn drained(life: Lifecycle, answers: AnswerService) {
     life.soft().cancelled().await;
     answers.interactive_idle(Duration::MAX).await;
 }
 
-/// Where a password is required and none is set, prints a one-time link that sets one, unless the log is stored (a
-/// secret in it would outlive its use).
+/// If a password is required and none is set, prints a one-time link that sets one. A log that is stored gets
+/// no link, because a secret in it would outlive its use.
 async fn print_setup_link(state: &AppState) -> anyhow::Result<()> {
     if !state.auth.required() || state.auth.has_password().await? {
         return Ok(());
@@ -102,11 +104,11 @@ async fn print_setup_link(state: &AppState) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reports readiness, and ends the process when the engine dies, so that systemd starts it anew.
+/// Reports readiness to systemd. Ends the process when the engine fails, so that systemd restarts it.
 async fn watch_engine(state: AppState) {
     let mut watch = state.answers.engine().watch_health();
     loop {
-        // Copied, so that nothing is borrowed while the engine wants to change it.
+        // Cloned, because a borrow would block the engine's updates.
         let health = watch.borrow_and_update().clone();
         match health {
             Health::Ready => {

@@ -1,4 +1,5 @@
-//! Shutdown of the process: the first signal drains, the second aborts, a crash makes the exit code non-zero.
+//! Shutdown of the process: the first signal drains, the second aborts, a failure makes the exit code
+//! non-zero.
 
 use std::{
     sync::{
@@ -11,10 +12,10 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How long requests in flight may go on after the first signal.
+/// How long requests in flight may continue after the first signal.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// The life of the process. Cheap to clone; clones end together.
+/// Shutdown state of the process. Cheap to clone; clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
     soft: CancellationToken,
@@ -23,7 +24,7 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Listens for SIGTERM and SIGINT from now on.
+    /// Starts to listen for SIGTERM and SIGINT.
     ///
     /// # Errors
     /// When the runtime cannot listen for signals.
@@ -51,7 +52,7 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Starts to drain: no new work, and an end to the old after a grace time.
+    /// Starts to drain: new work is refused, and running work is aborted after the grace period.
     pub fn drain(&self) {
         self.soft.cancel();
         let hard = self.hard.clone();
@@ -61,19 +62,19 @@ impl Lifecycle {
         });
     }
 
-    /// Drains because a part of the server died: the exit code will say so.
+    /// Drains because a part of the server failed; the exit code will be non-zero.
     pub fn crash(&self) {
         self.crashed.store(true, Ordering::Release);
         self.drain();
     }
 
-    /// Is cancelled when the server drains: end live streams, take no new work.
+    /// Cancelled when the server drains: live streams end, no new work starts.
     #[must_use]
     pub fn soft(&self) -> &CancellationToken {
         &self.soft
     }
 
-    /// Is cancelled when everything has to stop now.
+    /// Cancelled when all work must stop.
     #[must_use]
     pub fn hard(&self) -> &CancellationToken {
         &self.hard
@@ -85,7 +86,7 @@ impl Lifecycle {
         self.soft.is_cancelled()
     }
 
-    /// Returns whether a part of the server died.
+    /// Returns whether a part of the server failed.
     #[must_use]
     pub fn crashed(&self) -> bool {
         self.crashed.load(Ordering::Acquire)

@@ -6,22 +6,22 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// What is in the file.
+    /// Probing the file.
     Probe,
-    /// Frames; counts frames.
+    /// Decoding; counts frames.
     Decode,
-    /// Pixels to patches, text to tokens.
+    /// Turning pixels into patches and text into tokens.
     Preprocess,
     /// Vision tower; counts blocks.
     Vision,
-    /// Prompt through the text model.
+    /// Prompt processing in the text model.
     Prefill,
-    /// Tokens of the answer.
+    /// Generating tokens.
     Generate,
 }
 
 impl Stage {
-    /// Returns the word used in JSON and pages.
+    /// Returns the name used in JSON and pages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! What request handlers share.
+//! State that request handlers share.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::{
     shutdown::Lifecycle,
 };
 
-/// What request handlers share. Cheap to clone.
+/// State that request handlers share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AppState {
-    /// Answers questions about videos: engine and decoder.
+    /// Answers questions about videos with the engine and the decoder.
     pub answers: AnswerService,
     /// Passwords, sessions, API keys.
     pub auth: Auth,
@@ -30,21 +30,21 @@ pub struct AppState {
     pub jobs: Jobs,
     /// Settings.
     pub config: Arc<Server>,
-    /// Drain and shutdown of the process.
+    /// Shutdown state of the process.
     pub lifecycle: Lifecycle,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
-    /// Memory that all request bodies may take together.
+    /// Memory budget of all request bodies together.
     pub bodies: MemoryBudget,
 }
 
 impl AppState {
-    /// Opens the library and what else handlers need.
+    /// Opens the library and the other dependencies of the handlers.
     ///
     /// A login is required on every address but loopback, and wherever a password is set.
     ///
     /// # Errors
-    /// When the library cannot be opened or the password's file cannot be read.
+    /// When the library cannot be opened or the password file cannot be read.
     pub async fn open(
         config: Server,
         engine: Arc<dyn Engine>,
@@ -70,7 +70,7 @@ impl AppState {
         })
     }
 
-    /// Returns what the job runner needs.
+    /// Returns the dependencies of the job runner.
     #[must_use]
     pub fn job_context(&self) -> JobContext {
         JobContext {
@@ -82,7 +82,7 @@ impl AppState {
         }
     }
 
-    /// Returns what importing files needs.
+    /// Returns the dependencies of importing files.
     #[must_use]
     pub fn import_context(&self) -> ImportContext {
         ImportContext {
@@ -116,7 +116,7 @@ pub(crate) mod tests {
     pub(crate) const LOCAL: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-    /// A server on scratch data, on an engine that plays `script`, without a video worker.
+    /// A server on temporary data with a scripted engine and without a video worker.
     pub(crate) async fn state_with(
         data: &Path,
         script: Vec<fake::ScriptStep>,

@@ -39,7 +39,8 @@ fn notify(state: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(false, state);
 }
 
-/// Pets the watchdog as long as the server is healthy: each time, a request goes through the port and the database.
+/// Notifies the watchdog as long as the server is healthy: each time, a request goes through the port and the
+/// database.
 pub(crate) async fn watchdog(library: Library, lifecycle: Lifecycle, address: SocketAddr) {
     let mut limit_us = 0;
     if !sd_notify::watchdog_enabled(false, &mut limit_us) {
@@ -56,7 +57,8 @@ pub(crate) async fn watchdog(library: Library, lifecycle: Lifecycle, address: So
     }
 }
 
-/// Requests `/healthz` and reads one number from the library. A draining server passes: its port closes on purpose.
+/// Requests `/healthz` and reads a number from the library. A draining server passes, because its port closes
+/// on purpose.
 async fn check(library: &Library, lifecycle: &Lifecycle, address: SocketAddr) -> io::Result<()> {
     if lifecycle.draining() {
         return Ok(());
@@ -71,7 +73,7 @@ async fn check(library: &Library, lifecycle: &Lifecycle, address: SocketAddr) ->
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
     let mut head = [0; 12];
     stream.read_exact(&mut head).await?;
-    if head.ends_with(b" 200") { Ok(()) } else { Err(io::Error::other("/healthz does not answer 200")) }
+    if head.ends_with(b" 200") { Ok(()) } else { Err(io::Error::other("the status of /healthz is not 200")) }
 }
 
 #[cfg(test)]

@@ -301,18 +301,34 @@ print(*vllm_profile.arguments(vllm_profile.load('qwen3-vl-8b')))"
   [ "$status" -eq 1 ] && [[ $output == *"is no profile"* ]]
 }
 
-@test "a model that answers wrongly or has another name does not pass the gate" {
-  stub curl <<<'echo "{\"data\": [{\"id\": \"$MODEL\"}]}"'
-  printf '#!/bin/sh\necho "$ANSWER"\n' >"$stubs/homereel"
-  chmod +x "$stubs/homereel"
+@test "vLLM's gate checks the profile's model at the profile's port, as long as vLLM runs" {
+  stub homereel <<<'exit "${STATUS:-0}"'
   local gate=("$root/systemd/libexec/vllm-gate" qwen3-vl-8b 5)
   export HOMEREEL_VLLM_PYTHON=python3 HOMEREEL_BIN=$stubs/homereel HOMEREEL_PROFILES=$root/systemd/models
-  MODEL=qwen3-vl-8b ANSWER="It is Yellow." run "${gate[@]}"
+  run "${gate[@]}"
   [ "$status" -eq 0 ]
-  MODEL=qwen3-vl-8b ANSWER='!!!!!!!!' run "${gate[@]}"
-  [ "$status" -eq 1 ] && [[ $output == *"'yellow' was expected"* ]]
-  MODEL=another ANSWER=yellow run "${gate[@]}"
-  [ "$status" -eq 1 ] && [[ $output == *"another server uses the port"* ]]
+  MAINPID=77 STATUS=1 run "${gate[@]}"
+  [ "$status" -eq 1 ]
+  local arguments='check http://127.0.0.1:8000 --model qwen3-vl-8b --wait 5'
+  [ "$(cut -d' ' -f2- "$BATS_TEST_TMPDIR/calls")" = "$arguments"$'\n'"$arguments --pid 77" ]
+}
+
+@test "the question is asked from here if a build runs here, else on the host" {
+  parts
+  parse op@10.0.0.5
+  spark
+  state=$BATS_TEST_TMPDIR remote=/r root=$BATS_TEST_TMPDIR/project
+  mkdir -p "$state/record" "$root/target/release"
+  on_host() { printf '%s\n' "$*" >>"$BATS_TEST_TMPDIR/on_host"; [[ $* == cat* ]] || { echo "error: answered red"; return 1; }; }
+  run check_answer http://10.0.0.5:8080
+  [ "$status" -eq 1 ]
+  grep -q "check 'http://10.0.0.5:8080'" "$BATS_TEST_TMPDIR/on_host"
+  [[ $(cat "$state/record/verify.tsv") == *$'\tfailed\terror: answered red (asked on 10.0.0.5, '* ]]
+  stub homereel <<<'echo "answers correctly"'
+  cp "$stubs/homereel" "$root/target/release/"
+  run check_answer http://10.0.0.5:8080
+  [ "$status" -eq 0 ]
+  [[ $(tail -n 1 "$state/record/verify.tsv") == *$'\tpassed\tanswers correctly' ]]
 }
 
 @test "the units stay within their exposure limits, and systemd parses them" {

@@ -223,6 +223,42 @@ async fn model_info_says_that_the_demo_model_is_one() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn check_passes_on_the_known_answer_and_fails_on_any_other() -> anyhow::Result<()> {
+    let server = homereel_tests::Server::start().await?;
+    let url = server.url("");
+    let passed = homereel(["check", &url, "--model", "homereel-demo", "--json"]).await?;
+    let object = passed.json()?;
+    ensure!(object["passed"] == true && object["answer"].as_str().is_some_and(|text| !text.is_empty()), "{object}");
+    let failed = homereel(["check", &url, "--expect", "octopus"]).await?;
+    assert_eq!((failed.status, failed.stdout.as_str()), (Some(1), ""));
+    assert!(failed.stderr.contains("\"octopus\" was expected"), "{}", failed.stderr);
+    assert_eq!(failed.stderr.trim_end().lines().count(), 1, "{}", failed.stderr);
+    let other = homereel(["check", &url, "--model", "another", "--json"]).await?;
+    assert_eq!(other.status, Some(1));
+    let object: Value = serde_json::from_str(&other.stdout)?;
+    ensure!(object["error"].as_str().is_some_and(|error| error.contains("another was expected")), "{object}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn check_of_a_server_that_is_not_there_names_it() -> anyhow::Result<()> {
+    let output = homereel(["check", "http://127.0.0.1:1", "--wait", "1"]).await?;
+    assert_eq!(output.status, Some(1));
+    assert!(output.stderr.contains("http://127.0.0.1:1/ is not ready after 1 s"), "{}", output.stderr);
+    assert_eq!(homereel(["check", "nowhere"]).await?.status, Some(2));
+    Ok(())
+}
+
+#[tokio::test]
+async fn completions_name_the_commands() -> anyhow::Result<()> {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = homereel(["completions", shell]).await?;
+        assert!(script.answer()?.contains("check"), "{shell}: {}", script.stderr);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn version_and_help_succeed() -> anyhow::Result<()> {
     assert!(homereel(["--version"]).await?.answer()?.starts_with("homereel 0."));
     let help = homereel(["--help"]).await?;

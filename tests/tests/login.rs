@@ -184,7 +184,7 @@ async fn the_doctor_tells_what_is_there_and_what_to_mend() -> anyhow::Result<()>
         "clock",
         "port",
         "ffmpeg",
-        "jail",
+        "sandbox",
         "library",
         "password",
         "model",

@@ -122,7 +122,7 @@ collect() {
     [ ! -x "$base/vllm/bin/python3" ] || echo "vllm $(vllm_version)"
   } >"$record/versions"
   if [ -x "$base/current/bin/homereel" ] && [ -f "$etc/homereel.env" ]; then
-    as_homereel "$base/current/bin/homereel" doctor --json >"$record/doctor.json" 2>/dev/null || true
+    as_homereel "$base/current/bin/homereel" doctor --markdown >"$record/doctor.md" 2>/dev/null || true
   fi
   systemctl show -p Id,ActiveState,SubState,NRestarts,StatusText homereel.socket homereel.service homereel-guard.service \
     homereel-backup.timer "homereel-vllm@$model.service" >"$record/units" 2>/dev/null || true

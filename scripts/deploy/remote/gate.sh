@@ -25,28 +25,22 @@ restarts_in_vain() { [ "$(systemctl show -p NRestarts --value homereel.service)"
 
 last_words() { journalctl -q -u homereel.service -n 40 --no-pager -o cat | grep -iE 'error|exit|fail' | tail -n 1; }
 
-# Asks the running server about the test clip, with an API key that exists only for this.
+# Asks the running server about the check clip, with an API key that exists only for this.
 answer_check() {
   local -; set +x # keeps the key out of a trace; the same below
-  local share=$base/current/share key answer expected status=0 name
-  name=deploy-check-$$
-  expected=$(cat "$share/check.expect")
+  local key said status=0 name=deploy-check-$$
   key=$(as_homereel "$base/current/bin/homereel" keys add "$name" 2>/dev/null) || { echo "failed to create an API key"; return 1; }
   # Through the environment of that process, which only its user can read.
-  answer=$(HOMEREEL_API_KEY=$key runuser -u homereel -- "$base/current/bin/homereel" ask "$share/check.mp4" \
-    "$(cat "$share/check.question")" --temperature 0 --max-tokens 64 --server "$url" 2>"$record/answer.err") || status=$?
+  said=$(HOMEREEL_API_KEY=$key runuser -u homereel -- "$base/current/bin/homereel" check "$url" 2>&1) || status=$?
   as_homereel "$base/current/bin/homereel" keys revoke "$name" >/dev/null 2>&1 || true
-  if [ "$status" -ne 0 ] || [[ ${answer,,} != *"${expected,,}"* ]]; then
-    echo "the answer to the check clip is '${answer//$'\n'/ }'; '$expected' was expected; $(tail -n 1 "$record/answer.err")"
-    return 1
-  fi
-  echo "ready, with the correct answer to the check clip: $answer"
+  tail -n 1 <<<"$said"
+  return "$status"
 }
 
 # After the switch: doctor, the login, and the benchmark, on the running server.
 step_check() {
-  local doctor=$record/doctor.json code
-  as_homereel "$base/current/bin/homereel" doctor --json >"$doctor" 2>"$record/doctor.err" \
+  local code
+  as_homereel "$base/current/bin/homereel" doctor --markdown >"$record/doctor.md" 2>"$record/doctor.err" \
     || fail "$(tail -n 1 "$record/doctor.err"); \`sudo homereel doctor\` reports what to do"
   code=$(curl -sS --max-time 10 -o /dev/null -w '%{http_code}' "$url/api/videos")
   case $listen_address in
@@ -64,11 +58,13 @@ step_check() {
 # A short benchmark of this machine as configured.
 bench_it() {
   local -; set +x
-  local key name=deploy-bench-$$ status=0
-  rm -f "$record"/bench*.json "$record/bench.md" "$record/probe.json"
+  local key name=deploy-bench-$$ status=0 probe=(--result-filename "$data/probe.json")
+  rm -f "$record"/bench*.json "$record/bench.md" "$record"/probe.{json,log}
+  [ -z "$(active_gb)" ] || probe+=(--active-gb "$(active_gb)")
   # The machine's limits, while the server is idle.
-  timeout 300 runuser -u homereel -- env -C "$data" "$base/current/bin/homereel-bench" probe --result-filename "$data/probe.json" \
-    >"$record/probe.log" 2>&1 || say "failed to measure the machine's limits: $(tail -n 1 "$record/probe.log")"
+  timeout 300 runuser -u homereel -- env -C "$data" "$base/current/bin/homereel-bench" probe "${probe[@]}" \
+    >"$record/probe.err" 2>&1 && mv "$record/probe.err" "$record/probe.log" \
+    || say "failed to measure the machine's limits: $(tail -n 1 "$record/probe.err")"
   mv "$data/probe.json" "$record/" 2>/dev/null || true
   key=$(as_homereel "$base/current/bin/homereel" keys add "$name" 2>/dev/null)
   HOMEREEL_BENCH_KEY=$key runuser -u homereel -- env -C "$data" "$base/current/bin/homereel-bench" serve --base-url "$url" \
@@ -86,6 +82,15 @@ bench_it() {
   cp "$record/applied" "$record/benched"
 }
 
+# Gigabytes of weights that each token of a stream reads; nothing for other models.
+active_gb() {
+  case $model in
+    qwen3-vl-2b | *Qwen3-VL-2B-Instruct) echo 3.4 ;;
+    qwen3-vl-8b) echo 8.2 ;;
+    qwen3-vl-30b-a3b) echo 3.6 ;;
+  esac
+}
+
 # Creates a key for the check from the operator's machine; `finish` revokes it.
 left_key() {
   as_homereel "$base/current/bin/homereel" keys revoke deploy-operator >/dev/null 2>&1 || true
@@ -100,7 +105,8 @@ finish() {
   read_installed
   as_homereel "$base/current/bin/homereel" keys revoke deploy-operator >/dev/null 2>&1 || true
   rm -f "$here/key"
-  if as_homereel "$base/current/bin/homereel" doctor --json 2>/dev/null | grep -q '"name":"password","state":"warn"'; then
-    as_homereel "$base/current/bin/homereel" password link 2>/dev/null
-  fi
+  case $listen_address in
+    127.* | '[::1]') ;; # needs no login
+    *) as_homereel "$base/current/bin/homereel" password link --if-unset 2>/dev/null ;;
+  esac
 }

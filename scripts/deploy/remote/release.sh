@@ -63,6 +63,7 @@ step_switch() {
   point "$new"
   install_units "$new"
   install -m 755 "$new/libexec/homereel-command" /usr/local/bin/homereel
+  install -D -m 644 -t /usr/local/share/man/man1 "$new"/share/man/man1/*.1 2>/dev/null || true
   start_services
   if reason=$(gate 2>&1); then
     touch "$new/.good"
@@ -155,7 +156,8 @@ uninstall() {
     systemctl disable --now "$unit" >/dev/null 2>&1 || true
   done
   rm -rf "$units"/homereel* "$units"/{ssh.service.d,user.slice.d,system.slice.d}/50-homereel.conf \
-    /etc/systemd/journald.conf.d/50-homereel.conf /etc/sysctl.d/50-homereel.conf /usr/local/bin/homereel "$base" "$record"
+    /etc/systemd/journald.conf.d/50-homereel.conf /etc/sysctl.d/50-homereel.conf /usr/local/bin/homereel \
+    /usr/local/share/man/man1/homereel*.1 "$base" "$record"
   rmdir "$units"/{ssh.service.d,user.slice.d,system.slice.d} 2>/dev/null || true
   systemctl daemon-reload
   systemctl reset-failed 'homereel*' 2>/dev/null || true

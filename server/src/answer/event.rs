@@ -5,80 +5,80 @@ use serde::Serialize;
 
 use crate::{media::Report, stage::Stage};
 
-/// One step of an answer.
+/// An event of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AskEvent {
-    /// Waiting behind `position` others.
+    /// Waiting behind `position` requests.
     Queued {
-        /// Requests ahead.
+        /// Requests ahead in the queue.
         position: usize,
     },
-    /// Work before the first token. May be left out when the reader is slow.
+    /// Progress before the first token. Events may be dropped if the reader is slow.
     Progress {
-        /// What is being done.
+        /// Current stage.
         stage: Stage,
-        /// Units done.
+        /// Finished units of work.
         done: usize,
-        /// Units in all.
+        /// Total units of work.
         total: usize,
     },
-    /// A video is decoded: what the model will see of it.
+    /// A video was decoded: what the model will see of it.
     Media(Report),
     /// One token. `text` may be empty while a character is incomplete.
     Token {
-        /// Text that became certain with this token.
+        /// Text that this token completed.
         text: String,
         /// Id of the token. `None` where the engine does not report it.
         id: Option<u32>,
-        /// Log-probabilities, if asked for.
+        /// Log-probabilities, if requested.
         logprob: Option<TokenLogprob>,
     },
-    /// What the answer holds besides text (calls of tools, thoughts), as a piece of OpenAI's `delta`.
+    /// Content other than text (tool calls, reasoning), as fields of OpenAI's `delta`.
     Delta(serde_json::Map<String, serde_json::Value>),
-    /// The end.
+    /// The end of the answer.
     Done(Finished),
 }
 
-/// How an answer ended.
+/// Result of a finished answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finished {
-    /// Why it ended.
+    /// Why generation stopped.
     pub finish_reason: FinishReason,
     /// Token counts.
     pub usage: Usage,
-    /// Where the time went.
+    /// Durations of the stages.
     pub stages_ms: StagesMs,
-    /// What a person should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
     /// Id of the model.
     pub model: String,
 }
 
-/// Where the time went, milliseconds per stage.
+/// Durations of the stages in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, serde::Deserialize)]
 pub struct StagesMs {
     /// Waiting for the engine.
     pub queue: f64,
-    /// Finding out what is in the files.
+    /// Probing the files.
     pub probe: f64,
     /// Decoding video.
     pub decode: f64,
-    /// Pixels to patches, text to tokens.
+    /// Turning pixels into patches and text into tokens.
     pub preprocess: f64,
     /// Vision tower.
     pub vision: f64,
-    /// Prompt through the text model.
+    /// Prompt processing in the text model.
     pub prefill: f64,
-    /// From the question to the first token, probe and decode included.
+    /// Time from the question to the first token, including probe and decode.
     pub ttft: f64,
-    /// Tokens after the first.
+    /// Generating the tokens after the first.
     pub generate: f64,
-    /// From the question to the end.
+    /// Time from the question to the end of the answer.
     pub total: f64,
 }
 
 impl StagesMs {
-    /// Takes over what the engine measured.
+    /// Copies the durations that the engine measured.
     pub(super) fn add_engine(&mut self, engine: &StageTimes) {
         self.queue = engine.queue_ms;
         self.preprocess = engine.preprocess_ms;
@@ -87,7 +87,7 @@ impl StagesMs {
         self.generate = engine.generate_ms;
     }
 
-    /// Feeds the histograms of `/metrics`, from the very numbers that the answer carries.
+    /// Records the histograms of `/metrics` from the same numbers that the answer carries.
     pub(super) fn record(&self, usage: &Usage) {
         let seconds = |ms: f64| ms / 1e3;
         metrics::histogram!("vllm:time_to_first_token_seconds").record(seconds(self.ttft));

@@ -1,4 +1,4 @@
-//! The flags of each command.
+//! Flags and arguments of each command.
 
 use std::path::PathBuf;
 
@@ -18,86 +18,115 @@ pub(super) struct ServeArgs {
     pub(super) server: ServerFlags,
     #[command(flatten)]
     pub(super) engine: EngineFlags,
-    /// TOML file with [server] and [engine]; environment and flags go first
+    /// TOML configuration file with [server] and [engine]; the environment and flags override it
     #[arg(long, env = "HOMEREEL_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct AskArgs {
-    /// The video
+    /// Video file
     pub(super) file: PathBuf,
-    /// The question
+    /// Question about it
     pub(super) question: String,
     #[command(flatten)]
     pub(super) sampling: SamplingArgs,
-    /// Tokens of the answer at most
+    /// Maximum number of tokens in the answer
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_tokens: u32,
-    /// 0 always takes the likeliest word; more is more varied [default: the model's]
+    /// Sampling temperature, 0 to 2; 0 always picks the most likely token [default: the model's]
     #[arg(long, value_name = "T", value_parser = temperature)]
     pub(super) temperature: Option<f64>,
-    /// The same seed gives the same answer
+    /// Seed of the sampler; the same seed gives the same answer
     #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
-    /// Print one JSON object: answer, usage, model, stages_ms, media
+    /// Print one JSON object: answer, finish_reason, usage, model, stages_ms, media
     #[arg(long)]
     pub(super) json: bool,
-    /// What decodes the video
+    /// Hardware to decode the video with
     #[arg(long, env = "HOMEREEL_DECODER", default_value = "auto")]
     pub(super) decoder: Decoder,
-    /// Ask a running server (http://HOST:PORT) instead of loading a model here; an API key that it wants is taken from
-    /// HOMEREEL_API_KEY
+    /// Ask a running server (http://HOST:PORT) instead of loading a model; HOMEREEL_API_KEY may hold its API key
     #[arg(long, value_name = "URL", env = "HOMEREEL_SERVER")]
     pub(super) server: Option<url::Url>,
     #[command(flatten)]
     pub(super) engine: EngineFlags,
-    /// TOML file with [engine]; environment and flags go first
+    /// TOML configuration file with [engine]; the environment and flags override it
     #[arg(long, env = "HOMEREEL_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// Address of a Homereel or vLLM server, such as http://127.0.0.1:8080; HOMEREEL_API_KEY may hold its API key
+    pub(super) url: url::Url,
+    /// Fail unless the server serves this model
+    #[arg(long, value_name = "NAME")]
+    pub(super) model: Option<String>,
+    /// Ask about this video instead of the built-in clip
+    #[arg(long, value_name = "FILE", requires_all = ["question", "expect"])]
+    pub(super) file: Option<PathBuf>,
+    /// Question to ask [default: the built-in clip's]
+    #[arg(long, value_name = "TEXT", requires = "expect")]
+    pub(super) question: Option<String>,
+    /// Text that the answer must contain, in any case [default: the built-in clip's]
+    #[arg(long, value_name = "TEXT")]
+    pub(super) expect: Option<String>,
+    /// Maximum number of seconds to wait until the server is ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(super) wait: u64,
+    /// Stop waiting when this process exits
+    #[arg(long, value_name = "PID", requires = "wait", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(super) pid: Option<i32>,
+    /// Maximum number of seconds to wait for the answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(super) timeout: u64,
+    /// Print one JSON object: url, question, expected, passed, seconds, and answer, model, stages_ms or error
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct FramesArgs {
-    /// The video
+    /// Video file
     pub(super) file: PathBuf,
-    /// Directory to write to; made if missing
+    /// Output directory, created if missing
     #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,
     #[command(flatten)]
     pub(super) sampling: SamplingArgs,
-    /// Pixels per row [default: the clip's]
+    /// Width of the frames in pixels [default: the video's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16384))]
     pub(super) width: Option<u32>,
-    /// Rows [default: the clip's]
+    /// Height of the frames in pixels [default: the video's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16384))]
     pub(super) height: Option<u32>,
-    /// What decodes the video
+    /// Hardware to decode the video with
     #[arg(long, env = "HOMEREEL_DECODER", default_value = "auto")]
     pub(super) decoder: Decoder,
 }
 
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub(super) struct SamplingArgs {
-    /// Frames per second of video [default: the model's]
+    /// Frames to sample per second of video [default: the model's]
     #[arg(long, value_name = "F", conflicts_with = "num_frames")]
     pub(super) fps: Option<f64>,
-    /// Exactly so many frames
+    /// Sample exactly this many frames
     #[arg(long, value_name = "N")]
     pub(super) num_frames: Option<usize>,
-    /// From this second on
+    /// Start at this second of the video
     #[arg(long, value_name = "S")]
     pub(super) start: Option<f64>,
-    /// Up to this second
+    /// Stop at this second of the video
     #[arg(long, value_name = "S")]
     pub(super) end: Option<f64>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
-    /// Download a model of the Hugging Face hub and check it
+    /// Download a model from the Hugging Face Hub and verify it
     Pull {
-        /// owner/name, optionally with @revision
+        /// Model id: owner/name, optionally with @revision
         id: String,
     },
     /// List the models on this machine
@@ -106,19 +135,19 @@ pub(super) enum ModelCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Describe a model
+    /// Show a model's architecture and size
     Info {
-        /// "demo", a directory or a hub id
+        /// "demo", a directory, or a hub id
         model: String,
     },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct DataArgs {
-    /// Directory of the library [default: ~/.local/share/homereel]
+    /// Library directory [default: ~/.local/share/homereel]
     #[arg(long, env = "HOMEREEL_DATA", value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
-    /// TOML file that may name it
+    /// TOML configuration file, which may set the library directory
     #[arg(long, env = "HOMEREEL_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 }
@@ -134,17 +163,20 @@ pub(super) struct DoctorArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
+    /// Print a Markdown list
+    #[arg(long, conflicts_with = "json")]
+    pub(super) markdown: bool,
     #[command(flatten)]
     pub(super) serve: ServeArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
-    /// Make a key and print it, once
+    /// Create a key and print it; it cannot be shown again
     Add {
-        /// What it is for, such as "phone"
+        /// Name of the key, such as "phone"
         name: String,
-        /// viewer watches, member also adds and asks, admin also deletes
+        /// Role of the key: viewers watch, members also upload and ask, admins also delete
         #[arg(long, value_enum, default_value = "member")]
         role: Role,
         #[command(flatten)]
@@ -158,9 +190,9 @@ pub(super) enum KeysCommand {
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Make a key worthless
+    /// Revoke a key
     Revoke {
-        /// Name or id
+        /// Name or id of the key
         name: String,
         #[command(flatten)]
         data: DataArgs,
@@ -169,15 +201,18 @@ pub(super) enum KeysCommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PasswordCommand {
-    /// Print a link; whoever opens it first sets the password
+    /// Print a one-time link that sets the password
     Link {
-        /// Address that the server listens on, if it is another than the settings say
+        /// Address of the server in the link
         #[arg(long, env = "HOMEREEL_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
         listen: std::net::SocketAddr,
+        /// Do nothing if a password is set already
+        #[arg(long)]
+        if_unset: bool,
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Set the password to a line of standard input; everybody has to log in again
+    /// Set the password to the first line of standard input; ends all sessions
     Set {
         #[command(flatten)]
         data: DataArgs,
@@ -186,25 +221,25 @@ pub(super) enum PasswordCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct GuardArgs {
-    /// Stop the units when less than this is available
+    /// Stop the units when less memory than this is available
     #[arg(long, value_name = "MIB", required_unless_present = "wait_mib")]
     pub(super) floor_mib: Option<u64>,
-    /// Units to stop; patterns as systemctl takes them
+    /// Units to stop; accepts patterns of systemctl
     #[arg(long, value_name = "UNIT", default_value = "homereel-vllm@*.service")]
     pub(super) unit: Vec<String>,
-    /// Start them again, once an hour at most, when this has been available for a minute
+    /// Start the units again when this much memory has been available for a minute, at most once an hour
     #[arg(long, value_name = "MIB")]
     pub(super) restart_mib: Option<u64>,
-    /// File to note each stop in
+    /// File to append a note to for each stop
     #[arg(long, value_name = "FILE")]
     pub(super) notes: Option<PathBuf>,
-    /// Count what this control group may still take, too (for containers)
+    /// Also apply the memory limit of this control group (for containers)
     #[arg(long, value_name = "DIR")]
     pub(super) cgroup: Option<PathBuf>,
-    /// Guard nothing: only wait until this much is available (before a model starts)
+    /// Only wait until this much memory is available, then exit
     #[arg(long, value_name = "MIB", conflicts_with = "floor_mib")]
     pub(super) wait_mib: Option<u64>,
-    /// Wait so long at most
+    /// Maximum number of seconds to wait with --wait-mib
     #[arg(long, value_name = "S", default_value_t = 180)]
     pub(super) timeout_s: u64,
 }

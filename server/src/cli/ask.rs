@@ -1,20 +1,16 @@
-//! `homereel ask`: in this process, or by a running server; the same output either way.
+//! `homereel ask`: asks a model in this process, or a running server with `--server`. The output is the same.
 
-use std::{
-    io::{self, Write},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use homereel_engine::{Engine, EngineKind, Health};
 use homereel_video::Worker;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     AskArgs, Usage, cancel_on_ctrl_c,
-    progress::{Progress, warn},
+    outcome::{Outcome, Output},
     remote, source,
 };
 use crate::{
@@ -23,59 +19,12 @@ use crate::{
     media::{Media, Report},
 };
 
-/// How long a vLLM server may take to be there: whoever starts one waits for it first.
+/// How long to wait for a vLLM server. Shorter than its start, because `ask` does not start it.
 const UPSTREAM_PATIENCE: Duration = Duration::from_secs(15);
 
-/// What an answer came with.
-#[derive(Debug, Default)]
-pub(super) struct Outcome {
-    pub(super) answer: String,
-    pub(super) model: String,
-    pub(super) finish_reason: Value,
-    pub(super) usage: Value,
-    pub(super) stages_ms: Value,
-    pub(super) media: Value,
-    pub(super) warnings: Vec<String>,
-}
-
-/// Where an answer goes while it is made.
-#[derive(Debug)]
-pub(super) struct Output {
-    pub(super) progress: Progress,
-    json: bool,
-}
-
-impl Output {
-    /// Prints a piece of the answer, unless one object is wanted at the end.
-    pub(super) fn piece(&self, text: &str) -> anyhow::Result<()> {
-        if self.json || text.is_empty() {
-            return Ok(());
-        }
-        self.progress.clear();
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("failed to write the answer")
-    }
-
-    fn end(&self, outcome: Outcome) -> anyhow::Result<()> {
-        self.progress.clear();
-        let Outcome { answer, model, finish_reason, usage, stages_ms, media, warnings } = outcome;
-        let text = if self.json {
-            json!({
-                "answer": answer, "finish_reason": finish_reason, "usage": usage, "model": model,
-                "stages_ms": stages_ms, "media": media,
-            })
-            .to_string()
-        } else {
-            warnings.iter().for_each(|warning| warn(warning));
-            String::new()
-        };
-        writeln!(io::stdout(), "{text}").context("failed to write the answer")
-    }
-}
-
-/// Asks and prints.
+/// Asks and prints the answer.
 pub(super) async fn run(args: AskArgs) -> anyhow::Result<()> {
-    let output = Output { progress: Progress::start(), json: args.json };
+    let output = Output::start(args.json);
     let cancel = cancel_on_ctrl_c();
     let outcome = tokio::select! {
         biased;
@@ -85,7 +34,12 @@ pub(super) async fn run(args: AskArgs) -> anyhow::Result<()> {
     output.end(outcome)
 }
 
-async fn answer(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> anyhow::Result<Outcome> {
+/// Asks the server of `--server`, or a model in this process.
+pub(super) async fn answer(
+    args: &AskArgs,
+    output: &Output,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Outcome> {
     match &args.server {
         Some(server) => remote::ask(args, server, output).await,
         None => local(args, output, cancel).await,
@@ -151,6 +105,6 @@ async fn ready(engine: &Arc<dyn Engine>) -> anyhow::Result<()> {
     match health.as_deref() {
         Ok(Health::Failed(reason)) => bail!("{reason}"),
         Ok(_) => Ok(()),
-        Err(_) => bail!("the engine died while it loaded the model"),
+        Err(_) => bail!("the engine stopped while it loaded the model"),
     }
 }

@@ -1,4 +1,4 @@
-//! `homereel backup`, `restore` and `export`: the library as files, without a server.
+//! `homereel backup`, `restore` and `export`: work on the library's files, without a server.
 
 use std::{
     collections::HashSet,
@@ -14,10 +14,10 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::DataArgs;
 use crate::{captions, config};
 
-/// Videos that are read at once.
+/// Number of videos that are read per page.
 const PAGE: u32 = 100;
 
-/// Bytes of a file name that every file system takes, with room for an ending.
+/// Length of a file name that every file system accepts, with room for an extension.
 const MAX_NAME: usize = 200;
 
 /// Copies the database.
@@ -37,7 +37,7 @@ pub(super) async fn back_up(data: DataArgs, file: &Path) -> anyhow::Result<()> {
     ))
 }
 
-/// Brings the database back.
+/// Replaces the database with a copy.
 pub(super) async fn bring_back(data: DataArgs, file: &Path) -> anyhow::Result<()> {
     let data = config::data(data.data, data.config.as_ref())?;
     let back = restore(&data, file).await?;
@@ -55,11 +55,11 @@ pub(super) async fn bring_back(data: DataArgs, file: &Path) -> anyhow::Result<()
     )
 }
 
-/// Writes every video with its texts as files that need no Homereel.
+/// Exports every video with its texts as files that any program can read.
 pub(super) async fn export(data: DataArgs, out: &Path) -> anyhow::Result<()> {
     let data = config::data(data.data, data.config.as_ref())?;
     let library = Library::peek(&data).await?;
-    fs::create_dir_all(out).with_context(|| format!("failed to make {}", out.display()))?;
+    fs::create_dir_all(out).with_context(|| format!("failed to create {}", out.display()))?;
     ensure!(fs::read_dir(out)?.next().is_none(), "{} is not empty; name a new directory", out.display());
     let mut names = HashSet::new();
     let mut offset = 0;
@@ -79,7 +79,7 @@ pub(super) async fn export(data: DataArgs, out: &Path) -> anyhow::Result<()> {
 }
 
 async fn write_one(library: &Library, video: &Video, file: &Path) -> anyhow::Result<()> {
-    // A copy, not a link: whoever edits an export must not change the original.
+    // A copy, not a hard link: editing an export must not change the original.
     fs::copy(library.original_path(&video.sha256), file)?;
     let beside = |ending: &str| {
         let mut name = file.as_os_str().to_owned();
@@ -98,7 +98,8 @@ async fn write_one(library: &Library, video: &Video, file: &Path) -> anyhow::Res
     Ok(())
 }
 
-/// A name that sorts by the day it was taken, is safe on any disk, and that no other video of the export has.
+/// Returns a file name that sorts by date taken, is valid on every file system, and is unique within the
+/// export.
 fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
     let taken = Timestamp::from_millisecond(video.taken_ms).unwrap_or(Timestamp::UNIX_EPOCH);
     let day = taken.to_zoned(TimeZone::system()).strftime("%Y-%m-%d").to_string();
@@ -113,7 +114,7 @@ fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
     let ending: String = if ending.len() <= 12 { ending } else { String::new() };
     let mut candidate = format!("{day} {}{ending}", &stem[..cut]);
     let mut count = 1;
-    // Disks of other systems know no difference of case.
+    // Some file systems ignore case.
     while !names.insert(candidate.to_lowercase()) {
         count += 1;
         candidate = format!("{day} {} ({count}){ending}", &stem[..cut]);

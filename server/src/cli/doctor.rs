@@ -1,7 +1,6 @@
-//! `homereel doctor`: what this machine has, what is missing, and how to mend it.
+//! `homereel doctor`: checks this machine for everything the server needs, and suggests fixes.
 //!
-//! Each check is a function that looks at one thing and never changes anything. Exit code 1 when something that the
-//! server needs is missing.
+//! Each check is one function that only reads. The exit code is 1 if a check fails.
 
 mod gpu;
 mod machine;
@@ -19,31 +18,31 @@ use serde_json::Value;
 use super::{DoctorArgs, Usage};
 use crate::config;
 
-/// How a check ended.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
     /// As it should be.
     Ok,
-    /// Worth knowing; nothing to do.
+    /// For information only.
     Note,
-    /// The server runs, but something would be better.
+    /// The server works, but not at its best.
     Warn,
-    /// The server can't do its work.
+    /// The server does not work.
     Fail,
 }
 
-/// One thing that was looked at.
+/// A finished check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Check {
     name: &'static str,
     state: State,
-    /// What is there, in words.
+    /// What was found, in words.
     found: String,
-    /// What to do about it.
+    /// Suggested fix.
     #[serde(skip_serializing_if = "Option::is_none")]
     mend: Option<String>,
-    /// The same in numbers, for programs; unknown ones are null.
+    /// The finding for programs; unknown values are null.
     #[serde(skip_serializing_if = "Value::is_null")]
     facts: Value,
 }
@@ -62,7 +61,7 @@ impl Check {
     }
 }
 
-/// The one object of `--json`.
+/// The output of `--json`.
 #[derive(Debug, Serialize)]
 struct Findings {
     ok: bool,
@@ -90,7 +89,11 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<()> {
     ]);
     let ok = checks.iter().all(|check| check.state != State::Fail);
     let findings = Findings { ok, version: env!("CARGO_PKG_VERSION"), checks };
-    let text = if args.json { serde_json::to_string(&findings)? + "\n" } else { in_words(&findings.checks) };
+    let text = match (args.json, args.markdown) {
+        (true, _) => serde_json::to_string(&findings)? + "\n",
+        (_, true) => markdown(&findings.checks),
+        _ => table(&findings.checks),
+    };
     io::stdout().write_all(text.as_bytes()).context("failed to write")?;
     if !ok {
         let missing = findings.checks.iter().filter(|check| check.state == State::Fail);
@@ -99,7 +102,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn in_words(checks: &[Check]) -> String {
+fn table(checks: &[Check]) -> String {
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for check in checks {
@@ -118,19 +121,42 @@ fn in_words(checks: &[Check]) -> String {
     text
 }
 
+/// Formats the checks as a Markdown list, for the report of a deploy.
+fn markdown(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let state = match check.state {
+            State::Ok => "ok",
+            State::Note => "note",
+            State::Warn => "warn",
+            State::Fail => "**fail**",
+        };
+        let _ = write!(text, "- {}: {state}, {}", check.name, check.found);
+        if let Some(mend) = &check.mend {
+            let _ = write!(text, " → {mend}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_to_do_stands_below_what_was_found() {
+    fn the_suggested_fix_follows_the_finding() {
         let checks = [
             Check::new("disk", State::Fail, "1 MB is free").mend("free some"),
             Check::new("clock", State::Ok, "synchronized"),
         ];
         assert_eq!(
-            in_words(&checks),
+            table(&checks),
             "FAIL  disk   1 MB is free\n             → free some\nok    clock  synchronized\n"
+        );
+        assert_eq!(
+            markdown(&checks),
+            "- disk: **fail**, 1 MB is free → free some\n- clock: ok, synchronized\n"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `homereel frames`: the frames that a model would see, as PNG files.
+//! `homereel frames`: writes the frames that a model would see as PNG files.
 
 use std::{fs, path::Path};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::media::FrameSampling;
 
-/// Decodes and writes, one frame in memory at a time.
+/// Decodes and writes the frames, with one frame in memory at a time.
 pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
     let worker = Worker::this_program()?.with_decoder(args.decoder.into());
     let file = source(&args.file)?;
@@ -31,7 +31,7 @@ pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
     let (width, height) = size(&args, probe.video.width, probe.video.height);
     let request = DecodeRequest::new(&probe, &plan, width, height);
     let total = request.targets.len() as u64;
-    fs::create_dir_all(&args.out).with_context(|| format!("failed to make {}", args.out.display()))?;
+    fs::create_dir_all(&args.out).with_context(|| format!("failed to create {}", args.out.display()))?;
     let mut stream = opened.decode(request).await.with_context(name)?;
     let mut list = Vec::new();
     while let Some(frame) = stream.next().await.with_context(name)? {
@@ -52,7 +52,7 @@ pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Keeps the proportions where only one side is given.
+/// Computes the missing side from the video's aspect ratio.
 fn size(args: &FramesArgs, width: u32, height: u32) -> (u32, u32) {
     let scaled = |side: u32, given: u32, other: u32| {
         let exact = u64::from(side) * u64::from(given) / u64::from(other.max(1));
@@ -68,7 +68,7 @@ fn size(args: &FramesArgs, width: u32, height: u32) -> (u32, u32) {
 
 fn write(frame: Frame, path: &Path) -> anyhow::Result<()> {
     let image = RgbImage::from_raw(frame.width, frame.height, frame.rgb.to_vec());
-    let image = image.context("a frame's bytes do not fit its size")?;
+    let image = image.context("a frame has fewer bytes than its size requires")?;
     image
         .save_with_format(path, ImageFormat::Png)
         .with_context(|| format!("failed to write {}", path.display()))

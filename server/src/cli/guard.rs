@@ -1,7 +1,8 @@
-//! `homereel guard`: stops the model before memory runs out. On a GB10 the GPU eats system memory, no control group
-//! bounds it, and running out freezes the machine instead of killing a process.
+//! `homereel guard`: stops model services before memory runs out. On a GB10 the GPU uses system memory,
+//! control groups do not limit it, and running out of memory freezes the machine instead of killing a
+//! process.
 //!
-//! Knows `/proc/meminfo`, control groups and systemctl; knows no model.
+//! Depends on `/proc/meminfo`, control groups and systemctl, not on any model.
 
 use std::{
     fs,
@@ -15,18 +16,18 @@ use tokio::{process::Command, time::sleep};
 
 use super::{GuardArgs, Usage};
 
-/// How often memory is looked at: a GB10 was seen to lose 26 GiB in 9 s.
+/// Interval between memory readings: a GB10 was seen to lose 26 GiB in 9 s.
 const EVERY: Duration = Duration::from_millis(250);
-/// How long a unit may take to stop by itself before it is killed.
+/// How long a unit may take to stop before it is killed.
 const GRACE: Duration = Duration::from_secs(8);
-/// How long memory has to stay free before a model is started again.
+/// How long memory must stay available before a unit is started again.
 const CALM: Duration = Duration::from_secs(60);
-/// A second stop within this time is the last: the model stays stopped.
+/// After a second stop within this time, the units stay stopped.
 const ONCE_IN: Duration = Duration::from_secs(3600);
-/// How long one call of systemctl may take.
+/// Timeout of one call of systemctl.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Guards until it is killed; or waits, with `--wait-mib`.
+/// Watches memory until it is killed, or, with `--wait-mib`, until enough is available.
 pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
     let memory = Memory { cgroup: args.cgroup };
     memory.available_mib()?;
@@ -35,13 +36,14 @@ pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
     }
     let floor = args.floor_mib.unwrap_or(0);
     if args.restart_mib.is_some_and(|restart| restart <= floor) {
-        return Err(Usage(anyhow::anyhow!("--restart-mib must be more than --floor-mib ({floor})")).into());
+        return Err(Usage(anyhow::anyhow!("--restart-mib must be larger than --floor-mib ({floor})")).into());
     }
-    // Under pressure our own pages must not be the ones that are away. Without the right to lock, go on unlocked.
+    // The guard's own pages must not be swapped out under memory pressure. Without the permission to lock
+    // them it continues.
     if let Err(error) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
         tracing::warn!(%error, "failed to lock memory, continuing");
     }
-    tracing::info!(floor_mib = floor, units = args.unit.join(" "), "watching free memory");
+    tracing::info!(floor_mib = floor, units = args.unit.join(" "), "watching available memory");
     let guard = Guard { memory, floor, units: args.unit, restart: args.restart_mib, notes: args.notes };
     guard.watch().await
 }
@@ -86,7 +88,7 @@ impl Guard {
                 }
             };
             if stopped.is_empty() {
-                tracing::warn!(available, floor = self.floor, "memory is low and no watched unit uses any");
+                tracing::warn!(available, floor = self.floor, "memory is low, but no watched unit runs");
                 sleep(CALM).await;
                 continue;
             }
@@ -95,12 +97,12 @@ impl Guard {
             if let Some(above) = self.restart.filter(|_| again) {
                 self.start_when_calm(&stopped, above).await?;
             } else if self.restart.is_some() {
-                self.note("Stopped twice within an hour: the model stays stopped. Lower its memory fraction, then start it.");
+                self.note("Stopped twice within an hour, so the model stays stopped. Lower its memory fraction, then start it.");
             }
         }
     }
 
-    /// Stops the units that run; kills those that do not stop in time or while memory still falls.
+    /// Stops the running units. Kills those that do not stop in time, or while available memory still falls.
     async fn stop(&self, available: u64) -> anyhow::Result<Vec<String>> {
         let units = self.running().await?;
         if units.is_empty() {
@@ -122,12 +124,12 @@ impl Guard {
             if !killed && (began.elapsed() > GRACE || now < self.floor / 2) {
                 let mut kill = vec!["kill", "--kill-who=all", "--signal=KILL"];
                 kill.extend(units.iter().map(String::as_str));
-                // A unit that ended meanwhile can't be killed.
+                // A unit that has exited meanwhile cannot be killed.
                 let _ = systemctl(&kill).await;
                 killed = true;
             }
             if began.elapsed() > 10 * GRACE {
-                bail!("{} did not end", units.join(" "));
+                bail!("{} did not stop", units.join(" "));
             }
             sleep(EVERY).await;
         }
@@ -169,7 +171,7 @@ impl Guard {
         Ok(text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
     }
 
-    /// Writes it down where the next operator looks; the journal has it in any case.
+    /// Appends a note for the next operator; the journal has the same message.
     fn note(&self, words: &str) {
         tracing::warn!("{words}");
         let Some(path) = &self.notes else { return };
@@ -186,14 +188,14 @@ async fn systemctl(arguments: &[&str]) -> anyhow::Result<String> {
     let command =
         Command::new("systemctl").arg("--no-ask-password").args(arguments).kill_on_drop(true).output();
     let output = tokio::time::timeout(PATIENCE, command).await;
-    let output = output.with_context(|| format!("systemctl {} takes too long", arguments[0]))?;
+    let output = output.with_context(|| format!("systemctl {} timed out", arguments[0]))?;
     let output = output.context("failed to run systemctl")?;
     let words = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "systemctl {} failed: {}", arguments.join(" "), words.trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Where free memory is read.
+/// Source of the amount of available memory.
 struct Memory {
     cgroup: Option<PathBuf>,
 }
@@ -209,13 +211,13 @@ impl Memory {
     }
 }
 
-/// Returns a number of `/proc/meminfo` in KiB.
+/// Parses a field of `/proc/meminfo`, in KiB.
 pub(super) fn meminfo_kib(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Returns what a control group (version 2, or the memory controller of version 1) may still take.
+/// Returns how much memory a control group has left (version 2, or the memory controller of version 1).
 fn headroom_mib(directory: &Path) -> anyhow::Result<u64> {
     let pairs = [("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")];
     let number = |name: &str| fs::read_to_string(directory.join(name)).ok();
@@ -224,11 +226,11 @@ fn headroom_mib(directory: &Path) -> anyhow::Result<u64> {
         if limit.trim() == "max" {
             return Ok(u64::MAX >> 20);
         }
-        let limit: u64 = limit.trim().parse().context("the control group's limit is no number")?;
-        let used: u64 = used.trim().parse().context("the control group's use is no number")?;
+        let limit: u64 = limit.trim().parse().context("the control group's limit is not a number")?;
+        let used: u64 = used.trim().parse().context("the control group's usage is not a number")?;
         return Ok(limit.saturating_sub(used) >> 20);
     }
-    bail!("{} is no control group with memory", directory.display())
+    bail!("{} is not a control group with a memory controller", directory.display())
 }
 
 #[cfg(test)]

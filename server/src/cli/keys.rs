@@ -1,4 +1,4 @@
-//! `homereel keys add|list|revoke`: on the library's file, beside a server that may run on it.
+//! `homereel keys add|list|revoke`: works on the library's database, also while a server uses it.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use homereel_library::{Auth, AuthError, AuthErrorKind};
 
 use super::{KeysCommand, Usage, progress::warn};
 
-/// Answers one command. A new key goes to standard output, alone, so that it can be piped.
+/// Runs one subcommand. A new key is the only output on stdout, so that it can be piped.
 pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
     let text = match command {
         KeysCommand::Add { name, role, data } => {
@@ -28,7 +28,7 @@ pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
                     let used = key
                         .last_used_ms
                         .map_or_else(|| "never used".into(), |ms| format!("used {}", day(ms)));
-                    format!("{}  {}  made {}, {used}\n", key.name, key.role.as_str(), day(key.created_ms))
+                    format!("{}  {}  created {}, {used}\n", key.name, key.role.as_str(), day(key.created_ms))
                 };
                 keys.iter().map(line).collect()
             }
@@ -41,7 +41,7 @@ pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
     io::stdout().write_all(text.as_bytes()).context("failed to write")
 }
 
-/// What was typed at fault is exit code 2.
+/// Maps errors of the arguments to exit code 2.
 fn told(error: AuthError) -> anyhow::Error {
     match error.kind() {
         AuthErrorKind::Invalid => Usage(error.into()).into(),

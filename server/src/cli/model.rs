@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::{ModelCommand, Usage, progress::Progress};
 
-/// Bytes of a config file.
+/// Maximum size of a config file.
 const MAX_CONFIG: u64 = 4 << 20;
 
-/// Answers one command.
+/// Runs one subcommand.
 pub(super) async fn run(command: ModelCommand) -> anyhow::Result<()> {
     let text = match command {
         ModelCommand::Pull { id } => pull(&id).await?,
@@ -31,7 +31,7 @@ pub(super) async fn run(command: ModelCommand) -> anyhow::Result<()> {
 async fn pull(id: &str) -> anyhow::Result<String> {
     let source: ModelSource = id.parse().map_err(|error| Usage(anyhow::Error::new(error)))?;
     let ModelSource::Hub { id, revision } = source else {
-        return Err(Usage(anyhow::anyhow!("{id} is here already; a hub id would fit")).into());
+        return Err(Usage(anyhow::anyhow!("{id} is on this machine already; a hub id would fit")).into());
     };
     let progress = Arc::new(Progress::start());
     let line = Arc::clone(&progress);
@@ -56,10 +56,10 @@ fn list(json: bool) -> anyhow::Result<String> {
         });
         return Ok(serde_json::to_string(&std::iter::once(demo).chain(cached).collect::<Vec<_>>())? + "\n");
     }
-    let mut text = String::from("demo  built in; knows coloured shapes only\n");
+    let mut text = String::from("demo  built in; recognizes coloured shapes only\n");
     for model in models {
         let state =
-            if model.complete { "complete" } else { "incomplete: finish it with `homereel model pull`" };
+            if model.complete { "complete" } else { "incomplete: resume with `homereel model pull`" };
         text += &format!("{}  {} MiB, {}, {state}\n", model.id, model.bytes >> 20, short(&model.commit));
     }
     Ok(text)
@@ -85,14 +85,14 @@ fn info(model: &ModelSource) -> anyhow::Result<String> {
                 described(&found.path)?
             )),
             Some(_) => {
-                bail!("{id} is not complete on this machine; finish it with `homereel model pull {id}`")
+                bail!("{id} is not complete on this machine; resume with `homereel model pull {id}`")
             }
-            None => bail!("{id} is not on this machine; get it with `homereel model pull {id}`"),
+            None => bail!("{id} is not on this machine; download it with `homereel model pull {id}`"),
         },
     }
 }
 
-/// Reads the numbers that tell models apart.
+/// Reads the numbers that distinguish models of one family.
 fn described(directory: &Path) -> anyhow::Result<String> {
     let path = directory.join("config.json");
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! `homereel notes`: what deploys and the guard wrote down about this machine, for the next operator.
+//! `homereel notes`: prints the log of deploys and memory guard actions on this machine.
 
 use std::{fs, io, io::Write as _, path::PathBuf};
 
@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 
 use super::DataArgs;
 
-/// Where a deployed server keeps its library.
+/// Library directory of a deployed server.
 const DEPLOYED: &str = "/var/lib/homereel";
 
-/// Prints `NOTES.md` of the library's directory, or of the deployed server's.
+/// Prints `NOTES.md` of the library directory, or of the deployed server's.
 pub(super) fn run(data: DataArgs) -> anyhow::Result<()> {
     let here = data.resolve()?;
     let places = [here, PathBuf::from(DEPLOYED)].map(|directory| directory.join("NOTES.md"));

@@ -8,33 +8,37 @@ use homereel_library::{Auth, LINK_LIFE, MAX_PASSWORD};
 use super::{PasswordCommand, Usage, progress::warn};
 use crate::http;
 
-/// Answers one command.
+/// Runs one subcommand.
 pub(super) async fn run(command: PasswordCommand) -> anyhow::Result<()> {
     match command {
-        PasswordCommand::Link { listen, data } => {
-            let token = Auth::open(&data.resolve()?).await?.make_link().await?;
+        PasswordCommand::Link { listen, if_unset, data } => {
+            let auth = Auth::open(&data.resolve()?).await?;
+            if if_unset && auth.has_password().await? {
+                return Ok(());
+            }
+            let token = auth.make_link().await?;
             let hours = LINK_LIFE.as_secs() / 3600;
             warn(&format!(
-                "whoever opens this link first, within {hours} hours, sets the household's password"
+                "this link is valid once, for {hours} hours: whoever opens it first sets the household's password"
             ));
             writeln!(io::stdout(), "{}", http::login_link(listen, &token)).context("failed to write")
         }
         PasswordCommand::Set { data } => {
             let mut input = io::stdin();
             if input.is_terminal() {
-                let words =
-                    "a password typed here would be seen; use `homereel password link`, or pipe it in";
+                let words = "standard input is a terminal, which shows the password; pipe it in, or use \
+                             `homereel password link`";
                 return Err(Usage(anyhow::anyhow!(words)).into());
             }
             let mut text = String::new();
-            // One more than fits, so that a longer one is told as such.
+            // One byte more than is allowed, so that a longer password is refused, not cut.
             let limit = MAX_PASSWORD as u64 + 2;
             input.by_ref().take(limit).read_to_string(&mut text).context("failed to read standard input")?;
             let password = text.lines().next().unwrap_or_default().to_owned();
             Auth::open(&data.resolve()?).await?.set_password(password).await?;
             writeln!(
                 io::stdout(),
-                "the password is set; a server that asked for none asks from its next start on"
+                "the password is set; a server that required no login requires one after its next start"
             )
             .context("failed to write")
         }

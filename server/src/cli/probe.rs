@@ -1,4 +1,4 @@
-//! `homereel probe`.
+//! `homereel probe`: prints the facts about a video file.
 
 use std::{
     io::{self, Write},
@@ -10,7 +10,7 @@ use homereel_video::{Probe, Worker};
 
 use super::{cancel_on_ctrl_c, progress::warn, source};
 
-/// Prints what is in a file: facts a line each, or one JSON object (with the time of every frame).
+/// Prints one fact per line, or one JSON object that also has the time of every frame.
 pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<()> {
     let worker = Worker::this_program()?;
     let open = source(file)?.open()?;
@@ -30,13 +30,13 @@ fn facts(probe: &Probe) -> String {
         format!("container  {}", probe.container),
         format!("duration   {:.3} s", probe.duration_s),
         format!(
-            "video      {} {}x{}, {} frames, {:.3} per second{}",
+            "video      {} {}x{}, {} frames, {:.3} frames/s{}",
             video.codec,
             video.width,
             video.height,
             video.frame_count,
             video.fps,
-            if video.constant_rate { "" } else { " (varying)" }
+            if video.constant_rate { "" } else { " (variable rate)" }
         ),
     ];
     if video.rotation != 0 || video.mirrored {
@@ -45,7 +45,7 @@ fn facts(probe: &Probe) -> String {
     }
     match &probe.audio {
         Some(audio) => lines.push(format!(
-            "audio      {}, {} channels, {} samples per second",
+            "audio      {}, {} channels, {} Hz",
             audio.codec, audio.channels, audio.sample_rate
         )),
         None => lines.push("audio      none".into()),

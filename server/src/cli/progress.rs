@@ -1,4 +1,5 @@
-//! Progress on standard error: a line that moves on a terminal, nothing elsewhere (a log needs no frames).
+//! Progress on standard error: an animated line on a terminal, and nothing elsewhere, because a log needs no
+//! animation.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -7,14 +8,14 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A line of progress.
+/// A progress line.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// Starts a line, unless standard error is no terminal.
+    /// Starts a progress line if standard error is a terminal.
     pub(super) fn start() -> Self {
         if !io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden() };
@@ -24,7 +25,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Shows how far `what` is; without a total only that it goes on.
+    /// Shows the progress of `what`; a total of 0 or 1 means unknown.
     pub(super) fn show(&self, what: &str, done: u64, total: u64) {
         let template = if total > 1 { "{spinner} {msg} [{bar:30}] {pos}/{len}" } else { "{spinner} {msg}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -35,7 +36,7 @@ impl Progress {
         self.bar.set_message(what.to_owned());
     }
 
-    /// Shows a stage of an answer by the words of its events.
+    /// Shows a stage of an answer, by its name in the events.
     pub(super) fn stage(&self, stage: &str, done: u64, total: u64) {
         let what = match stage {
             "queued" => return self.show("waiting in the queue", 0, 0),
@@ -49,7 +50,7 @@ impl Progress {
         self.show(what, done, total);
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub(super) fn clear(&self) {
         self.bar.finish_and_clear();
     }
@@ -63,6 +64,6 @@ impl Drop for Progress {
 
 /// Writes a warning to standard error.
 pub(super) fn warn(message: &str) {
-    // A closed standard error is no reason to fail.
+    // A closed standard error is not a failure.
     let _ = writeln!(io::stderr(), "warning: {message}");
 }

@@ -1,5 +1,5 @@
-//! `homereel ask --server URL`: the file travels as a `data:` URL, encoded on the way, so that nothing of it stays
-//! on the server and no file is too large for this side's memory.
+//! `homereel ask --server URL`: sends the file as a `data:` URL that is encoded while it is sent, so that the
+//! server stores nothing and the client does not need the whole file in memory.
 
 use std::{io, path::Path, time::Duration};
 
@@ -11,40 +11,39 @@ use tokio::{fs::File, io::AsyncReadExt as _};
 
 use super::{
     AskArgs,
-    ask::{Outcome, Output},
+    outcome::{Outcome, Output},
     source,
 };
 use crate::media::Report;
 
-/// How long the server may take to answer the connection.
+/// Timeout for the server to accept the connection.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long it may be silent; it sends keep-alives more often.
+/// Timeout between two reads; the server sends keep-alives more often.
 const SILENCE: Duration = Duration::from_secs(120);
 
-/// Bytes per chunk: a multiple of three, so that chunks of base64 join without padding.
+/// Bytes read per chunk: a multiple of three, so that the base64 chunks can be concatenated without padding.
 const CHUNK: usize = 3 << 16;
 
-/// Bytes that one line of the reply may have.
+/// Maximum length of one line of the response.
 const MAX_LINE: usize = 8 << 20;
 
-/// Stands for the data in the request until it is cut there.
+/// Placeholder for the data in the JSON of the request, which is split there.
 const CUT: &str = "@@homereel-data@@";
 
 /// Asks a running server.
 pub(super) async fn ask(args: &AskArgs, server: &url::Url, output: &Output) -> anyhow::Result<Outcome> {
     source(&args.file)?;
-    let url = server.join("v1/chat/completions").context("--server is no base URL")?;
+    let url = server.join("v1/chat/completions").context("--server is not a base URL")?;
     let body = body(args).await?;
     let client = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).build()?;
     output.progress.show("sending the video", 0, 0);
     let mut request =
         client.post(url).header("content-type", "application/json").body(reqwest::Body::wrap_stream(body));
-    // By the environment only: what is typed is seen by everybody on the machine.
-    if let Ok(key) = std::env::var("HOMEREEL_API_KEY") {
+    if let Some(key) = api_key() {
         request = request.bearer_auth(key);
     }
-    let response = request.send().await.with_context(|| format!("failed to ask {server}"))?;
+    let response = request.send().await.with_context(|| format!("failed to reach {server}"))?;
     if !response.status().is_success() {
         let status = response.status();
         let told = response.bytes().await.unwrap_or_default();
@@ -59,21 +58,26 @@ pub(super) async fn ask(args: &AskArgs, server: &url::Url, output: &Output) -> a
         } else if line == "data: [DONE]" {
             return Ok(outcome);
         } else if let Some(data) = line.strip_prefix("data: ") {
-            let chunk = serde_json::from_str(data).context("the server sent no JSON")?;
+            let chunk = serde_json::from_str(data).context("the server sent an event that is not JSON")?;
             take(&mut outcome, &chunk, output)?;
         }
     }
-    bail!("the answer is incomplete: the server stopped before the end")
+    bail!("the answer is incomplete: the server ended the stream early")
 }
 
-/// Returns the model to name in the request: the flag's. `HOMEREEL_MODEL` says what a server here would load, which
-/// tells nothing of the one that is asked.
+/// Reads the API key from the environment; there is no flag, because every user of a machine sees its command lines.
+pub(super) fn api_key() -> Option<String> {
+    std::env::var("HOMEREEL_API_KEY").ok().filter(|key| !key.is_empty())
+}
+
+/// Returns the model to name in the request, which is that of the flag. `HOMEREEL_MODEL` is ignored: it names
+/// the model that a server on this machine would load.
 fn asked_model(model: Option<&str>) -> Option<&str> {
     let of_environment = std::env::var("HOMEREEL_MODEL").ok();
     model.filter(|model| of_environment.as_deref() != Some(model))
 }
 
-/// Builds the request around the file's bytes, which are read and encoded as they are sent.
+/// Builds the request around the file, which is read and encoded while it is sent.
 async fn body(args: &AskArgs) -> anyhow::Result<impl Stream<Item = io::Result<Vec<u8>>> + Send + use<>> {
     let sampling = crate::media::FrameSampling::from(args.sampling);
     let request = json!({
@@ -87,12 +91,12 @@ async fn body(args: &AskArgs) -> anyhow::Result<impl Stream<Item = io::Result<Ve
         "stream": true, "stream_options": { "include_usage": true },
     })
     .to_string();
-    let (head, tail) = request.split_once(CUT).context("the request has no place for the video")?;
+    let (head, tail) = request.split_once(CUT).context("the request has no placeholder for the video")?;
     let (head, tail) = (head.as_bytes().to_vec(), tail.as_bytes().to_vec());
     let file = File::open(&args.file).await.with_context(|| args.file.display().to_string())?;
     let data = stream::try_unfold(file, |mut file| async move {
         let mut chunk = Vec::with_capacity(CHUNK);
-        // A short read in the middle would put padding there: read until the chunk is full or the file ends.
+        // A short read in the middle of the file would put padding there, so each chunk is filled completely.
         (&mut file).take(CHUNK as u64).read_to_end(&mut chunk).await?;
         Ok((!chunk.is_empty()).then(|| (STANDARD.encode(&chunk).into_bytes(), file)))
     });
@@ -109,7 +113,7 @@ fn mime(file: &Path) -> &'static str {
     }
 }
 
-/// Reads `decode 3/8` and `queued 2`; anything else is a keep-alive.
+/// Shows `decode 3/8` and `queued 2`; other comments are keep-alives.
 fn comment_shown(comment: &str, output: &Output) {
     let Some((stage, rest)) = comment.split_once(' ') else { return };
     let (done, total) = rest.split_once('/').unwrap_or((rest, "0"));
@@ -151,7 +155,7 @@ fn take(outcome: &mut Outcome, chunk: &Value, output: &Output) -> anyhow::Result
     Ok(())
 }
 
-/// Cuts a body into lines.
+/// Splits a body into lines.
 struct Lines<'a> {
     bytes: stream::BoxStream<'a, reqwest::Result<bytes::Bytes>>,
     buffer: Vec<u8>,
@@ -164,9 +168,9 @@ impl Lines<'_> {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
             }
-            anyhow::ensure!(self.buffer.len() < MAX_LINE, "the server sent a line of over {MAX_LINE} bytes");
+            anyhow::ensure!(self.buffer.len() < MAX_LINE, "the server sent a line of more than {MAX_LINE} bytes");
             match self.bytes.next().await {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk.context("the answer broke off")?),
+                Some(chunk) => self.buffer.extend_from_slice(&chunk.context("the connection was lost during the answer")?),
                 None => return Ok(None),
             }
         }

@@ -1,4 +1,4 @@
-//! `homereel serve`.
+//! `homereel serve`: opens the engine and runs the server.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use homereel_video::Worker;
 use super::{ServeArgs, Usage};
 use crate::{config, media::Media, serve, shutdown::Lifecycle, state::AppState, telemetry};
 
-/// How far behind everything else a model on the processor computes.
+/// Niceness of a model that runs on the CPU.
 const NICE: i32 = 10;
 
-/// Serves until a signal or a crash.
+/// Runs the server until a signal or a fatal error.
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     telemetry::log("info");
     let (mut server, engine) =
@@ -29,8 +29,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     serve::serve(state, listener).await
 }
 
-/// Opens the engine. A model that computes on the processor does so behind everything else: a page takes milliseconds of
-/// it, an answer seconds, and nobody notices who waited for whom. Threads have the priority of those that start them.
+/// Opens the engine. A model on the CPU gets a lower scheduling priority: a page needs milliseconds of CPU
+/// time and an answer needs seconds, so pages stay responsive. Threads inherit the priority of the thread
+/// that starts them.
 fn open_engine(config: EngineConfig) -> anyhow::Result<Arc<dyn Engine>> {
     if config.kind != EngineKind::Candle || config.device != DeviceKind::Cpu {
         return Ok(homereel_engine::open(&config)?);

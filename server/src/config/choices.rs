@@ -1,17 +1,17 @@
-//! Value of `--decoder`: the same words on the command line, in the environment and in the file.
+//! The value of `--decoder`, with the same names on the command line, in the environment and in the file.
 
 use clap::ValueEnum;
 use serde::Deserialize;
 
-/// What decodes videos.
+/// Hardware that decodes videos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decoder {
-    /// NVIDIA's decoder chip where there is one and the pictures are large, else the processor.
+    /// An NVIDIA hardware decoder if there is one and the frames are large, otherwise the CPU.
     Auto,
-    /// The processor.
+    /// The CPU.
     Cpu,
-    /// NVIDIA's decoder chip for all that it knows.
+    /// An NVIDIA hardware decoder for every codec it supports.
     Nvdec,
 }
 

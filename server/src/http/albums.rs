@@ -1,4 +1,4 @@
-//! `/albums` and `/albums/{tag}`: the tags as albums, and the videos of one in the order they were taken.
+//! `/albums` and `/albums/{tag}`: one album per tag, with its videos in the order they were taken.
 
 use axum::{
     Form,
@@ -20,16 +20,16 @@ use super::{
     videos, views,
 };
 
-/// Albums on one page, and videos on one page of an album.
+/// Number of albums on one page, and of videos on one page of an album.
 const PAGE: u32 = 48;
 
-/// Where in the list.
+/// Query of a paged list.
 #[derive(Debug, Deserialize)]
 pub(super) struct PageQuery {
     offset: Option<u32>,
 }
 
-/// A video goes into an album.
+/// Form that adds a video to an album.
 #[derive(Debug, Deserialize)]
 pub(super) struct AlbumForm {
     album: String,
@@ -39,7 +39,7 @@ pub(super) struct AlbumForm {
 pub(super) async fn page(cx: PageContext, Query(query): Query<PageQuery>) -> Response {
     let work = async || {
         let offset = query.offset.unwrap_or_default();
-        // One more than is shown tells whether there are more.
+        // One more than shown, to know whether there is a next page.
         let mut albums = cx.state.library.albums(PAGE + 1, offset).await?;
         let more = albums.len() > PAGE as usize;
         albums.truncate(PAGE as usize);
@@ -71,7 +71,7 @@ pub(super) async fn album(
         let offset = query.offset.unwrap_or_default();
         let (count, found) = cx.state.library.album(&tag, PAGE, offset).await?;
         if count == 0 {
-            return Err(Failure::not_found(format!("no video is in an album {}", super::error::shown(&tag))));
+            return Err(Failure::not_found(format!("there is no album {}", super::error::shown(&tag))));
         }
         let ids: Vec<&str> = found.iter().map(|video| video.id.as_str()).collect();
         let jobs = cx.state.library.newest_jobs(&ids).await?;
@@ -99,7 +99,7 @@ fn day(video: &Video) -> web::Time {
     views::time(video.taken_ms)
 }
 
-/// `POST /videos/{id}/albums`: the page's form; the tag is added to those that are there.
+/// `POST /videos/{id}/albums`: a form; adds the tag to the video's tags.
 pub(super) async fn add_form(
     cx: PageContext,
     Path(id): Path<String>,

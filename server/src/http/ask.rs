@@ -1,8 +1,8 @@
-//! `POST /api/videos/{id}/ask`: a question about one video, answered as events (SSE), or for a form
-//! without JavaScript as the page that shows the answer.
+//! `POST /api/videos/{id}/ask`: a question about one video, answered with server-sent events, or, for a form
+//! without JavaScript, with the page that shows the answer.
 //!
-//! The answer belongs to the library from the first moment: a task of its own carries it to its end and
-//! stores how it ended. **Invariant:** a reader of events that leaves stops that task.
+//! The answer is stored in the library from the start: a separate task runs it to its end and stores the
+//! result. **Invariant:** that task stops when the reader of its events leaves.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -32,16 +32,16 @@ use crate::{
     state::AppState,
 };
 
-/// Characters that a question may have.
+/// Maximum number of characters of a question.
 const MAX_QUESTION: usize = 2000;
 
-/// Events between the task and its reader.
+/// Capacity of the channel between the task and its reader.
 const EVENTS: usize = 64;
 
-/// How long a form waits for its answer before it shows the page, which then reloads itself.
+/// How long a form waits for its answer before it gets the page, which reloads itself.
 const FORM_PATIENCE: Duration = Duration::from_secs(25);
 
-/// A question; all but the question as in `/v1/chat/completions`.
+/// A question; the other fields are those of `/v1/chat/completions`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
@@ -62,7 +62,7 @@ pub(super) struct Question {
     seed: Option<u64>,
 }
 
-/// What a client that follows an answer receives.
+/// Event for a client that follows an answer.
 enum Told {
     Event(AskEvent),
     Failed(String),
@@ -80,7 +80,7 @@ pub(super) async fn ask(cx: PageContext, Path(id): Path<String>, request: Reques
     by_events(&cx.state, &id, request).await.map_err(Problem).into_response()
 }
 
-/// Answers with events.
+/// Answers with server-sent events.
 async fn by_events(state: &AppState, id: &str, request: Request) -> Result<Response, Failure> {
     let Json(question) = Json::from_request(request, state).await?;
     let (sender, receiver) = mpsc::channel(EVENTS);
@@ -88,31 +88,32 @@ async fn by_events(state: &AppState, id: &str, request: Request) -> Result<Respo
     let asked = event("asked", &json!({"id": answer_id}));
     let events = ReceiverStream::new(receiver).map(move |told| render(&answer_id, &told));
     let events = tokio_stream::once(asked).chain(events).map(Ok::<_, Infallible>);
-    // Proxies that gather output would turn a stream into a pause.
+    // Keeps proxies from buffering the stream.
     let headers = [("x-accel-buffering", "no"), ("cache-control", "no-store")];
     Ok((headers, Sse::new(events).keep_alive(KeepAlive::default())).into_response())
 }
 
-/// Answers a form: waits a while for the end, then shows the page, complete or still at work.
+/// Answers a form: waits a while for the result, then redirects to the page, which shows a finished or a
+/// running answer.
 async fn by_form(state: &AppState, id: &str, request: Request) -> Result<Response, Failure> {
     let Form(fields) = Form::<Vec<(String, String)>>::from_request(request, state).await?;
     let question = from_fields(fields)?;
     let (sender, mut receiver) = mpsc::channel(EVENTS);
     let answer_id = start(state, id, question, Some(sender)).await?;
     let mut wait = tokio::task::spawn(async move { while receiver.recv().await.is_some() {} });
-    // Beyond its patience the waiting goes on in the background: the reader has a page now and comes back.
+    // The wait continues in the background; the page polls for the result.
     let _ = tokio::time::timeout(FORM_PATIENCE, &mut wait).await;
     Ok(Redirect::to(&format!("/videos/{id}#answer-{answer_id}")).into_response())
 }
 
-/// Reads a form, whose empty fields mean nothing.
+/// Parses a form, in which empty fields count as missing.
 fn from_fields(fields: Vec<(String, String)>) -> Result<Question, Failure> {
     let mut object = serde_json::Map::new();
     for (name, value) in fields {
         if name != "question" && value.trim().is_empty() {
             continue;
         }
-        // All others are numbers.
+        // All other fields are numbers.
         let number = (name != "question").then(|| serde_json::from_str(value.trim()).ok()).flatten();
         object.insert(name, number.unwrap_or(Value::String(value)));
     }
@@ -120,7 +121,7 @@ fn from_fields(fields: Vec<(String, String)>) -> Result<Question, Failure> {
         Failure::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid_form",
-            format!("the form does not fit: {error}"),
+            format!("the form is invalid: {error}"),
         )
     })
 }
@@ -164,7 +165,7 @@ async fn start(
     if let Value::Object(settings) = &mut settings {
         settings.remove("question");
     }
-    // Asked before it is stored: a full house leaves no trace of a question that nobody takes.
+    // Checked before the question is stored: one that is refused leaves no row.
     let answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
     let new = NewAnswer { video_id: video.id.clone(), question: text.to_owned(), model: info.id, settings };
     let answer_id = state.library.start_answer(&new).await?;
@@ -173,7 +174,7 @@ async fn start(
     Ok(answer_id)
 }
 
-/// A row of the library that waits for its end.
+/// A stored answer that waits for its result.
 struct Stored {
     library: Library,
     id: String,
@@ -183,7 +184,7 @@ struct Stored {
 impl Stored {
     async fn end(&self, end: AnswerEnd) {
         if let Err(error) = self.library.end_answer(&self.id, &end).await {
-            tracing::warn!(%error, answer = self.id, "failed to store the end of an answer");
+            tracing::warn!(%error, answer = self.id, "failed to store the result of an answer");
         }
         self.library.announce(Change::Video { id: self.video_id.clone() });
     }
@@ -219,7 +220,7 @@ async fn carry(stored: Stored, mut answering: AnswerStream, reader: Option<mpsc:
                 Told::Failed(failure.clone().unwrap_or_default())
             }
         };
-        // Stored before the end is told: who reads `done` finds the answer in the library.
+        // Stored before the final event is sent: a client that reads `done` finds the answer in the library.
         let last = finished.is_some() || failure.is_some();
         if last {
             stored.end(end(&text, media.as_ref(), finished.as_ref(), failure.clone(), cancelled)).await;
@@ -239,7 +240,7 @@ async fn carry(stored: Stored, mut answering: AnswerStream, reader: Option<mpsc:
     stored.end(end(&text, media.as_ref(), None, None, cancelled)).await;
 }
 
-/// Ends when the reader has left; never where there is none.
+/// Completes when the reader has left; never if there is no reader.
 async fn gone(reader: Option<&mpsc::Sender<Told>>) {
     match reader {
         Some(reader) => reader.closed().await,

@@ -1,5 +1,5 @@
-//! `/ask`: one question to all videos. The answer is made from what is known of them (descriptions, moments), not by
-//! watching them again; each note that it rests on leads to its second.
+//! `/ask`: one question about all videos. It is answered from stored texts (descriptions, moments), not from
+//! the videos themselves. Each note that the answer cites links to its second.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -31,36 +31,36 @@ use crate::{
     state::AppState,
 };
 
-/// Characters that a question may have.
+/// Maximum number of characters of a question.
 const MAX_QUESTION: usize = 2000;
 
-/// Notes that one answer is made from.
+/// Maximum number of notes for one answer.
 const MAX_NOTES: usize = 40;
 
-/// Characters of one note.
+/// Maximum number of characters of a note.
 const MAX_NOTE: usize = 400;
 
-/// Tokens of an answer.
+/// Maximum number of tokens of an answer.
 const MAX_TOKENS: usize = 512;
 
 /// How long a form waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A question to all videos.
+/// A question about all videos.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
     question: String,
 }
 
-/// A question that was typed elsewhere.
+/// A question from another page's form.
 #[derive(Debug, Deserialize)]
 pub(super) struct AskQuery {
     #[serde(default)]
     question: String,
 }
 
-/// A question with what may answer it.
+/// A question and the notes that may answer it.
 struct Asked {
     question: String,
     notes: Vec<Recalled>,
@@ -78,14 +78,14 @@ impl Asked {
         Ok(Self { question: question.to_owned(), notes })
     }
 
-    /// What goes without any model: where there is nothing known, or a model that reads no text.
+    /// Returns the answer that needs no model: if no note was found, or if the model cannot read notes.
     fn shortcut(&self, state: &AppState) -> Option<&'static str> {
         let demo = state.answers.engine().info().is_ok_and(|info| info.demo);
         if self.notes.is_empty() {
-            return Some("Nothing that is known of the videos shares a word with this question.");
+            return Some("No description, moment or answer shares a word with this question.");
         }
         demo.then_some(
-            "The demo model only looks at pictures and can't answer from notes. These places share words with the question:",
+            "The demo model cannot answer from notes. These places share words with the question:",
         )
     }
 
@@ -120,7 +120,7 @@ fn url_of(note: &Recalled) -> String {
     }
 }
 
-/// `GET /ask`: the page before there is an answer.
+/// `GET /ask`: the page without an answer.
 pub(super) async fn page(cx: PageContext, Query(query): Query<AskQuery>) -> Response {
     let question = query.question.chars().take(MAX_QUESTION).collect();
     html::or_error(&cx, html::render(&empty_page(&cx, question)))
@@ -208,7 +208,7 @@ pub(super) async fn form(cx: PageContext, question: Result<Form<Question>, FormR
                 tokio::time::timeout(PATIENCE, answer).await.map_err(|_| {
                     Failure::invalid(
                         "question",
-                        format!("no answer within {} s; ask for less", PATIENCE.as_secs()),
+                        format!("no answer within {} s; ask a shorter question", PATIENCE.as_secs()),
                     )
                 })??
             }
@@ -247,7 +247,7 @@ fn show(cx: &PageContext, asked: &Asked, text: &str, model: String) -> Result<Re
     })
 }
 
-/// Cuts an answer at the notes that it names: `[3]`, `[3, 5]`.
+/// Splits an answer at the notes that it cites: `[3]`, `[3, 5]`.
 fn cited(text: &str, notes: usize) -> Vec<(String, Option<usize>)> {
     let mut parts = Vec::new();
     let mut plain = String::new();

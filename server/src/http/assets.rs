@@ -8,7 +8,7 @@ use axum::{
 use homereel_web::assets;
 use serde::Deserialize;
 
-/// Static files: those asked for by their content's name may be kept for ever.
+/// Serves a static file. A URL with the file's version may be cached forever.
 pub(super) async fn asset(
     Path(name): Path<String>,
     Query(query): Query<AssetQuery>,

@@ -1,7 +1,7 @@
-//! Authentication and authorization: who calls (a session's cookie or an API key), and whether their role allows it.
+//! Authentication and authorization: identifies the caller (session cookie or API key) and checks their role.
 //!
-//! The role of a URL is in the route table ([`super::routes`]); this layer enforces it and passes the caller's
-//! identity on as a request extension, which handlers read with [`CurrentUser`].
+//! The role of a URL is in the route table ([`super::routes`]). This layer enforces it and passes the
+//! caller's identity on as a request extension, which handlers read with [`CurrentUser`].
 
 use std::convert::Infallible;
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::state::AppState;
 
-/// Name of the session's cookie.
+/// Name of the session cookie.
 pub(super) const COOKIE: &str = "homereel_session";
 
 /// The role that a request needs.
@@ -28,7 +28,7 @@ pub(super) const COOKIE: &str = "homereel_session";
 pub(super) enum Required {
     /// The role of a group of routes.
     Role(Role),
-    /// For URLs and methods that no route takes: a viewer for safe methods, a member for all others.
+    /// For requests without a route: viewer for safe methods, member for all others.
     ByMethod,
 }
 
@@ -42,12 +42,12 @@ impl Required {
     }
 }
 
-/// Identity made the request. `None` where the server requires no login, and on public routes.
+/// Who made the request. `None` means that the server requires no login, or that the route is public.
 #[derive(Debug, Clone)]
 pub(super) struct CurrentUser(pub(super) Option<Identity>);
 
 impl CurrentUser {
-    /// Returns whether the user has at least `role`. Without a login everybody has every role.
+    /// Returns whether the caller has at least `role`. Without a login, every caller has every role.
     pub(super) fn has(&self, role: Role) -> bool {
         self.0.as_ref().is_none_or(|who| who.role >= role)
     }
@@ -61,8 +61,8 @@ impl<S: Sync> FromRequestParts<S> for CurrentUser {
     }
 }
 
-/// Lets a request with the required role pass, redirects a browser without a login to `/login`, and answers 401 or 403
-/// otherwise.
+/// Passes requests with the required role on, redirects browsers without a login to `/login`, and answers 401
+/// or 403 otherwise.
 pub(super) async fn require(
     State((state, required)): State<(AppState, Required)>,
     mut request: Request,
@@ -95,7 +95,7 @@ pub(super) async fn require(
     next.run(request).await
 }
 
-/// Returns the credential of a request; a key takes precedence over a cookie.
+/// Returns the credential of a request. A key takes precedence over a cookie.
 fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
@@ -104,7 +104,7 @@ fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     session(headers).map(Credential::Session)
 }
 
-/// Returns the session's token.
+/// Returns the token in the session cookie.
 pub(super) fn session(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).into_iter();
     cookies
@@ -123,9 +123,9 @@ fn unauthorized(request: &Request) -> Response {
         return Redirect::to(&format!("/login?next={next}")).into_response();
     }
     let message = if request.headers().contains_key(header::AUTHORIZATION) {
-        "this API key is not known; `homereel keys add NAME` makes one"
+        "unknown API key; `homereel keys add NAME` creates one"
     } else {
-        "this server needs an API key (Authorization: Bearer KEY; `homereel keys add NAME` makes one) or a login at /login"
+        "this server needs an API key (Authorization: Bearer KEY; `homereel keys add NAME` creates one) or a login at /login"
     };
     let failure = Failure::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
     let mut response = render(path, failure);

@@ -1,4 +1,4 @@
-//! Reads request bodies into memory, within a limit for each and a budget for all together.
+//! Reads request bodies into memory, within a limit for each and a memory budget for all together.
 
 use axum::{
     body::{Body, HttpBody},
@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::error::Failure;
 use crate::budget::MemoryBudget;
 
-/// A body; its memory returns to the budget when it is dropped.
+/// A body. Dropping it returns its memory to the budget.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) bytes: Vec<u8>,
@@ -22,7 +22,7 @@ pub(super) async fn read(budget: &MemoryBudget, body: Body, limit: usize) -> Res
     let announced = HttpBody::size_hint(&body).lower();
     let too_large = || {
         Failure::too_large(format!(
-            "the body is larger than {limit} bytes; upload the video to /api/videos and name it as homereel:ID"
+            "the body is larger than {limit} bytes; upload the video to /api/videos and refer to it as homereel:ID"
         ))
     };
     if announced > limit as u64 {
@@ -32,14 +32,14 @@ pub(super) async fn read(budget: &MemoryBudget, body: Body, limit: usize) -> Res
     let mut held = Held { bytes: Vec::new(), permits: Vec::new() };
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| {
-            Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", format!("the body broke off: {error}"))
+            Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", format!("the connection was lost within the body: {error}"))
         })?;
         let size = held.bytes.len() + chunk.len();
         if size > limit {
             return Err(too_large());
         }
         if held.bytes.is_empty() {
-            // Exactly once: growing by doubling would hold a large clip twice.
+            // Allocated once: growth by doubling would hold a large clip twice.
             held.bytes.reserve_exact(usize::try_from(announced).unwrap_or(0));
         }
         if !budget.cover(size, &mut held.permits) {

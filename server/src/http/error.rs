@@ -1,5 +1,5 @@
-//! Errors over HTTP: kind → status in one place, then two renderings: RFC 9457 for `/api`, OpenAI's for `/v1`.
-//! (Pages render a [`Failure`] as HTML.) Texts of 5xx are fixed; their cause goes to the log, once.
+//! HTTP errors: maps error kinds to statuses in one place and renders them as RFC 9457 for `/api`, in
+//! OpenAI's format for `/v1`, and as HTML for pages. The text of a 5xx is fixed; its cause is logged once.
 
 use axum::{
     Json,
@@ -19,45 +19,45 @@ use crate::{
     import::ImportError,
 };
 
-/// An error as a client sees it.
+/// An error as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// HTTP status.
     pub status: StatusCode,
-    /// One word for programs (`not_found`, `context_length_exceeded`, …).
+    /// Code for programs (`not_found`, `context_length_exceeded`, …).
     pub code: &'static str,
-    /// What, which value, what would fit.
+    /// What is wrong, the value, and what would fit.
     pub message: String,
-    /// Name of the parameter at fault.
+    /// Name of the invalid parameter.
     pub param: Option<String>,
-    /// Seconds after which a retry makes sense.
+    /// Seconds after which to retry.
     pub retry_after_s: Option<u64>,
 }
 
 impl Failure {
-    /// Makes a failure without parameter.
+    /// Creates a failure without a parameter.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), param: None, retry_after_s: None }
     }
 
-    /// Makes a 400 that names the parameter at fault.
+    /// Creates a 400 that names the invalid parameter.
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..Self::new(StatusCode::BAD_REQUEST, "invalid_value", message) }
     }
 
-    /// Makes a 404.
+    /// Creates a 404.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// Makes a 413.
+    /// Creates a 413.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
-    /// Makes a 500 with a fixed text; the cause goes to the log.
+    /// Creates a 500 with a fixed text and logs the cause.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        tracing::error!(%cause, "internal error");
+        tracing::error!(%cause, "failed to handle a request");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -77,7 +77,7 @@ impl From<AskError> for Failure {
             AskErrorKind::Invalid => Self::new(StatusCode::BAD_REQUEST, "invalid_value", message),
             AskErrorKind::Overloaded => Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", message),
             AskErrorKind::NotReady => Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message),
-            // 499 is nginx's word for a client that left; nobody reads it but the log.
+            // 499 is nginx's status for a client that left; it only appears in the log.
             AskErrorKind::Cancelled => {
                 Self::new(StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "cancelled", message)
             }
@@ -132,7 +132,7 @@ impl From<AuthError> for Failure {
 impl From<ImportError> for Failure {
     fn from(error: ImportError) -> Self {
         match error {
-            // The file is at fault, not a parameter of the request.
+            // The file is invalid, not a parameter of the request.
             ImportError::Probe(error) => Self { param: None, ..Self::from(error) },
             ImportError::Library(error) => error.into(),
         }
@@ -163,11 +163,11 @@ impl From<MultipartError> for Failure {
     }
 }
 
-/// A failure as RFC 9457 problem details.
+/// Renders a failure as RFC 9457 problem details.
 #[derive(Debug)]
 pub struct Problem(pub Failure);
 
-/// A failure in OpenAI's shape.
+/// Renders a failure in OpenAI's format.
 #[derive(Debug)]
 pub struct OpenAiError(pub Failure);
 
@@ -184,7 +184,7 @@ impl<E: Into<Failure>> From<E> for OpenAiError {
 }
 
 impl OpenAiError {
-    /// Returns the body: the same in a response and as the last event of a broken stream.
+    /// Returns the body, which is the same in a response and in the last event of a failed stream.
     #[must_use]
     pub fn body(&self) -> serde_json::Value {
         let kind = match self.0.status {
@@ -240,7 +240,7 @@ pub(super) fn is_api(path: &str) -> bool {
     path.starts_with("/api/") || path.starts_with("/v1/")
 }
 
-/// Renders a failure in the shape that readers of `path` expect.
+/// Renders a failure in the format of `path`.
 pub fn render(path: &str, failure: Failure) -> Response {
     if path.starts_with("/v1/") {
         OpenAiError(failure).into_response()
@@ -249,19 +249,19 @@ pub fn render(path: &str, failure: Failure) -> Response {
     }
 }
 
-/// Answers for a URL without a handler.
+/// Response to a URL without a route.
 pub async fn no_such_url(method: Method, uri: Uri) -> Response {
     let message = format!("there is nothing at {method} {}", shown(uri.path()));
     render(uri.path(), Failure::not_found(message))
 }
 
-/// Answers for a URL with another method.
+/// Response to a method that the URL does not support.
 pub async fn no_such_method(method: Method, uri: Uri) -> Response {
-    let message = format!("{} does not take {method}", shown(uri.path()));
+    let message = format!("{} does not support {method}", shown(uri.path()));
     render(uri.path(), Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message))
 }
 
-/// Cuts what a caller sent, so that a message stays short.
+/// Truncates and quotes text of the caller, so that messages stay short.
 pub fn shown(text: &str) -> String {
     let mut short: String = text.chars().filter(|c| !c.is_control()).take(100).collect();
     if short.len() < text.len() {

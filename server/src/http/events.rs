@@ -1,4 +1,4 @@
-//! `/api/events`: what changes in the library, as server-sent events, for pages that follow along.
+//! `/api/events`: changes of the library as server-sent events, for pages that update themselves.
 
 use std::convert::Infallible;
 
@@ -17,7 +17,7 @@ use tokio_stream::{
 
 use crate::state::AppState;
 
-/// `GET /api/events`: ends when the server stops, so that it can stop.
+/// `GET /api/events`: the stream ends when the server drains.
 pub(super) async fn events(State(state): State<AppState>) -> Response {
     let changes =
         BroadcastStream::new(state.library.subscribe()).map(|change| Ok::<_, Infallible>(render(change)));
@@ -33,7 +33,7 @@ fn ended_by<S: Stream>(stream: S, end: impl Future<Output = ()>) -> impl Stream<
 
 fn render(change: Result<Change, BroadcastStreamRecvError>) -> Event {
     let Ok(change) = change else {
-        // The reader was too slow and missed some: it asks for everything again.
+        // The reader was too slow and missed events; it reloads everything.
         return Event::default().event("lagged").data("{}");
     };
     let name = match change {

@@ -1,5 +1,6 @@
-//! `/api/videos/{id}/file`, `/poster.jpg` and `/card.jpg`: bytes of the library, with ranges and validators.
-//! An original is somebody's upload: its type is ours, it is never sniffed, never a page.
+//! `/api/videos/{id}/file`, `/poster.jpg` and `/card.jpg`: files of the library, with ranges and validators.
+//! Originals are untrusted uploads: their content type is ours, sniffing is disabled, and none is served as a
+//! page.
 
 use axum::{
     body::Body,
@@ -15,17 +16,17 @@ use tower_http::services::ServeFile;
 use super::error::{Failure, Problem};
 use crate::state::AppState;
 
-/// Characters that RFC 5987 lets stand in `filename*`.
+/// Characters that `filename*` may contain unescaped (RFC 5987).
 const ATTR_CHARS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
 
 /// Query of `/file`.
 #[derive(Debug, Deserialize)]
 pub(super) struct FileQuery {
-    /// Anything but absent or `0`: save instead of play.
+    /// Any value but `0` saves the file instead of playing it.
     download: Option<String>,
 }
 
-/// `GET /api/videos/{id}/file`: the original, whole or a range of it.
+/// `GET /api/videos/{id}/file`: the original or a range of it.
 pub(super) async fn original(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -38,7 +39,7 @@ pub(super) async fn original(
     let mut response = ranged(&state.library.original_path(&video.sha256), &etag, method, &headers).await?;
     let kind = if query.download.is_some_and(|value| value != "0") { "attachment" } else { "inline" };
     let out = response.headers_mut();
-    // What the library holds was probed before it got its type, and no type of it is one that runs.
+    // The type follows from a probe before the file was stored, and no such type is executable.
     out.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_str(&video.mime).unwrap_or(HeaderValue::from_static("application/octet-stream")),
@@ -59,7 +60,7 @@ pub(super) async fn poster(
     thumbnail(&state, &id, false, method, &headers).await
 }
 
-/// `GET /api/videos/{id}/card.jpg`: the poster made small, for lists.
+/// `GET /api/videos/{id}/card.jpg`: a small poster for lists.
 pub(super) async fn card(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -93,7 +94,7 @@ async fn thumbnail(
     Ok(response)
 }
 
-/// Serves a file whose content `etag` names; tower-http reads the range, we know what it may rest on.
+/// Serves a file with `etag` as its validator. tower-http parses the range.
 pub(super) async fn ranged(
     path: &std::path::Path,
     etag: &str,
@@ -106,14 +107,14 @@ pub(super) async fn ranged(
     }
     let mut request = Request::builder().method(method).body(Body::empty()).map_err(Failure::internal)?;
     let same = headers.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes());
-    // Several ranges at once may be ignored (RFC 9110, 14.2), and no player asks for them.
+    // A request for several ranges may be ignored (RFC 9110, section 14.2); no player sends one.
     let range = headers.get(header::RANGE).filter(|range| same && !range.as_bytes().contains(&b','));
     if let Some(range) = range {
         request.headers_mut().insert(header::RANGE, range.clone());
     }
     let file = ServeFile::new(path).try_call(request).await.map_err(Failure::internal)?;
     if file.status() == StatusCode::NOT_FOUND {
-        return Err(Failure::not_found("the file of this video is gone"));
+        return Err(Failure::not_found("the file of this video is missing"));
     }
     let mut response = file.map(Body::new);
     let out = response.headers_mut();
@@ -124,13 +125,13 @@ pub(super) async fn ranged(
     Ok(response)
 }
 
-/// Returns whether `If-None-Match` names `etag` (weakly, as for GET).
+/// Returns whether `If-None-Match` matches `etag` (weak comparison, as for GET).
 fn matches(value: &HeaderValue, etag: &str) -> bool {
     let Ok(list) = value.to_str() else { return false };
     list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == etag)
 }
 
-/// `Content-Disposition` for any name: an ASCII stand-in, and the name itself by RFC 5987.
+/// Builds `Content-Disposition` for any name: an ASCII fallback and the name as in RFC 5987.
 fn disposition(kind: &str, name: &str) -> String {
     let safe =
         |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ') { c } else { '_' };

@@ -1,4 +1,4 @@
-//! For the operator: alive, ready, metrics, and what this machine runs.
+//! Endpoints for operators: liveness, readiness, metrics, and the state of this machine.
 
 use axum::{
     Json,
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use super::{error::Problem, replicas};
 use crate::state::AppState;
 
-/// `GET /healthz`: the process is alive.
+/// `GET /healthz`: liveness.
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: requests are served. 503 while the model loads, after it failed, and while draining.
+/// `GET /readyz`: readiness. 503 while the model loads, after it failed, and while the server drains.
 pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'static str) {
     if state.lifecycle.draining() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
@@ -29,7 +29,7 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'stat
     }
 }
 
-/// `GET /metrics`, in Prometheus' text format.
+/// `GET /metrics`, in the text format of Prometheus.
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
     metrics::gauge!("vllm:num_requests_running").set(state.answers.in_flight() as f64);

@@ -1,6 +1,6 @@
-//! `/household`: the reader's own password; for admins who else may come in (users with a role, keys of programs).
+//! `/household`: the reader's own password and, for admins, users with their roles and API keys.
 //!
-//! **Invariant:** a key's secret is in the one response that made it, and nowhere else.
+//! **Invariant:** a key's secret is in the one response that created it, and nowhere else.
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ use super::{
     views,
 };
 
-/// A new password of the reader's own.
+/// Form that changes the reader's own password.
 #[derive(Deserialize)]
 pub(super) struct PasswordForm {
     present: String,
@@ -32,7 +32,7 @@ pub(super) struct PasswordForm {
     repeat: String,
 }
 
-/// Somebody new.
+/// Form that adds a user.
 #[derive(Deserialize)]
 pub(super) struct UserForm {
     name: String,
@@ -40,26 +40,26 @@ pub(super) struct UserForm {
     password: String,
 }
 
-/// Another role.
+/// Form that changes a role.
 #[derive(Deserialize)]
 pub(super) struct RoleForm {
     role: Role,
 }
 
-/// A password that an admin sets for somebody.
+/// Form with which an admin sets a user's password.
 #[derive(Deserialize)]
 pub(super) struct ResetForm {
     password: String,
 }
 
-/// A new key.
+/// Form that creates a key.
 #[derive(Deserialize)]
 pub(super) struct KeyForm {
     name: String,
     role: Role,
 }
 
-/// What was done; the URL after it carries its word, so that nobody can put words on the page.
+/// The action that was done. The redirect's URL has its name, so that nobody can put other text on the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Done {
@@ -89,24 +89,24 @@ impl Done {
             Self::Added => "They can log in now, with this name and password.",
             Self::Role => "The role is changed.",
             Self::Reset => "The password is set; they have to log in again.",
-            Self::Removed => "They can't come in any more.",
-            Self::Revoked => "The key opens nothing any more.",
+            Self::Removed => "They cannot log in any more.",
+            Self::Revoked => "The key is revoked.",
         }
     }
 }
 
-/// What was done before this page was asked for.
+/// Query with the action that led to this page.
 #[derive(Debug, Deserialize)]
 pub(super) struct HouseholdQuery {
     done: Option<Done>,
 }
 
-/// What the page says first.
+/// Message at the top of the page.
 #[derive(Default)]
 struct Said {
     problem: String,
     done: &'static str,
-    /// Name and secret of the key that was just made.
+    /// Name and secret of a key that was just created.
     key: Option<(String, String)>,
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<HouseholdQuery>) -
     html::or_error(&cx, shown(&cx, said).await)
 }
 
-/// `POST /household/password`: the reader's own.
+/// `POST /household/password`: the reader's own password.
 pub(super) async fn change_password(
     cx: PageContext,
     extensions: Extensions,
@@ -128,7 +128,7 @@ pub(super) async fn change_password(
         let Form(form) = form?;
         let who = cx.user.0.as_ref().filter(|who| who.person);
         let (Some(who), Some(session)) = (who, auth_layer::session(&headers)) else {
-            return Err(Failure::invalid("session", "only somebody who came in by a password can change it"));
+            return Err(Failure::invalid("session", "only a user who logged in with a password can change it"));
         };
         if form.password != form.repeat {
             return Err(Failure::invalid("repeat", "the new password and its repetition are not the same"));
@@ -167,7 +167,7 @@ pub(super) async fn set_role(
     told(&cx, work().await).await
 }
 
-/// `POST /household/users/{id}/password`: by an admin, for somebody who forgot theirs.
+/// `POST /household/users/{id}/password`: by an admin, for a user who forgot theirs.
 pub(super) async fn reset_password(
     cx: PageContext,
     Path(id): Path<String>,
@@ -187,7 +187,7 @@ pub(super) async fn remove_user(cx: PageContext, Path(id): Path<String>) -> Resp
     told(&cx, removed.map(|()| Done::Removed)).await
 }
 
-/// `POST /household/keys`: answers with the page that shows the secret, this once.
+/// `POST /household/keys`: responds with the page that shows the secret once.
 pub(super) async fn add_key(cx: PageContext, form: Result<Form<KeyForm>, FormRejection>) -> Response {
     let work = async || {
         let Form(form) = form?;
@@ -197,7 +197,7 @@ pub(super) async fn add_key(cx: PageContext, form: Result<Form<KeyForm>, FormRej
         Ok(new) => {
             let said = Said { key: Some((new.key.name, new.token)), ..Said::default() };
             let mut response = html::or_error(&cx, shown(&cx, said).await);
-            // Not even the browser's own cache keeps it.
+            // Not even the browser's cache keeps it.
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
@@ -211,7 +211,8 @@ pub(super) async fn revoke_key(cx: PageContext, Path(id): Path<String>) -> Respo
     told(&cx, revoked.map(|()| Done::Revoked)).await
 }
 
-/// The page after something was done, or with what was wrong. A reload of the former asks for nothing again.
+/// The page after an action or with an error. After an action it is a redirect, so that a reload repeats
+/// nothing.
 async fn told(cx: &PageContext, result: Result<Done, Failure>) -> Response {
     match result {
         Ok(done) => Redirect::to(&format!("/household?done={}", done.word())).into_response(),

@@ -1,4 +1,4 @@
-//! Renders pages and decides between a page and the answer for programs.
+//! Renders pages, and decides between HTML and JSON.
 
 use std::convert::Infallible;
 
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::state::AppState;
 
-/// What a page is rendered from: the server's state and its reader, who sees only what their role allows.
+/// Context of a page: the server's state, and the reader, who sees only what their role allows.
 #[derive(Debug, Clone)]
 pub(super) struct PageContext {
     pub(super) state: AppState,
@@ -50,7 +50,7 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
         .is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// Returns what every page shares: title, navigation, the state of the model, what the reader may do.
+/// Returns what all pages share: title, navigation, the state of the model, the reader's permissions.
 pub(super) fn shell(cx: &PageContext, title: &str, here: &'static str, unfinished: bool) -> Shell {
     let model = views::model(cx.state.answers.engine().as_ref());
     let unfinished = unfinished || model == Model::Loading;
@@ -91,20 +91,20 @@ pub(super) fn error_page(cx: &PageContext, status: StatusCode, title: &str, line
     }
 }
 
-/// Returns the response, or the failure as a page.
+/// Returns the response, or renders the failure as a page.
 pub(super) fn or_error(cx: &PageContext, result: Result<Response, Failure>) -> Response {
     result.unwrap_or_else(|failure| {
         let title = match failure.status {
             StatusCode::NOT_FOUND => "Not found",
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "Not now",
             status if status.is_client_error() => "That did not work",
-            _ => "Something broke",
+            _ => "Something went wrong",
         };
         error_page(cx, failure.status, title, vec![failure.message])
     })
 }
 
-/// Answers a URL without a route: a page for browsers, JSON otherwise.
+/// Response to a URL without a route: a page for browsers, JSON otherwise.
 pub(super) async fn no_such_url(cx: PageContext, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     if error::is_api(uri.path()) || !wants_html(&headers) {
         return error::no_such_url(method, uri).await;

@@ -1,4 +1,4 @@
-//! `/jobs` and `/api/jobs`: the queue of background work, as a page with its buttons and as JSON.
+//! `/jobs` and `/api/jobs`: the queue of background work, as a page with buttons and as JSON.
 
 use axum::{
     Json,
@@ -17,19 +17,19 @@ use super::{
 };
 use crate::state::AppState;
 
-/// Jobs on one page of the board.
+/// Number of jobs on one page of the board.
 const PAGE: u32 = 40;
 
-/// Failed jobs that are tried again at one press.
+/// Maximum number of failed jobs that one click retries.
 const RETRIES: u32 = 1000;
 
-/// Where on the board.
+/// Query of the paged board.
 #[derive(Debug, Deserialize)]
 pub(super) struct JobsQuery {
     offset: Option<u32>,
 }
 
-/// Jobs that one page of the list holds.
+/// Number of jobs in one response of the list.
 const LIMIT: u32 = 200;
 
 /// `GET /api/jobs`: the newest jobs.
@@ -38,7 +38,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, P
     Ok(Json(json!({ "jobs": state.library.jobs(LIMIT).await?, "paused": paused })))
 }
 
-/// `POST /api/jobs/pause`: no job goes on until `/resume`.
+/// `POST /api/jobs/pause`: no job runs until `/resume`.
 pub(super) async fn pause(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
     state.library.pause_jobs(true).await?;
     Ok(Json(json!({ "paused": true })))
@@ -50,7 +50,7 @@ pub(super) async fn resume(State(state): State<AppState>) -> Result<Json<Value>,
     Ok(Json(json!({ "paused": false })))
 }
 
-/// `POST /api/jobs/{id}/first`: before all others that wait.
+/// `POST /api/jobs/{id}/first`: moves the job to the front of the queue.
 pub(super) async fn first(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -88,7 +88,7 @@ async fn show(cx: &PageContext, offset: u32) -> Result<Response, Failure> {
     let (running, queued, failed) =
         (number(JobState::Running), number(JobState::Queued), number(JobState::Failed));
     let now = now_ms();
-    // The board has what runs first, then the queue.
+    // The board shows running jobs first, then the queue.
     let before = |at: usize| {
         let place = u64::from(offset) + at as u64;
         usize::try_from(place.saturating_sub(running)).unwrap_or(usize::MAX)
@@ -109,37 +109,37 @@ async fn show(cx: &PageContext, offset: u32) -> Result<Response, Failure> {
     })
 }
 
-/// `POST /jobs/{id}/cancel`: the page's form.
+/// `POST /jobs/{id}/cancel`: a form.
 pub(super) async fn cancel_form(cx: PageContext, Path(id): Path<String>) -> Response {
     let result = cx.state.jobs.cancel(&id).await.map_err(Failure::from);
     html::or_error(&cx, result.map(|_| Redirect::to("/jobs").into_response()))
 }
 
-/// `POST /jobs/{id}/retry`: the page's form.
+/// `POST /jobs/{id}/retry`: a form.
 pub(super) async fn retry_form(cx: PageContext, Path(id): Path<String>) -> Response {
     let result = cx.state.jobs.retry(&id).await.map_err(Failure::from);
     html::or_error(&cx, result.map(|_| Redirect::to("/jobs").into_response()))
 }
 
-/// `POST /jobs/{id}/first`: the page's form.
+/// `POST /jobs/{id}/first`: a form.
 pub(super) async fn first_form(cx: PageContext, Path(id): Path<String>) -> Response {
     let result = cx.state.library.put_job_first(&id).await.map_err(Failure::from);
     html::or_error(&cx, result.map(|_| Redirect::to("/jobs").into_response()))
 }
 
-/// `POST /jobs/pause`: the page's form.
+/// `POST /jobs/pause`: a form.
 pub(super) async fn pause_form(cx: PageContext) -> Response {
     let result = cx.state.library.pause_jobs(true).await.map_err(Failure::from);
     html::or_error(&cx, result.map(|()| Redirect::to("/jobs").into_response()))
 }
 
-/// `POST /jobs/resume`: the page's form.
+/// `POST /jobs/resume`: a form.
 pub(super) async fn resume_form(cx: PageContext) -> Response {
     let result = cx.state.library.pause_jobs(false).await.map_err(Failure::from);
     html::or_error(&cx, result.map(|()| Redirect::to("/jobs").into_response()))
 }
 
-/// `POST /jobs/retry-failed`: the page's form.
+/// `POST /jobs/retry-failed`: a form.
 pub(super) async fn retry_failed_form(cx: PageContext) -> Response {
     let work = async || {
         for job in cx.state.library.jobs(RETRIES).await?.iter().filter(|job| job.state == JobState::Failed) {

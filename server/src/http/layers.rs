@@ -1,5 +1,5 @@
-//! What every request passes, in one place and in order: id, trace, security headers, origin guard,
-//! compression, panic guard. (Roles are in the route table.)
+//! The middleware of all requests, in order: request id, trace, security headers, origin check, compression,
+//! panic handler. (Roles are in the route table.)
 
 use std::any::Any;
 
@@ -32,13 +32,13 @@ use super::{
 };
 use crate::state::AppState;
 
-/// Scripts, styles, pictures and video come from here and nowhere else.
+/// Scripts, styles, images and video may only come from this server.
 const CSP: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; \
                    base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Wraps the table. The layer added last is the first that a request meets.
+/// Wraps the router. A request passes the layer that was added last first.
 pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppState> {
     let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     table
@@ -58,8 +58,8 @@ pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppSta
         .layer(middleware::from_fn(identify))
 }
 
-/// Returns whether an answer is worth compressing: pages, what they are made of, and JSON. Pictures and video are
-/// compressed already, and events must not be gathered.
+/// Returns whether a response is compressed: pages, their assets, and JSON. Images and video are compressed
+/// already, and events must not be buffered.
 fn is_of_words(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     const WORDS: [&str; 5] =
         ["text/html", "text/css", "text/javascript", "application/json", "image/svg+xml"];
@@ -69,7 +69,7 @@ fn is_of_words(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -
         .is_some_and(|kind| WORDS.iter().any(|words| kind.starts_with(words)))
 }
 
-/// Gives the request an id (its own, if it is a sane one), a span and one line of log.
+/// Gives the request an id (the client's, if it is valid), a span and one log line.
 async fn identify(request: Request, next: Next) -> Response {
     let given = request.headers().get(&REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|id| sane(id));
     let id = given.map_or_else(new_id, str::to_owned);
@@ -80,7 +80,7 @@ async fn identify(request: Request, next: Next) -> Response {
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     let elapsed = started.elapsed();
-    span.in_scope(|| tracing::debug!(status = status.as_u16(), head_ms = elapsed.as_millis(), "answered"));
+    span.in_scope(|| tracing::debug!(status = status.as_u16(), head_ms = elapsed.as_millis(), "answered a request"));
     metrics::histogram!("homereel_http_response_head_seconds", "route" => route.clone())
         .record(elapsed.as_secs_f64());
     metrics::counter!("homereel_http_requests_total", "route" => route, "status" => status.as_str().to_owned())
@@ -95,12 +95,11 @@ fn sane(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-/// Refuses what another site's page sends with a visitor's browser: foreign origins on unsafe methods, and hosts
-/// that this server does not have (DNS rebinding) on any.
-/// While the server drains, it takes no new work.
+/// Refuses requests that another site's page makes through a visitor's browser: foreign origins on unsafe
+/// methods, and foreign hosts on all (DNS rebinding). While the server drains, it refuses new work.
 async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
     match refuse(&state, &request).or_else(|| drained(&state, &request)) {
-        // Pages tell of the model and more, and here nobody has been asked who they are.
+        // Pages contain details of the server, and at this point the caller is not authenticated.
         Some(failure) if html::wants_page(&request) && !state.auth.required() => {
             html::or_error(&PageContext { user: CurrentUser(None), state }, Err(failure))
         }
@@ -130,7 +129,7 @@ fn refuse(state: &AppState, request: &Request<Body>) -> Option<Failure> {
         && state.config.listen.ip().is_loopback()
         && !known_host(host, &state.config.hosts)
     {
-        let message = format!("host {} is not one of this server's; allow it with --host", shown(host));
+        let message = format!("host {} is not a name of this server; allow it with --host", shown(host));
         return forbidden("unknown_host", message);
     }
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
@@ -138,17 +137,17 @@ fn refuse(state: &AppState, request: &Request<Body>) -> Option<Failure> {
     }
     let site = text(HeaderName::from_static("sec-fetch-site"));
     if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-        return forbidden("foreign_origin", "another site's page may not do this".into());
+        return forbidden("foreign_origin", "requests from another site's pages are refused".into());
     }
     let origin = text(header::ORIGIN)?;
     let authority = origin.split_once("://").map(|(_, authority)| authority);
     if authority.is_some() && authority == host {
         return None;
     }
-    forbidden("foreign_origin", format!("origin {} may not do this", shown(origin)))
+    forbidden("foreign_origin", format!("requests from the origin {} are refused", shown(origin)))
 }
 
-/// Returns whether a Host header names this machine or one of the configured names.
+/// Returns whether a Host header names this machine or a configured host.
 fn known_host(host: &str, configured: &[String]) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();
@@ -158,10 +157,10 @@ fn known_host(host: &str, configured: &[String]) -> bool {
         || configured.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Answers for a handler that panicked; the panic's text is in the log only.
+/// Response for a handler that panicked; the panic's message is only logged.
 fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
     let text = cause.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no text");
+    let text = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
     Problem(Failure::internal(format!("a handler panicked: {text}"))).into_response()
 }
 

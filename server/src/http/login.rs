@@ -1,4 +1,4 @@
-//! `/login` and `/logout`: a password becomes a session's cookie, and a session ends.
+//! `/login` and `/logout`: creates and ends sessions.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
@@ -19,29 +19,29 @@ use super::{
 };
 use crate::state::AppState;
 
-/// Returns the URL of a one-time link, as a browser in the same network would reach it.
+/// Returns the URL of a one-time link, as a browser in the same network reaches it.
 #[must_use]
 pub fn link(listen: SocketAddr, token: &str) -> String {
     let host = if listen.ip().is_unspecified() { outward().unwrap_or(listen.ip()) } else { listen.ip() };
     format!("http://{}/login?once={token}", SocketAddr::new(host, listen.port()))
 }
 
-/// Returns the address by which this machine would reach others. Nothing is sent for it.
+/// Returns the address of this machine in its network. No packet is sent.
 fn outward() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    // An address that is nobody's (RFC 5737).
+    // An address reserved for documentation (RFC 5737).
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Where to go, and the token of a one-time link.
+/// Query: where to go after the login, and the token of a one-time link.
 #[derive(Debug, Deserialize)]
 pub(super) struct LoginQuery {
     next: Option<String>,
     once: Option<String>,
 }
 
-/// The form.
+/// The login form.
 #[derive(Deserialize)]
 pub(super) struct LoginForm {
     name: Option<String>,
@@ -85,7 +85,7 @@ pub(super) async fn log_in(
         let next = local(form.next.as_deref());
         let session = match &form.once {
             Some(_) if form.repeat.as_ref().is_some_and(|repeat| *repeat != form.password) => {
-                Err(AuthError::Invalid("the two are not the same".into()))
+                Err(AuthError::Invalid("the two passwords are not the same".into()))
             }
             Some(once) => cx.state.auth.log_in_first(once, form.password, from).await,
             None => cx.state.auth.log_in(form.name.as_deref(), form.password, from).await,
@@ -117,7 +117,7 @@ pub(super) async fn log_out(cx: PageContext, request: Request) -> Response {
     ([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
 }
 
-/// The page, with what was wrong; a failure of ours is none of the reader's and goes on as one.
+/// Renders the page with the error. An internal failure is not the reader's and is returned as it is.
 async fn shown(
     state: &AppState,
     once: Option<String>,
@@ -148,7 +148,8 @@ async fn shown(
     })
 }
 
-/// Scripts can't read it, other sites' forms don't send it, and behind TLS it stays there.
+/// Scripts cannot read the cookie, other sites' forms do not send it, and behind TLS it is sent only over
+/// TLS.
 fn attributes(headers: &HeaderMap) -> &'static str {
     if headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https") {
         "Path=/; HttpOnly; SameSite=Lax; Secure"
@@ -157,7 +158,7 @@ fn attributes(headers: &HeaderMap) -> &'static str {
     }
 }
 
-/// Returns a place on this server: never a way to another.
+/// Returns a path on this server, so that a login never redirects to another site.
 fn local(next: Option<&str>) -> String {
     next.filter(|next| {
         next.starts_with('/')

@@ -1,5 +1,5 @@
-//! The HTTP server: [`routes`] is the route table, [`layers`] what every request passes, and every other file handles
-//! one family of URLs.
+//! The HTTP server: [`routes`] is the route table, [`layers`] the middleware of all requests, and every other
+//! file handles one group of URLs.
 
 mod albums;
 mod ask;

@@ -1,4 +1,4 @@
-//! `/api/videos/{id}/moments.{json,vtt,srt,md}`: the moments of a video as files of other programs.
+//! `/api/videos/{id}/moments.{json,vtt,srt,md}`: the moments of a video in several file formats.
 
 use axum::{
     extract::{Path, State},
@@ -45,7 +45,7 @@ async fn serve(
 ) -> Result<Response, Problem> {
     let video = state.library.video(&id).await?;
     let Some(text) = &video.texts.moments else {
-        return Err(Failure::not_found("the moments of this video are not made yet").into());
+        return Err(Failure::not_found("the moments of this video are not ready yet").into());
     };
     let body = write(&video, &text.model, text.content.as_deref().unwrap_or_default());
     Ok(([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")], body).into_response())

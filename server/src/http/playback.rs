@@ -1,5 +1,5 @@
-//! `/api/videos/{id}/playback.mp4`, `/sprites.vtt` and `/sprites/{n}.jpg`: what a player needs. The first is the original
-//! where browsers play that, else the rendition.
+//! `/api/videos/{id}/playback.mp4`, `/sprites.vtt` and `/sprites/{n}.jpg`: files for the player. The first is
+//! the original if browsers can play it, otherwise the transcode.
 
 use axum::{
     extract::{Path, State},
@@ -30,7 +30,7 @@ pub(super) async fn playback(
         Err(reason) => {
             let path = library.rendition_path(&video.sha256);
             if !path.exists() {
-                let message = format!("the version for browsers is not made yet ({reason})");
+                let message = format!("the version for browsers is not ready yet ({reason})");
                 return Err(Failure::not_found(message).into());
             }
             (path, format!("\"{}-playback\"", video.sha256), "video/mp4")
@@ -48,7 +48,7 @@ pub(super) async fn sprites_vtt(
 ) -> Result<Response, Problem> {
     let video = state.library.video(&id).await?;
     let Some(layout) = state.library.sprites(&video.sha256).await else {
-        return Err(Failure::not_found("this video has no scrub pictures yet").into());
+        return Err(Failure::not_found("this video has no scrub sprites yet").into());
     };
     let headers =
         [(header::CONTENT_TYPE, "text/vtt; charset=utf-8"), (header::CACHE_CONTROL, "private, no-cache")];
@@ -65,10 +65,10 @@ pub(super) async fn sprites_sheet(
     let video = state.library.video(&id).await?;
     let layout = state.library.sprites(&video.sha256).await;
     let sheets = layout.map_or(0, |layout| layout.sheets());
-    // Only digits: what is asked for becomes part of a path.
+    // Digits only, because the value becomes part of a path.
     let number = name.strip_suffix(".jpg").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let Some(number) = number.and_then(|digits| digits.parse().ok()).filter(|number| *number < sheets) else {
-        return Err(Failure::not_found("there is no such sheet of scrub pictures").into());
+        return Err(Failure::not_found("there is no such sprite sheet").into());
     };
     let etag = format!("\"{}-sprites-{number}\"", video.sha256);
     let path = state.library.sprites_path(&video.sha256, number);

@@ -1,4 +1,4 @@
-//! `/api/replicas`: takes a vLLM replica out of service and back; also sets the replicas' gauges in `/metrics`.
+//! `/api/replicas`: drains and resumes vLLM replicas. Also sets the replicas' gauges in `/metrics`.
 
 use axum::{
     Json,
@@ -65,7 +65,7 @@ pub(super) fn record(upstreams: &[ReplicaStatus]) {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "counts that only grow"
+                reason = "counters"
             )]
             counter(name, count as u64);
         }

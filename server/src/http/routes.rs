@@ -21,7 +21,7 @@ use super::{
 };
 use crate::state::AppState;
 
-/// Routes that anybody may use: whether the server is alive, the login page and what it is made of.
+/// Routes for everyone: health checks, and the login page with its assets.
 fn public() -> Group {
     Group::default()
         .route("/healthz", get(health::healthz))
@@ -93,7 +93,7 @@ fn member() -> Group {
         .route("/jobs/{id}/first", post(jobs::first_form))
         .route("/jobs/{id}/cancel", post(jobs::cancel_form))
         .route("/jobs/{id}/retry", post(jobs::retry_form))
-        // The library's API. An upload is limited per file, and a chunk by the length of its upload.
+        // The library's API. Uploads are limited per file, and chunks by the length of their upload.
         .route("/api/videos", post(upload::upload).layer(DefaultBodyLimit::disable()))
         .route("/api/videos/{id}", patch(videos::patch))
         .route("/api/videos/{id}/ask", post(ask::ask))
@@ -131,9 +131,9 @@ fn admin() -> Group {
         .route("/api/replicas/{id}/resume", post(replicas::resume))
 }
 
-/// Builds the router: the four groups, then the layers that every request passes.
+/// Builds the router: the four groups, then the middleware of all requests.
 ///
-/// Where no route matches, the caller needs a login too, so that nobody else learns which URLs exist.
+/// URLs without a route require a login too, so that strangers cannot find out which URLs exist.
 pub fn router(state: AppState) -> Router {
     let require = |required| middleware::from_fn_with_state((state.clone(), required), auth_layer::require);
     let role = |role, group: Group| group.router.route_layer(require(Required::Role(role)));

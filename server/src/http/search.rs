@@ -1,4 +1,4 @@
-//! `/search` and `GET /api/search`: finding videos and the seconds in them.
+//! `/search` and `GET /api/search`: finds videos and seconds in them.
 
 use std::sync::Arc;
 
@@ -22,19 +22,19 @@ use super::{
 };
 use crate::state::AppState;
 
-/// Videos on one page: each has several places, and a phone shows two or three at once.
+/// Number of videos on one page: each has several hits, and a phone shows two or three videos at once.
 const PAGE: usize = 12;
 
-/// Videos in one answer to a program that does not say how many.
+/// Default number of videos in one response of the API.
 const LIMIT: usize = 20;
 
-/// Videos in one answer to a program at most.
+/// Maximum number of videos in one response of the API.
 const MAX_LIMIT: usize = 100;
 
-/// Beyond this nobody turns pages.
+/// Maximum offset of a page.
 const MAX_OFFSET: usize = 100_000;
 
-/// Lengths to choose from, as `length=` takes them, and in words.
+/// Choices of length, as values of `length=` and as text.
 const LENGTHS: [(&str, &str); 4] = [
     ("0-60", "up to 1 minute"),
     ("60-600", "1 to 10 minutes"),
@@ -42,7 +42,7 @@ const LENGTHS: [(&str, &str); 4] = [
     ("3600-", "longer than 1 hour"),
 ];
 
-/// What is looked for; everything as text, for empty fields of a form mean nothing.
+/// Query of a search. All fields are text, because empty fields of a form count as missing.
 #[derive(Debug, Default, Clone, Deserialize)]
 pub(super) struct SearchQuery {
     #[serde(default)]
@@ -55,12 +55,12 @@ pub(super) struct SearchQuery {
     to: String,
     #[serde(default)]
     camera: String,
-    /// Seconds, `60-600` or `3600-`.
+    /// Range of length in seconds, `60-600` or `3600-`.
     #[serde(default)]
     length: String,
     #[serde(default)]
     tag: String,
-    /// Anything but absent: favourites only.
+    /// Any value restricts the search to favourites.
     #[serde(default)]
     favourite: String,
     #[serde(default)]
@@ -110,7 +110,7 @@ impl SearchQuery {
         Ok((results, limit, offset))
     }
 
-    /// The same search, further down.
+    /// Returns the URL of another page of the same search.
     fn url(&self, offset: usize) -> String {
         let fields = [
             ("q", &self.q),
@@ -144,7 +144,7 @@ fn day(name: &'static str, text: &str) -> Result<Option<Date>, Failure> {
     }
 }
 
-/// What a field for days can show: a day, or nothing.
+/// Returns the value of a date field: a valid date or nothing.
 fn typed_day(text: &str) -> String {
     day("", text).ok().flatten().map(|day| day.to_string()).unwrap_or_default()
 }
@@ -153,7 +153,7 @@ fn bad_day(name: &'static str, text: &str) -> Failure {
     Failure::invalid(name, format!("{name} is {}; a day such as 2024-05-31 would fit", shown(text)))
 }
 
-/// Midnight where the server stands: a home's videos are of its own days.
+/// Midnight in the server's time zone: days are meant as local days.
 fn start_of(day: Date, name: &'static str) -> Result<i64, Failure> {
     let start = day.to_zoned(TimeZone::system()).map_err(|_| bad_day(name, &day.to_string()))?;
     Ok(start.timestamp().as_millisecond())
@@ -200,7 +200,7 @@ pub(super) async fn api(
         .into_response())
 }
 
-/// Where a place is shown: its second, its answer, or the video.
+/// Returns the link of a hit: its second, its answer, or the video.
 fn url_of(video_id: &str, place: &Hit) -> String {
     match (place.start, &place.answer_id) {
         (Some(second), _) => format!("/videos/{video_id}?t={second:.1}"),
@@ -212,7 +212,7 @@ fn url_of(video_id: &str, place: &Hit) -> String {
 /// `GET /search`
 pub(super) async fn page(cx: PageContext, Query(query): Query<SearchQuery>, headers: HeaderMap) -> Response {
     let result = show(&cx, &query).await;
-    // A day that is no day is a mistake in the form, not the end of the road.
+    // An invalid date is an error in the form, shown on the page.
     match result {
         Err(failure) if failure.status.is_client_error() && html::wants_html(&headers) => {
             let page = filled(&cx, &query, Vec::new(), String::new(), failure.message).await;
@@ -306,7 +306,7 @@ mod tests {
         let query =
             |from: &str| SearchQuery { from: from.into(), to: "2024-02-29".into(), ..SearchQuery::default() };
         let filter = query("2024-02-29").filter().unwrap();
-        assert_eq!(filter.before_ms.unwrap() - filter.from_ms.unwrap(), 86_400_000, "the last day is within");
+        assert_eq!(filter.before_ms.unwrap() - filter.from_ms.unwrap(), 86_400_000, "the last day is included");
         assert_eq!(query("31.5.2024").filter().unwrap_err().param.as_deref(), Some("from"));
         assert!(query("2023-02-29").filter().is_err());
     }

@@ -1,4 +1,4 @@
-//! `/system`: what the household's operator wants to see at a glance, with advice beside what is amiss.
+//! `/system`: the server's state for the operator, with advice about problems.
 
 use axum::response::Response;
 use homereel_engine::{Health, ReplicaState, ReplicaStatus};
@@ -19,7 +19,7 @@ use crate::{
     state::AppState,
 };
 
-/// Share of the memory below which a machine is short of it.
+/// Share of available memory below which the page warns.
 const SHORT: f64 = 0.08;
 
 /// `GET /system`
@@ -54,7 +54,7 @@ async fn show(cx: &PageContext) -> Result<Response, Failure> {
         fact("Free", format!("{} of {}", format::size(storage.free_bytes), format::size(storage.disk_bytes))),
         fact("Kept free for the system", format::size(storage.reserve_bytes)),
     ];
-    // Where things lie on the machine is nobody's business but who looks after it.
+    // Paths on the machine are shown to admins only.
     if cx.user.has(Role::Admin) {
         disk.push(fact("Directory", cx.state.config.data.display().to_string()));
     }
@@ -91,7 +91,7 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
         Health::Loading => "loading".to_owned(),
         Health::Failed(reason) => {
             advice.push(
-                "No model is running: the server's log says why; homereel doctor tells what is missing."
+                "No model is running: see the server's log, or run homereel doctor."
                     .into(),
             );
             format!("failed: {reason}")
@@ -100,16 +100,16 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
     let mut facts = vec![fact("State", health)];
     if let Ok(info) = engine.info() {
         facts.push(fact("Model", info.id));
-        facts.push(fact("Runs as", info.backend));
+        facts.push(fact("Backend", info.backend));
         facts.push(fact("Context", format!("{} tokens", info.max_model_len)));
         let rate = info.frame_rate;
         facts.push(fact(
             "Frames",
-            format!("{} a second, {} to {}", rate.fps, rate.min_frames, rate.max_frames),
+            format!("{} per second, {} to {}", rate.fps, rate.min_frames, rate.max_frames),
         ));
         if info.demo {
             advice.push(
-                "The demo model only knows coloured shapes; start with --model for your own videos.".into(),
+                "The demo model only recognizes coloured shapes; start the server with --model for your own videos.".into(),
             );
         }
     }
@@ -120,27 +120,27 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
 fn replica(server: &ReplicaStatus) -> Vec<Fact> {
     let fact = |name, value: String| Fact { name, value };
     let word = match server.state {
-        ReplicaState::Loading => "loading its model, or not there",
+        ReplicaState::Loading => "loading its model, or unreachable",
         ReplicaState::Ready => "ready",
-        ReplicaState::Draining => "draining: it finishes what it has",
-        ReplicaState::Gone => "out of reach",
-        ReplicaState::Unfit => "serves something else than it should",
+        ReplicaState::Draining => "draining: finishes its requests",
+        ReplicaState::Gone => "unreachable",
+        ReplicaState::Unfit => "serves another model",
     };
     let reason = server.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     let carries = if server.takes_media_io_kwargs {
-        "frames with their true times"
+        "as frames with their true times"
     } else {
-        "as files of constant rate: it refuses media_io_kwargs"
+        "as files of constant frame rate, because media_io_kwargs is disabled"
     };
     let mut facts = vec![
         fact("Address", server.url.clone()),
         fact("State", format!("{word}{reason}")),
-        fact("Clips travel", carries.into()),
-        fact("Requests with it", format!("{} of {} at most", server.in_flight, server.max_requests)),
+        fact("Clips are sent", carries.into()),
+        fact("Requests in flight", format!("{} of {} at most", server.in_flight, server.max_requests)),
         fact(
-            "Requests so far",
+            "Requests",
             format!(
-                "{}, {} failed, {} taken elsewhere",
+                "{}, {} failed, {} retried elsewhere",
                 server.requests_total, server.failures_total, server.failovers_total
             ),
         ),
@@ -148,19 +148,19 @@ fn replica(server: &ReplicaStatus) -> Vec<Fact> {
     let Some(told) = server.metrics else { return facts };
     let share = |hits: f64, queries: f64| match queries {
         queries if queries > 0.0 => format!("{:.0} % of {queries:.0}", 100.0 * hits / queries),
-        _ => "none asked for yet".into(),
+        _ => "no lookups yet".into(),
     };
     facts.extend([
         fact(
-            "Its own queue",
-            format!("{} at work, {} waiting", told.num_requests_running, told.num_requests_waiting),
+            "Queue",
+            format!("{} running, {} waiting", told.num_requests_running, told.num_requests_waiting),
         ),
-        fact("Its key-value cache", format!("{:.1} % in use", 100.0 * told.kv_cache_usage_perc)),
+        fact("KV cache", format!("{:.1} % in use", 100.0 * told.kv_cache_usage_perc)),
         fact(
-            "Tokens found in its cache",
+            "Prefix cache hits",
             share(told.prefix_cache_hits_total, told.prefix_cache_queries_total),
         ),
-        fact("Media found in its cache", share(told.mm_cache_hits_total, told.mm_cache_queries_total)),
+        fact("Media cache hits", share(told.mm_cache_hits_total, told.mm_cache_queries_total)),
     ]);
     facts
 }
@@ -172,7 +172,7 @@ async fn work(state: &AppState) -> Result<Vec<Fact>, Failure> {
     let paused = state.library.jobs_paused().await?;
     Ok(vec![
         fact(
-            "Questions at work",
+            "Questions in progress",
             format!("{} of {} at most", state.answers.in_flight(), state.config.max_requests),
         ),
         fact("Jobs running", number(JobState::Running).to_string()),
@@ -185,7 +185,7 @@ async fn work(state: &AppState) -> Result<Vec<Fact>, Failure> {
     ])
 }
 
-/// Means over all answers since the start, from the same numbers as `/metrics`.
+/// Averages over all answers since the start, from the same numbers as `/metrics`.
 fn speed(metrics: &str) -> Vec<Fact> {
     let value = |name: &str| {
         metrics
@@ -202,7 +202,7 @@ fn speed(metrics: &str) -> Vec<Fact> {
         let sum = value(&format!("{metric}_sum{labels}"));
         let count = value(&format!("{metric}_count{labels}")).filter(|&count| count > 0.0);
         if let (Some(sum), Some(count)) = (sum, count) {
-            facts.push(Fact { name, value: format!("{:.2} s on average of {count}", sum / count) });
+            facts.push(Fact { name, value: format!("{:.2} s on average ({count} answers)", sum / count) });
         }
     };
     mean("Time to first token", "vllm:time_to_first_token_seconds", "");
@@ -222,19 +222,19 @@ fn hardware(machine: &Machine, advice: &mut Vec<String>) -> Vec<Fact> {
     let fact = |name, value: String| Fact { name, value };
     let mut facts = Vec::new();
     let cpu = machine.cpu.clone().unwrap_or_else(|| "processor".into());
-    facts.push(fact("Processor", format!("{cpu}, {}", format::count(machine.cores as u64, "core"))));
+    facts.push(fact("CPU", format!("{cpu}, {}", format::count(machine.cores as u64, "core"))));
     if let Some(load) = machine.load_1m {
         facts.push(fact("Load", format!("{load:.2} over the last minute")));
     }
     if let (Some(all), Some(free)) = (machine.memory_bytes, machine.memory_available_bytes) {
         let unified = machine.gpus.iter().any(Gpu::unified);
-        let shared = if unified { "; the GPU takes from it too" } else { "" };
+        let shared = if unified { "; shared with the GPU" } else { "" };
         facts.push(fact(
             "Memory",
             format!("{} available of {}{shared}", format::size(free), format::size(all)),
         ));
         if (free as f64) < SHORT * all as f64 {
-            advice.push(format!("Only {} of memory are available: a smaller model or --quantize q8_0 would help before the machine stands still.", format::size(free)));
+            advice.push(format!("Only {} of memory are available: use a smaller model or --quantize q8_0 before the machine freezes.", format::size(free)));
         }
     }
     if let Some(bytes) = machine.resident_bytes {
@@ -244,10 +244,10 @@ fn hardware(machine: &Machine, advice: &mut Vec<String>) -> Vec<Fact> {
         facts.push(fact("GPU", gpu_words(gpu)));
     }
     if machine.gpus.is_empty() {
-        facts.push(fact("GPU", "none that nvidia-smi knows".into()));
+        facts.push(fact("GPU", "none found by nvidia-smi".into()));
     }
     if let Some(seconds) = machine.uptime_s {
-        facts.push(fact("Running for", format::duration(seconds)));
+        facts.push(fact("Uptime", format::duration(seconds)));
     }
     facts
 }
@@ -272,25 +272,26 @@ async fn versions(state: &AppState, machine: &Machine, advice: &mut Vec<String>)
     let (codec, series) = homereel_video::libavcodec();
     let series = series.map_or_else(String::new, |series| format!(" (FFmpeg {series})"));
     facts.push(fact("libavcodec", format!("{codec}{series}")));
-    // Which holes a distribution has mended is only known by its changelog: said, not guessed.
+    // Only a distribution's changelog says which vulnerabilities it has fixed, so the page does not claim
+    // more.
     facts.push(fact(
-        "Known holes of FFmpeg",
-        "decoders are broken into now and then (CVE-2026-8461 in MagicYUV, mended in 8.1.2): keep the system's updates on".into(),
+        "FFmpeg vulnerabilities",
+        "are found now and then (CVE-2026-8461 in MagicYUV, fixed in 8.1.2): keep the system up to date".into(),
     ));
     match state.answers.media().sandbox(state.lifecycle.hard()).await {
         Ok(sandbox) => {
             let missing = sandbox.missing();
             let words = if missing.is_empty() {
-                "complete: no file, no network, no other program".to_owned()
+                "complete: no files, no network, no other programs".to_owned()
             } else {
-                format!("weaker than it could be: {}", missing.join("; "))
+                format!("incomplete: {}", missing.join("; "))
             };
             facts.push(fact("Decoder sandbox", words));
         }
         Err(error) => {
             tracing::warn!(%error, "failed to start a video worker");
             advice.push(
-                "The video worker did not start, so no video can be read; the server's log says why.".into(),
+                "The video worker did not start, so no video can be decoded; see the server's log.".into(),
             );
         }
     }
@@ -313,7 +314,7 @@ mod tests {
             speed(text).into_iter().map(|fact| (fact.name, fact.value)).collect();
         assert_eq!(
             facts,
-            [("Tokens per second", "25.0".to_owned()), ("Looking", "1.50 s on average of 2".to_owned())]
+            [("Tokens per second", "25.0".to_owned()), ("Looking", "1.50 s on average (2 answers)".to_owned())]
         );
         assert!(speed("").is_empty());
     }

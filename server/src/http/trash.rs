@@ -19,28 +19,28 @@ use super::{
 };
 use crate::state::AppState;
 
-/// Videos in one answer.
+/// Number of videos in one response.
 const MOST: u32 = 100;
 
-/// Videos on one page.
+/// Number of videos on one page.
 const PAGE: u32 = 40;
 
-/// Where in the trash.
+/// Query of the paged trash.
 #[derive(Debug, Deserialize)]
 pub(super) struct TrashQuery {
     #[serde(default)]
     offset: u32,
 }
 
-/// How to delete.
+/// Query of a deletion.
 #[derive(Debug, Deserialize)]
 pub(super) struct DeleteQuery {
-    /// `true`: for good, if it is in the trash already.
+    /// `true` deletes permanently, if the video is in the trash.
     #[serde(default)]
     permanently: bool,
 }
 
-/// `DELETE /api/videos/{id}`: into the trash; with `?permanently=true` out of it for good.
+/// `DELETE /api/videos/{id}`: moves a video to the trash, or with `?permanently=true` deletes it from there.
 pub(super) async fn delete(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -67,7 +67,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, P
     Ok(Json(json!({ "videos": state.library.trash(MOST, 0).await? })))
 }
 
-/// `DELETE /api/trash`: empties it; returns how many videos were deleted.
+/// `DELETE /api/trash`: empties the trash and returns the number of deleted videos.
 pub(super) async fn empty(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "deleted": state.library.empty_trash().await? })))
 }
@@ -77,19 +77,19 @@ pub(super) async fn storage(State(state): State<AppState>) -> Result<Json<Storag
     Ok(Json(state.library.storage().await?))
 }
 
-/// `POST /videos/{id}/delete`: the page's form; the list then offers to undo.
+/// `POST /videos/{id}/delete`: a form; the list then offers to undo.
 pub(super) async fn delete_form(cx: PageContext, Path(id): Path<String>) -> Response {
     let trashed = cx.state.library.trash_video(&id).await.map_err(Failure::from);
     html::or_error(&cx, trashed.map(|video| Redirect::to(&format!("/?trashed={}", video.id)).into_response()))
 }
 
-/// `POST /videos/{id}/restore`: the page's form.
+/// `POST /videos/{id}/restore`: a form.
 pub(super) async fn restore_form(cx: PageContext, Path(id): Path<String>) -> Response {
     let restored = cx.state.library.restore_video(&id).await.map_err(Failure::from);
     html::or_error(&cx, restored.map(|video| Redirect::to(&format!("/videos/{}", video.id)).into_response()))
 }
 
-/// `POST /trash/empty`: the page's form.
+/// `POST /trash/empty`: a form.
 pub(super) async fn empty_form(cx: PageContext) -> Response {
     let emptied = cx.state.library.empty_trash().await.map_err(Failure::from);
     html::or_error(&cx, emptied.map(|_| Redirect::to("/trash").into_response()))
@@ -98,7 +98,7 @@ pub(super) async fn empty_form(cx: PageContext) -> Response {
 /// `GET /trash`
 pub(super) async fn page(cx: PageContext, Query(query): Query<TrashQuery>) -> Response {
     let work = async || {
-        // One more than is shown tells whether there are more.
+        // One more than shown, to know whether there is a next page.
         let mut videos = cx.state.library.trash(PAGE + 1, query.offset).await?;
         let more = videos.len() > PAGE as usize;
         videos.truncate(PAGE as usize);
@@ -117,7 +117,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<TrashQuery>) -> Re
     html::or_error(&cx, work().await)
 }
 
-/// What the disk holds, in words.
+/// Describes the use of the disk.
 pub(super) fn storage_words(storage: &Storage) -> String {
     let mut words = format!(
         "{} of videos, {} free of {}; {} are kept free for the system",
@@ -137,7 +137,7 @@ pub(super) fn storage_words(storage: &Storage) -> String {
         );
     }
     if storage.uploads_bytes > 0 {
-        words.push_str(&format!("; {} are taken by unfinished uploads", format::size(storage.uploads_bytes)));
+        words.push_str(&format!("; {} are used by unfinished uploads", format::size(storage.uploads_bytes)));
     }
     words
 }

@@ -1,8 +1,9 @@
-//! `/api/uploads`: resumable uploads by tus 1.0.0 (core, creation, creation-with-upload, checksum, termination,
-//! expiration), and what our own page asks beside it: which uploads are unfinished, whether a file is known.
+//! `/api/uploads`: resumable uploads with tus 1.0.0 (core, creation, creation-with-upload, checksum,
+//! termination, expiration), and extensions for Homereel's own page: unfinished uploads, and whether a file
+//! is known.
 //!
-//! A piece that breaks off counts as far as it came, unless it carries a checksum. The last piece's answer waits
-//! until the file is probed: 204 and `Homereel-Video`, or why it was rejected.
+//! A chunk that breaks off counts as far as it arrived, unless it has a checksum. The response to the last
+//! chunk waits for the probe: 204 with `Homereel-Video`, or the reason of the rejection.
 
 mod checksum;
 mod headers;
@@ -29,13 +30,13 @@ use self::{
 use super::error::{Failure, Problem};
 use crate::{import, state::AppState};
 
-/// How long a client may send nothing within a piece; what came is kept.
+/// Read timeout within a chunk; received bytes are kept.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// Uploads in one list.
+/// Number of uploads in one list.
 const LIST: u32 = 100;
 
-/// `OPTIONS`: what is spoken here.
+/// `OPTIONS`: protocol version and extensions.
 pub(super) async fn describe(State(state): State<AppState>) -> Response {
     let headers = [
         ("tus-version", VERSION.to_owned()),
@@ -72,7 +73,7 @@ async fn try_create(state: &AppState, request: Request) -> Result<Response, Fail
     Ok(response)
 }
 
-/// `HEAD /api/uploads/{id}`: how far it is.
+/// `HEAD /api/uploads/{id}`: the current offset.
 pub(super) async fn offset(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -95,7 +96,7 @@ async fn try_offset(state: &AppState, id: &str, headers: &HeaderMap) -> Result<R
     Ok(response)
 }
 
-/// `PATCH /api/uploads/{id}`: the next piece.
+/// `PATCH /api/uploads/{id}`: the next chunk.
 pub(super) async fn append(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -112,20 +113,20 @@ async fn try_append(state: &AppState, id: &str, request: Request) -> Result<Resp
         return Err(Failure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
-            "a piece of an upload has the content type application/offset+octet-stream",
+            "a chunk of an upload needs the content type application/offset+octet-stream",
         ));
     }
     let offset = number(headers, "upload-offset")?.ok_or_else(|| {
         Failure::invalid(
             "Upload-Offset",
-            "the header Upload-Offset is missing; it says where the piece begins",
+            "the header Upload-Offset is missing; it is the offset of the chunk",
         )
     })?;
     let checksum = Checksum::of(headers)?;
     let announced = number(headers, header::CONTENT_LENGTH.as_str())?.unwrap_or(0);
     if offset.saturating_add(announced) > upload.length {
         return Err(Failure::too_large(format!(
-            "the piece ends at byte {}, the upload has {}",
+            "the chunk ends at byte {}, but the upload has {}",
             offset.saturating_add(announced),
             upload.length
         )));
@@ -134,7 +135,7 @@ async fn try_append(state: &AppState, id: &str, request: Request) -> Result<Resp
     take(state, receiving, checksum, request.into_body()).await
 }
 
-/// Writes a piece and, if it was the last, makes the upload a video.
+/// Writes a chunk. After the last one, imports the video.
 async fn take(
     state: &AppState,
     mut receiving: Receiving,
@@ -146,13 +147,13 @@ async fn take(
     loop {
         let chunk = tokio::select! {
             biased;
-            // Whoever asks for this upload anew is the same client with a new connection.
+            // A request for the same upload comes from the same client with a new connection.
             () = receiving.sent_away() => {
-                broken = Some("another connection went on with this upload".to_owned());
+                broken = Some("another connection resumed this upload".to_owned());
                 break;
             }
             () = state.lifecycle.hard().cancelled() => {
-                broken = Some("the server stops".to_owned());
+                broken = Some("the server is stopping".to_owned());
                 break;
             }
             chunk = tokio::time::timeout(SILENCE, body.next()) => chunk,
@@ -166,17 +167,17 @@ async fn take(
             }
             Ok(None) => break,
             Ok(Some(Err(error))) => {
-                broken = Some(format!("the connection broke off: {error}"));
+                broken = Some(format!("the connection was lost: {error}"));
                 break;
             }
             Err(_) => {
-                broken = Some(format!("nothing came for {} s", SILENCE.as_secs()));
+                broken = Some(format!("no data arrived for {} s", SILENCE.as_secs()));
                 break;
             }
         }
     }
     if let Some(checksum) = checksum {
-        // Dropped without acceptance, the piece never counts.
+        // If it is dropped without acceptance, the chunk does not count.
         if let Some(reason) = broken {
             return Err(incomplete(&reason));
         }
@@ -185,14 +186,14 @@ async fn take(
     let upload = receiving.accept().await?;
     if let Some(reason) = broken {
         return Err(incomplete(&format!(
-            "{reason}; {} of {} bytes are here",
+            "{reason}; {} of {} bytes were received",
             upload.received, upload.length
         )));
     }
     let mut response = with_offset(StatusCode::NO_CONTENT.into_response(), &upload);
     if upload.state == UploadState::Storing {
         let stored = import::store_soon(&state.import_context(), upload).await.map_err(Failure::internal)?;
-        // The request was a good one; the file is at fault.
+        // The request was valid; the file is not.
         let stored = stored.map_err(|error| match Failure::from(error) {
             failure if failure.status == StatusCode::BAD_REQUEST => {
                 Failure { status: StatusCode::UNPROCESSABLE_ENTITY, ..failure }
@@ -214,7 +215,7 @@ fn incomplete(reason: &str) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", reason)
 }
 
-/// `DELETE /api/uploads/{id}`: the client gives up.
+/// `DELETE /api/uploads/{id}`: aborts an upload.
 pub(super) async fn end(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -228,7 +229,7 @@ pub(super) async fn end(
     answer(work.await, &state)
 }
 
-/// `POST` with `X-HTTP-Method-Override`, for clients whose network lets no other method through.
+/// `POST` with `X-HTTP-Method-Override`, for clients whose network blocks other methods.
 pub(super) async fn override_(state: State<AppState>, path: Path<String>, request: Request) -> Response {
     let method = request.headers().get("x-http-method-override").and_then(|value| value.to_str().ok());
     match method.and_then(|method| method.parse::<Method>().ok()) {
@@ -237,18 +238,18 @@ pub(super) async fn override_(state: State<AppState>, path: Path<String>, reques
         Some(Method::HEAD) => offset(state, path, request.headers().clone()).await,
         _ => {
             let message =
-                "an upload takes PATCH, HEAD and DELETE, or POST with one of them in X-HTTP-Method-Override";
+                "an upload supports PATCH, HEAD and DELETE, or POST with one of them in X-HTTP-Method-Override";
             answer(Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)), &state.0)
         }
     }
 }
 
-/// `GET /api/uploads`: uploads that are not done, newest first.
+/// `GET /api/uploads`: unfinished uploads, newest first.
 pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
     Ok(Json(json!({ "uploads": state.library.uploads(LIST).await? })))
 }
 
-/// `GET /api/uploads/{id}`: where an upload stands.
+/// `GET /api/uploads/{id}`: the state of an upload.
 pub(super) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -256,21 +257,20 @@ pub(super) async fn show(
     Ok(Json(state.library.upload(&id).await?))
 }
 
-/// What is asked before a file is sent.
+/// Query for a file before it is sent.
 #[derive(Debug, Deserialize)]
 pub(super) struct Known {
     sha256: String,
     size: u64,
 }
 
-/// `GET /api/uploads/known?sha256=…&size=…`: the video that holds a file already, or the upload that waits for the
-/// rest of it.
+/// `GET /api/uploads/known?sha256=…&size=…`: the video with this content, or the unfinished upload of it.
 pub(super) async fn known(
     State(state): State<AppState>,
     Query(known): Query<Known>,
 ) -> Result<Json<Value>, Problem> {
     let hash = headers::hash(&known.sha256)
-        .ok_or_else(|| Failure::invalid("sha256", "sha256 is a hash in 64 hexadecimal digits"))?;
+        .ok_or_else(|| Failure::invalid("sha256", "sha256 must be 64 hexadecimal digits"))?;
     let video = state.library.video_by_hash(&hash).await?;
     let video =
         video.map(|video| json!({"id": video.id, "name": video.name, "trashed": video.deleted_ms.is_some()}));
@@ -286,14 +286,14 @@ fn with_offset(mut response: Response, upload: &Upload) -> Response {
     if upload.state == UploadState::Receiving
         && let Ok(at) = Timestamp::from_millisecond(upload.expires_ms)
     {
-        // RFC 9110's date, which is always GMT.
+        // The date format of RFC 9110 is always GMT.
         let date = at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         set(&mut response, HeaderName::from_static("upload-expires"), &date);
     }
     response
 }
 
-/// Finishes a response of the protocol, good or bad.
+/// Adds the protocol's headers to a response or an error.
 fn answer(result: Result<Response, Failure>, state: &AppState) -> Response {
     let (status, mut response) = match result {
         Ok(response) => (response.status(), response),

@@ -1,7 +1,7 @@
-//! `POST /api/videos`: uploads, as a form with several files or as a raw body.
+//! `POST /api/videos`: uploads, as a form with one or several files or as a raw body.
 //!
-//! Bytes are streamed to disk and hashed on the way; no file is held in memory. A file is probed before it is added to the
-//! library; a file without video is rejected with its name and the reason.
+//! Bytes are streamed to disk and hashed on the way; no file is held in memory. A file is probed before it is
+//! added to the library. A file without video is rejected with its name and the reason.
 
 use std::time::Duration;
 
@@ -24,21 +24,21 @@ use super::{
 };
 use crate::{import, state::AppState};
 
-/// Files that one form may bring.
+/// Maximum number of files in one form.
 const MAX_FILES: usize = 100;
 
-/// How long, and for how many bytes, a refused client is still listened to.
+/// Time and bytes for which the server keeps reading after it rejected an upload.
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 256 << 20;
 
 /// Query of a raw upload.
 #[derive(Debug, Deserialize)]
 pub(super) struct UploadQuery {
-    /// Name of the file; a form says it itself.
+    /// Name of the file; forms have it in their fields.
     name: Option<String>,
 }
 
-/// A file that was not taken.
+/// A rejected file.
 struct Refused {
     name: String,
     failure: Failure,
@@ -57,7 +57,7 @@ async fn receive(cx: &PageContext, query: UploadQuery, request: Request) -> Resu
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let expected = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if content_type.starts_with("multipart/form-data") {
-        // A form's length is that of its files and a little more: what cannot fit is said before it is sent.
+        // A form is slightly longer than its files: if it cannot fit, it is rejected before it is sent.
         if let Err(full) = cx.state.library.check_room(expected.unwrap_or(0)).await {
             linger(&mut request.into_body().into_data_stream()).await;
             return Err(full.into());
@@ -82,38 +82,38 @@ async fn receive(cx: &PageContext, query: UploadQuery, request: Request) -> Resu
     Err(Failure::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_media_type",
-        "an upload is multipart/form-data, or the file itself with a content type of video/*",
+        "an upload must be multipart/form-data, or the file itself with the content type video/*",
     ))
 }
 
 async fn by_form(state: &AppState, mut form: Multipart) -> Result<(Vec<Stored>, Vec<Refused>), Failure> {
     let (mut stored, mut refused) = (Vec::new(), Vec::new());
     while let Some(field) = form.next_field().await? {
-        // Fields that are no files (and the file input of an empty form) have nothing for us.
+        // Other fields, and the empty file input of a form, are ignored.
         let Some(name) = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
             continue;
         };
         if stored.len() + refused.len() == MAX_FILES {
             return Err(Failure::invalid(
                 "files",
-                format!("one form brings at most {MAX_FILES} files; send the others in another"),
+                format!("a form has at most {MAX_FILES} files; send the others in another request"),
             ));
         }
         match take(state, &name, None, field).await {
             Ok(video) => stored.push(video),
-            // The file is at fault: the next one may be a good one.
+            // The next file may be valid.
             Err(failure) if failure.status.is_client_error() => refused.push(Refused { name, failure }),
             Err(failure) => return Err(failure),
         }
     }
     if stored.is_empty() && refused.is_empty() {
-        return Err(Failure::invalid("files", "the form brings no file; its file fields may have any name"));
+        return Err(Failure::invalid("files", "the form has no file; its file fields may have any name"));
     }
     Ok((stored, refused))
 }
 
-/// Reads on a little after a refusal: a client that is still sending would else see a broken connection where
-/// the reason is.
+/// Keeps reading a little after a rejection. Otherwise a client that is still sending would see a reset
+/// connection instead of the reason.
 async fn linger(body: &mut BodyDataStream) {
     let mut left = LINGER_BYTES;
     let read_on = async {
@@ -124,7 +124,7 @@ async fn linger(body: &mut BodyDataStream) {
             }
         }
     };
-    // Either way the answer goes out now.
+    // The response is sent in either case.
     let _ = tokio::time::timeout(LINGER, read_on).await;
 }
 
@@ -142,7 +142,7 @@ async fn take<E: std::fmt::Display>(
             Failure::new(
                 StatusCode::BAD_REQUEST,
                 "incomplete_body",
-                format!("the upload broke off after {} bytes: {error}", incoming.size()),
+                format!("the connection was lost after {} bytes: {error}", incoming.size()),
             )
         })?;
         incoming.write(&chunk).await?;
@@ -151,7 +151,7 @@ async fn take<E: std::fmt::Display>(
     Ok(import::add(&state.import_context(), sealed, name).await?)
 }
 
-/// The file name of a raw upload's `Content-Disposition`, plain or by RFC 5987.
+/// Returns the file name in a raw upload's `Content-Disposition`, plain or as in RFC 5987.
 fn name_of(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_DISPOSITION)?.to_str().ok()?;
     let parameter = |key: &str| value.split(';').find_map(|part| part.trim().strip_prefix(key));
@@ -161,7 +161,7 @@ fn name_of(headers: &HeaderMap) -> Option<String> {
     parameter("filename=").map(|name| name.trim_matches('"').to_owned())
 }
 
-/// 201 with what is stored, refused files named beside it; where nothing is stored, the first refusal.
+/// 201 with the stored videos and the rejected files; if nothing is stored, the first rejection.
 fn answer_program(stored: &[Stored], mut refused: Vec<Refused>) -> Result<Response, Failure> {
     if stored.is_empty() && !refused.is_empty() {
         return Err(refused.swap_remove(0).failure);
@@ -179,7 +179,7 @@ fn answer_program(stored: &[Stored], mut refused: Vec<Refused>) -> Result<Respon
     Ok((status, Json(json!({"videos": videos, "refused": refused}))).into_response())
 }
 
-/// Back to the list, or a page that names every file that was not taken.
+/// Redirects to the list, or renders a page that names every rejected file.
 fn answer_person(cx: &PageContext, refused: &[Refused]) -> Response {
     if refused.is_empty() {
         return Redirect::to("/").into_response();

@@ -19,22 +19,22 @@ use super::{
 };
 use crate::state::AppState;
 
-/// Videos in one answer unless asked for fewer, and at most.
+/// Default and maximum number of videos in one response.
 const PAGE: u32 = 100;
 
-/// Answers of one video in one reply.
+/// Maximum number of answers in one response.
 pub(super) const ANSWERS: u32 = 100;
 
-/// Characters of a description.
+/// Maximum number of characters of a description.
 const MAX_DESCRIPTION: usize = 20_000;
 
-/// Tags of one video.
+/// Maximum number of tags of a video.
 const MAX_TAGS: usize = 50;
 
-/// Characters of one tag.
+/// Maximum number of characters of a tag.
 const MAX_TAG: usize = 60;
 
-/// Which part of the list.
+/// Query of the paged list.
 #[derive(Debug, Deserialize)]
 pub(super) struct ListQuery {
     limit: Option<u32>,
@@ -48,7 +48,7 @@ pub(super) struct Rename {
     name: String,
 }
 
-/// What a person changes of a video; what is left out stays.
+/// Changes to a video. Missing fields stay unchanged.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Edit {
@@ -59,16 +59,16 @@ pub(super) struct Edit {
     tags: Option<Vec<String>>,
 }
 
-/// The page's form of the same; tags with commas.
+/// The same changes as a form; tags are separated by commas.
 #[derive(Debug, Deserialize)]
 pub(super) struct EditForm {
     place: String,
-    /// Left out where it is too long for a page.
+    /// Missing if the description is too long for a page.
     description: Option<String>,
     tags: String,
 }
 
-/// The page's star.
+/// The favourite button's form.
 #[derive(Debug, Deserialize)]
 pub(super) struct Favourite {
     favourite: bool,
@@ -105,7 +105,7 @@ pub(super) async fn patch(
     Ok(Json(state.library.video(&id).await?).into_response())
 }
 
-/// Checks everything, then changes it: a mistake in one field changes none.
+/// Validates everything before it changes anything.
 async fn change(state: &AppState, id: &str, edit: Edit) -> Result<(), Failure> {
     let library = &state.library;
     let video = library.video(id).await?;
@@ -126,7 +126,7 @@ async fn change(state: &AppState, id: &str, edit: Edit) -> Result<(), Failure> {
     if let Some(favourite) = edit.favourite {
         library.set_favourite(id, favourite).await?;
     }
-    // What is saved unchanged stays the model's.
+    // A text that is saved unchanged remains the model's.
     let present = &video.texts;
     if let Some(text) = description
         && present.description.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default() != text
@@ -141,14 +141,14 @@ async fn change(state: &AppState, id: &str, edit: Edit) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Adds a tag to those that a video has.
+/// Adds a tag to a video's tags.
 pub(super) async fn add_tag(state: &AppState, id: &str, tag: &str) -> Result<(), Failure> {
     let present = state.library.video(id).await?.texts.tags.and_then(|text| text.content);
     let tags = present.unwrap_or_default().into_iter().chain([tag.to_owned()]).collect();
     change(state, id, Edit { tags: Some(tags), ..Edit::default() }).await
 }
 
-/// Tags without doubles and empty ones.
+/// Removes duplicate and empty tags.
 fn tidy(tags: &[String]) -> Result<Vec<String>, Failure> {
     let mut tidy: Vec<String> = Vec::new();
     for tag in tags.iter().map(|tag| tag.trim().trim_start_matches('#')).filter(|tag| !tag.is_empty()) {
@@ -169,7 +169,7 @@ fn tidy(tags: &[String]) -> Result<Vec<String>, Failure> {
     Ok(tidy)
 }
 
-/// `POST /api/videos/{id}/reread`: the present model describes it anew.
+/// `POST /api/videos/{id}/reread`: processes the video again with the current model.
 pub(super) async fn reread(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -178,13 +178,13 @@ pub(super) async fn reread(
     Ok((StatusCode::ACCEPTED, Json(json!({ "jobs": state.library.jobs_of(&id).await? }))).into_response())
 }
 
-/// `POST /videos/{id}/reread`: the page's form.
+/// `POST /videos/{id}/reread`: a form.
 pub(super) async fn reread_form(cx: PageContext, Path(id): Path<String>) -> Response {
     let queued = cx.state.library.reread_video(&id).await.map_err(Failure::from);
     html::or_error(&cx, queued.map(|()| Redirect::to(&format!("/videos/{id}")).into_response()))
 }
 
-/// `POST /videos/{id}/edit`: the page's form.
+/// `POST /videos/{id}/edit`: a form.
 pub(super) async fn edit_form(
     cx: PageContext,
     Path(id): Path<String>,
@@ -193,7 +193,7 @@ pub(super) async fn edit_form(
     let work = async || {
         let Form(form) = form?;
         let tags = form.tags.split([',', '\n']).map(str::to_owned).collect();
-        // Browsers send lines as CR LF.
+        // Browsers send line breaks as CR LF.
         let description = form.description.map(|text| text.replace("\r\n", "\n"));
         let edit = Edit { place: Some(form.place), description, tags: Some(tags), ..Edit::default() };
         change(&cx.state, &id, edit).await?;
@@ -202,7 +202,7 @@ pub(super) async fn edit_form(
     html::or_error(&cx, work().await)
 }
 
-/// `POST /videos/{id}/favourite`: the page's form.
+/// `POST /videos/{id}/favourite`: a form.
 pub(super) async fn favourite_form(
     cx: PageContext,
     Path(id): Path<String>,
@@ -216,7 +216,7 @@ pub(super) async fn favourite_form(
     html::or_error(&cx, work().await)
 }
 
-/// `POST /videos/{id}/rename`: the page's form.
+/// `POST /videos/{id}/rename`: a form.
 pub(super) async fn rename_form(
     cx: PageContext,
     Path(id): Path<String>,

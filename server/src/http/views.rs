@@ -1,5 +1,5 @@
-//! Rows of the library as the parts of pages: every word that a page shows of a video, an answer or a
-//! job is chosen here. Knows no request and asks nobody: rows in, strings out.
+//! Turns rows of the library into the view models of pages. All texts about videos, answers and jobs are
+//! here. Pure functions: rows in, strings out.
 
 use homereel_engine::{Engine, EngineError, Health};
 use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
@@ -12,21 +12,21 @@ use jiff::{Timestamp, tz::TimeZone};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
-/// Steps of an ingest, for `step 2 of 5`.
+/// Steps of an ingest job, for `step 2 of 5`.
 const STEPS: [Step; 7] =
     [Step::Probe, Step::Poster, Step::Sprites, Step::Describe, Step::Moments, Step::Tags, Step::Playback];
 
-/// What pages say of the engine.
+/// Describes the engine's state.
 pub(super) fn model(engine: &dyn Engine) -> Model {
     match (engine.health(), engine.info()) {
         (Health::Failed(_), _) => {
-            Model::Failed { reason: "The model could not be loaded; the server's log says why.".into() }
+            Model::Failed { reason: "The model could not be loaded; see the server's log.".into() }
         }
         (Health::Loading, _) | (_, Err(EngineError::NotReady)) => Model::Loading,
         (_, Ok(info)) if info.demo => Model::Demo { id: info.id },
         (_, Ok(info)) => Model::Ready { id: info.id },
         (_, Err(_)) => {
-            Model::Failed { reason: "The model could not be loaded; the server's log says why.".into() }
+            Model::Failed { reason: "The model could not be loaded; see the server's log.".into() }
         }
     }
 }
@@ -38,12 +38,12 @@ pub(super) fn time(ms: i64) -> Time {
     Time { iso: at.to_string(), text }
 }
 
-/// When the clip was taken, as far as the file says so; else when it came.
+/// When the clip was taken according to the file, otherwise when it was added.
 fn date(video: &Video) -> Time {
     time(video.taken_ms)
 }
 
-/// Where the reading of a video stands; `job` is its newest job.
+/// The processing state of a video; `job` is its newest job.
 pub(super) fn video_state(video: &Video, job: Option<&Job>) -> State {
     let state = |kind, word: &str, detail: &str| State { kind, word: word.into(), detail: detail.into() };
     if let Some(error) = &video.error {
@@ -52,22 +52,22 @@ pub(super) fn video_state(video: &Video, job: Option<&Job>) -> State {
     let Some(job) = job else { return state(Kind::Done, "ready", "") };
     match job.state {
         JobState::Done => state(Kind::Done, "ready", ""),
-        JobState::Running => state(Kind::Working, "being read", step_words(job.step)),
+        JobState::Running => state(Kind::Working, "processing", step_words(job.step)),
         JobState::Queued => match &job.error {
-            Some(error) => state(Kind::Waiting, "will be tried again", error),
-            None => state(Kind::Waiting, "waits to be read", ""),
+            Some(error) => state(Kind::Waiting, "will be retried", error),
+            None => state(Kind::Waiting, "waiting", ""),
         },
-        JobState::Failed => state(Kind::Failed, "reading failed", job.error.as_deref().unwrap_or_default()),
-        JobState::Cancelled => state(Kind::Stopped, "reading was cancelled", ""),
+        JobState::Failed => state(Kind::Failed, "processing failed", job.error.as_deref().unwrap_or_default()),
+        JobState::Cancelled => state(Kind::Stopped, "processing was cancelled", ""),
     }
 }
 
-/// What a step does, in words.
+/// Describes a step.
 fn step_words(step: Step) -> &'static str {
     match step {
-        Step::Probe => "looking into the file",
+        Step::Probe => "reading the file",
         Step::Poster => "making the poster",
-        Step::Sprites => "making the scrub pictures",
+        Step::Sprites => "making the scrub thumbnails",
         Step::Playback => "making a version for browsers",
         Step::Describe => "describing it",
         Step::Moments => "finding the moments",
@@ -75,14 +75,14 @@ fn step_words(step: Step) -> &'static str {
     }
 }
 
-/// How far a running job is.
+/// The progress of a running job.
 pub(super) fn step(job: &Job) -> Option<views::Step> {
     if job.state != JobState::Running {
         return None;
     }
     let index = STEPS.iter().position(|&step| step == job.step).unwrap_or_default();
     if job.parts > 0 {
-        // A long video: its parts are what takes the time.
+        // A long video: most of the time is spent on its windows.
         let parts = |n: i64| u64::try_from(n).unwrap_or_default();
         let name = format!("watching part {} of {}", (job.parts_done + 1).min(job.parts), job.parts);
         return Some(views::Step { name, done: parts(job.parts_done), total: parts(job.parts) });
@@ -107,7 +107,7 @@ pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
 /// A job in the list; `before` counts those that come first while it waits.
 pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_ms: i64) -> views::Job {
     let (kind, word) = match job.state {
-        JobState::Queued if job.error.is_some() => (Kind::Waiting, "will be tried again"),
+        JobState::Queued if job.error.is_some() => (Kind::Waiting, "will be retried"),
         JobState::Queued => (Kind::Waiting, "waiting"),
         JobState::Running => (Kind::Working, "running"),
         JobState::Done => (Kind::Done, "done"),
@@ -117,20 +117,20 @@ pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_m
     let end = if job.state == JobState::Running { now_ms } else { job.updated_ms };
     let elapsed = match job.state {
         JobState::Queued => match before {
-            Some(0) => "comes next".into(),
-            Some(count) => format!("{} before it", format::count(count as u64, "job")),
+            Some(0) => "next".into(),
+            Some(count) => format!("{} ahead", format::count(count as u64, "job")),
             None => String::new(),
         },
         _ => format!("{} since it was added", format::duration((end - job.created_ms) as f64 / 1000.0)),
     };
-    let tries = if job.attempts > 1 { format!(" (try {})", job.attempts) } else { String::new() };
+    let tries = if job.attempts > 1 { format!(" (attempt {})", job.attempts) } else { String::new() };
     let mut reasons: Vec<&str> = job.error.as_deref().into_iter().collect();
     reasons.extend(job.warnings.iter().map(String::as_str));
     views::Job {
         id: job.id.clone(),
         video_id: job.video_id.clone(),
         video: video.map_or_else(|| job.video_id.clone(), |video| video.name.clone()),
-        what: format!("Read the video{tries}"),
+        what: format!("Process the video{tries}"),
         state: State { kind, word: word.into(), detail: String::new() },
         step: step(job),
         elapsed,
@@ -142,17 +142,17 @@ pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_m
     }
 }
 
-/// A question and its answer; times in it lead into a clip of `duration` seconds.
+/// A question and its answer; times in it link to a video of `duration` seconds.
 pub(super) fn answer(answer: &Answer, duration: f64) -> views::Answer {
     let error = answer.error.clone().unwrap_or_default();
     let (kind, word, detail) = match answer.status {
         AnswerStatus::Running => (Kind::Working, "being answered", String::new()),
         AnswerStatus::Done if answer.finish_reason.as_deref() == Some("length") => {
-            (Kind::Stopped, "cut off", "the answer reached its largest length".into())
+            (Kind::Stopped, "cut off", "the answer reached its maximum length".into())
         }
         AnswerStatus::Done => (Kind::Done, "answered", String::new()),
         AnswerStatus::Failed => (Kind::Failed, "failed", error),
-        AnswerStatus::Cancelled => (Kind::Stopped, "stopped", "what came before is kept".into()),
+        AnswerStatus::Cancelled => (Kind::Stopped, "stopped", "the text so far is kept".into()),
     };
     views::Answer {
         id: answer.id.clone(),
@@ -165,7 +165,7 @@ pub(super) fn answer(answer: &Answer, duration: f64) -> views::Answer {
     }
 }
 
-/// Frames, tokens and stage times of an answer, those that are known.
+/// Frames, tokens and stage times of an answer, as far as they are known.
 fn answer_facts(answer: &Answer) -> Vec<Fact> {
     let mut facts = Vec::new();
     let media = answer.media.as_ref();
@@ -183,9 +183,9 @@ fn answer_facts(answer: &Answer) -> Vec<Fact> {
         ("Answered in", "total"),
     ] {
         if let Some(ms) = stage(key) {
-            // Frames and what the model saw of them are kept from question to question.
+            // Frames and vision features are cached between questions.
             let reused = ms == 0.0 && matches!(key, "decode" | "vision");
-            facts.push(Fact { name, value: if reused { "known from before".into() } else { seconds(ms) } });
+            facts.push(Fact { name, value: if reused { "cached".into() } else { seconds(ms) } });
         }
     }
     let tokens = |key: &str| answer.usage.as_ref().and_then(|usage| usage[key].as_u64());
@@ -204,10 +204,10 @@ fn seconds(ms: f64) -> String {
     if ms < 10_000.0 { format!("{:.2} s", ms / 1000.0) } else { format::duration(ms / 1000.0) }
 }
 
-/// Characters of one text that a page shows; files and JSON have all of it.
+/// Maximum number of characters of a text that a page shows; files and JSON have all of it.
 pub(super) const SHOWN_CHARS: usize = 6000;
 
-/// The beginning of a text that would make a page heavy.
+/// Truncates a text that would make a page heavy.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{} …", text[..end].trim_end()),
@@ -215,7 +215,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// What the model saw.
+/// Describes what the model saw.
 pub(super) fn description(video: &Video) -> Option<Made> {
     let text = video.texts.description.as_ref()?;
     Some(Made {
@@ -225,14 +225,14 @@ pub(super) fn description(video: &Video) -> Option<Made> {
     })
 }
 
-/// Tags, each with the album that it stands for.
+/// Tags, each with a link to its album.
 pub(super) fn tags(video: &Video) -> Vec<views::Link> {
     let words = video.texts.tags.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
     let link = |word: &String| views::Link { text: word.clone(), url: album_url(word) };
     words.iter().map(link).collect()
 }
 
-/// Moments by the model.
+/// Moments for the page.
 pub(super) fn moments(video: &Video) -> Vec<views::Moment> {
     let moments = video.texts.moments.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
     let view = |moment: &homereel_library::Moment| views::Moment {
@@ -243,7 +243,7 @@ pub(super) fn moments(video: &Video) -> Vec<views::Moment> {
     moments.iter().map(view).collect()
 }
 
-/// Facts of the file.
+/// Facts about the file.
 pub(super) fn file_facts(video: &Video) -> Vec<Fact> {
     let mut facts = vec![Fact { name: "File size", value: format::size(video.size) }];
     if let Some(place) = &video.place {

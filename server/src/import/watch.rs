@@ -1,5 +1,5 @@
-//! The watched directory: files that appear there are copied into the library once they have stopped growing. The files
-//! themselves stay. Polls instead of using inotify, which network shares do not support.
+//! The watched directory: copies new files into the library once they have stopped growing. The files stay.
+//! It polls, because network shares do not support inotify.
 
 use std::{
     collections::HashMap,
@@ -14,19 +14,19 @@ use tokio::io::AsyncReadExt as _;
 use super::{ImportContext, ImportError, add};
 use crate::ask_error::AskErrorKind;
 
-/// How often the directory is listed; a file that is the same in two listings has stopped growing.
+/// Interval between listings. A file that is unchanged in two listings has stopped growing.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Directories below directories.
+/// Maximum depth of subdirectories.
 const MAX_DEPTH: usize = 16;
 
-/// Files in all.
+/// Maximum number of files.
 const MAX_FILES: usize = 100_000;
 
-/// Endings of files that somebody is still writing.
+/// Extensions of unfinished files.
 const UNFINISHED: [&str; 5] = ["part", "partial", "tmp", "crdownload", "download"];
 
-/// Size and time of a file in one listing.
+/// Size and modification time of a file in one listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileStamp {
     size: u64,
@@ -52,7 +52,7 @@ pub async fn watch(cx: ImportContext, directory: PathBuf) {
                 return;
             }
             if let Err(error) = import_once(&cx, path, *seen).await {
-                // The disk or the database: it is retried with the next listing.
+                // An error of the disk or the database; the next listing retries.
                 tracing::warn!(%error, file = %path.display(), "failed to import a watched file");
             }
         }
@@ -60,7 +60,7 @@ pub async fn watch(cx: ImportContext, directory: PathBuf) {
     }
 }
 
-/// Imports a file that is not known yet.
+/// Imports a file unless it is known already.
 async fn import_once(cx: &ImportContext, path: &Path, seen: FileStamp) -> Result<(), ImportError> {
     let key = path.to_string_lossy();
     if cx.library.is_watched(&key, seen.size, seen.modified_ms).await? {
@@ -75,11 +75,11 @@ async fn import_once(cx: &ImportContext, path: &Path, seen: FileStamp) -> Result
         Err(ImportError::Probe(error))
             if matches!(error.kind(), AskErrorKind::Invalid | AskErrorKind::TimedOut) =>
         {
-            tracing::warn!(%error, file = %path.display(), "skipped a watched file without video");
+            tracing::warn!(%error, file = %path.display(), "skipped a watched file that is not a video");
             error.to_string()
         }
         Err(ImportError::Library(error @ (LibraryError::Invalid(_) | LibraryError::TooLarge { .. }))) => {
-            tracing::warn!(%error, file = %path.display(), "skipped a watched file that the library rejects");
+            tracing::warn!(%error, file = %path.display(), "skipped a watched file that the library rejected");
             error.to_string()
         }
         Err(error) => return Err(error),
@@ -104,7 +104,7 @@ async fn import(cx: &ImportContext, path: &Path) -> Result<String, ImportError> 
     Ok(stored.video.id)
 }
 
-/// Regular files below `directory`; links are not followed, hidden and unfinished files left alone.
+/// Lists regular files below `directory`, without symbolic links, hidden files and unfinished files.
 fn list(directory: &Path) -> HashMap<PathBuf, FileStamp> {
     let mut files = HashMap::new();
     let mut open = vec![(directory.to_owned(), 0)];
@@ -115,7 +115,7 @@ fn list(directory: &Path) -> HashMap<PathBuf, FileStamp> {
             if name.to_string_lossy().starts_with('.') || files.len() >= MAX_FILES {
                 continue;
             }
-            // Of the entry itself, not of what a link leads to.
+            // Metadata of the entry itself, not of the target of a link.
             let Ok(metadata) = entry.metadata() else { continue };
             let path = entry.path();
             if metadata.is_dir() && depth < MAX_DEPTH {

@@ -1,4 +1,4 @@
-//! What the runner and its steps need of the server, and the handle by which requests cancel and retry jobs.
+//! Dependencies of the job runner and its steps, and the handle by which requests cancel and retry jobs.
 
 use std::{
     collections::HashMap,
@@ -10,18 +10,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{answer::AnswerService, media::Source, shutdown::Lifecycle};
 
-/// What jobs need. Cheap to clone.
+/// Dependencies of jobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct JobContext {
     /// Videos and the queue.
     pub library: Library,
     /// Decoder and engine.
     pub answers: AnswerService,
-    /// The jobs that run.
+    /// Handle of the running jobs.
     pub jobs: Jobs,
-    /// Drain and shutdown of the process.
+    /// Shutdown state of the process.
     pub lifecycle: Lifecycle,
-    /// Seconds of one window of a long video.
+    /// Length of one window of a long video, in seconds.
     pub window_s: f64,
 }
 
@@ -40,13 +40,13 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Makes a handle without running jobs; [`super::run`] adds them.
+    /// Creates a handle without running jobs; [`super::run`] adds them.
     #[must_use]
     pub fn new(library: Library) -> Self {
         Self { library, running: Arc::default() }
     }
 
-    /// Cancels a job, whether it runs or waits.
+    /// Cancels a job that runs or waits.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when it has ended; `Database`.

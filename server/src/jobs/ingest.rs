@@ -1,5 +1,5 @@
-//! The ingest job of a new video: probe, poster, scrub sprites, three texts by the model, a transcode for browsers. Each
-//! step is stored when it is done.
+//! The ingest job of a new video: probe, poster, scrub sprites, three generated texts, and a transcode for
+//! browsers. Each step is stored when it is done.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use super::{
 };
 use crate::media::FrameSampling;
 
-/// Pixels per row of a poster.
+/// Maximum width of a poster in pixels.
 const POSTER_WIDTH: u32 = 640;
 
-/// Runs the steps that are left and returns the warnings.
+/// Runs the remaining steps and returns the warnings.
 pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) -> Result<Vec<String>, Stop> {
     let library = &cx.library;
     let video = library.video(&job.video_id).await?;
     let mut warnings = job.warnings.clone();
     let mut step = match job.step {
-        // Queued by a release that made the version for browsers first.
+        // Queued by a release that made the transcode first.
         Step::Playback if video.texts.description.is_none() => Step::Describe,
         step => step,
     };
@@ -36,7 +36,7 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
         match run_step(cx, job, &video, step, cancel).await {
             Ok(more) => warnings.extend(more),
             Err(stop) => {
-                // Nobody will come back to it: what can be watched is made nevertheless.
+                // The job will not be retried, so the steps without the model run nevertheless.
                 if is_text(step) && (matches!(stop, Stop::Fatal(_)) || is_last(job, &stop)) {
                     playback::rendition(cx, job, &video, cancel).await?;
                 }
@@ -44,7 +44,7 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
             }
         }
         match step.next() {
-            // Its windows hold all three texts.
+            // The windows produce all three texts.
             Some(Step::Moments) if windows::is_long(cx, &video) => step = Step::Playback,
             Some(next) => step = next,
             None => return Ok(warnings),
@@ -61,7 +61,7 @@ fn is_last(job: &Job, stop: &Stop) -> bool {
     matches!(stop, Stop::Retry(_)) && job.is_last_try()
 }
 
-/// Does one step and returns its warnings.
+/// Runs one step and returns its warnings.
 async fn run_step(
     cx: &JobContext,
     job: &Job,
@@ -101,7 +101,7 @@ async fn probe(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> Re
     }
 }
 
-/// Makes the poster. A video without one is still a video: what fails for good is a warning.
+/// Creates the poster. A video works without one, so a permanent failure is only a warning.
 async fn poster(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> Result<Option<String>, Stop> {
     let library = &cx.library;
     match cx.answers.media().poster(&cx.source(video), POSTER_WIDTH, cancel).await {
@@ -121,7 +121,7 @@ async fn poster(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> R
     }
 }
 
-/// Asks for one text and stores it with its model and settings.
+/// Generates one text and stores it with its model and settings.
 async fn text(
     cx: &JobContext,
     job: &Job,

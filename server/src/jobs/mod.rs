@@ -1,7 +1,7 @@
 //! The job runner: processes the queue of background work, one job at a time.
 //!
-//! The queue is the table `jobs`: a job is leased, its steps are stored as they finish, and after a crash it resumes at
-//! the step where it stopped. Interactive questions take precedence. Knows no HTTP.
+//! The queue is the table `jobs`. A job is leased, its steps are stored as they finish, and after a crash it
+//! resumes at the step where it stopped. Interactive questions take precedence. Independent of HTTP.
 
 mod context;
 mod ingest;
@@ -21,22 +21,22 @@ pub use context::{JobContext, Jobs};
 
 use self::stop::Stop;
 
-/// How long a job belongs to its runner without a heartbeat.
+/// Duration of a lease without a heartbeat.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// How often the runner says that it lives.
+/// Interval between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How often the runner looks for jobs whose backoff ran out.
+/// Interval between polls for jobs whose backoff is over.
 const POLL: Duration = Duration::from_secs(2);
 
-/// How long a job waits that found the disk full.
+/// Delay before a job that ran out of disk space is retried.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
 
-/// Runs jobs until the server drains. The one at work then is given back, its finished steps kept.
+/// Runs jobs until the server drains. The running job is then released; its finished steps are kept.
 pub async fn run(cx: JobContext) {
     let soft = cx.lifecycle.soft();
-    // Listens before it looks: what is queued in between is heard.
+    // Subscribes before it reads the queue, so that no new job is missed.
     let mut changes = cx.library.subscribe();
     while !soft.is_cancelled() {
         match next(&cx).await {
@@ -56,7 +56,7 @@ pub async fn run(cx: JobContext) {
     }
 }
 
-/// Leases the next job, unless all of them are paused.
+/// Leases the next job, unless the queue is paused.
 async fn next(cx: &JobContext) -> Result<Option<Job>, LibraryError> {
     if cx.library.jobs_paused().await? {
         return Ok(None);
@@ -64,7 +64,7 @@ async fn next(cx: &JobContext) -> Result<Option<Job>, LibraryError> {
     cx.library.lease_job(LEASE).await
 }
 
-/// Waits until a job is queued, or so much happens that one may have been.
+/// Waits until a job is queued, or until the receiver has lagged and may have missed one.
 async fn queued(changes: &mut broadcast::Receiver<Change>) {
     while let Ok(change) = changes.recv().await {
         let awaited = match change {
@@ -78,20 +78,20 @@ async fn queued(changes: &mut broadcast::Receiver<Change>) {
     }
 }
 
-/// Waits until a video is deleted. One that is missed in a flood of changes is found by the next heartbeat.
+/// Waits until a video is deleted. The next heartbeat notices a deletion that the receiver missed.
 async fn deleted(cx: &JobContext, video_id: &str) {
     let mut changes = cx.library.subscribe();
     loop {
         match changes.recv().await {
             Ok(Change::VideoDeleted { id }) if id == video_id => return,
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-            // Cannot be: the state holds a sender.
+            // Unreachable: the state holds a sender.
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
 }
 
-/// Runs one leased job and writes down how it ended.
+/// Runs one leased job and stores its result.
 async fn work(cx: &JobContext, job: Job) {
     let cancel = cx.lifecycle.soft().child_token();
     cx.jobs.tokens().insert(job.id.clone(), cancel.clone());
@@ -110,29 +110,29 @@ async fn work(cx: &JobContext, job: Job) {
         }
         Err(Stop::Later(after)) => ("released", cx.library.release_job(&job.id, after, None).await),
         Err(Stop::Full(error)) => {
-            tracing::warn!(job.id, error, "job waits for disk space");
+            tracing::warn!(job.id, error, "postponed a job until disk space is free");
             ("full", cx.library.release_job(&job.id, FULL_PAUSE, Some(&error)).await)
         }
         Err(Stop::Retry(error)) => {
-            tracing::warn!(job.id, job.attempts, error, "job failed, will retry");
+            tracing::warn!(job.id, job.attempts, error, "failed to run a job, will retry");
             ("retry", cx.library.fail_job(&job.id, &error, Some(backoff(job.attempts))).await)
         }
         Err(Stop::Fatal(error)) => {
-            tracing::warn!(job.id, error, "job failed");
+            tracing::warn!(job.id, error, "failed to run a job");
             ("failed", cx.library.fail_job(&job.id, &error, None).await)
         }
-        // A person cancelled it, then this changes nothing; or threw its video away, then it waits in case that
-        // comes back.
+        // If a person cancelled the job, this changes nothing. If the video was deleted, the job waits in
+        // case the video is restored.
         Err(Stop::Cancelled) => ("cancelled", cx.library.release_job(&job.id, Duration::ZERO, None).await),
     };
     metrics::counter!("homereel_jobs_total", "outcome" => outcome).increment(1);
     metrics::histogram!("homereel_job_seconds").record(started.elapsed().as_secs_f64());
     if let Err(error) = written {
-        tracing::error!(%error, job.id, "failed to store the end of a job, its lease will expire");
+        tracing::error!(%error, job.id, "failed to store the result of a job, its lease will expire");
     }
 }
 
-/// Extends the lease for ever; ends when the job is no longer ours.
+/// Extends the lease until the job no longer belongs to this runner.
 async fn keep(cx: &JobContext, id: &str) -> Stop {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
@@ -145,7 +145,7 @@ async fn keep(cx: &JobContext, id: &str) -> Stop {
     }
 }
 
-/// Doubles from 5 s: most trouble that passes, passes soon.
+/// Doubles from 5 s: most temporary failures are short.
 fn backoff(attempts: i64) -> Duration {
     Duration::from_secs(5 << attempts.clamp(1, 8).saturating_sub(1))
 }

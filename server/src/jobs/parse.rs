@@ -1,22 +1,22 @@
-//! Reads what a model wrote as JSON: leniently about what surrounds it, strictly about what it says.
+//! Parses JSON that a model wrote: ignores text around it, but validates its content strictly.
 
 use homereel_library::Moment;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Moments of one video.
+/// Maximum number of moments per video.
 const MAX_MOMENTS: usize = 512;
 
-/// Characters of one moment's text.
+/// Maximum number of characters of a moment's text.
 const MAX_TEXT: usize = 1000;
 
-/// Tags of one video.
+/// Maximum number of tags per video.
 const MAX_TAGS: usize = 8;
 
-/// Characters of one tag.
+/// Maximum number of characters of a tag.
 const MAX_TAG: usize = 60;
 
-/// Seconds that a moment may reach past the end: models round.
+/// Seconds that a moment may extend past the end, because models round.
 const SLACK: f64 = 1.0;
 
 #[derive(Deserialize)]
@@ -26,15 +26,16 @@ struct Wire {
     text: String,
 }
 
-/// Reads `{"moments": [{start, end, text}]}` or the bare array, in order of start, ends cut to `duration` seconds.
-/// None when it is no such JSON or any moment does not fit the video.
+/// Parses `{"moments": [{start, end, text}]}` or the bare array. Returns the moments by start time, with ends
+/// clamped to `duration` seconds. `None` means that it is not such JSON, or that a moment lies outside of the
+/// video.
 pub(super) fn moments(answer: &str, duration: f64) -> Option<Vec<Moment>> {
     let json = json_in(answer)?;
     let list = json.get("moments").unwrap_or(&json);
     within(Vec::deserialize(list).ok()?, duration)
 }
 
-/// Reads what is whole of an answer that was cut off in the middle of its list.
+/// Parses the complete entries of an answer that was cut off within its list.
 pub(super) fn moments_so_far(answer: &str, duration: f64) -> Option<Vec<Moment>> {
     let mut rest = &answer[answer.find('[')? + 1..];
     let mut wire = Vec::new();
@@ -48,8 +49,8 @@ pub(super) fn moments_so_far(answer: &str, duration: f64) -> Option<Vec<Moment>>
     (!wire.is_empty()).then(|| within(wire, duration)).flatten()
 }
 
-/// Reads the moments of the stretch from `start` to `end`. Models tell them in seconds of the whole video, as the
-/// frames are labelled; one that counts from the stretch's own beginning is understood too.
+/// Parses the moments of the window from `start` to `end`. Models usually give times of the whole video, as
+/// the frames are labelled; times relative to the window are accepted too.
 pub(super) fn moments_within(answer: &str, start: f64, end: f64, whole: bool) -> Option<Vec<Moment>> {
     let read = if whole { moments(answer, f64::INFINITY) } else { moments_so_far(answer, f64::INFINITY) };
     let mut moments = read?;
@@ -72,8 +73,8 @@ pub(super) fn moments_within(answer: &str, start: f64, end: f64, whole: bool) ->
     Some(moments)
 }
 
-/// Joins what is one: moments that touch and say the same, as a model that repeats itself and windows that cut
-/// through what goes on both leave them.
+/// Merges adjacent moments with the same text, as left by a model that repeats itself and by window
+/// boundaries.
 pub(super) fn joined(moments: Vec<Moment>) -> Vec<Moment> {
     let mut joined: Vec<Moment> = Vec::with_capacity(moments.len());
     for moment in moments {
@@ -104,7 +105,7 @@ fn within(wire: Vec<Wire>, duration: f64) -> Option<Vec<Moment>> {
     Some(moments)
 }
 
-/// Reads an array of short strings, without doubles.
+/// Parses an array of short strings and removes duplicates.
 pub(super) fn tags(answer: &str) -> Option<Vec<String>> {
     let json = json_in(answer)?;
     let list = json.get("tags").unwrap_or(&json);
@@ -121,7 +122,7 @@ pub(super) fn tags(answer: &str) -> Option<Vec<String>> {
     (!tags.is_empty()).then_some(tags)
 }
 
-/// Finds the JSON in an answer: all of it, or what lies within a code fence or between words.
+/// Extracts the JSON from an answer: all of it, a code fence, or the part between other words.
 fn json_in(answer: &str) -> Option<Value> {
     if let Ok(value) = serde_json::from_str(answer.trim()) {
         return Some(value);
@@ -186,7 +187,7 @@ mod tests {
             |a: f64, b: f64| format!(r#"{{"moments": [{{"start": {a}, "end": {b}, "text": "x"}}]}}"#);
         let times = |answer: &str| moments_within(answer, 120.0, 240.0, true).map(|m| (m[0].start, m[0].end));
         assert_eq!(times(&answer(130.0, 135.0)), Some((130.0, 135.0)));
-        assert_eq!(times(&answer(10.0, 15.0)), Some((130.0, 135.0)), "counted from its own beginning");
+        assert_eq!(times(&answer(10.0, 15.0)), Some((130.0, 135.0)), "relative to the window");
         assert_eq!(times(&answer(119.5, 240.5)), Some((120.0, 240.0)), "rounded");
         assert_eq!(times(&answer(130.0, 300.0)), None);
     }

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{context::JobContext, stop::Stop};
 use crate::stage::Stage;
 
-/// How often progress is announced at most.
+/// Minimum interval between progress events.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// Makes the scrub sprites, unless they are there.
+/// Creates the scrub sprites unless they exist.
 pub(super) async fn sprites(
     cx: &JobContext,
     job: &Job,
@@ -29,10 +29,10 @@ pub(super) async fn sprites(
         Ok((layout, sheets)) => library.put_sprites(&video.sha256, layout, sheets).await.map_err(Stop::from),
         Err(error) => Err(Stop::from(error)),
     };
-    ended(cx, video, stored, "no scrub pictures")
+    ended(cx, video, stored, "no scrub sprites")
 }
 
-/// Makes the rendition, unless it is there or browsers play the original.
+/// Creates the transcode unless it exists or browsers play the original.
 pub(super) async fn rendition(
     cx: &JobContext,
     job: &Job,
@@ -60,7 +60,7 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
     let made = match media.rendition(&source, &probe, out, cancel, &mut progress).await {
         Ok(made) => made,
         Err(error) => {
-            // The worker could not write on, whatever it says of that.
+            // The disk filled up, whatever error the worker reports.
             library.check_disk(0)?;
             return Err(error.into());
         }
@@ -72,7 +72,7 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
     Ok(())
 }
 
-/// Announces progress at most once per period.
+/// Sends a progress event at most once per interval.
 fn announcer(cx: &JobContext, job: &Job, step: Step) -> impl FnMut(usize, usize) + Send {
     let library = cx.library.clone();
     let (job_id, video_id) = (job.id.clone(), job.video_id.clone());
@@ -94,7 +94,7 @@ fn announcer(cx: &JobContext, job: &Job, step: Step) -> impl FnMut(usize, usize)
     }
 }
 
-/// What failed for good is a warning; what was cancelled or comes too early ends the try.
+/// Turns a permanent failure into a warning. A cancellation or a temporary failure ends the attempt.
 fn ended(
     cx: &JobContext,
     video: &Video,

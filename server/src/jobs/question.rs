@@ -1,5 +1,5 @@
-//! Asks the model one question of a job: at background priority, with a response format, stopped when the model repeats
-//! itself.
+//! Asks the model one question of a job: with background priority and a response format, stopped if the model
+//! repeats itself.
 
 use std::time::{Duration, Instant};
 
@@ -20,22 +20,22 @@ use crate::{
     stage::Stage,
 };
 
-/// Tokens of one text.
+/// Maximum number of tokens per text.
 const MAX_TOKENS: usize = 1024;
 
-/// How long a job waits for interactive questions to end before each step.
+/// How long a job waits before each step for interactive questions to finish.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Times that one text is put off for an interactive question.
+/// How often one text is restarted in favour of an interactive question.
 const YIELDS: usize = 5;
 
-/// How often progress within a step is announced at most.
+/// Minimum interval between progress events within a step.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
 
-/// Tokens between two looks for repetition.
+/// Number of tokens between checks for repetition.
 const LOOK_EVERY: usize = 16;
 
-/// What is asked about.
+/// Subject of a question.
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
     pub(super) job: &'a Job,
@@ -44,18 +44,18 @@ pub(super) struct About<'a> {
     pub(super) kind: TextKind,
 }
 
-/// What came.
+/// The generated text.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) text: String,
     pub(super) model: String,
-    /// The model came to its end: the text is not cut off.
+    /// The model finished; the text is not truncated.
     pub(super) whole: bool,
-    /// What a person should know.
+    /// Warning for the user.
     pub(super) warning: Option<String>,
 }
 
-/// Asks for one text about a video.
+/// Generates one text about a video.
 pub(super) async fn ask(
     cx: &JobContext,
     about: About<'_>,
@@ -67,7 +67,7 @@ pub(super) async fn ask(
     at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
 
-/// Asks the model to make one description out of notes; no video is looked at.
+/// Generates one description from notes, without looking at a video.
 pub(super) async fn summarize(
     cx: &JobContext,
     job: &Job,
@@ -80,15 +80,15 @@ pub(super) async fn summarize(
     at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
 
-/// What made a text, for its row.
+/// Model and settings of a text, for its row.
 pub(super) fn settings(kind: TextKind, frames: FrameSampling) -> Value {
     json!({ "prompt": prompt(kind), "frames": frames, "temperature": 0, "max_tokens": MAX_TOKENS })
 }
 
-/// Logs the beginning of an answer that is of no use, and says so in words.
+/// Logs the beginning of an unusable answer and returns a warning.
 pub(super) fn unusable(video: &Video, kind: TextKind, answer: &str) -> String {
     let word = word(kind);
-    // A small model can ramble to its token limit: the beginning tells enough.
+    // A small model can ramble to its token limit; the beginning is enough.
     let answer: String = answer.chars().take(200).collect();
     tracing::warn!(video.id, kind = word, answer, "rejected an unusable answer of the model");
     format!("no {word}: the model's answer was not usable")
@@ -102,7 +102,7 @@ fn prompt(kind: TextKind) -> &'static str {
     }
 }
 
-/// The form that an answer must have.
+/// Response format of a text.
 fn format(kind: TextKind) -> ResponseFormat {
     match kind {
         TextKind::Description => ResponseFormat::Text,
@@ -131,8 +131,8 @@ fn word(kind: TextKind) -> &'static str {
     }
 }
 
-/// Runs work while no interactive question is running: the work is dropped when one arrives and restarted afterwards.
-/// After a few restarts it runs to its end, so that a busy server does not starve its jobs.
+/// Runs work while no interactive question runs. When one arrives, the work is dropped and restarted
+/// afterwards. After a few restarts it runs to its end, so that a busy server does not starve its jobs.
 async fn at_background_priority<T, F: Future<Output = Result<T, Stop>>>(
     cx: &JobContext,
     work: impl Fn() -> F,
@@ -149,7 +149,7 @@ async fn at_background_priority<T, F: Future<Output = Result<T, Stop>>>(
     work().await
 }
 
-/// Asks in the background, announcing progress.
+/// Asks with background priority and sends progress events.
 async fn follow(
     cx: &JobContext,
     about: About<'_>,
@@ -197,18 +197,18 @@ async fn follow(
                 }
                 let whole = finished.finish_reason == FinishReason::Stop;
                 let warning = (!whole).then(|| {
-                    format!("the {} may lack an end: they reached the largest length", word(about.kind))
+                    format!("the {} may be incomplete: the text reached its maximum length", word(about.kind))
                 });
                 return Ok(Asked { text, model: finished.model, whole, warning });
             }
         }
     }
-    Err(Stop::Retry("the answer ended without an end".into()))
+    Err(Stop::Retry("the answer ended without a final event".into()))
 }
 
 fn cut_off(mut text: String, at: usize, model: String, kind: TextKind) -> Asked {
     text.truncate(at);
-    let warning = Some(format!("{}: the model began to repeat itself; what it repeated was cut", word(kind)));
+    let warning = Some(format!("{}: the model began to repeat itself; the repetition was cut", word(kind)));
     Asked { text, model, whole: false, warning }
 }
 
@@ -253,7 +253,7 @@ mod tests {
         };
         let person = async {
             let answering = question(&cx);
-            // The work has been dropped once it has been polled again with the question in flight.
+            // The work is dropped once it has been polled with a question in flight.
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             drop(answering);

@@ -1,35 +1,35 @@
-//! Notices a model that says the same again and again, so that it can be stopped and what it repeats be cut.
-//! Knows text only.
+//! Detects repetitive model output, so that generation can be stopped and the repetition cut. Works on text
+//! alone.
 
-/// Characters at the end that are looked at.
+/// Number of characters at the end of the text that are examined.
 const LOOK: usize = 4000;
 
-/// Characters of what is repeated, at least and at most.
+/// Range of the length of a repeated part, in characters.
 const PERIOD: std::ops::RangeInclusive<usize> = 2..=600;
 
-/// Characters that repetitions take together, at least: "no no no" is speech.
+/// Minimum total length of the repetitions, in characters: "no no no" is normal speech.
 const MIN_LENGTH: usize = 90;
 
-/// How often the same is said before it counts as repetition.
+/// Number of occurrences that count as repetition.
 const TIMES: usize = 4;
 
-/// The same for JSON, where many moments may rightly have the same form.
+/// The same for JSON, in which many moments may look alike.
 const JSON_TIMES: usize = 24;
 
-/// What kind of text it is.
+/// Kind of the generated text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Sentences.
     Prose,
-    /// JSON: numbers that count up hide a repetition.
+    /// JSON, in which increasing numbers hide a repetition.
     Json,
 }
 
-/// Returns where `text` should end, when its end repeats: behind the first time.
+/// Returns where to truncate `text` if its end repeats: after the first occurrence.
 pub(super) fn cut(text: &str, form: Form) -> Option<usize> {
     let start = text.char_indices().rev().nth(LOOK - 1).map_or(0, |(at, _)| at);
     let chars: Vec<(usize, char)> = text[start..].char_indices().map(|(at, c)| (start + at, c)).collect();
-    // Numbers count as one sign, however many digits they have.
+    // Each number counts as one character, however many digits it has.
     let mut signs: Vec<(usize, char)> = Vec::with_capacity(chars.len());
     for (at, c) in chars {
         let number = form == Form::Json && (c.is_ascii_digit() || c == '.');
@@ -50,7 +50,7 @@ pub(super) fn cut(text: &str, form: Form) -> Option<usize> {
             length += 1;
         }
         if length >= (period * times).max(MIN_LENGTH) {
-            // Behind the first whole round.
+            // After the first complete period.
             let behind = end - length + period;
             return Some(signs.get(behind).map_or(text.len(), |&(at, _)| at));
         }

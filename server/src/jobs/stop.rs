@@ -1,4 +1,4 @@
-//! Why a try of a job ended before its last step, and what happens to the job then.
+//! Why an attempt to run a job ended early, and what happens to the job then.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use homereel_library::{LibraryError, LibraryErrorKind};
 
 use crate::ask_error::{AskError, AskErrorKind};
 
-/// Why a try of a job ended early.
+/// Why an attempt ended early.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The try failed; another may succeed.
+    /// It failed; another attempt may succeed.
     Retry(String),
-    /// No try will succeed.
+    /// It failed; no attempt will succeed.
     Fatal(String),
-    /// The engine or the server is busy: the job is released and runs again after this time.
+    /// The engine or the server is busy; the job is released and runs again after this delay.
     Later(Duration),
-    /// The disk has no space for the result; the job runs again when there is some.
+    /// The disk is full; the job runs again when there is space.
     Full(String),
     /// A person cancelled it or deleted its video.
     Cancelled,
@@ -26,7 +26,7 @@ impl From<AskError> for Stop {
         match error.kind() {
             AskErrorKind::Invalid => Self::Fatal(error.to_string()),
             AskErrorKind::Overloaded => Self::Later(Duration::from_secs(5)),
-            // Later rather than waited for: posters of other videos need no model.
+            // Postponed instead of waiting: posters of other videos need no model.
             AskErrorKind::NotReady => Self::Later(Duration::from_secs(2)),
             AskErrorKind::Cancelled => Self::Cancelled,
             AskErrorKind::TimedOut | AskErrorKind::Failed => Self::Retry(error.to_string()),

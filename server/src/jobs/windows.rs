@@ -1,5 +1,5 @@
-//! Long videos: described window by window, each stored when it is done, then merged. A crash costs only the window that
-//! was running. Knows no prompt and no HTTP.
+//! Long videos: described window by window, each stored when it is done, then merged. A crash loses only the
+//! running window. Depends on neither the prompts' wording nor HTTP.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,18 +15,18 @@ use super::{
 };
 use crate::media::FrameSampling;
 
-/// Characters of notes that a summary is made of; more would fill a small model's context.
+/// Maximum number of characters of notes in a summary's prompt; more would exceed a small model's context.
 const MAX_NOTES: usize = 24_000;
 
-/// Tags of the whole.
+/// Maximum number of tags of the whole video.
 const MAX_TAGS: usize = 8;
 
-/// Returns whether a video is read in windows: one that is hardly longer than a window is read at once.
+/// Returns whether a video is processed in windows. One that is only slightly longer than a window is not.
 pub(super) fn is_long(cx: &JobContext, video: &Video) -> bool {
     video.probe.as_ref().is_some_and(|probe| probe.duration_s > 2.0 * cx.window_s)
 }
 
-/// Reads the windows that are left, puts the texts together, and returns the warnings.
+/// Processes the remaining windows, merges the texts, and returns the warnings.
 pub(super) async fn run(
     cx: &JobContext,
     job: &Job,
@@ -41,7 +41,7 @@ pub(super) async fn run(
         bounds.get(window.number).is_some_and(|&(start, end)| (window.start, window.end) == (start, end))
     };
     if !done.iter().all(same) {
-        // Cut by another setting: nothing fits together.
+        // Windows of another length cannot be merged.
         library.clear_windows(&video.id).await?;
         done.clear();
     }
@@ -56,7 +56,7 @@ pub(super) async fn run(
         let window = read(cx, job, video, (number, start, end), cancel).await?;
         library.put_window(&video.id, &window).await?;
         done.push(window);
-        // What is known so far is shown and found already.
+        // Partial results are shown and searchable already.
         put_moments(cx, video, &done).await?;
     }
     library.set_job_parts(&job.id, done.len(), bounds.len()).await?;
@@ -65,14 +65,14 @@ pub(super) async fn run(
     Ok(warnings(&done))
 }
 
-/// Cuts a length into windows of about `window` seconds, all alike.
+/// Divides a length into equal windows of about `window` seconds.
 fn bounds(duration: f64, window: f64) -> Vec<(f64, f64)> {
     let count = (duration / window).ceil().max(1.0);
     let at = |index: f64| duration * index / count;
     (0..count as usize).map(|index| (at(index as f64), at(index as f64 + 1.0))).collect()
 }
 
-/// Asks everything about one window.
+/// Generates all texts of one window.
 async fn read(
     cx: &JobContext,
     job: &Job,
@@ -116,7 +116,7 @@ async fn put_moments(cx: &JobContext, video: &Video, windows: &[Window]) -> Resu
     put(cx, video, TextKind::Moments, windows, Some(json!(parse::joined(moments)).to_string())).await
 }
 
-/// The tags that most windows have.
+/// Returns the tags that most windows share.
 async fn put_tags(cx: &JobContext, video: &Video, windows: &[Window]) -> Result<(), Stop> {
     let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
     for (order, tag) in windows.iter().flat_map(|window| &window.tags).enumerate() {
@@ -129,8 +129,8 @@ async fn put_tags(cx: &JobContext, video: &Video, windows: &[Window]) -> Result<
     put(cx, video, TextKind::Tags, windows, content).await
 }
 
-/// One description of the whole, made of the windows' notes. The demo model reads pictures and no notes: for it, and
-/// where a summary does not come out, the windows' own descriptions stand one after the other.
+/// Describes the whole video from the windows' notes. The demo model cannot read notes; for it, and if the
+/// summary fails, the descriptions of the windows are concatenated.
 async fn put_description(
     cx: &JobContext,
     job: &Job,
@@ -158,7 +158,7 @@ async fn put(
     let mut settings = question::settings(kind, FrameSampling::default());
     settings["windows"] = json!(windows.len());
     let text = Text {
-        warning: content.is_none().then(|| "nothing usable came from any part of the video".to_owned()),
+        warning: content.is_none().then(|| "the model gave no usable answer about any part of the video".to_owned()),
         content,
         model: windows.last().map(|window| window.model.clone()).unwrap_or_default(),
         settings,
@@ -168,7 +168,7 @@ async fn put(
     Ok(cx.library.put_text(&video.id, kind, text).await?)
 }
 
-/// The windows' descriptions, each with its time.
+/// Concatenates the windows' descriptions, each with its time.
 fn chronicle(windows: &[Window]) -> Option<String> {
     let lines: Vec<String> = windows
         .iter()
@@ -177,7 +177,7 @@ fn chronicle(windows: &[Window]) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-/// What a summary is made of; where it is too much, every second note is left out, and again.
+/// Returns the notes for a summary; while they are too long, every second one is dropped.
 fn notes(windows: &[Window]) -> String {
     let mut lines = Vec::new();
     for window in windows {

@@ -1,6 +1,6 @@
-//! The cache of decoded frames on disk: files by content and sampling within a budget, least recently used first out.
-//! Losing one only costs a decode, so writes are not synced: a file that a crash, a full disk or a bad sector corrupted
-//! is detected by its checksum and removed. Knows neither engines nor the library.
+//! The on-disk cache of decoded frames: files by content and sampling within a budget, evicted by least
+//! recent use. A lost file only costs a decode, so writes are not synced; a file corrupted by a crash, a full
+//! disk or a bad sector is detected by its checksum and removed. Depends on neither engines nor the library.
 
 use std::{
     fs::{self, File},
@@ -19,22 +19,22 @@ use tokio::sync::Semaphore;
 
 use super::{Prepared, Report};
 
-/// What such a file begins with; the digit grows with its form.
+/// Magic number of a cache file; the digit is the version of the format.
 const MAGIC: &[u8; 8] = b"hrframe1";
 
-/// Bytes of the checksum at its end.
+/// Size of the checksum at the end.
 const SUM: usize = 32;
 
-/// Bytes that stay free on the disk, whatever the budget says: uploads and the database go first.
+/// Disk space that stays free regardless of the budget: uploads and the database come first.
 const RESERVE: u64 = 1 << 30;
 
 /// Name of the file that holds a probe.
 const PROBE: &str = "probe";
 
-/// Ending of files that are being written.
+/// Extension of files that are being written.
 const PART: &str = "part";
 
-/// The files. `None` where nothing is kept.
+/// The cache. `None` means that it is disabled.
 #[derive(Debug, Default)]
 pub(super) struct FrameStore(Option<Arc<Kept>>);
 
@@ -42,11 +42,12 @@ pub(super) struct FrameStore(Option<Arc<Kept>>);
 struct Kept {
     root: PathBuf,
     budget: u64,
-    /// One file is written at a time; what comes meanwhile is not kept, rather than held in memory.
+    /// One file is written at a time. Clips that arrive meanwhile are not cached, instead of being held in
+    /// memory.
     writer: Semaphore,
 }
 
-/// All of a clip but its pixels. Frames of another release may differ in theirs.
+/// Everything about a clip except its pixels. Another release may decode to different pixels.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
     release: String,
@@ -62,7 +63,7 @@ struct Header {
 }
 
 impl FrameStore {
-    /// Keeps files below `root`, `budget` bytes at most; 0 keeps none. Removes what was not finished.
+    /// Opens the cache below `root` with at most `budget` bytes; 0 disables it. Removes unfinished files.
     pub(super) fn open(root: &Path, budget: u64) -> io::Result<Self> {
         let kept = Kept { root: root.to_owned(), budget, writer: Semaphore::new(1) };
         fs::create_dir_all(root)?;
@@ -71,12 +72,12 @@ impl FrameStore {
                 fs::remove_file(path)?;
             }
         }
-        // The budget may be a smaller one than before.
+        // The budget may have been reduced.
         kept.make_room(0);
         Ok(Self((budget > 0).then(|| Arc::new(kept))))
     }
 
-    /// Returns the clip of the content `sha256` that is kept as `key`.
+    /// Returns the cached clip of the content `sha256` with the key `key`.
     pub(super) async fn clip(&self, sha256: &str, key: &str) -> Option<Prepared> {
         let (header, pixels) = self.read::<Header>(sha256, key).await?;
         if header.release != env!("CARGO_PKG_VERSION") || header.key != key {
@@ -100,12 +101,12 @@ impl FrameStore {
         Some(Prepared { clip, report: header.report, probe_ms: 0.0, decode_ms: 0.0 })
     }
 
-    /// Returns the probe of the content `sha256`, if a clip of it was kept.
+    /// Returns the probe of the content `sha256`, if one of its clips was cached.
     pub(super) async fn probe(&self, sha256: &str) -> Option<Probe> {
         self.read(sha256, PROBE).await.map(|(probe, _)| probe)
     }
 
-    /// Keeps a clip and the probe that chose its frames. Goes on in the background.
+    /// Caches a clip and the probe that chose its frames, in the background.
     pub(super) fn keep(&self, sha256: &str, key: &str, prepared: &Arc<Prepared>, probe: &Arc<Probe>) {
         let Some(kept) = &self.0 else { return };
         let (kept, prepared, probe) = (Arc::clone(kept), Arc::clone(prepared), Arc::clone(probe));
@@ -129,7 +130,8 @@ impl FrameStore {
                 };
                 let pixels: Vec<&[u8]> = frames.iter().map(|frame| frame.rgb.as_ref()).collect();
                 kept.write(&sha256, &header.key, &header, &pixels)?;
-                // Once for all clips of one content: written again it would ask for room that it has.
+                // Written once for all clips of one content: a second write would reserve space for an
+                // existing file.
                 match kept.path(&sha256, PROBE) {
                     Some(path) if !path.exists() => kept.write(&sha256, PROBE, &*probe, &[]),
                     _ => Ok(()),
@@ -155,7 +157,7 @@ impl FrameStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "cached frames are corrupt, decoding again");
-                // One that cannot be removed is told spoilt again.
+                // If the removal fails, the next read reports the file again.
                 let _ = fs::remove_file(&path);
                 None
             }
@@ -165,7 +167,7 @@ impl FrameStore {
 }
 
 impl Kept {
-    /// Where a file lies; names that are no hashes have no place.
+    /// Returns the path of a cache file, or `None` if the names are not hashes.
     fn path(&self, sha256: &str, key: &str) -> Option<PathBuf> {
         let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric());
         (plain(sha256) && plain(key)).then(|| self.root.join(sha256).join(key))
@@ -177,7 +179,7 @@ impl Kept {
         let length = u32::try_from(header.len()).map_err(io::Error::other)?;
         let bytes: usize =
             MAGIC.len() + 4 + header.len() + blobs.iter().map(|blob| blob.len()).sum::<usize>() + SUM;
-        // One clip must not put all others out.
+        // One clip must not evict all others.
         if bytes as u64 > self.budget / 2 || !self.make_room(bytes as u64) {
             return Ok(());
         }
@@ -197,12 +199,13 @@ impl Kept {
             fs::rename(&part, &path)
         };
         write().inspect_err(|_| {
-            // It would be removed at the next start, too.
+            // The next start would remove it as well.
             let _ = fs::remove_file(&part);
         })
     }
 
-    /// Removes what was used longest ago until `bytes` more fit; false where the disk has no room for them.
+    /// Evicts the least recently used files until `bytes` fit. Returns false if the disk has no space for
+    /// them.
     fn make_room(&self, bytes: u64) -> bool {
         let mut files = self.files();
         files.sort_by_key(|(_, _, used)| *used);
@@ -213,7 +216,7 @@ impl Kept {
             }
             if fs::remove_file(&path).is_ok() {
                 held -= size;
-                // Only an empty one goes.
+                // Succeeds only if the directory is empty.
                 let _ = path.parent().map(fs::remove_dir);
             }
         }
@@ -222,7 +225,7 @@ impl Kept {
         held.saturating_add(bytes) <= self.budget && free >= bytes.saturating_add(RESERVE)
     }
 
-    /// Files with their size and when they were last used.
+    /// Lists files with their size and time of last use.
     fn files(&self) -> Vec<(PathBuf, u64, SystemTime)> {
         let folders = fs::read_dir(&self.root).into_iter().flatten().flatten();
         let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
@@ -235,7 +238,7 @@ impl Kept {
     }
 }
 
-/// Reads a whole file and notes that it was used.
+/// Reads a whole file and updates its time of last use.
 fn read_file<T: DeserializeOwned>(path: &Path, most: u64) -> io::Result<(T, Bytes)> {
     let spoilt = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let mut file = File::open(path)?;
@@ -243,15 +246,15 @@ fn read_file<T: DeserializeOwned>(path: &Path, most: u64) -> io::Result<(T, Byte
     (&mut file).take(most).read_to_end(&mut bytes)?;
     let end = bytes.len().checked_sub(SUM).ok_or_else(|| spoilt("it is too short"))?;
     if Sha256::digest(&bytes[..end])[..] != bytes[end..] {
-        return Err(spoilt("its checksum does not fit"));
+        return Err(spoilt("its checksum does not match"));
     }
     let bytes = Bytes::from(bytes).slice(..end);
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| spoilt("it is of another form"))?;
+    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| spoilt("it has another format"))?;
     let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(|| spoilt("it is too short"))?;
     let length = u32::from_le_bytes(*length) as usize;
     let header = rest.get(..length).ok_or_else(|| spoilt("its header is too short"))?;
     let header = serde_json::from_slice(header)?;
-    // Only the order of removal depends on it.
+    // Only the eviction order depends on it.
     let _ = file.set_modified(SystemTime::now());
     Ok((header, bytes.slice(MAGIC.len() + 4 + length..)))
 }
@@ -303,7 +306,7 @@ mod tests {
         assert_eq!(store.probe(CONTENT).await.unwrap(), homereel_video::fixtures::probe());
         assert!(store.clip(CONTENT, "b").await.is_none() && store.clip("..", "a").await.is_none());
 
-        // One bit, a cut, a file in another's place: none is taken for good, each is gone afterwards.
+        // A flipped bit, a truncation and a swapped file are all detected, and the file is removed.
         let file = root.path().join(CONTENT).join("a");
         let whole = fs::read(&file).unwrap();
         let mut bit = whole.clone();
@@ -314,7 +317,7 @@ mod tests {
             assert!(!file.exists());
         }
         fs::write(root.path().join(CONTENT).join("b"), &whole).unwrap();
-        assert!(store.clip(CONTENT, "b").await.is_none(), "of another key");
+        assert!(store.clip(CONTENT, "b").await.is_none(), "another key");
         fs::write(root.path().join(CONTENT).join("c.part"), &whole).unwrap();
         FrameStore::open(root.path(), 1 << 20).unwrap();
         assert!(!root.path().join(CONTENT).join("c.part").exists());
@@ -328,7 +331,7 @@ mod tests {
         let kept = store.0.as_ref().unwrap();
         let size = |key: &str| fs::metadata(root.path().join(CONTENT).join(key)).map(|about| about.len());
         let (clip, probe) = (size("a").unwrap(), size(PROBE).unwrap());
-        // Room for three clips and the probe.
+        // Space for three clips and the probe.
         let kept = Kept { root: kept.root.clone(), budget: 3 * clip + probe + 8, writer: Semaphore::new(1) };
         let store = FrameStore(Some(Arc::new(kept)));
         keep(&store, "b", 2).await;
@@ -344,6 +347,6 @@ mod tests {
         let small = FrameStore::open(root.path(), clip).unwrap();
         assert!(small.0.unwrap().files().iter().map(|(_, size, _)| size).sum::<u64>() <= clip);
         assert!(FrameStore::open(root.path(), 0).unwrap().0.is_none());
-        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "nothing is kept, not even a folder");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "nothing is cached, not even a directory");
     }
 }

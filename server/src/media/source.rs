@@ -1,4 +1,4 @@
-//! A file of video to decode. Knows no URL: a download is saved to a file first.
+//! A video file to decode. Independent of URLs: a download is saved to a file first.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use tempfile::TempPath;
 
 use crate::ask_error::AskError;
 
-/// A file of video. A scratch file is removed with its last clone.
+/// A video file. A temporary file is deleted with its last clone.
 #[derive(Debug, Clone)]
 pub struct Source {
     path: Arc<SourceFile>,
@@ -25,13 +25,14 @@ enum SourceFile {
 }
 
 impl Source {
-    /// Names a file that stays; with the hash of its content, frames and features can be reused.
+    /// Creates a source from a permanent file. With the hash of its content, frames and features can be
+    /// cached.
     #[must_use]
     pub fn file(path: PathBuf, sha256: Option<String>) -> Self {
         Self { path: Arc::new(SourceFile::Kept(path)), sha256 }
     }
 
-    /// Names a file that nobody needs afterwards.
+    /// Creates a source from a temporary file.
     #[must_use]
     pub fn scratch(path: TempPath, sha256: Option<String>) -> Self {
         Self { path: Arc::new(SourceFile::Scratch(path)), sha256 }
@@ -43,12 +44,14 @@ impl Source {
         self.sha256.as_deref()
     }
 
-    /// Returns the hash of the content of a file that stays: only what is kept anyway leaves traces on disk.
+    /// Returns the content hash of a permanent file. Content of temporary files must leave no traces in
+    /// on-disk caches.
     pub(super) fn kept(&self) -> Option<&str> {
         self.sha256().filter(|_| matches!(*self.path, SourceFile::Kept(_)))
     }
 
-    /// Opens the file. Directories, devices and pipes are refused: a worker could wait for them for ever.
+    /// Opens the file. Directories, devices and pipes are refused, because a worker could wait for them
+    /// forever.
     ///
     /// # Errors
     /// `Io`.
@@ -57,7 +60,7 @@ impl Source {
             SourceFile::Kept(path) => path,
             SourceFile::Scratch(path) => path,
         };
-        // Asked before opening: opening a pipe waits for its writer.
+        // Checked before opening: opening a pipe waits for its writer.
         if !std::fs::metadata(path)?.is_file() {
             return Err(AskError::Io(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
         }

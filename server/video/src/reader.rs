@@ -15,7 +15,7 @@ use ffmpeg_next::{
 use crate::{
     DecodeRequest, RandomAccessPoint, Target, VideoError,
     disposable::Disposable,
-    ffmpeg::{self, Facts, nvdec},
+    ffmpeg::{self, StreamFacts, nvdec},
     picker::Picker,
     scan::{self, MAX_READ_ERRORS},
     tonemap,
@@ -104,7 +104,7 @@ fn begin(
     file: &File,
     request: &DecodeRequest,
     max_pixels: u64,
-) -> Result<(Input, decoder::Video, Facts), VideoError> {
+) -> Result<(Input, decoder::Video, StreamFacts), VideoError> {
     let (mut input, mut streams) = scan::open(file)?;
     let changed = || VideoError::BadRequest { message: "the file is not the one that was probed".into() };
     if request.stream >= streams.len() {
@@ -122,7 +122,7 @@ fn begin(
 /// Threads per processor. A thread waits for rows of the pictures that its own refers to: twice as many threads as processors
 /// leave none idle (measured with 1080p on two: a fifth faster for H.264, a third for HEVC). Larger pictures would take too
 /// much memory.
-fn ahead(facts: &Facts) -> usize {
+fn ahead(facts: &StreamFacts) -> usize {
     let pixels = i64::from(facts.width) * i64::from(facts.height);
     if pixels <= AHEAD_PIXELS { 2 } else { 1 }
 }

@@ -106,6 +106,18 @@ async fn the_command_line_asks_an_upstream_too() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn check_asks_an_upstream_as_the_server_does() -> anyhow::Result<()> {
+    let stub = Stub::start().await?;
+    let output = homereel(["check", &stub.url, "--model", MODEL, "--expect", "red"]).await?;
+    assert!(output.answer()?.starts_with(MODEL), "{}", output.stdout);
+    assert_eq!(stub.last()["temperature"], json!(0.0));
+    let output = homereel(["check", &stub.url]).await?;
+    assert_eq!(output.status, Some(1));
+    assert!(output.stderr.contains("answered \"Red.\""), "{}", output.stderr);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_upstream_that_refuses_media_io_kwargs_gets_clips_of_constant_rate() -> anyhow::Result<()> {
     for refuses in [(true, true), (false, true)] {
         // At once, or only by the time a clip comes.

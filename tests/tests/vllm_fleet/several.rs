@@ -285,7 +285,7 @@ async fn only_what_answers_and_serves_the_same_is_used_and_all_is_told() -> anyh
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let page = server.get("/system").await?.text().await?;
-    ensure!(page.contains("0 at work, 3 waiting") && page.contains("frames with their true times"), "{page}");
+    ensure!(page.contains("0 running, 3 waiting") && page.contains("frames with their true times"), "{page}");
 
     // Another model beside: whoever comes first decides, and the other is told why it is not used.
     let flags = ["--engine", "vllm", "--vllm-url", urls[0], "--vllm-url", urls[2]];

@@ -1,5 +1,5 @@
-//! The GPU, as nvidia-smi tells it. A GB10 has unified memory: it tells `[N/A]` for its memory and more, which is
-//! unknown and never 0.
+//! The GPU, as reported by nvidia-smi. A GB10 has unified memory and reports `[N/A]` for its size, which
+//! means unknown, not 0.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -12,13 +12,13 @@ use super::{Check, State};
 const FIELDS: &str =
     "name,driver_version,compute_cap,memory.total,temperature.gpu,utilization.gpu,power.draw,clocks.sm";
 
-/// How long nvidia-smi may take; it waits for a driver that initializes.
+/// Timeout of nvidia-smi, which waits while the driver initializes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Above this a GB10 throttles.
+/// Temperature above which a GB10 throttles.
 const HOT_C: f64 = 85.0;
 
-/// One GPU.
+/// A GPU.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Gpu {
     name: String,
@@ -33,13 +33,13 @@ pub(super) struct Gpu {
 }
 
 impl Gpu {
-    /// Returns whether it has no memory of its own.
+    /// Returns whether the GPU shares the system's memory.
     pub(super) fn unified(&self) -> bool {
         self.memory_mib.is_none()
     }
 }
 
-/// Asks nvidia-smi for the first GPU.
+/// Queries nvidia-smi for the first GPU.
 pub(super) async fn look() -> Option<Gpu> {
     let query = format!("--query-gpu={FIELDS}");
     let line = output("nvidia-smi", &[&query, "--format=csv,noheader,nounits"]).await?;
@@ -49,7 +49,7 @@ pub(super) async fn look() -> Option<Gpu> {
     Some(gpu)
 }
 
-/// Runs a program of the machine's; `None` when it is not there, fails or takes too long.
+/// Runs a program and returns its output. `None` means that it is missing, fails or times out.
 pub(super) async fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let command = Command::new(program)
         .args(arguments)
@@ -90,7 +90,7 @@ fn known(value: &str) -> Option<String> {
     (!unknown).then(|| value.to_owned())
 }
 
-/// Finds the newest CUDA that the driver serves in the table of a bare `nvidia-smi`.
+/// Parses the newest CUDA version that the driver supports from the table of a plain `nvidia-smi`.
 fn cuda_version(table: &str) -> Option<String> {
     let rest = table.split("CUDA Version:").nth(1)?;
     known(rest.split_whitespace().next()?.trim_end_matches('|'))
@@ -110,17 +110,17 @@ fn absent(built: bool, device: DeviceKind) -> Check {
         "install it: `apt install nvidia-driver-580-open` (a DGX Spark has it; reboot after an update)";
     match (built, card) {
         (true, _) if device == DeviceKind::Cuda => {
-            Check::new("gpu", State::Fail, "this build wants CUDA, and no NVIDIA driver answers")
+            Check::new("gpu", State::Fail, "this build uses CUDA, but no NVIDIA driver responds")
                 .mend(install)
         }
-        (_, true) => Check::new("gpu", State::Warn, "an NVIDIA GPU is here, but its driver does not answer")
+        (_, true) => Check::new("gpu", State::Warn, "there is an NVIDIA GPU, but its driver does not respond")
             .mend(install),
         (true, false) => Check::new(
             "gpu",
             State::Note,
-            "this build can use CUDA, but there is no NVIDIA driver: on the processor it goes",
+            "this build can use CUDA, but there is no NVIDIA driver; models run on the CPU",
         ),
-        (false, false) => Check::new("gpu", State::Note, "no NVIDIA GPU; models run on the processor"),
+        (false, false) => Check::new("gpu", State::Note, "no NVIDIA GPU; models run on the CPU"),
     }
 }
 
@@ -128,7 +128,7 @@ fn nvidia_on_the_bus() -> bool {
     let Ok(devices) = std::fs::read_dir("/sys/bus/pci/devices") else { return false };
     devices.flatten().any(|device| {
         let word = |name| std::fs::read_to_string(device.path().join(name)).unwrap_or_default();
-        // 0x03…: a display or 3D controller.
+        // PCI class 0x03: display or 3D controller.
         word("vendor").trim() == "0x10de" && word("class").starts_with("0x03")
     })
 }
@@ -148,7 +148,7 @@ fn found(gpu: &Gpu) -> Check {
     let check = |state| Check::new("gpu", state, words.join(", ")).facts(facts.clone());
     match gpu.temperature_c {
         Some(celsius) if celsius > HOT_C => check(State::Warn)
-            .mend("give it air; `nvidia-smi -lgc 0,2100` costs a quarter of the speed and cools by 20 °C"),
+            .mend("improve its cooling; `nvidia-smi -lgc 0,2100` makes it a quarter slower and 20 °C cooler"),
         _ => check(State::Ok),
     }
 }
@@ -170,7 +170,7 @@ fn cuda(gpu: &Gpu, built: bool, device: DeviceKind) -> Check {
             "build with `cargo build --release --features cuda`, or use --engine vllm, or --device cpu",
         ),
         (false, _) => check(State::Note)
-            .mend("for candle on this GPU build with --features cuda; --engine vllm needs nothing here"),
+            .mend("to run candle on this GPU, build with --features cuda; --engine vllm works with this build"),
         _ => check(State::Ok),
     }
 }

@@ -1,4 +1,4 @@
-//! The machine: processor, system, kernel, memory, disk, clock, port.
+//! Checks of the machine: CPU, operating system, kernel, memory, disk, clock, port.
 
 use std::{env::consts::ARCH, fs, io, net::SocketAddr, path::Path, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::cli::guard::meminfo_kib;
 
 const GIB: u64 = 1 << 30;
 
-/// Seconds since 1970 of a day before which this program did not exist: a clock that says less is wrong.
+/// Unix time of a day before this program existed: an earlier clock is wrong.
 const NOT_BEFORE_S: i64 = 1_764_000_000;
 
 pub(super) fn architecture() -> Check {
@@ -26,7 +26,7 @@ pub(super) fn architecture() -> Check {
     };
     match ARCH {
         "x86_64" | "aarch64" => check(State::Ok),
-        _ => check(State::Warn).mend("tests run on x86_64 and aarch64 only"),
+        _ => check(State::Warn).mend("only x86_64 and aarch64 are tested"),
     }
 }
 
@@ -68,7 +68,7 @@ pub(super) fn kernel() -> Check {
     if version >= (5, 13) {
         check(State::Ok)
     } else {
-        check(State::Warn).mend("Linux 5.13 and newer lock the video worker in by Landlock")
+        check(State::Warn).mend("Landlock, part of the video worker's sandbox, needs Linux 5.13 or newer")
     }
 }
 
@@ -91,16 +91,16 @@ pub(super) fn memory(gpu: Option<&Gpu>) -> Check {
         }))
     };
     match available {
-        ..GIB => check(State::Fail).mend("the demo model alone takes half a gigabyte; stop something"),
-        _ if available < 4 * GIB => check(State::Warn).mend("a real model takes 4 GB and more"),
+        ..GIB => check(State::Fail).mend("the demo model alone needs half a gigabyte; stop other programs"),
+        _ if available < 4 * GIB => check(State::Warn).mend("other models need at least 4 GB"),
         _ if unified && swap > 0 => check(State::Warn)
-            .mend("a machine that swaps GPU memory freezes: `swapoff -a`, or vm.swappiness=10 at most"),
+            .mend("swapping GPU memory freezes the machine: `swapoff -a`, or vm.swappiness=10 at most"),
         _ => check(State::Ok),
     }
 }
 
 pub(super) fn disk(data: &Path) -> Check {
-    // The directory may not be there yet; what it would lie in is.
+    // The directory may not exist yet; then its nearest existing parent counts.
     let there = data.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let stat = match rustix::fs::statvfs(there) {
         Ok(stat) => stat,
@@ -112,8 +112,8 @@ pub(super) fn disk(data: &Path) -> Check {
             .facts(json!({ "free_bytes": free, "path": data }))
     };
     match free {
-        ..GIB => check(State::Fail).mend("free some space, or name another disk with --data"),
-        _ if free < 20 * GIB => check(State::Warn).mend("an hour of video takes 2 to 20 GB"),
+        ..GIB => check(State::Fail).mend("free some space, or choose another disk with --data"),
+        _ if free < 20 * GIB => check(State::Warn).mend("an hour of video needs 2 to 20 GB"),
         _ => check(State::Ok),
     }
 }
@@ -130,8 +130,8 @@ pub(super) async fn clock() -> Check {
     match told.as_deref().map(str::trim) {
         Some("yes") => check(State::Ok, "synchronized"),
         Some("no") => check(State::Note, "not synchronized")
-            .mend("`timedatectl set-ntp true`; times of videos and notes come from it"),
-        _ => check(State::Note, "nobody here says whether it is synchronized"),
+            .mend("`timedatectl set-ntp true`; the times of videos and notes depend on it"),
+        _ => check(State::Note, "unknown whether it is synchronized"),
     }
 }
 
@@ -144,16 +144,16 @@ pub(super) async fn port(listen: SocketAddr) -> Check {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match answers(listen).await {
             true => check(State::Ok, "has a server that answers"),
             false => check(State::Fail, "is taken by another program").mend(format!(
-                "`ss -ltnp 'sport = :{}'` names it; choose another with --listen",
+                "`ss -ltnp 'sport = :{}'` shows which; choose another port with --listen",
                 listen.port()
             )),
         },
-        Err(error) => check(State::Fail, &format!("can't be listened on: {error}"))
-            .mend("choose an address of this machine, and a port above 1023, with --listen"),
+        Err(error) => check(State::Fail, &format!("cannot be listened on: {error}"))
+            .mend("choose an address of this machine and a port above 1023 with --listen"),
     }
 }
 
-/// Returns whether a server of ours (`/healthz` says `ok`) has the port.
+/// Returns whether a Homereel server listens on the port (`/healthz` answers `ok`).
 async fn answers(listen: SocketAddr) -> bool {
     let ask = async || -> io::Result<bool> {
         let mut stream = TcpStream::connect(listen).await?;
@@ -182,7 +182,7 @@ mod tests {
     async fn a_port_of_another_program_is_told_with_a_mend() {
         let taken = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = taken.local_addr().unwrap();
-        // It takes connections and hangs up.
+        // Accepts connections and closes them.
         let other = tokio::spawn(async move { while taken.accept().await.is_ok() {} });
         let check = port(address).await;
         assert_eq!(check.state, State::Fail, "{check:?}");

@@ -1,4 +1,4 @@
-//! The program's own needs: ffmpeg, the sandbox, the library's directory, a password, a model.
+//! Checks of the program's dependencies: ffmpeg, the sandbox, the library directory, a password, a model.
 
 use std::{path::Path, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Check, State};
 use crate::config::Server;
 
-/// How long a vLLM server may take to say which model it has.
+/// Timeout of a vLLM server's `/v1/models`.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn ffmpeg() -> Check {
@@ -26,7 +26,7 @@ pub(super) fn ffmpeg() -> Check {
         check(State::Ok)
     } else {
         check(State::Warn).mend(format!(
-            "this ffmpeg can't decode {}; install the distribution's own ffmpeg libraries",
+            "this ffmpeg cannot decode {}; install the distribution's own ffmpeg libraries",
             missing.join("; ")
         ))
     }
@@ -39,20 +39,20 @@ pub(super) async fn sandbox() -> Check {
     };
     let sandbox = match found {
         Ok(sandbox) => sandbox,
-        Err(error) => return Check::new("jail", State::Fail, format!("no video worker: {error}")),
+        Err(error) => return Check::new("sandbox", State::Fail, format!("the video worker does not start: {error}")),
     };
     let missing = sandbox.missing();
     let facts = serde_json::to_value(sandbox).unwrap_or_default();
     if missing.is_empty() {
         let version = sandbox.landlock_abi.unwrap_or(0);
         return Check::new(
-            "jail",
+            "sandbox",
             State::Ok,
-            format!("the video worker is locked in (Landlock {version}, seccomp)"),
+            format!("the video worker runs in its sandbox (Landlock {version}, seccomp)"),
         )
         .facts(facts);
     }
-    Check::new("jail", State::Warn, "the video worker's sandbox lacks layers")
+    Check::new("sandbox", State::Warn, "the video worker's sandbox lacks layers")
         .mend(missing.join("; "))
         .facts(facts)
 }
@@ -62,36 +62,36 @@ pub(super) fn data(path: &Path) -> Check {
     let writable = rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
     match writable {
         Ok(()) if there == path => Check::new("library", State::Ok, path.display().to_string()),
-        Ok(()) => Check::new("library", State::Ok, format!("{} (made at the first start)", path.display())),
+        Ok(()) => Check::new("library", State::Ok, format!("{} (created at the first start)", path.display())),
         Err(error) => Check::new("library", State::Fail, format!("{}: {error}", there.display()))
-            .mend("run this as the user that owns it, or name another with --data"),
+            .mend("run this as the user that owns it, or choose another directory with --data"),
     }
 }
 
 pub(super) async fn password(server: &Server) -> Check {
     let check = |state, words: &str| Check::new("password", state, words);
     if server.insecure_no_auth {
-        return check(State::Warn, "nobody is asked for one (--insecure-no-auth)")
-            .mend("leave the flag out, and set a password with `homereel password link`");
+        return check(State::Warn, "not required (--insecure-no-auth)")
+            .mend("remove the flag and set a password with `homereel password link`");
     }
-    // Opening would make the file; a doctor changes nothing.
+    // Opening the library would create it, and doctor changes nothing.
     let there = server.data.join("homereel.db").exists();
     let set = match if there { Some(Auth::open(&server.data).await) } else { None } {
         Some(Ok(auth)) => auth.has_password().await.unwrap_or(false),
-        Some(Err(error)) => return check(State::Note, &format!("can't tell: {error}")),
+        Some(Err(error)) => return check(State::Note, &format!("unknown: {error}")),
         None => server.password_file.is_some(),
     };
     match (set, server.listen.ip().is_loopback()) {
         (true, _) => check(State::Ok, "set"),
-        (false, true) => check(State::Note, "none, and none is needed: only this machine reaches the server"),
-        (false, false) => check(State::Warn, "none is set yet; nobody can log in")
+        (false, true) => check(State::Note, "none; none is needed, because only this machine can reach the server"),
+        (false, false) => check(State::Warn, "not set; nobody can log in")
             .mend("`homereel password link` prints a link that sets it"),
     }
 }
 
-/// What mends a silent vLLM.
+/// Suggested fix for a vLLM server that does not respond.
 const MEND: &str =
-    "`systemctl status 'homereel-vllm@*'`, `journalctl -u 'homereel-vllm@*'`; its start takes minutes";
+    "`systemctl status 'homereel-vllm@*'`, `journalctl -u 'homereel-vllm@*'`; starting takes minutes";
 
 pub(super) async fn model(engine: &EngineConfig) -> Check {
     if let EngineKind::Vllm { urls, .. } = &engine.kind {
@@ -104,7 +104,7 @@ pub(super) async fn model(engine: &EngineConfig) -> Check {
             check(State::Ok, path.display().to_string())
         }
         ModelSource::Dir(path) => check(State::Fail, format!("{} has no config.json", path.display()))
-            .mend("name a directory in the Hugging Face layout with --model"),
+            .mend("choose a directory in the layout of Hugging Face with --model"),
         ModelSource::Hub { id, revision } => match hub::cached(id, revision.as_deref()) {
             Some(model) if model.complete => {
                 check(State::Ok, format!("{id} at {} in {}", model.commit, model.path.display()))
@@ -115,12 +115,12 @@ pub(super) async fn model(engine: &EngineConfig) -> Check {
             )
             .mend(format!("`HF_HUB_OFFLINE=0 homereel model pull {id}`")),
             _ => check(State::Warn, format!("{id} is not complete on this machine"))
-                .mend(format!("`homereel model pull {id}` (the server does it at its start otherwise)")),
+                .mend(format!("`homereel model pull {id}` (otherwise the server downloads it at its start)")),
         },
     }
 }
 
-/// Summarizes all of them; the worst state is the state of the whole.
+/// Combines the checks of several replicas; the result is as bad as the worst.
 async fn upstreams(urls: &[url::Url]) -> Check {
     if let [url] = urls {
         return upstream(url).await;
@@ -151,7 +151,7 @@ async fn upstream(url: &url::Url) -> Check {
                 .facts(json!({ "models": ids }))
         }
         Err(error) => {
-            Check::new("model", State::Fail, format!("vLLM at {url} does not answer: {error:#}")).mend(MEND)
+            Check::new("model", State::Fail, format!("vLLM at {url} does not respond: {error:#}")).mend(MEND)
         }
     }
 }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn looking_makes_nothing() {
-        // The doctor reads, it never writes: looking at a missing library makes none.
+        // Doctor only reads: a missing library is not created.
         let data = tempfile::tempdir().unwrap();
         let missing = data.path().join("library");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! `GET /`: the newest videos and the form that adds more.
+//! `GET /`: the newest videos and the upload form.
 
 use axum::{
     extract::Query,
@@ -17,14 +17,14 @@ use crate::{
     state::AppState,
 };
 
-/// Videos on one page.
+/// Number of videos on one page.
 const VIDEOS: u32 = 48;
 
-/// Where in the list.
+/// Query of the paged list.
 #[derive(Debug, Deserialize)]
 pub(in crate::http) struct LibraryQuery {
     offset: Option<u32>,
-    /// Id of a video that was just thrown away.
+    /// Id of a video that was just deleted.
     trashed: Option<String>,
 }
 
@@ -60,7 +60,7 @@ async fn show(cx: &PageContext, query: &LibraryQuery, headers: &HeaderMap) -> Re
     })
 }
 
-/// The video that the reader threw away a moment ago, if it is still there.
+/// The video that the reader deleted a moment ago, if it is still in the trash.
 async fn just_trashed(state: &AppState, id: Option<&str>) -> Result<Option<web::Link>, Failure> {
     let Some(id) = id else { return Ok(None) };
     let video = state.library.videos_by_id(&[id]).await?.remove(id);
@@ -69,7 +69,7 @@ async fn just_trashed(state: &AppState, id: Option<&str>) -> Result<Option<web::
         .map(|video| web::Link { url: format!("/videos/{}/restore", video.id), text: video.name }))
 }
 
-/// Scheme and authority by which the reader came; shown, never used for links.
+/// Scheme and authority of the request's URL; displayed, never used for links.
 fn base_url(headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost:8080");
     let scheme = headers

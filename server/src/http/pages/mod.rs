@@ -1,6 +1,6 @@
-//! The pages that belong to no API family: the library's list and one video.
+//! The pages that belong to no API family: the list of videos and the page of one video.
 //!
-//! They read rows from the library and fill the structs of `homereel-web`; [`super::views`] chooses the words.
+//! They read rows from the library and fill the structs of `homereel-web`; [`super::views`] has the texts.
 
 pub(super) mod library;
 pub(super) mod video;

@@ -20,19 +20,19 @@ use crate::{
     state::AppState,
 };
 
-/// Characters of answers on one page of a video, below which the next older answer is still shown.
+/// Number of characters of answers on one page, below which the next older answer is shown too.
 const ANSWERS_CHARS: usize = 10_000;
 
-/// Moments on one page of a video.
+/// Number of moments on one page.
 const MOMENTS: usize = 100;
 
-/// Where in the clip: seconds, as text, for a bad value is no reason to refuse a page.
+/// Position in the video in seconds. Text, because an invalid value should not break the page.
 #[derive(Debug, Deserialize)]
 pub(in crate::http) struct VideoQuery {
     t: Option<String>,
-    /// Answers to skip: the newer ones.
+    /// Number of newer answers to skip.
     answers: Option<usize>,
-    /// Moments to skip: the earlier ones.
+    /// Number of earlier moments to skip.
     moments: Option<usize>,
 }
 
@@ -65,13 +65,14 @@ pub(in crate::http) async fn page(
     html::or_error(&cx, work().await)
 }
 
-/// What the player plays: the rendition, where browsers don't play the original and it is made; the original otherwise.
+/// Returns which file to play: the original, or the transcode if browsers cannot play the original and the
+/// transcode exists.
 fn play_file(state: &AppState, video: &Video) -> &'static str {
     let plays = video.probe.as_ref().is_some_and(|probe| homereel_video::playable(probe).is_ok());
     if !plays && state.library.rendition_path(&video.sha256).exists() { "playback.mp4" } else { "file" }
 }
 
-/// As many of the answers as fit on one page, at least one.
+/// Returns as many answers as fit on one page, at least one.
 fn fitting(answers: &[Answer]) -> &[Answer] {
     let mut chars = 0;
     let fit = answers.iter().take_while(|answer| {
@@ -99,7 +100,7 @@ fn video_page(
     let stream = video.probe.as_ref().map(|probe| &probe.video);
     let why_not_askable = match (&video.error, &shell.model) {
         (Some(_), _) => "This file cannot be read, so nothing can be asked about it.",
-        (_, Model::Loading) => "The model is still loading; questions are taken as soon as it is ready.",
+        (_, Model::Loading) => "The model is still loading; you can ask as soon as it is ready.",
         (_, Model::Failed { .. }) => "No model is running, so nothing can be asked.",
         _ => "",
     };
@@ -120,7 +121,7 @@ fn video_page(
     VideoPage {
         example: match shell.model {
             Model::Demo { .. } => "What color is the object?".into(),
-            _ => "Identity is in this video, and what do they do?".into(),
+            _ => "Who is in this video, and what do they do?".into(),
         },
         shell,
         step: job.and_then(views::step),

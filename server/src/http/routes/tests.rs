@@ -138,7 +138,7 @@ impl Guarded {
         self.call(method, url, key).await.status()
     }
 
-    /// Returns the least role that is let through.
+    /// Returns the lowest role that has access.
     async fn role(&self, method: &Method, url: &str) -> &'static str {
         for (role, key) in &self.keys {
             let status = self.status(method, url, key.as_deref()).await;
@@ -157,7 +157,7 @@ impl Guarded {
     async fn exists(&self, method: &Method, url: &str) -> bool {
         let admin = self.keys.last().and_then(|(_, key)| key.as_deref());
         let response = self.call(method, url, admin).await;
-        // A handler may answer 405 by itself; only the router names the methods that exist.
+        // A handler may answer 405 itself; only the router's response has `Allow`.
         response.status() != StatusCode::METHOD_NOT_ALLOWED || !response.headers().contains_key(header::ALLOW)
     }
 }

@@ -1,4 +1,4 @@
-//! `Upload-Checksum`: a piece that arrives changed does not count.
+//! `Upload-Checksum`: a chunk with a wrong checksum does not count.
 
 use axum::http::{HeaderMap, StatusCode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -10,10 +10,10 @@ use super::{
     headers::text,
 };
 
-/// Algorithms, as `Tus-Checksum-Algorithm` lists them.
+/// Supported algorithms, as listed in `Tus-Checksum-Algorithm`.
 pub(super) const ALGORITHMS: &str = "sha1,sha256";
 
-/// A checksum and what it must come to.
+/// A running checksum and its expected value.
 #[derive(Debug)]
 pub(super) struct Checksum {
     sum: Sum,
@@ -27,7 +27,7 @@ enum Sum {
 }
 
 impl Checksum {
-    /// Reads the header, if there is one.
+    /// Parses the header, if there is one.
     pub(super) fn of(headers: &HeaderMap) -> Result<Option<Self>, Failure> {
         let Some(value) = text(headers, "upload-checksum") else { return Ok(None) };
         let invalid = |message: String| Failure::invalid("Upload-Checksum", message);
@@ -37,14 +37,14 @@ impl Checksum {
             "sha256" => (Sum::Sha256(Sha256::new()), 32),
             other => {
                 return Err(invalid(format!(
-                    "the checksum algorithm {} is not served; {ALGORITHMS} are",
+                    "the checksum algorithm {} is not supported; {ALGORITHMS} would fit",
                     shown(other)
                 )));
             }
         };
         let expected = STANDARD.decode(expected.trim()).ok().filter(|bytes| bytes.len() == length);
         let expected = expected
-            .ok_or_else(|| invalid(format!("a checksum by {algorithm} is the base64 of {length} bytes")))?;
+            .ok_or_else(|| invalid(format!("a {algorithm} checksum must be the base64 of {length} bytes")))?;
         Ok(Some(Self { sum, expected }))
     }
 
@@ -55,7 +55,7 @@ impl Checksum {
         }
     }
 
-    /// Compares; 460 where the piece is not what was sent.
+    /// Compares the checksums; 460 if they differ.
     pub(super) fn verify(self) -> Result<(), Failure> {
         let got = match self.sum {
             Sum::Sha1(sum) => sum.finalize().to_vec(),
@@ -68,7 +68,7 @@ impl Checksum {
         Err(Failure::new(
             mismatch,
             "checksum_mismatch",
-            "the piece does not have its checksum; send it again",
+            "the chunk's checksum does not match; send it again",
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! The headers of tus, read strictly. Knows no library.
+//! Parses the headers of tus strictly. Independent of the library.
 
 use axum::http::{HeaderMap, StatusCode, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -6,17 +6,17 @@ use homereel_library::NewUpload;
 
 use super::super::error::{Failure, shown};
 
-/// The version of the protocol that is spoken.
+/// Supported version of the protocol.
 pub(super) const VERSION: &str = "1.0.0";
 
-/// Bytes of `Upload-Metadata`.
+/// Maximum length of `Upload-Metadata` in bytes.
 const MAX_METADATA: usize = 8192;
 
-/// What a client announces before it sends anything.
+/// An announced upload.
 #[derive(Debug)]
 pub(super) struct Announced {
     pub(super) new: NewUpload,
-    /// The first piece comes along.
+    /// Whether the request contains the first chunk.
     pub(super) has_body: bool,
 }
 
@@ -30,31 +30,31 @@ pub(super) fn tus_version(headers: &HeaderMap) -> Result<(), Failure> {
     if version == VERSION {
         return Ok(());
     }
-    let message = format!("the header Tus-Resumable is {}; {VERSION} is spoken here", shown(version));
+    let message = format!("the header Tus-Resumable is {}; {VERSION} would fit", shown(version));
     Err(Failure::new(StatusCode::PRECONDITION_FAILED, "tus_version", message))
 }
 
-/// Reads a header that is a number of bytes.
+/// Parses a header that is a number of bytes.
 pub(super) fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Failure> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
-    // No sign, no spaces: `u64::from_str` takes a plus.
+    // Digits only: `u64::from_str` would accept a plus sign.
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| digits).map(Some).ok_or_else(|| {
         Failure::invalid(name, format!("the header {name} is {}; a number of bytes would fit", shown(text)))
     })
 }
 
-/// Reads what begins an upload.
+/// Parses the request that creates an upload.
 pub(super) fn announced(headers: &HeaderMap) -> Result<Announced, Failure> {
     if headers.contains_key("upload-defer-length") {
-        let message = "the length of an upload must be known when it begins; send Upload-Length";
+        let message = "deferred lengths are not supported; send Upload-Length";
         return Err(Failure::invalid("Upload-Defer-Length", message));
     }
     let length = number(headers, "upload-length")?.ok_or_else(|| {
         Failure::invalid(
             "Upload-Length",
-            "the header Upload-Length is missing; it says how many bytes will come",
+            "the header Upload-Length is missing; it is the size of the file in bytes",
         )
     })?;
     let metadata = text(headers, "upload-metadata").unwrap_or_default();
@@ -66,7 +66,7 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<Announced, Failure> {
         Some(text) => Some(hash(&text).ok_or_else(|| {
             Failure::invalid(
                 "Upload-Metadata",
-                "sha256 in Upload-Metadata is a hash in 64 hexadecimal digits",
+                "sha256 in Upload-Metadata must be 64 hexadecimal digits",
             )
         })?),
     };
@@ -80,17 +80,17 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<Announced, Failure> {
     Ok(Announced { new, has_body })
 }
 
-/// Reads `key base64,key base64,key`.
+/// Parses `key base64,key base64,key`.
 fn pairs(metadata: &str) -> Result<Vec<(&str, String)>, Failure> {
     if metadata.len() > MAX_METADATA {
-        let message = format!("Upload-Metadata has {} bytes; {MAX_METADATA} would fit", metadata.len());
+        let message = format!("Upload-Metadata has {} bytes; at most {MAX_METADATA} would fit", metadata.len());
         return Err(Failure::invalid("Upload-Metadata", message));
     }
     let mut pairs: Vec<(&str, String)> = Vec::new();
     for pair in metadata.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
         let bytes = STANDARD.decode(value.trim()).map_err(|error| {
-            let message = format!("the value of {} in Upload-Metadata is no base64: {error}", shown(key));
+            let message = format!("the value of {} in Upload-Metadata is not valid base64: {error}", shown(key));
             Failure::invalid("Upload-Metadata", message)
         })?;
         if pairs.iter().any(|(known, _)| *known == key) {
@@ -102,7 +102,7 @@ fn pairs(metadata: &str) -> Result<Vec<(&str, String)>, Failure> {
     Ok(pairs)
 }
 
-/// A SHA-256 as the library writes it.
+/// Returns a SHA-256 in the library's notation.
 pub(super) fn hash(text: &str) -> Option<String> {
     (text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_ascii_lowercase())
 }

@@ -1,5 +1,5 @@
-//! From the URL of a picture or video to its bytes. Nothing is fetched: what is not in the request or in the
-//! library is refused.
+//! Resolves the URL of an image or video to its bytes. Nothing is fetched: only `data:` URLs and videos of
+//! the library are accepted.
 
 use std::{
     borrow::Cow,
@@ -17,19 +17,19 @@ use sha2::{Digest, Sha256};
 use super::super::error::{Failure, shown};
 use crate::media::Source;
 
-/// Bytes of one picture.
+/// Maximum size of an image in bytes.
 const MAX_IMAGE: u64 = 64 << 20;
 
 /// Where a video's bytes are.
 #[derive(Debug)]
 pub(super) enum Video {
-    /// They came with the request.
+    /// Embedded in the request.
     Scratch(Source),
-    /// They are the library's video with this id.
+    /// The library's video with this id.
     Library(String),
 }
 
-/// Gets at a video.
+/// Resolves the URL of a video.
 pub(super) fn video(url: &str, scratch: &Path) -> Result<Video, Failure> {
     if let Some(id) = url.strip_prefix("homereel:") {
         return Ok(Video::Library(id.to_owned()));
@@ -38,13 +38,13 @@ pub(super) fn video(url: &str, scratch: &Path) -> Result<Video, Failure> {
     if data.mime.eq_ignore_ascii_case("video/jpeg") {
         return Err(Failure::invalid(
             "video_url",
-            "lists of frames (video/jpeg) are not taken; send the clip itself",
+            "lists of frames (video/jpeg) are not supported; send the clip itself",
         ));
     }
     if !kind_fits(data.mime, "video/") {
         return Err(Failure::invalid(
             "video_url",
-            format!("the data: URL says {}; video/* would fit", shown(data.mime)),
+            format!("the data: URL has the media type {}; video/* would fit", shown(data.mime)),
         ));
     }
     let mut file = tempfile::NamedTempFile::new_in(scratch).map_err(disk)?;
@@ -52,20 +52,20 @@ pub(super) fn video(url: &str, scratch: &Path) -> Result<Video, Failure> {
     Ok(Video::Scratch(Source::scratch(file.into_temp_path(), Some(sha256))))
 }
 
-/// Gets at a picture.
+/// Resolves the URL of an image.
 pub(super) fn image(url: &str) -> Result<Bytes, Failure> {
     let data = data("image_url", url)?;
     if !kind_fits(data.mime, "image/") {
         return Err(Failure::invalid(
             "image_url",
-            format!("the data: URL says {}; image/* would fit", shown(data.mime)),
+            format!("the data: URL has the media type {}; image/* would fit", shown(data.mime)),
         ));
     }
     let mut bytes = Vec::new();
     let read = data.reader()?.take(MAX_IMAGE + 1).read_to_end(&mut bytes);
     read.map_err(|error| not_base64("image_url", &error))?;
     if bytes.len() as u64 > MAX_IMAGE {
-        return Err(Failure::invalid("image_url", format!("the picture is larger than {MAX_IMAGE} bytes")));
+        return Err(Failure::invalid("image_url", format!("the image is larger than {MAX_IMAGE} bytes")));
     }
     if bytes.is_empty() {
         return Err(Failure::invalid("image_url", "the data: URL is empty"));
@@ -73,7 +73,7 @@ pub(super) fn image(url: &str) -> Result<Bytes, Failure> {
     Ok(bytes.into())
 }
 
-/// Media types that say nothing are no lie.
+/// Generic media types are accepted.
 fn kind_fits(mime: &str, prefix: &str) -> bool {
     mime.is_empty()
         || mime.eq_ignore_ascii_case("application/octet-stream")
@@ -106,7 +106,7 @@ fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
     url.get(..scheme.len()).filter(|start| start.eq_ignore_ascii_case(scheme)).map(|_| &url[scheme.len()..])
 }
 
-/// Says why a URL that is no data: is not opened.
+/// Explains why a URL other than `data:` is refused.
 fn refusal(param: &'static str, url: &str) -> Failure {
     let message = match url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()) {
         Some(scheme) if matches!(scheme.as_str(), "http" | "https") => format!(
@@ -115,7 +115,7 @@ fn refusal(param: &'static str, url: &str) -> Failure {
         Some(scheme) if scheme == "file" => {
             "file URLs are not opened; upload to /api/videos and send homereel:ID, or data:".into()
         }
-        _ => format!("{} is no URL that is taken here; data: or homereel:ID would fit", shown(url)),
+        _ => format!("{} is not a supported URL; data: or homereel:ID would fit", shown(url)),
     };
     Failure { code: "unsupported_url", ..Failure::invalid(param, message) }
 }
@@ -127,7 +127,7 @@ impl<'a> Data<'a> {
             if self.payload.as_bytes().iter().take(1 << 16).any(|&byte| byte == b'%') {
                 return Err(Failure::invalid(
                     self.param,
-                    "the data: URL's base64 is percent-encoded; send it plain",
+                    "the data: URL's base64 is percent-encoded; send it without percent-encoding",
                 ));
             }
             return Ok(Box::new(DecoderReader::new(self.payload.as_bytes(), &STANDARD)));
@@ -137,7 +137,7 @@ impl<'a> Data<'a> {
     }
 }
 
-/// Decodes into `file` and returns the hash of what came out.
+/// Decodes into `file` and returns the hash of the content.
 fn copy(data: Data<'_>, file: &mut File) -> Result<String, Failure> {
     let mut reader = data.reader()?;
     let mut hash = Sha256::new();
@@ -167,7 +167,7 @@ fn disk(error: io::Error) -> Failure {
         return Failure::new(
             StatusCode::INSUFFICIENT_STORAGE,
             "no_space",
-            "the disk is full: no room for the clip",
+            "the disk is full: no space for the clip",
         );
     }
     Failure::internal(error)
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_clip_knows_its_hash() {
         let Ok(Video::Scratch(source)) = video("data:video/mp4;base64,aGk=", &std::env::temp_dir()) else {
-            panic!("no scratch file");
+            panic!("no temporary file");
         };
         assert_eq!(source.sha256(), Some("8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4"));
     }

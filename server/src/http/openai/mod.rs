@@ -1,7 +1,7 @@
-//! `POST /v1/chat/completions`: OpenAI's shapes in and out, our pipeline in between.
+//! OpenAI's API: `POST /v1/chat/completions`.
 //!
-//! [`wire`] is what clients send, [`convert`] makes a conversation of it, [`media_url`] gets at the videos,
-//! [`reply`] builds what goes back, whole or streamed.
+//! [`wire`] has the request's types, [`convert`] turns a request into a conversation, [`media_url`] resolves
+//! images and videos, and [`reply`] builds the response, whole or streamed.
 
 mod convert;
 mod media_url;
@@ -29,7 +29,7 @@ use crate::{
 };
 use convert::Draft;
 
-/// How long the head of a stream waits for the first sign of success.
+/// How long the response head of a stream is held back for the first event.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `POST /v1/chat/completions`.
@@ -42,7 +42,7 @@ pub(super) async fn completions(
     let limits = convert::Limits { videos: state.config.max_videos, images: state.config.max_images };
     let scratch = state.library.scratch_dir();
     let known = info.clone();
-    // Decoding base64 is work for a core, not for the reactor; the body is freed when it is done.
+    // Decoding base64 is CPU work, so it runs on a blocking thread, which also frees the body.
     let draft = tokio::task::spawn_blocking(move || convert::read(&held.bytes, &limits, &scratch, &known));
     let Draft { want, conversation } = draft.await.map_err(Failure::internal)??;
     if !names(want.model.as_deref(), &info) {
@@ -64,7 +64,7 @@ pub(super) async fn completions(
     Ok(Json(reply::whole(head, answering, &want).await?).into_response())
 }
 
-/// Waits until a stream is worth its 200: a file that is no video, or a text that is too long, is still a 4xx.
+/// Waits for the first event, so that an invalid video or a prompt that is too long still gets a 4xx status.
 async fn first_events(answering: &mut AnswerStream) -> Result<Vec<AskEvent>, AskError> {
     let mut first = Vec::new();
     while let Ok(Some(event)) = tokio::time::timeout(PATIENCE, answering.next()).await {
@@ -78,7 +78,7 @@ async fn first_events(answering: &mut AnswerStream) -> Result<Vec<AskEvent>, Ask
     Ok(first)
 }
 
-/// Returns whether a request's model is the one that is loaded; without a name it is, and `demo` names the demo.
+/// Returns whether the requested model is loaded. A missing name matches, and `demo` matches the demo model.
 fn names(asked: Option<&str>, info: &homereel_engine::ModelInfo) -> bool {
     match asked {
         None | Some("") => true,

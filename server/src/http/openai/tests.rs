@@ -1,4 +1,4 @@
-//! The endpoint against an engine that plays a script, without sockets.
+//! Tests the endpoint with a scripted engine, without sockets.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! What clients of `/v1/chat/completions` send. Text borrows from the body: a clip as `data:` URL is not copied
-//! until it is decoded. Unknown fields are ignored, as OpenAI does.
+//! The JSON that clients of `/v1/chat/completions` send. Strings borrow from the body, so that a clip in a
+//! `data:` URL is not copied before it is decoded. Unknown fields are ignored, as OpenAI does.
 
 use std::{borrow::Cow, fmt};
 
@@ -98,8 +98,8 @@ pub(super) struct ChatRequest<'a> {
 }
 
 impl ChatRequest<'_> {
-    /// Takes what only an upstream understands. A list of what may pass, not of what may not: vLLM has parameters that
-    /// make it fetch from other machines (`kv_transfer_params`), run a template of the caller's or answer without end.
+    /// Collects parameters that pass through to vLLM. An allowlist, because vLLM has parameters that make it
+    /// fetch from other machines (`kv_transfer_params`), run the caller's template, or answer without end.
     pub(super) fn take_extras(&mut self) -> Map<String, Value> {
         let tools = self.tools.take().filter(|tools| !tools.is_empty()).map(Value::Array);
         let extras = [
@@ -154,7 +154,7 @@ pub(super) struct MediaIoKwargs {
     pub(super) video: Option<VideoKwargs>,
 }
 
-/// How to sample videos; `start` and `end` (seconds) are ours.
+/// How to sample videos. `start` and `end` (seconds) are Homereel's own.
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 pub(super) struct VideoKwargs {
     #[serde(default)]
@@ -181,7 +181,7 @@ pub(super) struct WireMessage<'a> {
 }
 
 impl WireMessage<'_> {
-    /// Takes what only an upstream understands.
+    /// Collects parameters that pass through to vLLM.
     pub(super) fn take_extras(&mut self) -> Map<String, Value> {
         let calls = self.tool_calls.take().filter(|calls| !calls.is_empty()).map(Value::Array);
         let extras = [
@@ -194,7 +194,7 @@ impl WireMessage<'_> {
     }
 }
 
-/// A string, or parts.
+/// A string or a list of parts.
 #[derive(Debug)]
 pub(super) enum Content<'a> {
     Text(Cow<'a, str>),
@@ -223,7 +223,7 @@ pub(super) struct MediaUrl<'a> {
 #[derive(Debug)]
 pub(super) struct OneOrMany(pub(super) Vec<String>);
 
-// By hand rather than `untagged`: an untagged enum copies its input and loses the path to a mistake.
+// Not `untagged`: an untagged enum copies its input and loses the path of an error.
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ContentVisitor;

@@ -1,4 +1,4 @@
-//! What goes back: one object, or chunks as server-sent events. Knows OpenAI's shapes and nothing of requests.
+//! Builds responses: one object, or chunks as server-sent events. Knows OpenAI's shapes, not the request.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::{
     media::Report,
 };
 
-/// How often a silent stream says that it lives.
+/// Interval of keep-alives on a silent stream.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// What every chunk of an answer repeats.
+/// Fields that every chunk repeats.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) id: String,
@@ -26,7 +26,7 @@ pub(super) struct Head {
     pub(super) model: String,
 }
 
-/// Waits for the end and returns the whole answer.
+/// Waits for the end of the answer and returns it as one object.
 pub(super) async fn whole(head: Head, mut answering: AnswerStream, want: &Want) -> Result<Value, AskError> {
     let mut text = String::new();
     let mut media = Vec::new();
@@ -67,7 +67,7 @@ pub(super) async fn whole(head: Head, mut answering: AnswerStream, want: &Want) 
     Err(homereel_engine::EngineError::Incomplete.into())
 }
 
-/// Streams the answer: progress as comments, which clients skip, then chunks, then `[DONE]`.
+/// Streams the answer: progress as comments, which clients ignore, then chunks, then `[DONE]`.
 pub(super) fn stream(
     head: Head,
     first: Vec<AskEvent>,
@@ -97,7 +97,7 @@ struct Streaming {
     answering: AnswerStream,
     want: Want,
     media: Vec<Report>,
-    /// Events to be sent before the next is asked for, last first.
+    /// Events to send before the next one is requested, in reverse order.
     queue: Vec<Event>,
     started: bool,
     over: bool,
@@ -116,7 +116,8 @@ impl Streaming {
                 Ok(event) => self.render(event),
                 Err(error) => {
                     self.over = true;
-                    // The status is long sent: the error travels as OpenAI's clients expect it, without [DONE].
+                    // The status was sent long ago, so the error is an event in OpenAI's format, without
+                    // [DONE].
                     vec![Event::default().data(OpenAiError(error.into()).body().to_string())]
                 }
             };
@@ -173,7 +174,7 @@ impl Streaming {
         }
     }
 
-    /// The first chunk names the role.
+    /// The first chunk has the role.
     fn role(&mut self) -> Vec<Event> {
         if std::mem::replace(&mut self.started, true) {
             return Vec::new();
@@ -199,7 +200,8 @@ impl Streaming {
     }
 }
 
-/// Joins a piece of OpenAI's `delta` to those before it: texts go on, and what has an `index` goes to its place.
+/// Merges a fragment of OpenAI's `delta` into the earlier ones: strings are appended, entries with an `index`
+/// are merged by it.
 fn join(whole: &mut Map<String, Value>, piece: Map<String, Value>) {
     for (name, piece) in piece {
         match whole.get_mut(&name) {
@@ -240,7 +242,7 @@ fn joined_list(mut list: Vec<Value>, pieces: Vec<Value>) -> Value {
     list.into()
 }
 
-/// A comment is no event: `EventSource` and OpenAI clients skip it.
+/// A comment: `EventSource` and OpenAI clients ignore it.
 fn comment(text: String) -> Event {
     Event::default().comment(text)
 }
@@ -254,13 +256,13 @@ fn usage(usage: &Usage) -> Value {
     })
 }
 
-/// What OpenAI's shape has no place for.
+/// Fields outside of OpenAI's format.
 fn extras(finished: &Finished, media: &[Report]) -> Value {
     json!({ "stages_ms": finished.stages_ms, "media": media, "warnings": finished.warnings })
 }
 
 fn token_logprob(text: &str, id: Option<u32>, logprob: &TokenLogprob) -> Value {
-    // While a character is incomplete the token has no text of its own; the alternatives may name it.
+    // While a character is incomplete the token has no text; the alternatives may have it.
     let token =
         logprob.top.iter().find(|(_, top, _)| id.is_some() && *top == id).map_or(text, |(token, _, _)| token);
     let one =

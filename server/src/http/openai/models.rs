@@ -1,4 +1,4 @@
-//! `/v1/models`: the one model that is loaded, in OpenAI's shape.
+//! `/v1/models`: the loaded model, in OpenAI's format.
 
 use axum::{
     Json,
@@ -16,7 +16,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, O
     Ok(Json(json!({ "object": "list", "data": [card(&info)] })))
 }
 
-/// `GET /v1/models/{id}`; hub ids hold a slash.
+/// `GET /v1/models/{id}`; hub ids contain a slash.
 pub(super) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -28,7 +28,7 @@ pub(super) async fn show(
     Ok(Json(card(&info)))
 }
 
-/// Says that a model is not the one that is loaded.
+/// Creates the error for a model that is not loaded.
 pub(super) fn unknown(asked: &str, loaded: &str) -> Failure {
     let message = format!("the model {} is not loaded; this server runs {loaded}", shown(asked));
     Failure { code: "model_not_found", param: Some("model".into()), ..Failure::not_found(message) }

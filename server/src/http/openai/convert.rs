@@ -1,4 +1,5 @@
-//! From the wire to a conversation: every value is checked here, and named in the message if it does not fit.
+//! Converts a parsed request to a conversation. Validates every value; the error names the one that does not
+//! fit.
 
 use std::path::Path;
 
@@ -15,29 +16,29 @@ use crate::{
     media::{FrameSampling, Source},
 };
 
-/// Messages of one conversation.
+/// Maximum number of messages of a conversation.
 const MAX_MESSAGES: usize = 1024;
 
-/// Bytes of text of one conversation; more than any context holds.
+/// Maximum text of a conversation in bytes; longer than any model's context.
 const MAX_TEXT: usize = 2 << 20;
 
-/// Strings that may end an answer.
+/// Maximum number of stop strings.
 const MAX_STOPS: usize = 16;
 
-/// Bytes of one such string.
+/// Maximum length of a stop string in bytes.
 const MAX_STOP_BYTES: usize = 1024;
 
-/// Alternatives per token.
+/// Maximum number of alternatives per token.
 const MAX_LOGPROBS: i64 = 20;
 
-/// What one request may hold.
+/// Limits of one request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) videos: usize,
     pub(super) images: usize,
 }
 
-/// How the reply is wanted.
+/// Requested form of the reply.
 #[derive(Debug, Clone)]
 pub(super) struct Want {
     pub(super) model: Option<String>,
@@ -46,18 +47,18 @@ pub(super) struct Want {
     pub(super) logprobs: bool,
 }
 
-/// A request that is checked, with the library's videos still to be looked up.
+/// A validated request, whose library videos are not yet looked up.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) want: Want,
     pub(super) conversation: Unresolved,
 }
 
-/// A conversation with the library's videos still to be looked up.
+/// A conversation, whose library videos are not yet looked up.
 #[derive(Debug)]
 pub(super) struct Unresolved {
     turns: Vec<DraftTurn>,
-    /// Everything but the turns.
+    /// All fields except the turns.
     rest: Conversation,
 }
 
@@ -75,7 +76,7 @@ enum DraftPiece {
     Video(Video, FrameSampling),
 }
 
-/// Parses and checks a body; writes clips that came with it into `scratch`.
+/// Parses and validates a body. Writes embedded clips to `scratch`.
 pub(super) fn read(body: &[u8], limits: &Limits, scratch: &Path, info: &ModelInfo) -> Result<Draft, Failure> {
     let mut request = parse(body)?;
     let want = want(&request, info)?;
@@ -94,7 +95,7 @@ pub(super) fn read(body: &[u8], limits: &Limits, scratch: &Path, info: &ModelInf
     Ok(Draft { want, conversation: Unresolved { turns, rest } })
 }
 
-/// Refuses further parameters that are longer than any conversation.
+/// Rejects pass-through parameters that are longer than any conversation.
 fn bounded(param: &str, extra: &Map<String, Value>) -> Result<(), Failure> {
     let bytes =
         if extra.is_empty() { 0 } else { serde_json::to_string(extra).map_or(usize::MAX, |text| text.len()) };
@@ -119,7 +120,7 @@ fn parse(body: &[u8]) -> Result<ChatRequest<'_>, Failure> {
             return Failure {
                 code,
                 param,
-                ..Failure::invalid("", format!("the body does not fit: {}", cut(&missing)))
+                ..Failure::invalid("", format!("the body is invalid: {}", cut(&missing)))
             };
         }
         Failure::invalid(path.clone(), format!("{path}: {}", cut(&inner.to_string())))
@@ -127,12 +128,12 @@ fn parse(body: &[u8]) -> Result<ChatRequest<'_>, Failure> {
     json.end().map_err(|error| Failure {
         code: "invalid_json",
         param: None,
-        ..Failure::invalid("", format!("the body does not fit: {error}"))
+        ..Failure::invalid("", format!("the body is invalid: {error}"))
     })?;
     Ok(request)
 }
 
-/// serde quotes the value at fault, which may be a whole clip.
+/// Shortens serde's message, which quotes the invalid value and may contain a whole clip.
 fn cut(message: &str) -> String {
     if message.len() <= 300 {
         return message.to_owned();
@@ -142,7 +143,7 @@ fn cut(message: &str) -> String {
     format!("{head}…{}", tail.into_iter().rev().collect::<String>())
 }
 
-/// Reads what form the answer must have.
+/// Parses the response format.
 fn response_format(request: &ChatRequest<'_>) -> Result<ResponseFormat, Failure> {
     let invalid = |message: String| Err(Failure::invalid("response_format", message));
     let Some(format) = &request.response_format else { return Ok(ResponseFormat::Text) };
@@ -162,10 +163,10 @@ fn response_format(request: &ChatRequest<'_>) -> Result<ResponseFormat, Failure>
 
 fn want(request: &ChatRequest<'_>, info: &ModelInfo) -> Result<Want, Failure> {
     if let Some(n) = request.n.filter(|&n| n != 1) {
-        return Err(Failure::invalid("n", format!("n is {n}; only 1 answer per request is served")));
+        return Err(Failure::invalid("n", format!("n is {n}; only 1 is supported")));
     }
     if !info.takes_extras && request.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-        let message = "tools are served with --engine vllm only; leave them out";
+        let message = "tools are only supported with --engine vllm; remove them";
         return Err(Failure::invalid("tools", message));
     }
     Ok(Want {
@@ -194,7 +195,7 @@ fn rest(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Conversation, F
     });
     let stop = request.stop.as_ref().map(|stop| stop.0.clone()).unwrap_or_default();
     if stop.len() > MAX_STOPS || stop.iter().any(|stop| stop.is_empty() || stop.len() > MAX_STOP_BYTES) {
-        let message = format!("stop holds at most {MAX_STOPS} strings of 1 to {MAX_STOP_BYTES} bytes");
+        let message = format!("stop takes at most {MAX_STOPS} strings of 1 to {MAX_STOP_BYTES} bytes");
         return Err(Failure::invalid("stop", message));
     }
     let logprobs = match (request.logprobs.unwrap_or(false), request.top_logprobs) {
@@ -229,7 +230,7 @@ fn sampling(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Sampling, F
     };
     let top_k = match request.top_k {
         None => defaults.top_k,
-        // vLLM's two ways to say "off".
+        // vLLM has two values for "off".
         Some(-1 | 0) => 0,
         Some(k) => usize::try_from(k)
             .map_err(|_| Failure::invalid("top_k", format!("top_k is {k}; -1, 0 (off) or more would fit")))?,
@@ -262,12 +263,12 @@ fn sampling(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Sampling, F
             -2.0,
             2.0,
         )?,
-        // Any 64 bits are a seed.
+        // Every 64-bit integer is a valid seed.
         seed: request.seed.map(i64::cast_unsigned).or(defaults.seed),
     })
 }
 
-/// Reads how videos are to be sampled: `media_io_kwargs.video` first, `mm_processor_kwargs` for what it leaves open.
+/// Parses the sampling of videos. `media_io_kwargs.video` takes precedence over `mm_processor_kwargs`.
 fn frames(request: &ChatRequest<'_>) -> Result<FrameSampling, Failure> {
     let io = request.media_io_kwargs.as_ref().and_then(|kwargs| kwargs.video).unwrap_or_default();
     let mm = request.mm_processor_kwargs.unwrap_or_default();
@@ -276,7 +277,7 @@ fn frames(request: &ChatRequest<'_>) -> Result<FrameSampling, Failure> {
     } else {
         ("mm_processor_kwargs", VideoKwargs { start: io.start, end: io.end, ..mm })
     };
-    // vLLM's word for "no number": all frames, or as many as fps says.
+    // In vLLM, -1 means no limit: all frames, or as many as fps requests.
     let num_frames = chosen.num_frames.filter(|&n| n != -1);
     let num_frames = num_frames.map(|n| {
         usize::try_from(n)
@@ -355,7 +356,7 @@ fn turn(
         }
     };
     let pieces = match message.content {
-        // It only calls tools.
+        // An assistant message that only calls tools.
         None if extra.contains_key("tool_calls") => Vec::new(),
         None => {
             let param = format!("messages[{at}].content");
@@ -391,7 +392,7 @@ fn piece(
     match part.kind.as_str() {
         "text" => Ok(DraftPiece::Text(part.text.ok_or_else(|| lacking("text"))?.into_owned())),
         "image_url" | "video_url" if role != Role::User => {
-            Err(Failure::invalid("type", format!("{} is taken in messages of the user only", part.kind)))
+            Err(Failure::invalid("type", format!("{} is only supported in user messages", part.kind)))
         }
         "image_url" => {
             let url = part.image_url.ok_or_else(|| lacking("image_url"))?.url;
@@ -403,7 +404,7 @@ fn piece(
         }
         other => Err(Failure::invalid(
             "type",
-            format!("parts of type {} are not taken; text, image_url or video_url would fit", shown(other)),
+            format!("parts of type {} are not supported; text, image_url or video_url would fit", shown(other)),
         )),
     }
 }
