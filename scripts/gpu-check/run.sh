@@ -15,6 +15,10 @@ results=$(cd "$results" && pwd)
 python=${HOMEREEL_GPU_PYTHON:-python3}
 . "$here/settings"
 
+programs=$(mktemp -d)
+trap 'rm -rf "$programs"' EXIT
+tar -C "$programs" -xzf "$here/programs.tar.gz" || exit 1
+
 # The toolkit's libraries: those of an installed CUDA, or those that came with PyTorch.
 libraries=/usr/local/cuda/lib64
 torch=$("$python" -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])' 2>/dev/null)
@@ -48,9 +52,9 @@ part() {
   }
 }
 
-measure=$here/measure
+measure=$programs/measure
 part facts 60 "$measure" facts --device "$device" --dtype "$dtype" "${tiny[@]}" --out "$results/facts.json"
-part parity-f32 90 "$here/parity-tests" --test-threads=1
+part parity-f32 90 "$programs/parity-tests" --test-threads=1
 for name in tied moe vision72; do
   part "ours-$name" 30 "$measure" parity --device "$device" --dtype bf16 --dir "$here/parity" --out "$results/ours-$name.json" "$name"
 done
