@@ -247,7 +247,8 @@ impl Asker<'_> {
             let question = self.phrase(LAST, "");
             self.add(Skill::Order, &question, format!("The {last}."));
             let i = self.rng.random_range(0..happened.len());
-            let after = wording(i + 1).map_or("Nothing else happens.".to_owned(), |next| format!("The {next}."));
+            let after =
+                wording(i + 1).map_or("Nothing else happens.".to_owned(), |next| format!("The {next}."));
             let what = wording(i).unwrap_or_default();
             self.add(Skill::Order, &format!("What happens after the {what}?"), after);
         }
@@ -275,14 +276,16 @@ impl Asker<'_> {
         let (t, text) = if !happened.is_empty() && self.rng.random_bool(0.5) {
             let t = happened[self.rng.random_range(0..happened.len())].t;
             let then = happened.iter().filter(|e| e.t == t);
-            let changes: Vec<String> = then.map(|e| format!("the {} {}", before(e.thing, t), e.verb)).collect();
+            let changes: Vec<String> =
+                then.map(|e| format!("the {} {}", before(e.thing, t), e.verb)).collect();
             (t, changes.join(" and "))
         } else if quiet.is_empty() {
             return;
         } else {
             let t = one_of(self.rng, &quiet);
             let seen = self.things.iter().filter(|o| o.seen(t));
-            let changes: Vec<String> = seen.map(|o| format!("the {} {}", named_at(o, t), state(o, t))).collect();
+            let changes: Vec<String> =
+                seen.map(|o| format!("the {} {}", named_at(o, t), state(o, t))).collect();
             (t, if changes.is_empty() { "nothing is there".to_owned() } else { listed(&changes) })
         };
         let whole = t.fract() == 0.0 && self.rng.random_bool(0.6);
