@@ -249,3 +249,40 @@ fn class_of(status: StatusCode) -> FailureClass {
         _ => FailureClass::Server,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        json!({ "choices": [{ "delta": { "content": text } }] })
+    }
+
+    #[test]
+    fn times_of_a_record_are_those_of_its_events() {
+        let role = json!({ "choices": [{ "delta": { "role": "assistant", "content": "" } }] });
+        let end = json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] });
+        let usage = json!({ "choices": [], "usage": { "prompt_tokens": 100, "completion_tokens": 11 } });
+        let (mut record, mut last) = (RequestRecord::default(), None);
+        let events =
+            [(0.5, role), (2.0, text("a")), (2.25, text("b")), (3.0, text("c")), (3.5, end), (4.0, usage)];
+        for (now, event) in events {
+            record_event(&event, now, &mut last, &mut record).unwrap();
+        }
+        assert_eq!((record.ttft_s, record.latency_s), (2.0, 3.5));
+        assert_eq!(record.itls_s, [0.25, 0.75]);
+        assert_eq!((record.prompt_tokens, record.completion_tokens), (100, 11));
+        assert_eq!(record.text, "abc");
+    }
+
+    #[test]
+    fn an_answer_without_text_ends_at_its_reason() {
+        let end = json!({ "choices": [{ "delta": {}, "finish_reason": "length" }] });
+        let (mut record, mut last) = (RequestRecord::default(), None);
+        record_event(&end, 1.5, &mut last, &mut record).unwrap();
+        assert_eq!((record.ttft_s, record.latency_s), (1.5, 1.5));
+        let error = json!({ "error": { "message": "out of memory" } });
+        let (class, message) = record_event(&error, 2.0, &mut last, &mut record).unwrap_err();
+        assert_eq!((class, message.as_str()), (FailureClass::Server, "out of memory"));
+    }
+}

@@ -340,31 +340,16 @@ async fn overhead(backend: &InstantBackend, server: &Server, flags: &[&str]) -> 
     Ok(serde_json::from_slice(&std::fs::read(file)?)?)
 }
 
-/// Asserts only what is not noise: a token that waits for an acknowledgement is 40 ms late, and memory that grows with every
-/// request does not stop growing. The figures are for a quiet machine.
+/// Memory that grows with every request would not stop growing. What is added to a token's time is measured by
+/// `homereel-bench overhead` on a quiet machine.
 #[tokio::test(flavor = "multi_thread")]
-async fn little_is_added_to_an_instant_upstream() -> anyhow::Result<()> {
+async fn thousands_of_requests_leave_no_memory_behind() -> anyhow::Result<()> {
     let backend = InstantBackend::start().await?;
     let flags = ["--engine", "vllm", "--vllm-url", &backend.url, "--max-requests", "128"];
     let server = Server::start_with(&flags).await?;
     let throughput = ["--streams", "64", "--paced-seconds", "0", "--num-prompts"];
     // Warms up everything that is created once.
     overhead(&backend, &server, &[&throughput[..], &["1000"]].concat()).await?;
-    // A busy machine spoils a round; tokens that are held back spoil all of them.
-    let mut rounds: Vec<Value> = Vec::new();
-    let held_back = |round: &Value| {
-        let added = |metric: &str| {
-            let p50 =
-                |side: &str| round["paced"][format!("{metric}_{side}")]["p50"].as_f64().unwrap_or(f64::NAN);
-            p50("through") - p50("direct")
-        };
-        !(added("ttft") <= 25.0 && added("token") <= 15.0)
-    };
-    while rounds.last().is_none_or(held_back) {
-        ensure!(rounds.len() < 10, "tokens are held back in each round: {rounds:?}");
-        let paced = ["--streams", "16", "--pace-ms", "50", "--paced-seconds", "1", "--num-prompts", "0"];
-        rounds.push(overhead(&backend, &server, &paced).await?);
-    }
     let result = overhead(&backend, &server, &[&throughput[..], &["4000"]].concat()).await?;
     let sizes: Vec<f64> =
         result["through"]["rss_mib"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
