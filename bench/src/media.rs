@@ -9,7 +9,8 @@ use std::{
 };
 
 use homereel_video::{
-    DecodeRequest, End, Plan, Probe, ProbeSummary, Sampling, VideoError, VideoErrorKind, Worker, open, plan,
+    DecodeRequest, FramesEnd, Plan, Probe, ProbeSummary, Sampling, VideoError, VideoErrorKind, Worker, open,
+    plan,
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -123,7 +124,7 @@ async fn decode(
     path: &Path,
     sampling: &Sampling,
     row: &mut ClipCheck,
-) -> Result<End, VideoError> {
+) -> Result<FramesEnd, VideoError> {
     let file = File::open(path)
         .map_err(|error| VideoError::NotAVideo { message: format!("failed to open it: {error}") })?;
     let cancel = CancellationToken::new();
@@ -166,7 +167,7 @@ fn size(clip: &Probe) -> (u32, u32) {
 }
 
 /// All frames must arrive, and be within half a frame of their times unless they replace damaged ones.
-fn outcome(row: &ClipCheck, end: &End) -> Outcome {
+fn outcome(row: &ClipCheck, end: &FramesEnd) -> Outcome {
     let half = row.probe.as_ref().map_or(0.0, |clip| 0.5 / clip.video.fps);
     if row.frames != row.planned || row.frames == 0 {
         Outcome::Failed
