@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use homereel_video::{DecodeRequest, End, Frame, Plan, Probe, Sampling, VideoError, Worker};
+use homereel_video::{DecodeRequest, FramesEnd, Frame, Plan, Probe, Sampling, VideoError, Worker};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -81,14 +81,14 @@ pub(crate) async fn probe(path: &Path) -> Result<Probe, VideoError> {
 }
 
 /// Decodes the frames `indices` at the clip's own size.
-pub(crate) async fn decode(path: &Path, indices: &[u64]) -> Result<(Vec<Frame>, End), VideoError> {
+pub(crate) async fn decode(path: &Path, indices: &[u64]) -> Result<(Vec<Frame>, FramesEnd), VideoError> {
     let clip = probe(path).await?;
     let plan = Plan { indices: indices.to_vec(), times: Vec::new() };
     let request = DecodeRequest::new(&clip, &plan, clip.video.width, clip.video.height);
     collect(path, request).await
 }
 
-pub(crate) async fn collect(path: &Path, request: DecodeRequest) -> Result<(Vec<Frame>, End), VideoError> {
+pub(crate) async fn collect(path: &Path, request: DecodeRequest) -> Result<(Vec<Frame>, FramesEnd), VideoError> {
     collect_with(&worker(), path, request).await
 }
 
@@ -96,7 +96,7 @@ pub(crate) async fn collect_with(
     worker: &Worker,
     path: &Path,
     request: DecodeRequest,
-) -> Result<(Vec<Frame>, End), VideoError> {
+) -> Result<(Vec<Frame>, FramesEnd), VideoError> {
     let file = File::open(path).unwrap();
     let mut stream = homereel_video::decode(worker, file, request, &CancellationToken::new()).await?;
     let mut frames = Vec::new();
@@ -108,7 +108,7 @@ pub(crate) async fn collect_with(
 }
 
 /// Probes, plans with the default rate and decodes.
-pub(crate) async fn sample(path: &Path) -> Result<(Vec<Frame>, End), VideoError> {
+pub(crate) async fn sample(path: &Path) -> Result<(Vec<Frame>, FramesEnd), VideoError> {
     let clip = probe(path).await?;
     let plan = homereel_video::plan(&clip, &Sampling::default())?;
     decode(path, &plan.indices).await
