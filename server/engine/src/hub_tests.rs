@@ -194,7 +194,7 @@ async fn a_model_is_downloaded_once_with_progress_and_found_afterwards() {
     let hub = hub(&path, Some(serve(Arc::clone(&stub)).await));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
-    let report: Report = Arc::new(move |progress| log.lock().unwrap().push(progress));
+    let report: DownloadReporter = Arc::new(move |progress| log.lock().unwrap().push(progress));
     let directory = hub.pull("a/b", None, Arc::clone(&report)).await.unwrap();
     assert_eq!(
         std::fs::read(directory.join("model.safetensors")).unwrap(),
