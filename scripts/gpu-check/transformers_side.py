@@ -18,8 +18,11 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3VLConfig
 
 BANK = 1_048_573
-# An error in bf16 passes if it is at most twice that of transformers in bf16, plus one rounding of bf16.
-FACTOR, ROUNDING = 2.0, 2.0**-8
+# An error in bf16 passes if it is at most three times the median of transformers' errors in bf16, plus one rounding of bf16.
+FACTOR, ROUNDING = 3.0, 2.0**-8
+# In a mixture of experts, rounding can select another expert, which gives a large error in transformers as well. So many
+# cases may have one, and such a share of decoded tokens.
+SWITCHED_CASES, SWITCHED_TOKENS = 1, 0.1
 SIZES = {
     False: dict(picture=(11, 24), prefill=2048, decode=64, clip_frames=80, clip_edge=448, rounds=3),
     True: dict(picture=(2, 3), prefill=96, decode=8, clip_frames=4, clip_edge=64, rounds=2),
@@ -39,7 +42,15 @@ def parity(args):
     load = lambda dtype: AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype).eval().to(args.device)
     exact, rounded = load(torch.float32), load(torch.bfloat16)
     cases = [compare(case, ours[case["name"]], exact, rounded, processor, reference, args.device) for case in golden["cases"]]
-    return {"checkpoint": args.name, "passed": all(case["passed"] for case in cases), "cases": cases}
+    experts = hasattr(exact.config.text_config, "num_experts")
+    for case in cases:
+        exact_part = case["ids_equal"] and case["positions_equal"]
+        case["greedy_passed"] = case.pop("tokens_off") <= (SWITCHED_TOKENS * case["greedy"] if experts else 0)
+        within = case["error"] <= case.pop("bound")
+        case["switched"] = experts and not within and case["error"] <= case["transformers_error"]
+        case["passed"] = exact_part and case["greedy_passed"] and (within or case["switched"])
+    switched = sum(case["switched"] for case in cases)
+    return {"checkpoint": args.name, "passed": all(case["passed"] for case in cases) and switched <= SWITCHED_CASES, "cases": cases}
 
 
 def compare(golden, ours, exact, rounded, processor, reference, device):
@@ -58,22 +69,24 @@ def compare(golden, ours, exact, rounded, processor, reference, device):
         want = exact(**forced).logits[0, tokens - 1 :].float()
         theirs = rounded(**typed(forced, torch.bfloat16)).logits[0, tokens - 1 :].float()
     error = relative(torch.tensor(ours["logits"], device=device), want[0])
-    # The error of transformers over the whole answer: rounding differs from step to step.
-    their_error = max(relative(theirs[step], want[step]) for step in range(len(answer)))
-    bound = FACTOR * their_error + ROUNDING
+    # The errors of transformers over the whole answer: rounding differs from step to step.
+    their_errors = torch.tensor([relative(theirs[step], want[step]) for step in range(len(answer))], device=device)
+    bound = FACTOR * float(their_errors.median()) + ROUNDING
+    # Two logits may each be off, so that a token within twice the bound of the best one is right.
     chosen = want[torch.arange(len(answer)), torch.tensor(answer)]
-    greedy_passed = bool((want.max(-1).values - chosen <= 2 * bound * want.abs().max(-1).values).all())
+    room = 2 * their_errors.clamp(min=bound) * want.abs().max(-1).values
+    tokens_off = int((want.max(-1).values - chosen > room).sum())
     ids_equal = inputs["input_ids"][0].tolist() == golden["input_ids"]
     return {
         "name": golden["name"],
         "ids_equal": ids_equal,
         "positions_equal": ours["positions_equal"],
         "error": error,
-        "transformers_error": their_error,
+        "transformers_error": float(their_errors.max()),
+        "bound": bound,
         "greedy_equal": next((n for n, (a, b) in enumerate(zip(answer, own)) if a != b), len(answer)),
         "greedy": len(answer),
-        "greedy_passed": greedy_passed,
-        "passed": ids_equal and ours["positions_equal"] and error <= bound and greedy_passed,
+        "tokens_off": tokens_off,
     }
 
 

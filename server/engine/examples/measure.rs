@@ -32,7 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Describe the device and measure its copy bandwidth and matrix throughput
-    DeviceFacts {
+    Facts {
         #[command(flatten)]
         target: RunOptions,
         /// Use small arrays, for a test of this program
@@ -152,7 +152,7 @@ fn eprint_line(message: &str) {
 /// Returns whether every check passed.
 fn run(command: &Command) -> anyhow::Result<bool> {
     match command {
-        Command::DeviceFacts { target, tiny } => target.write(&facts(target, *tiny)?)?,
+        Command::Facts { target, tiny } => target.write(&facts(target, *tiny)?)?,
         Command::Parity { target, dir, name } => {
             target.write(&parity::record(&target.open()?, target.dtype(), dir, name)?)?;
         }

@@ -67,6 +67,8 @@ struct ParityCase {
     greedy: usize,
     /// Whether each of our tokens is the reference's best but for rounding.
     greedy_passed: bool,
+    /// Whether rounding selected another expert, which the check allows in one case of a mixture of experts.
+    switched: bool,
     passed: bool,
 }
 
@@ -216,13 +218,14 @@ impl CheckReport {
             for case in &checkpoint.cases {
                 writeln!(
                     out,
-                    "  {:<7}{:<12} error {:.4} (transformers {:.4}), greedy {}/{}{}{}",
+                    "  {:<7}{:<12} error {:.4} (transformers {:.4}), greedy {}/{}{}{}{}",
                     if case.passed { "ok" } else { "FAILED" },
                     case.name,
                     case.error,
                     case.transformers_error,
                     case.greedy_equal,
                     case.greedy,
+                    if case.switched { ", another expert" } else { "" },
                     if case.ids_equal { "" } else { ", token ids differ" },
                     if case.positions_equal { "" } else { ", positions differ" },
                 )?;
