@@ -53,7 +53,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     let seconds = (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     if args.json {
         let mut object = json!({
-            "url": args.url, "question": question, "expected": expected, "passed": result.is_ok(), "seconds": seconds,
+            "url": args.url.as_str(), "question": question, "expected": expected, "passed": result.is_ok(), "seconds": seconds,
         });
         match &result {
             Ok(outcome) => {

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use self::{
     checksum::Checksum,
-    headers::{NewUpload, VERSION, announced, number, text, tus_version},
+    headers::{AnnouncedUpload, VERSION, announced, number, text, tus_version},
 };
 use super::error::{Failure, Problem};
 use crate::{import, state::AppState};
@@ -58,7 +58,7 @@ pub(super) async fn create(State(state): State<AppState>, request: Request) -> R
 
 async fn try_create(state: &AppState, request: Request) -> Result<Response, Failure> {
     tus_version(request.headers())?;
-    let NewUpload { new, has_body } = announced(request.headers())?;
+    let AnnouncedUpload { new, has_body } = announced(request.headers())?;
     let upload = state.library.create_upload(new, state.config.max_upload_bytes).await?;
     let location = format!("/api/uploads/{}", upload.id);
     let mut response = if has_body {

@@ -11,7 +11,7 @@ use axum::{
 use futures_util::StreamExt;
 use homereel_engine::{
     Done, EngineError, Event, FinishReason, Health, Stage, StageTimes, TokenLogprob, Usage,
-    fake::{FakeEngine, Step},
+    fake::{FakeEngine, ScriptStep as Step},
 };
 use homereel_video::Worker;
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ async fn logprobs_have_openai_s_shape() {
     assert_eq!(first["logprob"], -0.5);
     assert_eq!(first["bytes"], json!([82, 101]));
     assert_eq!(first["top_logprobs"][0]["token"], "Re");
-    assert_eq!(app.engine.requests()[0].logprobs, Some(1));
+    assert_eq!(app.engine.requests()[0].options.logprobs, Some(1));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ const MAX_METADATA: usize = 8192;
 
 /// An announced upload.
 #[derive(Debug)]
-pub(super) struct NewUpload {
+pub(super) struct AnnouncedUpload {
     pub(super) new: NewUpload,
     /// Whether the request contains the first chunk.
     pub(super) has_body: bool,
@@ -46,7 +46,7 @@ pub(super) fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Fai
 }
 
 /// Parses the request that creates an upload.
-pub(super) fn announced(headers: &HeaderMap) -> Result<NewUpload, Failure> {
+pub(super) fn announced(headers: &HeaderMap) -> Result<AnnouncedUpload, Failure> {
     if headers.contains_key("upload-defer-length") {
         let message = "deferred lengths are not supported; send Upload-Length";
         return Err(Failure::invalid("Upload-Defer-Length", message));
@@ -74,7 +74,7 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<NewUpload, Failure> {
         metadata: metadata.to_owned(),
         claimed,
     };
-    Ok(NewUpload { new, has_body })
+    Ok(AnnouncedUpload { new, has_body })
 }
 
 /// Parses `key base64,key base64,key`.

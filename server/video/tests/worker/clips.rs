@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use homereel_video::{DecodeRequest, FramesEnd, Frame, Plan, Probe, Sampling, VideoError, Worker};
+use homereel_video::{DecodeRequest, Frame, FramesEnd, Plan, Probe, Sampling, VideoError, Worker};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -88,7 +88,10 @@ pub(crate) async fn decode(path: &Path, indices: &[u64]) -> Result<(Vec<Frame>, 
     collect(path, request).await
 }
 
-pub(crate) async fn collect(path: &Path, request: DecodeRequest) -> Result<(Vec<Frame>, FramesEnd), VideoError> {
+pub(crate) async fn collect(
+    path: &Path,
+    request: DecodeRequest,
+) -> Result<(Vec<Frame>, FramesEnd), VideoError> {
     collect_with(&worker(), path, request).await
 }
 
