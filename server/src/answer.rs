@@ -13,7 +13,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use homereel_engine::{Engine, EngineError, Event, Message, ModelInfo, Part, Request, Role};
+use homereel_engine::{
+    Engine, EngineError, Event, GenerationOptions, Message, ModelInfo, Part, Request, Role,
+};
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -58,27 +60,13 @@ impl Turn {
     }
 }
 
-/// A conversation to continue. The fields are those of [`Request`].
+/// A conversation to continue: like [`Request`], with media that are not decoded yet.
 #[derive(Debug, Clone)]
 pub struct Conversation {
     /// The turns; the last one is the question.
     pub turns: Vec<Turn>,
-    /// Parameters of the token sampler.
-    pub sampling: homereel_engine::Sampling,
-    /// Maximum number of tokens to generate.
-    pub max_tokens: Option<usize>,
-    /// Strings that end the answer.
-    pub stop: Vec<String>,
-    /// Token ids that end the answer.
-    pub stop_token_ids: Vec<u32>,
-    /// Continue past the end-of-text token.
-    pub ignore_eos: bool,
-    /// Number of alternatives to report per token.
-    pub logprobs: Option<usize>,
-    /// Format that the answer must have.
-    pub response_format: homereel_engine::ResponseFormat,
-    /// Further parameters under OpenAI's and vLLM's names.
-    pub extra: Map<String, Value>,
+    /// How to generate the answer.
+    pub options: GenerationOptions,
 }
 
 impl Conversation {
@@ -102,14 +90,7 @@ impl Conversation {
     fn of(content: Vec<Piece>, sampling: homereel_engine::Sampling) -> Self {
         Self {
             turns: vec![Turn::new(Role::User, content)],
-            sampling,
-            max_tokens: None,
-            stop: Vec::new(),
-            stop_token_ids: Vec::new(),
-            ignore_eos: false,
-            logprobs: None,
-            response_format: homereel_engine::ResponseFormat::Text,
-            extra: Map::new(),
+            options: GenerationOptions { sampling, ..GenerationOptions::default() },
         }
     }
 }
@@ -274,17 +255,7 @@ impl Pipeline {
         let mut stages = StagesMs::default();
         let mut warnings = Vec::new();
         let messages = self.messages(conversation.turns, &mut stages, &mut warnings).await?;
-        let request = Request {
-            messages,
-            sampling: conversation.sampling,
-            max_tokens: conversation.max_tokens,
-            stop: conversation.stop,
-            stop_token_ids: conversation.stop_token_ids,
-            ignore_eos: conversation.ignore_eos,
-            logprobs: conversation.logprobs,
-            response_format: conversation.response_format,
-            extra: conversation.extra,
-        };
+        let request = Request { messages, options: conversation.options };
         // Tokenizing a long text takes milliseconds, too long for an async thread.
         let engine = Arc::clone(&self.service.engine);
         let submitted = tokio::task::spawn_blocking(move || engine.submit(request)).await;
@@ -294,7 +265,7 @@ impl Pipeline {
             match event? {
                 Event::Queued { position } => self.try_emit(AskEvent::Queued { position }),
                 Event::Progress { stage, done, total } => {
-                    self.try_emit(AskEvent::Progress { stage: stage.into(), done, total });
+                    self.try_emit(AskEvent::Progress { stage, done, total });
                 }
                 Event::Token { text, id, logprob } => {
                     first_token.get_or_insert_with(|| ms(started));

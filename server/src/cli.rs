@@ -30,8 +30,8 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use self::args::{
-    AskArgs, CheckArgs, DataArgs, DoctorArgs, FramesArgs, GuardArgs, KeysCommand, ModelCommand, PasswordCommand,
-    ServeArgs,
+    AskArgs, CheckArgs, DataArgs, DoctorArgs, FramesArgs, GuardArgs, KeysCommand, ModelCommand,
+    PasswordCommand, ServeArgs,
 };
 use crate::media::Source;
 
@@ -116,7 +116,7 @@ enum Command {
 /// A usage error: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
-struct Usage(anyhow::Error);
+struct UsageError(anyhow::Error);
 
 /// Runs the program and returns its exit code.
 #[must_use]
@@ -142,7 +142,7 @@ pub fn main() -> ExitCode {
 fn failed(error: &anyhow::Error) -> ExitCode {
     // A closed standard error leaves only the exit code.
     let _ = writeln!(io::stderr(), "error: {error:#}");
-    if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {

@@ -64,14 +64,14 @@ pub struct ServerFlags {
 /// The TOML file, with `[server]` and `[engine]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct File {
+struct ConfigFile {
     server: ServerFlags,
     engine: EngineFlags,
 }
 
 /// Resolved settings of `serve`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Server {
+pub struct ServerConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
     /// Library directory.
@@ -106,7 +106,7 @@ pub struct Server {
     pub watch: Option<PathBuf>,
 }
 
-impl Server {
+impl ServerConfig {
     /// Returns the defaults for a library in `data`, listening on loopback.
     #[must_use]
     pub fn new(data: PathBuf) -> Self {
@@ -140,12 +140,12 @@ pub fn resolve(
     file: Option<&PathBuf>,
     flags: ServerFlags,
     engine: EngineFlags,
-) -> anyhow::Result<(Server, EngineConfig)> {
+) -> anyhow::Result<(ServerConfig, EngineConfig)> {
     let file = read(file)?;
     let from_file = file.server;
     let data = flags.data.or(from_file.data).map_or_else(default_data, Ok)?;
-    let defaults = Server::new(data);
-    let server = Server {
+    let defaults = ServerConfig::new(data);
+    let server = ServerConfig {
         listen: flags.listen.or(from_file.listen).unwrap_or(defaults.listen),
         hosts: if flags.hosts.is_empty() { from_file.hosts } else { flags.hosts },
         max_upload_bytes: flags
@@ -190,8 +190,8 @@ pub fn engine(file: Option<&PathBuf>, flags: EngineFlags) -> anyhow::Result<Engi
     Ok(flags.resolve(read(file)?.engine, 1)?)
 }
 
-fn read(file: Option<&PathBuf>) -> anyhow::Result<File> {
-    let Some(path) = file else { return Ok(File::default()) };
+fn read(file: Option<&PathBuf>) -> anyhow::Result<ConfigFile> {
+    let Some(path) = file else { return Ok(ConfigFile::default()) };
     let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
 }

@@ -19,7 +19,6 @@ pub mod media;
 pub mod prompts;
 pub mod serve;
 pub mod shutdown;
-pub mod stage;
 pub mod state;
 mod supervisor;
 pub mod telemetry;

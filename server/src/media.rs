@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homereel_engine::{Clip, Engine, Frame};
+use homereel_engine::{Clip, Engine, Frame, Stage};
 use homereel_library::ByteCache;
 use homereel_video::{
     DecodeRequest, FrameStream, Limits, Opened, Plan, Posters, Probe, ProbeSummary, Rendition, Sprites,
@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::{ask_error::AskError, stage::Stage};
-use frames::FrameStore;
+use crate::ask_error::AskError;
+use frames::FrameCache;
 pub use source::Source;
 
 /// Maximum number of pixels of an image in a request.
@@ -62,7 +62,7 @@ pub struct FrameSampling {
 
 /// What the model saw of a video.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct MediaReport {
     /// Number of frames that the model sees.
     pub frames: usize,
     /// Times of the frames, in seconds from the first frame of the video.
@@ -83,11 +83,11 @@ pub struct Report {
 
 /// A clip that is ready for the engine.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct PreparedClip {
     /// The frames.
     pub clip: Clip,
     /// Description of the frames.
-    pub report: Report,
+    pub report: MediaReport,
     /// Duration of the probe in milliseconds; 0 if it was cached.
     pub probe_ms: f64,
     /// Duration of decoding in milliseconds; 0 if the frames were cached.
@@ -101,8 +101,8 @@ pub struct Media {
     /// Separate workers for long tasks, so that questions never wait for them.
     background_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
-    clips: Arc<ByteCache<Prepared>>,
-    store: Arc<FrameStore>,
+    clips: Arc<ByteCache<PreparedClip>>,
+    store: Arc<FrameCache>,
 }
 
 impl Media {
@@ -124,7 +124,7 @@ impl Media {
     /// # Errors
     /// When the directory cannot be created or cleaned up.
     pub fn with_frames_in(mut self, directory: &Path, budget: u64) -> io::Result<Self> {
-        self.store = Arc::new(FrameStore::open(directory, budget)?);
+        self.store = Arc::new(FrameCache::open(directory, budget)?);
         Ok(self)
     }
 
@@ -255,7 +255,7 @@ impl Media {
         sampling: &FrameSampling,
         cancel: &CancellationToken,
         progress: &(dyn Fn(Stage, usize, usize) + Sync),
-    ) -> Result<Arc<Prepared>, AskError> {
+    ) -> Result<Arc<PreparedClip>, AskError> {
         progress(Stage::Probe, 0, 1);
         let started = Instant::now();
         let (probe, opened) = self.open(source, cancel).await?;
@@ -268,7 +268,7 @@ impl Media {
         if let Some(known) = key.as_deref().and_then(|key| self.clips.get(key)) {
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());
             count_clip("memory");
-            return Ok(Arc::new(Prepared { probe_ms, decode_ms: 0.0, ..(*known).clone() }));
+            return Ok(Arc::new(PreparedClip { probe_ms, decode_ms: 0.0, ..(*known).clone() }));
         }
         if let (Some(sha256), Some(key)) = (source.kept(), key.as_deref())
             && let Some(kept) = self.store.clip(sha256, key).await
@@ -276,7 +276,7 @@ impl Media {
             kept.clip.frames.iter().for_each(|frame| engine.preencode_frame(frame));
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());
             count_clip("disk");
-            let kept = Arc::new(Prepared { probe_ms, ..kept });
+            let kept = Arc::new(PreparedClip { probe_ms, ..kept });
             self.cache_clip(key, &kept);
             return Ok(kept);
         }
@@ -292,7 +292,7 @@ impl Media {
         let (frames, mut warnings) = frames_of(engine, stream, total, progress).await?;
         let mut all_warnings = probe.warnings.clone();
         all_warnings.append(&mut warnings);
-        let report = Report {
+        let report = MediaReport {
             frames: frames.len(),
             timestamps: plan.times.clone(),
             width,
@@ -311,7 +311,7 @@ impl Media {
             duration_s: probe.duration_s,
             key: key.clone(),
         };
-        let prepared = Arc::new(Prepared { clip, report, probe_ms, decode_ms: ms(started) });
+        let prepared = Arc::new(PreparedClip { clip, report, probe_ms, decode_ms: ms(started) });
         count_clip("video");
         if let Some(key) = key {
             self.cache_clip(&key, &prepared);
@@ -322,7 +322,7 @@ impl Media {
         Ok(prepared)
     }
 
-    fn cache_clip(&self, key: &str, prepared: &Arc<Prepared>) {
+    fn cache_clip(&self, key: &str, prepared: &Arc<PreparedClip>) {
         let bytes = prepared.clip.frames.iter().map(Frame::bytes).sum();
         self.clips.put(key.to_owned(), Arc::clone(prepared), bytes);
     }

@@ -9,7 +9,7 @@ use listenfd::ListenFd;
 use tokio::net::TcpListener;
 
 use crate::{
-    answer::AnswerService, config::Server, http, import, jobs, shutdown::Lifecycle, state::AppState,
+    answer::AnswerService, config::ServerConfig, http, import, jobs, shutdown::Lifecycle, state::AppState,
     supervisor, telemetry,
 };
 
@@ -20,9 +20,10 @@ const LINGER: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When the address is in use, or systemd's socket is not a TCP listener.
-pub async fn listen(config: &mut Server) -> anyhow::Result<TcpListener> {
-    let inherited =
-        ListenFd::from_env().take_tcp_listener(0).context("the socket that systemd passed is not a TCP listener")?;
+pub async fn listen(config: &mut ServerConfig) -> anyhow::Result<TcpListener> {
+    let inherited = ListenFd::from_env()
+        .take_tcp_listener(0)
+        .context("the socket that systemd passed is not a TCP listener")?;
     let listener = match inherited {
         Some(listener) => {
             listener.set_nonblocking(true)?;

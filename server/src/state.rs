@@ -10,7 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::{
     answer::AnswerService,
     budget::MemoryBudget,
-    config::{self, Server},
+    config::{self, ServerConfig},
     import::ImportContext,
     jobs::{JobContext, Jobs},
     media::Media,
@@ -29,7 +29,7 @@ pub struct AppState {
     /// Cancels and retries background jobs.
     pub jobs: Jobs,
     /// Settings.
-    pub config: Arc<Server>,
+    pub config: Arc<ServerConfig>,
     /// Shutdown state of the process.
     pub lifecycle: Lifecycle,
     /// Renders `/metrics`.
@@ -46,7 +46,7 @@ impl AppState {
     /// # Errors
     /// When the library cannot be opened or the password file cannot be read.
     pub async fn open(
-        config: Server,
+        config: ServerConfig,
         engine: Arc<dyn Engine>,
         media: Media,
         metrics: PrometheusHandle,
@@ -94,7 +94,7 @@ impl AppState {
     }
 }
 
-async fn open_auth(config: &Server, library: &Library) -> anyhow::Result<Auth> {
+async fn open_auth(config: &ServerConfig, library: &Library) -> anyhow::Result<Auth> {
     let auth = Auth::new(library.pool().clone(), false);
     if let Some(file) = &config.password_file {
         auth.declare_password(config::password(file)?).await.with_context(|| file.display().to_string())?;
@@ -119,7 +119,7 @@ pub(crate) mod tests {
     /// A server on temporary data with a scripted engine and without a video worker.
     pub(crate) async fn state_with(data: &Path, script: Vec<fake::Step>) -> (AppState, Arc<FakeEngine>) {
         let engine = Arc::new(FakeEngine::new("fake", script));
-        let config = Server { listen: LOCAL, ..Server::new(data.to_owned()) };
+        let config = ServerConfig { listen: LOCAL, ..ServerConfig::new(data.to_owned()) };
         let media = Media::new(Worker::new("/nonexistent".into(), &[]));
         let metrics = telemetry::unrecorded().unwrap();
         let state = AppState::open(config, engine.clone(), media, metrics, Lifecycle::default());

@@ -228,7 +228,10 @@ async fn check_passes_on_the_known_answer_and_fails_on_any_other() -> anyhow::Re
     let url = server.url("");
     let passed = homereel(["check", &url, "--model", "homereel-demo", "--json"]).await?;
     let object = passed.json()?;
-    ensure!(object["passed"] == true && object["answer"].as_str().is_some_and(|text| !text.is_empty()), "{object}");
+    ensure!(
+        object["passed"] == true && object["answer"].as_str().is_some_and(|text| !text.is_empty()),
+        "{object}"
+    );
     let failed = homereel(["check", &url, "--expect", "octopus"]).await?;
     assert_eq!((failed.status, failed.stdout.as_str()), (Some(1), ""));
     assert!(failed.stderr.contains("\"octopus\" was expected"), "{}", failed.stderr);

@@ -47,16 +47,38 @@ pub struct ModelInfo {
     pub takes_extras: bool,
 }
 
-/// A stage before the first token.
+/// A stage of an answer, from the file to the last token. An engine reports those between `Preprocess` and `Prefill`; its
+/// callers report the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// Probing the file.
+    Probe,
+    /// Decoding; progress counts frames.
+    Decode,
     /// Frames to patches, text to tokens.
     Preprocess,
     /// Vision tower; progress counts blocks.
     Vision,
     /// Prefill; progress counts prompt tokens.
     Prefill,
+    /// Generating tokens.
+    Generate,
+}
+
+impl Stage {
+    /// Returns the name used in JSON and pages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Decode => "decode",
+            Self::Preprocess => "preprocess",
+            Self::Vision => "vision",
+            Self::Prefill => "prefill",
+            Self::Generate => "generate",
+        }
+    }
 }
 
 /// Why the answer ended, in OpenAI's terms.

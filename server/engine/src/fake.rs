@@ -125,19 +125,10 @@ impl Engine for FakeEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GenerationOptions;
 
     fn request() -> Request {
-        Request {
-            messages: Vec::new(),
-            sampling: Sampling::default(),
-            max_tokens: None,
-            stop: Vec::new(),
-            stop_token_ids: Vec::new(),
-            ignore_eos: false,
-            logprobs: None,
-            response_format: crate::ResponseFormat::Text,
-            extra: serde_json::Map::new(),
-        }
+        Request { messages: Vec::new(), options: GenerationOptions::default() }
     }
 
     #[tokio::test]

@@ -169,11 +169,9 @@ pub enum ResponseFormat {
     JsonSchema(Value),
 }
 
-/// One request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Request {
-    /// The conversation; the last message holds the question.
-    pub messages: Vec<Message>,
+/// How to generate an answer; shared by a request and by what callers build one from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GenerationOptions {
     /// Sampling parameters.
     pub sampling: Sampling,
     /// Limit of generated tokens; `None` means what the context leaves, up to the engine's default.
@@ -191,4 +189,13 @@ pub struct Request {
     /// Additional parameters with OpenAI's and vLLM's names (`tools`, `logit_bias`, …), for engines that accept them
     /// ([`crate::ModelInfo::takes_extras`]).
     pub extra: Map<String, Value>,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The conversation; the last message holds the question.
+    pub messages: Vec<Message>,
+    /// How to generate the answer.
+    pub options: GenerationOptions,
 }

@@ -15,13 +15,13 @@ const MAX_STOP_BYTES: usize = 1024;
 /// # Errors
 /// `Invalid` naming the parameter, its value and what would fit.
 pub(crate) fn check(request: &Request) -> Result<(), EngineError> {
-    check_sampling(&request.sampling)?;
-    check_stops(&request.stop)?;
-    if let Some(count) = request.logprobs.filter(|count| *count > MAX_LOGPROBS) {
+    check_sampling(&request.options.sampling)?;
+    check_stops(&request.options.stop)?;
+    if let Some(count) = request.options.logprobs.filter(|count| *count > MAX_LOGPROBS) {
         let message = format!("top_logprobs is {count}; {MAX_LOGPROBS} would fit");
         return Err(EngineError::invalid("top_logprobs", message));
     }
-    if request.max_tokens == Some(0) {
+    if request.options.max_tokens == Some(0) {
         let message = "max_tokens is 0; at least 1 is needed";
         return Err(EngineError::invalid("max_tokens", message));
     }

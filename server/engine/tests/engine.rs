@@ -14,8 +14,8 @@ use homereel_engine::qwen3vl::{
 };
 use homereel_engine::{
     Clip, DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, Event, Events, FinishReason,
-    Frame, Health, Message, ModelSource, Part, PromptWrapper, Quantization, Request, Role, Sampling, Stage,
-    WeightType, open,
+    Frame, GenerationOptions, Health, Message, ModelSource, Part, PromptWrapper, Quantization, Request, Role,
+    Sampling, Stage, WeightType, open,
 };
 use serde_json::Value;
 
@@ -81,15 +81,13 @@ fn part_of(part: &Value, drawn: &mut impl Iterator<Item = Drawn>) -> Part {
 fn request(messages: Vec<Message>) -> Request {
     Request {
         messages,
-        sampling: Sampling::default(),
-        max_tokens: Some(64),
-        stop: Vec::new(),
-        stop_token_ids: Vec::new(),
-        ignore_eos: true,
-        logprobs: None,
-        response_format: homereel_engine::ResponseFormat::Text,
-        extra: serde_json::Map::new(),
+        options: GenerationOptions { max_tokens: Some(64), ignore_eos: true, ..GenerationOptions::default() },
     }
+}
+
+fn with(mut request: Request, change: impl FnOnce(&mut GenerationOptions)) -> Request {
+    change(&mut request.options);
+    request
 }
 
 fn ask(parts: Vec<Part>) -> Request {
@@ -290,7 +288,8 @@ async fn quantized_weights_give_nearly_the_same_probabilities() {
         let change = |config: &mut EngineConfig| config.quantization = quantization;
         let engine = opened(ModelSource::Dir(directory), change).await;
         let parts = vec![Part::Video(clip(4, None)), text("which color?")];
-        let request = Request { logprobs: Some(5), max_tokens: Some(1), ..ask(parts) };
+        let mut request = ask(parts);
+        (request.options.logprobs, request.options.max_tokens) = (Some(5), Some(1));
         let mut events = engine.submit(request).unwrap();
         loop {
             if let Event::Token { logprob, .. } = events.next().await.unwrap().unwrap() {
@@ -385,11 +384,11 @@ async fn stop_strings_and_ids_end_the_answer() {
     let words = |window: &&[u8]| window.iter().all(u8::is_ascii_graphic);
     let stop = answer.as_bytes().windows(3).skip(8).find(words).expect("three characters in a row");
     let stop = String::from_utf8(stop.to_vec()).unwrap();
-    let with_stop = Request { stop: vec![stop.clone()], ..plain.clone() };
+    let with_stop = with(plain.clone(), |options| options.stop = vec![stop.clone()]);
     let (_, short, done) = collect(engine.submit(with_stop).unwrap()).await.unwrap();
     assert_eq!(short, answer[..answer.find(&stop).unwrap()]);
     assert_eq!(done.finish_reason, FinishReason::Stop);
-    let with_id = Request { stop_token_ids: vec![ids[0]], ..plain };
+    let with_id = with(plain, |options| options.stop_token_ids = vec![ids[0]]);
     let (got, short, done) = collect(engine.submit(with_id).unwrap()).await.unwrap();
     assert_eq!((got, short.as_str()), (vec![ids[0]], ""));
     assert_eq!(done.finish_reason, FinishReason::Stop);
@@ -398,10 +397,11 @@ async fn stop_strings_and_ids_end_the_answer() {
 #[tokio::test]
 async fn a_seed_repeats_an_answer_and_logprobs_are_told() {
     let engine = random().await;
-    let sampled = |seed: u64| Request {
-        sampling: Sampling { temperature: 1.5, seed: Some(seed), ..Sampling::default() },
-        logprobs: Some(3),
-        ..ask(vec![text("what is red?")])
+    let sampled = |seed: u64| {
+        with(ask(vec![text("what is red?")]), |options| {
+            options.sampling = Sampling { temperature: 1.5, seed: Some(seed), ..Sampling::default() };
+            options.logprobs = Some(3);
+        })
     };
     let ids = |seed: u64| {
         let events = engine.submit(sampled(seed)).unwrap();
@@ -427,11 +427,9 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
     let video = || Part::Video(clip(2, None));
     let context = engine.info().unwrap().max_model_len;
     let wrong_size = Frame::new(100, 64, vec![0; 100 * 64 * 3].into());
-    let sampling = |change: fn(&mut Sampling)| {
-        let mut request = ask(vec![text("hi")]);
-        change(&mut request.sampling);
-        request
-    };
+    let sampling =
+        |change: fn(&mut Sampling)| with(ask(vec![text("hi")]), |options| change(&mut options.sampling));
+    let changed = |change: fn(&mut GenerationOptions)| with(ask(vec![text("hi")]), change);
     let cases: Vec<(Request, &[&str])> = vec![
         (request(Vec::new()), &["messages is empty"]),
         (ask((0..1000).map(|_| video()).collect()), &["1000 videos", "16 would fit"]),
@@ -441,9 +439,9 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
         (ask(vec![text(&"x".repeat(40 * context))]), &["context holds", "shorter"]),
         (sampling(|s| s.temperature = -1.0), &["temperature is -1"]),
         (sampling(|s| s.top_p = 2.0), &["top_p is 2"]),
-        (Request { max_tokens: Some(0), ..ask(vec![text("hi")]) }, &["max_tokens is 0"]),
-        (Request { logprobs: Some(99), ..ask(vec![text("hi")]) }, &["top_logprobs is 99", "20"]),
-        (Request { stop: vec![String::new()], ..ask(vec![text("hi")]) }, &["stop"]),
+        (changed(|options| options.max_tokens = Some(0)), &["max_tokens is 0"]),
+        (changed(|options| options.logprobs = Some(99)), &["top_logprobs is 99", "20"]),
+        (changed(|options| options.stop = vec![String::new()]), &["stop"]),
     ];
     for (request, parts) in cases {
         let error = engine.submit(request).expect_err(parts[0]);
@@ -485,7 +483,7 @@ async fn placeholders_typed_by_a_user_are_only_text() {
 #[tokio::test]
 async fn a_full_queue_is_overloaded_and_positions_are_told() {
     let engine = opened(ModelSource::Demo, |config| config.queue_depth = 2).await;
-    let long = || Request { max_tokens: Some(4000), ..ask(vec![text("tell a long story")]) };
+    let long = || with(ask(vec![text("tell a long story")]), |options| options.max_tokens = Some(4000));
     let mut running = engine.submit(long()).unwrap();
     while !matches!(running.next().await, Some(Ok(Event::Token { .. }))) {}
     let mut first = engine.submit(long()).unwrap();

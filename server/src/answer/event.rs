@@ -1,9 +1,9 @@
 //! The events of an answer.
 
-use homereel_engine::{FinishReason, StageTimes, TokenLogprob, Usage};
+use homereel_engine::{FinishReason, Stage, StageTimes, TokenLogprob, Usage};
 use serde::Serialize;
 
-use crate::{media::Report, stage::Stage};
+use crate::media::MediaReport;
 
 /// An event of an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub enum AskEvent {
         total: usize,
     },
     /// A video was decoded: what the model will see of it.
-    Media(Report),
+    Media(MediaReport),
     /// One token. `text` may be empty while a character is incomplete.
     Token {
         /// Text that this token completed.

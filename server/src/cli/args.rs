@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use homereel_engine::flags::EngineFlags;
 use homereel_library::Role;
 
-use super::Usage;
+use super::UsageError;
 use crate::{
     config::{self, Decoder, ServerFlags},
     media::FrameSampling,
@@ -154,7 +154,7 @@ pub(super) struct DataArgs {
 
 impl DataArgs {
     pub(super) fn resolve(self) -> anyhow::Result<PathBuf> {
-        Ok(config::data(self.data, self.config.as_ref()).map_err(Usage)?)
+        Ok(config::data(self.data, self.config.as_ref()).map_err(UsageError)?)
     }
 }
 

@@ -9,14 +9,14 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AskArgs, Usage, cancel_on_ctrl_c,
+    AskArgs, UsageError, cancel_on_ctrl_c,
     outcome::{Outcome, Output},
     remote, source,
 };
 use crate::{
     answer::{AnswerService, AskEvent, Conversation, Priority},
     config,
-    media::{Media, Report},
+    media::{Media, MediaReport},
 };
 
 /// How long to wait for a vLLM server. Shorter than its start, because `ask` does not start it.
@@ -48,7 +48,7 @@ pub(super) async fn answer(
 
 async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> anyhow::Result<Outcome> {
     let file = source(&args.file)?;
-    let config = config::engine(args.config.as_ref(), args.engine.clone()).map_err(Usage)?;
+    let config = config::engine(args.config.as_ref(), args.engine.clone()).map_err(UsageError)?;
     let engine = homereel_engine::open(&config)?;
     output.progress.show("loading the model", 0, 0);
     match &config.kind {
@@ -64,13 +64,13 @@ async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> a
     sampling.temperature = args.temperature.unwrap_or(sampling.temperature);
     sampling.seed = args.seed.or(sampling.seed);
     let mut conversation = Conversation::about(file, args.sampling.into(), &args.question, sampling);
-    conversation.max_tokens = Some(args.max_tokens as usize);
+    conversation.options.max_tokens = Some(args.max_tokens as usize);
     let answers =
         AnswerService::new(engine, Media::new(Worker::this_program()?.with_decoder(args.decoder.into())), 1);
     let mut answering = answers.ask(conversation, Priority::Interactive, cancel)?;
 
     let mut outcome = Outcome::default();
-    let mut report = Report::default();
+    let mut report = MediaReport::default();
     let name = || args.file.display().to_string();
     while let Some(event) = answering.next().await {
         match event.with_context(name)? {

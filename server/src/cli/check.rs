@@ -53,7 +53,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
     let seconds = (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     if args.json {
         let mut object = json!({
-            "url": args.url, "question": question, "expected": expected, "passed": result.is_ok(), "seconds": seconds,
+            "url": args.url.as_str(), "question": question, "expected": expected, "passed": result.is_ok(), "seconds": seconds,
         });
         match &result {
             Ok(outcome) => {
@@ -99,7 +99,8 @@ async fn answer(
         })?,
     };
     // The client commands read a file; the built-in clip becomes one for as long as the check runs.
-    let mut built_in = tempfile::Builder::new().suffix(".mp4").tempfile().context("failed to create a file")?;
+    let mut built_in =
+        tempfile::Builder::new().suffix(".mp4").tempfile().context("failed to create a file")?;
     let file = match &args.file {
         Some(file) => file.clone(),
         None => {
@@ -130,7 +131,7 @@ async fn answer(
     let doing = || format!("{} was asked {question:?}", args.url);
     let mut outcome = outcome
         .with_context(|| format!("no answer within {} s", args.timeout))
-        .and_then(|outcome| outcome)
+        .flatten()
         .with_context(doing)?;
     // A vLLM endpoint's answer does not name the model.
     outcome.model.clone_from(&model.id);
@@ -180,7 +181,11 @@ async fn wait_until_ready(args: &CheckArgs, began: Instant) -> anyhow::Result<Ve
             return Err(error.context(format!("process {pid} exited before {} was ready", args.url)));
         }
         if began.elapsed() >= Duration::from_secs(args.wait) {
-            return Err(error.context(format!("{} is not ready after {} s", args.url, began.elapsed().as_secs())));
+            return Err(error.context(format!(
+                "{} is not ready after {} s",
+                args.url,
+                began.elapsed().as_secs()
+            )));
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }

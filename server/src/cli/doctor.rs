@@ -15,13 +15,13 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DoctorArgs, Usage};
+use super::{DoctorArgs, UsageError};
 use crate::config;
 
 /// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+enum CheckState {
     /// As it should be.
     Ok,
     /// For information only.
@@ -36,7 +36,7 @@ enum State {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Check {
     name: &'static str,
-    state: State,
+    state: CheckState,
     /// What was found, in words.
     found: String,
     /// Suggested fix.
@@ -48,7 +48,7 @@ struct Check {
 }
 
 impl Check {
-    fn new(name: &'static str, state: State, found: impl Into<String>) -> Self {
+    fn new(name: &'static str, state: CheckState, found: impl Into<String>) -> Self {
         Self { name, state, found: found.into(), mend: None, facts: Value::Null }
     }
 
@@ -71,8 +71,8 @@ struct Findings {
 
 /// Runs all checks and prints the results.
 pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<()> {
-    let (server, engine) =
-        config::resolve(args.serve.config.as_ref(), args.serve.server, args.serve.engine).map_err(Usage)?;
+    let (server, engine) = config::resolve(args.serve.config.as_ref(), args.serve.server, args.serve.engine)
+        .map_err(UsageError)?;
     let gpu = gpu::look().await;
     let mut checks = vec![machine::architecture(), machine::system(), machine::kernel()];
     checks.extend(gpu::checks(gpu.as_ref(), engine.device));
@@ -87,7 +87,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<()> {
         program::password(&server).await,
         program::model(&engine).await,
     ]);
-    let ok = checks.iter().all(|check| check.state != State::Fail);
+    let ok = checks.iter().all(|check| check.state != CheckState::Fail);
     let findings = Findings { ok, version: env!("CARGO_PKG_VERSION"), checks };
     let text = match (args.json, args.markdown) {
         (true, _) => serde_json::to_string(&findings)? + "\n",
@@ -96,7 +96,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<()> {
     };
     io::stdout().write_all(text.as_bytes()).context("failed to write")?;
     if !ok {
-        let missing = findings.checks.iter().filter(|check| check.state == State::Fail);
+        let missing = findings.checks.iter().filter(|check| check.state == CheckState::Fail);
         bail!("not ready: {}", missing.map(|check| check.name).collect::<Vec<_>>().join(", "));
     }
     Ok(())
@@ -107,10 +107,10 @@ fn table(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         let sign = match check.state {
-            State::Ok => "ok  ",
-            State::Note => "note",
-            State::Warn => "warn",
-            State::Fail => "FAIL",
+            CheckState::Ok => "ok  ",
+            CheckState::Note => "note",
+            CheckState::Warn => "warn",
+            CheckState::Fail => "FAIL",
         };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{sign}  {:width$}  {}", check.name, check.found);
@@ -126,10 +126,10 @@ fn markdown(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         let state = match check.state {
-            State::Ok => "ok",
-            State::Note => "note",
-            State::Warn => "warn",
-            State::Fail => "**fail**",
+            CheckState::Ok => "ok",
+            CheckState::Note => "note",
+            CheckState::Warn => "warn",
+            CheckState::Fail => "**fail**",
         };
         let _ = write!(text, "- {}: {state}, {}", check.name, check.found);
         if let Some(mend) = &check.mend {
@@ -147,8 +147,8 @@ mod tests {
     #[test]
     fn the_suggested_fix_follows_the_finding() {
         let checks = [
-            Check::new("disk", State::Fail, "1 MB is free").mend("free some"),
-            Check::new("clock", State::Ok, "synchronized"),
+            Check::new("disk", CheckState::Fail, "1 MB is free").mend("free some"),
+            Check::new("clock", CheckState::Ok, "synchronized"),
         ];
         assert_eq!(
             table(&checks),

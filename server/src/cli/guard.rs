@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use tokio::{process::Command, time::sleep};
 
-use super::{GuardArgs, Usage};
+use super::{GuardArgs, UsageError};
 
 /// Interval between memory readings: a GB10 was seen to lose 26 GiB in 9 s.
 const EVERY: Duration = Duration::from_millis(250);
@@ -29,14 +29,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Watches memory until it is killed, or, with `--wait-mib`, until enough is available.
 pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
-    let memory = Memory { cgroup: args.cgroup };
+    let memory = MemorySource { cgroup: args.cgroup };
     memory.available_mib()?;
     if let Some(wanted) = args.wait_mib {
         return wait(&memory, wanted, Duration::from_secs(args.timeout_s)).await;
     }
     let floor = args.floor_mib.unwrap_or(0);
     if args.restart_mib.is_some_and(|restart| restart <= floor) {
-        return Err(Usage(anyhow::anyhow!("--restart-mib must be larger than --floor-mib ({floor})")).into());
+        return Err(
+            UsageError(anyhow::anyhow!("--restart-mib must be larger than --floor-mib ({floor})")).into()
+        );
     }
     // The guard's own pages must not be swapped out under memory pressure. Without the permission to lock
     // them it continues.
@@ -48,7 +50,7 @@ pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
     guard.watch().await
 }
 
-async fn wait(memory: &Memory, wanted: u64, patience: Duration) -> anyhow::Result<()> {
+async fn wait(memory: &MemorySource, wanted: u64, patience: Duration) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         let available = memory.available_mib()?;
@@ -64,7 +66,7 @@ async fn wait(memory: &Memory, wanted: u64, patience: Duration) -> anyhow::Resul
 }
 
 struct Guard {
-    memory: Memory,
+    memory: MemorySource,
     floor: u64,
     units: Vec<String>,
     restart: Option<u64>,
@@ -196,11 +198,11 @@ async fn systemctl(arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 /// Source of the amount of available memory.
-struct Memory {
+struct MemorySource {
     cgroup: Option<PathBuf>,
 }
 
-impl Memory {
+impl MemorySource {
     fn available_mib(&self) -> anyhow::Result<u64> {
         let text = fs::read_to_string("/proc/meminfo").context("failed to read /proc/meminfo")?;
         let machine = meminfo_kib(&text, "MemAvailable").context("/proc/meminfo has no MemAvailable")? >> 10;

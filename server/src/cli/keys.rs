@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::Context as _;
 use homereel_library::{Auth, AuthError, AuthErrorKind};
 
-use super::{KeysCommand, Usage, progress::warn};
+use super::{KeysCommand, UsageError, progress::warn};
 
 /// Runs one subcommand. A new key is the only output on stdout, so that it can be piped.
 pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
@@ -44,7 +44,7 @@ pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
 /// Maps errors of the arguments to exit code 2.
 fn told(error: AuthError) -> anyhow::Error {
     match error.kind() {
-        AuthErrorKind::Invalid => Usage(error.into()).into(),
+        AuthErrorKind::Invalid => UsageError(error.into()).into(),
         _ => error.into(),
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use homereel_engine::{ModelSource, hub};
 use serde_json::{Value, json};
 
-use super::{ModelCommand, Usage, progress::Progress};
+use super::{ModelCommand, UsageError, progress::Progress};
 
 /// Maximum size of a config file.
 const MAX_CONFIG: u64 = 4 << 20;
@@ -22,16 +22,16 @@ pub(super) async fn run(command: ModelCommand) -> anyhow::Result<()> {
         ModelCommand::Pull { id } => pull(&id).await?,
         ModelCommand::List { json } => list(json)?,
         ModelCommand::Info { model } => {
-            info(&model.parse().map_err(|error| Usage(anyhow::Error::new(error)))?)?
+            info(&model.parse().map_err(|error| UsageError(anyhow::Error::new(error)))?)?
         }
     };
     io::stdout().write_all(text.as_bytes()).context("failed to write")
 }
 
 async fn pull(id: &str) -> anyhow::Result<String> {
-    let source: ModelSource = id.parse().map_err(|error| Usage(anyhow::Error::new(error)))?;
+    let source: ModelSource = id.parse().map_err(|error| UsageError(anyhow::Error::new(error)))?;
     let ModelSource::Hub { id, revision } = source else {
-        return Err(Usage(anyhow::anyhow!("{id} is on this machine already; a hub id would fit")).into());
+        return Err(UsageError(anyhow::anyhow!("{id} is on this machine already; a hub id would fit")).into());
     };
     let progress = Arc::new(Progress::start());
     let line = Arc::clone(&progress);
@@ -58,8 +58,7 @@ fn list(json: bool) -> anyhow::Result<String> {
     }
     let mut text = String::from("demo  built in; recognizes coloured shapes only\n");
     for model in models {
-        let state =
-            if model.complete { "complete" } else { "incomplete: resume with `homereel model pull`" };
+        let state = if model.complete { "complete" } else { "incomplete: resume with `homereel model pull`" };
         text += &format!("{}  {} MiB, {}, {state}\n", model.id, model.bytes >> 20, short(&model.commit));
     }
     Ok(text)

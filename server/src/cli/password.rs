@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use anyhow::Context as _;
 use homereel_library::{Auth, LINK_LIFE, MAX_PASSWORD};
 
-use super::{PasswordCommand, Usage, progress::warn};
+use super::{PasswordCommand, UsageError, progress::warn};
 use crate::http;
 
 /// Runs one subcommand.
@@ -28,7 +28,7 @@ pub(super) async fn run(command: PasswordCommand) -> anyhow::Result<()> {
             if input.is_terminal() {
                 let words = "standard input is a terminal, which shows the password; pipe it in, or use \
                              `homereel password link`";
-                return Err(Usage(anyhow::anyhow!(words)).into());
+                return Err(UsageError(anyhow::anyhow!(words)).into());
             }
             let mut text = String::new();
             // One byte more than is allowed, so that a longer password is refused, not cut.

@@ -14,7 +14,7 @@ use super::{
     outcome::{Outcome, Output},
     source,
 };
-use crate::media::Report;
+use crate::media::MediaReport;
 
 /// Timeout for the server to accept the connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -140,7 +140,7 @@ fn take(outcome: &mut Outcome, chunk: &Value, output: &Output) -> anyhow::Result
     if let Some(extras) = chunk.get("homereel") {
         outcome.stages_ms = extras["stages_ms"].clone();
         outcome.warnings = serde_json::from_value(extras["warnings"].clone()).unwrap_or_default();
-        let mut report: Report = serde_json::from_value(extras["media"][0].clone()).unwrap_or_default();
+        let mut report: MediaReport = serde_json::from_value(extras["media"][0].clone()).unwrap_or_default();
         report.warnings.clone_from(&outcome.warnings);
         outcome.media = json!(report);
     }
@@ -168,9 +168,14 @@ impl Lines<'_> {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
             }
-            anyhow::ensure!(self.buffer.len() < MAX_LINE, "the server sent a line of more than {MAX_LINE} bytes");
+            anyhow::ensure!(
+                self.buffer.len() < MAX_LINE,
+                "the server sent a line of more than {MAX_LINE} bytes"
+            );
             match self.bytes.next().await {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk.context("the connection was lost during the answer")?),
+                Some(chunk) => self
+                    .buffer
+                    .extend_from_slice(&chunk.context("the connection was lost during the answer")?),
                 None => return Ok(None),
             }
         }

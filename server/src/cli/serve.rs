@@ -5,7 +5,7 @@ use std::sync::Arc;
 use homereel_engine::{DeviceKind, Engine, EngineConfig, EngineKind};
 use homereel_video::Worker;
 
-use super::{ServeArgs, Usage};
+use super::{ServeArgs, UsageError};
 use crate::{config, media::Media, serve, shutdown::Lifecycle, state::AppState, telemetry};
 
 /// Niceness of a model that runs on the CPU.
@@ -15,7 +15,7 @@ const NICE: i32 = 10;
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     telemetry::log("info");
     let (mut server, engine) =
-        config::resolve(args.config.as_ref(), args.server, args.engine).map_err(Usage)?;
+        config::resolve(args.config.as_ref(), args.server, args.engine).map_err(UsageError)?;
     let lifecycle = Lifecycle::default();
     lifecycle.listen()?;
     let metrics = telemetry::metrics()?;

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     answer::{AnswerStream, AskEvent, Conversation, Finished, Priority},
     ask_error::AskError,
-    media::{FrameSampling, Report, Source},
+    media::{FrameSampling, MediaReport, Source},
     state::AppState,
 };
 
@@ -44,7 +44,7 @@ const FORM_PATIENCE: Duration = Duration::from_secs(25);
 /// A question; the other fields are those of `/v1/chat/completions`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Question {
+pub(super) struct VideoQuestion {
     question: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fps: Option<f64>,
@@ -63,7 +63,7 @@ pub(super) struct Question {
 }
 
 /// Event for a client that follows an answer.
-enum Told {
+enum ClientEvent {
     Event(AskEvent),
     Failed(String),
 }
@@ -107,7 +107,7 @@ async fn by_form(state: &AppState, id: &str, request: Request) -> Result<Respons
 }
 
 /// Parses a form, in which empty fields count as missing.
-fn from_fields(fields: Vec<(String, String)>) -> Result<Question, Failure> {
+fn from_fields(fields: Vec<(String, String)>) -> Result<VideoQuestion, Failure> {
     let mut object = serde_json::Map::new();
     for (name, value) in fields {
         if name != "question" && value.trim().is_empty() {
@@ -130,8 +130,8 @@ fn from_fields(fields: Vec<(String, String)>) -> Result<Question, Failure> {
 async fn start(
     state: &AppState,
     id: &str,
-    question: Question,
-    reader: Option<mpsc::Sender<Told>>,
+    question: VideoQuestion,
+    reader: Option<mpsc::Sender<ClientEvent>>,
 ) -> Result<String, Failure> {
     let text = question.question.trim();
     if text.is_empty() || text.chars().count() > MAX_QUESTION {
@@ -160,7 +160,7 @@ async fn start(
     };
     let source = Source::file(state.library.original_path(&video.sha256), Some(video.sha256.clone()));
     let mut conversation = Conversation::about(source, frames, text, sampling);
-    conversation.max_tokens = question.max_tokens;
+    conversation.options.max_tokens = question.max_tokens;
     let mut settings = serde_json::to_value(&question).map_err(Failure::internal)?;
     if let Value::Object(settings) = &mut settings {
         settings.remove("question");
@@ -169,19 +169,19 @@ async fn start(
     let answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
     let new = NewAnswer { video_id: video.id.clone(), question: text.to_owned(), model: info.id, settings };
     let answer_id = state.library.start_answer(&new).await?;
-    let stored = Stored { library: state.library.clone(), id: answer_id.clone(), video_id: video.id };
+    let stored = StoredAnswer { library: state.library.clone(), id: answer_id.clone(), video_id: video.id };
     tokio::spawn(carry(stored, answering, reader));
     Ok(answer_id)
 }
 
 /// A stored answer that waits for its result.
-struct Stored {
+struct StoredAnswer {
     library: Library,
     id: String,
     video_id: String,
 }
 
-impl Stored {
+impl StoredAnswer {
     async fn end(&self, end: AnswerEnd) {
         if let Err(error) = self.library.end_answer(&self.id, &end).await {
             tracing::warn!(%error, answer = self.id, "failed to store the result of an answer");
@@ -191,9 +191,9 @@ impl Stored {
 }
 
 /// Runs an answer to its end, forwards its events to the reader, and stores how it ended.
-async fn carry(stored: Stored, mut answering: AnswerStream, reader: Option<mpsc::Sender<Told>>) {
+async fn carry(stored: StoredAnswer, mut answering: AnswerStream, reader: Option<mpsc::Sender<ClientEvent>>) {
     let mut text = String::new();
-    let mut media: Option<Report> = None;
+    let mut media: Option<MediaReport> = None;
     let mut finished: Option<Finished> = None;
     let mut failure: Option<String> = None;
     let mut cancelled = false;
@@ -212,12 +212,12 @@ async fn carry(stored: Stored, mut answering: AnswerStream, reader: Option<mpsc:
                     AskEvent::Done(done) => finished = Some(done.clone()),
                     AskEvent::Queued { .. } | AskEvent::Progress { .. } | AskEvent::Delta(_) => {}
                 }
-                Told::Event(event)
+                ClientEvent::Event(event)
             }
             Some(Err(error)) => {
                 cancelled = error.kind() == crate::ask_error::AskErrorKind::Cancelled;
                 failure = Some(Failure::from(error).message);
-                Told::Failed(failure.clone().unwrap_or_default())
+                ClientEvent::Failed(failure.clone().unwrap_or_default())
             }
         };
         // Stored before the final event is sent: a client that reads `done` finds the answer in the library.
@@ -241,7 +241,7 @@ async fn carry(stored: Stored, mut answering: AnswerStream, reader: Option<mpsc:
 }
 
 /// Completes when the reader has left; never if there is no reader.
-async fn gone(reader: Option<&mpsc::Sender<Told>>) {
+async fn gone(reader: Option<&mpsc::Sender<ClientEvent>>) {
     match reader {
         Some(reader) => reader.closed().await,
         None => std::future::pending().await,
@@ -250,7 +250,7 @@ async fn gone(reader: Option<&mpsc::Sender<Told>>) {
 
 fn end(
     text: &str,
-    media: Option<&Report>,
+    media: Option<&MediaReport>,
     finished: Option<&Finished>,
     failure: Option<String>,
     cancelled: bool,
@@ -276,20 +276,20 @@ fn event(name: &str, data: &Value) -> Event {
     Event::default().event(name).data(data.to_string())
 }
 
-fn render(id: &str, told: &Told) -> Event {
+fn render(id: &str, told: &ClientEvent) -> Event {
     match told {
-        Told::Event(AskEvent::Queued { position }) => event("queued", &json!({"position": position})),
-        Told::Event(AskEvent::Progress { stage, done, total }) => {
+        ClientEvent::Event(AskEvent::Queued { position }) => event("queued", &json!({"position": position})),
+        ClientEvent::Event(AskEvent::Progress { stage, done, total }) => {
             event("progress", &json!({"stage": stage, "done": done, "total": total}))
         }
-        Told::Event(AskEvent::Media(report)) => event("media", &json!(report)),
-        Told::Event(AskEvent::Token { text, .. }) => event("token", &json!({"text": text})),
-        Told::Event(AskEvent::Delta(besides)) => event("delta", &json!(besides)),
-        Told::Event(AskEvent::Done(finished)) => {
+        ClientEvent::Event(AskEvent::Media(report)) => event("media", &json!(report)),
+        ClientEvent::Event(AskEvent::Token { text, .. }) => event("token", &json!({"text": text})),
+        ClientEvent::Event(AskEvent::Delta(besides)) => event("delta", &json!(besides)),
+        ClientEvent::Event(AskEvent::Done(finished)) => {
             let mut data = json!(finished);
             data["id"] = json!(id);
             event("done", &data)
         }
-        Told::Failed(detail) => event("error", &json!({"id": id, "detail": detail})),
+        ClientEvent::Failed(detail) => event("error", &json!({"id": id, "detail": detail})),
     }
 }

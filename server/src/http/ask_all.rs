@@ -49,7 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A question about all videos.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Question {
+pub(super) struct LibraryQuestion {
     question: String,
 }
 
@@ -61,12 +61,12 @@ pub(super) struct AskQuery {
 }
 
 /// A question and the notes that may answer it.
-struct Asked {
+struct QuestionWithNotes {
     question: String,
     notes: Vec<Recalled>,
 }
 
-impl Asked {
+impl QuestionWithNotes {
     async fn new(state: &AppState, question: &str) -> Result<Self, Failure> {
         let question = question.trim();
         let chars = question.chars().count();
@@ -84,9 +84,7 @@ impl Asked {
         if self.notes.is_empty() {
             return Some("No description, moment or answer shares a word with this question.");
         }
-        demo.then_some(
-            "The demo model cannot answer from notes. These places share words with the question:",
-        )
+        demo.then_some("The demo model cannot answer from notes. These places share words with the question:")
     }
 
     fn start(&self, state: &AppState) -> Result<AnswerStream, AskError> {
@@ -95,7 +93,7 @@ impl Asked {
             format!("{}\n\n{}\n\nQuestion: {}", prompts::ANSWER_FROM_NOTES, notes.join("\n"), self.question);
         let sampling = state.answers.engine().info()?.sampling;
         let mut conversation = Conversation::text(&prompt, sampling);
-        conversation.max_tokens = Some(MAX_TOKENS);
+        conversation.options.max_tokens = Some(MAX_TOKENS);
         state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())
     }
 }
@@ -139,10 +137,10 @@ fn empty_page(cx: &PageContext, question: String) -> AskPage {
 /// `POST /api/ask`: events `notes`, `queued`, `progress`, `token`, `done` or `error`.
 pub(super) async fn api(
     State(state): State<AppState>,
-    question: Result<Json<Question>, JsonRejection>,
+    question: Result<Json<LibraryQuestion>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(question) = question?;
-    let asked = Asked::new(&state, &question.question).await?;
+    let asked = QuestionWithNotes::new(&state, &question.question).await?;
     let notes: Vec<Value> = asked
         .notes
         .iter()
@@ -197,10 +195,13 @@ fn event(name: &str, data: &Value) -> Event {
 }
 
 /// `POST /ask`: the form, which waits for the whole answer.
-pub(super) async fn form(cx: PageContext, question: Result<Form<Question>, FormRejection>) -> Response {
+pub(super) async fn form(
+    cx: PageContext,
+    question: Result<Form<LibraryQuestion>, FormRejection>,
+) -> Response {
     let work = async || {
         let Form(question) = question?;
-        let asked = Asked::new(&cx.state, &question.question).await?;
+        let asked = QuestionWithNotes::new(&cx.state, &question.question).await?;
         let (text, model) = match asked.shortcut(&cx.state) {
             Some(words) => (words.to_owned(), String::new()),
             None => {
@@ -231,7 +232,7 @@ async fn whole(mut answering: AnswerStream) -> Result<(String, String), AskError
     Err(homereel_engine::EngineError::Incomplete.into())
 }
 
-fn show(cx: &PageContext, asked: &Asked, text: &str, model: String) -> Result<Response, Failure> {
+fn show(cx: &PageContext, asked: &QuestionWithNotes, text: &str, model: String) -> Result<Response, Failure> {
     let note = |(at, note): (usize, &Recalled)| web::Note {
         number: at + 1,
         url: url_of(note),

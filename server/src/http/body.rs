@@ -12,13 +12,13 @@ use crate::budget::MemoryBudget;
 
 /// A body. Dropping it returns its memory to the budget.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct BufferedBody {
     pub(super) bytes: Vec<u8>,
     permits: Vec<OwnedSemaphorePermit>,
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(super) async fn read(budget: &MemoryBudget, body: Body, limit: usize) -> Result<Held, Failure> {
+pub(super) async fn read(budget: &MemoryBudget, body: Body, limit: usize) -> Result<BufferedBody, Failure> {
     let announced = HttpBody::size_hint(&body).lower();
     let too_large = || {
         Failure::too_large(format!(
@@ -29,10 +29,14 @@ pub(super) async fn read(budget: &MemoryBudget, body: Body, limit: usize) -> Res
         return Err(too_large());
     }
     let mut stream = body.into_data_stream();
-    let mut held = Held { bytes: Vec::new(), permits: Vec::new() };
+    let mut held = BufferedBody { bytes: Vec::new(), permits: Vec::new() };
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| {
-            Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", format!("the connection was lost within the body: {error}"))
+            Failure::new(
+                StatusCode::BAD_REQUEST,
+                "incomplete_body",
+                format!("the connection was lost within the body: {error}"),
+            )
         })?;
         let size = held.bytes.len() + chunk.len();
         if size > limit {

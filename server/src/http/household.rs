@@ -62,7 +62,7 @@ pub(super) struct KeyForm {
 /// The action that was done. The redirect's URL has its name, so that nobody can put other text on the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Done {
+pub(super) enum HouseholdAction {
     Password,
     Added,
     Role,
@@ -71,7 +71,7 @@ pub(super) enum Done {
     Revoked,
 }
 
-impl Done {
+impl HouseholdAction {
     fn word(self) -> &'static str {
         match self {
             Self::Password => "password",
@@ -98,12 +98,12 @@ impl Done {
 /// Query with the action that led to this page.
 #[derive(Debug, Deserialize)]
 pub(super) struct HouseholdQuery {
-    done: Option<Done>,
+    done: Option<HouseholdAction>,
 }
 
 /// Message at the top of the page.
 #[derive(Default)]
-struct Said {
+struct PageMessage {
     problem: String,
     done: &'static str,
     /// Name and secret of a key that was just created.
@@ -112,7 +112,10 @@ struct Said {
 
 /// `GET /household`
 pub(super) async fn page(cx: PageContext, Query(query): Query<HouseholdQuery>) -> Response {
-    let said = Said { done: query.done.map(Done::sentence).unwrap_or_default(), ..Said::default() };
+    let said = PageMessage {
+        done: query.done.map(HouseholdAction::sentence).unwrap_or_default(),
+        ..PageMessage::default()
+    };
     html::or_error(&cx, shown(&cx, said).await)
 }
 
@@ -128,7 +131,10 @@ pub(super) async fn change_password(
         let Form(form) = form?;
         let who = cx.user.0.as_ref().filter(|who| who.person);
         let (Some(who), Some(session)) = (who, auth_layer::session(&headers)) else {
-            return Err(Failure::invalid("session", "only a user who logged in with a password can change it"));
+            return Err(Failure::invalid(
+                "session",
+                "only a user who logged in with a password can change it",
+            ));
         };
         if form.password != form.repeat {
             return Err(Failure::invalid("repeat", "the new password and its repetition are not the same"));
@@ -138,7 +144,7 @@ pub(super) async fn change_password(
             return Err(Failure::new(StatusCode::CONFLICT, "declared_elsewhere", message));
         }
         cx.state.auth.change_password(session, form.present, form.password, from).await?;
-        Ok::<_, Failure>(Done::Password)
+        Ok::<_, Failure>(HouseholdAction::Password)
     };
     told(&cx, work().await).await
 }
@@ -148,7 +154,7 @@ pub(super) async fn add_user(cx: PageContext, form: Result<Form<UserForm>, FormR
     let work = async || {
         let Form(form) = form?;
         cx.state.auth.add_user(&form.name, form.role, form.password).await?;
-        Ok::<_, Failure>(Done::Added)
+        Ok::<_, Failure>(HouseholdAction::Added)
     };
     told(&cx, work().await).await
 }
@@ -162,7 +168,7 @@ pub(super) async fn set_role(
     let work = async || {
         let Form(form) = form?;
         cx.state.auth.set_role(&id, form.role).await?;
-        Ok::<_, Failure>(Done::Role)
+        Ok::<_, Failure>(HouseholdAction::Role)
     };
     told(&cx, work().await).await
 }
@@ -176,7 +182,7 @@ pub(super) async fn reset_password(
     let work = async || {
         let Form(form) = form?;
         cx.state.auth.reset_password(&id, form.password).await?;
-        Ok::<_, Failure>(Done::Reset)
+        Ok::<_, Failure>(HouseholdAction::Reset)
     };
     told(&cx, work().await).await
 }
@@ -184,7 +190,7 @@ pub(super) async fn reset_password(
 /// `POST /household/users/{id}/remove`
 pub(super) async fn remove_user(cx: PageContext, Path(id): Path<String>) -> Response {
     let removed = cx.state.auth.remove_user(&id).await.map_err(Failure::from);
-    told(&cx, removed.map(|()| Done::Removed)).await
+    told(&cx, removed.map(|()| HouseholdAction::Removed)).await
 }
 
 /// `POST /household/keys`: responds with the page that shows the secret once.
@@ -195,7 +201,7 @@ pub(super) async fn add_key(cx: PageContext, form: Result<Form<KeyForm>, FormRej
     };
     match work().await {
         Ok(new) => {
-            let said = Said { key: Some((new.key.name, new.token)), ..Said::default() };
+            let said = PageMessage { key: Some((new.key.name, new.token)), ..PageMessage::default() };
             let mut response = html::or_error(&cx, shown(&cx, said).await);
             // Not even the browser's cache keeps it.
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -208,23 +214,23 @@ pub(super) async fn add_key(cx: PageContext, form: Result<Form<KeyForm>, FormRej
 /// `POST /household/keys/{id}/revoke`
 pub(super) async fn revoke_key(cx: PageContext, Path(id): Path<String>) -> Response {
     let revoked = cx.state.auth.revoke_key(&id).await.map_err(Failure::from);
-    told(&cx, revoked.map(|()| Done::Revoked)).await
+    told(&cx, revoked.map(|()| HouseholdAction::Revoked)).await
 }
 
 /// The page after an action or with an error. After an action it is a redirect, so that a reload repeats
 /// nothing.
-async fn told(cx: &PageContext, result: Result<Done, Failure>) -> Response {
+async fn told(cx: &PageContext, result: Result<HouseholdAction, Failure>) -> Response {
     match result {
         Ok(done) => Redirect::to(&format!("/household?done={}", done.word())).into_response(),
         Err(failure) if failure.status.is_server_error() => html::or_error(cx, Err(failure)),
         Err(failure) => {
-            let said = Said { problem: failure.message, ..Said::default() };
+            let said = PageMessage { problem: failure.message, ..PageMessage::default() };
             (failure.status, html::or_error(cx, shown(cx, said).await)).into_response()
         }
     }
 }
 
-async fn shown(cx: &PageContext, said: Said) -> Result<Response, Failure> {
+async fn shown(cx: &PageContext, said: PageMessage) -> Result<Response, Failure> {
     let who = cx.user.0.as_ref();
     let admin = cx.user.has(Role::Admin);
     let (users, keys) = if admin {

@@ -80,7 +80,9 @@ async fn identify(request: Request, next: Next) -> Response {
     let mut response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
     let elapsed = started.elapsed();
-    span.in_scope(|| tracing::debug!(status = status.as_u16(), head_ms = elapsed.as_millis(), "answered a request"));
+    span.in_scope(|| {
+        tracing::debug!(status = status.as_u16(), head_ms = elapsed.as_millis(), "answered a request")
+    });
     metrics::histogram!("homereel_http_response_head_seconds", "route" => route.clone())
         .record(elapsed.as_secs_f64());
     metrics::counter!("homereel_http_requests_total", "route" => route, "status" => status.as_str().to_owned())

@@ -62,11 +62,7 @@ pub(super) fn record(upstreams: &[ReplicaStatus]) {
             ("homereel_upstream_mm_cache_queries_total", reported.mm_cache_queries_total),
             ("homereel_upstream_mm_cache_hits_total", reported.mm_cache_hits_total),
         ] {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "counters"
-            )]
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counters")]
             counter(name, count as u64);
         }
     }

@@ -16,7 +16,7 @@ use homereel_library::Role;
 use super::{
     albums, ask, ask_all, assets,
     auth_layer::{self, Required},
-    bench, chat, error, events, files, health, household, html, jobs, layers, login, models, moments, pages,
+    bench, error, events, files, health, household, html, jobs, layers, login, moments, openai, pages,
     playback, replicas, search, system, trash, tus, upload, videos,
 };
 use crate::state::AppState;
@@ -71,8 +71,8 @@ fn viewer() -> Group {
         .route("/api/jobs", get(jobs::list))
         .route("/api/system", get(health::system))
         // OpenAI's API and Prometheus.
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::show))
+        .route("/v1/models", get(openai::models::list))
+        .route("/v1/models/{*id}", get(openai::models::show))
         .route("/metrics", get(health::metrics))
 }
 
@@ -111,7 +111,7 @@ fn member() -> Group {
         .route("/api/jobs/{id}/cancel", post(jobs::cancel))
         .route("/api/jobs/{id}/retry", post(jobs::retry))
         // OpenAI's API.
-        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/chat/completions", post(openai::completions))
 }
 
 /// Routes that delete videos, manage users and keys, or take a replica out of service.

@@ -306,7 +306,11 @@ mod tests {
         let query =
             |from: &str| SearchQuery { from: from.into(), to: "2024-02-29".into(), ..SearchQuery::default() };
         let filter = query("2024-02-29").filter().unwrap();
-        assert_eq!(filter.before_ms.unwrap() - filter.from_ms.unwrap(), 86_400_000, "the last day is included");
+        assert_eq!(
+            filter.before_ms.unwrap() - filter.from_ms.unwrap(),
+            86_400_000,
+            "the last day is included"
+        );
         assert_eq!(query("31.5.2024").filter().unwrap_err().param.as_deref(), Some("from"));
         assert!(query("2023-02-29").filter().is_err());
     }

@@ -90,10 +90,7 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
         Health::Ready => "ready".to_owned(),
         Health::Loading => "loading".to_owned(),
         Health::Failed(reason) => {
-            advice.push(
-                "No model is running: see the server's log, or run homereel doctor."
-                    .into(),
-            );
+            advice.push("No model is running: see the server's log, or run homereel doctor.".into());
             format!("failed: {reason}")
         }
     };
@@ -156,10 +153,7 @@ fn replica(server: &ReplicaStatus) -> Vec<Fact> {
             format!("{} running, {} waiting", told.num_requests_running, told.num_requests_waiting),
         ),
         fact("KV cache", format!("{:.1} % in use", 100.0 * told.kv_cache_usage_perc)),
-        fact(
-            "Prefix cache hits",
-            share(told.prefix_cache_hits_total, told.prefix_cache_queries_total),
-        ),
+        fact("Prefix cache hits", share(told.prefix_cache_hits_total, told.prefix_cache_queries_total)),
         fact("Media cache hits", share(told.mm_cache_hits_total, told.mm_cache_queries_total)),
     ]);
     facts
@@ -276,7 +270,8 @@ async fn versions(state: &AppState, machine: &Machine, advice: &mut Vec<String>)
     // more.
     facts.push(fact(
         "FFmpeg vulnerabilities",
-        "are found now and then (CVE-2026-8461 in MagicYUV, fixed in 8.1.2): keep the system up to date".into(),
+        "are found now and then (CVE-2026-8461 in MagicYUV, fixed in 8.1.2): keep the system up to date"
+            .into(),
     ));
     match state.answers.media().sandbox(state.lifecycle.hard()).await {
         Ok(sandbox) => {
@@ -314,7 +309,10 @@ mod tests {
             speed(text).into_iter().map(|fact| (fact.name, fact.value)).collect();
         assert_eq!(
             facts,
-            [("Tokens per second", "25.0".to_owned()), ("Looking", "1.50 s on average (2 answers)".to_owned())]
+            [
+                ("Tokens per second", "25.0".to_owned()),
+                ("Looking", "1.50 s on average (2 answers)".to_owned())
+            ]
         );
         assert!(speed("").is_empty());
     }

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use self::{
     checksum::Checksum,
-    headers::{Announced, VERSION, announced, number, text, tus_version},
+    headers::{CreateRequest, VERSION, announced, number, text, tus_version},
 };
 use super::error::{Failure, Problem};
 use crate::{import, state::AppState};
@@ -58,7 +58,7 @@ pub(super) async fn create(State(state): State<AppState>, request: Request) -> R
 
 async fn try_create(state: &AppState, request: Request) -> Result<Response, Failure> {
     tus_version(request.headers())?;
-    let Announced { new, has_body } = announced(request.headers())?;
+    let CreateRequest { new, has_body } = announced(request.headers())?;
     let upload = state.library.create_upload(new, state.config.max_upload_bytes).await?;
     let location = format!("/api/uploads/{}", upload.id);
     let mut response = if has_body {
@@ -237,8 +237,7 @@ pub(super) async fn override_(state: State<AppState>, path: Path<String>, reques
         Some(Method::DELETE) => end(state, path, request.headers().clone()).await,
         Some(Method::HEAD) => offset(state, path, request.headers().clone()).await,
         _ => {
-            let message =
-                "an upload supports PATCH, HEAD and DELETE, or POST with one of them in X-HTTP-Method-Override";
+            let message = "an upload supports PATCH, HEAD and DELETE, or POST with one of them in X-HTTP-Method-Override";
             answer(Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)), &state.0)
         }
     }
@@ -259,7 +258,7 @@ pub(super) async fn show(
 
 /// Query for a file before it is sent.
 #[derive(Debug, Deserialize)]
-pub(super) struct Known {
+pub(super) struct KnownQuery {
     sha256: String,
     size: u64,
 }
@@ -267,7 +266,7 @@ pub(super) struct Known {
 /// `GET /api/uploads/known?sha256=…&size=…`: the video with this content, or the unfinished upload of it.
 pub(super) async fn known(
     State(state): State<AppState>,
-    Query(known): Query<Known>,
+    Query(known): Query<KnownQuery>,
 ) -> Result<Json<Value>, Problem> {
     let hash = headers::hash(&known.sha256)
         .ok_or_else(|| Failure::invalid("sha256", "sha256 must be 64 hexadecimal digits"))?;

@@ -39,7 +39,7 @@ pub(super) struct UploadQuery {
 }
 
 /// A rejected file.
-struct Refused {
+struct RejectedFile {
     name: String,
     failure: Failure,
 }
@@ -86,7 +86,7 @@ async fn receive(cx: &PageContext, query: UploadQuery, request: Request) -> Resu
     ))
 }
 
-async fn by_form(state: &AppState, mut form: Multipart) -> Result<(Vec<Stored>, Vec<Refused>), Failure> {
+async fn by_form(state: &AppState, mut form: Multipart) -> Result<(Vec<Stored>, Vec<RejectedFile>), Failure> {
     let (mut stored, mut refused) = (Vec::new(), Vec::new());
     while let Some(field) = form.next_field().await? {
         // Other fields, and the empty file input of a form, are ignored.
@@ -102,7 +102,7 @@ async fn by_form(state: &AppState, mut form: Multipart) -> Result<(Vec<Stored>, 
         match take(state, &name, None, field).await {
             Ok(video) => stored.push(video),
             // The next file may be valid.
-            Err(failure) if failure.status.is_client_error() => refused.push(Refused { name, failure }),
+            Err(failure) if failure.status.is_client_error() => refused.push(RejectedFile { name, failure }),
             Err(failure) => return Err(failure),
         }
     }
@@ -162,7 +162,7 @@ fn name_of(headers: &HeaderMap) -> Option<String> {
 }
 
 /// 201 with the stored videos and the rejected files; if nothing is stored, the first rejection.
-fn answer_program(stored: &[Stored], mut refused: Vec<Refused>) -> Result<Response, Failure> {
+fn answer_program(stored: &[Stored], mut refused: Vec<RejectedFile>) -> Result<Response, Failure> {
     if stored.is_empty() && !refused.is_empty() {
         return Err(refused.swap_remove(0).failure);
     }
@@ -180,7 +180,7 @@ fn answer_program(stored: &[Stored], mut refused: Vec<Refused>) -> Result<Respon
 }
 
 /// Redirects to the list, or renders a page that names every rejected file.
-fn answer_person(cx: &PageContext, refused: &[Refused]) -> Response {
+fn answer_person(cx: &PageContext, refused: &[RejectedFile]) -> Response {
     if refused.is_empty() {
         return Redirect::to("/").into_response();
     }

@@ -44,14 +44,14 @@ pub(super) struct ListQuery {
 /// A new name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rename {
+pub(super) struct RenameForm {
     name: String,
 }
 
 /// Changes to a video. Missing fields stay unchanged.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Edit {
+pub(super) struct VideoEdit {
     name: Option<String>,
     place: Option<String>,
     favourite: Option<bool>,
@@ -70,7 +70,7 @@ pub(super) struct EditForm {
 
 /// The favourite button's form.
 #[derive(Debug, Deserialize)]
-pub(super) struct Favourite {
+pub(super) struct FavouriteForm {
     favourite: bool,
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) 
 pub(super) async fn patch(
     State(state): State<AppState>,
     Path(id): Path<String>,
-    edit: Result<Json<Edit>, JsonRejection>,
+    edit: Result<Json<VideoEdit>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(edit) = edit?;
     change(&state, &id, edit).await?;
@@ -106,7 +106,7 @@ pub(super) async fn patch(
 }
 
 /// Validates everything before it changes anything.
-async fn change(state: &AppState, id: &str, edit: Edit) -> Result<(), Failure> {
+async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failure> {
     let library = &state.library;
     let video = library.video(id).await?;
     let description = edit.description.map(|text| text.trim().to_owned());
@@ -145,7 +145,7 @@ async fn change(state: &AppState, id: &str, edit: Edit) -> Result<(), Failure> {
 pub(super) async fn add_tag(state: &AppState, id: &str, tag: &str) -> Result<(), Failure> {
     let present = state.library.video(id).await?.texts.tags.and_then(|text| text.content);
     let tags = present.unwrap_or_default().into_iter().chain([tag.to_owned()]).collect();
-    change(state, id, Edit { tags: Some(tags), ..Edit::default() }).await
+    change(state, id, VideoEdit { tags: Some(tags), ..VideoEdit::default() }).await
 }
 
 /// Removes duplicate and empty tags.
@@ -195,7 +195,8 @@ pub(super) async fn edit_form(
         let tags = form.tags.split([',', '\n']).map(str::to_owned).collect();
         // Browsers send line breaks as CR LF.
         let description = form.description.map(|text| text.replace("\r\n", "\n"));
-        let edit = Edit { place: Some(form.place), description, tags: Some(tags), ..Edit::default() };
+        let edit =
+            VideoEdit { place: Some(form.place), description, tags: Some(tags), ..VideoEdit::default() };
         change(&cx.state, &id, edit).await?;
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
     };
@@ -206,7 +207,7 @@ pub(super) async fn edit_form(
 pub(super) async fn favourite_form(
     cx: PageContext,
     Path(id): Path<String>,
-    form: Result<Form<Favourite>, FormRejection>,
+    form: Result<Form<FavouriteForm>, FormRejection>,
 ) -> Response {
     let work = async || {
         let Form(form) = form?;
@@ -220,7 +221,7 @@ pub(super) async fn favourite_form(
 pub(super) async fn rename_form(
     cx: PageContext,
     Path(id): Path<String>,
-    rename: Result<Form<Rename>, FormRejection>,
+    rename: Result<Form<RenameForm>, FormRejection>,
 ) -> Response {
     let work = async || {
         let Form(rename) = rename?;

@@ -57,7 +57,9 @@ pub(super) fn video_state(video: &Video, job: Option<&Job>) -> State {
             Some(error) => state(Kind::Waiting, "will be retried", error),
             None => state(Kind::Waiting, "waiting", ""),
         },
-        JobState::Failed => state(Kind::Failed, "processing failed", job.error.as_deref().unwrap_or_default()),
+        JobState::Failed => {
+            state(Kind::Failed, "processing failed", job.error.as_deref().unwrap_or_default())
+        }
         JobState::Cancelled => state(Kind::Stopped, "processing was cancelled", ""),
     }
 }

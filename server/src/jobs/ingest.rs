@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     context::JobContext,
     parse, playback,
-    question::{self, About},
+    question::{self, TextRequest},
     stop::Stop,
     windows,
 };
@@ -129,7 +129,7 @@ async fn text(
     kind: TextKind,
     cancel: &CancellationToken,
 ) -> Result<Option<String>, Stop> {
-    let about = About { job, video, frames: FrameSampling::default(), kind };
+    let about = TextRequest { job, video, frames: FrameSampling::default(), kind };
     let asked = question::ask(cx, about, cancel).await?;
     let duration = video.probe.as_ref().map_or(f64::INFINITY, |probe| probe.duration_s);
     let content = match kind {

@@ -20,7 +20,7 @@ const MAX_TAG: usize = 60;
 const SLACK: f64 = 1.0;
 
 #[derive(Deserialize)]
-struct Wire {
+struct MomentJson {
     start: f64,
     end: f64,
     text: String,
@@ -41,7 +41,7 @@ pub(super) fn moments_so_far(answer: &str, duration: f64) -> Option<Vec<Moment>>
     let mut wire = Vec::new();
     loop {
         rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
-        let mut items = serde_json::Deserializer::from_str(rest).into_iter::<Wire>();
+        let mut items = serde_json::Deserializer::from_str(rest).into_iter::<MomentJson>();
         let Some(Ok(item)) = items.next() else { break };
         wire.push(item);
         rest = &rest[items.byte_offset()..];
@@ -88,12 +88,12 @@ pub(super) fn joined(moments: Vec<Moment>) -> Vec<Moment> {
     joined
 }
 
-fn within(wire: Vec<Wire>, duration: f64) -> Option<Vec<Moment>> {
+fn within(wire: Vec<MomentJson>, duration: f64) -> Option<Vec<Moment>> {
     if wire.len() > MAX_MOMENTS {
         return None;
     }
     let mut moments = Vec::with_capacity(wire.len());
-    for Wire { start, end, text } in wire {
+    for MomentJson { start, end, text } in wire {
         let text = text.trim();
         let fits = start >= 0.0 && start <= end && end <= duration + SLACK && start <= duration;
         if !fits || text.is_empty() || text.chars().count() > MAX_TEXT {

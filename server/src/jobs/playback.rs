@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use homereel_engine::Stage;
 use homereel_library::{Change, Job, LibraryError, Step, Video};
 use tokio_util::sync::CancellationToken;
 
 use super::{context::JobContext, stop::Stop};
-use crate::stage::Stage;
 
 /// Minimum interval between progress events.
 const PERIOD: Duration = Duration::from_millis(250);

@@ -3,21 +3,20 @@
 
 use std::time::{Duration, Instant};
 
-use homereel_engine::{FinishReason, ResponseFormat, Sampling};
+use homereel_engine::{FinishReason, ResponseFormat, Sampling, Stage};
 use homereel_library::{Change, Job, Step, TextKind, Video};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     context::JobContext,
-    repetition::{self, Form},
+    repetition::{self, TextFormat},
     stop::Stop,
 };
 use crate::{
     answer::{AskEvent, Conversation, Priority},
     media::FrameSampling,
     prompts,
-    stage::Stage,
 };
 
 /// Maximum number of tokens per text.
@@ -37,7 +36,7 @@ const LOOK_EVERY: usize = 16;
 
 /// Subject of a question.
 #[derive(Clone, Copy)]
-pub(super) struct About<'a> {
+pub(super) struct TextRequest<'a> {
     pub(super) job: &'a Job,
     pub(super) video: &'a Video,
     pub(super) frames: FrameSampling,
@@ -46,7 +45,7 @@ pub(super) struct About<'a> {
 
 /// The generated text.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct GeneratedText {
     pub(super) text: String,
     pub(super) model: String,
     /// The model finished; the text is not truncated.
@@ -58,12 +57,12 @@ pub(super) struct Asked {
 /// Generates one text about a video.
 pub(super) async fn ask(
     cx: &JobContext,
-    about: About<'_>,
+    about: TextRequest<'_>,
     cancel: &CancellationToken,
-) -> Result<Asked, Stop> {
+) -> Result<GeneratedText, Stop> {
     let source = cx.source(about.video);
     let mut conversation = Conversation::about(source, about.frames, prompt(about.kind), Sampling::default());
-    conversation.response_format = format(about.kind);
+    conversation.options.response_format = format(about.kind);
     at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
 
@@ -74,8 +73,8 @@ pub(super) async fn summarize(
     video: &Video,
     notes: &str,
     cancel: &CancellationToken,
-) -> Result<Asked, Stop> {
-    let about = About { job, video, frames: FrameSampling::default(), kind: TextKind::Description };
+) -> Result<GeneratedText, Stop> {
+    let about = TextRequest { job, video, frames: FrameSampling::default(), kind: TextKind::Description };
     let conversation = Conversation::text(&format!("{}\n\n{notes}", prompts::SUMMARIZE), Sampling::default());
     at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
@@ -152,11 +151,11 @@ async fn at_background_priority<T, F: Future<Output = Result<T, Stop>>>(
 /// Asks with background priority and sends progress events.
 async fn follow(
     cx: &JobContext,
-    about: About<'_>,
+    about: TextRequest<'_>,
     mut conversation: Conversation,
     cancel: &CancellationToken,
-) -> Result<Asked, Stop> {
-    conversation.max_tokens = Some(MAX_TOKENS);
+) -> Result<GeneratedText, Stop> {
+    conversation.options.max_tokens = Some(MAX_TOKENS);
     let mut answering = cx.answers.ask(conversation, Priority::Background, cancel)?;
     let model = cx.answers.engine().info().map(|info| info.id).unwrap_or_default();
     let step = match about.kind {
@@ -173,7 +172,7 @@ async fn follow(
         let (job_id, video_id) = (about.job.id.clone(), about.video.id.clone());
         cx.library.announce(Change::Progress { job_id, video_id, step, stage: stage.as_str(), done, total });
     };
-    let form = if about.kind == TextKind::Description { Form::Prose } else { Form::Json };
+    let form = if about.kind == TextKind::Description { TextFormat::Prose } else { TextFormat::Json };
     let mut text = String::new();
     let mut tokens = 0;
     while let Some(event) = answering.next().await {
@@ -199,17 +198,17 @@ async fn follow(
                 let warning = (!whole).then(|| {
                     format!("the {} may be incomplete: the text reached its maximum length", word(about.kind))
                 });
-                return Ok(Asked { text, model: finished.model, whole, warning });
+                return Ok(GeneratedText { text, model: finished.model, whole, warning });
             }
         }
     }
     Err(Stop::Retry("the answer ended without a final event".into()))
 }
 
-fn cut_off(mut text: String, at: usize, model: String, kind: TextKind) -> Asked {
+fn cut_off(mut text: String, at: usize, model: String, kind: TextKind) -> GeneratedText {
     text.truncate(at);
     let warning = Some(format!("{}: the model began to repeat itself; the repetition was cut", word(kind)));
-    Asked { text, model, whole: false, warning }
+    GeneratedText { text, model, whole: false, warning }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const JSON_TIMES: usize = 24;
 
 /// Kind of the generated text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum TextFormat {
     /// Sentences.
     Prose,
     /// JSON, in which increasing numbers hide a repetition.
@@ -26,19 +26,19 @@ pub(super) enum Form {
 }
 
 /// Returns where to truncate `text` if its end repeats: after the first occurrence.
-pub(super) fn cut(text: &str, form: Form) -> Option<usize> {
+pub(super) fn cut(text: &str, form: TextFormat) -> Option<usize> {
     let start = text.char_indices().rev().nth(LOOK - 1).map_or(0, |(at, _)| at);
     let chars: Vec<(usize, char)> = text[start..].char_indices().map(|(at, c)| (start + at, c)).collect();
     // Each number counts as one character, however many digits it has.
     let mut signs: Vec<(usize, char)> = Vec::with_capacity(chars.len());
     for (at, c) in chars {
-        let number = form == Form::Json && (c.is_ascii_digit() || c == '.');
+        let number = form == TextFormat::Json && (c.is_ascii_digit() || c == '.');
         if number && signs.last().is_some_and(|last| last.1 == '0') {
             continue;
         }
         signs.push((at, if number { '0' } else { c }));
     }
-    let times = if form == Form::Json { JSON_TIMES } else { TIMES };
+    let times = if form == TextFormat::Json { JSON_TIMES } else { TIMES };
     let same = |a: usize, b: usize| signs[a].1 == signs[b].1;
     let end = signs.len();
     for period in PERIOD {
@@ -65,11 +65,11 @@ mod tests {
     #[test]
     fn a_sentence_said_again_and_again_is_said_once() {
         let text = format!("A dog runs. {}", "It jumps over a red fence. ".repeat(9));
-        let at = cut(&text, Form::Prose).unwrap();
+        let at = cut(&text, TextFormat::Prose).unwrap();
         assert!(text[..at].starts_with("A dog runs. It jumps over a red fence"), "{}", &text[..at]);
         assert!(at <= "A dog runs. It jumps over a red fence. ".len());
-        assert!(cut(&"ha".repeat(200), Form::Prose).is_some());
-        assert!(cut(&"海辺で走る。".repeat(40), Form::Prose).is_some());
+        assert!(cut(&"ha".repeat(200), TextFormat::Prose).is_some());
+        assert!(cut(&"海辺で走る。".repeat(40), TextFormat::Prose).is_some());
     }
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
             "a",
             "First it moves left, then it moves right, then it moves left, then it moves right.",
         ] {
-            assert_eq!(cut(text, Form::Prose), None, "{text}");
+            assert_eq!(cut(text, TextFormat::Prose), None, "{text}");
         }
     }
 
@@ -93,8 +93,8 @@ mod tests {
                 .collect();
             format!("{{\"moments\": [{}", list.join(", "))
         };
-        assert_eq!(cut(&moments(12), Form::Json), None);
-        assert!(cut(&moments(60), Form::Json).is_some());
-        assert_eq!(cut(&moments(60), Form::Prose), None);
+        assert_eq!(cut(&moments(12), TextFormat::Json), None);
+        assert!(cut(&moments(60), TextFormat::Json).is_some());
+        assert_eq!(cut(&moments(60), TextFormat::Prose), None);
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     context::JobContext,
     parse,
-    question::{self, About},
+    question::{self, TextRequest},
     stop::Stop,
 };
 use crate::media::FrameSampling;
@@ -81,7 +81,7 @@ async fn read(
     cancel: &CancellationToken,
 ) -> Result<Window, Stop> {
     let frames = FrameSampling { start: Some(start), end: Some(end), ..FrameSampling::default() };
-    let about = |kind| About { job, video, frames, kind };
+    let about = |kind| TextRequest { job, video, frames, kind };
     let mut warnings = Vec::new();
     let described = question::ask(cx, about(TextKind::Description), cancel).await?;
     let description = Some(described.text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -158,7 +158,9 @@ async fn put(
     let mut settings = question::settings(kind, FrameSampling::default());
     settings["windows"] = json!(windows.len());
     let text = Text {
-        warning: content.is_none().then(|| "the model gave no usable answer about any part of the video".to_owned()),
+        warning: content
+            .is_none()
+            .then(|| "the model gave no usable answer about any part of the video".to_owned()),
         content,
         model: windows.last().map(|window| window.model.clone()).unwrap_or_default(),
         settings,

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use super::{Prepared, Report};
+use super::{MediaReport, PreparedClip};
 
 /// Magic number of a cache file; the digit is the version of the format.
 const MAGIC: &[u8; 8] = b"hrframe1";
@@ -36,10 +36,10 @@ const PART: &str = "part";
 
 /// The cache. `None` means that it is disabled.
 #[derive(Debug, Default)]
-pub(super) struct FrameStore(Option<Arc<Kept>>);
+pub(super) struct FrameCache(Option<Arc<CacheState>>);
 
 #[derive(Debug)]
-struct Kept {
+struct CacheState {
     root: PathBuf,
     budget: u64,
     /// One file is written at a time. Clips that arrive meanwhile are not cached, instead of being held in
@@ -49,7 +49,7 @@ struct Kept {
 
 /// Everything about a clip except its pixels. Another release may decode to different pixels.
 #[derive(Debug, Serialize, Deserialize)]
-struct Header {
+struct ClipHeader {
     release: String,
     key: String,
     width: u32,
@@ -59,13 +59,13 @@ struct Header {
     native_fps: f64,
     total_frames: u64,
     duration_s: f64,
-    report: Report,
+    report: MediaReport,
 }
 
-impl FrameStore {
+impl FrameCache {
     /// Opens the cache below `root` with at most `budget` bytes; 0 disables it. Removes unfinished files.
     pub(super) fn open(root: &Path, budget: u64) -> io::Result<Self> {
-        let kept = Kept { root: root.to_owned(), budget, writer: Semaphore::new(1) };
+        let kept = CacheState { root: root.to_owned(), budget, writer: Semaphore::new(1) };
         fs::create_dir_all(root)?;
         for (path, _, _) in kept.files() {
             if path.extension().is_some_and(|extension| extension == PART) {
@@ -78,8 +78,8 @@ impl FrameStore {
     }
 
     /// Returns the cached clip of the content `sha256` with the key `key`.
-    pub(super) async fn clip(&self, sha256: &str, key: &str) -> Option<Prepared> {
-        let (header, pixels) = self.read::<Header>(sha256, key).await?;
+    pub(super) async fn clip(&self, sha256: &str, key: &str) -> Option<PreparedClip> {
+        let (header, pixels) = self.read::<ClipHeader>(sha256, key).await?;
         if header.release != env!("CARGO_PKG_VERSION") || header.key != key {
             return None;
         }
@@ -98,7 +98,7 @@ impl FrameStore {
             duration_s: header.duration_s,
             key: Some(header.key),
         };
-        Some(Prepared { clip, report: header.report, probe_ms: 0.0, decode_ms: 0.0 })
+        Some(PreparedClip { clip, report: header.report, probe_ms: 0.0, decode_ms: 0.0 })
     }
 
     /// Returns the probe of the content `sha256`, if one of its clips was cached.
@@ -107,7 +107,7 @@ impl FrameStore {
     }
 
     /// Caches a clip and the probe that chose its frames, in the background.
-    pub(super) fn keep(&self, sha256: &str, key: &str, prepared: &Arc<Prepared>, probe: &Arc<Probe>) {
+    pub(super) fn keep(&self, sha256: &str, key: &str, prepared: &Arc<PreparedClip>, probe: &Arc<Probe>) {
         let Some(kept) = &self.0 else { return };
         let (kept, prepared, probe) = (Arc::clone(kept), Arc::clone(prepared), Arc::clone(probe));
         let (sha256, key) = (sha256.to_owned(), key.to_owned());
@@ -116,7 +116,7 @@ impl FrameStore {
             let kept = Arc::clone(&kept);
             let written = tokio::task::spawn_blocking(move || {
                 let frames = &prepared.clip.frames;
-                let header = Header {
+                let header = ClipHeader {
                     release: env!("CARGO_PKG_VERSION").to_owned(),
                     width: frames.first().map_or(0, |frame| frame.width),
                     height: frames.first().map_or(0, |frame| frame.height),
@@ -166,7 +166,7 @@ impl FrameStore {
     }
 }
 
-impl Kept {
+impl CacheState {
     /// Returns the path of a cache file, or `None` if the names are not hashes.
     fn path(&self, sha256: &str, key: &str) -> Option<PathBuf> {
         let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -267,7 +267,7 @@ mod tests {
 
     const CONTENT: &str = "c0ffee";
 
-    fn prepared(key: &str, value: u8) -> Arc<Prepared> {
+    fn prepared(key: &str, value: u8) -> Arc<PreparedClip> {
         let frame = |value: u8| Frame::new(8, 4, Bytes::from(vec![value; 96]));
         let clip = Clip {
             frames: vec![frame(value), frame(value + 1)],
@@ -278,11 +278,11 @@ mod tests {
             duration_s: 1.0 / 3.0,
             key: Some(key.to_owned()),
         };
-        let report = Report { frames: 2, warnings: vec!["w".into()], ..Report::default() };
-        Arc::new(Prepared { clip, report, probe_ms: 5.0, decode_ms: 6.0 })
+        let report = MediaReport { frames: 2, warnings: vec!["w".into()], ..MediaReport::default() };
+        Arc::new(PreparedClip { clip, report, probe_ms: 5.0, decode_ms: 6.0 })
     }
 
-    async fn keep(store: &FrameStore, key: &str, value: u8) {
+    async fn keep(store: &FrameCache, key: &str, value: u8) {
         let probe = Arc::new(homereel_video::fixtures::probe());
         store.keep(CONTENT, key, &prepared(key, value), &probe);
         let kept = store.0.as_ref().unwrap();
@@ -296,10 +296,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_kept_comes_back_the_same_and_what_is_spoilt_does_not() {
         let root = tempfile::tempdir().unwrap();
-        let store = FrameStore::open(root.path(), 1 << 20).unwrap();
+        let store = FrameCache::open(root.path(), 1 << 20).unwrap();
         assert!(store.clip(CONTENT, "a").await.is_none());
         keep(&store, "a", 7).await;
-        let store = FrameStore::open(root.path(), 1 << 20).unwrap();
+        let store = FrameCache::open(root.path(), 1 << 20).unwrap();
         let back = store.clip(CONTENT, "a").await.unwrap();
         assert_eq!((&back.clip, &back.report), (&prepared("a", 7).clip, &prepared("a", 7).report));
         assert_eq!((back.probe_ms, back.decode_ms), (0.0, 0.0));
@@ -319,21 +319,22 @@ mod tests {
         fs::write(root.path().join(CONTENT).join("b"), &whole).unwrap();
         assert!(store.clip(CONTENT, "b").await.is_none(), "another key");
         fs::write(root.path().join(CONTENT).join("c.part"), &whole).unwrap();
-        FrameStore::open(root.path(), 1 << 20).unwrap();
+        FrameCache::open(root.path(), 1 << 20).unwrap();
         assert!(!root.path().join(CONTENT).join("c.part").exists());
     }
 
     #[tokio::test]
     async fn the_budget_holds_and_what_was_used_longest_ago_goes_first() {
         let root = tempfile::tempdir().unwrap();
-        let store = FrameStore::open(root.path(), 1 << 20).unwrap();
+        let store = FrameCache::open(root.path(), 1 << 20).unwrap();
         keep(&store, "a", 1).await;
         let kept = store.0.as_ref().unwrap();
         let size = |key: &str| fs::metadata(root.path().join(CONTENT).join(key)).map(|about| about.len());
         let (clip, probe) = (size("a").unwrap(), size(PROBE).unwrap());
         // Space for three clips and the probe.
-        let kept = Kept { root: kept.root.clone(), budget: 3 * clip + probe + 8, writer: Semaphore::new(1) };
-        let store = FrameStore(Some(Arc::new(kept)));
+        let kept =
+            CacheState { root: kept.root.clone(), budget: 3 * clip + probe + 8, writer: Semaphore::new(1) };
+        let store = FrameCache(Some(Arc::new(kept)));
         keep(&store, "b", 2).await;
         keep(&store, "c", 3).await;
         let long_ago = SystemTime::UNIX_EPOCH;
@@ -344,9 +345,9 @@ mod tests {
         assert!(store.clip(CONTENT, "a").await.is_some(), "used now");
         keep(&store, "d", 4).await;
         assert!(size("b").is_err() && size("a").is_ok() && size("c").is_ok() && size("d").is_ok());
-        let small = FrameStore::open(root.path(), clip).unwrap();
+        let small = FrameCache::open(root.path(), clip).unwrap();
         assert!(small.0.unwrap().files().iter().map(|(_, size, _)| size).sum::<u64>() <= clip);
-        assert!(FrameStore::open(root.path(), 0).unwrap().0.is_none());
+        assert!(FrameCache::open(root.path(), 0).unwrap().0.is_none());
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "nothing is cached, not even a directory");
     }
 }

@@ -155,11 +155,11 @@ impl Engine for CandleEngine {
         let frontend = self.frontend()?;
         let submitted = Instant::now();
         check(&request)?;
-        let constraint = frontend.grammars.constrain(&request.response_format)?;
+        let constraint = frontend.grammars.constrain(&request.options.response_format)?;
         let prepared = frontend.builder.build(&request)?;
         request.messages.clear();
         let left = frontend.builder.context - prepared.prompt.ids().len();
-        let max_tokens = request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left);
+        let max_tokens = request.options.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left);
         let (sink, receiver) = Sink::channel();
         let queued = Instant::now();
         let generation = Generation { request, prepared, constraint, max_tokens, sink, submitted, queued };

@@ -185,9 +185,9 @@ impl<'a> Answer<'a> {
             generation,
             builder,
             constraint: generation.constraint.clone(),
-            sampler: Sampler::new(request.sampling.clone(), prepared.prompt.ids()),
+            sampler: Sampler::new(request.options.sampling.clone(), prepared.prompt.ids()),
             stop_ids: StopIds::new(eos, request),
-            stops: StopStrings::new(&request.stop),
+            stops: StopStrings::new(&request.options.stop),
             text: TextStream::new(&builder.tokenizer),
             ids: Vec::new(),
         }
@@ -211,6 +211,7 @@ impl<'a> Answer<'a> {
         let logprob = self
             .generation
             .request
+            .options
             .logprobs
             .map(|count| sampler::logprobs(logits, id, count, &self.builder.tokenizer));
         let ended = self.stop_ids.contains(id);

@@ -6,7 +6,7 @@ use super::*;
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, GenerationConfig, Processor, ProcessorConfig, PromptWrapper, Tokenizer,
 };
-use crate::{Clip, Frame, Message, Part, Role, Sampling, demo};
+use crate::{Clip, Frame, GenerationOptions, Message, Part, Role, demo};
 
 fn builder() -> (PromptBuilder, Generator) {
     let read = |name: &str| demo::file(name).map(<[u8]>::to_vec);
@@ -40,14 +40,11 @@ fn generation(builder: &PromptBuilder, sink: Sink, max_tokens: usize) -> Generat
     let content = vec![Part::Video(clip), Part::Text("what happens?".into())];
     let request = Request {
         messages: vec![Message::new(Role::User, content)],
-        sampling: Sampling::default(),
-        max_tokens: Some(max_tokens),
-        stop: Vec::new(),
-        stop_token_ids: Vec::new(),
-        ignore_eos: true,
-        logprobs: None,
-        response_format: crate::ResponseFormat::Text,
-        extra: serde_json::Map::new(),
+        options: GenerationOptions {
+            max_tokens: Some(max_tokens),
+            ignore_eos: true,
+            ..GenerationOptions::default()
+        },
     };
     let prepared = builder.build(&request).unwrap();
     let now = Instant::now();

@@ -12,8 +12,8 @@ impl StopIds {
     /// Joins the model's end tokens (unless ignored) with the request's.
     #[must_use]
     pub(super) fn new(eos: &[u32], request: &Request) -> Self {
-        let own = if request.ignore_eos { &[] } else { eos };
-        Self(own.iter().chain(&request.stop_token_ids).copied().collect())
+        let own = if request.options.ignore_eos { &[] } else { eos };
+        Self(own.iter().chain(&request.options.stop_token_ids).copied().collect())
     }
 
     /// Returns whether `id` ends the answer.

@@ -7,8 +7,7 @@ use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Clip, Done, Engine, EngineError, Event, Frame, Health, Message, Part, Request, ResponseFormat, Role,
-    Sampling,
+    Clip, Done, Engine, EngineError, Event, Frame, GenerationOptions, Health, Message, Part, Request, Role,
 };
 
 /// Frames per second that the clips claim: the models' own sampling rate, so that no frame is dropped.
@@ -106,14 +105,11 @@ fn request(engine: &dyn Engine, shape: &Shape, seed: u64, text: String) -> Resul
     content.push(Part::Text(text));
     Ok(Request {
         messages: vec![Message::new(Role::User, content)],
-        sampling: Sampling::default(),
-        max_tokens: Some(shape.output_len),
-        stop: Vec::new(),
-        stop_token_ids: Vec::new(),
-        ignore_eos: true,
-        logprobs: None,
-        response_format: ResponseFormat::Text,
-        extra: serde_json::Map::new(),
+        options: GenerationOptions {
+            max_tokens: Some(shape.output_len),
+            ignore_eos: true,
+            ..GenerationOptions::default()
+        },
     })
 }
 

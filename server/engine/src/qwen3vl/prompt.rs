@@ -308,11 +308,11 @@ impl PromptBuilder {
 
 /// Template variables besides the messages.
 fn template_variables(request: &Request) -> Map<String, Value> {
-    let mut more = match request.extra.get("chat_template_kwargs") {
+    let mut more = match request.options.extra.get("chat_template_kwargs") {
         Some(Value::Object(kwargs)) => kwargs.clone(),
         _ => Map::new(),
     };
-    if let Some(tools) = request.extra.get("tools") {
+    if let Some(tools) = request.options.extra.get("tools") {
         more.insert("tools".into(), tools.clone());
     }
     more

@@ -73,11 +73,11 @@ pub(super) fn prepare(
         transport.warnings.push("the text spells control tokens of the model; they were broken up".into());
     }
     let (prompt_tokens, max_tokens) = match &model.builder {
-        None => (None, request.max_tokens),
+        None => (None, request.options.max_tokens),
         Some(builder) => {
             let tokens = builder.build(&request)?.prompt.ids().len();
             let left = builder.context - tokens;
-            (Some(tokens), Some(request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left)))
+            (Some(tokens), Some(request.options.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left)))
         }
     };
     Ok(Prepared { request, transport, mm_kwargs, prompt_tokens, max_tokens })

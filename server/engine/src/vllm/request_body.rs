@@ -42,7 +42,7 @@ pub(super) fn pieces(
 }
 
 fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value> {
-    let sampling = &request.sampling;
+    let sampling = &request.options.sampling;
     // Every parameter is sent, because vLLM takes missing ones from the checkpoint's generation_config.json.
     let body = json!({
         "stream": true,
@@ -54,11 +54,11 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
         "repetition_penalty": sampling.repetition_penalty,
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
-        "ignore_eos": request.ignore_eos,
+        "ignore_eos": request.options.ignore_eos,
     });
     let Value::Object(mut body) = body else { return Map::new() };
     // Parameters that only vLLM knows are passed through, but never override ours.
-    for (name, value) in &request.extra {
+    for (name, value) in &request.options.extra {
         body.entry(name.clone()).or_insert_with(|| value.clone());
     }
     let mut set = |name: &str, value: Value| {
@@ -71,13 +71,13 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
     if let Some(max_tokens) = max_tokens {
         set("max_tokens", max_tokens.into());
     }
-    if !request.stop.is_empty() {
-        set("stop", request.stop.clone().into());
+    if !request.options.stop.is_empty() {
+        set("stop", request.options.stop.clone().into());
     }
-    if !request.stop_token_ids.is_empty() {
-        set("stop_token_ids", request.stop_token_ids.clone().into());
+    if !request.options.stop_token_ids.is_empty() {
+        set("stop_token_ids", request.options.stop_token_ids.clone().into());
     }
-    match &request.response_format {
+    match &request.options.response_format {
         ResponseFormat::Text => {}
         ResponseFormat::JsonObject => set("response_format", json!({ "type": "json_object" })),
         ResponseFormat::JsonSchema(schema) => {
@@ -86,7 +86,7 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
             set("response_format", format);
         }
     }
-    if let Some(top) = request.logprobs {
+    if let Some(top) = request.options.logprobs {
         set("logprobs", true.into());
         set("top_logprobs", top.into());
         set("return_token_ids", true.into());
@@ -150,7 +150,7 @@ pub(super) fn neutralize(request: &mut Request, specials: &[String]) -> bool {
     }
     // Chat templates show tools and template arguments to the model.
     for name in ["tools", "chat_template_kwargs"] {
-        changed |= request.extra.get_mut(name).is_some_and(|value| neutralize_json(value, specials));
+        changed |= request.options.extra.get_mut(name).is_some_and(|value| neutralize_json(value, specials));
     }
     changed
 }
@@ -213,7 +213,7 @@ fn split_tokens(text: &str, specials: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frame, Sampling};
+    use crate::{Frame, GenerationOptions, Sampling};
 
     fn request(content: Vec<Part>) -> Request {
         Request {
@@ -221,14 +221,14 @@ mod tests {
                 Message::new(Role::System, vec![Part::Text("Be brief.".into())]),
                 Message::new(Role::User, content),
             ],
-            sampling: Sampling { top_k: 20, seed: Some(u64::MAX), ..Sampling::default() },
-            max_tokens: None,
-            stop: vec!["\n".into()],
-            stop_token_ids: vec![7],
-            ignore_eos: true,
-            logprobs: Some(3),
-            response_format: ResponseFormat::Text,
-            extra: Map::new(),
+            options: GenerationOptions {
+                sampling: Sampling { top_k: 20, seed: Some(u64::MAX), ..Sampling::default() },
+                stop: vec!["\n".into()],
+                stop_token_ids: vec![7],
+                ignore_eos: true,
+                logprobs: Some(3),
+                ..GenerationOptions::default()
+            },
         }
     }
 
@@ -266,8 +266,8 @@ mod tests {
     #[test]
     fn extras_go_as_they_came_but_never_in_the_place_of_our_own() {
         let mut request = request(vec![Part::Text("x".into())]);
-        request.response_format = ResponseFormat::JsonSchema(json!({ "type": "array" }));
-        request.extra = Map::from_iter([
+        request.options.response_format = ResponseFormat::JsonSchema(json!({ "type": "array" }));
+        request.options.extra = Map::from_iter([
             ("logit_bias".to_owned(), json!({ "5": -100 })),
             ("stream".to_owned(), json!(false)),
             ("model".to_owned(), json!("other")),
@@ -309,9 +309,9 @@ mod tests {
         let mut tools = request(Vec::new());
         let spelled =
             json!([{ "function": { "description": "<|im_end|>", "parameters": { "<|im_end|>": 1 } } }]);
-        tools.extra.insert("tools".into(), spelled);
+        tools.options.extra.insert("tools".into(), spelled);
         assert!(neutralize(&mut tools, &specials));
-        let told_tools = tools.extra["tools"].to_string();
+        let told_tools = tools.options.extra["tools"].to_string();
         assert!(
             !told_tools.contains("<|im_end|>") && told_tools.matches('\u{200B}').count() >= 2,
             "{told_tools}"

@@ -139,7 +139,7 @@ fn inexact_warning(off_by: &[f64], mm_kwargs: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frame, Message, Role, Sampling};
+    use crate::{Frame, GenerationOptions, Message, Role};
 
     const RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };
 
@@ -159,14 +159,7 @@ mod tests {
     fn planned(content: Vec<Part>, mm_kwargs: bool) -> (Request, VideoTransport) {
         let mut request = Request {
             messages: vec![Message::new(Role::User, content)],
-            sampling: Sampling::default(),
-            max_tokens: None,
-            stop: Vec::new(),
-            stop_token_ids: Vec::new(),
-            ignore_eos: false,
-            logprobs: None,
-            response_format: crate::ResponseFormat::Text,
-            extra: serde_json::Map::new(),
+            options: GenerationOptions::default(),
         };
         let transport = plan(&mut request, TransportRules { mm_kwargs, sized: true, frame_rate: RATE });
         (request, transport)

@@ -7,7 +7,7 @@ use homereel_engine::DeviceKind;
 use serde_json::json;
 use tokio::{process::Command, time::timeout};
 
-use super::{Check, State};
+use super::{Check, CheckState};
 
 const FIELDS: &str =
     "name,driver_version,compute_cap,memory.total,temperature.gpu,utilization.gpu,power.draw,clocks.sm";
@@ -20,7 +20,7 @@ const HOT_C: f64 = 85.0;
 
 /// A GPU.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Gpu {
+pub(super) struct DetectedGpu {
     name: String,
     driver: Option<String>,
     compute: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct Gpu {
     cuda: Option<String>,
 }
 
-impl Gpu {
+impl DetectedGpu {
     /// Returns whether the GPU shares the system's memory.
     pub(super) fn unified(&self) -> bool {
         self.memory_mib.is_none()
@@ -40,7 +40,7 @@ impl Gpu {
 }
 
 /// Queries nvidia-smi for the first GPU.
-pub(super) async fn look() -> Option<Gpu> {
+pub(super) async fn look() -> Option<DetectedGpu> {
     let query = format!("--query-gpu={FIELDS}");
     let line = output("nvidia-smi", &[&query, "--format=csv,noheader,nounits"]).await?;
     let table = output("nvidia-smi", &[]).await.unwrap_or_default();
@@ -61,14 +61,14 @@ pub(super) async fn output(program: &str, arguments: &[&str]) -> Option<String> 
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn parse(line: &str) -> Option<Gpu> {
+fn parse(line: &str) -> Option<DetectedGpu> {
     let mut values = line.split(',').map(known);
     let mut next = || values.next().flatten();
     let name = next()?;
     let driver = next();
     let compute = next();
     let mut number = || next().and_then(|text| text.parse::<f64>().ok());
-    Some(Gpu {
+    Some(DetectedGpu {
         name,
         driver,
         compute,
@@ -96,7 +96,7 @@ fn cuda_version(table: &str) -> Option<String> {
     known(rest.split_whitespace().next()?.trim_end_matches('|'))
 }
 
-pub(super) fn checks(gpu: Option<&Gpu>, device: DeviceKind) -> Vec<Check> {
+pub(super) fn checks(gpu: Option<&DetectedGpu>, device: DeviceKind) -> Vec<Check> {
     let built = cfg!(feature = "cuda");
     match gpu {
         Some(gpu) => vec![found(gpu), cuda(gpu, built, device)],
@@ -110,17 +110,19 @@ fn absent(built: bool, device: DeviceKind) -> Check {
         "install it: `apt install nvidia-driver-580-open` (a DGX Spark has it; reboot after an update)";
     match (built, card) {
         (true, _) if device == DeviceKind::Cuda => {
-            Check::new("gpu", State::Fail, "this build uses CUDA, but no NVIDIA driver responds")
+            Check::new("gpu", CheckState::Fail, "this build uses CUDA, but no NVIDIA driver responds")
                 .mend(install)
         }
-        (_, true) => Check::new("gpu", State::Warn, "there is an NVIDIA GPU, but its driver does not respond")
-            .mend(install),
+        (_, true) => {
+            Check::new("gpu", CheckState::Warn, "there is an NVIDIA GPU, but its driver does not respond")
+                .mend(install)
+        }
         (true, false) => Check::new(
             "gpu",
-            State::Note,
+            CheckState::Note,
             "this build can use CUDA, but there is no NVIDIA driver; models run on the CPU",
         ),
-        (false, false) => Check::new("gpu", State::Note, "no NVIDIA GPU; models run on the CPU"),
+        (false, false) => Check::new("gpu", CheckState::Note, "no NVIDIA GPU; models run on the CPU"),
     }
 }
 
@@ -133,7 +135,7 @@ fn nvidia_on_the_bus() -> bool {
     })
 }
 
-fn found(gpu: &Gpu) -> Check {
+fn found(gpu: &DetectedGpu) -> Check {
     let mut words = vec![gpu.name.clone()];
     words.extend(gpu.compute.as_ref().map(|compute| format!("compute capability {compute}")));
     words.push(
@@ -147,13 +149,13 @@ fn found(gpu: &Gpu) -> Check {
     });
     let check = |state| Check::new("gpu", state, words.join(", ")).facts(facts.clone());
     match gpu.temperature_c {
-        Some(celsius) if celsius > HOT_C => check(State::Warn)
+        Some(celsius) if celsius > HOT_C => check(CheckState::Warn)
             .mend("improve its cooling; `nvidia-smi -lgc 0,2100` makes it a quarter slower and 20 °C cooler"),
-        _ => check(State::Ok),
+        _ => check(CheckState::Ok),
     }
 }
 
-fn cuda(gpu: &Gpu, built: bool, device: DeviceKind) -> Check {
+fn cuda(gpu: &DetectedGpu, built: bool, device: DeviceKind) -> Check {
     let driver = gpu.driver.as_deref().unwrap_or("unknown");
     let version = gpu.cuda.as_deref().unwrap_or("unknown");
     let words = format!(
@@ -164,14 +166,15 @@ fn cuda(gpu: &Gpu, built: bool, device: DeviceKind) -> Check {
     let major: u32 = version.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0);
     match (built, device) {
         (true, _) if (1..13).contains(&major) => {
-            check(State::Fail).mend("this build needs CUDA 13: update the driver to 580 or newer")
+            check(CheckState::Fail).mend("this build needs CUDA 13: update the driver to 580 or newer")
         }
-        (false, DeviceKind::Cuda) => check(State::Fail).mend(
+        (false, DeviceKind::Cuda) => check(CheckState::Fail).mend(
             "build with `cargo build --release --features cuda`, or use --engine vllm, or --device cpu",
         ),
-        (false, _) => check(State::Note)
-            .mend("to run candle on this GPU, build with --features cuda; --engine vllm works with this build"),
-        _ => check(State::Ok),
+        (false, _) => check(CheckState::Note).mend(
+            "to run candle on this GPU, build with --features cuda; --engine vllm works with this build",
+        ),
+        _ => check(CheckState::Ok),
     }
 }
 
@@ -188,7 +191,7 @@ mod tests {
         assert!(gpu.unified());
         assert_eq!((gpu.temperature_c, gpu.utilization), (Some(41.0), Some(0.0)));
         let check = found(&gpu);
-        assert_eq!(check.state, State::Ok);
+        assert_eq!(check.state, CheckState::Ok);
         assert!(check.facts["memory_mib"].is_null());
         assert!(check.found.contains("unified memory"), "{}", check.found);
         assert!(!parse(H100).unwrap().unified());
@@ -212,11 +215,11 @@ mod tests {
 
     #[test]
     fn an_old_driver_below_a_cuda_build_is_a_failure_with_a_mend() {
-        let gpu = Gpu { cuda: Some("12.8".into()), ..parse(H100).unwrap() };
+        let gpu = DetectedGpu { cuda: Some("12.8".into()), ..parse(H100).unwrap() };
         let check = cuda(&gpu, true, DeviceKind::Cuda);
-        assert_eq!(check.state, State::Fail);
+        assert_eq!(check.state, CheckState::Fail);
         assert!(check.mend.unwrap().contains("580"));
-        assert_eq!(cuda(&gpu, false, DeviceKind::Cpu).state, State::Note);
-        assert_eq!(absent(true, DeviceKind::Cuda).state, State::Fail);
+        assert_eq!(cuda(&gpu, false, DeviceKind::Cpu).state, CheckState::Note);
+        assert_eq!(absent(true, DeviceKind::Cuda).state, CheckState::Fail);
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Check, State, gpu::Gpu};
+use super::{Check, CheckState, gpu::DetectedGpu};
 use crate::cli::guard::meminfo_kib;
 
 const GIB: u64 = 1 << 30;
@@ -25,8 +25,8 @@ pub(super) fn architecture() -> Check {
             .facts(json!({ "arch": ARCH, "processors": cores }))
     };
     match ARCH {
-        "x86_64" | "aarch64" => check(State::Ok),
-        _ => check(State::Warn).mend("only x86_64 and aarch64 are tested"),
+        "x86_64" | "aarch64" => check(CheckState::Ok),
+        _ => check(CheckState::Warn).mend("only x86_64 and aarch64 are tested"),
     }
 }
 
@@ -39,9 +39,9 @@ pub(super) fn system() -> Check {
     };
     let major: u32 = version.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(0);
     match id.as_str() {
-        "debian" if major >= 12 => check(State::Ok),
-        "ubuntu" if major >= 24 => check(State::Ok),
-        _ => check(State::Warn).mend("Debian 12 and newer and Ubuntu 24.04 and newer are tested"),
+        "debian" if major >= 12 => check(CheckState::Ok),
+        "ubuntu" if major >= 24 => check(CheckState::Ok),
+        _ => check(CheckState::Warn).mend("Debian 12 and newer and Ubuntu 24.04 and newer are tested"),
     }
 }
 
@@ -66,18 +66,19 @@ pub(super) fn kernel() -> Check {
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let check = |state| Check::new("kernel", state, release).facts(json!({ "release": release }));
     if version >= (5, 13) {
-        check(State::Ok)
+        check(CheckState::Ok)
     } else {
-        check(State::Warn).mend("Landlock, part of the video worker's sandbox, needs Linux 5.13 or newer")
+        check(CheckState::Warn)
+            .mend("Landlock, part of the video worker's sandbox, needs Linux 5.13 or newer")
     }
 }
 
-pub(super) fn memory(gpu: Option<&Gpu>) -> Check {
+pub(super) fn memory(gpu: Option<&DetectedGpu>) -> Check {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let bytes = |name| meminfo_kib(&text, name).map(|kib| kib << 10);
     let (total, available) = (bytes("MemTotal").unwrap_or(0), bytes("MemAvailable").unwrap_or(0));
     let swap = bytes("SwapTotal").unwrap_or(0);
-    let unified = gpu.is_some_and(Gpu::unified);
+    let unified = gpu.is_some_and(DetectedGpu::unified);
     let words = format!(
         "{} of {} available, {}{}",
         format::size(available),
@@ -91,11 +92,13 @@ pub(super) fn memory(gpu: Option<&Gpu>) -> Check {
         }))
     };
     match available {
-        ..GIB => check(State::Fail).mend("the demo model alone needs half a gigabyte; stop other programs"),
-        _ if available < 4 * GIB => check(State::Warn).mend("other models need at least 4 GB"),
-        _ if unified && swap > 0 => check(State::Warn)
+        ..GIB => {
+            check(CheckState::Fail).mend("the demo model alone needs half a gigabyte; stop other programs")
+        }
+        _ if available < 4 * GIB => check(CheckState::Warn).mend("other models need at least 4 GB"),
+        _ if unified && swap > 0 => check(CheckState::Warn)
             .mend("swapping GPU memory freezes the machine: `swapoff -a`, or vm.swappiness=10 at most"),
-        _ => check(State::Ok),
+        _ => check(CheckState::Ok),
     }
 }
 
@@ -104,7 +107,7 @@ pub(super) fn disk(data: &Path) -> Check {
     let there = data.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     let stat = match rustix::fs::statvfs(there) {
         Ok(stat) => stat,
-        Err(error) => return Check::new("disk", State::Fail, format!("{}: {error}", there.display())),
+        Err(error) => return Check::new("disk", CheckState::Fail, format!("{}: {error}", there.display())),
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let check = |state| {
@@ -112,9 +115,9 @@ pub(super) fn disk(data: &Path) -> Check {
             .facts(json!({ "free_bytes": free, "path": data }))
     };
     match free {
-        ..GIB => check(State::Fail).mend("free some space, or choose another disk with --data"),
-        _ if free < 20 * GIB => check(State::Warn).mend("an hour of video needs 2 to 20 GB"),
-        _ => check(State::Ok),
+        ..GIB => check(CheckState::Fail).mend("free some space, or choose another disk with --data"),
+        _ if free < 20 * GIB => check(CheckState::Warn).mend("an hour of video needs 2 to 20 GB"),
+        _ => check(CheckState::Ok),
     }
 }
 
@@ -124,14 +127,14 @@ pub(super) async fn clock() -> Check {
         Check::new("clock", state, format!("{}, {how}", now.strftime("%Y-%m-%d %H:%M UTC")))
     };
     if now.as_second() < NOT_BEFORE_S {
-        return check(State::Fail, "which is in the past").mend("`timedatectl set-ntp true`");
+        return check(CheckState::Fail, "which is in the past").mend("`timedatectl set-ntp true`");
     }
     let told = super::gpu::output("timedatectl", &["show", "--property=NTPSynchronized", "--value"]).await;
     match told.as_deref().map(str::trim) {
-        Some("yes") => check(State::Ok, "synchronized"),
-        Some("no") => check(State::Note, "not synchronized")
+        Some("yes") => check(CheckState::Ok, "synchronized"),
+        Some("no") => check(CheckState::Note, "not synchronized")
             .mend("`timedatectl set-ntp true`; the times of videos and notes depend on it"),
-        _ => check(State::Note, "unknown whether it is synchronized"),
+        _ => check(CheckState::Note, "unknown whether it is synchronized"),
     }
 }
 
@@ -140,15 +143,15 @@ pub(super) async fn port(listen: SocketAddr) -> Check {
         Check::new("port", state, format!("{listen} {words}")).facts(json!({ "listen": listen.to_string() }))
     };
     match TcpListener::bind(listen).await {
-        Ok(_) => check(State::Ok, "is free"),
+        Ok(_) => check(CheckState::Ok, "is free"),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match answers(listen).await {
-            true => check(State::Ok, "has a server that answers"),
-            false => check(State::Fail, "is taken by another program").mend(format!(
+            true => check(CheckState::Ok, "has a server that answers"),
+            false => check(CheckState::Fail, "is taken by another program").mend(format!(
                 "`ss -ltnp 'sport = :{}'` shows which; choose another port with --listen",
                 listen.port()
             )),
         },
-        Err(error) => check(State::Fail, &format!("cannot be listened on: {error}"))
+        Err(error) => check(CheckState::Fail, &format!("cannot be listened on: {error}"))
             .mend("choose an address of this machine and a port above 1023 with --listen"),
     }
 }
@@ -185,11 +188,11 @@ mod tests {
         // Accepts connections and closes them.
         let other = tokio::spawn(async move { while taken.accept().await.is_ok() {} });
         let check = port(address).await;
-        assert_eq!(check.state, State::Fail, "{check:?}");
+        assert_eq!(check.state, CheckState::Fail, "{check:?}");
         assert!(check.mend.unwrap().contains("--listen"));
         other.abort();
         let _ = other.await;
-        assert_eq!(port(address).await.state, State::Ok);
+        assert_eq!(port(address).await.state, CheckState::Ok);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use homereel_engine::{ModelInfo, ResponseFormat, Role, Sampling};
+use homereel_engine::{GenerationOptions, ModelInfo, ResponseFormat, Role, Sampling};
 use homereel_library::{Library, LibraryError};
 use serde_json::{Map, Value};
 
@@ -33,14 +33,14 @@ const MAX_LOGPROBS: i64 = 20;
 
 /// Limits of one request.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct RequestLimits {
     pub(super) videos: usize,
     pub(super) images: usize,
 }
 
 /// Requested form of the reply.
 #[derive(Debug, Clone)]
-pub(super) struct Want {
+pub(super) struct ReplyOptions {
     pub(super) model: Option<String>,
     pub(super) stream: bool,
     pub(super) include_usage: bool,
@@ -50,16 +50,15 @@ pub(super) struct Want {
 /// A validated request, whose library videos are not yet looked up.
 #[derive(Debug)]
 pub(super) struct Draft {
-    pub(super) want: Want,
-    pub(super) conversation: Unresolved,
+    pub(super) want: ReplyOptions,
+    pub(super) conversation: UnresolvedConversation,
 }
 
 /// A conversation, whose library videos are not yet looked up.
 #[derive(Debug)]
-pub(super) struct Unresolved {
+pub(super) struct UnresolvedConversation {
     turns: Vec<DraftTurn>,
-    /// All fields except the turns.
-    rest: Conversation,
+    options: GenerationOptions,
 }
 
 #[derive(Debug)]
@@ -77,22 +76,27 @@ enum DraftPiece {
 }
 
 /// Parses and validates a body. Writes embedded clips to `scratch`.
-pub(super) fn read(body: &[u8], limits: &Limits, scratch: &Path, info: &ModelInfo) -> Result<Draft, Failure> {
+pub(super) fn read(
+    body: &[u8],
+    limits: &RequestLimits,
+    scratch: &Path,
+    info: &ModelInfo,
+) -> Result<Draft, Failure> {
     let mut request = parse(body)?;
     let want = want(&request, info)?;
-    let mut rest = rest(&request, info.sampling.clone())?;
-    rest.response_format = response_format(&request)?;
+    let mut options = options(&request, info.sampling.clone())?;
+    options.response_format = response_format(&request)?;
     let frames = frames(&request)?;
     count(&request.messages, limits)?;
     if info.takes_extras {
-        rest.extra = request.take_extras();
-        bounded("tools", &rest.extra)?;
+        options.extra = request.take_extras();
+        bounded("tools", &options.extra)?;
     }
     let mut turns = Vec::with_capacity(request.messages.len());
     for (at, message) in request.messages.into_iter().enumerate() {
         turns.push(turn(at, message, frames, scratch, info.takes_extras)?);
     }
-    Ok(Draft { want, conversation: Unresolved { turns, rest } })
+    Ok(Draft { want, conversation: UnresolvedConversation { turns, options } })
 }
 
 /// Rejects pass-through parameters that are longer than any conversation.
@@ -161,7 +165,7 @@ fn response_format(request: &ChatRequest<'_>) -> Result<ResponseFormat, Failure>
     }
 }
 
-fn want(request: &ChatRequest<'_>, info: &ModelInfo) -> Result<Want, Failure> {
+fn want(request: &ChatRequest<'_>, info: &ModelInfo) -> Result<ReplyOptions, Failure> {
     if let Some(n) = request.n.filter(|&n| n != 1) {
         return Err(Failure::invalid("n", format!("n is {n}; only 1 is supported")));
     }
@@ -169,7 +173,7 @@ fn want(request: &ChatRequest<'_>, info: &ModelInfo) -> Result<Want, Failure> {
         let message = "tools are only supported with --engine vllm; remove them";
         return Err(Failure::invalid("tools", message));
     }
-    Ok(Want {
+    Ok(ReplyOptions {
         model: request.model.clone(),
         stream: request.stream.unwrap_or(false),
         include_usage: request
@@ -181,7 +185,7 @@ fn want(request: &ChatRequest<'_>, info: &ModelInfo) -> Result<Want, Failure> {
     })
 }
 
-fn rest(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Conversation, Failure> {
+fn options(request: &ChatRequest<'_>, defaults: Sampling) -> Result<GenerationOptions, Failure> {
     let sampling = sampling(request, defaults)?;
     let max_tokens = match request.max_completion_tokens.map(|n| ("max_completion_tokens", n)) {
         None => request.max_tokens.map(|n| ("max_tokens", n)),
@@ -209,8 +213,7 @@ fn rest(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Conversation, F
         (true, top) => Some(usize::try_from(top.unwrap_or(0)).unwrap_or(0)),
         (false, None) => None,
     };
-    Ok(Conversation {
-        turns: Vec::new(),
+    Ok(GenerationOptions {
         sampling,
         max_tokens: max_tokens.transpose()?,
         stop,
@@ -295,7 +298,7 @@ fn frames(request: &ChatRequest<'_>) -> Result<FrameSampling, Failure> {
     Ok(FrameSampling { fps: chosen.fps, num_frames, start: chosen.start, end: chosen.end })
 }
 
-fn count(messages: &[WireMessage<'_>], limits: &Limits) -> Result<(), Failure> {
+fn count(messages: &[WireMessage<'_>], limits: &RequestLimits) -> Result<(), Failure> {
     if messages.is_empty() {
         return Err(Failure::invalid("messages", "messages is empty; at least 1 would fit"));
     }
@@ -404,12 +407,15 @@ fn piece(
         }
         other => Err(Failure::invalid(
             "type",
-            format!("parts of type {} are not supported; text, image_url or video_url would fit", shown(other)),
+            format!(
+                "parts of type {} are not supported; text, image_url or video_url would fit",
+                shown(other)
+            ),
         )),
     }
 }
 
-impl Unresolved {
+impl UnresolvedConversation {
     /// Looks up the library's videos.
     pub(super) async fn resolve(self, library: &Library) -> Result<Conversation, Failure> {
         let mut turns = Vec::with_capacity(self.turns.len());
@@ -427,7 +433,7 @@ impl Unresolved {
             }
             turns.push(Turn { role, content, extra });
         }
-        Ok(Conversation { turns, ..self.rest })
+        Ok(Conversation { turns, options: self.options })
     }
 }
 

@@ -80,14 +80,14 @@ fn kind_fits(mime: &str, prefix: &str) -> bool {
         || mime.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-struct Data<'a> {
+struct DataUrl<'a> {
     param: &'static str,
     mime: &'a str,
     base64: bool,
     payload: &'a str,
 }
 
-fn data<'a>(param: &'static str, url: &'a str) -> Result<Data<'a>, Failure> {
+fn data<'a>(param: &'static str, url: &'a str) -> Result<DataUrl<'a>, Failure> {
     let Some(rest) = strip_scheme(url, "data:") else {
         return Err(refusal(param, url));
     };
@@ -99,7 +99,7 @@ fn data<'a>(param: &'static str, url: &'a str) -> Result<Data<'a>, Failure> {
         None => (head, false),
     };
     let mime = head.split(';').next().unwrap_or_default();
-    Ok(Data { param, mime, base64, payload })
+    Ok(DataUrl { param, mime, base64, payload })
 }
 
 fn strip_scheme<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
@@ -120,7 +120,7 @@ fn refusal(param: &'static str, url: &str) -> Failure {
     Failure { code: "unsupported_url", ..Failure::invalid(param, message) }
 }
 
-impl<'a> Data<'a> {
+impl<'a> DataUrl<'a> {
     fn reader(&self) -> Result<Box<dyn Read + 'a>, Failure> {
         if self.base64 {
             // Some clients percent-encode the + and / of base64.
@@ -138,7 +138,7 @@ impl<'a> Data<'a> {
 }
 
 /// Decodes into `file` and returns the hash of the content.
-fn copy(data: Data<'_>, file: &mut File) -> Result<String, Failure> {
+fn copy(data: DataUrl<'_>, file: &mut File) -> Result<String, Failure> {
     let mut reader = data.reader()?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; 1 << 18];

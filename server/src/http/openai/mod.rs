@@ -5,6 +5,7 @@
 
 mod convert;
 mod media_url;
+pub(super) mod models;
 mod reply;
 mod wire;
 
@@ -15,16 +16,15 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
+use homereel_engine::Stage;
 
 use super::{
     body,
     error::{Failure, OpenAiError},
-    models,
 };
 use crate::{
     answer::{AnswerStream, AskEvent, Priority},
     ask_error::AskError,
-    stage::Stage,
     state::AppState,
 };
 use convert::Draft;
@@ -39,7 +39,7 @@ pub(super) async fn completions(
 ) -> Result<Response, OpenAiError> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
     let held = body::read(&state.bodies, request.into_body(), state.config.max_body_bytes).await?;
-    let limits = convert::Limits { videos: state.config.max_videos, images: state.config.max_images };
+    let limits = convert::RequestLimits { videos: state.config.max_videos, images: state.config.max_images };
     let scratch = state.library.scratch_dir();
     let known = info.clone();
     // Decoding base64 is CPU work, so it runs on a blocking thread, which also frees the body.
@@ -50,7 +50,7 @@ pub(super) async fn completions(
     }
     let conversation = conversation.resolve(&state.library).await?;
     let mut answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
-    let head = reply::Head {
+    let head = reply::ReplyHead {
         id: format!("chatcmpl-{}", homereel_library::new_id()),
         created: now_s(),
         model: info.id,

@@ -7,17 +7,17 @@ use axum::{
 use homereel_engine::ModelInfo;
 use serde_json::{Value, json};
 
-use super::error::{Failure, OpenAiError, shown};
+use super::super::error::{Failure, OpenAiError, shown};
 use crate::{ask_error::AskError, state::AppState};
 
 /// `GET /v1/models`.
-pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, OpenAiError> {
+pub(in crate::http) async fn list(State(state): State<AppState>) -> Result<Json<Value>, OpenAiError> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
     Ok(Json(json!({ "object": "list", "data": [card(&info)] })))
 }
 
 /// `GET /v1/models/{id}`; hub ids contain a slash.
-pub(super) async fn show(
+pub(in crate::http) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, OpenAiError> {

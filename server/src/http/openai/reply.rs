@@ -8,11 +8,11 @@ use homereel_engine::{TokenLogprob, Usage};
 use serde_json::{Map, Value, json};
 
 use super::super::error::OpenAiError;
-use super::convert::Want;
+use super::convert::ReplyOptions;
 use crate::{
     answer::{AnswerStream, AskEvent, Finished},
     ask_error::AskError,
-    media::Report,
+    media::MediaReport,
 };
 
 /// Interval of keep-alives on a silent stream.
@@ -20,14 +20,18 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Fields that every chunk repeats.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct ReplyHead {
     pub(super) id: String,
     pub(super) created: u64,
     pub(super) model: String,
 }
 
 /// Waits for the end of the answer and returns it as one object.
-pub(super) async fn whole(head: Head, mut answering: AnswerStream, want: &Want) -> Result<Value, AskError> {
+pub(super) async fn whole(
+    head: ReplyHead,
+    mut answering: AnswerStream,
+    want: &ReplyOptions,
+) -> Result<Value, AskError> {
     let mut text = String::new();
     let mut media = Vec::new();
     let mut logprobs = Vec::new();
@@ -69,12 +73,12 @@ pub(super) async fn whole(head: Head, mut answering: AnswerStream, want: &Want) 
 
 /// Streams the answer: progress as comments, which clients ignore, then chunks, then `[DONE]`.
 pub(super) fn stream(
-    head: Head,
+    head: ReplyHead,
     first: Vec<AskEvent>,
     answering: AnswerStream,
-    want: Want,
+    want: ReplyOptions,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let mut state = Streaming {
+    let mut state = ReplyStream {
         head,
         answering,
         want,
@@ -92,18 +96,18 @@ pub(super) fn stream(
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
-struct Streaming {
-    head: Head,
+struct ReplyStream {
+    head: ReplyHead,
     answering: AnswerStream,
-    want: Want,
-    media: Vec<Report>,
+    want: ReplyOptions,
+    media: Vec<MediaReport>,
     /// Events to send before the next one is requested, in reverse order.
     queue: Vec<Event>,
     started: bool,
     over: bool,
 }
 
-impl Streaming {
+impl ReplyStream {
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.queue.pop() {
@@ -189,7 +193,7 @@ impl Streaming {
     }
 
     fn body(&self, choices: Value) -> Value {
-        let Head { id, created, model } = &self.head;
+        let ReplyHead { id, created, model } = &self.head;
         let mut body = json!({
             "id": id, "object": "chat.completion.chunk", "created": created, "model": model, "choices": choices,
         });
@@ -257,7 +261,7 @@ fn usage(usage: &Usage) -> Value {
 }
 
 /// Fields outside of OpenAI's format.
-fn extras(finished: &Finished, media: &[Report]) -> Value {
+fn extras(finished: &Finished, media: &[MediaReport]) -> Value {
     json!({ "stages_ms": finished.stages_ms, "media": media, "warnings": finished.warnings })
 }
 

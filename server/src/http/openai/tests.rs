@@ -17,7 +17,7 @@ use homereel_video::Worker;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::{config::Server, http, media::Media, shutdown::Lifecycle, state::AppState, telemetry};
+use crate::{config::ServerConfig, http, media::Media, shutdown::Lifecycle, state::AppState, telemetry};
 
 struct App {
     router: Router,
@@ -49,10 +49,10 @@ async fn app(script: Vec<Step>) -> App {
     app_with(script, |_| ()).await
 }
 
-async fn app_with(script: Vec<Step>, change: impl FnOnce(&mut Server)) -> App {
+async fn app_with(script: Vec<Step>, change: impl FnOnce(&mut ServerConfig)) -> App {
     let data = tempfile::tempdir().unwrap();
     let engine = Arc::new(FakeEngine::new("fake", script));
-    let mut config = Server::new(data.path().to_owned());
+    let mut config = ServerConfig::new(data.path().to_owned());
     change(&mut config);
     let media = Media::new(Worker::new("/nonexistent".into(), &[]));
     let state =
@@ -146,7 +146,7 @@ async fn logprobs_have_openai_s_shape() {
     assert_eq!(first["logprob"], -0.5);
     assert_eq!(first["bytes"], json!([82, 101]));
     assert_eq!(first["top_logprobs"][0]["token"], "Re");
-    assert_eq!(app.engine.requests()[0].logprobs, Some(1));
+    assert_eq!(app.engine.requests()[0].options.logprobs, Some(1));
 }
 
 #[tokio::test]
@@ -161,15 +161,15 @@ async fn settings_reach_the_engine() {
         .await;
     assert_eq!(status, StatusCode::OK, "{told}");
     let request = app.engine.requests().remove(0);
-    let sampling = &request.sampling;
+    let sampling = &request.options.sampling;
     assert_eq!((sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p), (0.5, 0.9, 5, 0.1));
     assert_eq!((sampling.repetition_penalty, sampling.presence_penalty), (1.1, 0.2));
     assert_eq!((sampling.frequency_penalty, sampling.seed), (0.3, Some(7)));
     assert_eq!(
-        (request.max_tokens, request.stop, request.stop_token_ids),
+        (request.options.max_tokens, request.options.stop, request.options.stop_token_ids),
         (Some(9), vec!["x".into()], vec![3])
     );
-    assert!(request.ignore_eos);
+    assert!(request.options.ignore_eos);
 }
 
 #[tokio::test]

@@ -65,11 +65,7 @@ impl Checksum {
             return Ok(());
         }
         let mismatch = StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST);
-        Err(Failure::new(
-            mismatch,
-            "checksum_mismatch",
-            "the chunk's checksum does not match; send it again",
-        ))
+        Err(Failure::new(mismatch, "checksum_mismatch", "the chunk's checksum does not match; send it again"))
     }
 }
 

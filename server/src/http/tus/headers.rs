@@ -14,7 +14,7 @@ const MAX_METADATA: usize = 8192;
 
 /// An announced upload.
 #[derive(Debug)]
-pub(super) struct Announced {
+pub(super) struct CreateRequest {
     pub(super) new: NewUpload,
     /// Whether the request contains the first chunk.
     pub(super) has_body: bool,
@@ -46,7 +46,7 @@ pub(super) fn number(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Fai
 }
 
 /// Parses the request that creates an upload.
-pub(super) fn announced(headers: &HeaderMap) -> Result<Announced, Failure> {
+pub(super) fn announced(headers: &HeaderMap) -> Result<CreateRequest, Failure> {
     if headers.contains_key("upload-defer-length") {
         let message = "deferred lengths are not supported; send Upload-Length";
         return Err(Failure::invalid("Upload-Defer-Length", message));
@@ -64,10 +64,7 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<Announced, Failure> {
     let claimed = match value("sha256") {
         None => None,
         Some(text) => Some(hash(&text).ok_or_else(|| {
-            Failure::invalid(
-                "Upload-Metadata",
-                "sha256 in Upload-Metadata must be 64 hexadecimal digits",
-            )
+            Failure::invalid("Upload-Metadata", "sha256 in Upload-Metadata must be 64 hexadecimal digits")
         })?),
     };
     let has_body = text(headers, header::CONTENT_TYPE.as_str()) == Some("application/offset+octet-stream");
@@ -77,20 +74,22 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<Announced, Failure> {
         metadata: metadata.to_owned(),
         claimed,
     };
-    Ok(Announced { new, has_body })
+    Ok(CreateRequest { new, has_body })
 }
 
 /// Parses `key base64,key base64,key`.
 fn pairs(metadata: &str) -> Result<Vec<(&str, String)>, Failure> {
     if metadata.len() > MAX_METADATA {
-        let message = format!("Upload-Metadata has {} bytes; at most {MAX_METADATA} would fit", metadata.len());
+        let message =
+            format!("Upload-Metadata has {} bytes; at most {MAX_METADATA} would fit", metadata.len());
         return Err(Failure::invalid("Upload-Metadata", message));
     }
     let mut pairs: Vec<(&str, String)> = Vec::new();
     for pair in metadata.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once(' ').unwrap_or((pair, ""));
         let bytes = STANDARD.decode(value.trim()).map_err(|error| {
-            let message = format!("the value of {} in Upload-Metadata is not valid base64: {error}", shown(key));
+            let message =
+                format!("the value of {} in Upload-Metadata is not valid base64: {error}", shown(key));
             Failure::invalid("Upload-Metadata", message)
         })?;
         if pairs.iter().any(|(known, _)| *known == key) {
