@@ -104,7 +104,7 @@ function listen() {
   for (const name of ['video', 'job', 'lagged']) events.addEventListener(name, changed);
   events.addEventListener('progress', (event) => {
     const { video_id, stage, done, total } = JSON.parse(event.data);
-    const words = { probe: 'looking into the file', decode: 'decoding', preprocess: 'preparing', vision: 'looking', prefill: 'reading', generate: 'writing' };
+    const words = { probe: 'reading the file', decode: 'decoding', preprocess: 'preparing', vision: 'looking', prefill: 'reading', generate: 'writing' };
     for (const place of document.querySelectorAll(`[data-progress="${CSS.escape(video_id)}"]`)) {
       place.textContent = `· ${words[stage] ?? stage}${total ? ` ${done} of ${total}` : done ? ` ${done}` : ''}`;
     }
@@ -524,7 +524,7 @@ function stage(box, name, done, total, words) {
       bar.max = bar.value = 1;
       const count = $('.count', row);
       if (row.dataset.stage === 'queue') count.textContent = '';
-      else if (!count.textContent) count.textContent = 'known from before';
+      else if (!count.textContent) count.textContent = 'cached';
     }
   }
 }

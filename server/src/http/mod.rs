@@ -1,4 +1,4 @@
-//! The HTTP server: [`routes`] is the route table, [`layers`] the middleware of all requests, and every other
+//! The HTTP server: `routes` is the route table, [`layers`] the middleware of all requests, and every other
 //! file handles one group of URLs.
 
 mod albums;

@@ -79,9 +79,9 @@ pub struct NetworkTimes {
     pub clip_ttft_ms: f64,
     /// Tokens of the clip's prompt, visual ones included.
     pub clip_prompt_tokens: usize,
-    /// Logits behind the text prompt, [vocabulary].
+    /// Logits behind the text prompt, one per id.
     pub logits: Vec<f32>,
-    /// Features of the picture's first and last visual token, [2 * hidden].
+    /// Features of the picture's first and last visual token, `2 * hidden` values.
     pub features: Vec<f32>,
 }
 
