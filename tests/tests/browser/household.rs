@@ -144,7 +144,7 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
     browser.wait_for("#people .job:nth-child(2) .job-head", "member").await?;
     browser.click("#people details summary").await?;
     browser.click("#people form[action$='/remove'] button").await?;
-    browser.wait_for("#done", "They can't come in any more").await?;
+    browser.wait_for("#done", "They cannot log in any more").await?;
     log_out(&browser).await?;
     if javascript {
         browser.assert_console_is_clean(&["401", "400", "409"]).await?;
