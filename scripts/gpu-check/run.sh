@@ -58,7 +58,9 @@ part parity-f32 90 "$programs/parity-tests" --test-threads=1
 for name in tied moe vision72; do
   part "ours-$name" 30 "$measure" parity --device "$device" --dtype bf16 --dir "$here/parity" --out "$results/ours-$name.json" "$name"
 done
+compare=
 if "$python" -c 'import torch, transformers' 2>/dev/null; then
+  compare=1
   for name in tied moe vision72; do
     part "compare-$name" 60 "$python" "$here/transformers_side.py" parity --dir "$here/parity" --name "$name" \
       --ours "$results/ours-$name.json" --device "$device" --out "$results/compared-$name.json"
@@ -69,7 +71,7 @@ fi
 for shape in "${shapes[@]}"; do
   part "speed-$shape" 90 "$measure" speed --device "$device" --dtype "$dtype" "${tiny[@]}" --config "$here/shapes/$shape.json" \
     --out "$results/speed-$shape.json"
-  part "transformers-$shape" 90 "$python" "$here/transformers_side.py" speed --device "$device" --dtype "$dtype" "${tiny[@]}" \
+  [ -z "$compare" ] || part "transformers-$shape" 90 "$python" "$here/transformers_side.py" speed --device "$device" --dtype "$dtype" "${tiny[@]}" \
     --config "$here/shapes/$shape.json" --out "$results/transformers-$shape.json"
 done
 echo

@@ -136,6 +136,10 @@ fn comparison(
         Config::from_json(shape, &std::fs::read(&config).with_context(|| config.display().to_string())?)?;
     let limit = facts.zip(homereel.as_ref()).map(|(facts, speed)| limit(facts, &config, speed));
     let difference = homereel.as_mut().zip(transformers.as_mut()).map(|(ours, theirs)| {
+        if ours.sizes != theirs.sizes {
+            // Other inputs: nothing can be compared.
+            return [f32::INFINITY; 2];
+        }
         let (ours, theirs) = (&mut ours.times, &mut theirs.times);
         [distance(&ours.logits, &theirs.logits), distance(&ours.features, &theirs.features)]
     });
@@ -151,7 +155,7 @@ fn comparison(
 /// number.
 fn distance(ours: &[f32], theirs: &[f32]) -> f32 {
     let scale = theirs.iter().fold(0_f32, |most, value| most.max(value.abs()));
-    if ours.len() != theirs.len() || ours.iter().any(|value| !value.is_finite()) {
+    if ours.len() != theirs.len() || ours.iter().chain(theirs).any(|value| !value.is_finite()) {
         return f32::INFINITY;
     }
     ours.iter().zip(theirs).fold(0_f32, |most, (a, b)| most.max((a - b).abs())) / scale

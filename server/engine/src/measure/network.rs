@@ -16,8 +16,8 @@ pub const PICTURE_TOKENS: f64 = 265.0;
 /// Text tokens between two groups of a clip: a timestamp.
 const TIMESTAMP: usize = 6;
 
-/// What is measured.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// What is measured. `scripts/gpu-check/transformers_side.py` has the same numbers, and the report fails where they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {
     /// Rows and columns of the picture, in visual tokens.
     pub picture: (usize, usize),
