@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use homereel_engine::flags::{EngineFlags, EngineName};
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Pause between two of them.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Maximum bytes of a list of models, or of a reason for not being ready.
+const MAX_BODY: usize = 1 << 20;
 
 /// The answer is short; a model that rambles must not hold up a deploy.
 const MAX_TOKENS: u32 = 64;
@@ -211,9 +214,8 @@ async fn probe(client: &Client, url: &Url) -> Result<Vec<Served>, NotReady> {
     if !status.is_success() {
         return Err(NotReady::Ever(failure()));
     }
-    let list: ServedList = response
-        .json()
-        .await
+    let body = read_body(response).await.map_err(NotReady::Yet)?;
+    let list: ServedList = serde_json::from_slice(&body)
         .with_context(|| format!("{url}v1/models does not answer with OpenAI's list of models"))
         .map_err(NotReady::Ever)?;
     // A server that drains still lists its model.
@@ -221,11 +223,22 @@ async fn probe(client: &Client, url: &Url) -> Result<Vec<Served>, NotReady> {
         let response = client.get(join("readyz")?).send().await;
         let response = response.map_err(|error| NotReady::Yet(error.without_url().into()))?;
         if !response.status().is_success() {
-            let words = response.text().await.unwrap_or_default();
+            let body = read_body(response).await.map_err(NotReady::Yet)?;
+            let words = String::from_utf8_lossy(&body);
             return Err(NotReady::Yet(anyhow::anyhow!("{url}readyz answers {:?}", words.trim_end())));
         }
     }
     Ok(list.data)
+}
+
+/// Reads a short body; the server may be any program.
+async fn read_body(mut response: Response) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        ensure!(body.len() <= MAX_BODY, "the answer has more than {MAX_BODY} bytes");
+    }
+    Ok(body)
 }
 
 /// Returns whether a process exists. A process of another user does, although it takes no signal from this one.
