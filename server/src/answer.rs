@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use homereel_engine::{
-    Engine, EngineError, Event, GenerationOptions, Message, ModelInfo, Part, Request, Role,
+    Engine, EngineError, GenerationEvent, GenerationOptions, Message, ModelInfo, Part, Request, Role,
 };
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -263,19 +263,19 @@ impl Pipeline {
         let mut first_token = None;
         while let Some(event) = events.next().await {
             match event? {
-                Event::Queued { position } => self.try_emit(AskEvent::Queued { position }),
-                Event::Progress { stage, done, total } => {
+                GenerationEvent::Queued { position } => self.try_emit(AskEvent::Queued { position }),
+                GenerationEvent::Progress { stage, done, total } => {
                     self.try_emit(AskEvent::Progress { stage, done, total });
                 }
-                Event::Token { text, id, logprob } => {
+                GenerationEvent::Token { text, id, logprob } => {
                     first_token.get_or_insert_with(|| ms(started));
                     self.emit(AskEvent::Token { text, id, logprob }).await?;
                 }
-                Event::Delta(besides) => {
+                GenerationEvent::Delta(besides) => {
                     first_token.get_or_insert_with(|| ms(started));
                     self.emit(AskEvent::Delta(besides)).await?;
                 }
-                Event::Done(done) => {
+                GenerationEvent::Done(done) => {
                     stages.add_engine(&done.stages);
                     stages.ttft = first_token.unwrap_or_else(|| ms(started));
                     stages.total = ms(started);

@@ -145,7 +145,7 @@ pub struct Done {
 
 /// One event of an answer.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum GenerationEvent {
     /// The request waits in the queue.
     Queued {
         /// Requests ahead.
@@ -177,26 +177,26 @@ pub enum Event {
 
 /// A bounded stream of events; dropping it cancels the request.
 #[derive(Debug)]
-pub struct Events {
-    receiver: mpsc::Receiver<Result<Event, EngineError>>,
+pub struct GenerationEvents {
+    receiver: mpsc::Receiver<Result<GenerationEvent, EngineError>>,
     ended: bool,
 }
 
-impl Events {
+impl GenerationEvents {
     /// Wraps the receiver of an engine's channel.
     #[must_use]
-    pub fn new(receiver: mpsc::Receiver<Result<Event, EngineError>>) -> Self {
+    pub fn new(receiver: mpsc::Receiver<Result<GenerationEvent, EngineError>>) -> Self {
         Self { receiver, ended: false }
     }
 
     /// Waits for the next event; `None` after `Done` or an error. A channel that closes before either is
     /// [`EngineError::Incomplete`].
-    pub async fn next(&mut self) -> Option<Result<Event, EngineError>> {
+    pub async fn next(&mut self) -> Option<Result<GenerationEvent, EngineError>> {
         if self.ended {
             return None;
         }
         let event = self.receiver.recv().await.unwrap_or(Err(EngineError::Incomplete));
-        self.ended = matches!(event, Ok(Event::Done(_)) | Err(_));
+        self.ended = matches!(event, Ok(GenerationEvent::Done(_)) | Err(_));
         Some(event)
     }
 }
@@ -234,7 +234,7 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// `Overloaded` when the queue is full, `NotReady` while loading, `Invalid` or `ContextLength` where the request cannot be
     /// served.
-    fn submit(&self, request: Request) -> Result<Events, EngineError>;
+    fn submit(&self, request: Request) -> Result<GenerationEvents, EngineError>;
 
     /// Prepares a frame of a request that is still being decoded, at the model's size, where that can be done ahead. Never
     /// blocks.

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::{Engine, EngineError, Event, Events, FrameRate, Health, ModelInfo, Request, Sampling};
+use crate::{
+    Engine, EngineError, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo, Request, Sampling,
+};
 
 /// One step of a script.
 #[derive(Debug, Clone)]
 pub enum ScriptStep {
     /// Sends an event.
-    Event(Event),
+    Event(GenerationEvent),
     /// Waits.
     Wait(Duration),
     /// Ends the stream with an error.
@@ -96,7 +98,7 @@ impl Engine for FakeEngine {
         Ok((whole(width), whole(height)))
     }
 
-    fn submit(&self, request: Request) -> Result<Events, EngineError> {
+    fn submit(&self, request: Request) -> Result<GenerationEvents, EngineError> {
         self.info()?;
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         let (sender, receiver) = mpsc::channel(16);
@@ -118,7 +120,7 @@ impl Engine for FakeEngine {
                 }
             }
         });
-        Ok(Events::new(receiver))
+        Ok(GenerationEvents::new(receiver))
     }
 }
 
@@ -133,10 +135,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_vanishes_is_incomplete() {
-        let queued = ScriptStep::Event(Event::Queued { position: 1 });
+        let queued = ScriptStep::Event(GenerationEvent::Queued { position: 1 });
         let engine = FakeEngine::new("fake", vec![queued, ScriptStep::Vanish]);
         let mut events = engine.submit(request()).unwrap();
-        assert!(matches!(events.next().await, Some(Ok(Event::Queued { position: 1 }))));
+        assert!(matches!(events.next().await, Some(Ok(GenerationEvent::Queued { position: 1 }))));
         assert!(matches!(events.next().await, Some(Err(EngineError::Incomplete))));
         assert!(events.next().await.is_none());
     }

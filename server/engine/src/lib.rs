@@ -3,7 +3,7 @@
 //! This crate does not depend on HTTP or ffmpeg. It receives RGB8 frames at the size that it asked for (see
 //! [`Engine::video_size`]) and returns a bounded stream of events. [`open`] selects the engine.
 //!
-//! **Invariant:** every stream of events ends with [`Event::Done`] or an error; a channel that merely closes is an
+//! **Invariant:** every stream of events ends with [`GenerationEvent::Done`] or an error; a channel that merely closes is an
 //! incomplete answer ([`EngineError::Incomplete`]). Dropping the stream cancels the request.
 
 mod api;
@@ -24,8 +24,8 @@ mod validate;
 mod vllm;
 
 pub use api::{
-    Done, Engine, Event, Events, FinishReason, FrameRate, Health, ModelInfo, Stage, StageTimes, TokenLogprob,
-    Usage,
+    Done, Engine, FinishReason, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo, Stage,
+    StageTimes, TokenLogprob, Usage,
 };
 pub use candle::{DeviceKind, WeightType, open_device};
 pub use error::{EngineError, EngineErrorKind};

@@ -13,9 +13,9 @@ use homereel_engine::qwen3vl::{
     ChatTemplate, Checkpoint, Media, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use homereel_engine::{
-    Clip, DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, Event, Events, FinishReason,
-    Frame, GenerationOptions, Health, Message, ModelSource, Part, PromptWrapper, Quantization, Request, Role,
-    Sampling, Stage, WeightType, open,
+    Clip, DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason, Frame,
+    GenerationEvent, GenerationEvents, GenerationOptions, Health, Message, ModelSource, Part, PromptWrapper,
+    Quantization, Request, Role, Sampling, Stage, WeightType, open,
 };
 use serde_json::Value;
 
@@ -140,16 +140,17 @@ async fn random() -> Arc<dyn Engine> {
 }
 
 /// Ids and text of an answer, and its end.
-async fn collect(mut events: Events) -> Result<(Vec<u32>, String, Done), EngineError> {
+async fn collect(mut events: GenerationEvents) -> Result<(Vec<u32>, String, Done), EngineError> {
     let (mut ids, mut answer) = (Vec::new(), String::new());
     while let Some(event) = events.next().await {
         match event? {
-            Event::Token { text, id, .. } => {
+            GenerationEvent::Token { text, id, .. } => {
                 answer.push_str(&text);
                 ids.extend(id);
             }
-            Event::Done(done) => return Ok((ids, answer, done)),
-            Event::Queued { .. } | Event::Progress { .. } | Event::Delta(_) => {}
+            GenerationEvent::Done(done) => return Ok((ids, answer, done)),
+            GenerationEvent::Queued { .. } | GenerationEvent::Progress { .. } | GenerationEvent::Delta(_) => {
+            }
         }
     }
     Err(EngineError::Incomplete)
@@ -292,7 +293,7 @@ async fn quantized_weights_give_nearly_the_same_probabilities() {
         (request.options.logprobs, request.options.max_tokens) = (Some(5), Some(1));
         let mut events = engine.submit(request).unwrap();
         loop {
-            if let Event::Token { logprob, .. } = events.next().await.unwrap().unwrap() {
+            if let GenerationEvent::Token { logprob, .. } = events.next().await.unwrap().unwrap() {
                 return (engine.info().unwrap().backend, logprob.unwrap());
             }
         }
@@ -320,15 +321,15 @@ async fn events_come_in_order_and_stages_are_timed() {
     let mut tokens = 0;
     let done = loop {
         match events.next().await.unwrap().unwrap() {
-            Event::Progress { stage, done, total } => {
+            GenerationEvent::Progress { stage, done, total } => {
                 assert!(done <= total, "{stage:?} {done}/{total}");
                 assert_eq!(tokens, 0, "progress comes before the first token");
                 stages.push(stage);
             }
-            Event::Token { .. } => tokens += 1,
-            Event::Delta(besides) => panic!("{besides:?}"),
-            Event::Done(done) => break done,
-            Event::Queued { position } => assert!(position > 0),
+            GenerationEvent::Token { .. } => tokens += 1,
+            GenerationEvent::Delta(besides) => panic!("{besides:?}"),
+            GenerationEvent::Done(done) => break done,
+            GenerationEvent::Queued { position } => assert!(position > 0),
         }
     };
     stages.dedup();
@@ -412,7 +413,7 @@ async fn a_seed_repeats_an_answer_and_logprobs_are_told() {
     assert_ne!(first, ids(2).await);
     let mut events = engine.submit(sampled(1)).unwrap();
     while let Some(event) = events.next().await {
-        if let Event::Token { logprob, .. } = event.unwrap() {
+        if let GenerationEvent::Token { logprob, .. } = event.unwrap() {
             let logprob = logprob.unwrap();
             assert!(logprob.logprob <= 0.0);
             assert_eq!(logprob.top.len(), 3);
@@ -485,18 +486,18 @@ async fn a_full_queue_is_overloaded_and_positions_are_told() {
     let engine = opened(ModelSource::Demo, |config| config.queue_depth = 2).await;
     let long = || with(ask(vec![text("tell a long story")]), |options| options.max_tokens = Some(4000));
     let mut running = engine.submit(long()).unwrap();
-    while !matches!(running.next().await, Some(Ok(Event::Token { .. }))) {}
+    while !matches!(running.next().await, Some(Ok(GenerationEvent::Token { .. }))) {}
     let mut first = engine.submit(long()).unwrap();
     let mut second = engine.submit(long()).unwrap();
-    assert!(matches!(first.next().await, Some(Ok(Event::Queued { position: 1 }))));
-    assert!(matches!(second.next().await, Some(Ok(Event::Queued { position: 2 }))));
+    assert!(matches!(first.next().await, Some(Ok(GenerationEvent::Queued { position: 1 }))));
+    assert!(matches!(second.next().await, Some(Ok(GenerationEvent::Queued { position: 2 }))));
     let error = engine.submit(long()).expect_err("full");
     assert!(matches!(error, EngineError::Overloaded { queued: 2, retry_after_s: 1.. }), "{error:?}");
     // Whoever leaves makes room, running or waiting.
     drop(running);
-    assert!(matches!(second.next().await, Some(Ok(Event::Queued { position: 1 }))));
+    assert!(matches!(second.next().await, Some(Ok(GenerationEvent::Queued { position: 1 }))));
     drop(first);
-    while !matches!(second.next().await, Some(Ok(Event::Token { .. }))) {}
+    while !matches!(second.next().await, Some(Ok(GenerationEvent::Token { .. }))) {}
     assert_eq!(engine.health(), Health::Ready);
 }
 

@@ -22,7 +22,7 @@ use crate::qwen3vl::{
 };
 use crate::source::ModelFiles;
 use crate::validate::{DEFAULT_MAX_TOKENS, check};
-use crate::{Engine, EngineError, Event, Events, Health, ModelInfo, Request, demo};
+use crate::{Engine, EngineError, GenerationEvent, GenerationEvents, Health, ModelInfo, Request, demo};
 
 /// Configuration of the candle engine.
 #[derive(Debug, Clone)]
@@ -151,7 +151,7 @@ impl Engine for CandleEngine {
         self.frontend()?.builder.processor.image_size(width, height)
     }
 
-    fn submit(&self, mut request: Request) -> Result<Events, EngineError> {
+    fn submit(&self, mut request: Request) -> Result<GenerationEvents, EngineError> {
         let frontend = self.frontend()?;
         let submitted = Instant::now();
         check(&request)?;
@@ -165,7 +165,7 @@ impl Engine for CandleEngine {
         let generation = Generation { request, prepared, constraint, max_tokens, sink, submitted, queued };
         let seconds = self.mean_ms.load(Ordering::Relaxed).div_ceil(1000);
         self.worker.submit(generation, seconds)?;
-        Ok(Events::new(receiver))
+        Ok(GenerationEvents::new(receiver))
     }
 }
 
@@ -176,7 +176,7 @@ impl Waiting for Generation {
 
     fn moved_to(&self, position: usize) {
         // A slow reader may miss a position.
-        let _ = self.sink.offer(Event::Queued { position });
+        let _ = self.sink.offer(GenerationEvent::Queued { position });
     }
 }
 

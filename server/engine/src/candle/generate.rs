@@ -11,7 +11,7 @@ use super::sampler::{self, Sampler};
 use super::sink::EventSink;
 use super::stop::{StopIds, StopStrings};
 use crate::qwen3vl::{Features, Kv, Media, Model, PreparedPrompt, PromptBuilder, TextStream};
-use crate::{Done, EngineError, Event, FinishReason, Request, Stage, StageTimes, Usage};
+use crate::{Done, EngineError, FinishReason, GenerationEvent, Request, Stage, StageTimes, Usage};
 
 /// A request with everything that generating its answer needs.
 pub(super) struct Generation {
@@ -45,7 +45,7 @@ impl Generator {
     /// Generates one answer and sends its events, including the final one.
     pub(super) fn run(&mut self, generation: &Generation, builder: &PromptBuilder, eos: &[u32]) {
         let last = match self.answer(generation, builder, eos) {
-            Ok(done) => Ok(Event::Done(done)),
+            Ok(done) => Ok(GenerationEvent::Done(done)),
             Err(error) => Err(error),
         };
         if let Err(error) = &last
@@ -224,7 +224,7 @@ impl<'a> AnswerInProgress<'a> {
         if !scanned.stopped && (ended || full || complete) {
             scanned.text.push_str(&self.stops.finish());
         }
-        let token = Event::Token { text: scanned.text, id: Some(id), logprob };
+        let token = GenerationEvent::Token { text: scanned.text, id: Some(id), logprob };
         self.generation.sink.send(Ok(token)).continue_or_cancel()?;
         Ok(match (scanned.stopped || ended || complete, full) {
             (true, _) => Some(FinishReason::Stop),
@@ -270,7 +270,7 @@ fn ms(since: Instant) -> f64 {
 
 /// Returns a callback that sends progress, and breaks once the reader has left.
 fn report(generation: &Generation, stage: Stage) -> impl FnMut(usize, usize) -> ControlFlow<()> {
-    move |done, total| generation.sink.offer(Event::Progress { stage, done, total })
+    move |done, total| generation.sink.offer(GenerationEvent::Progress { stage, done, total })
 }
 
 trait ContinueOrCancel {

@@ -67,9 +67,12 @@ fn a_reader_that_leaves_during_the_answer_stops_it() {
     let (builder, mut generator) = builder();
     let (sink, mut receiver) = EventSink::channel();
     let generation = generation(&builder, sink, 4000);
-    let reader = std::thread::Builder::new()
-        .spawn(move || while !matches!(receiver.blocking_recv(), Some(Ok(Event::Token { .. })) | None) {})
-        .unwrap();
+    let reader =
+        std::thread::Builder::new()
+            .spawn(move || {
+                while !matches!(receiver.blocking_recv(), Some(Ok(GenerationEvent::Token { .. })) | None) {}
+            })
+            .unwrap();
     let error = generator.answer(&generation, &builder, &[]).unwrap_err();
     reader.join().unwrap();
     assert!(matches!(error, EngineError::Cancelled), "{error}");
@@ -87,7 +90,7 @@ fn a_cancelled_request_leaves_a_model_that_answers_the_same() {
         let done = generator.answer(&generation(&builder, sink, 32), &builder, &[]).unwrap();
         let mut ids = Vec::new();
         while let Ok(Ok(event)) = receiver.try_recv() {
-            if let Event::Token { id, .. } = event {
+            if let GenerationEvent::Token { id, .. } = event {
                 ids.extend(id);
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use crate::{EngineError, Event};
+use crate::{EngineError, GenerationEvent};
 
 /// Capacity of the channel, in events.
 pub(super) const CAPACITY: usize = 256;
@@ -18,14 +18,14 @@ const POLL: Duration = Duration::from_millis(2);
 /// Sends the events of one request.
 #[derive(Debug)]
 pub(super) struct EventSink {
-    sender: mpsc::Sender<Result<Event, EngineError>>,
+    sender: mpsc::Sender<Result<GenerationEvent, EngineError>>,
     patience: Duration,
 }
 
 impl EventSink {
     /// Creates a sink and its receiver.
     #[must_use]
-    pub(super) fn channel() -> (Self, mpsc::Receiver<Result<Event, EngineError>>) {
+    pub(super) fn channel() -> (Self, mpsc::Receiver<Result<GenerationEvent, EngineError>>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
         (Self { sender, patience: PATIENCE }, receiver)
     }
@@ -37,7 +37,7 @@ impl EventSink {
     }
 
     /// Sends an event that may be dropped when the channel is full (progress, positions).
-    pub(super) fn offer(&self, event: Event) -> ControlFlow<()> {
+    pub(super) fn offer(&self, event: GenerationEvent) -> ControlFlow<()> {
         match self.sender.try_send(Ok(event)) {
             Ok(()) | Err(TrySendError::Full(_)) => ControlFlow::Continue(()),
             Err(TrySendError::Closed(_)) => ControlFlow::Break(()),
@@ -45,7 +45,7 @@ impl EventSink {
     }
 
     /// Sends an event that must arrive; waits for a slow reader, up to a limit.
-    pub(super) fn send(&self, event: Result<Event, EngineError>) -> ControlFlow<()> {
+    pub(super) fn send(&self, event: Result<GenerationEvent, EngineError>) -> ControlFlow<()> {
         let mut event = event;
         let mut since: Option<Instant> = None;
         loop {
@@ -71,11 +71,11 @@ mod tests {
     #[test]
     fn a_reader_that_left_stops_the_work() {
         let (sink, receiver) = EventSink::channel();
-        assert!(sink.offer(Event::Queued { position: 1 }).is_continue());
+        assert!(sink.offer(GenerationEvent::Queued { position: 1 }).is_continue());
         drop(receiver);
         assert!(sink.is_gone());
-        assert!(sink.offer(Event::Queued { position: 1 }).is_break());
-        assert!(sink.send(Ok(Event::Queued { position: 1 })).is_break());
+        assert!(sink.offer(GenerationEvent::Queued { position: 1 }).is_break());
+        assert!(sink.send(Ok(GenerationEvent::Queued { position: 1 })).is_break());
     }
 
     #[test]
@@ -83,9 +83,9 @@ mod tests {
         let (mut sink, _receiver) = EventSink::channel();
         sink.patience = Duration::from_millis(20);
         for position in 0..CAPACITY {
-            assert!(sink.send(Ok(Event::Queued { position })).is_continue());
+            assert!(sink.send(Ok(GenerationEvent::Queued { position })).is_continue());
         }
-        assert!(sink.offer(Event::Queued { position: 0 }).is_continue(), "lost, not waited for");
-        assert!(sink.send(Ok(Event::Queued { position: 0 })).is_break());
+        assert!(sink.offer(GenerationEvent::Queued { position: 0 }).is_continue(), "lost, not waited for");
+        assert!(sink.send(Ok(GenerationEvent::Queued { position: 0 })).is_break());
     }
 }

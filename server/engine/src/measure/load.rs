@@ -7,7 +7,8 @@ use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Clip, Done, Engine, EngineError, Event, Frame, GenerationOptions, Health, Message, Part, Request, Role,
+    Clip, Done, Engine, EngineError, Frame, GenerationEvent, GenerationOptions, Health, Message, Part,
+    Request, Role,
 };
 
 /// Frames per second that the clips claim: the models' own sampling rate, so that no frame is dropped.
@@ -135,7 +136,7 @@ pub(super) fn noise(frames: usize, width: u32, height: u32, seed: u64) -> Clip {
 async fn answer(engine: &dyn Engine, request: Request) -> Result<Done, EngineError> {
     let mut events = engine.submit(request)?;
     while let Some(event) = events.next().await {
-        if let Event::Done(done) = event? {
+        if let GenerationEvent::Done(done) = event? {
             return Ok(done);
         }
     }

@@ -18,7 +18,7 @@ use super::served_model::ServedModel;
 use super::transport::{self, TransportRules, VideoTransport};
 use super::{request_body, sse};
 use crate::validate::DEFAULT_MAX_TOKENS;
-use crate::{Done, EngineError, Event, Part, Request, Stage};
+use crate::{Done, EngineError, GenerationEvent, Part, Request, Stage};
 
 /// A request that is ready to be encoded.
 pub(super) struct PreparedRequest {
@@ -270,5 +270,5 @@ fn blocking<T: Send + 'static>(
 
 /// Sends progress, which is dropped when the reader is behind.
 fn send_progress(sender: &Sender, stage: Stage, done: usize, total: usize) {
-    let _ = sender.try_send(Ok(Event::Progress { stage, done, total }));
+    let _ = sender.try_send(Ok(GenerationEvent::Progress { stage, done, total }));
 }

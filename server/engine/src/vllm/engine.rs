@@ -12,7 +12,9 @@ use super::options::VllmOptions;
 use super::pool::Pool;
 use super::{dispatch, encode, health_check};
 use crate::validate::check;
-use crate::{Engine, EngineError, Event, Events, Frame, Health, ModelInfo, ReplicaStatus, Request};
+use crate::{
+    Engine, EngineError, Frame, GenerationEvent, GenerationEvents, Health, ModelInfo, ReplicaStatus, Request,
+};
 
 /// Unread events before the replica is slowed down.
 const CAPACITY: usize = 256;
@@ -74,7 +76,7 @@ impl Engine for VllmEngine {
         encode::preencode_frame(frame);
     }
 
-    fn submit(&self, request: Request) -> Result<Events, EngineError> {
+    fn submit(&self, request: Request) -> Result<GenerationEvents, EngineError> {
         let submitted = Instant::now();
         let model = self.pool.ready()?;
         check(&request)?;
@@ -91,9 +93,9 @@ impl Engine for VllmEngine {
                 result = delivered => result,
             };
             // Fails only if the reader has left.
-            let _ = sender.send(result.map(Event::Done)).await;
+            let _ = sender.send(result.map(GenerationEvent::Done)).await;
         });
-        Ok(Events::new(receiver))
+        Ok(GenerationEvents::new(receiver))
     }
 
     fn replicas(&self) -> Vec<ReplicaStatus> {

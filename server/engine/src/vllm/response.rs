@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::errors::{AttemptError, ErrorResponse};
 use super::sse::{self, ChunkChoice, SseData, WireUsage};
-use crate::{Done, EngineError, Event, FinishReason, StageTimes, TokenLogprob, Usage};
+use crate::{Done, EngineError, FinishReason, GenerationEvent, StageTimes, TokenLogprob, Usage};
 
 /// Bytes of one answer; far above what any context holds.
 const MAX_ANSWER: usize = 16 << 20;
@@ -16,7 +16,7 @@ const MAX_ANSWER: usize = 16 << 20;
 const LAST_BYTES: Duration = Duration::from_millis(50);
 
 /// Where events go. Bounded, so that a slow reader slows the replica's connection down.
-pub(super) type Sender = mpsc::Sender<Result<Event, EngineError>>;
+pub(super) type Sender = mpsc::Sender<Result<GenerationEvent, EngineError>>;
 
 /// What is known when the request is sent.
 #[derive(Debug)]
@@ -99,12 +99,14 @@ async fn pass_on(
                     on_first_token();
                 }
                 match &event {
-                    Event::Token { text, .. } => {
+                    GenerationEvent::Token { text, .. } => {
                         bytes += text.len();
                         tokens += 1;
                     }
-                    Event::Delta(besides) => bytes += size(besides),
-                    Event::Queued { .. } | Event::Progress { .. } | Event::Done(_) => {}
+                    GenerationEvent::Delta(besides) => bytes += size(besides),
+                    GenerationEvent::Queued { .. }
+                    | GenerationEvent::Progress { .. }
+                    | GenerationEvent::Done(_) => {}
                 }
                 if bytes > MAX_ANSWER {
                     let message = format!("the replica's answer exceeds {MAX_ANSWER} bytes");
@@ -135,7 +137,7 @@ fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
 }
 
 /// Returns the events of a chunk: fields other than text first, then its text.
-fn events_of(mut choice: ChunkChoice) -> Vec<Event> {
+fn events_of(mut choice: ChunkChoice) -> Vec<GenerationEvent> {
     let mut besides = serde_json::Map::new();
     if let Some(reasoning) = choice.delta.reasoning.take().filter(|text| !text.is_empty()) {
         besides.insert("reasoning".into(), reasoning.into());
@@ -146,7 +148,7 @@ fn events_of(mut choice: ChunkChoice) -> Vec<Event> {
     if besides.is_empty() {
         return tokens_of(choice);
     }
-    let mut events = vec![Event::Delta(besides)];
+    let mut events = vec![GenerationEvent::Delta(besides)];
     // Tokens of reasoning and tool calls have no text.
     if choice.delta.content.as_ref().is_some_and(|text| !text.is_empty()) {
         events.extend(tokens_of(choice));
@@ -155,7 +157,7 @@ fn events_of(mut choice: ChunkChoice) -> Vec<Event> {
 }
 
 /// Returns one event per token where vLLM reports tokens, else one per chunk.
-fn tokens_of(choice: ChunkChoice) -> Vec<Event> {
+fn tokens_of(choice: ChunkChoice) -> Vec<GenerationEvent> {
     let ChunkChoice { delta, logprobs, token_ids, .. } = choice;
     let text = delta.content.unwrap_or_default();
     let ids = token_ids.unwrap_or_default();
@@ -166,7 +168,7 @@ fn tokens_of(choice: ChunkChoice) -> Vec<Event> {
             return Vec::new();
         }
         let id = if let [id] = ids[..] { Some(id) } else { None };
-        return vec![Event::Token { text, id, logprob: None }];
+        return vec![GenerationEvent::Token { text, id, logprob: None }];
     }
     // Where the texts of the tokens do not add up (a character of several tokens, a truncated stop string), the whole text
     // belongs to the last token, which made it final.
@@ -193,7 +195,7 @@ fn tokens_of(choice: ChunkChoice) -> Vec<Event> {
                     (other.token, id.filter(|_| chosen), other.logprob)
                 })
                 .collect();
-            Event::Token { text, id, logprob: Some(TokenLogprob { logprob: entry.logprob, top }) }
+            GenerationEvent::Token { text, id, logprob: Some(TokenLogprob { logprob: entry.logprob, top }) }
         })
         .collect()
 }
@@ -245,7 +247,10 @@ mod tests {
         ResponseContext { submitted: now, sent: now, preprocess_ms: 1.0, prompt_tokens, warnings: Vec::new() }
     }
 
-    async fn told(chunks: &[&str], expected: Option<usize>) -> (Vec<Event>, Result<Done, AttemptError>) {
+    async fn told(
+        chunks: &[&str],
+        expected: Option<usize>,
+    ) -> (Vec<GenerationEvent>, Result<Done, AttemptError>) {
         let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
         let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(body))]);
         let (sender, mut receiver) = mpsc::channel(64);
@@ -321,7 +326,9 @@ mod tests {
         let thought = r#"{"choices":[{"delta":{"reasoning_content":"hm"},"finish_reason":null}]}"#;
         let end = r#"{"choices":[{"delta":{"content":""},"finish_reason":"tool_calls"}]}"#;
         let (events, done) = told(&[ROLE, thought, call, end, &usage(), "[DONE]"], None).await;
-        let [Event::Delta(thought), Event::Delta(call)] = &events[..] else { panic!("{events:?}") };
+        let [GenerationEvent::Delta(thought), GenerationEvent::Delta(call)] = &events[..] else {
+            panic!("{events:?}")
+        };
         assert_eq!(thought["reasoning"], "hm");
         assert_eq!(call["tool_calls"][0]["function"]["arguments"], "{}");
         assert_eq!(done.unwrap().finish_reason, FinishReason::ToolCalls);
@@ -335,8 +342,8 @@ mod tests {
             .replace('\n', "");
         let (events, _) = told(&[&chunk], None).await;
         let [
-            Event::Token { text: a, id: Some(40), logprob: Some(first) },
-            Event::Token { text: b, id: Some(355), .. },
+            GenerationEvent::Token { text: a, id: Some(40), logprob: Some(first) },
+            GenerationEvent::Token { text: b, id: Some(355), .. },
         ] = &events[..]
         else {
             panic!("{events:?}")
@@ -347,7 +354,7 @@ mod tests {
         let (events, _) = told(&[&cut], None).await;
         let texts: Vec<&str> = events
             .iter()
-            .map(|event| if let Event::Token { text, .. } = event { text.as_str() } else { "" })
+            .map(|event| if let GenerationEvent::Token { text, .. } = event { text.as_str() } else { "" })
             .collect();
         assert_eq!(texts, ["", "I"]);
     }

@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 use homereel_engine::{
-    Done, EngineError, Event, FinishReason, Health, Stage, StageTimes, TokenLogprob, Usage,
+    Done, EngineError, FinishReason, GenerationEvent, Health, Stage, StageTimes, TokenLogprob, Usage,
     fake::{FakeEngine, ScriptStep as Step},
 };
 use homereel_video::Worker;
@@ -28,11 +28,11 @@ struct App {
 
 fn token(text: &str) -> Step {
     let logprob = TokenLogprob { logprob: -0.5, top: vec![(text.to_owned(), Some(7), -0.5)] };
-    Step::Event(Event::Token { text: text.to_owned(), id: Some(7), logprob: Some(logprob) })
+    Step::Event(GenerationEvent::Token { text: text.to_owned(), id: Some(7), logprob: Some(logprob) })
 }
 
 fn done() -> Step {
-    Step::Event(Event::Done(Done {
+    Step::Event(GenerationEvent::Done(Done {
         finish_reason: FinishReason::Stop,
         usage: Usage { prompt_tokens: 12, completion_tokens: 3, cached_tokens: 4 },
         stages: StageTimes { prefill_ms: 2.0, ..StageTimes::default() },
@@ -41,7 +41,7 @@ fn done() -> Step {
 }
 
 fn script() -> Vec<Step> {
-    let stage = Event::Progress { stage: Stage::Prefill, done: 1, total: 2 };
+    let stage = GenerationEvent::Progress { stage: Stage::Prefill, done: 1, total: 2 };
     vec![Step::Event(stage), token("Re"), token(""), token("d."), done()]
 }
 
