@@ -327,7 +327,7 @@ impl Pipeline {
         sampling: &FrameSampling,
         stages: &mut StagesMs,
         warnings: &mut Vec<String>,
-    ) -> Result<homereel_engine::Clip, AskError> {
+    ) -> Result<homereel_engine::VideoInput, AskError> {
         let progress = |stage, done, total| self.try_emit(AskEvent::Progress { stage, done, total });
         let prepared =
             self.service.media.clip(&*self.service.engine, source, sampling, &self.cancel, &progress).await?;

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homereel_engine::{Clip, Engine, Frame, Stage};
+use homereel_engine::{Engine, Frame, Stage, VideoInput};
 use homereel_library::ByteCache;
 use homereel_video::{
     DecodeRequest, FrameStream, Limits, Opened, Plan, Posters, Probe, ProbeSummary, Rendition, Sprites,
@@ -85,7 +85,7 @@ pub struct MediaReport {
 #[derive(Debug, Clone)]
 pub struct PreparedClip {
     /// The frames.
-    pub clip: Clip,
+    pub clip: VideoInput,
     /// Description of the frames.
     pub report: MediaReport,
     /// Duration of the probe in milliseconds; 0 if it was cached.
@@ -302,7 +302,7 @@ impl Media {
             total_frames: probe.video.frame_count,
             warnings: all_warnings,
         };
-        let clip = Clip {
+        let clip = VideoInput {
             frames,
             times: plan.times,
             indices: plan.indices,

@@ -31,6 +31,8 @@ pub use candle::{DeviceKind, WeightType, open_device};
 pub use error::{EngineError, EngineErrorKind};
 pub use open::{EngineConfig, EngineKind, open};
 pub use qwen3vl::{PromptWrapper, Quantization};
-pub use request::{Clip, Frame, GenerationOptions, Message, Part, Request, ResponseFormat, Role, Sampling};
+pub use request::{
+    Frame, GenerationOptions, Message, Part, Request, ResponseFormat, Role, Sampling, VideoInput,
+};
 pub use source::{BadModelSource, ModelSource};
 pub use status::{ReplicaMetrics, ReplicaState, ReplicaStatus};

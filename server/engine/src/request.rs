@@ -59,7 +59,7 @@ impl std::fmt::Debug for Frame {
 
 /// The selected frames of one video, already at the size that [`crate::Engine::video_size`] returned.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Clip {
+pub struct VideoInput {
     /// Frames in temporal order, all of one size.
     pub frames: Vec<Frame>,
     /// Time of each frame in seconds from the first frame of the video.
@@ -84,7 +84,7 @@ pub enum Part {
     /// A picture, already at the size that [`crate::Engine::image_size`] returned.
     Image(Frame),
     /// A clip.
-    Video(Clip),
+    Video(VideoInput),
 }
 
 /// The author of a message.

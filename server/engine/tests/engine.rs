@@ -13,9 +13,9 @@ use homereel_engine::qwen3vl::{
     ChatTemplate, Checkpoint, Media, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use homereel_engine::{
-    Clip, DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason, Frame,
+    DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason, Frame,
     GenerationEvent, GenerationEvents, GenerationOptions, Health, Message, ModelSource, Part, PromptWrapper,
-    Quantization, Request, Role, Sampling, Stage, WeightType, open,
+    Quantization, Request, Role, Sampling, Stage, VideoInput, WeightType, open,
 };
 use serde_json::Value;
 
@@ -75,7 +75,7 @@ fn part_of(part: &Value, drawn: &mut impl Iterator<Item = Drawn>) -> Part {
     let times: Vec<f64> = indices.iter().map(|&index| index as f64 / fps).collect();
     let total_frames = indices.last().unwrap() + 1;
     let duration_s = total_frames as f64 / fps;
-    Part::Video(Clip { frames, times, indices, native_fps: fps, total_frames, duration_s, key: None })
+    Part::Video(VideoInput { frames, times, indices, native_fps: fps, total_frames, duration_s, key: None })
 }
 
 fn request(messages: Vec<Message>) -> Request {
@@ -99,7 +99,7 @@ fn text(text: &str) -> Part {
 }
 
 /// A clip of plain frames with a square that moves, at a size that the demo model takes as it is.
-fn clip(frames: usize, key: Option<&str>) -> Clip {
+fn clip(frames: usize, key: Option<&str>) -> VideoInput {
     let draw = |t: usize| {
         let pixel = move |i: usize| {
             let (x, y) = (i % 96, i / 96);
@@ -109,7 +109,7 @@ fn clip(frames: usize, key: Option<&str>) -> Clip {
         let rgb: Vec<u8> = (0..96 * 64).flat_map(pixel).collect();
         Frame::new(96, 64, rgb.into())
     };
-    Clip {
+    VideoInput {
         frames: (0..frames).map(draw).collect(),
         times: (0..frames).map(|t| t as f64 / 2.0).collect(),
         indices: (0..frames as u64).collect(),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use homereel_engine::{Clip, Frame};
+use homereel_engine::{Frame, VideoInput};
 use homereel_video::Probe;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
@@ -89,7 +89,7 @@ impl FrameCache {
         }
         let frame =
             |at: usize| Frame::new(header.width, header.height, pixels.slice(at * bytes..(at + 1) * bytes));
-        let clip = Clip {
+        let clip = VideoInput {
             frames: (0..header.times.len()).map(frame).collect(),
             times: header.times,
             indices: header.indices,
@@ -269,7 +269,7 @@ mod tests {
 
     fn prepared(key: &str, value: u8) -> Arc<PreparedClip> {
         let frame = |value: u8| Frame::new(8, 4, Bytes::from(vec![value; 96]));
-        let clip = Clip {
+        let clip = VideoInput {
             frames: vec![frame(value), frame(value + 1)],
             times: vec![0.0, 0.1 + 0.2],
             indices: vec![0, 9],

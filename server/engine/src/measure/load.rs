@@ -7,8 +7,8 @@ use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Clip, Done, Engine, EngineError, Frame, GenerationEvent, GenerationOptions, Health, Message, Part,
-    Request, Role,
+    Done, Engine, EngineError, Frame, GenerationEvent, GenerationOptions, Health, Message, Part, Request,
+    Role, VideoInput,
 };
 
 /// Frames per second that the clips claim: the models' own sampling rate, so that no frame is dropped.
@@ -115,14 +115,14 @@ fn request(engine: &dyn Engine, shape: &LoadShape, seed: u64, text: String) -> R
 }
 
 /// Returns a clip of random pixels at [`FPS`].
-pub(super) fn noise(frames: usize, width: u32, height: u32, seed: u64) -> Clip {
+pub(super) fn noise(frames: usize, width: u32, height: u32, seed: u64) -> VideoInput {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut frame = || {
         let mut rgb = vec![0; 3 * width as usize * height as usize];
         rng.fill_bytes(&mut rgb);
         Frame::new(width, height, rgb.into())
     };
-    Clip {
+    VideoInput {
         frames: (0..frames).map(|_| frame()).collect(),
         times: (0..frames).map(|n| n as f64 / FPS).collect(),
         indices: (0..frames as u64).collect(),

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::input::Visual;
 use super::processor_config::{PatchRule, ProcessorConfig, VideoRule};
-use crate::{Clip, EngineError, Frame, FrameRate};
+use crate::{EngineError, Frame, FrameRate, VideoInput};
 
 /// Largest aspect ratio that the rule accepts.
 const MAX_ASPECT: f64 = 200.0;
@@ -116,7 +116,7 @@ impl Processor {
     ///
     /// # Errors
     /// `Invalid` when frames, times and sizes disagree or the size is not the model's.
-    pub fn video_grid(&self, clip: &Clip) -> Result<Grid, EngineError> {
+    pub fn video_grid(&self, clip: &VideoInput) -> Result<Grid, EngineError> {
         let Some(first) = clip.frames.first() else {
             return Err(EngineError::invalid("messages", "a video has 0 frames; at least 1 is needed"));
         };
@@ -151,7 +151,7 @@ impl Processor {
     /// Returns the patch rows of one clip that has passed [`Processor::video_grid`]
     /// (`pixel_values_videos`); the last frame fills an incomplete group.
     #[must_use]
-    pub fn video_patches(&self, clip: &Clip) -> Visual {
+    pub fn video_patches(&self, clip: &VideoInput) -> Visual {
         let rule = &self.config.video.patch;
         let groups = clip.frames.len().div_ceil(rule.temporal_patch_size);
         let last = clip.frames.last().into_iter().cycle();

@@ -22,11 +22,11 @@ fn frame(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Frame 
     Frame::new(width, height, rgb.collect::<Vec<u8>>().into())
 }
 
-fn clip(frames: Vec<Frame>) -> Clip {
+fn clip(frames: Vec<Frame>) -> VideoInput {
     let times = (0..frames.len()).map(|i| i as f64 * 0.5).collect();
     let indices = (0..frames.len() as u64).collect();
     let total_frames = frames.len() as u64;
-    Clip { frames, times, indices, native_fps: 2.0, total_frames, duration_s: 1.0, key: None }
+    VideoInput { frames, times, indices, native_fps: 2.0, total_frames, duration_s: 1.0, key: None }
 }
 
 #[test]

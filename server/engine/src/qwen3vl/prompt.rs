@@ -10,7 +10,7 @@ use super::input::Prompt;
 use super::processor::{Grid, Processor};
 use super::template::{ChatTemplate, TemplateContent, TemplateMessage, TemplatePart};
 use super::tokenizer::{PromptPiece, Tokenizer};
-use crate::{Clip, EngineError, Frame, Message, Part, Request, Role};
+use crate::{EngineError, Frame, Message, Part, Request, Role, VideoInput};
 
 /// Pictures per request.
 const MAX_IMAGES: usize = 64;
@@ -58,7 +58,7 @@ pub enum Media {
     /// A picture.
     Image(Frame),
     /// A video.
-    Video(Clip),
+    Video(VideoInput),
 }
 
 /// A prompt with its pictures and clips.

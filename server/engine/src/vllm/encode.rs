@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::avi;
 use super::transport::ClipEncoding;
-use crate::{Clip, EngineError, Frame, Message, Part};
+use crate::{EngineError, Frame, Message, Part, VideoInput};
 
 /// A picture or clip as the content of a `data:` URL.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ pub(super) fn encode(
 }
 
 fn video(
-    clip: &Clip,
+    clip: &VideoInput,
     form: &ClipEncoding,
     tell: &(impl Fn() -> Result<(), EngineError> + Sync),
 ) -> Result<EncodedMedia, EngineError> {
@@ -160,7 +160,7 @@ mod tests {
         let times = (0..frames.len()).map(|at| at as f64 / 2.0).collect();
         let indices = (0..frames.len() as u64).collect();
         let total_frames = frames.len() as u64;
-        Part::Video(Clip {
+        Part::Video(VideoInput {
             frames,
             times,
             indices,

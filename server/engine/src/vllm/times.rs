@@ -3,7 +3,7 @@
 //!
 //! Either is checked against the timestamps that the prompt must show.
 
-use crate::{Clip, FrameRate};
+use crate::{FrameRate, VideoInput};
 
 /// Ticks per second where the clip's own indices and rate do not give its times (variable frame rate).
 const TICKS: f64 = 1e6;
@@ -87,7 +87,7 @@ pub(super) fn labels(times: &[f64], group: usize) -> Vec<String> {
 
 /// Returns the indices and rate under which vLLM shows the clip's times: its own where they do (and `own` allows it), or
 /// ticks.
-pub(super) fn by_indices(clip: &Clip, group: usize, own: bool) -> FrameIndices {
+pub(super) fn by_indices(clip: &VideoInput, group: usize, own: bool) -> FrameIndices {
     let want = labels(&clip.times, group);
     let by_rate: Vec<f64> = clip.indices.iter().map(|&index| index as f64 / clip.native_fps).collect();
     let last = clip.indices.last().map_or(0, |&last| last + 1);
@@ -150,9 +150,9 @@ mod tests {
 
     const OWN: LoaderSampling = LoaderSampling::Own(LOADER);
 
-    fn clip(indices: Vec<u64>, fps: f64, times: Vec<f64>) -> Clip {
+    fn clip(indices: Vec<u64>, fps: f64, times: Vec<f64>) -> VideoInput {
         let frame = crate::Frame::new(32, 32, vec![0; 3072].into());
-        Clip {
+        VideoInput {
             frames: vec![frame; times.len()],
             duration_s: times.last().copied().unwrap_or(0.0) + 1.0 / fps,
             total_frames: indices.last().copied().unwrap_or(0) + 1,

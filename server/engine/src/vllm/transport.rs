@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::times::{self, ConstantRate, LoaderSampling};
-use crate::{Clip, FrameRate, Part, Request};
+use crate::{FrameRate, Part, Request, VideoInput};
 
 /// Frames per temporal group where the checkpoint's files are not known; all published ones have 2.
 pub(super) const GROUP: usize = 2;
@@ -46,7 +46,7 @@ pub(super) struct TransportRules {
 /// Plans how the clips of `request` are sent. Clips whose times cannot be expressed get the times that the model will be
 /// shown instead.
 pub(super) fn plan(request: &mut Request, rules: TransportRules) -> VideoTransport {
-    let mut clips: Vec<&mut Clip> = request
+    let mut clips: Vec<&mut VideoInput> = request
         .messages
         .iter_mut()
         .flat_map(|message| &mut message.content)
@@ -145,7 +145,7 @@ mod tests {
 
     fn video(times: &[f64]) -> Part {
         let frame = Frame::new(32, 32, vec![0; 3072].into());
-        Part::Video(Clip {
+        Part::Video(VideoInput {
             frames: vec![frame; times.len()],
             times: times.to_vec(),
             indices: times.iter().map(|time| (time * 24.0).round() as u64).collect(),

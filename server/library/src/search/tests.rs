@@ -9,7 +9,7 @@ use super::*;
 use crate::{AnswerEnd, AnswerStatus, Library, LibraryError, NewAnswer, Text, TextKind, tests::probe};
 
 /// name, seconds, year, camera, description, moments, tags
-type Clip = (
+type SearchableClip = (
     &'static str,
     f64,
     i32,
@@ -19,7 +19,7 @@ type Clip = (
     &'static [&'static str],
 );
 
-const LIBRARY: &[Clip] = &[
+const LIBRARY: &[SearchableClip] = &[
     (
         "Birthday.mp4",
         120.0,
