@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homereel_engine::{Engine, Frame, Stage, VideoInput};
+use homereel_engine::{Engine, RgbImage, Stage, VideoInput};
 use homereel_library::ByteCache;
 use homereel_video::{
     DecodeRequest, FrameStream, Limits, Opened, Plan, Posters, Probe, ProbeSummary, Rendition, Sprites,
@@ -323,7 +323,7 @@ impl Media {
     }
 
     fn cache_clip(&self, key: &str, prepared: &Arc<PreparedClip>) {
-        let bytes = prepared.clip.frames.iter().map(Frame::bytes).sum();
+        let bytes = prepared.clip.frames.iter().map(RgbImage::bytes).sum();
         self.clips.put(key.to_owned(), Arc::clone(prepared), bytes);
     }
 
@@ -332,12 +332,12 @@ impl Media {
     /// # Errors
     /// `Video` when the bytes are not an image or the image is too large; `Engine` when the model supports no
     /// such size.
-    pub async fn picture(&self, engine: Arc<dyn Engine>, bytes: bytes::Bytes) -> Result<Frame, AskError> {
-        let work = move || -> Result<Frame, AskError> {
+    pub async fn picture(&self, engine: Arc<dyn Engine>, bytes: bytes::Bytes) -> Result<RgbImage, AskError> {
+        let work = move || -> Result<RgbImage, AskError> {
             let picture = homereel_video::picture(&bytes, MAX_PICTURE_PIXELS)?;
             let (width, height) = engine.image_size(picture.width, picture.height)?;
             let picture = homereel_video::resize(&picture, width, height)?;
-            Ok(Frame::new(width, height, picture.rgb))
+            Ok(RgbImage::new(width, height, picture.rgb))
         };
         tokio::task::spawn_blocking(work).await.map_err(|error| AskError::Io(io::Error::other(error)))?
     }
@@ -349,10 +349,10 @@ async fn frames_of(
     mut stream: FrameStream,
     total: usize,
     progress: &(dyn Fn(Stage, usize, usize) + Sync),
-) -> Result<(Vec<Frame>, Vec<String>), AskError> {
+) -> Result<(Vec<RgbImage>, Vec<String>), AskError> {
     let mut frames = Vec::with_capacity(total);
     while let Some(frame) = stream.next().await? {
-        let frame = Frame::new(frame.width, frame.height, frame.rgb);
+        let frame = RgbImage::new(frame.width, frame.height, frame.rgb);
         engine.preencode_frame(&frame);
         frames.push(frame);
         progress(Stage::Decode, frames.len(), total);

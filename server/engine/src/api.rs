@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 
-use crate::{EngineError, Frame, ReplicaStatus, Request};
+use crate::{EngineError, ReplicaStatus, Request, RgbImage};
 
 /// State of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -238,7 +238,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Prepares a frame of a request that is still being decoded, at the model's size, where that can be done ahead. Never
     /// blocks.
-    fn preencode_frame(&self, frame: &Frame) {
+    fn preencode_frame(&self, frame: &RgbImage) {
         let _ = frame;
     }
 

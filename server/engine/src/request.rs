@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// One RGB8 picture, row-major, `3 * width * height` bytes. Clones share its bytes.
 #[derive(Clone)]
-pub struct Frame {
+pub struct RgbImage {
     /// Pixels per row.
     pub width: u32,
     /// Height in pixels.
@@ -18,7 +18,7 @@ pub struct Frame {
     file: Arc<OnceLock<Result<Bytes, String>>>,
 }
 
-impl Frame {
+impl RgbImage {
     /// Creates a picture from `3 * width * height` bytes.
     #[must_use]
     pub fn new(width: u32, height: u32, rgb: Bytes) -> Self {
@@ -43,17 +43,17 @@ impl Frame {
     }
 }
 
-impl PartialEq for Frame {
+impl PartialEq for RgbImage {
     fn eq(&self, other: &Self) -> bool {
         (self.width, self.height, &self.rgb) == (other.width, other.height, &other.rgb)
     }
 }
 
-impl Eq for Frame {}
+impl Eq for RgbImage {}
 
-impl std::fmt::Debug for Frame {
+impl std::fmt::Debug for RgbImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Frame({}x{})", self.width, self.height)
+        write!(f, "RgbImage({}x{})", self.width, self.height)
     }
 }
 
@@ -61,7 +61,7 @@ impl std::fmt::Debug for Frame {
 #[derive(Debug, Clone, PartialEq)]
 pub struct VideoInput {
     /// Frames in temporal order, all of one size.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<RgbImage>,
     /// Time of each frame in seconds from the first frame of the video.
     pub times: Vec<f64>,
     /// Index of each frame in the video.
@@ -82,7 +82,7 @@ pub enum Part {
     /// Text; special tokens in it have no effect.
     Text(String),
     /// A picture, already at the size that [`crate::Engine::image_size`] returned.
-    Image(Frame),
+    Image(RgbImage),
     /// A clip.
     Video(VideoInput),
 }

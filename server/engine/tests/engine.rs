@@ -13,9 +13,9 @@ use homereel_engine::qwen3vl::{
     ChatTemplate, Checkpoint, Media, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use homereel_engine::{
-    DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason, Frame,
-    GenerationEvent, GenerationEvents, GenerationOptions, Health, Message, ModelSource, Part, PromptWrapper,
-    Quantization, Request, Role, Sampling, Stage, VideoInput, WeightType, open,
+    DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason, GenerationEvent,
+    GenerationEvents, GenerationOptions, Health, Message, ModelSource, Part, PromptWrapper, Quantization,
+    Request, RgbImage, Role, Sampling, Stage, VideoInput, WeightType, open,
 };
 use serde_json::Value;
 
@@ -64,8 +64,8 @@ fn part_of(part: &Value, drawn: &mut impl Iterator<Item = Drawn>) -> Part {
     }
     let drawn = drawn.next().unwrap();
     let (width, height) = (drawn.width as u32, drawn.height as u32);
-    let mut frames: Vec<Frame> =
-        drawn.frames.into_iter().map(|rgb| Frame::new(width, height, rgb.into())).collect();
+    let mut frames: Vec<RgbImage> =
+        drawn.frames.into_iter().map(|rgb| RgbImage::new(width, height, rgb.into())).collect();
     if !drawn.is_video {
         return Part::Image(frames.remove(0));
     }
@@ -107,7 +107,7 @@ fn clip(frames: usize, key: Option<&str>) -> VideoInput {
             if inside { [220, 30, 30] } else { [20, 20, 120] }
         };
         let rgb: Vec<u8> = (0..96 * 64).flat_map(pixel).collect();
-        Frame::new(96, 64, rgb.into())
+        RgbImage::new(96, 64, rgb.into())
     };
     VideoInput {
         frames: (0..frames).map(draw).collect(),
@@ -427,7 +427,7 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
     let engine = demo().await;
     let video = || Part::Video(clip(2, None));
     let context = engine.info().unwrap().max_model_len;
-    let wrong_size = Frame::new(100, 64, vec![0; 100 * 64 * 3].into());
+    let wrong_size = RgbImage::new(100, 64, vec![0; 100 * 64 * 3].into());
     let sampling =
         |change: fn(&mut Sampling)| with(ask(vec![text("hi")]), |options| change(&mut options.sampling));
     let changed = |change: fn(&mut GenerationOptions)| with(ask(vec![text("hi")]), change);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use homereel_engine::{Frame, VideoInput};
+use homereel_engine::{RgbImage, VideoInput};
 use homereel_video::Probe;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
@@ -87,8 +87,9 @@ impl FrameCache {
         if bytes == 0 || pixels.len() != bytes * header.times.len() {
             return None;
         }
-        let frame =
-            |at: usize| Frame::new(header.width, header.height, pixels.slice(at * bytes..(at + 1) * bytes));
+        let frame = |at: usize| {
+            RgbImage::new(header.width, header.height, pixels.slice(at * bytes..(at + 1) * bytes))
+        };
         let clip = VideoInput {
             frames: (0..header.times.len()).map(frame).collect(),
             times: header.times,
@@ -268,7 +269,7 @@ mod tests {
     const CONTENT: &str = "c0ffee";
 
     fn prepared(key: &str, value: u8) -> Arc<PreparedClip> {
-        let frame = |value: u8| Frame::new(8, 4, Bytes::from(vec![value; 96]));
+        let frame = |value: u8| RgbImage::new(8, 4, Bytes::from(vec![value; 96]));
         let clip = VideoInput {
             frames: vec![frame(value), frame(value + 1)],
             times: vec![0.0, 0.1 + 0.2],

@@ -174,7 +174,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     use super::*;
-    use crate::Frame;
+    use crate::RgbImage;
 
     fn features(rows: usize) -> Features {
         let merged = Tensor::zeros((rows, 4), DType::F32, &Device::Cpu).unwrap();
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn identity_is_content_kind_and_size() {
         let grid = Grid { t: 1, h: 2, w: 2 };
-        let image = |byte: u8| Media::Image(Frame::new(1, 1, vec![byte; 3].into()));
+        let image = |byte: u8| Media::Image(RgbImage::new(1, 1, vec![byte; 3].into()));
         assert_eq!(identity(&image(1), grid), identity(&image(1), grid));
         assert_ne!(identity(&image(1), grid), identity(&image(2), grid));
         assert_ne!(identity(&image(1), grid), identity(&image(1), Grid { t: 2, ..grid }));

@@ -6,7 +6,7 @@ use super::*;
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, GenerationConfig, Processor, ProcessorConfig, PromptWrapper, Tokenizer,
 };
-use crate::{Frame, GenerationOptions, Message, Part, Role, VideoInput, demo};
+use crate::{GenerationOptions, Message, Part, RgbImage, Role, VideoInput, demo};
 
 fn builder() -> (PromptBuilder, Generator) {
     let read = |name: &str| demo::file(name).map(<[u8]>::to_vec);
@@ -27,7 +27,7 @@ fn builder() -> (PromptBuilder, Generator) {
 }
 
 fn generation(builder: &PromptBuilder, sink: EventSink, max_tokens: usize) -> Generation {
-    let frame = Frame::new(64, 64, vec![90; 64 * 64 * 3].into());
+    let frame = RgbImage::new(64, 64, vec![90; 64 * 64 * 3].into());
     let clip = VideoInput {
         frames: vec![frame; 4],
         times: vec![0.0, 0.5, 1.0, 1.5],

@@ -7,7 +7,7 @@ use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Done, Engine, EngineError, Frame, GenerationEvent, GenerationOptions, Health, Message, Part, Request,
+    Done, Engine, EngineError, GenerationEvent, GenerationOptions, Health, Message, Part, Request, RgbImage,
     Role, VideoInput,
 };
 
@@ -120,7 +120,7 @@ pub(super) fn noise(frames: usize, width: u32, height: u32, seed: u64) -> VideoI
     let mut frame = || {
         let mut rgb = vec![0; 3 * width as usize * height as usize];
         rng.fill_bytes(&mut rgb);
-        Frame::new(width, height, rgb.into())
+        RgbImage::new(width, height, rgb.into())
     };
     VideoInput {
         frames: (0..frames).map(|_| frame()).collect(),

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::input::Visual;
 use super::processor_config::{PatchRule, ProcessorConfig, VideoRule};
-use crate::{EngineError, Frame, FrameRate, VideoInput};
+use crate::{EngineError, FrameRate, RgbImage, VideoInput};
 
 /// Largest aspect ratio that the rule accepts.
 const MAX_ASPECT: f64 = 200.0;
@@ -101,7 +101,7 @@ impl Processor {
     ///
     /// # Errors
     /// `Invalid` when the image does not have the size that [`Processor::image_size`] returns.
-    pub fn image_grid(&self, image: &Frame) -> Result<Grid, EngineError> {
+    pub fn image_grid(&self, image: &RgbImage) -> Result<Grid, EngineError> {
         let rule = &self.config.image;
         let want = if self.image_budget().admits(rule, image) {
             (image.width, image.height)
@@ -143,7 +143,7 @@ impl Processor {
 
     /// Returns the patch rows of one image that has passed [`Processor::image_grid`] (`pixel_values`).
     #[must_use]
-    pub fn image_patches(&self, image: &Frame) -> Visual {
+    pub fn image_patches(&self, image: &RgbImage) -> Visual {
         let rule = &self.config.image;
         patches(rule, &vec![image; rule.temporal_patch_size])
     }
@@ -155,7 +155,7 @@ impl Processor {
         let rule = &self.config.video.patch;
         let groups = clip.frames.len().div_ceil(rule.temporal_patch_size);
         let last = clip.frames.last().into_iter().cycle();
-        let frames: Vec<&Frame> =
+        let frames: Vec<&RgbImage> =
             clip.frames.iter().chain(last).take(groups * rule.temporal_patch_size).collect();
         patches(rule, &frames)
     }
@@ -239,7 +239,7 @@ impl Budget {
 
     /// Returns whether [`Budget::resize`] can return this frame size. The rule is not idempotent for odd frame counts, nor where
     /// a side is clamped to one merged patch.
-    fn admits(&self, rule: &PatchRule, frame: &Frame) -> bool {
+    fn admits(&self, rule: &PatchRule, frame: &RgbImage) -> bool {
         let factor = rule.factor();
         let (width, height) = (f64::from(frame.width), f64::from(frame.height));
         let (short, long) = (width.min(height), width.max(height));
@@ -282,7 +282,7 @@ impl Extent {
     }
 }
 
-fn check_frame(frame: &Frame, (width, height): (u32, u32), what: &str) -> Result<(), EngineError> {
+fn check_frame(frame: &RgbImage, (width, height): (u32, u32), what: &str) -> Result<(), EngineError> {
     if (frame.width, frame.height) != (width, height) {
         let message = format!(
             "{what} has {}x{} pixels but the model wants {width}x{height}",
@@ -300,7 +300,7 @@ fn check_frame(frame: &Frame, (width, height): (u32, u32), what: &str) -> Result
 
 /// Cuts frames into patch rows in the order (t, block row, block column, row in block, column in block),
 /// each row flattened as (channel, frame in group, y, x).
-fn patches(rule: &PatchRule, frames: &[&Frame]) -> Visual {
+fn patches(rule: &PatchRule, frames: &[&RgbImage]) -> Visual {
     let PatchRule { patch_size: patch, merge_size: merge, temporal_patch_size: temporal, .. } = *rule;
     let tables = rule.tables();
     let (width, height) = (frames[0].width as usize, frames[0].height as usize);

@@ -17,12 +17,12 @@ fn processor() -> Processor {
     Processor::new(config.unwrap())
 }
 
-fn frame(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> Frame {
+fn frame(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> RgbImage {
     let rgb = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y));
-    Frame::new(width, height, rgb.collect::<Vec<u8>>().into())
+    RgbImage::new(width, height, rgb.collect::<Vec<u8>>().into())
 }
 
-fn clip(frames: Vec<Frame>) -> VideoInput {
+fn clip(frames: Vec<RgbImage>) -> VideoInput {
     let times = (0..frames.len()).map(|i| i as f64 * 0.5).collect();
     let indices = (0..frames.len() as u64).collect();
     let total_frames = frames.len() as u64;
@@ -80,7 +80,7 @@ fn video_sizes_equal_the_reference_and_are_accepted_back() {
         let got = processor.video_size(frames, width, height).ok();
         assert_eq!(got, want, "{frames} of {width}x{height}");
         if let Some((width, height)) = got {
-            let frame = Frame::new(width, height, Bytes::new());
+            let frame = RgbImage::new(width, height, Bytes::new());
             assert!(
                 processor.video_budget(frames).admits(&processor.config.video.patch, &frame),
                 "{frames} of {width}x{height} come back"
@@ -101,7 +101,7 @@ fn a_frame_of_another_size_is_refused_with_both_sizes() {
 
 #[test]
 fn a_frame_with_missing_bytes_is_refused() {
-    let short = Frame::new(64, 64, Bytes::from_static(b"abc"));
+    let short = RgbImage::new(64, 64, Bytes::from_static(b"abc"));
     let message = processor().video_grid(&clip(vec![short])).unwrap_err().to_string();
     assert!(message.contains("3 bytes") && message.contains("12288"), "{message}");
 }

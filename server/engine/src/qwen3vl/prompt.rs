@@ -10,7 +10,7 @@ use super::input::Prompt;
 use super::processor::{Grid, Processor};
 use super::template::{ChatTemplate, TemplateContent, TemplateMessage, TemplatePart};
 use super::tokenizer::{PromptPiece, Tokenizer};
-use crate::{EngineError, Frame, Message, Part, Request, Role, VideoInput};
+use crate::{EngineError, Message, Part, Request, RgbImage, Role, VideoInput};
 
 /// Pictures per request.
 const MAX_IMAGES: usize = 64;
@@ -56,7 +56,7 @@ pub struct PromptBuilder {
 #[derive(Debug, Clone)]
 pub enum Media {
     /// A picture.
-    Image(Frame),
+    Image(RgbImage),
     /// A video.
     Video(VideoInput),
 }

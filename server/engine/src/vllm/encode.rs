@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::avi;
 use super::transport::ClipEncoding;
-use crate::{EngineError, Frame, Message, Part, VideoInput};
+use crate::{EngineError, Message, Part, RgbImage, VideoInput};
 
 /// A picture or clip as the content of a `data:` URL.
 #[derive(Debug, Clone)]
@@ -112,7 +112,7 @@ fn video(
 }
 
 /// Encodes a frame on another thread while the rest of its clip is still being decoded.
-pub(super) fn preencode_frame(frame: &Frame) {
+pub(super) fn preencode_frame(frame: &RgbImage) {
     let frame = frame.clone();
     rayon::spawn(move || {
         if frame.is_shared() {
@@ -123,11 +123,11 @@ pub(super) fn preencode_frame(frame: &Frame) {
 }
 
 /// Returns the frame as a PNG file, encoding it on the first call only.
-fn png(frame: &Frame) -> Result<Bytes, EngineError> {
+fn png(frame: &RgbImage) -> Result<Bytes, EngineError> {
     frame.file(encode_png).map_err(EngineError::Failed)
 }
 
-fn encode_png(frame: &Frame) -> Result<Bytes, String> {
+fn encode_png(frame: &RgbImage) -> Result<Bytes, String> {
     let expected = 3 * frame.width as usize * frame.height as usize;
     if frame.rgb.len() != expected {
         let (width, height, len) = (frame.width, frame.height, frame.rgb.len());
@@ -151,12 +151,12 @@ mod tests {
     use super::*;
     use crate::Role;
 
-    fn frame(seed: u8) -> Frame {
+    fn frame(seed: u8) -> RgbImage {
         let rgb: Vec<u8> = (0..3072).map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed)).collect();
-        Frame::new(32, 32, rgb.into())
+        RgbImage::new(32, 32, rgb.into())
     }
 
-    fn clip(frames: Vec<Frame>) -> Part {
+    fn clip(frames: Vec<RgbImage>) -> Part {
         let times = (0..frames.len()).map(|at| at as f64 / 2.0).collect();
         let indices = (0..frames.len() as u64).collect();
         let total_frames = frames.len() as u64;
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn frames_come_back_to_the_bit() {
-        let frames: Vec<Frame> = (0..3).map(frame).collect();
+        let frames: Vec<RgbImage> = (0..3).map(frame).collect();
         let messages = user(vec![Part::Image(frame(9)), clip(frames.clone())]);
         let told = AtomicUsize::new(0);
         let media = encode(&messages, &[ClipEncoding::Frames], &|done, total| {

@@ -13,7 +13,8 @@ use super::pool::Pool;
 use super::{dispatch, encode, health_check};
 use crate::validate::check;
 use crate::{
-    Engine, EngineError, Frame, GenerationEvent, GenerationEvents, Health, ModelInfo, ReplicaStatus, Request,
+    Engine, EngineError, GenerationEvent, GenerationEvents, Health, ModelInfo, ReplicaStatus, Request,
+    RgbImage,
 };
 
 /// Unread events before the replica is slowed down.
@@ -72,7 +73,7 @@ impl Engine for VllmEngine {
         self.pool.ready()?.image_size(width, height)
     }
 
-    fn preencode_frame(&self, frame: &Frame) {
+    fn preencode_frame(&self, frame: &RgbImage) {
         encode::preencode_frame(frame);
     }
 

@@ -213,7 +213,7 @@ fn split_tokens(text: &str, specials: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frame, GenerationOptions, Sampling};
+    use crate::{GenerationOptions, RgbImage, Sampling};
 
     fn request(content: Vec<Part>) -> Request {
         Request {
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn pictures_stand_where_they_belong_and_parameters_keep_their_names() {
-        let frame = Frame::new(1, 1, vec![0; 3].into());
+        let frame = RgbImage::new(1, 1, vec![0; 3].into());
         let request = request(vec![Part::Image(frame), Part::Text("what \"is\" this?".into())]);
         let media = [EncodedMedia { head: "data:image/png;base64,", data: vec!["AB".into(), "CD".into()] }];
         let settings = [("mm_processor_kwargs", json!({ "do_resize": false }))];

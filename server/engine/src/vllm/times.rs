@@ -151,7 +151,7 @@ mod tests {
     const OWN: LoaderSampling = LoaderSampling::Own(LOADER);
 
     fn clip(indices: Vec<u64>, fps: f64, times: Vec<f64>) -> VideoInput {
-        let frame = crate::Frame::new(32, 32, vec![0; 3072].into());
+        let frame = crate::RgbImage::new(32, 32, vec![0; 3072].into());
         VideoInput {
             frames: vec![frame; times.len()],
             duration_s: times.last().copied().unwrap_or(0.0) + 1.0 / fps,

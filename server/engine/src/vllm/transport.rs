@@ -139,12 +139,12 @@ fn inexact_warning(off_by: &[f64], mm_kwargs: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frame, GenerationOptions, Message, Role};
+    use crate::{GenerationOptions, Message, RgbImage, Role};
 
     const RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };
 
     fn video(times: &[f64]) -> Part {
-        let frame = Frame::new(32, 32, vec![0; 3072].into());
+        let frame = RgbImage::new(32, 32, vec![0; 3072].into());
         Part::Video(VideoInput {
             frames: vec![frame; times.len()],
             times: times.to_vec(),
