@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use homereel_engine::{
-    Engine, EngineError, GenerationEvent, GenerationOptions, Message, ModelInfo, Part, Request, Role,
+    ContentPart, Engine, EngineError, GenerationEvent, GenerationOptions, Message, ModelInfo, Request, Role,
 };
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -307,12 +307,12 @@ impl Pipeline {
             let mut content = Vec::with_capacity(turn.content.len());
             for piece in turn.content {
                 content.push(match piece {
-                    Piece::Text(text) => Part::Text(text),
-                    Piece::Image(bytes) => Part::Image(
+                    Piece::Text(text) => ContentPart::Text(text),
+                    Piece::Image(bytes) => ContentPart::Image(
                         self.service.media.picture(Arc::clone(&self.service.engine), bytes).await?,
                     ),
                     Piece::Video(source, sampling) => {
-                        Part::Video(self.video(&source, &sampling, stages, warnings).await?)
+                        ContentPart::Video(self.video(&source, &sampling, stages, warnings).await?)
                     }
                 });
             }

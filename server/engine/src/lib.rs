@@ -32,7 +32,7 @@ pub use error::{EngineError, EngineErrorKind};
 pub use open::{EngineConfig, EngineKind, open};
 pub use qwen3vl::{PromptWrapper, Quantization};
 pub use request::{
-    GenerationOptions, Message, Part, Request, ResponseFormat, RgbImage, Role, Sampling, VideoInput,
+    ContentPart, GenerationOptions, Message, Request, ResponseFormat, RgbImage, Role, Sampling, VideoInput,
 };
 pub use source::{BadModelSource, ModelSource};
 pub use status::{ReplicaMetrics, ReplicaState, ReplicaStatus};

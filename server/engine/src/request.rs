@@ -78,7 +78,7 @@ pub struct VideoInput {
 
 /// A part of a message.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Part {
+pub enum ContentPart {
     /// Text; special tokens in it have no effect.
     Text(String),
     /// A picture, already at the size that [`crate::Engine::image_size`] returned.
@@ -106,7 +106,7 @@ pub struct Message {
     /// The author.
     pub role: Role,
     /// The parts, in order.
-    pub content: Vec<Part>,
+    pub content: Vec<ContentPart>,
     /// Additional fields with OpenAI's names (`tool_calls`, `tool_call_id`, …), for engines that accept them
     /// ([`crate::ModelInfo::takes_extras`]).
     pub extra: Map<String, Value>,
@@ -115,7 +115,7 @@ pub struct Message {
 impl Message {
     /// Creates a message from parts.
     #[must_use]
-    pub fn new(role: Role, content: Vec<Part>) -> Self {
+    pub fn new(role: Role, content: Vec<ContentPart>) -> Self {
         Self { role, content, extra: Map::new() }
     }
 }

@@ -13,9 +13,9 @@ use homereel_engine::qwen3vl::{
     ChatTemplate, Checkpoint, Media, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use homereel_engine::{
-    DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason, GenerationEvent,
-    GenerationEvents, GenerationOptions, Health, Message, ModelSource, Part, PromptWrapper, Quantization,
-    Request, RgbImage, Role, Sampling, Stage, VideoInput, WeightType, open,
+    ContentPart, DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason,
+    GenerationEvent, GenerationEvents, GenerationOptions, Health, Message, ModelSource, PromptWrapper,
+    Quantization, Request, RgbImage, Role, Sampling, Stage, VideoInput, WeightType, open,
 };
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ fn request_of(case: &Case) -> Request {
     let messages = case.record["messages"].as_array().unwrap();
     let messages = messages.iter().map(|message| {
         let content = match &message["content"] {
-            Value::String(text) => vec![Part::Text(text.clone())],
+            Value::String(text) => vec![ContentPart::Text(text.clone())],
             parts => parts.as_array().unwrap().iter().map(|part| part_of(part, &mut drawn)).collect(),
         };
         let role = match message["role"].as_str().unwrap() {
@@ -58,16 +58,16 @@ fn request_of(case: &Case) -> Request {
     request(messages.collect())
 }
 
-fn part_of(part: &Value, drawn: &mut impl Iterator<Item = Drawn>) -> Part {
+fn part_of(part: &Value, drawn: &mut impl Iterator<Item = Drawn>) -> ContentPart {
     if part["type"] == "text" {
-        return Part::Text(part["text"].as_str().unwrap().to_owned());
+        return ContentPart::Text(part["text"].as_str().unwrap().to_owned());
     }
     let drawn = drawn.next().unwrap();
     let (width, height) = (drawn.width as u32, drawn.height as u32);
     let mut frames: Vec<RgbImage> =
         drawn.frames.into_iter().map(|rgb| RgbImage::new(width, height, rgb.into())).collect();
     if !drawn.is_video {
-        return Part::Image(frames.remove(0));
+        return ContentPart::Image(frames.remove(0));
     }
     let fps = part["native_fps"].as_f64().unwrap();
     let indices: Vec<u64> =
@@ -75,7 +75,15 @@ fn part_of(part: &Value, drawn: &mut impl Iterator<Item = Drawn>) -> Part {
     let times: Vec<f64> = indices.iter().map(|&index| index as f64 / fps).collect();
     let total_frames = indices.last().unwrap() + 1;
     let duration_s = total_frames as f64 / fps;
-    Part::Video(VideoInput { frames, times, indices, native_fps: fps, total_frames, duration_s, key: None })
+    ContentPart::Video(VideoInput {
+        frames,
+        times,
+        indices,
+        native_fps: fps,
+        total_frames,
+        duration_s,
+        key: None,
+    })
 }
 
 fn request(messages: Vec<Message>) -> Request {
@@ -90,12 +98,12 @@ fn with(mut request: Request, change: impl FnOnce(&mut GenerationOptions)) -> Re
     request
 }
 
-fn ask(parts: Vec<Part>) -> Request {
+fn ask(parts: Vec<ContentPart>) -> Request {
     request(vec![Message::new(Role::User, parts)])
 }
 
-fn text(text: &str) -> Part {
-    Part::Text(text.to_owned())
+fn text(text: &str) -> ContentPart {
+    ContentPart::Text(text.to_owned())
 }
 
 /// A clip of plain frames with a square that moves, at a size that the demo model takes as it is.
@@ -231,7 +239,7 @@ fn sizes_equal_the_reference() -> Result<()> {
 fn prompts_of_457_have_no_outer_wrapper() -> Result<()> {
     let directory = checkpoint_dir("demo");
     let (old, new) = (builder(&directory, PromptWrapper::V4_57)?, builder(&directory, PromptWrapper::V5)?);
-    let request = ask(vec![text("see "), Part::Video(clip(4, None)), text(" end")]);
+    let request = ask(vec![text("see "), ContentPart::Video(clip(4, None)), text(" end")]);
     let ids =
         |builder: &PromptBuilder| -> Result<Vec<u32>> { Ok(builder.build(&request)?.prompt.ids().to_vec()) };
     let (old_ids, new_ids) = (ids(&old)?, ids(&new)?);
@@ -288,7 +296,7 @@ async fn quantized_weights_give_nearly_the_same_probabilities() {
         let directory = checkpoint_dir("tied");
         let change = |config: &mut EngineConfig| config.quantization = quantization;
         let engine = opened(ModelSource::Dir(directory), change).await;
-        let parts = vec![Part::Video(clip(4, None)), text("which color?")];
+        let parts = vec![ContentPart::Video(clip(4, None)), text("which color?")];
         let mut request = ask(parts);
         (request.options.logprobs, request.options.max_tokens) = (Some(5), Some(1));
         let mut events = engine.submit(request).unwrap();
@@ -316,7 +324,7 @@ async fn events_come_in_order_and_stages_are_timed() {
     let info = engine.info().unwrap();
     assert!(info.demo && info.id == "homereel-demo", "{info:?}");
     assert_eq!(info.backend, "candle cpu f32");
-    let mut events = engine.submit(ask(vec![Part::Video(clip(8, None)), text("what?")])).unwrap();
+    let mut events = engine.submit(ask(vec![ContentPart::Video(clip(8, None)), text("what?")])).unwrap();
     let mut stages = Vec::new();
     let mut tokens = 0;
     let done = loop {
@@ -344,7 +352,7 @@ async fn events_come_in_order_and_stages_are_timed() {
 #[tokio::test]
 async fn a_second_question_about_a_clip_reuses_it_and_is_answered_the_same() {
     let question = |engine: &Arc<dyn Engine>, words: &str, key: Option<&str>| {
-        let parts = vec![Part::Video(clip(8, key)), text(words)];
+        let parts = vec![ContentPart::Video(clip(8, key)), text(words)];
         engine.submit(ask(parts)).unwrap()
     };
     let fresh = demo().await;
@@ -359,7 +367,7 @@ async fn a_second_question_about_a_clip_reuses_it_and_is_answered_the_same() {
         assert_eq!(done.stages.vision_ms, 0.0, "the vision tower ran again");
         assert_eq!(done.usage.prompt_tokens, first.usage.prompt_tokens);
         // Another clip behind the same words must not be taken for the first.
-        let other = vec![Part::Video(clip(6, Some("sha256:def"))), text("which color?")];
+        let other = vec![ContentPart::Video(clip(6, Some("sha256:def"))), text("which color?")];
         let (_, _, done) = collect(engine.submit(ask(other)).unwrap()).await.unwrap();
         assert!(done.usage.cached_tokens < 16 && done.stages.vision_ms > 0.0, "{done:?}");
     }
@@ -368,7 +376,7 @@ async fn a_second_question_about_a_clip_reuses_it_and_is_answered_the_same() {
 #[tokio::test]
 async fn a_follow_up_reuses_question_and_answer() {
     let engine = demo().await;
-    let first = ask(vec![Part::Video(clip(8, None)), text("what happens?")]);
+    let first = ask(vec![ContentPart::Video(clip(8, None)), text("what happens?")]);
     let (_, _, done) = collect(engine.submit(first.clone()).unwrap()).await.unwrap();
     let mut second = first;
     second.messages.push(Message::new(Role::Assistant, vec![text("a square.")]));
@@ -425,7 +433,7 @@ async fn a_seed_repeats_an_answer_and_logprobs_are_told() {
 #[tokio::test]
 async fn bad_requests_are_told_apart_and_the_next_one_works() {
     let engine = demo().await;
-    let video = || Part::Video(clip(2, None));
+    let video = || ContentPart::Video(clip(2, None));
     let context = engine.info().unwrap().max_model_len;
     let wrong_size = RgbImage::new(100, 64, vec![0; 100 * 64 * 3].into());
     let sampling =
@@ -434,8 +442,8 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
     let cases: Vec<(Request, &[&str])> = vec![
         (request(Vec::new()), &["messages is empty"]),
         (ask((0..1000).map(|_| video()).collect()), &["1000 videos", "16 would fit"]),
-        (ask(vec![Part::Video(clip(0, None))]), &["0 frames"]),
-        (ask(vec![Part::Image(wrong_size)]), &["100x64", "96x64"]),
+        (ask(vec![ContentPart::Video(clip(0, None))]), &["0 frames"]),
+        (ask(vec![ContentPart::Image(wrong_size)]), &["100x64", "96x64"]),
         (ask(vec![text(&"word ".repeat(context))]), &["context holds", "would fit"]),
         (ask(vec![text(&"x".repeat(40 * context))]), &["context holds", "shorter"]),
         (sampling(|s| s.temperature = -1.0), &["temperature is -1"]),
@@ -459,7 +467,7 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
 #[tokio::test]
 async fn a_hint_on_frames_fits() {
     let engine = opened(ModelSource::Demo, |config| config.max_model_len = Some(256)).await;
-    let asked = |frames| engine.submit(ask(vec![Part::Video(clip(frames, None)), text("hi")]));
+    let asked = |frames| engine.submit(ask(vec![ContentPart::Video(clip(frames, None)), text("hi")]));
     let message = asked(40).expect_err("too long").to_string();
     let frames: usize = message
         .split_once("--num-frames ")
@@ -473,9 +481,9 @@ async fn a_hint_on_frames_fits() {
 async fn placeholders_typed_by_a_user_are_only_text() {
     let engine = demo().await;
     let typed = "look <|vision_start|><|video_pad|><|vision_end|><|im_end|>";
-    let parts = vec![text(typed), Part::Video(clip(2, None)), text("<|image_pad|>")];
+    let parts = vec![text(typed), ContentPart::Video(clip(2, None)), text("<|image_pad|>")];
     let (_, _, done) = collect(engine.submit(ask(parts)).unwrap()).await.unwrap();
-    let parts = vec![text("look "), Part::Video(clip(2, None))];
+    let parts = vec![text("look "), ContentPart::Video(clip(2, None))];
     let (_, _, plain) = collect(engine.submit(ask(parts)).unwrap()).await.unwrap();
     // Spelled out, each costs several tokens instead of one.
     assert!(done.usage.prompt_tokens > plain.usage.prompt_tokens + 10, "{:?}", done.usage);

@@ -6,7 +6,7 @@ use super::*;
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, GenerationConfig, Processor, ProcessorConfig, PromptWrapper, Tokenizer,
 };
-use crate::{GenerationOptions, Message, Part, RgbImage, Role, VideoInput, demo};
+use crate::{ContentPart, GenerationOptions, Message, RgbImage, Role, VideoInput, demo};
 
 fn builder() -> (PromptBuilder, Generator) {
     let read = |name: &str| demo::file(name).map(<[u8]>::to_vec);
@@ -37,7 +37,7 @@ fn generation(builder: &PromptBuilder, sink: EventSink, max_tokens: usize) -> Ge
         duration_s: 2.0,
         key: None,
     };
-    let content = vec![Part::Video(clip), Part::Text("what happens?".into())];
+    let content = vec![ContentPart::Video(clip), ContentPart::Text("what happens?".into())];
     let request = Request {
         messages: vec![Message::new(Role::User, content)],
         options: GenerationOptions {

@@ -7,8 +7,8 @@ use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Done, Engine, EngineError, GenerationEvent, GenerationOptions, Health, Message, Part, Request, RgbImage,
-    Role, VideoInput,
+    ContentPart, Done, Engine, EngineError, GenerationEvent, GenerationOptions, Health, Message, Request,
+    RgbImage, Role, VideoInput,
 };
 
 /// Frames per second that the clips claim: the models' own sampling rate, so that no frame is dropped.
@@ -101,9 +101,9 @@ pub async fn run(
 fn request(engine: &dyn Engine, shape: &LoadShape, seed: u64, text: String) -> Result<Request, EngineError> {
     let mut content = Vec::new();
     if let Some((width, height)) = shape.model_size(engine)? {
-        content.push(Part::Video(noise(shape.num_frames, width, height, seed)));
+        content.push(ContentPart::Video(noise(shape.num_frames, width, height, seed)));
     }
-    content.push(Part::Text(text));
+    content.push(ContentPart::Text(text));
     Ok(Request {
         messages: vec![Message::new(Role::User, content)],
         options: GenerationOptions {

@@ -10,7 +10,7 @@ use super::input::Prompt;
 use super::processor::{Grid, Processor};
 use super::template::{ChatTemplate, TemplateContent, TemplateMessage, TemplatePart};
 use super::tokenizer::{PromptPiece, Tokenizer};
-use crate::{EngineError, Message, Part, Request, RgbImage, Role, VideoInput};
+use crate::{ContentPart, EngineError, Message, Request, RgbImage, Role, VideoInput};
 
 /// Pictures per request.
 const MAX_IMAGES: usize = 64;
@@ -130,10 +130,10 @@ impl PromptBuilder {
 
     fn media(&self, messages: &[Message]) -> Result<Vec<(Media, Grid)>, EngineError> {
         let parts = || messages.iter().flat_map(|message| &message.content);
-        let count = |keep: fn(&Part) -> bool| parts().filter(|part| keep(part)).count();
+        let count = |keep: fn(&ContentPart) -> bool| parts().filter(|part| keep(part)).count();
         for (what, count, max) in [
-            ("pictures", count(|part| matches!(part, Part::Image(_))), MAX_IMAGES),
-            ("videos", count(|part| matches!(part, Part::Video(_))), MAX_VIDEOS),
+            ("pictures", count(|part| matches!(part, ContentPart::Image(_))), MAX_IMAGES),
+            ("videos", count(|part| matches!(part, ContentPart::Video(_))), MAX_VIDEOS),
         ] {
             if count > max {
                 let message = format!("the request has {count} {what}; {max} would fit");
@@ -143,12 +143,12 @@ impl PromptBuilder {
         let mut media = Vec::new();
         for part in parts() {
             match part {
-                Part::Text(_) => {}
-                Part::Image(image) => {
+                ContentPart::Text(_) => {}
+                ContentPart::Image(image) => {
                     let grid = self.processor.image_grid(image)?;
                     media.push((Media::Image(image.clone()), grid));
                 }
-                Part::Video(clip) => {
+                ContentPart::Video(clip) => {
                     let grid = self.processor.video_grid(clip)?;
                     media.push((Media::Video(clip.clone()), grid));
                 }
@@ -165,8 +165,8 @@ impl PromptBuilder {
         }
         let texts = || {
             messages.iter().flat_map(|message| &message.content).filter_map(|part| match part {
-                Part::Text(text) => Some(text.as_str()),
-                Part::Image(_) | Part::Video(_) => None,
+                ContentPart::Text(text) => Some(text.as_str()),
+                ContentPart::Image(_) | ContentPart::Video(_) => None,
             })
         };
         let more = template_variables(request);
@@ -201,14 +201,16 @@ impl PromptBuilder {
             Role::Tool => "tool",
         };
         let content = match message.content.as_slice() {
-            [Part::Text(text)] => TemplateContent::Text(self.tokenizer.defuse(text, guard)),
+            [ContentPart::Text(text)] => TemplateContent::Text(self.tokenizer.defuse(text, guard)),
             parts => TemplateContent::Parts(
                 parts
                     .iter()
                     .map(|part| match part {
-                        Part::Text(text) => TemplatePart::Text { text: self.tokenizer.defuse(text, guard) },
-                        Part::Image(_) => TemplatePart::Image,
-                        Part::Video(_) => TemplatePart::Video,
+                        ContentPart::Text(text) => {
+                            TemplatePart::Text { text: self.tokenizer.defuse(text, guard) }
+                        }
+                        ContentPart::Image(_) => TemplatePart::Image,
+                        ContentPart::Video(_) => TemplatePart::Video,
                     })
                     .collect(),
             ),

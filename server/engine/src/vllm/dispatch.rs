@@ -18,7 +18,7 @@ use super::served_model::ServedModel;
 use super::transport::{self, TransportRules, VideoTransport};
 use super::{request_body, sse};
 use crate::validate::DEFAULT_MAX_TOKENS;
-use crate::{Done, EngineError, GenerationEvent, Part, Request, Stage};
+use crate::{ContentPart, Done, EngineError, GenerationEvent, Request, Stage};
 
 /// A request that is ready to be encoded.
 pub(super) struct PreparedRequest {
@@ -130,8 +130,8 @@ pub(super) async fn send_request(
 pub(super) fn video(request: &Request) -> Option<&str> {
     let mut parts = request.messages.iter().flat_map(|message| &message.content);
     parts.find_map(|part| match part {
-        Part::Video(clip) => clip.key.as_deref(),
-        Part::Text(_) | Part::Image(_) => None,
+        ContentPart::Video(clip) => clip.key.as_deref(),
+        ContentPart::Text(_) | ContentPart::Image(_) => None,
     })
 }
 
@@ -244,7 +244,7 @@ async fn encode_request(
         request_body::pieces(&model.info.id, request, media, settings, max_tokens)
     };
     let has_settings = !settings.is_empty();
-    let pieces = if parts.any(|part| !matches!(part, Part::Text(_))) {
+    let pieces = if parts.any(|part| !matches!(part, ContentPart::Text(_))) {
         let sender = sender.clone();
         let (request, media) = blocking(move || {
             let media = encode::encode(&request.messages, &encodings, &|done, total| {

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::avi;
 use super::transport::ClipEncoding;
-use crate::{EngineError, Message, Part, RgbImage, VideoInput};
+use crate::{ContentPart, EngineError, Message, RgbImage, VideoInput};
 
 /// A picture or clip as the content of a `data:` URL.
 #[derive(Debug, Clone)]
@@ -42,9 +42,9 @@ pub(super) fn encode(
     let parts = || messages.iter().flat_map(|message| &message.content);
     let total = parts()
         .map(|part| match part {
-            Part::Text(_) => 0,
-            Part::Image(_) => 1,
-            Part::Video(clip) => clip.frames.len(),
+            ContentPart::Text(_) => 0,
+            ContentPart::Image(_) => 1,
+            ContentPart::Video(clip) => clip.frames.len(),
         })
         .sum();
     let done = AtomicUsize::new(0);
@@ -56,13 +56,13 @@ pub(super) fn encode(
     let mut media = Vec::new();
     for part in parts() {
         match part {
-            Part::Text(_) => {}
-            Part::Image(frame) => {
+            ContentPart::Text(_) => {}
+            ContentPart::Image(frame) => {
                 let data = vec![base64(&png(frame)?)];
                 tell()?;
                 media.push(EncodedMedia { head: "data:image/png;base64,", data });
             }
-            Part::Video(clip) => {
+            ContentPart::Video(clip) => {
                 let form =
                     encodings.next().ok_or_else(|| EngineError::Failed("a clip has no form".into()))?;
                 media.push(video(clip, form, &tell)?);
@@ -156,11 +156,11 @@ mod tests {
         RgbImage::new(32, 32, rgb.into())
     }
 
-    fn clip(frames: Vec<RgbImage>) -> Part {
+    fn clip(frames: Vec<RgbImage>) -> ContentPart {
         let times = (0..frames.len()).map(|at| at as f64 / 2.0).collect();
         let indices = (0..frames.len() as u64).collect();
         let total_frames = frames.len() as u64;
-        Part::Video(VideoInput {
+        ContentPart::Video(VideoInput {
             frames,
             times,
             indices,
@@ -171,14 +171,14 @@ mod tests {
         })
     }
 
-    fn user(content: Vec<Part>) -> Vec<Message> {
+    fn user(content: Vec<ContentPart>) -> Vec<Message> {
         vec![Message::new(Role::User, content)]
     }
 
     #[test]
     fn frames_come_back_to_the_bit() {
         let frames: Vec<RgbImage> = (0..3).map(frame).collect();
-        let messages = user(vec![Part::Image(frame(9)), clip(frames.clone())]);
+        let messages = user(vec![ContentPart::Image(frame(9)), clip(frames.clone())]);
         let told = AtomicUsize::new(0);
         let media = encode(&messages, &[ClipEncoding::Frames], &|done, total| {
             assert!(done <= total && total == 4);

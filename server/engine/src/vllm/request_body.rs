@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::encode::EncodedMedia;
-use crate::{Message, Part, Request, ResponseFormat, Role};
+use crate::{ContentPart, Message, Request, ResponseFormat, Role};
 
 /// Builds the body of `POST /v1/chat/completions`. `media` are the encoded pictures and clips in order, `settings`
 /// additional fields; `max_tokens` of `None` means what the context leaves.
@@ -114,7 +114,7 @@ fn content(message: &Message, media: &[EncodedMedia], nonce: &str, at: &mut usiz
     match message.content.as_slice() {
         // A message with tool calls only.
         [] => return Value::Null,
-        [Part::Text(text)] => return text.clone().into(),
+        [ContentPart::Text(text)] => return text.clone().into(),
         _ => {}
     }
     let mut url = || {
@@ -126,9 +126,9 @@ fn content(message: &Message, media: &[EncodedMedia], nonce: &str, at: &mut usiz
         .content
         .iter()
         .map(|part| match part {
-            Part::Text(text) => json!({ "type": "text", "text": text }),
-            Part::Image(_) => json!({ "type": "image_url", "image_url": url() }),
-            Part::Video(_) => json!({ "type": "video_url", "video_url": url() }),
+            ContentPart::Text(text) => json!({ "type": "text", "text": text }),
+            ContentPart::Image(_) => json!({ "type": "image_url", "image_url": url() }),
+            ContentPart::Video(_) => json!({ "type": "video_url", "video_url": url() }),
         })
         .collect();
     parts.into()
@@ -157,15 +157,15 @@ pub(super) fn neutralize(request: &mut Request, specials: &[String]) -> bool {
 
 fn neutralize_texts(message: &mut Message, specials: &[String]) -> bool {
     let texts = message.content.iter().filter_map(|part| match part {
-        Part::Text(text) => Some(text.as_str()),
-        Part::Image(_) | Part::Video(_) => None,
+        ContentPart::Text(text) => Some(text.as_str()),
+        ContentPart::Image(_) | ContentPart::Video(_) => None,
     });
     let joined: String = texts.collect();
     if !specials.iter().any(|special| joined.contains(special.as_str())) {
         return false;
     }
     for part in &mut message.content {
-        if let Part::Text(text) = part {
+        if let ContentPart::Text(text) = part {
             *text = split_tokens(text, specials);
         }
     }
@@ -215,10 +215,10 @@ mod tests {
     use super::*;
     use crate::{GenerationOptions, RgbImage, Sampling};
 
-    fn request(content: Vec<Part>) -> Request {
+    fn request(content: Vec<ContentPart>) -> Request {
         Request {
             messages: vec![
-                Message::new(Role::System, vec![Part::Text("Be brief.".into())]),
+                Message::new(Role::System, vec![ContentPart::Text("Be brief.".into())]),
                 Message::new(Role::User, content),
             ],
             options: GenerationOptions {
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn pictures_stand_where_they_belong_and_parameters_keep_their_names() {
         let frame = RgbImage::new(1, 1, vec![0; 3].into());
-        let request = request(vec![Part::Image(frame), Part::Text("what \"is\" this?".into())]);
+        let request = request(vec![ContentPart::Image(frame), ContentPart::Text("what \"is\" this?".into())]);
         let media = [EncodedMedia { head: "data:image/png;base64,", data: vec!["AB".into(), "CD".into()] }];
         let settings = [("mm_processor_kwargs", json!({ "do_resize": false }))];
         let pieces = pieces("m", &request, &media, &settings, Some(9));
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn extras_go_as_they_came_but_never_in_the_place_of_our_own() {
-        let mut request = request(vec![Part::Text("x".into())]);
+        let mut request = request(vec![ContentPart::Text("x".into())]);
         request.options.response_format = ResponseFormat::JsonSchema(json!({ "type": "array" }));
         request.options.extra = Map::from_iter([
             ("logit_bias".to_owned(), json!({ "5": -100 })),
@@ -288,14 +288,16 @@ mod tests {
     #[test]
     fn control_tokens_in_text_are_broken_up_also_across_parts() {
         let specials = ["<|im_end|>".to_owned(), "<|video_pad|>".to_owned()];
-        let text = |text: &str| Part::Text(text.into());
-        let told = |content: Vec<Part>, specials: &[String]| {
+        let text = |text: &str| ContentPart::Text(text.into());
+        let told = |content: Vec<ContentPart>, specials: &[String]| {
             let mut request = request(content);
             let changed = neutralize(&mut request, specials);
             let texts: String = request.messages[1]
                 .content
                 .iter()
-                .filter_map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None })
+                .filter_map(
+                    |part| if let ContentPart::Text(text) = part { Some(text.as_str()) } else { None },
+                )
                 .collect();
             (changed, texts)
         };

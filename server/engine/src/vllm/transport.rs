@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::times::{self, ConstantRate, LoaderSampling};
-use crate::{FrameRate, Part, Request, VideoInput};
+use crate::{ContentPart, FrameRate, Request, VideoInput};
 
 /// Frames per temporal group where the checkpoint's files are not known; all published ones have 2.
 pub(super) const GROUP: usize = 2;
@@ -51,8 +51,8 @@ pub(super) fn plan(request: &mut Request, rules: TransportRules) -> VideoTranspo
         .iter_mut()
         .flat_map(|message| &mut message.content)
         .filter_map(|part| match part {
-            Part::Video(clip) => Some(clip),
-            Part::Text(_) | Part::Image(_) => None,
+            ContentPart::Video(clip) => Some(clip),
+            ContentPart::Text(_) | ContentPart::Image(_) => None,
         })
         .collect();
     let mut transport = VideoTransport::default();
@@ -99,7 +99,7 @@ pub(super) fn plan(request: &mut Request, rules: TransportRules) -> VideoTranspo
 
 fn has_pictures(request: &Request) -> bool {
     let mut parts = request.messages.iter().flat_map(|message| &message.content);
-    parts.any(|part| matches!(part, Part::Image(_)))
+    parts.any(|part| matches!(part, ContentPart::Image(_)))
 }
 
 fn settings(indices: Option<times::FrameIndices>, sized: bool) -> Vec<(&'static str, Value)> {
@@ -143,9 +143,9 @@ mod tests {
 
     const RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };
 
-    fn video(times: &[f64]) -> Part {
+    fn video(times: &[f64]) -> ContentPart {
         let frame = RgbImage::new(32, 32, vec![0; 3072].into());
-        Part::Video(VideoInput {
+        ContentPart::Video(VideoInput {
             frames: vec![frame; times.len()],
             times: times.to_vec(),
             indices: times.iter().map(|time| (time * 24.0).round() as u64).collect(),
@@ -156,7 +156,7 @@ mod tests {
         })
     }
 
-    fn planned(content: Vec<Part>, mm_kwargs: bool) -> (Request, VideoTransport) {
+    fn planned(content: Vec<ContentPart>, mm_kwargs: bool) -> (Request, VideoTransport) {
         let mut request = Request {
             messages: vec![Message::new(Role::User, content)],
             options: GenerationOptions::default(),
@@ -204,7 +204,7 @@ mod tests {
     fn what_cannot_be_carried_is_told() {
         let late = &[50.0, 50.5, 51.0, 51.5][..];
         let (request, transport) = planned(vec![video(late)], false);
-        let Part::Video(clip) = &request.messages[0].content[0] else { panic!() };
+        let ContentPart::Video(clip) = &request.messages[0].content[0] else { panic!() };
         assert_eq!(clip.times, [0.0, 0.5, 1.0, 1.5], "what the model will be shown");
         assert!(transport.warnings[0].contains("--trust-request-mm-kwargs"), "{:?}", transport.warnings);
         assert!(transport.warnings[0].contains("50.0 s off"), "{:?}", transport.warnings);
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn text_needs_no_settings() {
-        let (_, transport) = planned(vec![Part::Text("hi".into())], true);
+        let (_, transport) = planned(vec![ContentPart::Text("hi".into())], true);
         assert_eq!(transport, VideoTransport::default());
     }
 }
