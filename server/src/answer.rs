@@ -14,7 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use homereel_engine::{
-    ContentPart, Engine, EngineError, GenerationEvent, GenerationOptions, Message, ModelInfo, Request, Role,
+    ContentPart, Engine, EngineError, GenerationEvent, GenerationOptions, Message, MessageRole, ModelInfo,
+    Request,
 };
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -45,7 +46,7 @@ pub enum Piece {
 #[derive(Debug, Clone)]
 pub struct Turn {
     /// Who speaks.
-    pub role: Role,
+    pub role: MessageRole,
     /// The parts, in order.
     pub content: Vec<Piece>,
     /// Further fields under OpenAI's names, such as tool calls.
@@ -55,7 +56,7 @@ pub struct Turn {
 impl Turn {
     /// Creates a turn from its parts.
     #[must_use]
-    pub fn new(role: Role, content: Vec<Piece>) -> Self {
+    pub fn new(role: MessageRole, content: Vec<Piece>) -> Self {
         Self { role, content, extra: Map::new() }
     }
 }
@@ -89,7 +90,7 @@ impl Conversation {
 
     fn of(content: Vec<Piece>, sampling: homereel_engine::Sampling) -> Self {
         Self {
-            turns: vec![Turn::new(Role::User, content)],
+            turns: vec![Turn::new(MessageRole::User, content)],
             options: GenerationOptions { sampling, ..GenerationOptions::default() },
         }
     }

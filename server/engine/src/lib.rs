@@ -32,7 +32,8 @@ pub use error::{EngineError, EngineErrorKind};
 pub use open::{EngineConfig, EngineKind, open};
 pub use qwen3vl::{PromptWrapper, Quantization};
 pub use request::{
-    ContentPart, GenerationOptions, Message, Request, ResponseFormat, RgbImage, Role, Sampling, VideoInput,
+    ContentPart, GenerationOptions, Message, MessageRole, Request, ResponseFormat, RgbImage, Sampling,
+    VideoInput,
 };
 pub use source::{BadModelSource, ModelSource};
 pub use status::{ReplicaMetrics, ReplicaState, ReplicaStatus};

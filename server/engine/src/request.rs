@@ -89,7 +89,7 @@ pub enum ContentPart {
 
 /// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum MessageRole {
     /// System prompt.
     System,
     /// The user.
@@ -104,7 +104,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// The author.
-    pub role: Role,
+    pub role: MessageRole,
     /// The parts, in order.
     pub content: Vec<ContentPart>,
     /// Additional fields with OpenAI's names (`tool_calls`, `tool_call_id`, …), for engines that accept them
@@ -115,7 +115,7 @@ pub struct Message {
 impl Message {
     /// Creates a message from parts.
     #[must_use]
-    pub fn new(role: Role, content: Vec<ContentPart>) -> Self {
+    pub fn new(role: MessageRole, content: Vec<ContentPart>) -> Self {
         Self { role, content, extra: Map::new() }
     }
 }

@@ -14,8 +14,8 @@ use homereel_engine::qwen3vl::{
 };
 use homereel_engine::{
     ContentPart, DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason,
-    GenerationEvent, GenerationEvents, GenerationOptions, Health, Message, ModelSource, PromptWrapper,
-    Quantization, Request, RgbImage, Role, Sampling, Stage, VideoInput, WeightType, open,
+    GenerationEvent, GenerationEvents, GenerationOptions, Health, Message, MessageRole, ModelSource,
+    PromptWrapper, Quantization, Request, RgbImage, Sampling, Stage, VideoInput, WeightType, open,
 };
 use serde_json::Value;
 
@@ -49,9 +49,9 @@ fn request_of(case: &Case) -> Request {
             parts => parts.as_array().unwrap().iter().map(|part| part_of(part, &mut drawn)).collect(),
         };
         let role = match message["role"].as_str().unwrap() {
-            "system" => Role::System,
-            "assistant" => Role::Assistant,
-            _ => Role::User,
+            "system" => MessageRole::System,
+            "assistant" => MessageRole::Assistant,
+            _ => MessageRole::User,
         };
         Message::new(role, content)
     });
@@ -99,7 +99,7 @@ fn with(mut request: Request, change: impl FnOnce(&mut GenerationOptions)) -> Re
 }
 
 fn ask(parts: Vec<ContentPart>) -> Request {
-    request(vec![Message::new(Role::User, parts)])
+    request(vec![Message::new(MessageRole::User, parts)])
 }
 
 fn text(text: &str) -> ContentPart {
@@ -379,8 +379,8 @@ async fn a_follow_up_reuses_question_and_answer() {
     let first = ask(vec![ContentPart::Video(clip(8, None)), text("what happens?")]);
     let (_, _, done) = collect(engine.submit(first.clone()).unwrap()).await.unwrap();
     let mut second = first;
-    second.messages.push(Message::new(Role::Assistant, vec![text("a square.")]));
-    second.messages.push(Message::new(Role::User, vec![text("which color?")]));
+    second.messages.push(Message::new(MessageRole::Assistant, vec![text("a square.")]));
+    second.messages.push(Message::new(MessageRole::User, vec![text("which color?")]));
     let (_, _, again) = collect(engine.submit(second).unwrap()).await.unwrap();
     assert!(again.usage.cached_tokens + 8 >= done.usage.prompt_tokens, "{:?}", again.usage);
 }

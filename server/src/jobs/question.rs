@@ -215,7 +215,7 @@ fn cut_off(mut text: String, at: usize, model: String, kind: TextKind) -> Genera
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use homereel_engine::{Role, Sampling, fake};
+    use homereel_engine::{MessageRole, Sampling, fake};
 
     use super::*;
     use crate::{
@@ -231,7 +231,7 @@ mod tests {
             "",
             Sampling::default(),
         );
-        conversation.turns = vec![Turn::new(Role::User, vec![Piece::Text("who?".into())])];
+        conversation.turns = vec![Turn::new(MessageRole::User, vec![Piece::Text("who?".into())])];
         cx.answers.ask(conversation, Priority::Interactive, cx.lifecycle.hard()).unwrap()
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, GenerationConfig, Processor, ProcessorConfig, PromptWrapper, Tokenizer,
 };
-use crate::{ContentPart, GenerationOptions, Message, RgbImage, Role, VideoInput, demo};
+use crate::{ContentPart, GenerationOptions, Message, MessageRole, RgbImage, VideoInput, demo};
 
 fn builder() -> (PromptBuilder, Generator) {
     let read = |name: &str| demo::file(name).map(<[u8]>::to_vec);
@@ -39,7 +39,7 @@ fn generation(builder: &PromptBuilder, sink: EventSink, max_tokens: usize) -> Ge
     };
     let content = vec![ContentPart::Video(clip), ContentPart::Text("what happens?".into())];
     let request = Request {
-        messages: vec![Message::new(Role::User, content)],
+        messages: vec![Message::new(MessageRole::User, content)],
         options: GenerationOptions {
             max_tokens: Some(max_tokens),
             ignore_eos: true,

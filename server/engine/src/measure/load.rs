@@ -7,8 +7,8 @@ use rand::{RngCore as _, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ContentPart, Done, Engine, EngineError, GenerationEvent, GenerationOptions, Health, Message, Request,
-    RgbImage, Role, VideoInput,
+    ContentPart, Done, Engine, EngineError, GenerationEvent, GenerationOptions, Health, Message, MessageRole,
+    Request, RgbImage, VideoInput,
 };
 
 /// Frames per second that the clips claim: the models' own sampling rate, so that no frame is dropped.
@@ -105,7 +105,7 @@ fn request(engine: &dyn Engine, shape: &LoadShape, seed: u64, text: String) -> R
     }
     content.push(ContentPart::Text(text));
     Ok(Request {
-        messages: vec![Message::new(Role::User, content)],
+        messages: vec![Message::new(MessageRole::User, content)],
         options: GenerationOptions {
             max_tokens: Some(shape.output_len),
             ignore_eos: true,

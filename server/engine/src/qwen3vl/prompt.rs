@@ -10,7 +10,7 @@ use super::input::Prompt;
 use super::processor::{Grid, Processor};
 use super::template::{ChatTemplate, TemplateContent, TemplateMessage, TemplatePart};
 use super::tokenizer::{PromptPiece, Tokenizer};
-use crate::{ContentPart, EngineError, Message, Request, RgbImage, Role, VideoInput};
+use crate::{ContentPart, EngineError, Message, MessageRole, Request, RgbImage, VideoInput};
 
 /// Pictures per request.
 const MAX_IMAGES: usize = 64;
@@ -195,10 +195,10 @@ impl PromptBuilder {
 
     fn template_message(&self, message: &Message, guard: char) -> TemplateMessage {
         let role = match message.role {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-            Role::Tool => "tool",
+            MessageRole::System => "system",
+            MessageRole::User => "user",
+            MessageRole::Assistant => "assistant",
+            MessageRole::Tool => "tool",
         };
         let content = match message.content.as_slice() {
             [ContentPart::Text(text)] => TemplateContent::Text(self.tokenizer.defuse(text, guard)),

@@ -149,7 +149,7 @@ fn base64(bytes: &[u8]) -> Bytes {
 mod tests {
     use super::super::times::ConstantRate;
     use super::*;
-    use crate::Role;
+    use crate::MessageRole;
 
     fn frame(seed: u8) -> RgbImage {
         let rgb: Vec<u8> = (0..3072).map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed)).collect();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn user(content: Vec<ContentPart>) -> Vec<Message> {
-        vec![Message::new(Role::User, content)]
+        vec![Message::new(MessageRole::User, content)]
     }
 
     #[test]

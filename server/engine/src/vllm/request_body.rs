@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::encode::EncodedMedia;
-use crate::{ContentPart, Message, Request, ResponseFormat, Role};
+use crate::{ContentPart, Message, MessageRole, Request, ResponseFormat};
 
 /// Builds the body of `POST /v1/chat/completions`. `media` are the encoded pictures and clips in order, `settings`
 /// additional fields; `max_tokens` of `None` means what the context leaves.
@@ -101,12 +101,12 @@ fn message_json(message: &Message, media: &[EncodedMedia], nonce: &str, at: &mut
     Value::Object(json)
 }
 
-fn role(role: Role) -> &'static str {
+fn role(role: MessageRole) -> &'static str {
     match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => "tool",
+        MessageRole::System => "system",
+        MessageRole::User => "user",
+        MessageRole::Assistant => "assistant",
+        MessageRole::Tool => "tool",
     }
 }
 
@@ -218,8 +218,8 @@ mod tests {
     fn request(content: Vec<ContentPart>) -> Request {
         Request {
             messages: vec![
-                Message::new(Role::System, vec![ContentPart::Text("Be brief.".into())]),
-                Message::new(Role::User, content),
+                Message::new(MessageRole::System, vec![ContentPart::Text("Be brief.".into())]),
+                Message::new(MessageRole::User, content),
             ],
             options: GenerationOptions {
                 sampling: Sampling { top_k: 20, seed: Some(u64::MAX), ..Sampling::default() },
@@ -273,7 +273,7 @@ mod tests {
             ("model".to_owned(), json!("other")),
         ]);
         let call = json!([{ "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } }]);
-        let mut calling = Message::new(Role::Assistant, Vec::new());
+        let mut calling = Message::new(MessageRole::Assistant, Vec::new());
         calling.extra.insert("tool_calls".into(), call.clone());
         request.messages.push(calling);
         let body: Value = serde_json::from_slice(&pieces("m", &request, &[], &[], None).concat()).unwrap();

@@ -139,7 +139,7 @@ fn inexact_warning(off_by: &[f64], mm_kwargs: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GenerationOptions, Message, RgbImage, Role};
+    use crate::{GenerationOptions, Message, MessageRole, RgbImage};
 
     const RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };
 
@@ -158,7 +158,7 @@ mod tests {
 
     fn planned(content: Vec<ContentPart>, mm_kwargs: bool) -> (Request, VideoTransport) {
         let mut request = Request {
-            messages: vec![Message::new(Role::User, content)],
+            messages: vec![Message::new(MessageRole::User, content)],
             options: GenerationOptions::default(),
         };
         let transport = plan(&mut request, TransportRules { mm_kwargs, sized: true, frame_rate: RATE });

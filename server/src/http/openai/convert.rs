@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use homereel_engine::{GenerationOptions, ModelInfo, ResponseFormat, Role, Sampling};
+use homereel_engine::{GenerationOptions, MessageRole, ModelInfo, ResponseFormat, Sampling};
 use homereel_library::{Library, LibraryError};
 use serde_json::{Map, Value};
 
@@ -63,7 +63,7 @@ pub(super) struct UnresolvedConversation {
 
 #[derive(Debug)]
 struct DraftTurn {
-    role: Role,
+    role: MessageRole,
     pieces: Vec<DraftPiece>,
     extra: Map<String, Value>,
 }
@@ -347,10 +347,10 @@ fn turn(
     let extra = if takes_extras { message.take_extras() } else { Map::new() };
     bounded(&format!("messages[{at}]"), &extra)?;
     let role = match message.role.as_str() {
-        "system" | "developer" => Role::System,
-        "user" => Role::User,
-        "assistant" => Role::Assistant,
-        "tool" => Role::Tool,
+        "system" | "developer" => MessageRole::System,
+        "user" => MessageRole::User,
+        "assistant" => MessageRole::Assistant,
+        "tool" => MessageRole::Tool,
         other => {
             return Err(Failure::invalid(
                 format!("messages[{at}].role"),
@@ -387,14 +387,14 @@ fn turn(
 
 fn piece(
     part: WirePart<'_>,
-    role: Role,
+    role: MessageRole,
     frames: FrameSampling,
     scratch: &Path,
 ) -> Result<DraftPiece, Failure> {
     let lacking = |param: &str| Failure::invalid(param, format!("a part of type {param} needs {param}"));
     match part.kind.as_str() {
         "text" => Ok(DraftPiece::Text(part.text.ok_or_else(|| lacking("text"))?.into_owned())),
-        "image_url" | "video_url" if role != Role::User => {
+        "image_url" | "video_url" if role != MessageRole::User => {
             Err(Failure::invalid("type", format!("{} is only supported in user messages", part.kind)))
         }
         "image_url" => {
