@@ -77,18 +77,18 @@ impl Conversation {
         source: Source,
         frames: FrameSampling,
         question: &str,
-        sampling: homereel_engine::Sampling,
+        sampling: homereel_engine::SamplingParams,
     ) -> Self {
         Self::of(vec![Piece::Video(source, frames), Piece::Text(question.to_owned())], sampling)
     }
 
     /// Creates a conversation of one question without a video.
     #[must_use]
-    pub fn text(question: &str, sampling: homereel_engine::Sampling) -> Self {
+    pub fn text(question: &str, sampling: homereel_engine::SamplingParams) -> Self {
         Self::of(vec![Piece::Text(question.to_owned())], sampling)
     }
 
-    fn of(content: Vec<Piece>, sampling: homereel_engine::Sampling) -> Self {
+    fn of(content: Vec<Piece>, sampling: homereel_engine::SamplingParams) -> Self {
         Self {
             turns: vec![Turn::new(MessageRole::User, content)],
             options: GenerationOptions { sampling, ..GenerationOptions::default() },

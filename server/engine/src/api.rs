@@ -42,7 +42,7 @@ pub struct ModelInfo {
     /// Backend for display, for example `candle cpu f32`, `candle cuda bf16` or `vllm http://…`.
     pub backend: String,
     /// Defaults of `generation_config.json` (greedy where it sets none).
-    pub sampling: crate::Sampling,
+    pub sampling: crate::SamplingParams,
     /// Whether requests may hold tools and other parameters of vLLM's.
     pub takes_extras: bool,
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Engine, EngineError, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo, Request, Sampling,
+    Engine, EngineError, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo, Request,
+    SamplingParams,
 };
 
 /// One step of a script.
@@ -42,7 +43,7 @@ impl FakeEngine {
             max_model_len: 32_768,
             frame_rate: FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 },
             backend: "fake".to_owned(),
-            sampling: Sampling::default(),
+            sampling: SamplingParams::default(),
             takes_extras: false,
         };
         Self {

@@ -122,7 +122,7 @@ impl Message {
 
 /// How to choose the next token; names as in vLLM's `SamplingParams`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sampling {
+pub struct SamplingParams {
     /// 0 means greedy.
     pub temperature: f64,
     /// 1 means off.
@@ -141,7 +141,7 @@ pub struct Sampling {
     pub seed: Option<u64>,
 }
 
-impl Default for Sampling {
+impl Default for SamplingParams {
     /// Greedy, without penalties.
     fn default() -> Self {
         Self {
@@ -173,7 +173,7 @@ pub enum ResponseFormat {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GenerationOptions {
     /// Sampling parameters.
-    pub sampling: Sampling,
+    pub sampling: SamplingParams,
     /// Limit of generated tokens; `None` means what the context leaves, up to the engine's default.
     pub max_tokens: Option<usize>,
     /// Strings that end the answer; they are not part of it.

@@ -1,6 +1,6 @@
 //! Validation of requests, the same for every engine.
 
-use crate::{EngineError, Request, Sampling};
+use crate::{EngineError, Request, SamplingParams};
 
 /// Tokens generated when a request does not limit them: small models ramble.
 pub(crate) const DEFAULT_MAX_TOKENS: usize = 2048;
@@ -28,7 +28,7 @@ pub(crate) fn check(request: &Request) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn check_sampling(sampling: &Sampling) -> Result<(), EngineError> {
+fn check_sampling(sampling: &SamplingParams) -> Result<(), EngineError> {
     let ranges: [(&'static str, f64, bool, &str); 6] = [
         ("temperature", sampling.temperature, sampling.temperature >= 0.0, "at least 0"),
         ("top_p", sampling.top_p, sampling.top_p > 0.0 && sampling.top_p <= 1.0, "above 0, up to 1"),
@@ -80,9 +80,9 @@ mod tests {
 
     #[test]
     fn ranges_are_checked_and_named() {
-        check_sampling(&Sampling::default()).unwrap();
+        check_sampling(&SamplingParams::default()).unwrap();
         for (change, name) in [
-            ((|s| s.temperature = -1.0) as fn(&mut Sampling), "temperature"),
+            ((|s| s.temperature = -1.0) as fn(&mut SamplingParams), "temperature"),
             (|s| s.top_p = 0.0, "top_p"),
             (|s| s.min_p = 1.5, "min_p"),
             (|s| s.repetition_penalty = 0.0, "repetition_penalty"),
@@ -90,7 +90,7 @@ mod tests {
             (|s| s.frequency_penalty = 3.0, "frequency_penalty"),
         ] {
             let message = {
-                let mut sampling = Sampling::default();
+                let mut sampling = SamplingParams::default();
                 change(&mut sampling);
                 check_sampling(&sampling).unwrap_err().to_string()
             };

@@ -15,7 +15,7 @@ use homereel_engine::qwen3vl::{
 use homereel_engine::{
     ContentPart, DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason,
     GenerationEvent, GenerationEvents, GenerationOptions, Health, Message, MessageRole, ModelSource,
-    PromptWrapper, Quantization, Request, RgbImage, Sampling, Stage, VideoInput, WeightType, open,
+    PromptWrapper, Quantization, Request, RgbImage, SamplingParams, Stage, VideoInput, WeightType, open,
 };
 use serde_json::Value;
 
@@ -408,7 +408,8 @@ async fn a_seed_repeats_an_answer_and_logprobs_are_told() {
     let engine = random().await;
     let sampled = |seed: u64| {
         with(ask(vec![text("what is red?")]), |options| {
-            options.sampling = Sampling { temperature: 1.5, seed: Some(seed), ..Sampling::default() };
+            options.sampling =
+                SamplingParams { temperature: 1.5, seed: Some(seed), ..SamplingParams::default() };
             options.logprobs = Some(3);
         })
     };
@@ -436,8 +437,9 @@ async fn bad_requests_are_told_apart_and_the_next_one_works() {
     let video = || ContentPart::Video(clip(2, None));
     let context = engine.info().unwrap().max_model_len;
     let wrong_size = RgbImage::new(100, 64, vec![0; 100 * 64 * 3].into());
-    let sampling =
-        |change: fn(&mut Sampling)| with(ask(vec![text("hi")]), |options| change(&mut options.sampling));
+    let sampling = |change: fn(&mut SamplingParams)| {
+        with(ask(vec![text("hi")]), |options| change(&mut options.sampling))
+    };
     let changed = |change: fn(&mut GenerationOptions)| with(ask(vec![text("hi")]), change);
     let cases: Vec<(Request, &[&str])> = vec![
         (request(Vec::new()), &["messages is empty"]),

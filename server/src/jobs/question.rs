@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use homereel_engine::{FinishReason, ResponseFormat, Sampling, Stage};
+use homereel_engine::{FinishReason, ResponseFormat, SamplingParams, Stage};
 use homereel_library::{Change, Job, Step, TextKind, Video};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,8 @@ pub(super) async fn ask(
     cancel: &CancellationToken,
 ) -> Result<GeneratedText, Stop> {
     let source = cx.source(about.video);
-    let mut conversation = Conversation::about(source, about.frames, prompt(about.kind), Sampling::default());
+    let mut conversation =
+        Conversation::about(source, about.frames, prompt(about.kind), SamplingParams::default());
     conversation.options.response_format = format(about.kind);
     at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
@@ -75,7 +76,8 @@ pub(super) async fn summarize(
     cancel: &CancellationToken,
 ) -> Result<GeneratedText, Stop> {
     let about = TextRequest { job, video, frames: FrameSampling::default(), kind: TextKind::Description };
-    let conversation = Conversation::text(&format!("{}\n\n{notes}", prompts::SUMMARIZE), Sampling::default());
+    let conversation =
+        Conversation::text(&format!("{}\n\n{notes}", prompts::SUMMARIZE), SamplingParams::default());
     at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
 }
 
@@ -215,7 +217,7 @@ fn cut_off(mut text: String, at: usize, model: String, kind: TextKind) -> Genera
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use homereel_engine::{MessageRole, Sampling, fake};
+    use homereel_engine::{MessageRole, SamplingParams, fake};
 
     use super::*;
     use crate::{
@@ -229,7 +231,7 @@ mod tests {
             Source::file("x".into(), None),
             FrameSampling::default(),
             "",
-            Sampling::default(),
+            SamplingParams::default(),
         );
         conversation.turns = vec![Turn::new(MessageRole::User, vec![Piece::Text("who?".into())])];
         cx.answers.ask(conversation, Priority::Interactive, cx.lifecycle.hard()).unwrap()

@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling as Draw};
 
-use crate::{EngineError, Sampling, TokenLogprob, qwen3vl::Tokenizer};
+use crate::{EngineError, SamplingParams, TokenLogprob, qwen3vl::Tokenizer};
 
 /// Temperatures below this are greedy, as in vLLM.
 const GREEDY_BELOW: f64 = 1e-5;
 
 /// The sampler of one answer.
 pub(super) struct Sampler {
-    sampling: Sampling,
+    sampling: SamplingParams,
     draws: LogitsProcessor,
     /// Per token, whether it occurs in the prompt and how often in the answer.
     seen: HashMap<u32, TokenCount>,
@@ -30,7 +30,7 @@ struct TokenCount {
 impl Sampler {
     /// Creates the sampler for an answer to `prompt`. Equal seeds give equal draws; without a seed draws differ.
     #[must_use]
-    pub(super) fn new(sampling: Sampling, prompt: &[u32]) -> Self {
+    pub(super) fn new(sampling: SamplingParams, prompt: &[u32]) -> Self {
         let seed = sampling.seed.unwrap_or_else(rand::random);
         let draws = LogitsProcessor::from_sampling(seed, Draw::All { temperature: 1.0 });
         // Only the repetition penalty considers the prompt.
@@ -57,7 +57,7 @@ impl Sampler {
     }
 
     fn penalise(&self, logits: &mut [f32]) {
-        let Sampling { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
+        let SamplingParams { repetition_penalty, presence_penalty, frequency_penalty, .. } = self.sampling;
         let (repetition, presence, frequency) =
             (repetition_penalty as f32, presence_penalty as f32, frequency_penalty as f32);
         for (&id, seen) in &self.seen {
@@ -71,7 +71,7 @@ impl Sampler {
 
     /// Draws from the candidates left by temperature, min-p, top-k and top-p. `best` is the largest logit.
     fn draw(&mut self, logits: &[f32], best: f32) -> Result<u32, EngineError> {
-        let Sampling { temperature, top_p, top_k, min_p, .. } = self.sampling;
+        let SamplingParams { temperature, top_p, top_k, min_p, .. } = self.sampling;
         // Weights relative to the best token's weight of 1, so that min-p is a plain threshold.
         let weight = |logit: f32| (f64::from(logit - best) / temperature).exp();
         let mut kept: Vec<(u32, f64)> = (0..)
@@ -148,14 +148,14 @@ mod tests {
         [0.15f32, 0.25, 0.03, 0.5, 0.07].iter().map(|p| p.ln()).collect()
     }
 
-    fn sampling(change: impl FnOnce(&mut Sampling)) -> Sampling {
-        let mut sampling = Sampling { temperature: 1.0, seed: Some(7), ..Sampling::default() };
+    fn sampling(change: impl FnOnce(&mut SamplingParams)) -> SamplingParams {
+        let mut sampling = SamplingParams { temperature: 1.0, seed: Some(7), ..SamplingParams::default() };
         change(&mut sampling);
         sampling
     }
 
     /// Relative frequencies of 20,000 first draws.
-    fn frequencies(sampling: &Sampling) -> [f64; 5] {
+    fn frequencies(sampling: &SamplingParams) -> [f64; 5] {
         let mut counts = [0u32; 5];
         let mut sampler = Sampler::new(sampling.clone(), &[]);
         for _ in 0..20_000 {
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_likeliest_and_the_lowest_id_of_equals() {
-        let mut sampler = Sampler::new(Sampling::default(), &[]);
+        let mut sampler = Sampler::new(SamplingParams::default(), &[]);
         assert_eq!(sampler.choose(&logits()).unwrap(), 3);
         assert_eq!(sampler.choose(&[1.0, 2.0, 2.0]).unwrap(), 1);
     }
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn penalties_are_those_of_vllm() {
-        let penalised = |change: fn(&mut Sampling), prompt: &[u32], answer: &[u32]| {
+        let penalised = |change: fn(&mut SamplingParams), prompt: &[u32], answer: &[u32]| {
             let mut sampler = Sampler::new(sampling(change), prompt);
             for &id in answer {
                 sampler.seen.entry(id).or_default().answer += 1;
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn logits_that_are_no_numbers_are_an_error() {
-        let mut sampler = Sampler::new(Sampling::default(), &[]);
+        let mut sampler = Sampler::new(SamplingParams::default(), &[]);
         assert!(sampler.choose(&[0.0, f32::NAN]).is_err());
         assert!(sampler.choose(&[f32::NEG_INFINITY]).is_err());
         assert!(sampler.choose(&[]).is_err());

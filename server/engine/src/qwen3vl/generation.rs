@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Sampling;
+use crate::SamplingParams;
 
 /// The contents of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +11,7 @@ pub struct GenerationConfig {
     /// Ids that end an answer.
     pub eos: Vec<u32>,
     /// Default sampling parameters; greedy where the file does not enable sampling.
-    pub sampling: Sampling,
+    pub sampling: SamplingParams,
 }
 
 #[derive(Deserialize, Default)]
@@ -58,9 +58,9 @@ impl GenerationConfig {
         if eos.is_empty() {
             return Err(format!("neither {FILE} nor config.json names an eos_token_id"));
         }
-        let greedy = Sampling::default();
+        let greedy = SamplingParams::default();
         let sampling = if raw.do_sample == Some(true) {
-            Sampling {
+            SamplingParams {
                 temperature: raw.temperature.unwrap_or(1.0),
                 top_p: raw.top_p.unwrap_or(greedy.top_p),
                 top_k: raw.top_k.unwrap_or(greedy.top_k),
@@ -103,7 +103,7 @@ mod tests {
             "repetition_penalty": 1.0, "temperature": 0.7, "top_k": 20, "top_p": 0.8}"#;
         let got = read(Some(text), "{}").unwrap();
         assert_eq!(got.eos, [151_645, 151_643]);
-        let Sampling { temperature, top_k, top_p, .. } = got.sampling;
+        let SamplingParams { temperature, top_k, top_p, .. } = got.sampling;
         assert_eq!((temperature, top_k, top_p), (0.7, 20, 0.8));
     }
 
@@ -118,6 +118,6 @@ mod tests {
     #[test]
     fn without_do_sample_the_default_is_greedy() {
         let got = read(Some(r#"{"eos_token_id": 7, "temperature": 0.7}"#), "{}").unwrap();
-        assert_eq!(got.sampling, Sampling::default());
+        assert_eq!(got.sampling, SamplingParams::default());
     }
 }

@@ -213,7 +213,7 @@ fn split_tokens(text: &str, specials: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GenerationOptions, RgbImage, Sampling};
+    use crate::{GenerationOptions, RgbImage, SamplingParams};
 
     fn request(content: Vec<ContentPart>) -> Request {
         Request {
@@ -222,7 +222,7 @@ mod tests {
                 Message::new(MessageRole::User, content),
             ],
             options: GenerationOptions {
-                sampling: Sampling { top_k: 20, seed: Some(u64::MAX), ..Sampling::default() },
+                sampling: SamplingParams { top_k: 20, seed: Some(u64::MAX), ..SamplingParams::default() },
                 stop: vec!["\n".into()],
                 stop_token_ids: vec![7],
                 ignore_eos: true,

@@ -9,7 +9,7 @@ use crate::qwen3vl::{
     ChatTemplate, Config, GenerationConfig, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use crate::source::{ModelFiles, ModelSource};
-use crate::{EngineError, FrameRate, ModelInfo, Sampling, hub};
+use crate::{EngineError, FrameRate, ModelInfo, SamplingParams, hub};
 
 /// Frame sampling where the checkpoint's files are not known: that of all published ones.
 const FRAME_RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };
@@ -59,7 +59,7 @@ impl ServedModel {
                 builder.context = context;
                 (Some(builder), sampling, demo)
             }
-            None => (None, Sampling::default(), false),
+            None => (None, SamplingParams::default(), false),
         };
         let info = ModelInfo {
             id: card.id.clone(),
@@ -128,7 +128,7 @@ fn bounded(width: u32, height: u32, pixels: f64) -> Result<(u32, u32), EngineErr
 /// The contents of the small files.
 struct CheckpointFiles {
     builder: PromptBuilder,
-    sampling: Sampling,
+    sampling: SamplingParams,
     demo: bool,
     /// Tokens that the model supports.
     most: usize,

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use homereel_engine::{GenerationOptions, MessageRole, ModelInfo, ResponseFormat, Sampling};
+use homereel_engine::{GenerationOptions, MessageRole, ModelInfo, ResponseFormat, SamplingParams};
 use homereel_library::{Library, LibraryError};
 use serde_json::{Map, Value};
 
@@ -185,7 +185,7 @@ fn want(request: &ChatRequest<'_>, info: &ModelInfo) -> Result<ReplyOptions, Fai
     })
 }
 
-fn options(request: &ChatRequest<'_>, defaults: Sampling) -> Result<GenerationOptions, Failure> {
+fn options(request: &ChatRequest<'_>, defaults: SamplingParams) -> Result<GenerationOptions, Failure> {
     let sampling = sampling(request, defaults)?;
     let max_tokens = match request.max_completion_tokens.map(|n| ("max_completion_tokens", n)) {
         None => request.max_tokens.map(|n| ("max_tokens", n)),
@@ -225,7 +225,7 @@ fn options(request: &ChatRequest<'_>, defaults: Sampling) -> Result<GenerationOp
     })
 }
 
-fn sampling(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Sampling, Failure> {
+fn sampling(request: &ChatRequest<'_>, defaults: SamplingParams) -> Result<SamplingParams, Failure> {
     let number = |name: &'static str, given: Option<f64>, default: f64, low: f64, high: f64| match given {
         None => Ok(default),
         Some(value) if (low..=high).contains(&value) => Ok(value),
@@ -238,7 +238,7 @@ fn sampling(request: &ChatRequest<'_>, defaults: Sampling) -> Result<Sampling, F
         Some(k) => usize::try_from(k)
             .map_err(|_| Failure::invalid("top_k", format!("top_k is {k}; -1, 0 (off) or more would fit")))?,
     };
-    Ok(Sampling {
+    Ok(SamplingParams {
         temperature: number("temperature", request.temperature, defaults.temperature, 0.0, 2.0)?,
         top_p: number("top_p", request.top_p, defaults.top_p, f64::MIN_POSITIVE, 1.0).map_err(|failure| {
             Failure { message: "top_p: more than 0 and at most 1 would fit".into(), ..failure }
