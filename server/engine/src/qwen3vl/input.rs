@@ -12,7 +12,7 @@ use super::{
 use crate::EngineError;
 
 /// Called with (units done, units in total); `Break` cancels with [`EngineError::Cancelled`].
-pub type Progress<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
+pub type ProgressFn<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 
 /// The patches of one picture or one clip.
 #[derive(Debug, Clone, PartialEq)]

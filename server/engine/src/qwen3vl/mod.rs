@@ -22,7 +22,7 @@ mod weights;
 
 pub use config::{Activation, Config, MoeConfig, TextConfig, VisionConfig};
 pub use generation::GenerationConfig;
-pub use input::{Features, Progress, Prompt, Visual};
+pub use input::{Features, ProgressFn, Prompt, Visual};
 pub use kv::Kv;
 pub use layers::Quantization;
 pub use model::{Checkpoint, Model};

@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     config::Config,
-    input::{Features, Progress, Prompt, Visual},
+    input::{Features, ProgressFn, Prompt, Visual},
     kv::Kv,
     layers::{Linear, Quantization, TensorScope},
     rope::TextRotary,
@@ -153,7 +153,7 @@ impl Model {
     /// # Errors
     /// `Cancelled` when `progress` breaks; `Failed` where the visual's grid does not fit its values or the
     /// device fails.
-    pub fn encode(&self, visual: &Visual, progress: &mut Progress<'_>) -> Result<Features, EngineError> {
+    pub fn encode(&self, visual: &Visual, progress: &mut ProgressFn<'_>) -> Result<Features, EngineError> {
         self.vision.forward(visual, &self.device, progress)
     }
 
@@ -169,7 +169,7 @@ impl Model {
         prompt: &Prompt,
         features: Option<&Features>,
         kv: &mut Kv,
-        progress: &mut Progress<'_>,
+        progress: &mut ProgressFn<'_>,
     ) -> Result<Tensor, EngineError> {
         let total = prompt.ids().len();
         let first = kv.len();

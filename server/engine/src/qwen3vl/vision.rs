@@ -9,7 +9,7 @@ use candle_nn::rotary_emb;
 use super::{
     Result,
     config::{Activation, VisionConfig},
-    input::{Features, Progress, Visual},
+    input::{Features, ProgressFn, Visual},
     layers::{LayerNorm, Linear, TensorScope, attend},
     rope,
 };
@@ -63,7 +63,7 @@ impl VisionModel {
         &self,
         visual: &Visual,
         device: &Device,
-        progress: &mut Progress<'_>,
+        progress: &mut ProgressFn<'_>,
     ) -> Result<Features, EngineError> {
         let [groups, rows, columns] = visual.grid;
         visual.check(&self.config)?;
@@ -157,7 +157,7 @@ fn taps_of(index: usize, len: usize, side: usize) -> [(usize, f32); 2] {
 struct Counter<'a, 'b> {
     done: usize,
     total: usize,
-    progress: &'a mut Progress<'b>,
+    progress: &'a mut ProgressFn<'b>,
 }
 
 impl Counter<'_, '_> {
