@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use golden::{Case, Drawn, Golden, checkpoint_dir, parity_dir};
 use homereel_engine::qwen3vl::{
-    ChatTemplate, Checkpoint, Media, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
+    ChatTemplate, Checkpoint, Processor, ProcessorConfig, PromptBuilder, PromptMedia, Tokenizer,
 };
 use homereel_engine::{
     ContentPart, DeviceKind, Done, Engine, EngineConfig, EngineError, EngineErrorKind, FinishReason,
@@ -178,8 +178,10 @@ fn prompts_and_pixels_equal_the_reference() -> Result<()> {
             assert_eq!(axes.iter().map(|&p| p as f32).collect::<Vec<_>>(), positions, "{what}");
             assert_eq!(case.record["rope_delta"], prepared.prompt.positions().delta(), "{what}");
             for (kind, is_video) in [("image", false), ("video", true)] {
-                let of_kind =
-                    prepared.media.iter().filter(|(media, _)| matches!(media, Media::Video(_)) == is_video);
+                let of_kind = prepared
+                    .media
+                    .iter()
+                    .filter(|(media, _)| matches!(media, PromptMedia::Video(_)) == is_video);
                 let grids: Vec<[usize; 3]> = of_kind.map(|(_, grid)| (*grid).into()).collect();
                 assert_eq!(grids, case.grids(kind), "{what}: {kind} grids");
             }
@@ -191,8 +193,8 @@ fn prompts_and_pixels_equal_the_reference() -> Result<()> {
                     vision.temporal_patch_size,
                 );
                 let visual = match media {
-                    Media::Image(image) => builder.processor.image_patches(image),
-                    Media::Video(clip) => builder.processor.video_patches(clip),
+                    PromptMedia::Image(image) => builder.processor.image_patches(image),
+                    PromptMedia::Video(clip) => builder.processor.video_patches(clip),
                 };
                 assert_eq!(visual.grid, grid, "{what}");
                 let want: Vec<f32> = bytes.iter().map(|&byte| (f32::from(byte) - 127.5) / 127.5).collect();

@@ -5,22 +5,22 @@ use std::collections::VecDeque;
 
 use sha2::{Digest, Sha256};
 
-use crate::qwen3vl::{Features, Grid, Kv, Media, Prompt};
+use crate::qwen3vl::{Features, Grid, Kv, Prompt, PromptMedia};
 
 /// Identity of a picture or clip: its content, sampling and size.
 pub(super) type ContentId = [u8; 32];
 
 /// Returns the identity of a picture or clip: by the caller's key where there is one, else by content.
 #[must_use]
-pub(super) fn identity(media: &Media, grid: Grid) -> ContentId {
+pub(super) fn identity(media: &PromptMedia, grid: Grid) -> ContentId {
     let mut hash = Sha256::new();
     hash.update(format!("{}x{}x{}", grid.t, grid.h, grid.w));
     match media {
-        Media::Image(image) => {
+        PromptMedia::Image(image) => {
             hash.update(b"image");
             hash.update(&image.rgb);
         }
-        Media::Video(clip) => {
+        PromptMedia::Video(clip) => {
             hash.update(b"video");
             match &clip.key {
                 Some(key) => {
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn identity_is_content_kind_and_size() {
         let grid = Grid { t: 1, h: 2, w: 2 };
-        let image = |byte: u8| Media::Image(RgbImage::new(1, 1, vec![byte; 3].into()));
+        let image = |byte: u8| PromptMedia::Image(RgbImage::new(1, 1, vec![byte; 3].into()));
         assert_eq!(identity(&image(1), grid), identity(&image(1), grid));
         assert_ne!(identity(&image(1), grid), identity(&image(2), grid));
         assert_ne!(identity(&image(1), grid), identity(&image(1), Grid { t: 2, ..grid }));

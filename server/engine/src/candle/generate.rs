@@ -10,7 +10,7 @@ use super::constraint::Constraint;
 use super::sampler::{self, Sampler};
 use super::sink::EventSink;
 use super::stop::{StopIds, StopStrings};
-use crate::qwen3vl::{Features, Kv, Media, Model, PreparedPrompt, PromptBuilder, TextStream};
+use crate::qwen3vl::{Features, Kv, Model, PreparedPrompt, PromptBuilder, PromptMedia, TextStream};
 use crate::{Done, EngineError, FinishReason, GenerationEvent, Request, Stage, StageTimes, Usage};
 
 /// A request with everything that generating its answer needs.
@@ -126,8 +126,8 @@ impl Generator {
             let start = Instant::now();
             report(generation, Stage::Preprocess)(index, count).continue_or_cancel()?;
             let visual = match media {
-                Media::Image(image) => builder.processor.image_patches(image),
-                Media::Video(clip) => builder.processor.video_patches(clip),
+                PromptMedia::Image(image) => builder.processor.image_patches(image),
+                PromptMedia::Video(clip) => builder.processor.video_patches(clip),
             };
             clock.times.preprocess_ms += ms(start);
             let start = Instant::now();

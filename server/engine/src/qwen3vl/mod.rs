@@ -28,7 +28,7 @@ pub use layers::Quantization;
 pub use model::{Checkpoint, Model};
 pub use processor::{Grid, Processor};
 pub use processor_config::ProcessorConfig;
-pub use prompt::{Media, PreparedPrompt, PromptBuilder, PromptWrapper};
+pub use prompt::{PreparedPrompt, PromptBuilder, PromptMedia, PromptWrapper};
 pub use rope::Positions;
 pub use template::ChatTemplate;
 pub use tokenizer::{TextStream, Tokenizer};

@@ -54,7 +54,7 @@ pub struct PromptBuilder {
 
 /// A picture or clip of a prompt.
 #[derive(Debug, Clone)]
-pub enum Media {
+pub enum PromptMedia {
     /// A picture.
     Image(RgbImage),
     /// A video.
@@ -67,7 +67,7 @@ pub struct PreparedPrompt {
     /// Token ids, placeholders included, and their positions.
     pub prompt: Prompt,
     /// Pictures and clips in order of appearance, with their grids.
-    pub media: Vec<(Media, Grid)>,
+    pub media: Vec<(PromptMedia, Grid)>,
 }
 
 impl PromptBuilder {
@@ -119,16 +119,16 @@ impl PromptBuilder {
             let (prompt_tokens, context) = (ids.len(), self.context);
             return Err(EngineError::ContextLength { prompt_tokens, context, hint });
         }
-        let grids = |keep: fn(&Media) -> bool| -> Vec<[usize; 3]> {
+        let grids = |keep: fn(&PromptMedia) -> bool| -> Vec<[usize; 3]> {
             media.iter().filter(|(media, _)| keep(media)).map(|&(_, grid)| grid.into()).collect()
         };
-        let images = grids(|media| matches!(media, Media::Image(_)));
-        let videos = grids(|media| matches!(media, Media::Video(_)));
+        let images = grids(|media| matches!(media, PromptMedia::Image(_)));
+        let videos = grids(|media| matches!(media, PromptMedia::Video(_)));
         let prompt = Prompt::new(&self.config, ids, &images, &videos)?;
         Ok(PreparedPrompt { prompt, media })
     }
 
-    fn media(&self, messages: &[Message]) -> Result<Vec<(Media, Grid)>, EngineError> {
+    fn media(&self, messages: &[Message]) -> Result<Vec<(PromptMedia, Grid)>, EngineError> {
         let parts = || messages.iter().flat_map(|message| &message.content);
         let count = |keep: fn(&ContentPart) -> bool| parts().filter(|part| keep(part)).count();
         for (what, count, max) in [
@@ -146,11 +146,11 @@ impl PromptBuilder {
                 ContentPart::Text(_) => {}
                 ContentPart::Image(image) => {
                     let grid = self.processor.image_grid(image)?;
-                    media.push((Media::Image(image.clone()), grid));
+                    media.push((PromptMedia::Image(image.clone()), grid));
                 }
                 ContentPart::Video(clip) => {
                     let grid = self.processor.video_grid(clip)?;
-                    media.push((Media::Video(clip.clone()), grid));
+                    media.push((PromptMedia::Video(clip.clone()), grid));
                 }
             }
         }
@@ -223,7 +223,7 @@ impl PromptBuilder {
     fn expand(
         &self,
         pieces: Vec<PromptPiece>,
-        media: &[(Media, Grid)],
+        media: &[(PromptMedia, Grid)],
     ) -> Result<(Vec<u32>, usize), EngineError> {
         let Config { image_token_id, video_token_id, vision_start_token_id, vision_end_token_id, .. } =
             self.config;
@@ -254,8 +254,8 @@ impl PromptBuilder {
             };
             used += 1;
             match item {
-                Media::Image(_) if id == image_token_id => out.pads(id, self.tokens(*grid))?,
-                Media::Video(clip) if id == video_token_id => {
+                PromptMedia::Image(_) if id == image_token_id => out.pads(id, self.tokens(*grid))?,
+                PromptMedia::Video(clip) if id == video_token_id => {
                     if self.wrapper == PromptWrapper::V4_57 && out.drop_last(vision_start_token_id) {
                         drop_end = true;
                     }
@@ -285,12 +285,12 @@ impl PromptBuilder {
     }
 
     /// Returns a setting under which a prompt of `tokens` would fit.
-    fn hint(&self, tokens: usize, media: &[(Media, Grid)]) -> String {
+    fn hint(&self, tokens: usize, media: &[(PromptMedia, Grid)]) -> String {
         let largest = media
             .iter()
             .filter_map(|(item, grid)| match item {
-                Media::Video(clip) => Some((clip.frames.len(), *grid)),
-                Media::Image(_) => None,
+                PromptMedia::Video(clip) => Some((clip.frames.len(), *grid)),
+                PromptMedia::Image(_) => None,
             })
             .max_by_key(|(_, grid)| grid.patches());
         if let Some((frames, grid)) = largest {
