@@ -12,7 +12,7 @@ use homereel_web::plot;
 
 pub use client_comparison::{ClientComparison, VllmBenchResult, compare_clients};
 pub use engine_table::engine_table;
-pub use probe::{Bandwidth, ProbeResult, Product};
+pub use probe::{Bandwidth, MatrixProduct, ProbeResult};
 
 /// A plot that belongs to a report.
 #[derive(Debug)]

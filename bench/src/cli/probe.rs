@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use candle_core::DType;
 use candle_core::quantized::GgmlDType;
-use homereel_bench::report::{Bandwidth, ProbeResult, Product};
+use homereel_bench::report::{Bandwidth, MatrixProduct, ProbeResult};
 use homereel_bench::serve::resources;
 use homereel_engine::measure::roofline::{self, MatrixShape, WeightFormat};
 use homereel_engine::{DeviceKind, open_device};
@@ -64,7 +64,7 @@ pub(crate) fn probe(args: &ProbeArgs) -> anyhow::Result<()> {
                 "{kind:<7} {name:<5} {rows:>4}x{inner}x{columns} {:>8.1} GFLOP/s {:>8.1} GB/s of weights",
                 speed.gflops, speed.weights_gbs
             )?;
-            products.push(Product {
+            products.push(MatrixProduct {
                 kind: kind.to_owned(),
                 weights: name.clone(),
                 rows,

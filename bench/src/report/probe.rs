@@ -15,7 +15,7 @@ pub struct ProbeResult {
     /// Memory bandwidth.
     pub memory: Bandwidth,
     /// Matrix products.
-    pub products: Vec<Product>,
+    pub products: Vec<MatrixProduct>,
     /// Gigabytes of weights that a token reads, if they were given.
     pub active_gb: Option<f64>,
     /// Tokens per second that the memory bandwidth permits for `active_gb`.
@@ -33,7 +33,7 @@ pub struct Bandwidth {
 
 /// Speed of one matrix product.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Product {
+pub struct MatrixProduct {
     /// `prefill` or `decode`.
     pub kind: String,
     /// Type of the weights.
@@ -61,7 +61,7 @@ impl ProbeResult {
              | product | weights | size | GFLOP/s | GB/s of weights |\n|---|---|---|---|---|\n"
         );
         for product in &self.products {
-            let Product { kind, weights, rows, inner, columns, gflops, weights_gbs } = product;
+            let MatrixProduct { kind, weights, rows, inner, columns, gflops, weights_gbs } = product;
             // Writing to a String cannot fail.
             let _ = writeln!(
                 out,

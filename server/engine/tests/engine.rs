@@ -273,11 +273,11 @@ async fn answers_equal_the_reference_for_64_tokens() -> Result<()> {
 }
 
 /// One setting put into a configuration.
-type Change = fn(&mut EngineConfig);
+type ConfigChange = fn(&mut EngineConfig);
 
 #[tokio::test]
 async fn settings_that_cannot_be_are_told() {
-    let cases: [(Change, &str); 3] = [
+    let cases: [(ConfigChange, &str); 3] = [
         (|config| config.max_model_len = Some(1 << 30), "--max-model-len is 1073741824"),
         (|config| config.dtype = Some(WeightType::Bf16), "--dtype bf16 runs on cuda only"),
         #[cfg(not(feature = "cuda"))]

@@ -23,7 +23,7 @@ pub(crate) struct CheckReport {
     status: Status,
     facts: Option<DeviceFacts>,
     parity: Vec<Parity>,
-    speed: Vec<Comparison>,
+    speed: Vec<SpeedComparison>,
 }
 
 /// The parts of a run.
@@ -74,7 +74,7 @@ struct ParityCase {
 
 /// One shape: ours, transformers, and what the device allows.
 #[derive(Serialize)]
-struct Comparison {
+struct SpeedComparison {
     shape: String,
     homereel: Option<Speed>,
     transformers: Option<Speed>,
@@ -128,7 +128,7 @@ fn comparison(
     shapes: &Path,
     shape: &str,
     facts: Option<&DeviceFacts>,
-) -> anyhow::Result<Comparison> {
+) -> anyhow::Result<SpeedComparison> {
     let mut homereel: Option<Speed> = json(&dir.join(format!("speed-{shape}.json")))?;
     let mut transformers: Option<Speed> = json(&dir.join(format!("transformers-{shape}.json")))?;
     let config = shapes.join(format!("{shape}.json"));
@@ -148,7 +148,7 @@ fn comparison(
         speed.times.logits.clear();
         speed.times.features.clear();
     }
-    Ok(Comparison { shape: shape.into(), homereel, transformers, limit, difference })
+    Ok(SpeedComparison { shape: shape.into(), homereel, transformers, limit, difference })
 }
 
 /// Returns the largest difference as a share of the largest value; infinite where lengths differ or a value is no
@@ -179,7 +179,7 @@ fn limit(facts: &DeviceFacts, config: &Config, speed: &Speed) -> Limit {
     }
 }
 
-impl Comparison {
+impl SpeedComparison {
     fn passed(&self) -> bool {
         self.homereel.is_some()
             && self.difference.is_none_or(|parts| parts.iter().all(|&part| part <= SPEED_TOLERANCE))
@@ -193,7 +193,7 @@ impl CheckReport {
             && self.status.parts.iter().all(|part| part.exit == 0)
             && !self.parity.is_empty()
             && self.parity.iter().all(|checkpoint| checkpoint.passed)
-            && self.speed.iter().all(Comparison::passed)
+            && self.speed.iter().all(SpeedComparison::passed)
     }
 
     /// Returns the table for a terminal.
@@ -244,7 +244,7 @@ impl CheckReport {
     }
 }
 
-impl Comparison {
+impl SpeedComparison {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let sizes = self.homereel.as_ref().or(self.transformers.as_ref()).map(|speed| speed.sizes);
         let Some(sizes) = sizes else { return Ok(()) };

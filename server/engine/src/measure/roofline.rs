@@ -46,7 +46,7 @@ pub enum WeightFormat {
 
 /// A multiplication, measured.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Product {
+pub struct MatrixThroughput {
     /// 10⁹ multiplications and additions a second.
     pub gflops: f64,
     /// 10⁹ bytes of weights a second.
@@ -109,7 +109,7 @@ pub fn copy_gbs(device: &Device, bytes: usize) -> Result<f64> {
 ///
 /// # Errors
 /// When the device has no such type, or no memory.
-pub fn product(device: &Device, shape: MatrixShape, weights: WeightFormat) -> Result<Product> {
+pub fn product(device: &Device, shape: MatrixShape, weights: WeightFormat) -> Result<MatrixThroughput> {
     let MatrixShape { rows, inner, columns } = shape;
     let x = Tensor::rand(-1_f32, 1.0, (rows, inner), device)?;
     let w = Tensor::rand(-1_f32, 1.0, (columns, inner), device)?;
@@ -128,7 +128,7 @@ pub fn product(device: &Device, shape: MatrixShape, weights: WeightFormat) -> Re
         }
     };
     let flops = 2.0 * (rows * inner * columns) as f64;
-    Ok(Product { gflops: flops / seconds / 1e9, weights_gbs: bytes as f64 / seconds / 1e9 })
+    Ok(MatrixThroughput { gflops: flops / seconds / 1e9, weights_gbs: bytes as f64 / seconds / 1e9 })
 }
 
 /// Returns the seconds that `work` takes in the best of a few rounds.
