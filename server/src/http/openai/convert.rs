@@ -9,7 +9,7 @@ use homereel_library::{Library, LibraryError};
 use serde_json::{Map, Value};
 
 use super::super::error::{Failure, shown};
-use super::media_url::{self, Video};
+use super::media_url::{self, VideoReference};
 use super::wire::{ChatRequest, Content, VideoKwargs, WireMessage, WirePart};
 use crate::{
     answer::{Conversation, Piece, Turn},
@@ -72,7 +72,7 @@ struct DraftTurn {
 enum DraftPiece {
     Text(String),
     Image(Bytes),
-    Video(Video, FrameSampling),
+    Video(VideoReference, FrameSampling),
 }
 
 /// Parses and validates a body. Writes embedded clips to `scratch`.
@@ -425,8 +425,10 @@ impl UnresolvedConversation {
                 content.push(match piece {
                     DraftPiece::Text(text) => Piece::Text(text),
                     DraftPiece::Image(bytes) => Piece::Image(bytes),
-                    DraftPiece::Video(Video::Scratch(source), frames) => Piece::Video(source, frames),
-                    DraftPiece::Video(Video::Library(id), frames) => {
+                    DraftPiece::Video(VideoReference::Scratch(source), frames) => {
+                        Piece::Video(source, frames)
+                    }
+                    DraftPiece::Video(VideoReference::Library(id), frames) => {
                         Piece::Video(stored(library, &id).await?, frames)
                     }
                 });

@@ -22,7 +22,7 @@ const MAX_IMAGE: u64 = 64 << 20;
 
 /// Where a video's bytes are.
 #[derive(Debug)]
-pub(super) enum Video {
+pub(super) enum VideoReference {
     /// Embedded in the request.
     Scratch(Source),
     /// The library's video with this id.
@@ -30,9 +30,9 @@ pub(super) enum Video {
 }
 
 /// Resolves the URL of a video.
-pub(super) fn video(url: &str, scratch: &Path) -> Result<Video, Failure> {
+pub(super) fn video(url: &str, scratch: &Path) -> Result<VideoReference, Failure> {
     if let Some(id) = url.strip_prefix("homereel:") {
-        return Ok(Video::Library(id.to_owned()));
+        return Ok(VideoReference::Library(id.to_owned()));
     }
     let data = data("video_url", url)?;
     if data.mime.eq_ignore_ascii_case("video/jpeg") {
@@ -49,7 +49,7 @@ pub(super) fn video(url: &str, scratch: &Path) -> Result<Video, Failure> {
     }
     let mut file = tempfile::NamedTempFile::new_in(scratch).map_err(disk)?;
     let sha256 = copy(data, file.as_file_mut())?;
-    Ok(Video::Scratch(Source::scratch(file.into_temp_path(), Some(sha256))))
+    Ok(VideoReference::Scratch(Source::scratch(file.into_temp_path(), Some(sha256))))
 }
 
 /// Resolves the URL of an image.
@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_clip_knows_its_hash() {
-        let Ok(Video::Scratch(source)) = video("data:video/mp4;base64,aGk=", &std::env::temp_dir()) else {
+        let Ok(VideoReference::Scratch(source)) = video("data:video/mp4;base64,aGk=", &std::env::temp_dir())
+        else {
             panic!("no temporary file");
         };
         assert_eq!(source.sha256(), Some("8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4"));

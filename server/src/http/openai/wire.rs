@@ -42,7 +42,7 @@ pub(super) struct ChatRequest<'a> {
     #[serde(default)]
     pub(super) seed: Option<i64>,
     #[serde(default)]
-    pub(super) stop: Option<OneOrMany>,
+    pub(super) stop: Option<StringOrStrings>,
     #[serde(default)]
     pub(super) stop_token_ids: Option<Vec<u32>>,
     #[serde(default)]
@@ -221,7 +221,7 @@ pub(super) struct MediaUrl<'a> {
 
 /// One string or several.
 #[derive(Debug)]
-pub(super) struct OneOrMany(pub(super) Vec<String>);
+pub(super) struct StringOrStrings(pub(super) Vec<String>);
 
 // Not `untagged`: an untagged enum copies its input and loses the path of an error.
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
@@ -246,19 +246,19 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     }
 }
 
-impl<'de> Deserialize<'de> for OneOrMany {
+impl<'de> Deserialize<'de> for StringOrStrings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct StringsVisitor;
         impl<'de> Visitor<'de> for StringsVisitor {
-            type Value = OneOrMany;
+            type Value = StringOrStrings;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string or an array of strings")
             }
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(OneOrMany(vec![text.to_owned()]))
+                Ok(StringOrStrings(vec![text.to_owned()]))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, texts: A) -> Result<Self::Value, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(texts)).map(OneOrMany)
+                Vec::deserialize(SeqAccessDeserializer::new(texts)).map(StringOrStrings)
             }
         }
         deserializer.deserialize_any(StringsVisitor)
