@@ -32,7 +32,7 @@ pub use error::{EngineError, EngineErrorKind};
 pub use open::{EngineConfig, EngineKind, open};
 pub use qwen3vl::{PromptWrapper, Quantization};
 pub use request::{
-    ContentPart, GenerationOptions, Message, MessageRole, Request, ResponseFormat, RgbImage, SamplingParams,
+    AnswerFormat, ContentPart, GenerationOptions, Message, MessageRole, Request, RgbImage, SamplingParams,
     VideoInput,
 };
 pub use source::{BadModelSource, ModelSource};

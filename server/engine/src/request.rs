@@ -159,7 +159,7 @@ impl Default for SamplingParams {
 
 /// Constraint on the answer's form; names as in OpenAI's `response_format`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub enum ResponseFormat {
+pub enum AnswerFormat {
     /// Any text.
     #[default]
     Text,
@@ -185,7 +185,7 @@ pub struct GenerationOptions {
     /// Number of alternatives whose log-probabilities to return (0 means only the chosen token's).
     pub logprobs: Option<usize>,
     /// Constraint on the answer's form.
-    pub response_format: ResponseFormat,
+    pub response_format: AnswerFormat,
     /// Additional parameters with OpenAI's and vLLM's names (`tools`, `logit_bias`, …), for engines that accept them
     /// ([`crate::ModelInfo::takes_extras`]).
     pub extra: Map<String, Value>,

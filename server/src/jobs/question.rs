@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use homereel_engine::{FinishReason, ResponseFormat, SamplingParams, Stage};
+use homereel_engine::{AnswerFormat, FinishReason, SamplingParams, Stage};
 use homereel_library::{Change, Job, Step, TextKind, Video};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -104,10 +104,10 @@ fn prompt(kind: TextKind) -> &'static str {
 }
 
 /// Response format of a text.
-fn format(kind: TextKind) -> ResponseFormat {
+fn format(kind: TextKind) -> AnswerFormat {
     match kind {
-        TextKind::Description => ResponseFormat::Text,
-        TextKind::Moments => ResponseFormat::JsonSchema(json!({
+        TextKind::Description => AnswerFormat::Text,
+        TextKind::Moments => AnswerFormat::JsonSchema(json!({
             "type": "object", "required": ["moments"], "additionalProperties": false,
             "properties": { "moments": { "type": "array", "items": {
                 "type": "object", "required": ["start", "end", "text"], "additionalProperties": false,
@@ -118,7 +118,7 @@ fn format(kind: TextKind) -> ResponseFormat {
                 },
             }}},
         })),
-        TextKind::Tags => ResponseFormat::JsonSchema(json!({
+        TextKind::Tags => AnswerFormat::JsonSchema(json!({
             "type": "array", "maxItems": 8, "items": { "type": "string", "minLength": 1 },
         })),
     }

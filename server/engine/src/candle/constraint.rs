@@ -12,7 +12,7 @@ use llguidance::{
 };
 use serde_json::{Value, json};
 
-use crate::{EngineError, ResponseFormat};
+use crate::{AnswerFormat, EngineError};
 
 /// Bytes of one JSON schema.
 const MAX_SCHEMA: usize = 64 << 10;
@@ -54,11 +54,11 @@ impl Grammars {
     ///
     /// # Errors
     /// `Invalid` for a schema that is malformed, unsupported or too large.
-    pub(super) fn constrain(&self, format: &ResponseFormat) -> Result<Option<Constraint>, EngineError> {
+    pub(super) fn constrain(&self, format: &AnswerFormat) -> Result<Option<Constraint>, EngineError> {
         let mut schema = match format {
-            ResponseFormat::Text => return Ok(None),
-            ResponseFormat::JsonObject => json!({ "type": "object" }),
-            ResponseFormat::JsonSchema(schema) => schema.clone(),
+            AnswerFormat::Text => return Ok(None),
+            AnswerFormat::JsonObject => json!({ "type": "object" }),
+            AnswerFormat::JsonSchema(schema) => schema.clone(),
         };
         let invalid = |message: String| EngineError::invalid("response_format", message);
         let size = schema.to_string().len();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     /// Walks `text` through a constraint and tells how many of its tokens were allowed, and whether it may end then.
-    fn walk(format: &ResponseFormat, text: &str) -> (usize, usize, bool) {
+    fn walk(format: &AnswerFormat, text: &str) -> (usize, usize, bool) {
         let grammars = grammars();
         let mut constraint = grammars.constrain(format).unwrap().unwrap();
         let ids = demo::tokenizer().encode(text).unwrap();
@@ -170,8 +170,8 @@ mod tests {
         (taken, ids.len(), logits[grammars.eos as usize] == 0.0)
     }
 
-    fn moments() -> ResponseFormat {
-        ResponseFormat::JsonSchema(json!({
+    fn moments() -> AnswerFormat {
+        AnswerFormat::JsonSchema(json!({
             "type": "object", "required": ["moments"], "additionalProperties": false,
             "properties": { "moments": { "type": "array", "items": { "$ref": "#/$defs/moment" } } },
             "$defs": { "moment": { "type": "object", "additionalProperties": false,
@@ -201,15 +201,15 @@ mod tests {
             let (taken, all, _) = walk(&moments(), text);
             assert!(taken < all, "{text} passed");
         }
-        let (taken, all, ends) = walk(&ResponseFormat::JsonObject, r#"{"a": [1, {"b": null}]}"#);
+        let (taken, all, ends) = walk(&AnswerFormat::JsonObject, r#"{"a": [1, {"b": null}]}"#);
         assert_eq!((taken, ends), (all, true));
-        let (taken, ..) = walk(&ResponseFormat::JsonObject, "[]");
+        let (taken, ..) = walk(&AnswerFormat::JsonObject, "[]");
         assert_eq!(taken, 0);
     }
 
     #[test]
     fn spaces_come_to_an_end() {
-        let (taken, all, _) = walk(&ResponseFormat::JsonObject, &format!("{{{}", " \n".repeat(60)));
+        let (taken, all, _) = walk(&AnswerFormat::JsonObject, &format!("{{{}", " \n".repeat(60)));
         assert!(taken < all);
     }
 
@@ -224,12 +224,12 @@ mod tests {
             json!({ "enum": vec!["x".repeat(100); 1000] }),
             json!({ "type": "string", "minLength": 5, "maxLength": 1 }),
         ] {
-            let refused = grammars.constrain(&ResponseFormat::JsonSchema(schema.clone()));
+            let refused = grammars.constrain(&AnswerFormat::JsonSchema(schema.clone()));
             match refused {
                 Err(error) => assert!(error.to_string().contains("schema"), "{error}"),
                 Ok(_) => panic!("{schema} was taken"),
             }
         }
-        assert!(grammars.constrain(&ResponseFormat::Text).unwrap().is_none());
+        assert!(grammars.constrain(&AnswerFormat::Text).unwrap().is_none());
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::encode::EncodedMedia;
-use crate::{ContentPart, Message, MessageRole, Request, ResponseFormat};
+use crate::{AnswerFormat, ContentPart, Message, MessageRole, Request};
 
 /// Builds the body of `POST /v1/chat/completions`. `media` are the encoded pictures and clips in order, `settings`
 /// additional fields; `max_tokens` of `None` means what the context leaves.
@@ -78,9 +78,9 @@ fn parameters(request: &Request, max_tokens: Option<usize>) -> Map<String, Value
         set("stop_token_ids", request.options.stop_token_ids.clone().into());
     }
     match &request.options.response_format {
-        ResponseFormat::Text => {}
-        ResponseFormat::JsonObject => set("response_format", json!({ "type": "json_object" })),
-        ResponseFormat::JsonSchema(schema) => {
+        AnswerFormat::Text => {}
+        AnswerFormat::JsonObject => set("response_format", json!({ "type": "json_object" })),
+        AnswerFormat::JsonSchema(schema) => {
             let format =
                 json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema } });
             set("response_format", format);
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn extras_go_as_they_came_but_never_in_the_place_of_our_own() {
         let mut request = request(vec![ContentPart::Text("x".into())]);
-        request.options.response_format = ResponseFormat::JsonSchema(json!({ "type": "array" }));
+        request.options.response_format = AnswerFormat::JsonSchema(json!({ "type": "array" }));
         request.options.extra = Map::from_iter([
             ("logit_bias".to_owned(), json!({ "5": -100 })),
             ("stream".to_owned(), json!(false)),

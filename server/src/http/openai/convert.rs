@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use homereel_engine::{GenerationOptions, MessageRole, ModelInfo, ResponseFormat, SamplingParams};
+use homereel_engine::{AnswerFormat, GenerationOptions, MessageRole, ModelInfo, SamplingParams};
 use homereel_library::{Library, LibraryError};
 use serde_json::{Map, Value};
 
@@ -148,14 +148,14 @@ fn cut(message: &str) -> String {
 }
 
 /// Parses the response format.
-fn response_format(request: &ChatRequest<'_>) -> Result<ResponseFormat, Failure> {
+fn response_format(request: &ChatRequest<'_>) -> Result<AnswerFormat, Failure> {
     let invalid = |message: String| Err(Failure::invalid("response_format", message));
-    let Some(format) = &request.response_format else { return Ok(ResponseFormat::Text) };
+    let Some(format) = &request.response_format else { return Ok(AnswerFormat::Text) };
     match format.kind.as_str() {
-        "text" => Ok(ResponseFormat::Text),
-        "json_object" => Ok(ResponseFormat::JsonObject),
+        "text" => Ok(AnswerFormat::Text),
+        "json_object" => Ok(AnswerFormat::JsonObject),
         "json_schema" => match format.json_schema.as_ref().and_then(|schema| schema.schema.as_ref()) {
-            Some(schema @ Value::Object(_)) => Ok(ResponseFormat::JsonSchema(schema.clone())),
+            Some(schema @ Value::Object(_)) => Ok(AnswerFormat::JsonSchema(schema.clone())),
             _ => invalid("response_format json_schema needs json_schema.schema, an object".into()),
         },
         other => {
@@ -220,7 +220,7 @@ fn options(request: &ChatRequest<'_>, defaults: SamplingParams) -> Result<Genera
         stop_token_ids: request.stop_token_ids.clone().unwrap_or_default(),
         ignore_eos: request.ignore_eos.unwrap_or(false),
         logprobs,
-        response_format: ResponseFormat::Text,
+        response_format: AnswerFormat::Text,
         extra: Map::new(),
     })
 }
