@@ -3,8 +3,8 @@
 use askama::Template;
 
 use crate::views::{
-    AlbumCard, Answer, BenchRow, Card, Choice, Fact, FactList, Found, Job, Key, Kind, Link, Made, Model,
-    Moment, Note, Person, Shell, State, Step, Time, Trashed,
+    AlbumCard, AnswerView, ApiKeyView, BenchRow, Card, Fact, FactList, FoundView, JobProgress, JobView, Link,
+    Made, ModelStatus, MomentView, Note, Person, SelectOption, Shell, StateKind, StateLabel, Time, Trashed,
 };
 
 /// `/`: upload and the list of videos.
@@ -44,9 +44,9 @@ pub struct VideoPage {
     /// URL that restores it, if it is in the trash.
     pub restore: Option<String>,
     /// State of its processing.
-    pub state: State,
+    pub state: StateLabel,
     /// Progress of its processing.
-    pub step: Option<Step>,
+    pub step: Option<JobProgress>,
     /// URL that retries failed processing.
     pub retry: Option<String>,
     /// It has a video stream.
@@ -72,7 +72,7 @@ pub struct VideoPage {
     /// Example of a question.
     pub example: String,
     /// Questions and answers, newest first.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<AnswerView>,
     /// URL of the next page.
     pub older_answers: Option<String>,
     /// Description.
@@ -82,7 +82,7 @@ pub struct VideoPage {
     /// Tags with links to their albums.
     pub tags: Vec<Link>,
     /// Moments in order of time.
-    pub moments: Vec<Moment>,
+    pub moments: Vec<MomentView>,
     /// URL of the next page.
     pub more_moments: Option<String>,
     /// Text while there are no moments.
@@ -126,9 +126,9 @@ pub struct SearchPage {
     /// Only favourites.
     pub favourite: bool,
     /// Selection of cameras.
-    pub cameras: Vec<Choice>,
+    pub cameras: Vec<SelectOption>,
     /// Selection of lengths.
-    pub lengths: Vec<Choice>,
+    pub lengths: Vec<SelectOption>,
     /// A filter is set, so that the filters are shown.
     pub filtered: bool,
     /// A search was made.
@@ -138,7 +138,7 @@ pub struct SearchPage {
     /// Formatted number of found videos.
     pub counts: String,
     /// The videos, best first.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundView>,
     /// URL of the next page.
     pub more: Option<String>,
 }
@@ -200,11 +200,11 @@ pub struct HouseholdPage {
     /// Minimum length of a password.
     pub min_length: usize,
     /// Selection of roles for a new user.
-    pub roles: Vec<Choice>,
+    pub roles: Vec<SelectOption>,
     /// The users.
     pub people: Vec<Person>,
     /// API keys.
-    pub keys: Vec<Key>,
+    pub keys: Vec<ApiKeyView>,
 }
 
 /// `/ask`: a question about all videos, answered from what is known about them.
@@ -282,7 +282,7 @@ pub struct JobsPage {
     /// There are failed jobs that can be retried.
     pub any_failed: bool,
     /// Running jobs first, then waiting, then ended ones, newest first.
-    pub jobs: Vec<Job>,
+    pub jobs: Vec<JobView>,
     /// URL of the next page.
     pub more: Option<String>,
 }

@@ -4,7 +4,7 @@ use crate::times::Span;
 
 /// The model, as pages show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Model {
+pub enum ModelStatus {
     /// A real model is loaded.
     Ready {
         /// Its id.
@@ -32,7 +32,7 @@ pub struct Shell {
     /// The active tab: `videos`, `albums`, `search`, `ask`, `jobs`, `system`, `household`, or empty.
     pub here: &'static str,
     /// The model.
-    pub model: Model,
+    pub model: ModelStatus,
     /// The user is logged in.
     pub can_log_out: bool,
     /// The user may add, ask and edit.
@@ -45,7 +45,7 @@ pub struct Shell {
 
 /// Kind of a state, which selects its colour and icon. The word beside them has the same meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum StateKind {
     /// Waiting.
     Waiting,
     /// In progress.
@@ -58,7 +58,7 @@ pub enum Kind {
     Failed,
 }
 
-impl Kind {
+impl StateKind {
     /// Returns the class in the stylesheet.
     #[must_use]
     pub fn class(&self) -> &'static str {
@@ -80,9 +80,9 @@ impl Kind {
 
 /// A state in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub struct StateLabel {
     /// Colour and icon.
-    pub kind: Kind,
+    pub kind: StateKind,
     /// One or two words: `ready`, `being read`, `failed`.
     pub word: String,
     /// Details such as the reason; may be empty.
@@ -100,7 +100,7 @@ pub struct Time {
 
 /// Progress of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct JobProgress {
     /// The current step: `describing, step 2 of 4`.
     pub name: String,
     /// Units done.
@@ -168,7 +168,7 @@ pub struct Card {
     /// When it was recorded, or added if that is unknown.
     pub date: Time,
     /// State of its processing.
-    pub state: State,
+    pub state: StateLabel,
 }
 
 /// An album in the list.
@@ -196,14 +196,14 @@ pub struct Person {
     /// Role.
     pub role: &'static str,
     /// All roles, with theirs selected.
-    pub roles: Vec<Choice>,
+    pub roles: Vec<SelectOption>,
     /// When the user was added.
     pub since: Time,
 }
 
 /// An API key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct ApiKeyView {
     /// Id, for links.
     pub id: String,
     /// Name.
@@ -218,16 +218,16 @@ pub struct Key {
 
 /// A video in search results, with its hits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundView {
     /// The video.
     pub card: Card,
     /// The hits, best first.
-    pub places: Vec<Place>,
+    pub places: Vec<HitView>,
 }
 
 /// A search hit within a video.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct HitView {
     /// URL, with the time if it has one.
     pub url: String,
     /// The formatted time, or the kind of text.
@@ -271,7 +271,7 @@ pub struct Note {
 
 /// An option of a selection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct SelectOption {
     /// Value in the form.
     pub value: String,
     /// Label.
@@ -293,7 +293,7 @@ pub struct Made {
 
 /// An interval of a video in which something happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moment {
+pub struct MomentView {
     /// Seconds from the start, as a decimal number for links.
     pub start: String,
     /// Formatted start and end: `0:04.2–0:05.0`.
@@ -304,7 +304,7 @@ pub struct Moment {
 
 /// A question and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct AnswerView {
     /// Id, for links.
     pub id: String,
     /// The question.
@@ -312,7 +312,7 @@ pub struct Answer {
     /// The answer so far, split at the times in it.
     pub text: Vec<Span>,
     /// State of the answer.
-    pub state: State,
+    pub state: StateLabel,
     /// Id of the model.
     pub model: String,
     /// When it was asked.
@@ -323,7 +323,7 @@ pub struct Answer {
 
 /// A job in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
+pub struct JobView {
     /// Id, for links.
     pub id: String,
     /// Id of its video.
@@ -333,9 +333,9 @@ pub struct Job {
     /// Name: `reading the video`.
     pub what: String,
     /// State.
-    pub state: State,
+    pub state: StateLabel,
     /// Progress, while it runs.
-    pub step: Option<Step>,
+    pub step: Option<JobProgress>,
     /// Formatted time so far; may be empty.
     pub elapsed: String,
     /// When it last changed.

@@ -13,7 +13,7 @@ use axum::{
 use homereel_library::{ApiKey, HOUSEHOLD, MIN_PASSWORD, Role, User};
 use homereel_web::{
     pages::HouseholdPage,
-    views::{Choice, Key, Person},
+    views::{ApiKeyView, Person, SelectOption},
 };
 use serde::Deserialize;
 
@@ -254,8 +254,8 @@ async fn shown(cx: &PageContext, said: PageMessage) -> Result<Response, Failure>
     })
 }
 
-fn roles(chosen: Role) -> Vec<Choice> {
-    let choice = |(role, label): (Role, &str)| Choice {
+fn roles(chosen: Role) -> Vec<SelectOption> {
+    let choice = |(role, label): (Role, &str)| SelectOption {
         value: role.as_str().into(),
         label: label.into(),
         chosen: role == chosen,
@@ -280,8 +280,8 @@ fn person(user: &User) -> Person {
     }
 }
 
-fn key(key: &ApiKey) -> Key {
-    Key {
+fn key(key: &ApiKey) -> ApiKeyView {
+    ApiKeyView {
         id: key.id.clone(),
         name: key.name.clone(),
         role: key.role.as_str(),

@@ -11,7 +11,7 @@ use homereel_library::Role;
 use homereel_web::{
     Template,
     pages::ErrorPage,
-    views::{Model, Shell},
+    views::{ModelStatus, Shell},
 };
 
 use super::{
@@ -53,7 +53,7 @@ pub(super) fn wants_html(headers: &HeaderMap) -> bool {
 /// Returns what all pages share: title, navigation, the state of the model, the reader's permissions.
 pub(super) fn shell(cx: &PageContext, title: &str, here: &'static str, unfinished: bool) -> Shell {
     let model = views::model(cx.state.answers.engine().as_ref());
-    let unfinished = unfinished || model == Model::Loading;
+    let unfinished = unfinished || model == ModelStatus::Loading;
     Shell {
         title: title.into(),
         here,

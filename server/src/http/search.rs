@@ -242,7 +242,7 @@ async fn show(cx: &PageContext, query: &SearchQuery) -> Result<Response, Failure
 async fn filled(
     cx: &PageContext,
     query: &SearchQuery,
-    found: Vec<web::Found>,
+    found: Vec<web::FoundView>,
     counts: String,
     problem: String,
 ) -> Result<SearchPage, Failure> {
@@ -250,7 +250,7 @@ async fn filled(
         "" => "Search".to_owned(),
         words => format!("{} · Search", shown(words)),
     };
-    let choice = |value: &str, label: &str, chosen: &str| web::Choice {
+    let choice = |value: &str, label: &str, chosen: &str| web::SelectOption {
         value: value.to_owned(),
         label: label.to_owned(),
         chosen: value == chosen.trim(),
@@ -274,9 +274,9 @@ async fn filled(
     })
 }
 
-fn view(found: &Found) -> web::Found {
+fn view(found: &Found) -> web::FoundView {
     let video = &found.video;
-    let place = |place: &Hit| web::Place {
+    let place = |place: &Hit| web::HitView {
         url: url_of(&video.id, place),
         at: match (place.kind, place.start) {
             (_, Some(start)) => format::position(start),
@@ -289,7 +289,7 @@ fn view(found: &Found) -> web::Found {
         },
         parts: place.snippet.iter().map(|Part { text, matched }| (text.clone(), *matched)).collect(),
     };
-    web::Found { card: views::card(video, None), places: found.places.iter().map(place).collect() }
+    web::FoundView { card: views::card(video, None), places: found.places.iter().map(place).collect() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video}
 use homereel_video::ProbeSummary;
 use homereel_web::{
     format,
-    views::{self, Fact, Kind, Made, Model, State, Time},
+    views::{self, Fact, Made, ModelStatus, StateKind, StateLabel, Time},
 };
 use jiff::{Timestamp, tz::TimeZone};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -17,16 +17,16 @@ const STEPS: [Step; 7] =
     [Step::Probe, Step::Poster, Step::Sprites, Step::Describe, Step::Moments, Step::Tags, Step::Playback];
 
 /// Describes the engine's state.
-pub(super) fn model(engine: &dyn Engine) -> Model {
+pub(super) fn model(engine: &dyn Engine) -> ModelStatus {
     match (engine.health(), engine.info()) {
         (Health::Failed(_), _) => {
-            Model::Failed { reason: "The model could not be loaded; see the server's log.".into() }
+            ModelStatus::Failed { reason: "The model could not be loaded; see the server's log.".into() }
         }
-        (Health::Loading, _) | (_, Err(EngineError::NotReady)) => Model::Loading,
-        (_, Ok(info)) if info.demo => Model::Demo { id: info.id },
-        (_, Ok(info)) => Model::Ready { id: info.id },
+        (Health::Loading, _) | (_, Err(EngineError::NotReady)) => ModelStatus::Loading,
+        (_, Ok(info)) if info.demo => ModelStatus::Demo { id: info.id },
+        (_, Ok(info)) => ModelStatus::Ready { id: info.id },
         (_, Err(_)) => {
-            Model::Failed { reason: "The model could not be loaded; see the server's log.".into() }
+            ModelStatus::Failed { reason: "The model could not be loaded; see the server's log.".into() }
         }
     }
 }
@@ -44,23 +44,24 @@ fn date(video: &Video) -> Time {
 }
 
 /// The processing state of a video; `job` is its newest job.
-pub(super) fn video_state(video: &Video, job: Option<&Job>) -> State {
-    let state = |kind, word: &str, detail: &str| State { kind, word: word.into(), detail: detail.into() };
+pub(super) fn video_state(video: &Video, job: Option<&Job>) -> StateLabel {
+    let state =
+        |kind, word: &str, detail: &str| StateLabel { kind, word: word.into(), detail: detail.into() };
     if let Some(error) = &video.error {
-        return state(Kind::Failed, "cannot be read", error);
+        return state(StateKind::Failed, "cannot be read", error);
     }
-    let Some(job) = job else { return state(Kind::Done, "ready", "") };
+    let Some(job) = job else { return state(StateKind::Done, "ready", "") };
     match job.state {
-        JobState::Done => state(Kind::Done, "ready", ""),
-        JobState::Running => state(Kind::Working, "processing", step_words(job.step)),
+        JobState::Done => state(StateKind::Done, "ready", ""),
+        JobState::Running => state(StateKind::Working, "processing", step_words(job.step)),
         JobState::Queued => match &job.error {
-            Some(error) => state(Kind::Waiting, "will be retried", error),
-            None => state(Kind::Waiting, "waiting", ""),
+            Some(error) => state(StateKind::Waiting, "will be retried", error),
+            None => state(StateKind::Waiting, "waiting", ""),
         },
         JobState::Failed => {
-            state(Kind::Failed, "processing failed", job.error.as_deref().unwrap_or_default())
+            state(StateKind::Failed, "processing failed", job.error.as_deref().unwrap_or_default())
         }
-        JobState::Cancelled => state(Kind::Stopped, "processing was cancelled", ""),
+        JobState::Cancelled => state(StateKind::Stopped, "processing was cancelled", ""),
     }
 }
 
@@ -78,7 +79,7 @@ fn step_words(step: Step) -> &'static str {
 }
 
 /// The progress of a running job.
-pub(super) fn step(job: &Job) -> Option<views::Step> {
+pub(super) fn step(job: &Job) -> Option<views::JobProgress> {
     if job.state != JobState::Running {
         return None;
     }
@@ -87,10 +88,10 @@ pub(super) fn step(job: &Job) -> Option<views::Step> {
         // A long video: most of the time is spent on its windows.
         let parts = |n: i64| u64::try_from(n).unwrap_or_default();
         let name = format!("watching part {} of {}", (job.parts_done + 1).min(job.parts), job.parts);
-        return Some(views::Step { name, done: parts(job.parts_done), total: parts(job.parts) });
+        return Some(views::JobProgress { name, done: parts(job.parts_done), total: parts(job.parts) });
     }
     let name = format!("{}, step {} of {}", step_words(job.step), index + 1, STEPS.len());
-    Some(views::Step { name, done: index as u64, total: STEPS.len() as u64 })
+    Some(views::JobProgress { name, done: index as u64, total: STEPS.len() as u64 })
 }
 
 /// A video in the list.
@@ -107,14 +108,14 @@ pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
 }
 
 /// A job in the list; `before` counts those that come first while it waits.
-pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_ms: i64) -> views::Job {
+pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_ms: i64) -> views::JobView {
     let (kind, word) = match job.state {
-        JobState::Queued if job.error.is_some() => (Kind::Waiting, "will be retried"),
-        JobState::Queued => (Kind::Waiting, "waiting"),
-        JobState::Running => (Kind::Working, "running"),
-        JobState::Done => (Kind::Done, "done"),
-        JobState::Failed => (Kind::Failed, "failed"),
-        JobState::Cancelled => (Kind::Stopped, "cancelled"),
+        JobState::Queued if job.error.is_some() => (StateKind::Waiting, "will be retried"),
+        JobState::Queued => (StateKind::Waiting, "waiting"),
+        JobState::Running => (StateKind::Working, "running"),
+        JobState::Done => (StateKind::Done, "done"),
+        JobState::Failed => (StateKind::Failed, "failed"),
+        JobState::Cancelled => (StateKind::Stopped, "cancelled"),
     };
     let end = if job.state == JobState::Running { now_ms } else { job.updated_ms };
     let elapsed = match job.state {
@@ -128,12 +129,12 @@ pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_m
     let tries = if job.attempts > 1 { format!(" (attempt {})", job.attempts) } else { String::new() };
     let mut reasons: Vec<&str> = job.error.as_deref().into_iter().collect();
     reasons.extend(job.warnings.iter().map(String::as_str));
-    views::Job {
+    views::JobView {
         id: job.id.clone(),
         video_id: job.video_id.clone(),
         video: video.map_or_else(|| job.video_id.clone(), |video| video.name.clone()),
         what: format!("Process the video{tries}"),
-        state: State { kind, word: word.into(), detail: String::new() },
+        state: StateLabel { kind, word: word.into(), detail: String::new() },
         step: step(job),
         elapsed,
         since: time(job.updated_ms),
@@ -145,22 +146,22 @@ pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_m
 }
 
 /// A question and its answer; times in it link to a video of `duration` seconds.
-pub(super) fn answer(answer: &Answer, duration: f64) -> views::Answer {
+pub(super) fn answer(answer: &Answer, duration: f64) -> views::AnswerView {
     let error = answer.error.clone().unwrap_or_default();
     let (kind, word, detail) = match answer.status {
-        AnswerStatus::Running => (Kind::Working, "being answered", String::new()),
+        AnswerStatus::Running => (StateKind::Working, "being answered", String::new()),
         AnswerStatus::Done if answer.finish_reason.as_deref() == Some("length") => {
-            (Kind::Stopped, "cut off", "the answer reached its maximum length".into())
+            (StateKind::Stopped, "cut off", "the answer reached its maximum length".into())
         }
-        AnswerStatus::Done => (Kind::Done, "answered", String::new()),
-        AnswerStatus::Failed => (Kind::Failed, "failed", error),
-        AnswerStatus::Cancelled => (Kind::Stopped, "stopped", "the text so far is kept".into()),
+        AnswerStatus::Done => (StateKind::Done, "answered", String::new()),
+        AnswerStatus::Failed => (StateKind::Failed, "failed", error),
+        AnswerStatus::Cancelled => (StateKind::Stopped, "stopped", "the text so far is kept".into()),
     };
-    views::Answer {
+    views::AnswerView {
         id: answer.id.clone(),
         question: answer.question.clone(),
         text: homereel_web::times::spans(&shortened(&answer.answer), duration),
-        state: State { kind, word: word.into(), detail },
+        state: StateLabel { kind, word: word.into(), detail },
         model: answer.model.clone(),
         asked: time(answer.created_ms),
         facts: answer_facts(answer),
@@ -235,9 +236,9 @@ pub(super) fn tags(video: &Video) -> Vec<views::Link> {
 }
 
 /// Moments for the page.
-pub(super) fn moments(video: &Video) -> Vec<views::Moment> {
+pub(super) fn moments(video: &Video) -> Vec<views::MomentView> {
     let moments = video.texts.moments.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
-    let view = |moment: &homereel_library::Moment| views::Moment {
+    let view = |moment: &homereel_library::Moment| views::MomentView {
         start: format!("{:.1}", moment.start.max(0.0)),
         at: format!("{}–{}", format::position(moment.start), format::position(moment.end)),
         text: moment.text.clone(),

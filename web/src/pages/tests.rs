@@ -1,7 +1,7 @@
 //! Pages filled with untrusted text, and the states of lists.
 
 use super::*;
-use crate::{times::Span, views::Place};
+use crate::{times::Span, views::HitView};
 
 const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(2)>' & \u{202e}";
 
@@ -9,7 +9,7 @@ fn time() -> Time {
     Time { iso: "2026-11-22T22:00:00Z".into(), text: "22 Nov 2026, 22:00 UTC".into() }
 }
 
-fn shell(model: Model) -> Shell {
+fn shell(model: ModelStatus) -> Shell {
     Shell {
         title: HOSTILE.into(),
         here: "videos",
@@ -21,8 +21,8 @@ fn shell(model: Model) -> Shell {
     }
 }
 
-fn state(kind: Kind) -> State {
-    State { kind, word: HOSTILE.into(), detail: HOSTILE.into() }
+fn state(kind: StateKind) -> StateLabel {
+    StateLabel { kind, word: HOSTILE.into(), detail: HOSTILE.into() }
 }
 
 fn library() -> LibraryPage {
@@ -33,10 +33,10 @@ fn library() -> LibraryPage {
         length: HOSTILE.into(),
         size: HOSTILE.into(),
         date: time(),
-        state: state(Kind::Working),
+        state: state(StateKind::Working),
     };
     LibraryPage {
-        shell: shell(Model::Demo { id: HOSTILE.into() }),
+        shell: shell(ModelStatus::Demo { id: HOSTILE.into() }),
         upload_limit: "8 GB".into(),
         base_url: HOSTILE.into(),
         count: "1 video".into(),
@@ -50,24 +50,24 @@ fn library() -> LibraryPage {
 
 fn video() -> VideoPage {
     let fact = Fact { name: "Length", value: HOSTILE.into() };
-    let answer = Answer {
+    let answer = AnswerView {
         id: "2".into(),
         question: HOSTILE.into(),
         text: vec![
             Span { text: HOSTILE.into(), second: None },
             Span { text: HOSTILE.into(), second: Some("3.5".into()) },
         ],
-        state: state(Kind::Failed),
+        state: state(StateKind::Failed),
         model: HOSTILE.into(),
         asked: time(),
         facts: vec![fact.clone()],
     };
     VideoPage {
-        shell: shell(Model::Failed { reason: HOSTILE.into() }),
+        shell: shell(ModelStatus::Failed { reason: HOSTILE.into() }),
         id: "1".into(),
         name: HOSTILE.into(),
-        state: state(Kind::Failed),
-        step: Some(Step { name: HOSTILE.into(), done: 1, total: 2 }),
+        state: state(StateKind::Failed),
+        step: Some(JobProgress { name: HOSTILE.into(), done: 1, total: 2 }),
         retry: Some("/api/jobs/1/retry".into()),
         restore: Some("/videos/1/restore".into()),
         playable: true,
@@ -86,7 +86,7 @@ fn video() -> VideoPage {
         description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into(), edited: false }),
         no_description: HOSTILE.into(),
         tags: vec![Link { text: HOSTILE.into(), url: "/search?tag=x".into() }],
-        moments: vec![Moment { start: "3.5".into(), at: "0:03.5–0:05.0".into(), text: HOSTILE.into() }],
+        moments: vec![MomentView { start: "3.5".into(), at: "0:03.5–0:05.0".into(), text: HOSTILE.into() }],
         more_moments: Some("/videos/1?moments=150".into()),
         no_moments: HOSTILE.into(),
         favourite: true,
@@ -103,13 +103,13 @@ fn video() -> VideoPage {
 }
 
 fn jobs() -> JobsPage {
-    let job = Job {
+    let job = JobView {
         id: "3".into(),
         video_id: "1".into(),
         video: HOSTILE.into(),
         what: HOSTILE.into(),
-        state: state(Kind::Waiting),
-        step: Some(Step { name: HOSTILE.into(), done: 1, total: 2 }),
+        state: state(StateKind::Waiting),
+        step: Some(JobProgress { name: HOSTILE.into(), done: 1, total: 2 }),
         elapsed: HOSTILE.into(),
         since: time(),
         reason: HOSTILE.into(),
@@ -118,7 +118,7 @@ fn jobs() -> JobsPage {
         can_go_first: true,
     };
     JobsPage {
-        shell: shell(Model::Loading),
+        shell: shell(ModelStatus::Loading),
         counts: HOSTILE.into(),
         paused: true,
         any_failed: true,
@@ -128,15 +128,15 @@ fn jobs() -> JobsPage {
 }
 
 fn search() -> SearchPage {
-    let place = Place {
+    let place = HitView {
         url: "/videos/1?t=83.0".into(),
         at: "1:23.0".into(),
         parts: vec![(HOSTILE.into(), true), (HOSTILE.into(), false)],
     };
     let card = library().videos.remove(0);
-    let choice = Choice { value: HOSTILE.into(), label: HOSTILE.into(), chosen: true };
+    let choice = SelectOption { value: HOSTILE.into(), label: HOSTILE.into(), chosen: true };
     SearchPage {
-        shell: Shell { here: "search", ..shell(Model::Loading) },
+        shell: Shell { here: "search", ..shell(ModelStatus::Loading) },
         q: HOSTILE.into(),
         from: HOSTILE.into(),
         to: HOSTILE.into(),
@@ -148,7 +148,7 @@ fn search() -> SearchPage {
         searched: true,
         problem: HOSTILE.into(),
         counts: HOSTILE.into(),
-        found: vec![Found { card, places: vec![place] }],
+        found: vec![FoundView { card, places: vec![place] }],
         more: Some("/search?q=a&offset=20".into()),
     }
 }
@@ -156,7 +156,7 @@ fn search() -> SearchPage {
 fn system() -> SystemPage {
     let facts = vec![Fact { name: "GPU", value: HOSTILE.into() }];
     SystemPage {
-        shell: shell(Model::Loading),
+        shell: shell(ModelStatus::Loading),
         advice: vec![HOSTILE.into()],
         lists: vec![FactList { title: "Machine", facts }],
         now: time(),
@@ -179,7 +179,7 @@ fn bench() -> BenchPage {
         e2el: word(),
     };
     BenchPage {
-        shell: shell(Model::Loading),
+        shell: shell(ModelStatus::Loading),
         directory: word(),
         runs: vec![run],
         plots: vec![("latency".into(), word())],
@@ -196,7 +196,7 @@ fn ask() -> AskPage {
         text: HOSTILE.into(),
     };
     AskPage {
-        shell: shell(Model::Loading),
+        shell: shell(ModelStatus::Loading),
         question: HOSTILE.into(),
         parts: vec![(HOSTILE.into(), None), ("[1]".into(), Some(1))],
         model: HOSTILE.into(),
@@ -211,12 +211,16 @@ fn albums() -> AlbumsPage {
         cover: Some("/api/videos/1/poster.jpg".into()),
         count: HOSTILE.into(),
     };
-    AlbumsPage { shell: shell(Model::Loading), albums: vec![album], more: Some("/albums?offset=48".into()) }
+    AlbumsPage {
+        shell: shell(ModelStatus::Loading),
+        albums: vec![album],
+        more: Some("/albums?offset=48".into()),
+    }
 }
 
 fn album() -> AlbumPage {
     AlbumPage {
-        shell: shell(Model::Loading),
+        shell: shell(ModelStatus::Loading),
         name: HOSTILE.into(),
         count: HOSTILE.into(),
         first: Some(time()),
@@ -228,7 +232,7 @@ fn album() -> AlbumPage {
 }
 
 fn household() -> HouseholdPage {
-    let choice = Choice { value: "member".into(), label: HOSTILE.into(), chosen: true };
+    let choice = SelectOption { value: "member".into(), label: HOSTILE.into(), chosen: true };
     let person = Person {
         id: "1".into(),
         name: HOSTILE.into(),
@@ -237,9 +241,10 @@ fn household() -> HouseholdPage {
         roles: vec![choice.clone()],
         since: time(),
     };
-    let key = Key { id: "2".into(), name: HOSTILE.into(), role: "viewer", made: time(), used: Some(time()) };
+    let key =
+        ApiKeyView { id: "2".into(), name: HOSTILE.into(), role: "viewer", made: time(), used: Some(time()) };
     HouseholdPage {
-        shell: shell(Model::Loading),
+        shell: shell(ModelStatus::Loading),
         problem: HOSTILE.into(),
         done: "The role is changed.",
         new_key: Some((HOSTILE.into(), HOSTILE.into())),
@@ -257,7 +262,7 @@ fn household() -> HouseholdPage {
 fn trash() -> TrashPage {
     let card = library().videos.remove(0);
     TrashPage {
-        shell: shell(Model::Loading),
+        shell: shell(ModelStatus::Loading),
         size: HOSTILE.into(),
         videos: vec![Trashed { card, gone: time() }],
         more: Some("/trash?offset=40".into()),
@@ -266,7 +271,7 @@ fn trash() -> TrashPage {
 
 fn error() -> ErrorPage {
     ErrorPage {
-        shell: shell(Model::Ready { id: HOSTILE.into() }),
+        shell: shell(ModelStatus::Ready { id: HOSTILE.into() }),
         lines: vec![HOSTILE.into()],
         status: 404,
         back: "/".into(),
@@ -376,8 +381,10 @@ fn the_demo_model_has_a_notice_with_the_command_for_a_real_one() {
     let html = library().render().unwrap();
     assert!(html.contains("only knows coloured shapes"));
     assert!(html.contains("--model Qwen/Qwen3-VL-8B-Instruct"));
-    let real =
-        LibraryPage { shell: shell(Model::Ready { id: "Qwen/Qwen3-VL-8B-Instruct".into() }), ..library() };
+    let real = LibraryPage {
+        shell: shell(ModelStatus::Ready { id: "Qwen/Qwen3-VL-8B-Instruct".into() }),
+        ..library()
+    };
     assert!(!real.render().unwrap().contains("coloured shapes"));
 }
 

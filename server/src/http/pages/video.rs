@@ -7,7 +7,7 @@ use axum::{
 use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Video};
 use homereel_web::{
     pages::VideoPage,
-    views::{Kind, Model},
+    views::{ModelStatus, StateKind},
 };
 use serde::Deserialize;
 
@@ -100,14 +100,14 @@ fn video_page(
     let stream = video.probe.as_ref().map(|probe| &probe.video);
     let why_not_askable = match (&video.error, &shell.model) {
         (Some(_), _) => "This file cannot be read, so nothing can be asked about it.",
-        (_, Model::Loading) => "The model is still loading; you can ask as soon as it is ready.",
-        (_, Model::Failed { .. }) => "No model is running, so nothing can be asked.",
+        (_, ModelStatus::Loading) => "The model is still loading; you can ask as soon as it is ready.",
+        (_, ModelStatus::Failed { .. }) => "No model is running, so nothing can be asked.",
         _ => "",
     };
     let all_moments = video.texts.moments.as_ref().and_then(|text| text.content.as_ref()).map_or(0, Vec::len);
     let duration = video.probe.as_ref().map_or(0.0, |probe| probe.duration_s);
     let nothing_yet = |made: &str, none: &str| match reading.kind {
-        Kind::Waiting | Kind::Working => made.to_owned(),
+        StateKind::Waiting | StateKind::Working => made.to_owned(),
         _ => none.to_owned(),
     };
     let warning = |warning: Option<&String>| warning.cloned();
@@ -120,7 +120,7 @@ fn video_page(
     warnings.extend(warning(texts.tags.as_ref().and_then(|text| text.warning.as_ref())));
     VideoPage {
         example: match shell.model {
-            Model::Demo { .. } => "What color is the object?".into(),
+            ModelStatus::Demo { .. } => "What color is the object?".into(),
             _ => "Who is in this video, and what do they do?".into(),
         },
         shell,
