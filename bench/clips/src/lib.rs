@@ -30,7 +30,7 @@ pub use questions::{ClipQuestion, Skill, questions};
 pub use sample::{SceneKind, sample};
 pub use scene::{Background, Colour, Direction, Object, Rgb, Scene, Shape};
 pub use texture::Texture;
-pub use words::{Moment, UNKNOWN, describe, moments, tags};
+pub use words::{TrueMoment, UNKNOWN, describe, moments, tags};
 
 use std::path::{Path, PathBuf};
 

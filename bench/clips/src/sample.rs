@@ -24,7 +24,7 @@ pub enum SceneKind {
 
 /// Kind of change of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+enum EventKind {
     Appear,
     Start,
     Stop,
@@ -134,25 +134,27 @@ fn add_events(rng: &mut StdRng, things: &mut [Object], end: f64, count: usize, s
     times.sort_by(f64::total_cmp);
 
     let all = [
-        (Event::Appear, 1.3),
-        (Event::Disappear, 1.3),
-        (Event::Turn, 1.0),
-        (Event::Stop, 1.0),
-        (Event::Start, 0.6),
+        (EventKind::Appear, 1.3),
+        (EventKind::Disappear, 1.3),
+        (EventKind::Turn, 1.0),
+        (EventKind::Stop, 1.0),
+        (EventKind::Start, 0.6),
     ];
-    let mut kinds: Vec<(usize, Event, f64)> = Vec::new();
+    let mut kinds: Vec<(usize, EventKind, f64)> = Vec::new();
     for (i, o) in things.iter().enumerate() {
-        let able = |k: &Event| o.direction.is_some() || !matches!(k, Event::Stop | Event::Start);
+        let able = |k: &EventKind| o.direction.is_some() || !matches!(k, EventKind::Stop | EventKind::Start);
         kinds.extend(all.iter().filter(|(k, _)| able(k)).map(|&(k, w)| (i, k, w)));
     }
-    let mut chosen: BTreeMap<usize, Vec<Event>> = BTreeMap::new();
+    let mut chosen: BTreeMap<usize, Vec<EventKind>> = BTreeMap::new();
     let mut slots = Vec::new();
     while slots.len() < times.len() && !kinds.is_empty() {
         let weights: Vec<f64> = kinds.iter().map(|k| k.2).collect();
         let (i, k, _) = kinds[weighted(rng, &weights)];
         chosen.entry(i).or_default().push(k);
         slots.push(i);
-        let both = |a, b| matches!((a, b), (Event::Stop, Event::Start) | (Event::Start, Event::Stop));
+        let both = |a, b| {
+            matches!((a, b), (EventKind::Stop, EventKind::Start) | (EventKind::Start, EventKind::Stop))
+        };
         kinds.retain(|&(j, m, _)| j != i || (m != k && !both(m, k)));
     }
     slots.shuffle(rng);
@@ -160,9 +162,9 @@ fn add_events(rng: &mut StdRng, things: &mut [Object], end: f64, count: usize, s
     for life in chosen.values_mut() {
         life.shuffle(rng);
         life.sort_by_key(|k| match k {
-            Event::Appear => 0,
-            Event::Disappear => 2,
-            Event::Start | Event::Stop | Event::Turn => 1,
+            EventKind::Appear => 0,
+            EventKind::Disappear => 2,
+            EventKind::Start | EventKind::Stop | EventKind::Turn => 1,
         });
         life.reverse();
     }
@@ -170,11 +172,11 @@ fn add_events(rng: &mut StdRng, things: &mut [Object], end: f64, count: usize, s
         let Some(event) = chosen.get_mut(&i).and_then(Vec::pop) else { continue };
         let o = &mut things[i];
         match event {
-            Event::Appear => o.appear = t,
-            Event::Disappear => o.disappear = Some(t),
-            Event::Turn => o.turn = Some((t, second[i], jitter(rng, second[i].rgb(), 18))),
-            Event::Stop => (o.stops, o.move_s.1) = (true, t),
-            Event::Start => (o.starts, o.move_s.0) = (true, t),
+            EventKind::Appear => o.appear = t,
+            EventKind::Disappear => o.disappear = Some(t),
+            EventKind::Turn => o.turn = Some((t, second[i], jitter(rng, second[i].rgb(), 18))),
+            EventKind::Stop => (o.stops, o.move_s.1) = (true, t),
+            EventKind::Start => (o.starts, o.move_s.0) = (true, t),
         }
     }
 }

@@ -9,7 +9,7 @@ pub const UNKNOWN: &str = "I only know coloured shapes.";
 
 /// An interval in which one object does not change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Moment {
+pub struct TrueMoment {
     /// Seconds.
     pub start: f64,
     /// Seconds.
@@ -19,7 +19,7 @@ pub struct Moment {
 }
 
 /// A change of an object.
-pub(super) struct Event<'a> {
+pub(super) struct SceneEvent<'a> {
     pub(super) t: f64,
     pub(super) thing: &'a Object,
     pub(super) verb: String,
@@ -80,7 +80,7 @@ pub(super) fn cap(text: &str) -> String {
 /// Returns the moments of a scene, at most eight: one per object and interval in which it does not change, by start, then in the
 /// order of `ordered`.
 #[must_use]
-pub fn moments(scene: &Scene) -> Vec<Moment> {
+pub fn moments(scene: &Scene) -> Vec<TrueMoment> {
     let mut out = Vec::new();
     for o in ordered(scene) {
         let mut cuts = vec![o.appear, o.disappear.unwrap_or(scene.end)];
@@ -89,7 +89,7 @@ pub fn moments(scene: &Scene) -> Vec<Moment> {
         cuts.extend(o.stops.then_some(o.move_s.1));
         cuts.sort_by(f64::total_cmp);
         cuts.dedup();
-        out.extend(cuts.windows(2).map(|cut| Moment {
+        out.extend(cuts.windows(2).map(|cut| TrueMoment {
             start: cut[0],
             end: cut[1],
             text: format!("{} {}", with_article(&named_at(o, cut[0])), state(o, cut[0])),
@@ -101,10 +101,10 @@ pub fn moments(scene: &Scene) -> Vec<Moment> {
 }
 
 /// Returns all changes in order of time.
-pub(super) fn events(scene: &Scene) -> Vec<Event<'_>> {
+pub(super) fn events(scene: &Scene) -> Vec<SceneEvent<'_>> {
     let mut out = Vec::new();
     for o in ordered(scene) {
-        let mut add = |t: f64, verb: String| out.push(Event { t, thing: o, verb });
+        let mut add = |t: f64, verb: String| out.push(SceneEvent { t, thing: o, verb });
         if o.appear > 0.0 {
             add(o.appear, "appears".to_owned());
         }
