@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use homereel_bench::compare::{Comparison, MIN_PAIRS, compare as compare_pairs};
-use homereel_bench::serve::client::Target;
+use homereel_bench::serve::client::TargetServer;
 use homereel_bench::serve::result::tpot_ms;
 use homereel_bench::serve::{self, resources};
 use homereel_bench::statistics::median;
@@ -172,7 +172,7 @@ fn compare_with(baseline: &Answers, candidate: &Answers, prefix: &str) -> anyhow
 async fn ask_in_turns(args: &CompareArgs, baseline: &NamedUrl) -> anyhow::Result<Vec<Answers>> {
     let workload_args = &args.workload;
     let servers: Vec<&NamedUrl> = std::iter::once(baseline).chain(&args.candidate).collect();
-    let mut targets: Vec<Target> = Vec::with_capacity(servers.len());
+    let mut targets: Vec<TargetServer> = Vec::with_capacity(servers.len());
     let mut answers: Vec<Answers> = Vec::with_capacity(servers.len());
     for (n, server) in servers.iter().enumerate() {
         let name = match (&server.name, n, servers.len()) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{bail, ensure};
 use clap::ValueEnum as _;
-use homereel_bench::serve::client::Target;
+use homereel_bench::serve::client::TargetServer;
 use homereel_bench::serve::result::{Objective, RunInfo, generator_bound, result};
 use homereel_bench::serve::{self, Load, Measurement, resources};
 use homereel_web::bench_result::BenchResult;
@@ -123,7 +123,7 @@ impl ServeArgs {
         &self,
         workload_args: &WorkloadArgs,
         workload: &Workload,
-        target: &Target,
+        target: &TargetServer,
         sanity_answer: Option<String>,
     ) -> RunInfo {
         let preset = workload_args.preset.and_then(|preset| preset.to_possible_value());
@@ -152,7 +152,7 @@ impl ServeArgs {
         run: &Run,
         info: &RunInfo,
         workload: &Workload,
-        target: &Target,
+        target: &TargetServer,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let load = Load {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use homereel_bench::serve::client::{AnswerOptions, Target};
+use homereel_bench::serve::client::{AnswerOptions, TargetServer};
 use homereel_bench::serve::dataset::{self, ClipProperties, Prompt};
 use homereel_bench::serve::{self, READ_TIMEOUT};
 use homereel_clips::{Codec, FIRST_TEST_SEED};
@@ -129,16 +129,16 @@ pub(super) struct Workload {
 
 impl WorkloadArgs {
     /// Connects to the server at `base`.
-    pub(super) async fn connect(&self, base: &url::Url) -> anyhow::Result<Target> {
+    pub(super) async fn connect(&self, base: &url::Url) -> anyhow::Result<TargetServer> {
         let key = self.api_key_env.as_deref().map(|name| {
             std::env::var(name)
                 .with_context(|| format!("--api-key-env: {name} is not set in the environment"))
         });
-        Target::connect(base.as_str(), self.model.as_deref(), key.transpose()?, READ_TIMEOUT).await
+        TargetServer::connect(base.as_str(), self.model.as_deref(), key.transpose()?, READ_TIMEOUT).await
     }
 
     /// Draws or reads the content. `target` is only asked for the tokens per word.
-    pub(super) async fn prepare(&self, target: &Target) -> anyhow::Result<Workload> {
+    pub(super) async fn prepare(&self, target: &TargetServer) -> anyhow::Result<Workload> {
         let seed =
             self.seed.unwrap_or_else(|| u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()));
         let dir = tempfile::tempdir().context("failed to create a directory for drawn clips")?;
@@ -218,7 +218,7 @@ impl WorkloadArgs {
     /// Asks the sanity question, unless the user skips it or there is no video.
     pub(super) async fn check_sanity(
         &self,
-        target: &Target,
+        target: &TargetServer,
         workload: &Workload,
     ) -> anyhow::Result<Option<String>> {
         if self.no_sanity || !self.dataset_name.has_video() {
@@ -231,7 +231,7 @@ impl WorkloadArgs {
 }
 
 /// Returns the number of words of a prompt of `tokens` tokens, from the server's token counts of two short prompts.
-async fn words_for(target: &Target, tokens: u32, seed: u64) -> anyhow::Result<usize> {
+async fn words_for(target: &TargetServer, tokens: u32, seed: u64) -> anyhow::Result<usize> {
     let options = AnswerOptions { max_tokens: 1, ..AnswerOptions::default() };
     let mut counted = [0.0; 2];
     for (words, counted) in PROBES.iter().zip(&mut counted) {

@@ -17,7 +17,7 @@ const MAX_ERROR: usize = 400;
 
 /// The server under test.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct TargetServer {
     client: Client,
     base: String,
     api_key: Option<String>,
@@ -38,7 +38,7 @@ pub struct AnswerOptions {
     pub fps: Option<f64>,
 }
 
-impl Target {
+impl TargetServer {
     /// Connects to the server at `base` (with or without `/v1`). `model` defaults to the first one that the server lists.
     ///
     /// # Errors

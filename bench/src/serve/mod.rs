@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use client::{AnswerOptions, Target};
+use client::{AnswerOptions, TargetServer};
 use dataset::Prompt;
 
 /// Time without data after which a request fails.
@@ -63,7 +63,7 @@ pub struct Measurement {
 ///
 /// # Errors
 /// When the request fails, or the answer does not contain the expected one.
-pub async fn check_sanity(target: &Target, prompt: &Prompt) -> anyhow::Result<String> {
+pub async fn check_sanity(target: &TargetServer, prompt: &Prompt) -> anyhow::Result<String> {
     let options = AnswerOptions { max_tokens: 40, ..AnswerOptions::default() };
     let record = target.send(target.body(prompt, &options).await?).await;
     if let Some(error) = record.error {
@@ -86,7 +86,7 @@ pub async fn check_sanity(target: &Target, prompt: &Prompt) -> anyhow::Result<St
 /// # Errors
 /// When reading a prompt's clip fails.
 pub async fn run(
-    target: &Target,
+    target: &TargetServer,
     prompts: &[Prompt],
     options: &AnswerOptions,
     load: &Load,
@@ -181,7 +181,11 @@ impl Drop for InFlightGuard {
 ///
 /// # Errors
 /// When a request fails: the run would fail too.
-pub async fn warm_up(target: &Target, prompts: &[Prompt], options: &AnswerOptions) -> anyhow::Result<()> {
+pub async fn warm_up(
+    target: &TargetServer,
+    prompts: &[Prompt],
+    options: &AnswerOptions,
+) -> anyhow::Result<()> {
     for prompt in prompts {
         let record = target.send(target.body(prompt, options).await?).await;
         if let Some(error) = record.error {
