@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use homereel_bench::serve::client::{AnswerOptions, TargetServer};
-use homereel_bench::serve::dataset::{self, ClipProperties, Prompt};
+use homereel_bench::serve::dataset::{self, BenchPrompt, ClipProperties};
 use homereel_bench::serve::{self, READ_TIMEOUT};
 use homereel_clips::{Codec, FIRST_TEST_SEED};
 use homereel_web::bench_result::Dataset;
@@ -118,9 +118,9 @@ pub(super) struct Workload {
     /// Seed of content and arrivals.
     pub(super) seed: u64,
     /// Requests of the measurement.
-    pub(super) prompts: Vec<Prompt>,
+    pub(super) prompts: Vec<BenchPrompt>,
     /// Requests before the measurement.
-    pub(super) warmups: Vec<Prompt>,
+    pub(super) warmups: Vec<BenchPrompt>,
     /// Parameters of all requests.
     pub(super) options: AnswerOptions,
     /// Keeps the drawn clips until the run has ended.
@@ -193,7 +193,7 @@ impl WorkloadArgs {
         count: usize,
         per_clip: usize,
         seed: u64,
-    ) -> anyhow::Result<Vec<Prompt>> {
+    ) -> anyhow::Result<Vec<BenchPrompt>> {
         let mut properties = ClipProperties {
             seconds: self.clip_seconds,
             size: self.clip_size,

@@ -8,7 +8,7 @@ use homereel_web::bench_result::{FailureClass, RequestRecord};
 use reqwest::{Client, RequestBuilder, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::dataset::Prompt;
+use super::dataset::BenchPrompt;
 
 /// Longest line of a response in bytes.
 const MAX_LINE: usize = 8 << 20;
@@ -100,7 +100,7 @@ impl TargetServer {
     ///
     /// # Errors
     /// When reading the prompt's clip fails.
-    pub async fn body(&self, prompt: &Prompt, options: &AnswerOptions) -> anyhow::Result<Vec<u8>> {
+    pub async fn body(&self, prompt: &BenchPrompt, options: &AnswerOptions) -> anyhow::Result<Vec<u8>> {
         let mut body = json!({
             "model": self.model,
             "messages": [{ "role": "user", "content": prompt.content().await? }],

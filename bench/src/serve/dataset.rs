@@ -25,7 +25,7 @@ const QUESTIONS: [&str; 3] =
 
 /// The content of one request.
 #[derive(Debug, Clone)]
-pub struct Prompt {
+pub struct BenchPrompt {
     /// The question, or the entire text.
     pub text: String,
     /// The clip that the question is about.
@@ -49,7 +49,7 @@ pub struct ClipProperties {
     pub codec: Option<Codec>,
 }
 
-impl Prompt {
+impl BenchPrompt {
     /// Returns the message's `content`: the clip as a `data:` URL, then the question.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ pub async fn drawn(
     per_clip: usize,
     seed: u64,
     on_clip: impl Fn(usize) + Send,
-) -> anyhow::Result<Vec<Prompt>> {
+) -> anyhow::Result<Vec<BenchPrompt>> {
     let mut prompts = Vec::with_capacity(count);
     for n in 0..count.div_ceil(per_clip) {
         on_clip(n);
@@ -95,7 +95,7 @@ pub async fn drawn(
         ensure!(!clip.questions.is_empty(), "clip {seed} has no questions");
         for k in 0..per_clip.min(count - prompts.len()) {
             let question = &clip.questions[(n + k) % clip.questions.len()];
-            prompts.push(Prompt {
+            prompts.push(BenchPrompt {
                 text: question.question.clone(),
                 clip: Some(clip.file.clone()),
                 video_s: clip.duration_s,
@@ -111,7 +111,7 @@ pub async fn drawn(
 ///
 /// # Errors
 /// When ffmpeg is missing or fails.
-pub async fn sanity(dir: &Path, seed: u64) -> anyhow::Result<Prompt> {
+pub async fn sanity(dir: &Path, seed: u64) -> anyhow::Result<BenchPrompt> {
     let order = ClipSpec {
         kind: SceneKind::Plain,
         codec: Some(Codec::H264),
@@ -121,7 +121,7 @@ pub async fn sanity(dir: &Path, seed: u64) -> anyhow::Result<Prompt> {
     let dir = dir.to_owned();
     let clip = tokio::task::spawn_blocking(move || clips::draw(order, &dir)).await??;
     let thing = clip.scene.things.first().context("a plain clip shows one object")?;
-    Ok(Prompt {
+    Ok(BenchPrompt {
         text: "What color is the object?".into(),
         clip: Some(clip.file.clone()),
         video_s: clip.duration_s,
@@ -134,7 +134,7 @@ pub async fn sanity(dir: &Path, seed: u64) -> anyhow::Result<Prompt> {
 ///
 /// # Errors
 /// When the directory has no clips, or too few without `repeat`.
-pub fn clips(dir: &Path, count: usize, per_clip: usize, repeat: bool) -> anyhow::Result<Vec<Prompt>> {
+pub fn clips(dir: &Path, count: usize, per_clip: usize, repeat: bool) -> anyhow::Result<Vec<BenchPrompt>> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
         .with_context(|| dir.display().to_string())?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -154,7 +154,7 @@ pub fn clips(dir: &Path, count: usize, per_clip: usize, repeat: bool) -> anyhow:
         files.len()
     );
     Ok((0..count)
-        .map(|n| Prompt {
+        .map(|n| BenchPrompt {
             text: QUESTIONS[n % per_clip % QUESTIONS.len()].to_owned(),
             clip: Some(files[n / per_clip % files.len()].clone()),
             video_s: 0.0,
@@ -165,12 +165,12 @@ pub fn clips(dir: &Path, count: usize, per_clip: usize, repeat: bool) -> anyhow:
 
 /// Returns `count` texts of `words` random words each. No two texts have a common prefix of more than a few words.
 #[must_use]
-pub fn random(words: usize, count: usize, seed: u64) -> Vec<Prompt> {
+pub fn random(words: usize, count: usize, seed: u64) -> Vec<BenchPrompt> {
     let mut rng = StdRng::seed_from_u64(seed);
     (0..count)
         .map(|_| {
             let text: Vec<&str> = (0..words).map(|_| WORDS[rng.random_range(0..WORDS.len())]).collect();
-            Prompt { text: text.join(" "), clip: None, video_s: 0.0, expected: None }
+            BenchPrompt { text: text.join(" "), clip: None, video_s: 0.0, expected: None }
         })
         .collect()
 }
@@ -179,7 +179,7 @@ pub fn random(words: usize, count: usize, seed: u64) -> Vec<Prompt> {
 ///
 /// # Errors
 /// When reading fails, a line has no prompt, or there are too few without `repeat`.
-pub fn custom(file: &Path, count: usize, repeat: bool) -> anyhow::Result<Vec<Prompt>> {
+pub fn custom(file: &Path, count: usize, repeat: bool) -> anyhow::Result<Vec<BenchPrompt>> {
     let name = file.display();
     let text = std::fs::read_to_string(file).with_context(|| name.to_string())?;
     let mut texts = Vec::new();
@@ -195,8 +195,12 @@ pub fn custom(file: &Path, count: usize, repeat: bool) -> anyhow::Result<Vec<Pro
         "{name} has {} prompts, but --num-prompts is {count}: lower it, or add --repeat to measure a warm cache",
         texts.len()
     );
-    let prompt =
-        |n: usize| Prompt { text: texts[n % texts.len()].clone(), clip: None, video_s: 0.0, expected: None };
+    let prompt = |n: usize| BenchPrompt {
+        text: texts[n % texts.len()].clone(),
+        clip: None,
+        video_s: 0.0,
+        expected: None,
+    };
     Ok((0..count).map(prompt).collect())
 }
 

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use client::{AnswerOptions, TargetServer};
-use dataset::Prompt;
+use dataset::BenchPrompt;
 
 /// Time without data after which a request fails.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(600);
@@ -63,7 +63,7 @@ pub struct Measurement {
 ///
 /// # Errors
 /// When the request fails, or the answer does not contain the expected one.
-pub async fn check_sanity(target: &TargetServer, prompt: &Prompt) -> anyhow::Result<String> {
+pub async fn check_sanity(target: &TargetServer, prompt: &BenchPrompt) -> anyhow::Result<String> {
     let options = AnswerOptions { max_tokens: 40, ..AnswerOptions::default() };
     let record = target.send(target.body(prompt, &options).await?).await;
     if let Some(error) = record.error {
@@ -87,7 +87,7 @@ pub async fn check_sanity(target: &TargetServer, prompt: &Prompt) -> anyhow::Res
 /// When reading a prompt's clip fails.
 pub async fn run(
     target: &TargetServer,
-    prompts: &[Prompt],
+    prompts: &[BenchPrompt],
     options: &AnswerOptions,
     load: &Load,
     server: Option<u32>,
@@ -183,7 +183,7 @@ impl Drop for InFlightGuard {
 /// When a request fails: the run would fail too.
 pub async fn warm_up(
     target: &TargetServer,
-    prompts: &[Prompt],
+    prompts: &[BenchPrompt],
     options: &AnswerOptions,
 ) -> anyhow::Result<()> {
     for prompt in prompts {
