@@ -12,13 +12,13 @@ pub struct Comparison {
     /// Number of pairs.
     pub pairs: usize,
     /// The conclusion.
-    pub change: Change,
+    pub change: Conclusion,
 }
 
 /// Conclusion about B, compared with A.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Change {
+pub enum Conclusion {
     /// B takes longer.
     Slower,
     /// B takes less time.
@@ -52,9 +52,9 @@ pub fn compare(pairs: &[(f64, f64)]) -> Option<Comparison> {
     let low = ((n as f64 / 2.0 - half_width).floor() as usize).min(n - 1);
     let interval = (ratios[low], ratios[n - 1 - low]);
     let change = match interval {
-        (low, _) if low > 1.0 => Change::Slower,
-        (_, high) if high < 1.0 => Change::Faster,
-        _ => Change::None,
+        (low, _) if low > 1.0 => Conclusion::Slower,
+        (_, high) if high < 1.0 => Conclusion::Faster,
+        _ => Conclusion::None,
     };
     Some(Comparison { ratio: crate::statistics::percentile(&ratios, 50.0)?, interval, pairs: n, change })
 }
@@ -65,9 +65,9 @@ impl Comparison {
     pub fn describe(&self, a: &str, b: &str) -> String {
         let Self { ratio, interval: (low, high), pairs, change } = self;
         let conclusion = match change {
-            Change::Slower => format!("{b} is slower"),
-            Change::Faster => format!("{b} is faster"),
-            Change::None => "no difference that these pairs could show".to_owned(),
+            Conclusion::Slower => format!("{b} is slower"),
+            Conclusion::Faster => format!("{b} is faster"),
+            Conclusion::None => "no difference that these pairs could show".to_owned(),
         };
         format!("{b}/{a} {ratio:.3} [{low:.3}, {high:.3}] of {pairs} pairs: {conclusion}")
     }
@@ -91,9 +91,9 @@ mod tests {
             let mut rng = StdRng::seed_from_u64(seed);
             let same: Vec<_> = (0..100).map(|_| (noisy(&mut rng), noisy(&mut rng))).collect();
             let slow: Vec<_> = (0..100).map(|_| (noisy(&mut rng), 1.05 * noisy(&mut rng))).collect();
-            assert_eq!(compare(&same).map(|found| found.change), Some(Change::None), "seed {seed}");
+            assert_eq!(compare(&same).map(|found| found.change), Some(Conclusion::None), "seed {seed}");
             let found = compare(&slow).unwrap();
-            assert_eq!(found.change, Change::Slower, "seed {seed}: {found:?}");
+            assert_eq!(found.change, Conclusion::Slower, "seed {seed}: {found:?}");
             assert!((found.ratio - 1.05).abs() < 0.02, "{found:?}");
             assert!(found.describe("old", "new").ends_with("new is slower"), "{found:?}");
         }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn too_few_pairs_have_no_result() {
         assert_eq!(compare(&[(1.0, 2.0); MIN_PAIRS - 1]), None);
-        assert_eq!(compare(&[(1.0, 2.0); MIN_PAIRS]).map(|found| found.change), Some(Change::Slower));
+        assert_eq!(compare(&[(1.0, 2.0); MIN_PAIRS]).map(|found| found.change), Some(Conclusion::Slower));
         assert_eq!(compare(&[(0.0, 2.0); 50]), None);
     }
 }

@@ -19,7 +19,7 @@ enum Command {
     /// Draw synthetic clips with known content: SEED.mp4 or SEED.webm, and SEED.json
     Draw(cli::draw::DrawArgs),
     /// Put a load on a server and report latencies and throughput; the flags are those of `vllm bench serve`
-    Serve(Box<cli::serve::ServeArgs>),
+    Serve(Box<cli::serve::BenchServeArgs>),
     /// Report whether one server is slower than another, by asking them in turns
     Compare(Box<cli::compare::CompareArgs>),
     /// Measure the engine in this process: vision tower, prefill, token generation, concurrent requests

@@ -23,7 +23,7 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The result of checking a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ClipOutcome {
     /// All frames arrived at their times.
     Good,
     /// All frames arrived at their times, but some replace damaged ones.
@@ -61,7 +61,7 @@ pub struct ClipCheck {
     pub error: Option<String>,
     /// The result.
     #[serde(rename = "verdict")]
-    pub outcome: Outcome,
+    pub outcome: ClipOutcome,
 }
 
 /// Returns the files below `directory`, recursively, sorted by path.
@@ -102,18 +102,21 @@ pub async fn check(worker: &Worker, directory: &Path, path: &Path, sampling: &Sa
         decode_ms: 0.0,
         peak_mib: None,
         error: None,
-        outcome: Outcome::Failed,
+        outcome: ClipOutcome::Failed,
     };
     match decode(worker, path, sampling, &mut row).await {
         Ok(end) => row.outcome = outcome(&row, &end),
         Err(error) => {
-            row.outcome =
-                if error.kind() == VideoErrorKind::BadVideo { Outcome::Refused } else { Outcome::Failed };
+            row.outcome = if error.kind() == VideoErrorKind::BadVideo {
+                ClipOutcome::Refused
+            } else {
+                ClipOutcome::Failed
+            };
             row.error = Some(error.to_string());
         }
     }
     if !workers_exited(EXIT_TIMEOUT).await {
-        row.outcome = Outcome::Failed;
+        row.outcome = ClipOutcome::Failed;
         row.error = Some("the worker did not exit".into());
     }
     row
@@ -167,16 +170,16 @@ fn size(clip: &Probe) -> (u32, u32) {
 }
 
 /// All frames must arrive, and be within half a frame of their times unless they replace damaged ones.
-fn outcome(row: &ClipCheck, end: &FramesEnd) -> Outcome {
+fn outcome(row: &ClipCheck, end: &FramesEnd) -> ClipOutcome {
     let half = row.probe.as_ref().map_or(0.0, |clip| 0.5 / clip.video.fps);
     if row.frames != row.planned || row.frames == 0 {
-        Outcome::Failed
+        ClipOutcome::Failed
     } else if end.replaced > 0 {
-        Outcome::Replaced
+        ClipOutcome::Replaced
     } else if row.off_s > half {
-        Outcome::Failed
+        ClipOutcome::Failed
     } else {
-        Outcome::Good
+        ClipOutcome::Good
     }
 }
 
@@ -236,20 +239,20 @@ pub fn summary(rows: &[ClipCheck]) -> String {
         "{} files: {} good, {} with frames replaced, {} rejected, {} failed; {frames} frames in {:.1} s, at most \
          {peak:.0} MiB",
         rows.len(),
-        count(Outcome::Good),
-        count(Outcome::Replaced),
-        count(Outcome::Refused),
-        count(Outcome::Failed),
+        count(ClipOutcome::Good),
+        count(ClipOutcome::Replaced),
+        count(ClipOutcome::Refused),
+        count(ClipOutcome::Failed),
         ms / 1e3,
     )
 }
 
-fn name(outcome: Outcome) -> &'static str {
+fn name(outcome: ClipOutcome) -> &'static str {
     match outcome {
-        Outcome::Good => "good",
-        Outcome::Replaced => "replaced",
-        Outcome::Refused => "rejected",
-        Outcome::Failed => "FAILED",
+        ClipOutcome::Good => "good",
+        ClipOutcome::Replaced => "replaced",
+        ClipOutcome::Refused => "rejected",
+        ClipOutcome::Failed => "FAILED",
     }
 }
 

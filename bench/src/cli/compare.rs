@@ -82,10 +82,10 @@ struct Answers {
 }
 
 /// Returns milliseconds of a request, if it has them.
-type Metric = fn(&RequestRecord) -> Option<f64>;
+type MetricFn = fn(&RequestRecord) -> Option<f64>;
 
 /// The compared metrics.
-const METRICS: [(&str, Metric); 3] = [
+const METRICS: [(&str, MetricFn); 3] = [
     ("e2el", |record| Some(1e3 * record.latency_s)),
     ("ttft", |record| Some(1e3 * record.ttft_s)),
     ("tpot", tpot_ms),
@@ -252,7 +252,7 @@ fn requests(file: &Path) -> anyhow::Result<Vec<RequestRecord>> {
 }
 
 fn medians(answers: &Answers) -> Medians {
-    let of = |metric: Metric| median(&answers.records.iter().filter_map(metric).collect::<Vec<f64>>());
+    let of = |metric: MetricFn| median(&answers.records.iter().filter_map(metric).collect::<Vec<f64>>());
     Medians {
         e2el: of(|record| Some(1e3 * record.latency_s)),
         ttft: of(|record| Some(1e3 * record.ttft_s)),

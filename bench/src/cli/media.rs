@@ -9,14 +9,14 @@ use std::{
 };
 
 use anyhow::Context as _;
-use homereel_bench::media::{self, Outcome};
+use homereel_bench::media::{self, ClipOutcome};
 use homereel_video::{DecodeRequest, Sampling, Worker, open, plan};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 /// Flags of frame sampling.
 #[derive(Debug, clap::Args)]
-struct SamplingArgs {
+struct FrameRateArgs {
     /// Frames per second of video [default: 2, at least 4 and at most 768 frames]
     #[arg(long, conflicts_with = "num_frames")]
     fps: Option<f64>,
@@ -25,7 +25,7 @@ struct SamplingArgs {
     num_frames: Option<usize>,
 }
 
-impl SamplingArgs {
+impl FrameRateArgs {
     fn sampling(&self) -> Sampling {
         Sampling { fps: self.fps, num_frames: self.num_frames, ..Sampling::default() }
     }
@@ -37,7 +37,7 @@ pub(crate) struct MediaArgs {
     /// The directory, searched recursively
     directory: PathBuf,
     #[command(flatten)]
-    sampling: SamplingArgs,
+    sampling: FrameRateArgs,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -59,7 +59,7 @@ pub(crate) async fn media(args: &MediaArgs) -> anyhow::Result<ExitCode> {
     } else {
         write!(stdout, "{}", media::table(&rows))?;
     }
-    let failed = rows.iter().any(|row| row.outcome == Outcome::Failed);
+    let failed = rows.iter().any(|row| row.outcome == ClipOutcome::Failed);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct SampleArgs {
     /// The clip
     file: PathBuf,
     #[command(flatten)]
-    sampling: SamplingArgs,
+    sampling: FrameRateArgs,
     /// Width of the frames in pixels [default: the clip's]
     #[arg(long, requires = "height")]
     width: Option<u32>,

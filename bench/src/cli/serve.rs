@@ -19,7 +19,7 @@ use super::workload::{Workload, WorkloadArgs};
 
 /// Flags of `serve`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ServeArgs {
+pub(crate) struct BenchServeArgs {
     /// Address of the server, with or without /v1
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     base_url: url::Url,
@@ -76,7 +76,7 @@ struct Run {
 }
 
 /// Runs the load, or every load of a sweep.
-pub(crate) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+pub(crate) async fn serve(args: &BenchServeArgs) -> anyhow::Result<()> {
     let target = args.workload.connect(&args.base_url).await?;
     let runs = args.runs(&target.model);
     for file in runs.iter().filter_map(|run| run.file.as_ref()) {
@@ -101,7 +101,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl ServeArgs {
+impl BenchServeArgs {
     /// Returns the combinations of rate and concurrency.
     fn runs(&self, model: &str) -> Vec<Run> {
         let limits: Vec<Option<usize>> = if self.max_concurrency.is_empty() {

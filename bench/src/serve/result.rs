@@ -22,14 +22,14 @@ const MAX_DELAY_SHARE: f64 = 0.1;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     /// The metric that is limited.
-    pub metric: Metric,
+    pub metric: LatencyMetric,
     /// The limit.
     pub ms: f64,
 }
 
 /// A latency metric of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Metric {
+pub enum LatencyMetric {
     /// Time to first token.
     Ttft,
     /// Time per output token after the first.
@@ -45,9 +45,9 @@ impl std::str::FromStr for Objective {
         let parse = || {
             let (name, ms) = text.split_once(':')?;
             let metric = match name {
-                "ttft" => Metric::Ttft,
-                "tpot" => Metric::Tpot,
-                "e2el" => Metric::E2el,
+                "ttft" => LatencyMetric::Ttft,
+                "tpot" => LatencyMetric::Tpot,
+                "e2el" => LatencyMetric::E2el,
                 _ => return None,
             };
             Some(Self { metric, ms: ms.parse().ok().filter(|&ms| ms > 0.0)? })
@@ -116,10 +116,10 @@ pub fn tpot_ms(record: &RequestRecord) -> Option<f64> {
 fn meets(record: &RequestRecord, objectives: &[Objective]) -> bool {
     objectives.iter().all(|objective| {
         let ms = match objective.metric {
-            Metric::Ttft => ttft_ms(record),
+            LatencyMetric::Ttft => ttft_ms(record),
             // An answer of one token has no later token that could be late.
-            Metric::Tpot => tpot_ms(record).unwrap_or_default(),
-            Metric::E2el => e2el_ms(record),
+            LatencyMetric::Tpot => tpot_ms(record).unwrap_or_default(),
+            LatencyMetric::E2el => e2el_ms(record),
         };
         ms <= objective.ms
     })
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn an_objective_is_named_and_positive() {
-        assert_eq!("tpot:25.5".parse(), Ok(Objective { metric: Metric::Tpot, ms: 25.5 }));
+        assert_eq!("tpot:25.5".parse(), Ok(Objective { metric: LatencyMetric::Tpot, ms: 25.5 }));
         for bad in ["tpot", "tpot:0", "itl:5", "ttft:x"] {
             assert!(bad.parse::<Objective>().unwrap_err().contains(bad));
         }
