@@ -47,7 +47,7 @@ pub use error::{LibraryError, LibraryErrorKind};
 pub use incoming::{Incoming, Sealed, Stored};
 pub use jobs::{Job, JobState, Step};
 pub use library::Library;
-pub use search::{Filter, Found, Hit, MAX_RANKED, Part, PieceKind, Recalled, Results};
+pub use search::{Filter, Found, Hit, MAX_RANKED, PieceKind, Recalled, Results, SnippetPart};
 pub use text::{Moment, Text, TextKind, Texts};
 pub use trash::Storage;
 pub use uploads::{NewUpload, Receiving, Storing, Upload, UploadState};

@@ -8,7 +8,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use homereel_library::{Filter, Found, Hit, MAX_RANKED, Part, PieceKind, Results};
+use homereel_library::{Filter, Found, Hit, MAX_RANKED, PieceKind, Results, SnippetPart};
 use homereel_web::{format, pages::SearchPage, views as web};
 use jiff::{civil::Date, tz::TimeZone};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -287,7 +287,7 @@ fn view(found: &Found) -> web::FoundView {
             (PieceKind::Answer, _) => "Answer".into(),
             (PieceKind::Description | PieceKind::Moment, _) => "Description".into(),
         },
-        parts: place.snippet.iter().map(|Part { text, matched }| (text.clone(), *matched)).collect(),
+        parts: place.snippet.iter().map(|SnippetPart { text, matched }| (text.clone(), *matched)).collect(),
     };
     web::FoundView { card: views::card(video, None), places: found.places.iter().map(place).collect() }
 }

@@ -11,7 +11,7 @@ pub(crate) mod recent;
 mod results;
 
 pub use recall::Recalled;
-pub use results::{Filter, Found, Hit, MAX_RANKED, Part, PieceKind, Results};
+pub use results::{Filter, Found, Hit, MAX_RANKED, PieceKind, Results, SnippetPart};
 
 #[cfg(test)]
 mod tests;

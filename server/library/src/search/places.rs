@@ -7,7 +7,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
     query::{Query, split},
-    results::{DocumentHit, Hit, Part, PieceKind},
+    results::{DocumentHit, Hit, PieceKind, SnippetPart},
 };
 use crate::{error::LibraryError, library::Library, values::to_json};
 
@@ -208,11 +208,11 @@ fn snippet(text: &str) -> String {
 }
 
 /// Splits a snippet at the marks around matches.
-fn parts(marked: &str) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+fn parts(marked: &str) -> Vec<SnippetPart> {
+    let mut parts: Vec<SnippetPart> = Vec::new();
     let mut push = |text: &str, matched: bool| {
         if !text.is_empty() {
-            parts.push(Part { text: text.replace(char::is_control, " "), matched });
+            parts.push(SnippetPart { text: text.replace(char::is_control, " "), matched });
         }
     };
     for (index, piece) in marked.split(OPEN).enumerate() {

@@ -73,7 +73,7 @@ impl PieceKind {
 
 /// Part of a snippet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Part {
+pub struct SnippetPart {
     /// The text.
     pub text: String,
     /// Whether it matches the query.
@@ -93,7 +93,7 @@ pub struct Hit {
     /// Id of an answer.
     pub answer_id: Option<String>,
     /// The words around the match.
-    pub snippet: Vec<Part>,
+    pub snippet: Vec<SnippetPart>,
 }
 
 /// A video in the results. Its texts are not loaded.
