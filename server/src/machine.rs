@@ -10,7 +10,7 @@ const GPU_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A snapshot of the machine's state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Machine {
+pub struct MachineStatus {
     /// Name of the CPU.
     pub cpu: Option<String>,
     /// CPU cores that this program may use.
@@ -59,11 +59,11 @@ impl Gpu {
 }
 
 /// Takes a snapshot of the machine.
-pub async fn look() -> Machine {
+pub async fn look() -> MachineStatus {
     let meminfo = read("/proc/meminfo");
     let kib =
         |text: &str, key: &str| Some(field(text, key)?.split_whitespace().next()?.parse::<u64>().ok()? << 10);
-    Machine {
+    MachineStatus {
         cpu: field(&read("/proc/cpuinfo"), "model name").map(str::to_owned),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         load_1m: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()),

@@ -15,7 +15,7 @@ use super::{
     trash, views,
 };
 use crate::{
-    machine::{self, Gpu, Machine},
+    machine::{self, Gpu, MachineStatus},
     state::AppState,
 };
 
@@ -212,7 +212,7 @@ fn speed(metrics: &str) -> Vec<Fact> {
     facts
 }
 
-fn hardware(machine: &Machine, advice: &mut Vec<String>) -> Vec<Fact> {
+fn hardware(machine: &MachineStatus, advice: &mut Vec<String>) -> Vec<Fact> {
     let fact = |name, value: String| Fact { name, value };
     let mut facts = Vec::new();
     let cpu = machine.cpu.clone().unwrap_or_else(|| "processor".into());
@@ -260,7 +260,7 @@ fn gpu_words(gpu: &Gpu) -> String {
     words.join(", ")
 }
 
-async fn versions(state: &AppState, machine: &Machine, advice: &mut Vec<String>) -> Vec<Fact> {
+async fn versions(state: &AppState, machine: &MachineStatus, advice: &mut Vec<String>) -> Vec<Fact> {
     let fact = |name, value: String| Fact { name, value };
     let mut facts = vec![fact("Homereel", env!("CARGO_PKG_VERSION").into())];
     let (codec, series) = homereel_video::libavcodec();

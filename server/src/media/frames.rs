@@ -36,10 +36,10 @@ const PART: &str = "part";
 
 /// The cache. `None` means that it is disabled.
 #[derive(Debug, Default)]
-pub(super) struct FrameCache(Option<Arc<CacheState>>);
+pub(super) struct FrameCache(Option<Arc<FrameFiles>>);
 
 #[derive(Debug)]
-struct CacheState {
+struct FrameFiles {
     root: PathBuf,
     budget: u64,
     /// One file is written at a time. Clips that arrive meanwhile are not cached, instead of being held in
@@ -65,7 +65,7 @@ struct ClipHeader {
 impl FrameCache {
     /// Opens the cache below `root` with at most `budget` bytes; 0 disables it. Removes unfinished files.
     pub(super) fn open(root: &Path, budget: u64) -> io::Result<Self> {
-        let kept = CacheState { root: root.to_owned(), budget, writer: Semaphore::new(1) };
+        let kept = FrameFiles { root: root.to_owned(), budget, writer: Semaphore::new(1) };
         fs::create_dir_all(root)?;
         for (path, _, _) in kept.files() {
             if path.extension().is_some_and(|extension| extension == PART) {
@@ -167,7 +167,7 @@ impl FrameCache {
     }
 }
 
-impl CacheState {
+impl FrameFiles {
     /// Returns the path of a cache file, or `None` if the names are not hashes.
     fn path(&self, sha256: &str, key: &str) -> Option<PathBuf> {
         let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -334,7 +334,7 @@ mod tests {
         let (clip, probe) = (size("a").unwrap(), size(PROBE).unwrap());
         // Space for three clips and the probe.
         let kept =
-            CacheState { root: kept.root.clone(), budget: 3 * clip + probe + 8, writer: Semaphore::new(1) };
+            FrameFiles { root: kept.root.clone(), budget: 3 * clip + probe + 8, writer: Semaphore::new(1) };
         let store = FrameCache(Some(Arc::new(kept)));
         keep(&store, "b", 2).await;
         keep(&store, "c", 3).await;
