@@ -30,7 +30,7 @@ pub(super) struct AskArgs {
     /// Question about it
     pub(super) question: String,
     #[command(flatten)]
-    pub(super) sampling: SamplingArgs,
+    pub(super) sampling: FrameSamplingArgs,
     /// Maximum number of tokens in the answer
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) max_tokens: u32,
@@ -94,7 +94,7 @@ pub(super) struct FramesArgs {
     #[arg(long, value_name = "DIR")]
     pub(super) out: PathBuf,
     #[command(flatten)]
-    pub(super) sampling: SamplingArgs,
+    pub(super) sampling: FrameSamplingArgs,
     /// Width of the frames in pixels [default: the video's]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16384))]
     pub(super) width: Option<u32>,
@@ -107,7 +107,7 @@ pub(super) struct FramesArgs {
 }
 
 #[derive(Debug, Clone, Copy, Default, Args)]
-pub(super) struct SamplingArgs {
+pub(super) struct FrameSamplingArgs {
     /// Frames to sample per second of video [default: the model's]
     #[arg(long, value_name = "F", conflicts_with = "num_frames")]
     pub(super) fps: Option<f64>,
@@ -251,8 +251,8 @@ fn temperature(text: &str) -> Result<f64, String> {
     }
 }
 
-impl From<SamplingArgs> for FrameSampling {
-    fn from(SamplingArgs { fps, num_frames, start, end }: SamplingArgs) -> Self {
+impl From<FrameSamplingArgs> for FrameSampling {
+    fn from(FrameSamplingArgs { fps, num_frames, start, end }: FrameSamplingArgs) -> Self {
         Self { fps, num_frames, start, end }
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AskArgs, UsageError, cancel_on_ctrl_c,
-    outcome::{Outcome, Output},
+    outcome::{CompletedAnswer, Output},
     remote, source,
 };
 use crate::{
@@ -39,14 +39,18 @@ pub(super) async fn answer(
     args: &AskArgs,
     output: &Output,
     cancel: &CancellationToken,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<CompletedAnswer> {
     match &args.server {
         Some(server) => remote::ask(args, server, output).await,
         None => local(args, output, cancel).await,
     }
 }
 
-async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> anyhow::Result<Outcome> {
+async fn local(
+    args: &AskArgs,
+    output: &Output,
+    cancel: &CancellationToken,
+) -> anyhow::Result<CompletedAnswer> {
     let file = source(&args.file)?;
     let config = config::engine(args.config.as_ref(), args.engine.clone()).map_err(UsageError)?;
     let engine = homereel_engine::open(&config)?;
@@ -69,7 +73,7 @@ async fn local(args: &AskArgs, output: &Output, cancel: &CancellationToken) -> a
         AnswerService::new(engine, Media::new(Worker::this_program()?.with_decoder(args.decoder.into())), 1);
     let mut answering = answers.ask(conversation, Priority::Interactive, cancel)?;
 
-    let mut outcome = Outcome::default();
+    let mut outcome = CompletedAnswer::default();
     let mut report = MediaReport::default();
     let name = || args.file.display().to_string();
     while let Some(event) = answering.next().await {

@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    args::{AskArgs, CheckArgs, SamplingArgs},
+    args::{AskArgs, CheckArgs, FrameSamplingArgs},
     ask, cancel_on_ctrl_c,
-    outcome::{Outcome, Output},
+    outcome::{CompletedAnswer, Output},
 };
 use crate::config::Decoder;
 
@@ -68,7 +68,7 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
         }
         writeln!(io::stdout(), "{object}").context("failed to write")?;
     } else if let Ok(outcome) = &result {
-        let Outcome { answer, model, .. } = outcome;
+        let CompletedAnswer { answer, model, .. } = outcome;
         writeln!(io::stdout(), "{model} at {} answers correctly after {seconds:.1} s: {answer:?}", args.url)
             .context("failed to write")?;
     }
@@ -76,7 +76,12 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
 }
 
 /// Passes the outcome on if the answer contains the expected text, in any case.
-fn verdict(url: &Url, question: &str, expected: &str, outcome: Outcome) -> anyhow::Result<Outcome> {
+fn verdict(
+    url: &Url,
+    question: &str,
+    expected: &str,
+    outcome: CompletedAnswer,
+) -> anyhow::Result<CompletedAnswer> {
     ensure!(
         outcome.answer.to_lowercase().contains(&expected.to_lowercase()),
         "{url} was asked {question:?} and answered {:?}; an answer that contains {expected:?} was expected",
@@ -90,7 +95,7 @@ async fn answer(
     question: &str,
     began: Instant,
     cancel: &CancellationToken,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<CompletedAnswer> {
     let output = Output::start(true);
     output.progress.show("waiting for the server", 0, 0);
     let served = wait_until_ready(args, began).await?;
@@ -119,7 +124,7 @@ async fn answer(
     let request = AskArgs {
         file,
         question: question.to_owned(),
-        sampling: SamplingArgs::default(),
+        sampling: FrameSamplingArgs::default(),
         max_tokens: MAX_TOKENS,
         temperature: Some(0.0),
         seed: None,
@@ -251,9 +256,14 @@ fn runs(pid: i32) -> bool {
 mod tests {
     use super::*;
 
-    fn judged(answer: &str) -> anyhow::Result<Outcome> {
+    fn judged(answer: &str) -> anyhow::Result<CompletedAnswer> {
         let url = "http://127.0.0.1:8080".parse().unwrap();
-        verdict(&url, "What color is it?", "yellow", Outcome { answer: answer.into(), ..Outcome::default() })
+        verdict(
+            &url,
+            "What color is it?",
+            "yellow",
+            CompletedAnswer { answer: answer.into(), ..CompletedAnswer::default() },
+        )
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     FramesArgs, cancel_on_ctrl_c,
-    progress::{Progress, warn},
+    progress::{ProgressLine, warn},
     source,
 };
 use crate::media::FrameSampling;
@@ -19,7 +19,7 @@ pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
     let worker = Worker::this_program()?.with_decoder(args.decoder.into());
     let file = source(&args.file)?;
     let cancel = cancel_on_ctrl_c();
-    let progress = Progress::start();
+    let progress = ProgressLine::start();
     let name = || args.file.display().to_string();
     progress.stage("probe", 0, 1);
     let (mut probe, opened) =

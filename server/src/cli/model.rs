@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use homereel_engine::{ModelSource, hub};
 use serde_json::{Value, json};
 
-use super::{ModelCommand, UsageError, progress::Progress};
+use super::{ModelCommand, UsageError, progress::ProgressLine};
 
 /// Maximum size of a config file.
 const MAX_CONFIG: u64 = 4 << 20;
@@ -33,7 +33,7 @@ async fn pull(id: &str) -> anyhow::Result<String> {
     let ModelSource::Hub { id, revision } = source else {
         return Err(UsageError(anyhow::anyhow!("{id} is on this machine already; a hub id would fit")).into());
     };
-    let progress = Arc::new(Progress::start());
+    let progress = Arc::new(ProgressLine::start());
     let line = Arc::clone(&progress);
     let path = hub::pull(&id, revision.as_deref(), move |at| {
         let mib = |bytes: u64| bytes >> 20;

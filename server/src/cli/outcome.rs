@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::progress::{Progress, warn};
+use super::progress::{ProgressLine, warn};
 
 /// An answer and its metadata, in the shapes of `--json`.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct CompletedAnswer {
     pub(super) answer: String,
     pub(super) model: String,
     pub(super) finish_reason: Value,
@@ -22,14 +22,14 @@ pub(super) struct Outcome {
 /// Prints an answer as it is generated.
 #[derive(Debug)]
 pub(super) struct Output {
-    pub(super) progress: Progress,
+    pub(super) progress: ProgressLine,
     quiet: bool,
 }
 
 impl Output {
     /// Shows progress on standard error. If `quiet`, the answer is not printed piece by piece.
     pub(super) fn start(quiet: bool) -> Self {
-        Self { progress: Progress::start(), quiet }
+        Self { progress: ProgressLine::start(), quiet }
     }
 
     /// Prints a piece of the answer, unless this output is quiet.
@@ -43,9 +43,9 @@ impl Output {
     }
 
     /// Ends the answer: with one JSON object if this output is quiet, otherwise with a line end and the warnings.
-    pub(super) fn end(&self, outcome: Outcome) -> anyhow::Result<()> {
+    pub(super) fn end(&self, outcome: CompletedAnswer) -> anyhow::Result<()> {
         self.progress.clear();
-        let Outcome { answer, model, finish_reason, usage, stages_ms, media, warnings } = outcome;
+        let CompletedAnswer { answer, model, finish_reason, usage, stages_ms, media, warnings } = outcome;
         let text = if self.quiet {
             json!({
                 "answer": answer, "finish_reason": finish_reason, "usage": usage, "model": model,

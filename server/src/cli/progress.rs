@@ -10,11 +10,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// A progress line.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     bar: ProgressBar,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Starts a progress line if standard error is a terminal.
     pub(super) fn start() -> Self {
         if !io::stderr().is_terminal() {
@@ -56,7 +56,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.clear();
     }

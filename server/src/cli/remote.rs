@@ -11,7 +11,7 @@ use tokio::{fs::File, io::AsyncReadExt as _};
 
 use super::{
     AskArgs,
-    outcome::{Outcome, Output},
+    outcome::{CompletedAnswer, Output},
     source,
 };
 use crate::media::MediaReport;
@@ -32,7 +32,11 @@ const MAX_LINE: usize = 8 << 20;
 const CUT: &str = "@@homereel-data@@";
 
 /// Asks a running server.
-pub(super) async fn ask(args: &AskArgs, server: &url::Url, output: &Output) -> anyhow::Result<Outcome> {
+pub(super) async fn ask(
+    args: &AskArgs,
+    server: &url::Url,
+    output: &Output,
+) -> anyhow::Result<CompletedAnswer> {
     source(&args.file)?;
     let url = server.join("v1/chat/completions").context("--server is not a base URL")?;
     let body = body(args).await?;
@@ -50,7 +54,7 @@ pub(super) async fn ask(args: &AskArgs, server: &url::Url, output: &Output) -> a
         let told: Value = serde_json::from_slice(&told).unwrap_or_default();
         bail!("{}: {}", args.file.display(), told["error"]["message"].as_str().unwrap_or(status.as_str()));
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = CompletedAnswer::default();
     let mut lines = Lines { bytes: response.bytes_stream().boxed(), buffer: Vec::new() };
     while let Some(line) = lines.next().await? {
         if let Some(comment) = line.strip_prefix(": ") {
@@ -122,7 +126,7 @@ fn comment_shown(comment: &str, output: &Output) {
     }
 }
 
-fn take(outcome: &mut Outcome, chunk: &Value, output: &Output) -> anyhow::Result<()> {
+fn take(outcome: &mut CompletedAnswer, chunk: &Value, output: &Output) -> anyhow::Result<()> {
     if let Some(message) = chunk["error"]["message"].as_str() {
         bail!("{message}");
     }
