@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     ask_error::AskError,
-    media::{FrameSampling, Media, Source, ms},
+    media::{FrameSampling, MediaDecoder, Source, ms},
 };
 
 pub use event::{AskEvent, Finished, StagesMs};
@@ -109,7 +109,7 @@ pub enum Priority {
 #[derive(Clone)]
 pub struct AnswerService {
     engine: Arc<dyn Engine>,
-    media: Media,
+    media: MediaDecoder,
     /// Slots for interactive requests that run or wait.
     slots: Arc<Semaphore>,
     interactive: Arc<watch::Sender<usize>>,
@@ -124,7 +124,7 @@ impl std::fmt::Debug for AnswerService {
 impl AnswerService {
     /// Creates a service that accepts at most `slots` interactive requests at once.
     #[must_use]
-    pub fn new(engine: Arc<dyn Engine>, media: Media, slots: usize) -> Self {
+    pub fn new(engine: Arc<dyn Engine>, media: MediaDecoder, slots: usize) -> Self {
         Self {
             engine,
             media,
@@ -141,7 +141,7 @@ impl AnswerService {
 
     /// Returns the video decoder.
     #[must_use]
-    pub fn media(&self) -> &Media {
+    pub fn media(&self) -> &MediaDecoder {
         &self.media
     }
 

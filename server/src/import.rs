@@ -12,7 +12,7 @@ use homereel_video::ProbeSummary;
 
 use crate::{
     ask_error::{AskError, AskErrorKind},
-    media::{Media, Source},
+    media::{MediaDecoder, Source},
     shutdown::Lifecycle,
 };
 
@@ -30,7 +30,7 @@ pub struct ImportContext {
     /// Destination of the videos.
     pub library: Library,
     /// Probes files.
-    pub media: Media,
+    pub media: MediaDecoder,
     /// Shutdown state of the process.
     pub lifecycle: Lifecycle,
     /// Maximum size of a file.

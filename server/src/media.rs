@@ -96,7 +96,7 @@ pub struct PreparedClip {
 
 /// Decodes videos into clips. Cheap to clone; clones share limits and caches.
 #[derive(Debug, Clone)]
-pub struct Media {
+pub struct MediaDecoder {
     worker: Worker,
     /// Separate workers for long tasks, so that questions never wait for them.
     background_worker: Worker,
@@ -105,7 +105,7 @@ pub struct Media {
     store: Arc<FrameCache>,
 }
 
-impl Media {
+impl MediaDecoder {
     /// Creates a decoder that uses `worker`.
     #[must_use]
     pub fn new(worker: Worker) -> Self {

@@ -13,7 +13,7 @@ use crate::{
     config::{self, ServerConfig},
     import::ImportContext,
     jobs::{JobContext, Jobs},
-    media::Media,
+    media::MediaDecoder,
     shutdown::Lifecycle,
 };
 
@@ -48,7 +48,7 @@ impl AppState {
     pub async fn open(
         config: ServerConfig,
         engine: Arc<dyn Engine>,
-        media: Media,
+        media: MediaDecoder,
         metrics: PrometheusHandle,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
@@ -123,7 +123,7 @@ pub(crate) mod tests {
     ) -> (AppState, Arc<FakeEngine>) {
         let engine = Arc::new(FakeEngine::new("fake", script));
         let config = ServerConfig { listen: LOCAL, ..ServerConfig::new(data.to_owned()) };
-        let media = Media::new(Worker::new("/nonexistent".into(), &[]));
+        let media = MediaDecoder::new(Worker::new("/nonexistent".into(), &[]));
         let metrics = telemetry::unrecorded().unwrap();
         let state = AppState::open(config, engine.clone(), media, metrics, Lifecycle::default());
         (state.await.unwrap(), engine)

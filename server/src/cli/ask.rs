@@ -16,7 +16,7 @@ use super::{
 use crate::{
     answer::{AnswerService, AskEvent, Conversation, Priority},
     config,
-    media::{Media, MediaReport},
+    media::{MediaDecoder, MediaReport},
 };
 
 /// How long to wait for a vLLM server. Shorter than its start, because `ask` does not start it.
@@ -69,8 +69,11 @@ async fn local(
     sampling.seed = args.seed.or(sampling.seed);
     let mut conversation = Conversation::about(file, args.sampling.into(), &args.question, sampling);
     conversation.options.max_tokens = Some(args.max_tokens as usize);
-    let answers =
-        AnswerService::new(engine, Media::new(Worker::this_program()?.with_decoder(args.decoder.into())), 1);
+    let answers = AnswerService::new(
+        engine,
+        MediaDecoder::new(Worker::this_program()?.with_decoder(args.decoder.into())),
+        1,
+    );
     let mut answering = answers.ask(conversation, Priority::Interactive, cancel)?;
 
     let mut outcome = CompletedAnswer::default();

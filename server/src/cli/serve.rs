@@ -6,7 +6,7 @@ use homereel_engine::{DeviceKind, Engine, EngineConfig, EngineKind};
 use homereel_video::Worker;
 
 use super::{ServeArgs, UsageError};
-use crate::{config, media::Media, serve, shutdown::Lifecycle, state::AppState, telemetry};
+use crate::{config, media::MediaDecoder, serve, shutdown::Lifecycle, state::AppState, telemetry};
 
 /// Niceness of a model that runs on the CPU.
 const NICE: i32 = 10;
@@ -25,7 +25,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_spare();
     let engine = open_engine(engine)?;
     let listener = serve::listen(&mut server).await?;
-    let state = AppState::open(server, engine, Media::new(worker), metrics, lifecycle).await?;
+    let state = AppState::open(server, engine, MediaDecoder::new(worker), metrics, lifecycle).await?;
     serve::serve(state, listener).await
 }
 

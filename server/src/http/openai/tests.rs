@@ -17,7 +17,9 @@ use homereel_video::Worker;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::{config::ServerConfig, http, media::Media, shutdown::Lifecycle, state::AppState, telemetry};
+use crate::{
+    config::ServerConfig, http, media::MediaDecoder, shutdown::Lifecycle, state::AppState, telemetry,
+};
 
 struct App {
     router: Router,
@@ -54,7 +56,7 @@ async fn app_with(script: Vec<Step>, change: impl FnOnce(&mut ServerConfig)) -> 
     let engine = Arc::new(FakeEngine::new("fake", script));
     let mut config = ServerConfig::new(data.path().to_owned());
     change(&mut config);
-    let media = Media::new(Worker::new("/nonexistent".into(), &[]));
+    let media = MediaDecoder::new(Worker::new("/nonexistent".into(), &[]));
     let state =
         AppState::open(config, engine.clone(), media, telemetry::unrecorded().unwrap(), Lifecycle::default());
     let state = state.await.unwrap();
