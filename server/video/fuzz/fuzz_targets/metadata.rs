@@ -20,13 +20,13 @@ const KEYS: [&str; 11] = [
 ];
 
 #[derive(Debug, Arbitrary)]
-struct Input {
+struct MetadataInput {
     tags: Vec<(u8, String)>,
     name: String,
     modified_s: u64,
 }
 
-fuzz_target!(|input: Input| {
+fuzz_target!(|input: MetadataInput| {
     let key = |key: u8| KEYS[usize::from(key) % KEYS.len()].to_owned();
     let tags: Vec<(String, String)> = input.tags.into_iter().map(|(k, value)| (key(k), value)).collect();
     fuzz::tags(&tags, &input.name, input.modified_s, probe());

@@ -5,7 +5,7 @@ use homereel_video::{Clock, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, 
 use libfuzzer_sys::{arbitrary::Arbitrary, fuzz_target};
 
 #[derive(Debug, Arbitrary)]
-struct Input {
+struct PlanInput {
     packets: Vec<(Option<i64>, i64)>,
     tick: (i32, i32),
     rates: [(i32, i32); 2],
@@ -20,7 +20,7 @@ struct Input {
     frames: (usize, usize),
 }
 
-fuzz_target!(|input: Input| {
+fuzz_target!(|input: PlanInput| {
     fuzz::times(&input.packets, input.tick, &input.rates);
     let probe = probe(&input);
     let (fps, num_frames, start, end) = input.sampling;
@@ -33,7 +33,7 @@ fuzz_target!(|input: Input| {
     }
 });
 
-fn probe(input: &Input) -> Probe {
+fn probe(input: &PlanInput) -> Probe {
     let (num, den, first, counted) = input.clock;
     let mut entries: Vec<RandomAccessPoint> =
         input.entries.iter().map(|&(ticks, packet)| RandomAccessPoint { packet, ticks, position: -1, size: 1 }).collect();
