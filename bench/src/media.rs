@@ -9,8 +9,8 @@ use std::{
 };
 
 use homereel_video::{
-    DecodeRequest, FramesEnd, Plan, Probe, ProbeSummary, Sampling, VideoError, VideoErrorKind, Worker, open,
-    plan,
+    DecodeRequest, FrameSampling, FramesEnd, Plan, Probe, ProbeSummary, SamplingBounds, VideoError,
+    VideoErrorKind, Worker, open, plan,
 };
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -87,7 +87,7 @@ pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Probes `path`, decodes the frames that `sampling` plans, and checks them.
-pub async fn check(worker: &Worker, directory: &Path, path: &Path, sampling: &Sampling) -> ClipCheck {
+pub async fn check(worker: &Worker, directory: &Path, path: &Path, sampling: &FrameSampling) -> ClipCheck {
     let file = path.strip_prefix(directory).unwrap_or(path).display().to_string();
     let bytes = fs::metadata(path).map_or(0, |data| data.len());
     let mut row = ClipCheck {
@@ -125,7 +125,7 @@ pub async fn check(worker: &Worker, directory: &Path, path: &Path, sampling: &Sa
 async fn decode(
     worker: &Worker,
     path: &Path,
-    sampling: &Sampling,
+    sampling: &FrameSampling,
     row: &mut ClipCheck,
 ) -> Result<FramesEnd, VideoError> {
     let file = File::open(path)
@@ -137,7 +137,7 @@ async fn decode(
     let (clip, opened) = opened?;
     row.warnings.clone_from(&clip.warnings);
     row.probe = Some(clip.summary.clone());
-    let chosen = plan(&clip, sampling)?;
+    let chosen = plan(&clip, sampling, &SamplingBounds::default())?;
     row.planned = chosen.indices.len();
     let (width, height) = size(&clip);
     let began = Instant::now();

@@ -17,13 +17,14 @@ use homereel_engine::{
     ContentPart, Engine, EngineError, GenerationEvent, GenerationOptions, Message, MessageRole, ModelInfo,
     Request,
 };
+use homereel_video::FrameSampling;
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     ask_error::AskError,
-    media::{FrameSampling, MediaDecoder, Source, ms},
+    media::{MediaDecoder, Source, ms},
 };
 
 pub use event::{AskEvent, Finished, StagesMs};

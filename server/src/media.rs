@@ -16,8 +16,8 @@ use std::{
 use homereel_engine::{Engine, RgbImage, Stage, VideoInput};
 use homereel_library::ByteCache;
 use homereel_video::{
-    DecodeRequest, FrameStream, Limits, Opened, Plan, Posters, Probe, ProbeSummary, Rendition, Sprites,
-    VideoError, Worker,
+    DecodeRequest, FrameSampling, FrameStream, Limits, Opened, Plan, Posters, Probe, ProbeSummary, Rendition,
+    SamplingBounds, Sprites, VideoError, Worker,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -41,24 +41,6 @@ const RENDITION_PATIENCE: f64 = 60.0;
 
 /// Maximum size of a transcode per second of video, slightly above the encoder's own limits.
 const RENDITION_RATE: f64 = 1.5e6;
-
-/// How a request wants a video sampled. Without `fps` and `num_frames`, the model's own rate applies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FrameSampling {
-    /// Frames per second of video.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fps: Option<f64>,
-    /// Exact number of frames.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub num_frames: Option<usize>,
-    /// Start of the sampled part, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start: Option<f64>,
-    /// End of the sampled part, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<f64>,
-}
 
 /// What the model saw of a video.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -232,16 +214,12 @@ impl MediaDecoder {
                 format!("num_frames is {frames}; at most {MAX_FRAMES} frames of one video would fit"),
             ));
         }
-        let sampling = homereel_video::Sampling {
-            fps: sampling.fps,
-            num_frames: sampling.num_frames,
-            start: sampling.start,
-            end: sampling.end,
+        let bounds = SamplingBounds {
             default_fps: rate.fps,
             min_frames: rate.min_frames,
             max_frames: rate.max_frames.min(MAX_FRAMES),
         };
-        Ok(homereel_video::plan(probe, &sampling)?)
+        Ok(homereel_video::plan(probe, sampling, &bounds)?)
     }
 
     /// Turns a source into a clip at the model's size. `progress` gets (stage, done, total).

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use homereel_bench::media::{self, ClipOutcome};
-use homereel_video::{DecodeRequest, Sampling, Worker, open, plan};
+use homereel_video::{DecodeRequest, FrameSampling, SamplingBounds, Worker, open, plan};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +26,8 @@ struct FrameRateArgs {
 }
 
 impl FrameRateArgs {
-    fn sampling(&self) -> Sampling {
-        Sampling { fps: self.fps, num_frames: self.num_frames, ..Sampling::default() }
+    fn sampling(&self) -> FrameSampling {
+        FrameSampling { fps: self.fps, num_frames: self.num_frames, ..FrameSampling::default() }
     }
 }
 
@@ -92,7 +92,7 @@ pub(crate) async fn sample(args: &SampleArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let (clip, opened) = open(&worker, file, &cancel).await?;
     let probe_s = began.elapsed().as_secs_f64();
-    let chosen = plan(&clip, &args.sampling.sampling())?;
+    let chosen = plan(&clip, &args.sampling.sampling(), &SamplingBounds::default())?;
     let width = args.width.unwrap_or(clip.video.width);
     let height = args.height.unwrap_or(clip.video.height);
     let mut request = DecodeRequest::new(&clip, &chosen, width, height);

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use homereel_engine::flags::EngineFlags;
 use homereel_library::Role;
+use homereel_video::FrameSampling;
 
 use super::UsageError;
-use crate::{
-    config::{self, Decoder, ServerFlags},
-    media::FrameSampling,
-};
+use crate::config::{self, Decoder, ServerFlags};
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {

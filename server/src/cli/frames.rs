@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::Context as _;
-use homereel_video::{DecodeRequest, Frame, Sampling, Worker};
+use homereel_video::{DecodeRequest, Frame, SamplingBounds, Worker};
 use image::{ImageFormat, RgbImage};
 use serde_json::json;
 
@@ -12,7 +12,6 @@ use super::{
     progress::{ProgressLine, warn},
     source,
 };
-use crate::media::FrameSampling;
 
 /// Decodes and writes the frames, with one frame in memory at a time.
 pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
@@ -24,9 +23,7 @@ pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
     progress.stage("probe", 0, 1);
     let (mut probe, opened) =
         homereel_video::open(&worker, file.open()?, &cancel).await.with_context(name)?;
-    let FrameSampling { fps, num_frames, start, end } = args.sampling.into();
-    let plan =
-        homereel_video::plan(&probe, &Sampling { fps, num_frames, start, end, ..Sampling::default() })?;
+    let plan = homereel_video::plan(&probe, &args.sampling.into(), &SamplingBounds::default())?;
 
     let (width, height) = size(&args, probe.video.width, probe.video.height);
     let request = DecodeRequest::new(&probe, &plan, width, height);

@@ -83,7 +83,7 @@ fn asked_model(model: Option<&str>) -> Option<&str> {
 
 /// Builds the request around the file, which is read and encoded while it is sent.
 async fn body(args: &AskArgs) -> anyhow::Result<impl Stream<Item = io::Result<Vec<u8>>> + Send + use<>> {
-    let sampling = crate::media::FrameSampling::from(args.sampling);
+    let sampling = homereel_video::FrameSampling::from(args.sampling);
     let request = json!({
         "messages": [{ "role": "user", "content": [
             { "type": "video_url", "video_url": { "url": format!("data:{};base64,{CUT}", mime(&args.file)) } },

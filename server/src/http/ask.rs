@@ -16,6 +16,7 @@ use axum::{
     },
 };
 use homereel_library::{AnswerEnd, AnswerStatus, Change, Library, NewAnswer};
+use homereel_video::FrameSampling;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     answer::{AnswerStream, AskEvent, Conversation, Finished, Priority},
     ask_error::AskError,
-    media::{FrameSampling, MediaReport, Source},
+    media::{MediaReport, Source},
     state::AppState,
 };
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use homereel_library::{Job, Poster, Step, Text, TextKind, Video, now_ms};
+use homereel_video::FrameSampling;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,6 @@ use super::{
     stop::Stop,
     windows,
 };
-use crate::media::FrameSampling;
 
 /// Maximum width of a poster in pixels.
 const POSTER_WIDTH: u32 = 640;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use homereel_engine::{AnswerFormat, FinishReason, SamplingParams, Stage};
 use homereel_library::{Change, Job, Step, TextKind, Video};
+use homereel_video::FrameSampling;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,6 @@ use super::{
 };
 use crate::{
     answer::{AskEvent, Conversation, Priority},
-    media::FrameSampling,
     prompts,
 };
 

@@ -4,6 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use homereel_library::{Job, Moment, Text, TextKind, Video, Window, now_ms};
+use homereel_video::FrameSampling;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,6 @@ use super::{
     question::{self, TextRequest},
     stop::Stop,
 };
-use crate::media::FrameSampling;
 
 /// Maximum number of characters of notes in a summary's prompt; more would exceed a small model's context.
 const MAX_NOTES: usize = 24_000;

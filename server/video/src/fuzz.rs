@@ -4,7 +4,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::{
-    DecodeRequest, Probe, Sampling, VideoError, client, metadata, plan,
+    DecodeRequest, FrameSampling, Probe, SamplingBounds, VideoError, client, metadata, plan,
     random_access::RandomAccessScanner,
     session,
     timeline::{Stamp, timeline},
@@ -21,7 +21,8 @@ pub fn replies(mut bytes: &[u8]) {
         match reply {
             Reply::Probe(probe) => {
                 if let Ok(probe) = client::checked(*probe, &body) {
-                    samplings().iter().for_each(|sampling| planned(&probe, sampling));
+                    let bounds = SamplingBounds::default();
+                    samplings().iter().for_each(|sampling| planned(&probe, sampling, &bounds));
                 }
             }
             Reply::Error(error) => drop((error.kind(), error.to_string())),
@@ -31,12 +32,12 @@ pub fn replies(mut bytes: &[u8]) {
     }
 }
 
-fn samplings() -> [Sampling; 4] {
-    let default = Sampling::default();
+fn samplings() -> [FrameSampling; 4] {
+    let default = FrameSampling::default();
     [
-        Sampling { fps: Some(0.1), ..default.clone() },
-        Sampling { num_frames: Some(7), ..default.clone() },
-        Sampling { start: Some(1.0), end: Some(2.5), ..default.clone() },
+        FrameSampling { fps: Some(0.1), ..default },
+        FrameSampling { num_frames: Some(7), ..default },
+        FrameSampling { start: Some(1.0), end: Some(2.5), ..default },
         default,
     ]
 }
@@ -52,15 +53,15 @@ pub fn orders(bytes: &[u8]) {
 }
 
 /// Plans `sampling` on a probe that was believed, and checks what a decoder is asked for.
-pub fn planned(probe: &Probe, sampling: &Sampling) {
-    let chosen = match plan(probe, sampling) {
+pub fn planned(probe: &Probe, sampling: &FrameSampling, bounds: &SamplingBounds) {
+    let chosen = match plan(probe, sampling, bounds) {
         Ok(chosen) => chosen,
         Err(error) => {
             assert!(matches!(error, VideoError::BadRequest { .. }), "{error}");
             return;
         }
     };
-    let most = sampling.num_frames.unwrap_or(sampling.max_frames);
+    let most = sampling.num_frames.unwrap_or(bounds.max_frames);
     assert!((1..=most.max(1)).contains(&chosen.indices.len()), "{} frames", chosen.indices.len());
     assert_eq!(chosen.indices.len(), chosen.times.len());
     assert!(chosen.indices.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", chosen.indices);

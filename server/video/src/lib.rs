@@ -9,12 +9,12 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), homereel_video::VideoError> {
-//! use homereel_video::{DecodeRequest, Sampling, Worker, open, plan};
+//! use homereel_video::{DecodeRequest, FrameSampling, SamplingBounds, Worker, open, plan};
 //! let worker = Worker::this_program()?;
 //! let cancel = tokio_util::sync::CancellationToken::new();
 //! # let file = std::fs::File::open("clip.mp4").unwrap();
 //! let (clip, opened) = open(&worker, file, &cancel).await?;
-//! let chosen = plan(&clip, &Sampling::default())?;
+//! let chosen = plan(&clip, &FrameSampling::default(), &SamplingBounds::default())?;
 //! let request = DecodeRequest::new(&clip, &chosen, 640, 352);
 //! let mut frames = opened.decode(request).await?;
 //! while let Some(frame) = frames.next().await? {
@@ -76,7 +76,7 @@ pub use info::{
 pub use libraries::{LinkedLibrary, libraries, missing_decoders};
 pub use metadata::capture_date;
 pub use picture::{Picture, picture};
-pub use plan::{Plan, Sampling, plan};
+pub use plan::{FrameSampling, Plan, SamplingBounds, plan};
 pub use playable::playable;
 pub use rendition::Rendition;
 pub use request::{DecodeRequest, Decoder, Target};

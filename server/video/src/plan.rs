@@ -4,17 +4,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Probe, VideoError};
 
-/// How to sample a clip. `fps` and `num_frames` are mutually exclusive; with neither, `default_fps` applies.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Sampling {
+/// How a caller wants a clip sampled. `fps` and `num_frames` are mutually exclusive; with neither, the default rate applies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrameSampling {
     /// Frames per second of video.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fps: Option<f64>,
     /// Exact number of frames (or all, if the clip has fewer).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_frames: Option<usize>,
     /// Start of the range in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<f64>,
     /// End of the range in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<f64>,
+}
+
+/// The default rate of a model, and the bounds on its number of frames.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplingBounds {
     /// Rate when neither `fps` nor `num_frames` is given.
     pub default_fps: f64,
     /// Minimum number of frames, as far as the clip has them.
@@ -23,18 +33,10 @@ pub struct Sampling {
     pub max_frames: usize,
 }
 
-impl Default for Sampling {
-    /// Qwen3-VL's defaults: 2 frames per second, 4 to 768 frames, the whole clip.
+impl Default for SamplingBounds {
+    /// Qwen3-VL's: 2 frames per second, 4 to 768 frames.
     fn default() -> Self {
-        Self {
-            fps: None,
-            num_frames: None,
-            start: None,
-            end: None,
-            default_fps: 2.0,
-            min_frames: 4,
-            max_frames: 768,
-        }
+        Self { default_fps: 2.0, min_frames: 4, max_frames: 768 }
     }
 }
 
@@ -54,8 +56,8 @@ pub struct Plan {
 ///
 /// # Errors
 /// `BadRequest` when the settings leave no frame or contradict each other.
-pub fn plan(probe: &Probe, sampling: &Sampling) -> Result<Plan, VideoError> {
-    let rate = rate(sampling)?;
+pub fn plan(probe: &Probe, sampling: &FrameSampling, bounds: &SamplingBounds) -> Result<Plan, VideoError> {
+    let rate = rate(sampling, bounds)?;
     let times: Vec<f64> = if probe.video.constant_rate {
         (0..probe.index.frame_times.len()).map(|index| index as f64 / probe.video.fps).collect()
     } else {
@@ -72,7 +74,7 @@ pub fn plan(probe: &Probe, sampling: &Sampling) -> Result<Plan, VideoError> {
                 span(probe, first, total) * fps
             };
             // `as` truncates and saturates, as `int()` truncates.
-            (wanted as usize).max(sampling.min_frames).min(sampling.max_frames).min(total).max(1)
+            (wanted as usize).max(bounds.min_frames).min(bounds.max_frames).min(total).max(1)
         }
     };
     let chosen = if probe.video.constant_rate { spread(count, total) } else { nearest(window, count) };
@@ -91,8 +93,8 @@ fn refuse<T>(message: String) -> Result<T, VideoError> {
     Err(VideoError::BadRequest { message })
 }
 
-fn rate(sampling: &Sampling) -> Result<RateChoice, VideoError> {
-    let Sampling { min_frames: min, max_frames: max, .. } = *sampling;
+fn rate(sampling: &FrameSampling, bounds: &SamplingBounds) -> Result<RateChoice, VideoError> {
+    let SamplingBounds { default_fps, min_frames: min, max_frames: max } = *bounds;
     if max == 0 || min > max {
         return refuse(format!(
             "between {min} and {max} frames were asked for; the first has to be the smaller, and 1 frame is the least"
@@ -104,7 +106,7 @@ fn rate(sampling: &Sampling) -> Result<RateChoice, VideoError> {
         (None, Some(count)) if count > max => refuse(format!("num_frames is {count}; 1 to {max} would fit")),
         (None, Some(count)) => Ok(RateChoice::Frames(count)),
         (fps, None) => {
-            let fps = fps.unwrap_or(sampling.default_fps);
+            let fps = fps.unwrap_or(default_fps);
             if fps.is_finite() && fps > 0.0 {
                 Ok(RateChoice::Fps(fps))
             } else {
@@ -118,7 +120,7 @@ fn rate(sampling: &Sampling) -> Result<RateChoice, VideoError> {
 fn window<'a>(
     times: &'a [f64],
     duration: f64,
-    sampling: &Sampling,
+    sampling: &FrameSampling,
 ) -> Result<(usize, &'a [f64]), VideoError> {
     let (start, end) = (sampling.start.unwrap_or(0.0), sampling.end.unwrap_or(f64::INFINITY));
     if !start.is_finite() || start < 0.0 {

@@ -40,7 +40,11 @@ fn even(count: usize, fps: f64) -> Probe {
     clip((0..count).map(|i| i as f64 / fps).collect(), fps, true)
 }
 
-fn message(probe: &Probe, sampling: &Sampling) -> String {
+fn plan(probe: &Probe, sampling: &FrameSampling) -> Result<Plan, VideoError> {
+    super::plan(probe, sampling, &SamplingBounds::default())
+}
+
+fn message(probe: &Probe, sampling: &FrameSampling) -> String {
     plan(probe, sampling).unwrap_err().to_string()
 }
 
@@ -70,7 +74,7 @@ fn constant_rate_clips_get_the_frames_of_transformers() {
         (10, 25.0, Some(30.0), None, 10, &[0, 1, 2, 3, 4, 5, 6, 7], 221049952135716261),
     ];
     for &(total, native, fps, num_frames, count, head, hash) in table {
-        let sampling = Sampling { fps, num_frames, ..Sampling::default() };
+        let sampling = FrameSampling { fps, num_frames, ..FrameSampling::default() };
         let plan = plan(&even(total, native), &sampling).unwrap();
         assert_eq!(plan.indices.len(), count, "{total} frames at {native}");
         assert_eq!(&plan.indices[..head.len()], head, "{total} frames at {native}");
@@ -88,47 +92,47 @@ fn uneven_clips_are_sampled_by_time() {
     let times: Vec<f64> = (0..20).map(|i| f64::from(i) * 0.05).chain((1..10).map(f64::from)).collect();
     let mut probe = clip(times, 2.9, false);
     probe.summary.duration_s = 10.0;
-    let chosen = plan(&probe, &Sampling { fps: Some(1.0), ..Sampling::default() }).unwrap();
+    let chosen = plan(&probe, &FrameSampling { fps: Some(1.0), ..FrameSampling::default() }).unwrap();
     assert_eq!(chosen.times, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
-    let chosen = plan(&probe, &Sampling { fps: Some(2.0), ..Sampling::default() }).unwrap();
+    let chosen = plan(&probe, &FrameSampling { fps: Some(2.0), ..FrameSampling::default() }).unwrap();
     assert_eq!(chosen.indices.len(), 20, "the number is kept where the clip stands still");
     assert!(chosen.indices.is_sorted_by(|a, b| a < b), "{:?}", chosen.indices);
-    let all = plan(&probe, &Sampling { num_frames: Some(100), ..Sampling::default() }).unwrap();
+    let all = plan(&probe, &FrameSampling { num_frames: Some(100), ..FrameSampling::default() }).unwrap();
     assert_eq!(all.indices, (0..29).collect::<Vec<u64>>());
 }
 
 #[test]
 fn a_range_is_a_clip_of_its_own_with_the_times_of_the_whole() {
     let probe = even(300, 30.0);
-    let sampling = Sampling { start: Some(2.0), end: Some(4.0), ..Sampling::default() };
+    let sampling = FrameSampling { start: Some(2.0), end: Some(4.0), ..FrameSampling::default() };
     let chosen = plan(&probe, &sampling).unwrap();
     assert_eq!(chosen.indices, [60, 80, 100, 120]);
     assert_eq!(chosen.times, [2.0, 80.0 / 30.0, 100.0 / 30.0, 4.0]);
-    let between = Sampling { start: Some(2.01), end: Some(2.02), ..Sampling::default() };
+    let between = FrameSampling { start: Some(2.01), end: Some(2.02), ..FrameSampling::default() };
     assert_eq!(plan(&probe, &between).unwrap().indices, [60], "the frame on show at that moment");
-    let tail = Sampling { start: Some(9.99), ..Sampling::default() };
+    let tail = FrameSampling { start: Some(9.99), ..FrameSampling::default() };
     assert_eq!(plan(&probe, &tail).unwrap().indices, [299]);
-    let beyond = Sampling { start: Some(9.0), end: Some(99.0), ..Sampling::default() };
+    let beyond = FrameSampling { start: Some(9.0), end: Some(99.0), ..FrameSampling::default() };
     assert_eq!(plan(&probe, &beyond).unwrap().indices.last(), Some(&299));
 }
 
 #[test]
 fn settings_that_do_not_fit_say_what_would() {
     let probe = even(250, 25.0);
-    let base = Sampling::default;
+    let base = FrameSampling::default;
     let cases = [
         (
-            Sampling { fps: Some(1.0), num_frames: Some(4), ..base() },
+            FrameSampling { fps: Some(1.0), num_frames: Some(4), ..base() },
             "fps and num_frames exclude each other; give one of them",
         ),
-        (Sampling { fps: Some(0.0), ..base() }, "fps is 0; a number above 0 would fit"),
-        (Sampling { fps: Some(f64::NAN), ..base() }, "fps is NaN; a number above 0 would fit"),
-        (Sampling { num_frames: Some(0), ..base() }, "num_frames is 0; 1 to 768 would fit"),
-        (Sampling { num_frames: Some(769), ..base() }, "num_frames is 769; 1 to 768 would fit"),
-        (Sampling { start: Some(10.0), ..base() }, "start is 10 s; the clip is 10.000 s long"),
-        (Sampling { start: Some(-1.0), ..base() }, "start is -1 s; 0 to 10.000 s would fit"),
+        (FrameSampling { fps: Some(0.0), ..base() }, "fps is 0; a number above 0 would fit"),
+        (FrameSampling { fps: Some(f64::NAN), ..base() }, "fps is NaN; a number above 0 would fit"),
+        (FrameSampling { num_frames: Some(0), ..base() }, "num_frames is 0; 1 to 768 would fit"),
+        (FrameSampling { num_frames: Some(769), ..base() }, "num_frames is 769; 1 to 768 would fit"),
+        (FrameSampling { start: Some(10.0), ..base() }, "start is 10 s; the clip is 10.000 s long"),
+        (FrameSampling { start: Some(-1.0), ..base() }, "start is -1 s; 0 to 10.000 s would fit"),
         (
-            Sampling { start: Some(4.0), end: Some(4.0), ..base() },
+            FrameSampling { start: Some(4.0), end: Some(4.0), ..base() },
             "end is 4 s and start is 4 s; the end has to be later",
         ),
     ];
@@ -139,12 +143,12 @@ fn settings_that_do_not_fit_say_what_would() {
 
 #[test]
 fn absurd_rates_and_tiny_clips_stay_within_bounds() {
-    let fast = Sampling { fps: Some(1e300), ..Sampling::default() };
+    let fast = FrameSampling { fps: Some(1e300), ..FrameSampling::default() };
     assert_eq!(plan(&even(2000, 30.0), &fast).unwrap().indices.len(), 768);
-    let slow = Sampling { fps: Some(1e-300), ..Sampling::default() };
+    let slow = FrameSampling { fps: Some(1e-300), ..FrameSampling::default() };
     assert_eq!(plan(&even(2000, 30.0), &slow).unwrap().indices.len(), 4);
     assert_eq!(plan(&even(1, 30.0), &fast).unwrap().indices, [0]);
     let mut one = clip(vec![0.0], 25.0, false);
     one.summary.duration_s = 0.04;
-    assert_eq!(plan(&one, &Sampling::default()).unwrap().indices, [0]);
+    assert_eq!(plan(&one, &FrameSampling::default()).unwrap().indices, [0]);
 }

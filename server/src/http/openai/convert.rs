@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use homereel_engine::{AnswerFormat, GenerationOptions, MessageRole, ModelInfo, SamplingParams};
 use homereel_library::{Library, LibraryError};
+use homereel_video::FrameSampling;
 use serde_json::{Map, Value};
 
 use super::super::error::{Failure, shown};
@@ -13,7 +14,7 @@ use super::media_url::{self, VideoReference};
 use super::wire::{ChatRequest, Content, VideoKwargs, WireMessage, WirePart};
 use crate::{
     answer::{Conversation, Piece, Turn},
-    media::{FrameSampling, Source},
+    media::Source,
 };
 
 /// Maximum number of messages of a conversation.

@@ -1,7 +1,7 @@
 //! Fuzzes tags and file names: dates, places and cameras are plausible or absent.
 #![no_main]
 
-use homereel_video::{Clock, FrameIndex, Probe, ProbeSummary, VideoStream, fuzz};
+use homereel_video::{FrameIndex, Probe, ProbeSummary, Timebase, VideoStream, fuzz};
 use libfuzzer_sys::{arbitrary::Arbitrary, fuzz_target};
 
 /// Keys that mean something.
@@ -51,7 +51,7 @@ fn probe() -> Probe {
             constant_rate: true,
             transfer: None,
             interlaced: false,
-            clock: Clock { num: 1, den: 1, first: 0, counted: false },
+            clock: Timebase { num: 1, den: 1, first: 0, counted: false },
         },
         audio: None,
         creation_time: None,

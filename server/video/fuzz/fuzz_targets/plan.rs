@@ -1,7 +1,9 @@
 //! Fuzzes frame sampling with arbitrary packet times and requests: a valid plan, or an error.
 #![no_main]
 
-use homereel_video::{Clock, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, Sampling, VideoStream, fuzz};
+use homereel_video::{
+    FrameIndex, FrameSampling, Probe, ProbeSummary, RandomAccessPoint, SamplingBounds, Timebase, VideoStream, fuzz,
+};
 use libfuzzer_sys::{arbitrary::Arbitrary, fuzz_target};
 
 #[derive(Debug, Arbitrary)]
@@ -25,11 +27,11 @@ fuzz_target!(|input: PlanInput| {
     let probe = probe(&input);
     let (fps, num_frames, start, end) = input.sampling;
     let (min_frames, max_frames) = input.frames;
-    let sampling =
-        Sampling { fps, num_frames, start, end, default_fps: input.default_fps, min_frames, max_frames };
+    let sampling = FrameSampling { fps, num_frames, start, end };
+    let bounds = SamplingBounds { default_fps: input.default_fps, min_frames, max_frames };
     if let Some(probe) = fuzz::believed(probe, input.times) {
-        fuzz::planned(&probe, &sampling);
-        fuzz::planned(&probe, &Sampling::default());
+        fuzz::planned(&probe, &sampling, &bounds);
+        fuzz::planned(&probe, &FrameSampling::default(), &SamplingBounds::default());
     }
 });
 
@@ -56,7 +58,7 @@ fn probe(input: &PlanInput) -> Probe {
             constant_rate: input.constant_rate,
             transfer: None,
             interlaced: false,
-            clock: Clock { num, den, first, counted },
+            clock: Timebase { num, den, first, counted },
         },
         audio: None,
         creation_time: None,

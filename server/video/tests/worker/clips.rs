@@ -6,7 +6,9 @@ use std::{
     process::Command,
 };
 
-use homereel_video::{DecodeRequest, Frame, FramesEnd, Plan, Probe, Sampling, VideoError, Worker};
+use homereel_video::{
+    DecodeRequest, Frame, FrameSampling, FramesEnd, Plan, Probe, SamplingBounds, VideoError, Worker,
+};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -113,7 +115,7 @@ pub(crate) async fn collect_with(
 /// Probes, plans with the default rate and decodes.
 pub(crate) async fn sample(path: &Path) -> Result<(Vec<Frame>, FramesEnd), VideoError> {
     let clip = probe(path).await?;
-    let plan = homereel_video::plan(&clip, &Sampling::default())?;
+    let plan = homereel_video::plan(&clip, &FrameSampling::default(), &SamplingBounds::default())?;
     decode(path, &plan.indices).await
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use homereel_video::{DecodeRequest, Plan, Sampling, plan, poster};
+use homereel_video::{DecodeRequest, FrameSampling, Plan, SamplingBounds, plan, poster};
 use tokio_util::sync::CancellationToken;
 
 use crate::clips::{
@@ -135,7 +135,8 @@ async fn an_uneven_clip_is_sampled_by_time() {
     let clip = probe(&path).await.unwrap();
     assert!(!clip.video.constant_rate);
     assert_eq!(clip.video.frame_count, 18);
-    let chosen = plan(&clip, &Sampling { fps: Some(2.5), ..Sampling::default() }).unwrap();
+    let sampling = FrameSampling { fps: Some(2.5), ..FrameSampling::default() };
+    let chosen = plan(&clip, &sampling, &SamplingBounds::default()).unwrap();
     let (frames, _) = decode(&path, &chosen.indices).await.unwrap();
     for (frame, time) in frames.iter().zip(&chosen.times) {
         assert_eq!(number(frame), (time * 25.0).round() as u64, "the picture at {time} s");
