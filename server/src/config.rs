@@ -1,15 +1,12 @@
 //! Settings: defaults < TOML file < environment (`HOMEREEL_*`) < flags, resolved and validated once.
 
-mod choices;
-
 use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use homereel_engine::{EngineConfig, flags::EngineFlags};
+use homereel_video::Decoder;
 use serde::Deserialize;
-
-pub use choices::Decoder;
 
 /// Flags of `serve`; the TOML file has the same names.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -95,7 +92,7 @@ pub struct ServerConfig {
     /// Number of videos that are decoded concurrently.
     pub video_workers: usize,
     /// Hardware that decodes them.
-    pub decoder: homereel_video::Decoder,
+    pub decoder: Decoder,
     /// File that contains the household's password.
     pub password_file: Option<PathBuf>,
     /// Whether anyone who reaches the port has access.
@@ -124,7 +121,7 @@ impl ServerConfig {
             window_s: 120.0,
             watch: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
-            decoder: homereel_video::Decoder::Auto,
+            decoder: Decoder::Auto,
             password_file: None,
             insecure_no_auth: false,
         }
@@ -159,7 +156,7 @@ pub fn resolve(
             .unwrap_or(defaults.frame_cache_bytes),
         max_body_bytes: flags.max_body_bytes.or(from_file.max_body_bytes).unwrap_or(defaults.max_body_bytes),
         max_requests: flags.max_requests.or(from_file.max_requests).unwrap_or(defaults.max_requests),
-        decoder: flags.decoder.or(from_file.decoder).map_or(defaults.decoder, Into::into),
+        decoder: flags.decoder.or(from_file.decoder).unwrap_or(defaults.decoder),
         video_workers: flags.video_workers.or(from_file.video_workers).unwrap_or(defaults.video_workers),
         password_file: flags.password_file.or(from_file.password_file).or_else(password_credential),
         insecure_no_auth: flags.insecure_no_auth || from_file.insecure_no_auth,

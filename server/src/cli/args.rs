@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use homereel_engine::flags::EngineFlags;
 use homereel_library::Role;
-use homereel_video::FrameSampling;
+use homereel_video::{Decoder, FrameSampling};
 
 use super::UsageError;
-use crate::config::{self, Decoder, ServerFlags};
+use crate::config::{self, ServerFlags};
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {

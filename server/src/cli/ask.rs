@@ -69,11 +69,8 @@ async fn local(
     sampling.seed = args.seed.or(sampling.seed);
     let mut conversation = Conversation::about(file, args.sampling.into(), &args.question, sampling);
     conversation.options.max_tokens = Some(args.max_tokens as usize);
-    let answers = AnswerService::new(
-        engine,
-        MediaDecoder::new(Worker::this_program()?.with_decoder(args.decoder.into())),
-        1,
-    );
+    let answers =
+        AnswerService::new(engine, MediaDecoder::new(Worker::this_program()?.with_decoder(args.decoder)), 1);
     let mut answering = answers.ask(conversation, Priority::Interactive, cancel)?;
 
     let mut outcome = CompletedAnswer::default();

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use homereel_engine::flags::{EngineFlags, EngineName};
+use homereel_video::Decoder;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
@@ -22,7 +23,6 @@ use super::{
     ask, cancel_on_ctrl_c,
     outcome::{CompletedAnswer, Output},
 };
-use crate::config::Decoder;
 
 /// The built-in clip: one coloured shape, which even the demo model recognizes.
 const CLIP: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/share/check.mp4"));

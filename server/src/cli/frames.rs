@@ -15,7 +15,7 @@ use super::{
 
 /// Decodes and writes the frames, with one frame in memory at a time.
 pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {
-    let worker = Worker::this_program()?.with_decoder(args.decoder.into());
+    let worker = Worker::this_program()?.with_decoder(args.decoder);
     let file = source(&args.file)?;
     let cancel = cancel_on_ctrl_c();
     let progress = ProgressLine::start();

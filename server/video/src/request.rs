@@ -13,16 +13,19 @@ pub struct Target {
     pub ticks: i64,
 }
 
-/// Hardware or software decoding.
+/// Hardware that decodes videos, with the same names on the command line, in the environment and in files.
+///
+/// Where there is no NVIDIA decoder, or it does not support the codec, the CPU decodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Decoder {
-    /// NVDEC where it is available and the pictures are large enough to be worth its start, else software.
+    /// An NVIDIA hardware decoder if there is one and the frames are large, otherwise the CPU.
     #[default]
     Auto,
-    /// Software.
+    /// The CPU.
     Cpu,
-    /// NVDEC for every codec that it supports; software for the rest, and where it is not available.
+    /// An NVIDIA hardware decoder for every codec it supports.
     Nvdec,
 }
 
