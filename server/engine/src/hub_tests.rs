@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::download::{DownloadReporter, check_hash, is_wanted};
 use super::*;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
