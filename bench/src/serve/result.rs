@@ -2,6 +2,9 @@
 //!
 //! Latencies of an open loop are counted from when a request was due, not from when a busy generator sent it.
 
+mod objective;
+mod warnings;
+
 use std::collections::BTreeMap;
 
 use homereel_web::bench_result::{
@@ -13,48 +16,8 @@ use jiff::Timestamp;
 use super::{Load, Measurement};
 use crate::statistics::{median, summarize};
 
-/// Share of the machine's cores above which the load generator may be the bottleneck.
-const MAX_GENERATOR_SHARE: f64 = 0.7;
-/// Share of the median latency above which the median delay before sending is reported.
-const MAX_DELAY_SHARE: f64 = 0.1;
-
-/// A limit in milliseconds that a request meets or misses.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Objective {
-    /// The metric that is limited.
-    pub metric: LatencyMetric,
-    /// The limit.
-    pub ms: f64,
-}
-
-/// A latency metric of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LatencyMetric {
-    /// Time to first token.
-    Ttft,
-    /// Time per output token after the first.
-    Tpot,
-    /// End-to-end latency.
-    E2el,
-}
-
-impl std::str::FromStr for Objective {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parse = || {
-            let (name, ms) = text.split_once(':')?;
-            let metric = match name {
-                "ttft" => LatencyMetric::Ttft,
-                "tpot" => LatencyMetric::Tpot,
-                "e2el" => LatencyMetric::E2el,
-                _ => return None,
-            };
-            Some(Self { metric, ms: ms.parse().ok().filter(|&ms| ms > 0.0)? })
-        };
-        parse().ok_or_else(|| format!("'{text}' is not an objective; ttft:MS, tpot:MS or e2el:MS would fit"))
-    }
-}
+pub use objective::{LatencyMetric, Objective};
+pub use warnings::generator_bound;
 
 /// The parts of a result that are not measured.
 #[derive(Debug, Clone)]
@@ -113,18 +76,6 @@ pub fn tpot_ms(record: &RequestRecord) -> Option<f64> {
     Some(1e3 * (record.latency_s - record.ttft_s) / later as f64)
 }
 
-fn meets(record: &RequestRecord, objectives: &[Objective]) -> bool {
-    objectives.iter().all(|objective| {
-        let ms = match objective.metric {
-            LatencyMetric::Ttft => ttft_ms(record),
-            // An answer of one token has no later token that could be late.
-            LatencyMetric::Tpot => tpot_ms(record).unwrap_or_default(),
-            LatencyMetric::E2el => e2el_ms(record),
-        };
-        ms <= objective.ms
-    })
-}
-
 /// Summarizes a run. `detailed` keeps every request.
 #[must_use]
 pub fn result(info: &RunInfo, load: &Load, measured: &Measurement, detailed: bool) -> BenchResult {
@@ -136,7 +87,7 @@ pub fn result(info: &RunInfo, load: &Load, measured: &Measurement, detailed: boo
     let per_s_if_any = |total: f64| (total > 0.0).then(|| per_s(total));
     let (input, output) =
         (sum(|record| record.prompt_tokens as f64), sum(|record| record.completion_tokens as f64));
-    let good = answered.iter().filter(|record| meets(record, &info.goodput)).count();
+    let good = answered.iter().filter(|record| objective::meets(record, &info.goodput)).count();
     let with_video = answered.iter().filter(|record| record.video_s > 0.0).count();
     BenchResult {
         schema: SchemaVersion::V2,
@@ -181,7 +132,7 @@ pub fn result(info: &RunInfo, load: &Load, measured: &Measurement, detailed: boo
         failures: failures(&measured.records),
         machine: info.machine.clone(),
         resources: measured.resources.clone(),
-        warnings: warnings(info, load, measured, &answered),
+        warnings: warnings::warnings(info, load, measured, &answered),
         requests: detailed.then(|| measured.records.clone()),
     }
 }
@@ -265,56 +216,6 @@ fn failures(records: &[RequestRecord]) -> Vec<FailureCount> {
         }
     }
     classes.into_values().collect()
-}
-
-/// Returns the reasons to doubt the figures.
-fn warnings(info: &RunInfo, load: &Load, measured: &Measurement, answered: &[&RequestRecord]) -> Vec<String> {
-    let mut out = Vec::new();
-    let cores = info.machine.cores;
-    if generator_bound(measured, cores) {
-        out.push(format!(
-            "the load generator used {:.1} of {cores} cores and may be the bottleneck; run it on another machine",
-            measured.resources.generator_cpu
-        ));
-    }
-    let medians = || {
-        let of = |metric: fn(&RequestRecord) -> f64| {
-            median(&answered.iter().map(|record| metric(record)).collect::<Vec<f64>>())
-        };
-        Some((of(send_delay_ms)?, of(e2el_ms)?))
-    };
-    if let Some((delay, e2el)) = medians()
-        && load.request_rate.is_some()
-        && delay > MAX_DELAY_SHARE * e2el
-    {
-        out.push(format!(
-            "the median request was sent {delay:.0} ms after it was due (median latency {e2el:.0} ms, which includes it): the \
-             rate is higher than the server, or --max-concurrency, permits"
-        ));
-    }
-    if let Some((bandwidth, bytes)) = info.roofline {
-        let bound = 1e3 * bytes / bandwidth;
-        let tpots: Vec<f64> = answered.iter().filter_map(|record| tpot_ms(record)).collect();
-        if let Some(tpot) = median(&tpots).filter(|tpot| *tpot < bound) {
-            out.push(format!(
-                "IMPOSSIBLE: {tpot:.2} ms per token, but reading {:.2} GB of weights at {:.0} GB/s takes {bound:.2} ms: tokens \
-                 were not generated one by one, or the figures of the machine are wrong",
-                bytes / 1e9,
-                bandwidth / 1e9
-            ));
-        }
-    }
-    let cached: u64 = answered.iter().map(|record| record.cached_tokens).sum();
-    if !info.repeated && cached > 0 {
-        out.push(format!("{cached} prompt tokens came from the server's cache although all content was new"));
-    }
-    out
-}
-
-/// Returns whether the load generator may have been the bottleneck, so that the result must not be reported as the server's.
-#[must_use]
-pub fn generator_bound(measured: &Measurement, cores: usize) -> bool {
-    measured.resources.generator_cpu > MAX_GENERATOR_SHARE * cores as f64
 }
 
 #[cfg(test)]
