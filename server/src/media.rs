@@ -2,28 +2,23 @@
 //!
 //! Used by the command line, the OpenAI endpoint, pages and jobs. Depends on neither HTTP nor the library.
 
+mod derived;
 mod frames;
 mod source;
 
-use std::{
-    fs::File,
-    io,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, path::Path, sync::Arc, time::Instant};
 
 use homereel_engine::{Engine, RgbImage, Stage, VideoInput};
 use homereel_library::ByteCache;
 use homereel_video::{
-    DecodeRequest, FrameSampling, FrameStream, Limits, Opened, Plan, Posters, Probe, ProbeSummary, Rendition,
-    SamplingBounds, Sprites, VideoError, Worker,
+    DecodeRequest, FrameSampling, FrameStream, Opened, Plan, Probe, SamplingBounds, VideoError, Worker,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::ask_error::AskError;
+pub(crate) use derived::rendition_bytes;
 use frames::FrameCache;
 pub use source::Source;
 
@@ -35,12 +30,6 @@ const MAX_FRAMES: usize = 768;
 
 /// Size of the in-memory cache of decoded clips.
 const CACHE_BYTES: usize = 384 << 20;
-
-/// Timeout of a transcode per second of video.
-const RENDITION_PATIENCE: f64 = 60.0;
-
-/// Maximum size of a transcode per second of video, slightly above the encoder's own limits.
-const RENDITION_RATE: f64 = 1.5e6;
 
 /// What the model saw of a video.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -143,53 +132,6 @@ impl MediaDecoder {
             self.probes.put(sha256.to_owned(), Arc::clone(&probe), bytes);
         }
         Ok((probe, opened))
-    }
-
-    /// Creates a poster at most `max_width` pixels wide.
-    ///
-    /// # Errors
-    /// See [`VideoError`].
-    pub async fn poster(
-        &self,
-        source: &Source,
-        max_width: u32,
-        cancel: &CancellationToken,
-    ) -> Result<Posters, AskError> {
-        Ok(homereel_video::poster(&self.worker, source.open()?, max_width, cancel).await?)
-    }
-
-    /// Creates the scrub sprites of a source. `progress` gets the numbers of finished and all pictures.
-    ///
-    /// # Errors
-    /// See [`VideoError`].
-    pub async fn sprites(
-        &self,
-        source: &Source,
-        cancel: &CancellationToken,
-        progress: &mut (dyn FnMut(usize, usize) + Send),
-    ) -> Result<(Sprites, Vec<bytes::Bytes>), AskError> {
-        let limits = background(self.worker.limits(), Duration::ZERO);
-        let worker = self.background_worker.clone().with_limits(limits);
-        Ok(homereel_video::sprites(&worker, source.open()?, cancel, progress).await?)
-    }
-
-    /// Transcodes a source for browsers into `out`. `progress` gets the numbers of finished and all pictures.
-    ///
-    /// # Errors
-    /// See [`VideoError`].
-    pub async fn rendition(
-        &self,
-        source: &Source,
-        probe: &Probe,
-        out: File,
-        cancel: &CancellationToken,
-        progress: &mut (dyn FnMut(usize, usize) + Send),
-    ) -> Result<Rendition, AskError> {
-        let patience = Duration::from_secs_f64(probe.duration_s * RENDITION_PATIENCE);
-        let worker = self.background_worker.clone().with_limits(background(self.worker.limits(), patience));
-        let most = rendition_bytes(probe);
-        let progress = |done: u64, total: u64| progress(count(done), count(total));
-        Ok(homereel_video::rendition(&worker, source.open()?, out, most, cancel, progress).await?)
     }
 
     /// Returns which layers of the sandbox this machine supports.
@@ -343,26 +285,9 @@ async fn frames_of(
     Ok((frames, warnings))
 }
 
-/// Limits of a background task whose timeout is at least `patience`.
-fn background(limits: &Limits, patience: Duration) -> Limits {
-    let deadline = limits.deadline.max(patience);
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let cpu = limits.cpu.max(deadline.saturating_mul(u32::try_from(processors).unwrap_or(u32::MAX)));
-    Limits { deadline, cpu, background: true, ..*limits }
-}
-
 /// Counts clips by the source of their frames: memory, disk, or the video.
 fn count_clip(frames_from: &'static str) {
     metrics::counter!("homereel_clips_total", "frames_from" => frames_from).increment(1);
-}
-
-/// Returns the maximum size of a transcode in bytes.
-pub(crate) fn rendition_bytes(probe: &ProbeSummary) -> u64 {
-    (64 << 20) + (probe.duration_s * RENDITION_RATE) as u64
-}
-
-fn count(n: u64) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// Builds a cache key from content, frames and size: equal keys mean equal pixels.
