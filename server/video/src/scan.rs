@@ -1,25 +1,24 @@
 //! The probe inside the worker: reads the header and every packet's times, without decoding.
 
+mod access_points;
+
 use std::fs::File;
 
 use ffmpeg_next::{Error, Packet, format::context::Input};
 
 use crate::{
-    AudioStream, FrameIndex, Probe, ProbeSummary, RandomAccessPoint, Timebase, VideoError, VideoStream,
+    AudioStream, FrameIndex, Probe, ProbeSummary, Timebase, VideoError, VideoStream,
     ffmpeg::{self, Medium, StreamFacts},
     info::MAX_DURATION,
     metadata,
     orient::Orientation,
-    random_access::RandomAccessScanner,
     sniff,
     timeline::{Stamp, Timeline, timeline},
 };
+use access_points::AccessPoints;
 
 /// Maximum side of a picture that is decoded.
 const MAX_SIDE: u32 = 8192;
-
-/// Maximum random access points of a clip; beyond it, every second one is dropped.
-const MAX_ACCESS_POINTS: usize = 4096;
 
 /// Consecutive read errors after which the rest of the file is skipped.
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
@@ -171,62 +170,6 @@ struct Packets {
     hidden: Vec<u64>,
     access_points: Vec<AccessPoints>,
     warnings: Vec<String>,
-}
-
-/// The random access points of one stream.
-struct AccessPoints {
-    scanner: RandomAccessScanner,
-    list: Vec<RandomAccessPoint>,
-    /// Packets so far.
-    packets: u64,
-    /// Latest time so far.
-    latest: i64,
-    /// One of this many points is kept.
-    stride: u64,
-    found: u64,
-}
-
-impl AccessPoints {
-    fn new(facts: &StreamFacts) -> Self {
-        let scanner = RandomAccessScanner::new(&facts.codec, &facts.header);
-        Self { scanner, list: Vec::new(), packets: 0, latest: i64::MIN, stride: 1, found: 0 }
-    }
-
-    fn see(&mut self, packet: &Packet) {
-        let number = self.packets;
-        self.packets += 1;
-        if ffmpeg::reconfigures(packet) {
-            self.scanner.doubt();
-        }
-        let entry = packet.data().is_some_and(|data| self.scanner.is_access_point(data));
-        if !self.scanner.proven() {
-            self.list = Vec::new();
-            return;
-        }
-        // VP8's hidden references and frames hidden by an edit list have times that are not shown.
-        let Some(pts) = packet.pts() else { return self.scanner.doubt() };
-        let first = pts > self.latest;
-        self.latest = self.latest.max(pts);
-        // All earlier frames must be shown earlier, or a later target could lie before the access point.
-        if !entry || !first || ffmpeg::hidden(packet) {
-            return;
-        }
-        self.found += 1;
-        if !(self.found - 1).is_multiple_of(self.stride) {
-            return;
-        }
-        if self.list.len() >= MAX_ACCESS_POINTS {
-            let mut keep = true;
-            self.list.retain(|_| {
-                let kept = keep;
-                keep = !keep;
-                kept
-            });
-            self.stride *= 2;
-        }
-        let (position, size) = (packet.position() as i64, packet.size() as u64);
-        self.list.push(RandomAccessPoint { packet: number, ticks: pts, position, size });
-    }
 }
 
 fn read(input: &mut Input, candidates: &[StreamFacts], max_packets: u64) -> Packets {
