@@ -6,6 +6,9 @@
 //! of exactly its time, and no decoder error may occur. Otherwise the clip is decoded again from the start, with a warning.
 //! The same applies where disposable pictures ([`crate::disposable`]) were dropped and a target has no picture of its own.
 
+mod open;
+mod seek;
+
 use std::{fs::File, sync::Arc};
 
 use ffmpeg_next::{
@@ -13,22 +16,11 @@ use ffmpeg_next::{
 };
 
 use crate::{
-    DecodeRequest, RandomAccessPoint, Target, VideoError,
-    disposable::Disposable,
-    ffmpeg::{self, StreamFacts, nvdec},
-    picker::Picker,
-    scan::{self, MAX_READ_ERRORS},
-    tonemap,
+    DecodeRequest, RandomAccessPoint, VideoError, disposable::Disposable, ffmpeg::nvdec, picker::Picker,
+    scan::MAX_READ_ERRORS, tonemap,
 };
+use open::begin;
 
-/// Maximum threads of one decoder; each holds a few pictures in memory.
-const MAX_THREADS: usize = 8;
-/// Pixels of a picture up to which more threads than processors are used: 1080p, with rows rounded up to a multiple of 16.
-const AHEAD_PIXELS: i64 = 1920 * 1088;
-/// Minimum packets before an access point for a seek to be worth restarting the decoder.
-const MIN_LEAP: u64 = 8;
-/// Packets after a seek within which the access point must appear.
-const MAX_STRAY: u32 = 2000;
 /// Containers whose index gives the same packets with the same times: both store the times of every packet, whereas MPEG
 /// streams have to derive some from their neighbours.
 const INDEXED: [&str; 2] = ["mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"];
@@ -97,34 +89,6 @@ pub(crate) struct Reader<'a> {
     damaged: u64,
     warnings: Vec<String>,
     first_error: Option<Error>,
-}
-
-/// Opens container and decoder.
-fn begin(
-    file: &File,
-    request: &DecodeRequest,
-    max_pixels: u64,
-) -> Result<(Input, decoder::Video, StreamFacts), VideoError> {
-    let (mut input, mut streams) = scan::open(file)?;
-    let changed = || VideoError::BadRequest { message: "the file is not the one that was probed".into() };
-    if request.stream >= streams.len() {
-        return Err(changed());
-    }
-    let facts = streams.swap_remove(request.stream);
-    ffmpeg::read_only(&mut input, |index| index == request.stream);
-    let stream = input.stream(request.stream).ok_or_else(changed)?;
-    let threads = (crate::heartbeat::threads() * ahead(&facts)).min(MAX_THREADS);
-    let decoder = ffmpeg::decoder(&stream, threads, max_pixels, request.chip_pixels.is_some())
-        .map_err(|error| VideoError::Unsupported { message: format!("{} ({error})", facts.codec) })?;
-    Ok((input, decoder, facts))
-}
-
-/// Threads per processor. A thread waits for rows of the pictures that its own refers to: twice as many threads as processors
-/// leave none idle (measured with 1080p on two: a fifth faster for H.264, a third for HEVC). Larger pictures would take too
-/// much memory.
-fn ahead(facts: &StreamFacts) -> usize {
-    let pixels = i64::from(facts.width) * i64::from(facts.height);
-    if pixels <= AHEAD_PIXELS { 2 } else { 1 }
 }
 
 impl<'a> Reader<'a> {
@@ -229,72 +193,6 @@ impl<'a> Reader<'a> {
     /// Returns whether packets were skipped.
     fn left_out(&self) -> bool {
         self.kept_back || matches!(self.trust, Trust::Leapt(_))
-    }
-
-    /// Returns the last access point at or before `target`.
-    fn entry(&self, target: Target) -> Option<RandomAccessPoint> {
-        let entries = &self.request.access_points;
-        entries[..entries.partition_point(|entry| entry.ticks <= target.ticks)].last().copied()
-    }
-
-    /// Returns whether the packets up to the access point of `target` may be skipped.
-    fn far(&self, target: Target) -> Option<RandomAccessPoint> {
-        self.entry(target).filter(|entry| entry.packet >= self.number.saturating_add(MIN_LEAP))
-    }
-
-    /// Seeks to the access point of the next target if it lies ahead, since no earlier picture is needed.
-    fn leap(&mut self) -> Result<(), VideoError> {
-        if self.trust == Trust::Nothing || self.awaited.is_some() {
-            return Ok(());
-        }
-        let Some(entry) = self.picker.target().and_then(|target| self.far(target)) else { return Ok(()) };
-        self.decoder.flush();
-        self.picker.forget();
-        self.trust = Trust::Leapt(entry.ticks);
-        self.awaited = Some(entry);
-        if entry.position.saturating_sub(self.position) > self.index_leap {
-            self.stray = Some(0);
-            if ffmpeg::seek(&mut self.input, self.request.stream, entry.ticks).is_err() {
-                self.rewind()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns to the start of the file to reach the access point by reading, because the index is wrong.
-    fn rewind(&mut self) -> Result<(), VideoError> {
-        self.input = begin(self.file, self.request, self.max_pixels)?.0;
-        (self.stray, self.index_leap, self.number, self.position) = (None, i64::MAX, 0, 0);
-        Ok(())
-    }
-
-    /// Handles a packet of the stream.
-    fn take(&mut self, packet: &Packet) -> Result<(), VideoError> {
-        let number = self.number;
-        self.number += 1;
-        self.position = packet.position() as i64;
-        if let Some(entry) = self.awaited {
-            let met = packet.pts() == Some(entry.ticks)
-                && packet.position() as i64 == entry.position
-                && packet.size() as u64 == entry.size;
-            match &mut self.stray {
-                Some(_) if met => self.number = entry.packet.saturating_add(1),
-                Some(packets) if *packets < MAX_STRAY => {
-                    *packets += 1;
-                    return Ok(());
-                }
-                Some(_) => return self.rewind(),
-                None if number < entry.packet => return Ok(()),
-                None if met => {}
-                None => {
-                    self.doubted = true;
-                    return Ok(());
-                }
-            }
-            (self.awaited, self.stray) = (None, None);
-        }
-        self.feed(packet);
-        Ok(())
     }
 
     fn feed(&mut self, packet: &Packet) {
