@@ -16,10 +16,11 @@ use ffmpeg_next::{
 };
 
 use crate::{
-    DecodeRequest, RandomAccessPoint, VideoError, disposable::Disposable, ffmpeg::nvdec, picker::Picker,
-    scan::MAX_READ_ERRORS, tonemap,
+    DecodeRequest, VideoError, disposable::Disposable, ffmpeg::nvdec, picker::Picker, scan::MAX_READ_ERRORS,
+    tonemap,
 };
 use open::begin;
+use seek::SkipState;
 
 /// Containers whose index gives the same packets with the same times: both store the times of every packet, whereas MPEG
 /// streams have to derive some from their neighbours.
@@ -74,10 +75,7 @@ pub(crate) struct Reader<'a> {
     trust: Trust,
     /// Whether a skipped packet turned out to be needed.
     doubted: bool,
-    /// The access point of a pending seek.
-    awaited: Option<RandomAccessPoint>,
-    /// Packets read since the demuxer was moved, before the access point appeared.
-    stray: Option<u32>,
+    skip: SkipState,
     /// Gap in bytes above which the container's index is used.
     index_leap: i64,
     /// Index and position of the next and the last packet.
@@ -127,8 +125,7 @@ impl<'a> Reader<'a> {
             kept_back: false,
             trust: if trusted { Trust::Unused } else { Trust::Nothing },
             doubted: false,
-            awaited: None,
-            stray: None,
+            skip: SkipState::None,
             number: 0,
             position: 0,
             decoded: 0,
@@ -165,7 +162,7 @@ impl<'a> Reader<'a> {
             let mut packet = Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) => errors = 0,
-                Err(_) if self.stray.is_some() => {
+                Err(_) if matches!(self.skip, SkipState::Sought { .. }) => {
                     self.rewind()?;
                     continue;
                 }
@@ -311,7 +308,7 @@ impl<'a> Reader<'a> {
         (self.input, self.decoder, _) = begin(self.file, self.request, self.max_pixels)?;
         self.picker.restart();
         let leapt = matches!(self.trust, Trust::Leapt(_));
-        (self.trust, self.doubted, self.awaited, self.stray) = (Trust::Nothing, false, None, None);
+        (self.trust, self.doubted, self.skip) = (Trust::Nothing, false, SkipState::None);
         (self.disposable, self.kept_back) = (None, false);
         (self.number, self.position, self.counter, self.damaged) = (0, 0, 0, 0);
         self.first_error = None;

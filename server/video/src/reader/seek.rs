@@ -11,6 +11,23 @@ const MIN_LEAP: u64 = 8;
 /// Packets after a seek within which the access point must appear.
 const MAX_STRAY: u32 = 2000;
 
+/// How the reader reaches the access point of the next target.
+pub(super) enum SkipState {
+    /// No packets are skipped.
+    None,
+    /// By reading and dropping packets.
+    Reading(RandomAccessPoint),
+    /// By a seek, after which `stray` packets before the access point were read.
+    Sought { entry: RandomAccessPoint, stray: u32 },
+}
+
+/// Returns whether `packet` is the access point that the probe found.
+fn is_at(packet: &Packet, entry: &RandomAccessPoint) -> bool {
+    packet.pts() == Some(entry.ticks)
+        && packet.position() as i64 == entry.position
+        && packet.size() as u64 == entry.size
+}
+
 impl Reader<'_> {
     /// Returns the last access point at or before `target`.
     fn entry(&self, target: Target) -> Option<RandomAccessPoint> {
@@ -25,16 +42,16 @@ impl Reader<'_> {
 
     /// Seeks to the access point of the next target if it lies ahead, since no earlier picture is needed.
     pub(super) fn leap(&mut self) -> Result<(), VideoError> {
-        if self.trust == Trust::Nothing || self.awaited.is_some() {
+        if self.trust == Trust::Nothing || !matches!(self.skip, SkipState::None) {
             return Ok(());
         }
         let Some(entry) = self.picker.target().and_then(|target| self.far(target)) else { return Ok(()) };
         self.decoder.flush();
         self.picker.forget();
         self.trust = Trust::Leapt(entry.ticks);
-        self.awaited = Some(entry);
+        self.skip = SkipState::Reading(entry);
         if entry.position.saturating_sub(self.position) > self.index_leap {
-            self.stray = Some(0);
+            self.skip = SkipState::Sought { entry, stray: 0 };
             if ffmpeg::seek(&mut self.input, self.request.stream, entry.ticks).is_err() {
                 self.rewind()?;
             }
@@ -45,7 +62,10 @@ impl Reader<'_> {
     /// Returns to the start of the file to reach the access point by reading, because the index is wrong.
     pub(super) fn rewind(&mut self) -> Result<(), VideoError> {
         self.input = begin(self.file, self.request, self.max_pixels)?.0;
-        (self.stray, self.index_leap, self.number, self.position) = (None, i64::MAX, 0, 0);
+        if let SkipState::Sought { entry, .. } = self.skip {
+            self.skip = SkipState::Reading(entry);
+        }
+        (self.index_leap, self.number, self.position) = (i64::MAX, 0, 0);
         Ok(())
     }
 
@@ -54,25 +74,23 @@ impl Reader<'_> {
         let number = self.number;
         self.number += 1;
         self.position = packet.position() as i64;
-        if let Some(entry) = self.awaited {
-            let met = packet.pts() == Some(entry.ticks)
-                && packet.position() as i64 == entry.position
-                && packet.size() as u64 == entry.size;
-            match &mut self.stray {
-                Some(_) if met => self.number = entry.packet.saturating_add(1),
-                Some(packets) if *packets < MAX_STRAY => {
-                    *packets += 1;
-                    return Ok(());
-                }
-                Some(_) => return self.rewind(),
-                None if number < entry.packet => return Ok(()),
-                None if met => {}
-                None => {
-                    self.doubted = true;
-                    return Ok(());
-                }
+        match &mut self.skip {
+            SkipState::None => {}
+            SkipState::Reading(entry) if number < entry.packet => return Ok(()),
+            SkipState::Reading(entry) if is_at(packet, entry) => self.skip = SkipState::None,
+            SkipState::Reading(_) => {
+                self.doubted = true;
+                return Ok(());
             }
-            (self.awaited, self.stray) = (None, None);
+            SkipState::Sought { entry, .. } if is_at(packet, entry) => {
+                self.number = entry.packet.saturating_add(1);
+                self.skip = SkipState::None;
+            }
+            SkipState::Sought { stray, .. } if *stray < MAX_STRAY => {
+                *stray += 1;
+                return Ok(());
+            }
+            SkipState::Sought { .. } => return self.rewind(),
         }
         self.feed(packet);
         Ok(())
