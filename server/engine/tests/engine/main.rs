@@ -2,6 +2,7 @@
 //! apart, and a cancelled request, a full queue or a failed engine is reported.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
+#[path = "../golden/mod.rs"]
 mod golden;
 
 use std::path::{Path, PathBuf};
