@@ -1,0 +1,289 @@
+//! Each page, filled with untrusted text.
+
+use super::HOSTILE;
+use crate::{
+    pages::{
+        AlbumPage, AlbumsPage, AskPage, BenchPage, ErrorPage, HouseholdPage, JobsPage, LibraryPage,
+        SearchPage, SystemPage, TrashPage, VideoPage,
+    },
+    times::Span,
+    views::{
+        AlbumCard, AnswerView, ApiKeyView, BenchRow, Card, Fact, FactList, FoundView, HitView, JobProgress,
+        JobView, Link, Made, ModelStatus, MomentView, Note, Person, SelectOption, Shell, StateKind,
+        StateLabel, Time, Trashed,
+    },
+};
+
+pub(super) fn time() -> Time {
+    Time { iso: "2026-11-22T22:00:00Z".into(), text: "22 Nov 2026, 22:00 UTC".into() }
+}
+
+pub(super) fn shell(model: ModelStatus) -> Shell {
+    Shell {
+        title: HOSTILE.into(),
+        here: "videos",
+        model,
+        can_log_out: true,
+        may_change: true,
+        may_delete: true,
+        unfinished: true,
+    }
+}
+
+pub(super) fn state(kind: StateKind) -> StateLabel {
+    StateLabel { kind, word: HOSTILE.into(), detail: HOSTILE.into() }
+}
+
+pub(super) fn library() -> LibraryPage {
+    let card = Card {
+        id: "1".into(),
+        name: HOSTILE.into(),
+        poster: Some("/api/videos/1/poster.jpg".into()),
+        length: HOSTILE.into(),
+        size: HOSTILE.into(),
+        date: time(),
+        state: state(StateKind::Working),
+    };
+    LibraryPage {
+        shell: shell(ModelStatus::Demo { id: HOSTILE.into() }),
+        upload_limit: "8 GB".into(),
+        base_url: HOSTILE.into(),
+        count: "1 video".into(),
+        videos: vec![card],
+        more: Some("/?before=1".into()),
+        trashed: Some(Link { text: HOSTILE.into(), url: "/videos/1/restore".into() }),
+        storage: HOSTILE.into(),
+        hasher: "/static/hash.js",
+    }
+}
+
+pub(super) fn video() -> VideoPage {
+    let fact = Fact { name: "Length", value: HOSTILE.into() };
+    let answer = AnswerView {
+        id: "2".into(),
+        question: HOSTILE.into(),
+        text: vec![
+            Span { text: HOSTILE.into(), second: None },
+            Span { text: HOSTILE.into(), second: Some("3.5".into()) },
+        ],
+        state: state(StateKind::Failed),
+        model: HOSTILE.into(),
+        asked: time(),
+        facts: vec![fact.clone()],
+    };
+    VideoPage {
+        shell: shell(ModelStatus::Failed { reason: HOSTILE.into() }),
+        id: "1".into(),
+        name: HOSTILE.into(),
+        state: state(StateKind::Failed),
+        step: Some(JobProgress { name: HOSTILE.into(), done: 1, total: 2 }),
+        retry: Some("/api/jobs/1/retry".into()),
+        restore: Some("/videos/1/restore".into()),
+        playable: true,
+        play_file: "file",
+        width: 640,
+        height: 360,
+        has_poster: true,
+        has_sprites: true,
+        start_fragment: "#t=3.5".into(),
+        codec: HOSTILE.into(),
+        askable: false,
+        why_not_askable: HOSTILE.into(),
+        example: HOSTILE.into(),
+        answers: vec![answer],
+        older_answers: Some("/videos/1?answers=9".into()),
+        description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into(), edited: false }),
+        no_description: HOSTILE.into(),
+        tags: vec![Link { text: HOSTILE.into(), url: "/search?tag=x".into() }],
+        moments: vec![MomentView { start: "3.5".into(), at: "0:03.5–0:05.0".into(), text: HOSTILE.into() }],
+        more_moments: Some("/videos/1?moments=150".into()),
+        no_moments: HOSTILE.into(),
+        favourite: true,
+        place: HOSTILE.into(),
+        description_text: HOSTILE.into(),
+        description_fits: true,
+        tags_text: HOSTILE.into(),
+        newer: Some("/videos/2".into()),
+        older: Some("/videos/0".into()),
+        facts: vec![fact],
+        added: time(),
+        warnings: vec![HOSTILE.into()],
+    }
+}
+
+pub(super) fn jobs() -> JobsPage {
+    let job = JobView {
+        id: "3".into(),
+        video_id: "1".into(),
+        video: HOSTILE.into(),
+        what: HOSTILE.into(),
+        state: state(StateKind::Waiting),
+        step: Some(JobProgress { name: HOSTILE.into(), done: 1, total: 2 }),
+        elapsed: HOSTILE.into(),
+        since: time(),
+        reason: HOSTILE.into(),
+        can_retry: true,
+        can_cancel: true,
+        can_go_first: true,
+    };
+    JobsPage {
+        shell: shell(ModelStatus::Loading),
+        counts: HOSTILE.into(),
+        paused: true,
+        any_failed: true,
+        jobs: vec![job],
+        more: Some("/jobs?offset=40".into()),
+    }
+}
+
+pub(super) fn search() -> SearchPage {
+    let place = HitView {
+        url: "/videos/1?t=83.0".into(),
+        at: "1:23.0".into(),
+        parts: vec![(HOSTILE.into(), true), (HOSTILE.into(), false)],
+    };
+    let card = library().videos.remove(0);
+    let choice = SelectOption { value: HOSTILE.into(), label: HOSTILE.into(), chosen: true };
+    SearchPage {
+        shell: Shell { here: "search", ..shell(ModelStatus::Loading) },
+        q: HOSTILE.into(),
+        from: HOSTILE.into(),
+        to: HOSTILE.into(),
+        tag: HOSTILE.into(),
+        favourite: true,
+        cameras: vec![choice.clone()],
+        lengths: vec![choice],
+        filtered: true,
+        searched: true,
+        problem: HOSTILE.into(),
+        counts: HOSTILE.into(),
+        found: vec![FoundView { card, places: vec![place] }],
+        more: Some("/search?q=a&offset=20".into()),
+    }
+}
+
+pub(super) fn system() -> SystemPage {
+    let facts = vec![Fact { name: "GPU", value: HOSTILE.into() }];
+    SystemPage {
+        shell: shell(ModelStatus::Loading),
+        advice: vec![HOSTILE.into()],
+        lists: vec![FactList { title: "Machine", facts }],
+        now: time(),
+        storage: HOSTILE.into(),
+    }
+}
+
+pub(super) fn bench() -> BenchPage {
+    let word = || HOSTILE.to_owned();
+    let run = BenchRow {
+        name: word(),
+        model: word(),
+        content: word(),
+        load: word(),
+        answered: word(),
+        requests: word(),
+        tokens: word(),
+        ttft: word(),
+        tpot: word(),
+        e2el: word(),
+    };
+    BenchPage {
+        shell: shell(ModelStatus::Loading),
+        directory: word(),
+        runs: vec![run],
+        plots: vec![("latency".into(), word())],
+        unread: vec![word()],
+    }
+}
+
+pub(super) fn ask() -> AskPage {
+    let note = Note {
+        number: 1,
+        url: "/videos/1?t=3.5".into(),
+        video: HOSTILE.into(),
+        at: "0:03.5".into(),
+        text: HOSTILE.into(),
+    };
+    AskPage {
+        shell: shell(ModelStatus::Loading),
+        question: HOSTILE.into(),
+        parts: vec![(HOSTILE.into(), None), ("[1]".into(), Some(1))],
+        model: HOSTILE.into(),
+        notes: vec![note],
+    }
+}
+
+pub(super) fn albums() -> AlbumsPage {
+    let album = AlbumCard {
+        name: HOSTILE.into(),
+        url: "/albums/x".into(),
+        cover: Some("/api/videos/1/poster.jpg".into()),
+        count: HOSTILE.into(),
+    };
+    AlbumsPage {
+        shell: shell(ModelStatus::Loading),
+        albums: vec![album],
+        more: Some("/albums?offset=48".into()),
+    }
+}
+
+pub(super) fn album() -> AlbumPage {
+    AlbumPage {
+        shell: shell(ModelStatus::Loading),
+        name: HOSTILE.into(),
+        count: HOSTILE.into(),
+        first: Some(time()),
+        last: Some(time()),
+        search: "/search?tag=x".into(),
+        videos: library().videos,
+        more: Some("/albums/x?offset=48".into()),
+    }
+}
+
+pub(super) fn household() -> HouseholdPage {
+    let choice = SelectOption { value: "member".into(), label: HOSTILE.into(), chosen: true };
+    let person = Person {
+        id: "1".into(),
+        name: HOSTILE.into(),
+        household: false,
+        role: "member",
+        roles: vec![choice.clone()],
+        since: time(),
+    };
+    let key =
+        ApiKeyView { id: "2".into(), name: HOSTILE.into(), role: "viewer", made: time(), used: Some(time()) };
+    HouseholdPage {
+        shell: shell(ModelStatus::Loading),
+        problem: HOSTILE.into(),
+        done: "The role is changed.",
+        new_key: Some((HOSTILE.into(), HOSTILE.into())),
+        open: false,
+        me: HOSTILE.into(),
+        has_password: true,
+        admin: true,
+        min_length: 8,
+        roles: vec![choice],
+        people: vec![person],
+        keys: vec![key],
+    }
+}
+
+pub(super) fn trash() -> TrashPage {
+    let card = library().videos.remove(0);
+    TrashPage {
+        shell: shell(ModelStatus::Loading),
+        size: HOSTILE.into(),
+        videos: vec![Trashed { card, gone: time() }],
+        more: Some("/trash?offset=40".into()),
+    }
+}
+
+pub(super) fn error() -> ErrorPage {
+    ErrorPage {
+        shell: shell(ModelStatus::Ready { id: HOSTILE.into() }),
+        lines: vec![HOSTILE.into()],
+        status: 404,
+        back: "/".into(),
+        back_label: "All videos".into(),
+    }
+}
