@@ -12,7 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(600);
 
 /// What a command left behind.
 #[derive(Debug)]
-pub struct Output {
+pub struct CommandOutput {
     /// Exit status; none if a signal ended it.
     pub status: Option<i32>,
     /// All of standard output.
@@ -21,7 +21,7 @@ pub struct Output {
     pub stderr: String,
 }
 
-impl Output {
+impl CommandOutput {
     /// Returns the answer (standard output without the line's end) of a command that succeeded.
     ///
     /// # Errors
@@ -60,7 +60,9 @@ pub(crate) fn target_dir() -> PathBuf {
 ///
 /// # Errors
 /// When the program can't be started or does not end within two minutes (it is killed then).
-pub async fn homereel<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> anyhow::Result<Output> {
+pub async fn homereel<S: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = S>,
+) -> anyhow::Result<CommandOutput> {
     homereel_within(DEADLINE, arguments).await
 }
 
@@ -71,7 +73,7 @@ pub async fn homereel<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -
 pub async fn homereel_within<S: AsRef<OsStr>>(
     deadline: Duration,
     arguments: impl IntoIterator<Item = S>,
-) -> anyhow::Result<Output> {
+) -> anyhow::Result<CommandOutput> {
     run(binary(), deadline, arguments).await
 }
 
@@ -79,7 +81,7 @@ pub async fn homereel_within<S: AsRef<OsStr>>(
 ///
 /// # Errors
 /// When the program can't be started or does not end within two minutes (it is killed then).
-pub async fn bench<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> anyhow::Result<Output> {
+pub async fn bench<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> anyhow::Result<CommandOutput> {
     run(target_dir().join("homereel-bench"), DEADLINE, arguments).await
 }
 
@@ -87,7 +89,7 @@ async fn run<S: AsRef<OsStr>>(
     program: PathBuf,
     deadline: Duration,
     arguments: impl IntoIterator<Item = S>,
-) -> anyhow::Result<Output> {
+) -> anyhow::Result<CommandOutput> {
     let child = tokio::process::Command::new(&program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -99,7 +101,7 @@ async fn run<S: AsRef<OsStr>>(
     let output = tokio::time::timeout(deadline, child.wait_with_output())
         .await
         .with_context(|| format!("no end after {deadline:?}"))??;
-    Ok(Output {
+    Ok(CommandOutput {
         status: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -7,5 +7,5 @@ pub mod clips;
 mod command;
 mod server;
 
-pub use command::{Output, bench, binary, homereel, homereel_within};
+pub use command::{CommandOutput, bench, binary, homereel, homereel_within};
 pub use server::Server;

@@ -7,19 +7,19 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use homereel_clips::Skill;
-use homereel_tests::{Output, Server, clips, homereel};
+use homereel_tests::{CommandOutput, Server, clips, homereel};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 const QUESTION: &str = "What color is the object?";
 
-async fn ask(file: &Path) -> anyhow::Result<Output> {
+async fn ask(file: &Path) -> anyhow::Result<CommandOutput> {
     homereel(["ask".as_ref(), file.as_os_str(), QUESTION.as_ref()]).await
 }
 
 /// Asserts that `output` is a refusal that names all of `words`, in one clean line.
-fn refused(output: &Output, status: i32, words: &[&str]) {
+fn refused(output: &CommandOutput, status: i32, words: &[&str]) {
     assert_eq!(output.status, Some(status), "{}{}", output.stdout, output.stderr);
     assert_eq!(output.stdout, "", "an error is no answer");
     for word in words {

@@ -11,21 +11,25 @@ use homereel_bench::statistics::summarize;
 use serde_json::Value;
 use tokio::process::Command;
 
-use stub::{Piece, Record, Script, Step, Stub};
+use stub::{ReplyPiece, ReplyRecord, ReplyStep, Script, ScriptedServer};
 
 /// Tokens per answer, more than its chunks.
 const TOKENS: u64 = 11;
 
-fn step(wait_ms: u64, send: Piece) -> Step {
-    Step { wait_ms, send }
+fn step(wait_ms: u64, send: ReplyPiece) -> ReplyStep {
+    ReplyStep { wait_ms, send }
 }
 
 /// An answer with delays in multiples of `unit` ms: the role after 1, the first text after 4 more, four further texts 2 apart, the
 /// end 1 later.
 fn answer(unit: u64) -> Script {
-    let mut steps = vec![step(unit, Piece::Role), step(4 * unit, Piece::Text)];
-    steps.extend((0..4).map(|_| step(2 * unit, Piece::Text)));
-    steps.extend([step(unit, Piece::Finish), step(0, Piece::Usage(100, TOKENS)), step(0, Piece::Done)]);
+    let mut steps = vec![step(unit, ReplyPiece::Role), step(4 * unit, ReplyPiece::Text)];
+    steps.extend((0..4).map(|_| step(2 * unit, ReplyPiece::Text)));
+    steps.extend([
+        step(unit, ReplyPiece::Finish),
+        step(0, ReplyPiece::Usage(100, TOKENS)),
+        step(0, ReplyPiece::Done),
+    ]);
     Script::Stream(steps)
 }
 
@@ -54,7 +58,7 @@ async fn bench(arguments: &[&str]) -> anyhow::Result<(bool, String, String)> {
     Ok((output.status.success(), text(output.stdout), text(output.stderr)))
 }
 
-async fn serve(stub: &Stub, count: &str, more: &[&str]) -> anyhow::Result<Value> {
+async fn serve(stub: &ScriptedServer, count: &str, more: &[&str]) -> anyhow::Result<Value> {
     let dir = clip_directory()?;
     let file = dir.path().join("result.json");
     let file = file.to_str().context("the path is UTF-8")?;
@@ -81,13 +85,13 @@ fn ms(from: Instant, to: Instant) -> f64 {
 
 #[tokio::test]
 async fn answers_are_counted_and_no_figure_is_too_small() -> anyhow::Result<()> {
-    let stub = Stub::start(vec![answer(20), answer(10)]).await?;
+    let stub = ScriptedServer::start(vec![answer(20), answer(10)]).await?;
     let more = ["--max-concurrency", "4", "--goodput", "e2el:600000"];
     let result = serve(&stub, "16", &more).await?;
     let records = stub.records();
     assert_eq!((result["completed"].as_u64(), result["failed"].as_u64()), (Some(16), Some(0)), "{result}");
     assert_eq!(records.len(), 16);
-    let of = |measure: &dyn Fn(&Record) -> f64| records.iter().map(measure).collect::<Vec<f64>>();
+    let of = |measure: &dyn Fn(&ReplyRecord) -> f64| records.iter().map(measure).collect::<Vec<f64>>();
     let ttft = of(&|one| ms(one.arrived, one.texts[0]));
     // The last text: the stub only knows that it has sent the end, not when it arrived.
     let e2el = of(&|one| ms(one.arrived, *one.texts.last().unwrap_or(&one.arrived)));
@@ -117,7 +121,7 @@ async fn answers_are_counted_and_no_figure_is_too_small() -> anyhow::Result<()> 
 
 #[tokio::test]
 async fn an_open_loop_counts_from_when_a_request_was_due() -> anyhow::Result<()> {
-    let stub = Stub::start(vec![answer(20)]).await?;
+    let stub = ScriptedServer::start(vec![answer(20)]).await?;
     // Each answer takes 280 ms, one at a time, but one is due about every 100 ms: they queue up.
     let more = ["--request-rate", "10", "--max-concurrency", "1", "--save-detailed"];
     let result = serve(&stub, "8", &more).await?;
@@ -145,21 +149,21 @@ async fn an_open_loop_counts_from_when_a_request_was_due() -> anyhow::Result<()>
 
 #[tokio::test]
 async fn failures_are_counted_by_class_and_leave_the_figures_alone() -> anyhow::Result<()> {
-    let after = |steps: &[Piece]| {
-        let begin = [Piece::Role, Piece::Text].iter().chain(steps);
+    let after = |steps: &[ReplyPiece]| {
+        let begin = [ReplyPiece::Role, ReplyPiece::Text].iter().chain(steps);
         Script::Stream(begin.map(|send| step(5, send.clone())).collect())
     };
-    let stub = Stub::start(vec![
+    let stub = ScriptedServer::start(vec![
         answer(20),
         Script::Status(429),
         Script::Status(500),
         Script::Status(400),
-        after(&[Piece::Error]),
-        after(&[Piece::Cut]),
-        after(&[Piece::Garbage]),
+        after(&[ReplyPiece::Error]),
+        after(&[ReplyPiece::Cut]),
+        after(&[ReplyPiece::Garbage]),
         // An answer without usage, and one without [DONE].
-        after(&[Piece::Finish, Piece::Done]),
-        after(&[Piece::Finish, Piece::Usage(1, 1)]),
+        after(&[ReplyPiece::Finish, ReplyPiece::Done]),
+        after(&[ReplyPiece::Finish, ReplyPiece::Usage(1, 1)]),
         answer(20),
     ])
     .await?;

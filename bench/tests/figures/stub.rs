@@ -16,14 +16,14 @@ use tokio::task::AbortHandle;
 
 /// One step of an answer: wait, then send.
 #[derive(Debug, Clone)]
-pub(crate) struct Step {
+pub(crate) struct ReplyStep {
     pub(crate) wait_ms: u64,
-    pub(crate) send: Piece,
+    pub(crate) send: ReplyPiece,
 }
 
 /// A part of a response.
 #[derive(Debug, Clone)]
-pub(crate) enum Piece {
+pub(crate) enum ReplyPiece {
     /// A chunk with a role and without text, as vLLM sends first.
     Role,
     /// A chunk of text, which may contain several tokens.
@@ -46,27 +46,27 @@ pub(crate) enum Piece {
 #[derive(Debug, Clone)]
 pub(crate) enum Script {
     /// A stream of events.
-    Stream(Vec<Step>),
+    Stream(Vec<ReplyStep>),
     /// A status and nothing else.
     Status(u16),
 }
 
 /// When a request arrived and its response was sent, by the stub's clock.
 #[derive(Debug, Clone)]
-pub(crate) struct Record {
+pub(crate) struct ReplyRecord {
     pub(crate) arrived: Instant,
     pub(crate) texts: Vec<Instant>,
     pub(crate) finished: Option<Instant>,
 }
 
 /// A running stub, stopped when dropped.
-pub(crate) struct Stub {
+pub(crate) struct ScriptedServer {
     pub(crate) url: String,
-    records: Arc<Mutex<Vec<Record>>>,
+    records: Arc<Mutex<Vec<ReplyRecord>>>,
     task: AbortHandle,
 }
 
-impl Stub {
+impl ScriptedServer {
     /// Listens on a free port. Request n gets script n, modulo the number of scripts.
     pub(crate) async fn start(scripts: Vec<Script>) -> anyhow::Result<Self> {
         let records = Arc::new(Mutex::new(Vec::new()));
@@ -89,20 +89,20 @@ impl Stub {
     }
 
     /// Returns the records so far, in order of arrival.
-    pub(crate) fn records(&self) -> Vec<Record> {
+    pub(crate) fn records(&self) -> Vec<ReplyRecord> {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
         records.sort_by_key(|record| record.arrived);
         records
     }
 }
 
-impl Drop for Stub {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-fn reply(script: &Script, arrived: Instant, records: Arc<Mutex<Vec<Record>>>) -> Response {
+fn reply(script: &Script, arrived: Instant, records: Arc<Mutex<Vec<ReplyRecord>>>) -> Response {
     let steps = match script {
         Script::Status(status) => {
             return StatusCode::from_u16(*status)
@@ -113,7 +113,7 @@ fn reply(script: &Script, arrived: Instant, records: Arc<Mutex<Vec<Record>>>) ->
     };
     let index = {
         let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.push(Record { arrived, texts: Vec::new(), finished: None });
+        records.push(ReplyRecord { arrived, texts: Vec::new(), finished: None });
         records.len() - 1
     };
     // A sleep can only end late. Due times follow the script, so that delays do not add up.
@@ -126,8 +126,8 @@ fn reply(script: &Script, arrived: Instant, records: Arc<Mutex<Vec<Record>>>) ->
         {
             let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
             match step.send {
-                Piece::Text => records[index].texts.push(now),
-                Piece::Finish => records[index].finished = Some(now),
+                ReplyPiece::Text => records[index].texts.push(now),
+                ReplyPiece::Finish => records[index].finished = Some(now),
                 _ => {}
             }
         }
@@ -136,18 +136,18 @@ fn reply(script: &Script, arrived: Instant, records: Arc<Mutex<Vec<Record>>>) ->
     ([("content-type", "text/event-stream")], Body::from_stream(body)).into_response()
 }
 
-fn bytes(send: &Piece) -> io::Result<String> {
+fn bytes(send: &ReplyPiece) -> io::Result<String> {
     let event = match send {
-        Piece::Role => json!({ "choices": [{ "delta": { "role": "assistant", "content": "" } }] }),
-        Piece::Text => json!({ "choices": [{ "delta": { "content": "a red circle " } }] }),
-        Piece::Finish => json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] }),
-        Piece::Usage(prompt, answer) => {
+        ReplyPiece::Role => json!({ "choices": [{ "delta": { "role": "assistant", "content": "" } }] }),
+        ReplyPiece::Text => json!({ "choices": [{ "delta": { "content": "a red circle " } }] }),
+        ReplyPiece::Finish => json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] }),
+        ReplyPiece::Usage(prompt, answer) => {
             json!({ "choices": [], "usage": { "prompt_tokens": prompt, "completion_tokens": answer } })
         }
-        Piece::Error => json!({ "error": { "message": "out of memory" } }),
-        Piece::Done => return Ok("data: [DONE]\n\n".into()),
-        Piece::Garbage => return Ok("data: {broken\n\n".into()),
-        Piece::Cut => return Err(io::Error::other("cut")),
+        ReplyPiece::Error => json!({ "error": { "message": "out of memory" } }),
+        ReplyPiece::Done => return Ok("data: [DONE]\n\n".into()),
+        ReplyPiece::Garbage => return Ok("data: {broken\n\n".into()),
+        ReplyPiece::Cut => return Err(io::Error::other("cut")),
     };
     Ok(format!("data: {event}\n\n"))
 }

@@ -101,7 +101,7 @@ fn only_files_that_an_engine_reads_are_fetched() {
 }
 
 /// What the stub serves: bodies by file name, with the hash of the correct body.
-struct Stub {
+struct StubHub {
     files: HashMap<&'static str, (Vec<u8>, String)>,
     /// Requests for bytes of a file, beyond the first.
     reads: AtomicUsize,
@@ -113,7 +113,7 @@ fn sha256(body: &[u8]) -> String {
     Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn stub(breaks_at: Option<usize>) -> Stub {
+fn stub(breaks_at: Option<usize>) -> StubHub {
     let weights: Vec<u8> = (0..25_000_000u32).map(|i| (i % 251) as u8).collect();
     let bodies = [
         ("config.json", b"{}".to_vec()),
@@ -122,11 +122,11 @@ fn stub(breaks_at: Option<usize>) -> Stub {
         ("model.safetensors", weights),
     ];
     let files = bodies.into_iter().map(|(name, body)| (name, (body.clone(), sha256(&body))));
-    Stub { files: files.collect(), reads: AtomicUsize::new(0), breaks_at }
+    StubHub { files: files.collect(), reads: AtomicUsize::new(0), breaks_at }
 }
 
 /// Serves `stub` on a local port; returns the endpoint.
-async fn serve(stub: Arc<Stub>) -> String {
+async fn serve(stub: Arc<StubHub>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -138,7 +138,7 @@ async fn serve(stub: Arc<Stub>) -> String {
 }
 
 /// Answers one request like the hub, and closes the connection.
-async fn answer(stub: Arc<Stub>, stream: TcpStream) -> std::io::Result<()> {
+async fn answer(stub: Arc<StubHub>, stream: TcpStream) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await? > 0 {}

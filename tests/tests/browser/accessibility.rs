@@ -25,10 +25,10 @@ const LIGHT: u64 = 100_000;
 type Pages = Vec<(&'static str, String)>;
 
 /// Width, height and theme.
-type Look = (u32, u32, bool);
+type PageLook = (u32, u32, bool);
 
 /// Both themes and both widths; all four where pictures are wanted.
-fn looks() -> Vec<Look> {
+fn looks() -> Vec<PageLook> {
     let mut looks = vec![(1280, 900, false), (360, 740, true)];
     if std::env::var_os("HOMEREEL_SCREENSHOTS").is_some() {
         looks.extend([(1280, 900, true), (360, 740, false)]);
@@ -101,7 +101,12 @@ async fn furnished() -> anyhow::Result<(Server, Pages)> {
 }
 
 /// Opens each page in each look, and holds it to axe-core's rules, its width, its policy and its origin.
-async fn look_at(browser: &Browser, server: &Server, pages: &Pages, looks: &[Look]) -> anyhow::Result<()> {
+async fn look_at(
+    browser: &Browser,
+    server: &Server,
+    pages: &Pages,
+    looks: &[PageLook],
+) -> anyhow::Result<()> {
     let axe = named_by("HOMEREEL_AXE")?;
     for &(width, height, dark) in looks {
         browser.show_as(width, height, dark).await?;

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::stub::{Mode, Stub};
+use super::stub::{Mode, StubVllm};
 use super::{SOON, about_clip, streamed, text};
 
-async fn server_on(stubs: &[&Stub], more: &[&str]) -> anyhow::Result<Server> {
+async fn server_on(stubs: &[&StubVllm], more: &[&str]) -> anyhow::Result<Server> {
     let mut flags = vec!["--engine", "vllm", "--model", "demo", "--max-requests", "64"];
     for stub in stubs {
         flags.extend(["--vllm-url", &stub.url]);
@@ -44,13 +44,13 @@ async fn until(server: &Server, id: usize, state: &str) -> anyhow::Result<()> {
     }
 }
 
-fn asked(stub: &Stub) -> usize {
+fn asked(stub: &StubVllm) -> usize {
     stub.lock().requests.len()
 }
 
 #[tokio::test]
 async fn the_least_loaded_is_asked_and_the_same_video_goes_where_it_is_known() -> anyhow::Result<()> {
-    let (a, b) = (Stub::start().await?, Stub::start().await?);
+    let (a, b) = (StubVllm::start().await?, StubVllm::start().await?);
     let server = server_on(&[&a, &b], &[]).await?;
     for _ in 0..6 {
         server.answer(&text()).await?;
@@ -64,7 +64,7 @@ async fn the_least_loaded_is_asked_and_the_same_video_goes_where_it_is_known() -
         // In between, so that turns alone would send the next clip elsewhere.
         server.answer(&text()).await?;
     }
-    let clips = |stub: &Stub| {
+    let clips = |stub: &StubVllm| {
         let requests = &stub.lock().requests;
         requests.iter().filter(|request| request.to_string().contains("video_url")).count()
     };
@@ -75,7 +75,7 @@ async fn the_least_loaded_is_asked_and_the_same_video_goes_where_it_is_known() -
 
 #[tokio::test]
 async fn what_one_refuses_another_answers_and_a_bad_request_goes_nowhere_else() -> anyhow::Result<()> {
-    let (a, b) = (Stub::start().await?, Stub::start().await?);
+    let (a, b) = (StubVllm::start().await?, StubVllm::start().await?);
     let server = server_on(&[&a, &b], &[]).await?;
     for mode in [
         Mode::Status(429, None, String::new()),
@@ -109,7 +109,7 @@ async fn what_one_refuses_another_answers_and_a_bad_request_goes_nowhere_else() 
 
 #[tokio::test]
 async fn a_request_that_kills_is_not_sent_to_everybody() -> anyhow::Result<()> {
-    let stubs = [Stub::start().await?, Stub::start().await?, Stub::start().await?];
+    let stubs = [StubVllm::start().await?, StubVllm::start().await?, StubVllm::start().await?];
     let server = server_on(&stubs.iter().collect::<Vec<_>>(), &[]).await?;
     for stub in &stubs {
         stub.set(Mode::Chunks(Vec::new()));
@@ -126,7 +126,7 @@ async fn read(response: Response) -> String {
 
 #[tokio::test]
 async fn a_killed_replica_takes_only_its_own_streams_along_and_rejoins() -> anyhow::Result<()> {
-    let (a, b) = (Stub::start().await?, Stub::start().await?);
+    let (a, b) = (StubVllm::start().await?, StubVllm::start().await?);
     let server = server_on(&[&a, &b], &[]).await?;
     for stub in [&a, &b] {
         stub.set(Mode::Held);
@@ -194,7 +194,7 @@ async fn a_killed_replica_takes_only_its_own_streams_along_and_rejoins() -> anyh
         ensure!(told.contains("\"Red\"") && told.contains("[DONE]") && !told.contains("\"error\""), "{told}");
     }
 
-    let again = Stub::start_at(address).await?;
+    let again = StubVllm::start_at(address).await?;
     until(&server, 0, "ready").await?;
     b.set(Mode::Answer);
     for _ in 0..4 {
@@ -206,7 +206,7 @@ async fn a_killed_replica_takes_only_its_own_streams_along_and_rejoins() -> anyh
 
 #[tokio::test]
 async fn each_has_its_limit_and_is_drained_on_wish() -> anyhow::Result<()> {
-    let (a, b) = (Stub::start().await?, Stub::start().await?);
+    let (a, b) = (StubVllm::start().await?, StubVllm::start().await?);
     let server = server_on(&[&a, &b], &["--vllm-max-requests", "1"]).await?;
     for stub in [&a, &b] {
         stub.set(Mode::Held);
@@ -246,7 +246,7 @@ async fn each_has_its_limit_and_is_drained_on_wish() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn only_what_answers_and_serves_the_same_is_used_and_all_is_told() -> anyhow::Result<()> {
-    let (a, dead, other) = (Stub::start().await?, Stub::start().await?, Stub::start().await?);
+    let (a, dead, other) = (StubVllm::start().await?, StubVllm::start().await?, StubVllm::start().await?);
     a.lock().metrics = "vllm:num_requests_waiting{engine=\"0\"} 3\nvllm:prefix_cache_hits_total 7\n";
     dead.lock().dead = true;
     other.lock().model = "something-else";

@@ -58,7 +58,7 @@ pub(crate) struct Inner {
 }
 
 /// A running stub; ends with its handle.
-pub(crate) struct Stub {
+pub(crate) struct StubVllm {
     pub(crate) url: String,
     address: SocketAddr,
     inner: Arc<Shared>,
@@ -83,7 +83,7 @@ impl Shared {
     }
 }
 
-impl Stub {
+impl StubVllm {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         Self::start_at(([127, 0, 0, 1], 0).into()).await
     }
@@ -156,7 +156,7 @@ impl Stub {
     }
 }
 
-impl Drop for Stub {
+impl Drop for StubVllm {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -227,9 +227,9 @@ fn event(data: &str) -> Bytes {
 }
 
 /// Counts itself when it is dropped: with the stream that nobody reads to its end.
-struct Guard(Arc<Shared>);
+struct ConnectionGuard(Arc<Shared>);
 
-impl Drop for Guard {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.left.send_modify(|count| *count += 1);
     }
@@ -257,7 +257,7 @@ fn answer(mode: Mode, begun: bool, shared: Arc<Shared>) -> Response {
             Body::from_stream(first.chain(cut))
         }
         Mode::Stall => {
-            let guard = Guard(shared);
+            let guard = ConnectionGuard(shared);
             let first = stream::iter([Ok::<_, Infallible>(event(&chunk("Red", None)))]);
             let never = stream::once(async move {
                 let _guard = guard;

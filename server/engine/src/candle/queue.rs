@@ -109,13 +109,13 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Item {
+    struct WaitingItem {
         name: u32,
         gone: AtomicBool,
         position: AtomicUsize,
     }
 
-    impl Waiting for Arc<Item> {
+    impl Waiting for Arc<WaitingItem> {
         fn is_gone(&self) -> bool {
             self.gone.load(Ordering::Relaxed)
         }
@@ -124,8 +124,8 @@ mod tests {
         }
     }
 
-    fn item(name: u32) -> Arc<Item> {
-        Arc::new(Item { name, ..Item::default() })
+    fn item(name: u32) -> Arc<WaitingItem> {
+        Arc::new(WaitingItem { name, ..WaitingItem::default() })
     }
 
     #[test]
