@@ -1,4 +1,4 @@
-//! The HTTP API as programs use it: OpenAI's endpoint, the library, and what survives `kill -9`.
+//! The HTTP API as programs use it: OpenAI's endpoint, the library, and its state after `kill -9`.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! Files derived from an original: poster, scrub sprites, and the rendition for browsers. Each is published by a rename, so
-//! that no reader sees a partial file. Files that a killed process left are removed at the next start, files that a full disk
-//! cut off at once.
+//! Files derived from an original: poster, scrub sprites, and the rendition for browsers. Each is published by a
+//! rename, so that no reader sees a partial file. Partial files are removed: those of a killed process at the next
+//! start, those of a full disk at once.
 
 use std::{
     fs::{self, File},

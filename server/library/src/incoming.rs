@@ -1,4 +1,4 @@
-//! Uploads on their way to disk: hashed while they arrive, and durable before they are acknowledged.
+//! Incoming uploads: bytes are hashed while they are written, and synced to disk before the upload is acknowledged.
 
 use std::{
     collections::HashSet,

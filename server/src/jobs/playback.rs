@@ -1,5 +1,5 @@
-//! Derived media: scrub sprites, and a transcode if browsers cannot play the original. Both are made by a sandboxed worker
-//! in the background. A video without them is still usable, so a failure is a warning.
+//! The job steps that make scrub sprites and, if browsers cannot play the original, a rendition. Both run in a
+//! sandboxed worker. A video without them is still usable, so a permanent failure is a warning of the job.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Sends the events of one request from the engine's thread to its reader, and gives up on readers that have left or
-//! stopped reading.
+//! Sends the events of one request from the engine's thread to its reader, and cancels the request when the reader has
+//! disconnected or stopped reading.
 
 use std::ops::ControlFlow;
 use std::thread;

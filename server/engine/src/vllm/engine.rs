@@ -1,5 +1,5 @@
-//! The engine that proxies to vLLM: validates and prepares requests, then dispatches them. Replicas that go away make
-//! the engine not ready; it recovers when they come back.
+//! The engine that proxies to vLLM: validates and prepares requests, then dispatches them. Without a healthy replica
+//! the engine is not ready; it recovers when a replica does.
 
 use std::sync::Arc;
 use std::time::Instant;
