@@ -106,7 +106,7 @@ pub fn locate(id: &str, revision: Option<&str>) -> Result<PathBuf, EngineError> 
         let tenth = (10 * done).checked_div(total).unwrap_or(10);
         let mut last = logged.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != (file.clone(), tenth) {
-            tracing::info!(file, index, files, percent = 10 * tenth, "download model file");
+            tracing::info!(file, index, files, percent = 10 * tenth, "downloaded a part of a model file");
             *last = (file, tenth);
         }
     }))
@@ -295,7 +295,7 @@ async fn fetch(repo: &ApiRepo, file: &str, meter: &Meter) -> Result<PathBuf, Tro
         };
         match result {
             Err(Trouble::Unreachable(why)) if attempt < ATTEMPTS => {
-                tracing::warn!(file, attempt, why, "retry interrupted download");
+                tracing::warn!(file, attempt, error = why, "failed to download a model file, will retry");
                 tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
                 attempt += 1;
             }

@@ -100,7 +100,11 @@ impl Drop for Scratch {
             && let Err(error) = fs::remove_file(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, "failed to remove an unfinished upload");
+            tracing::warn!(
+                %error,
+                path = %self.path.display(),
+                "failed to remove an unfinished upload, the next start removes it"
+            );
         }
     }
 }

@@ -56,7 +56,10 @@ impl EventSink {
             }
             let since = since.get_or_insert_with(Instant::now);
             if since.elapsed() > self.patience {
-                tracing::warn!("dropped request whose reader stopped reading");
+                tracing::warn!(
+                    waited_s = self.patience.as_secs(),
+                    "cancelled a request whose reader stopped reading"
+                );
                 return ControlFlow::Break(());
             }
             thread::sleep(POLL);

@@ -103,7 +103,7 @@ impl Engine for VllmEngine {
     fn drain_replica(&self, id: usize, draining: bool) -> bool {
         let Some(replica) = self.pool.replicas.get(id) else { return false };
         replica.set_draining(draining);
-        tracing::info!(replica = replica.url, draining, "set draining by request");
+        tracing::info!(replica = replica.url, draining, "changed whether a replica drains");
         self.pool.update_health();
         true
     }
