@@ -1,4 +1,5 @@
-//! Whether B is slower than A, from paired measurements taken in turns: a confidence interval of the median ratio.
+//! Compares two servers: the confidence interval of the median ratio of paired measurements, which decides whether B is
+//! slower than A.
 
 use serde::Serialize;
 

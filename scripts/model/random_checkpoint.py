@@ -1,5 +1,5 @@
-"""A checkpoint of Qwen3-VL-2B-Instruct's true shape with random weights, for scripts/bench.sh: it says nothing true, but
-takes the memory and the time of the published one. In the Hugging Face layout, bf16, 4.3 GB; seeded.
+"""Writes a checkpoint with the shape of Qwen3-VL-2B-Instruct and random weights, for scripts/bench.sh. Its answers are
+meaningless, but it takes the memory and the time of the published one. Hugging Face layout, bf16, 4.3 GB, seeded.
 
 usage: python scripts/model/random_checkpoint.py OUT_DIRECTORY      (with torch and transformers, as vLLM's environment has them)
 """

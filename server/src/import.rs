@@ -107,7 +107,9 @@ pub async fn sweep(cx: ImportContext) {
 async fn recover_originals(cx: &ImportContext) {
     let nameless = match cx.library.nameless_originals().await {
         Ok(nameless) => nameless,
-        Err(error) => return tracing::error!(%error, "failed to list originals without a database row"),
+        Err(error) => {
+            return tracing::error!(%error, "failed to list originals without a database row, the next start retries");
+        }
     };
     for sealed in nameless {
         let name = format!("recovered {}", &sealed.sha256[..8]);
@@ -115,7 +117,11 @@ async fn recover_originals(cx: &ImportContext) {
         match add(cx, sealed, &name).await {
             Ok(stored) => tracing::warn!(stored.video.id, "recovered an original without a database row"),
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "failed to recover an original without a database row")
+                tracing::warn!(
+                    %error,
+                    path = %path.display(),
+                    "failed to recover an original without a database row, the next start retries"
+                )
             }
         }
     }
@@ -129,7 +135,7 @@ async fn store_pending(cx: &ImportContext) {
                 let _ = store(cx, &upload).await;
             }
         }
-        Err(error) => tracing::error!(%error, "failed to list complete uploads"),
+        Err(error) => tracing::error!(%error, "failed to list complete uploads, will retry"),
     }
 }
 
@@ -140,7 +146,7 @@ async fn expire(cx: &ImportContext) {
             tracing::info!(uploads, videos, "deleted expired uploads and trash");
         }
         (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "failed to delete expired uploads and trash")
+            tracing::error!(%error, "failed to delete expired uploads and trash, will retry")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The `homereel` program: hands its arguments to the library and its exit code to the system.
+//! The `homereel` program: calls the command line of the crate `homereel` and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -50,7 +50,11 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
         tokio::spawn(import::watch(state.import_context(), directory));
     }
     tokio::spawn(telemetry::upkeep(state.metrics.clone()));
-    tracing::info!(data = %state.config.data.display(), "listening on http://{address}");
+    tracing::info!(
+        url = %format_args!("http://{address}"),
+        data = %state.config.data.display(),
+        "started the HTTP server"
+    );
     print_setup_link(&state).await?;
     // Requests are accepted from here on. A model may take minutes to load: pages show that, and `/readyz`
     // waits for it.
@@ -75,7 +79,10 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     supervisor::stopping();
     life.drain();
     if tokio::time::timeout(LINGER, runner).await.is_err() {
-        tracing::warn!("a job did not stop in time; the next start resumes it");
+        tracing::warn!(
+            timeout_s = LINGER.as_secs(),
+            "failed to stop the running job in time, the next start resumes it"
+        );
     }
     state.library.close().await;
     anyhow::ensure!(!life.crashed(), "the engine failed");
@@ -97,10 +104,10 @@ async fn print_setup_link(state: &AppState) -> anyhow::Result<()> {
     }
     let kept = std::env::var_os("JOURNAL_STREAM").is_some() && !std::io::stderr().is_terminal();
     if kept {
-        tracing::warn!("no password is set yet: `homereel password link` prints a link that sets one");
+        tracing::warn!("found no household password, `homereel password link` prints a link that sets one");
     } else {
         let url = http::login_link(state.config.listen, &state.auth.make_link().await?);
-        tracing::warn!("no password is set yet; whoever opens this link first sets it: {url}");
+        tracing::warn!(%url, "found no household password, whoever opens this link first sets it");
     }
     Ok(())
 }
@@ -115,12 +122,16 @@ async fn watch_engine(state: AppState) {
             Health::Ready => {
                 supervisor::status("answering");
                 match state.answers.engine().info() {
-                    Ok(info) => tracing::info!(model = info.id, backend = info.backend, "engine ready"),
-                    Err(error) => tracing::warn!(%error, "ready, but failed to read the model's description"),
+                    Ok(info) => {
+                        tracing::info!(model = info.id, backend = info.backend, "marked the engine ready")
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "failed to read the description of the ready engine's model")
+                    }
                 }
             }
             Health::Failed(reason) => {
-                tracing::error!(reason, "engine failed, stopping the server");
+                tracing::error!(error = reason, "failed to run the engine, will stop the server");
                 state.lifecycle.crash();
                 return;
             }
@@ -128,7 +139,7 @@ async fn watch_engine(state: AppState) {
         }
         tokio::select! {
             changed = watch.changed() => if changed.is_err() {
-                tracing::error!("engine thread ended, stopping the server");
+                tracing::error!("lost the engine thread, will stop the server");
                 state.lifecycle.crash();
                 return;
             },

@@ -40,11 +40,12 @@ impl Lifecycle {
                 }
                 if wave == 0 {
                     tracing::info!(
-                        "draining: finishing the requests in flight, refusing new ones; a second signal aborts"
+                        grace_s = DRAIN.as_secs(),
+                        "started to drain, a second signal aborts the requests in flight"
                     );
                     life.drain();
                 } else {
-                    tracing::warn!("aborting the requests in flight");
+                    tracing::warn!("received another signal, will abort the requests in flight");
                     life.hard.cancel();
                 }
             }

@@ -50,8 +50,11 @@ pub(crate) async fn watchdog(library: Library, lifecycle: Lifecycle, address: So
     loop {
         match timeout(TIMEOUT, check(&library, &lifecycle, address)).await {
             Ok(Ok(())) => notify(&[NotifyState::Watchdog]),
-            Ok(Err(error)) => tracing::warn!(%error, "health check failed"),
-            Err(_) => tracing::warn!("health check timed out after {TIMEOUT:?}"),
+            Ok(Err(error)) => tracing::warn!(%error, "failed the self-check, sent no keep-alive to systemd"),
+            Err(_) => tracing::warn!(
+                timeout_s = TIMEOUT.as_secs(),
+                "failed to complete the self-check in time, sent no keep-alive to systemd"
+            ),
         }
         sleep(period).await;
     }

@@ -223,9 +223,9 @@ fn spawn(data: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Child>
         .with_context(|| format!("failed to start {}; build it first", program.display()))
 }
 
-/// Finds the address in the line that says `listening on http://ADDRESS`.
+/// Finds the address in the line `started the HTTP server url=http://ADDRESS`.
 fn address(log: &str) -> Option<String> {
-    let line = log.lines().find(|line| line.contains("listening on"))?;
+    let line = log.lines().find(|line| line.contains("started the HTTP server"))?;
     let url = &line[line.find("http://")?..];
     let end = url.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\u{1b}')).unwrap_or(url.len());
     Some(url[..end].trim_end_matches('/').to_owned())

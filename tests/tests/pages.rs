@@ -1,4 +1,5 @@
-//! Pages and files over plain HTTP: headers, validators, formats, events, errors.
+//! Pages and files over plain HTTP: security and cache headers, validators, exports of moments, server-sent events, the
+//! upload limit, search, and edits.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What a player needs of a video: a rendition that browsers play, and scrub sprites.
+//! Files for the player: a rendition for browsers, and scrub sprites.
 
 use std::{
     fs,

@@ -1,4 +1,5 @@
-//! The commands of `homereel-bench`: one file per command, plus the flags and helpers that several share.
+//! The modules behind the commands of `homereel-bench`: one file per command, plus the flags and helpers that several
+//! share. `main.rs` has the list of commands.
 
 pub(crate) mod compare;
 pub(crate) mod draw;

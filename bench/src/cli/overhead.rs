@@ -1,4 +1,5 @@
-//! `homereel-bench instant` and `overhead`: a stub backend that answers at once, and what a server in front of it adds.
+//! `homereel-bench instant` and `overhead`: runs a stub backend that answers at once, and measures the latency that a
+//! server in front of a backend adds.
 
 use std::io::Write as _;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! Parsers of flag values that several commands share.
+//! Parsers of flag values that several commands share: positive numbers, frame sizes, clip lengths, frame rates and
+//! percentiles.
 
 /// Parses a number above 0.
 pub(super) fn positive(text: &str) -> Result<f64, String> {

@@ -1,5 +1,6 @@
-//! Stops the process groups of all servers on this machine but the one that is being asked. Engines busy-wait for a while after
-//! their last token, which would slow down the next one.
+//! Suspends (SIGSTOP) the process groups of all servers on this machine except the one that is being measured, and
+//! resumes them afterwards. Engines busy-wait for a while after their last token, which would slow down the next
+//! server.
 
 use std::io;
 use std::str::FromStr;

@@ -1,4 +1,5 @@
-//! Whether `homereel-bench serve` and `vllm bench serve` agree: the medians of several rounds of both, and their ratio.
+//! Compares `homereel-bench serve` with `vllm bench serve` on the same server: medians over several rounds of both, and
+//! their ratio.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,6 @@
-//! `homereel-bench serve` against a stub server with known delays: what it counts, and that no figure is below what the stub
-//! saw on its own clock. The exact figures are tested on a simulated clock (`serve/client.rs`, `serve/result.rs`).
+//! `homereel-bench serve` against a stub server with known delays: what it counts, and that no figure is below what the
+//! stub saw on its own clock. The exact figures are unit-tested with given event times (`serve/client.rs`,
+//! `serve/result.rs`).
 
 mod stub;
 

@@ -1,4 +1,4 @@
-//! A stub server with known delays: it answers by a script and records when it sent each part.
+//! A stub server with known delays: it sends scripted answers and records when it sent each part.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
-//! The embedded demo model: a small Qwen3-VL checkpoint that knows coloured shapes, in the file layout of a published one.
+//! The embedded demo model: a small Qwen3-VL checkpoint trained on coloured shapes, in the file layout of a published
+//! one.
 
 /// Id under which requests name the demo model.
 pub(crate) const ID: &str = "homereel-demo";

@@ -1,4 +1,5 @@
-//! An engine for tests of the server, which plays a script instead of running a model. The command line cannot select it.
+//! A fake engine for tests of the server: sends scripted events instead of running a model. The command line cannot
+//! select it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -97,7 +97,7 @@ pub fn locate(id: &str, revision: Option<&str>) -> Result<PathBuf, EngineError> 
         let tenth = (10 * done).checked_div(total).unwrap_or(10);
         let mut last = logged.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != (file.clone(), tenth) {
-            tracing::info!(file, index, files, percent = 10 * tenth, "download model file");
+            tracing::info!(file, index, files, percent = 10 * tenth, "downloaded a part of a model file");
             *last = (file, tenth);
         }
     }))

@@ -1,4 +1,4 @@
-//! Engines: from a prompt and frames to tokens.
+//! Inference engines: take a prompt with pictures and clips, and return a stream of tokens.
 //!
 //! This crate does not depend on HTTP or ffmpeg. It receives RGB8 frames at the size that it asked for (see
 //! [`Engine::video_size`]) and returns a bounded stream of events. [`open`] selects the engine.

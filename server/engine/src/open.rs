@@ -1,4 +1,4 @@
-//! Opens an engine: the only match on the kind of engine.
+//! Opens the configured engine. No other file matches on the kind of engine.
 
 use std::sync::Arc;
 

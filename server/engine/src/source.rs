@@ -103,7 +103,12 @@ impl ModelFiles {
                 let path = directory.join(name);
                 let len = path.metadata().ok()?.len();
                 if len > MAX_FILE {
-                    tracing::warn!(file = name, bytes = len, "ignored model file that is too large");
+                    tracing::warn!(
+                        path = %path.display(),
+                        bytes = len,
+                        limit_bytes = MAX_FILE,
+                        "ignored a model file that is too large"
+                    );
                     return None;
                 }
                 std::fs::read(path).ok()

@@ -1,6 +1,6 @@
-//! Files derived from an original: poster, scrub sprites, and the rendition for browsers. Each is published by a rename, so
-//! that no reader sees a partial file. Files that a killed process left are removed at the next start, files that a full disk
-//! cut off at once.
+//! Files derived from an original: poster, scrub sprites, and the rendition for browsers. Each is published by a
+//! rename, so that no reader sees a partial file. Partial files are removed: those of a killed process at the next
+//! start, those of a full disk at once.
 
 use std::{
     fs::{self, File},
@@ -108,7 +108,11 @@ impl Library {
         let removal = move || {
             for path in paths {
                 if let Err(error) = remove(&path) {
-                    tracing::warn!(%error, path = %path.display(), "failed to remove a file of a deleted video");
+                    tracing::warn!(
+                        %error,
+                        path = %path.display(),
+                        "failed to remove derived files of a deleted video"
+                    );
                 }
             }
         };
@@ -156,7 +160,11 @@ impl Drop for NewRendition {
         if let Some(part) = &self.part
             && let Err(error) = remove(part)
         {
-            tracing::warn!(%error, "failed to remove an unfinished rendition");
+            tracing::warn!(
+                %error,
+                path = %part.display(),
+                "failed to remove an unfinished rendition, the next start removes it"
+            );
         }
     }
 }

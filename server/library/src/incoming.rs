@@ -1,4 +1,4 @@
-//! Uploads on their way to disk: hashed while they arrive, and durable before they are acknowledged.
+//! Incoming uploads: bytes are hashed while they are written, and synced to disk before the upload is acknowledged.
 
 use std::{
     collections::HashSet,
@@ -100,7 +100,11 @@ impl Drop for Scratch {
             && let Err(error) = fs::remove_file(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, "failed to remove an unfinished upload");
+            tracing::warn!(
+                %error,
+                path = %self.path.display(),
+                "failed to remove an unfinished upload, the next start removes it"
+            );
         }
     }
 }

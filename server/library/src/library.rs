@@ -1,4 +1,5 @@
-//! The library's handle: opens the database and the data directory, and recovers after a killed process.
+//! [`Library`], the handle of an open library: locks the data directory, opens the database and, after a killed
+//! process, removes partial files and requeues interrupted jobs.
 
 use std::{
     fs::{self, File, TryLockError},

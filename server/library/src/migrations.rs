@@ -63,7 +63,10 @@ async fn adopt_unreleased(pool: &SqlitePool) -> Result<(), LibraryError> {
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    tracing::info!("recorded the schema of an unreleased version as migration {}", first.version);
+    tracing::info!(
+        migration = first.version,
+        "replaced the records of unreleased migrations, the schema is unchanged"
+    );
     Ok(())
 }
 

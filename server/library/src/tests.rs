@@ -1,4 +1,4 @@
-//! The library on a scratch directory: durable, exclusive, repaired at start.
+//! Tests of the library in a temporary directory: durability, the exclusive lock, and recovery at start.
 
 use std::{fs, path::Path, time::Duration};
 

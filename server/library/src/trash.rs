@@ -1,4 +1,4 @@
-//! The trash, which keeps deleted videos for 30 days, and the use of the disk.
+//! The trash, which keeps deleted videos for 30 days, and disk usage.
 
 use serde::Serialize;
 

@@ -209,7 +209,11 @@ impl Library {
         for path in [self.original_path(sha256), self.poster_path(sha256), self.card_path(sha256)] {
             match tokio::fs::remove_file(&path).await {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, path = %path.display(), "failed to remove a file of a deleted video");
+                    tracing::warn!(
+                        %error,
+                        path = %path.display(),
+                        "failed to remove a file of a deleted video, the next start retries"
+                    );
                     return Ok(());
                 }
                 _ => {}

@@ -1,4 +1,5 @@
-//! Rows of `watched`: files of the watched directory that were processed, with their size and time then.
+//! Rows of `watched`: files of the watched directory that were processed, with their size and modification time at that
+//! point.
 
 use crate::{error::LibraryError, library::Library};
 

@@ -43,9 +43,13 @@ pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
     // The guard's own pages must not be swapped out under memory pressure. Without the permission to lock
     // them it continues.
     if let Err(error) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
-        tracing::warn!(%error, "failed to lock memory, continuing");
+        tracing::warn!(%error, "failed to lock the guard's memory, continuing unlocked");
     }
-    tracing::info!(floor_mib = floor, units = args.unit.join(" "), "watching available memory");
+    tracing::info!(
+        floor_mib = floor,
+        units = args.unit.join(" "),
+        "started to watch available memory, will stop the units below the floor"
+    );
     let guard = Guard { memory, floor, units: args.unit, restart: args.restart_mib, notes: args.notes };
     guard.watch().await
 }
@@ -85,12 +89,20 @@ impl Guard {
             let stopped = match self.stop(available).await {
                 Ok(stopped) => stopped,
                 Err(error) => {
-                    tracing::error!("{error:#}");
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        available_mib = available,
+                        "failed to stop the units, will retry"
+                    );
                     continue;
                 }
             };
             if stopped.is_empty() {
-                tracing::warn!(available, floor = self.floor, "memory is low, but no watched unit runs");
+                tracing::warn!(
+                    available_mib = available,
+                    floor_mib = self.floor,
+                    "found no running unit to stop while memory is low"
+                );
                 sleep(CALM).await;
                 continue;
             }
@@ -111,10 +123,10 @@ impl Guard {
             return Ok(units);
         }
         tracing::warn!(
-            available,
-            floor = self.floor,
+            available_mib = available,
+            floor_mib = self.floor,
             units = units.join(" "),
-            "memory is low, stopping the model"
+            "started to stop the units because memory is low"
         );
         let mut stop = vec!["stop", "--no-block"];
         stop.extend(units.iter().map(String::as_str));
@@ -160,7 +172,14 @@ impl Guard {
         start.extend(units.iter().map(String::as_str));
         match systemctl(&start).await {
             Ok(_) => self.note(&format!("Memory guard: {} started again, once.", units.join(" "))),
-            Err(error) => tracing::error!("{error:#}"),
+            Err(error) => {
+                let units = units.join(" ");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    units,
+                    "failed to start the units again, will not retry"
+                )
+            }
         }
         Ok(())
     }
@@ -175,13 +194,13 @@ impl Guard {
 
     /// Appends a note for the next operator; the journal has the same message.
     fn note(&self, words: &str) {
-        tracing::warn!("{words}");
+        tracing::warn!(note = words, "recorded an action of the guard");
         let Some(path) = &self.notes else { return };
         let time = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
         let file = fs::OpenOptions::new().create(true).append(true).open(path);
         let written = file.and_then(|mut file| write!(file, "\n## {time}, memory guard\n{words}\n"));
         if let Err(error) = written {
-            tracing::error!(%error, "failed to write {}", path.display());
+            tracing::error!(%error, path = %path.display(), "failed to write a note to its file");
         }
     }
 }

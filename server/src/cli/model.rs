@@ -1,4 +1,4 @@
-//! `homereel model pull|list|info`.
+//! `homereel model pull|list|info`: downloads a model from the hub, lists the local ones, or describes one.
 
 use std::{
     fs::File,

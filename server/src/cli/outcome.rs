@@ -1,4 +1,4 @@
-//! What `ask` and `check` get back from a model, and how it is printed while it arrives.
+//! The answer that `ask` and `check` receive, and the output that prints it while it arrives.
 
 use std::io::{self, Write};
 

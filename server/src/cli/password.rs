@@ -1,4 +1,4 @@
-//! `homereel password link|set`.
+//! `homereel password link|set`: prints a one-time link that sets the household's password, or sets it from stdin.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 

@@ -185,7 +185,12 @@ struct StoredAnswer {
 impl StoredAnswer {
     async fn end(&self, end: AnswerEnd) {
         if let Err(error) = self.library.end_answer(&self.id, &end).await {
-            tracing::warn!(%error, answer = self.id, "failed to store the result of an answer");
+            tracing::warn!(
+                %error,
+                answer.id = self.id,
+                video.id = self.video_id,
+                "failed to store the result of an answer, the next start marks it as failed"
+            );
         }
         self.library.announce(Change::Video { id: self.video_id.clone() });
     }

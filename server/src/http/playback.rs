@@ -1,5 +1,5 @@
 //! `/api/videos/{id}/playback.mp4`, `/sprites.vtt` and `/sprites/{n}.jpg`: files for the player. The first is
-//! the original if browsers can play it, otherwise the transcode.
+//! the original if browsers can play it, otherwise the rendition.
 
 use axum::{
     extract::{Path, State},

@@ -2,7 +2,7 @@
 //! termination, expiration), and extensions for Homereel's own page: unfinished uploads, and whether a file
 //! is known.
 //!
-//! A chunk that breaks off counts as far as it arrived, unless it has a checksum. The response to the last
+//! The received bytes of an interrupted chunk are kept, unless it has a checksum. The response to the last
 //! chunk waits for the probe: 204 with `Homereel-Video`, or the reason of the rejection.
 
 mod checksum;

@@ -53,7 +53,7 @@ pub async fn watch(cx: ImportContext, directory: PathBuf) {
             }
             if let Err(error) = import_once(&cx, path, *seen).await {
                 // An error of the disk or the database; the next listing retries.
-                tracing::warn!(%error, file = %path.display(), "failed to import a watched file");
+                tracing::warn!(%error, path = %path.display(), "failed to import a watched file, will retry");
             }
         }
         before = now;
@@ -68,18 +68,18 @@ async fn import_once(cx: &ImportContext, path: &Path, seen: FileStamp) -> Result
     }
     let outcome = match import(cx, path).await {
         Ok(id) => {
-            tracing::info!(file = %path.display(), id, "imported a watched file");
+            tracing::info!(path = %path.display(), video.id = id, "imported a watched file");
             "imported".to_owned()
         }
         // A retry would fail the same way.
         Err(ImportError::Probe(error))
             if matches!(error.kind(), AskErrorKind::Invalid | AskErrorKind::TimedOut) =>
         {
-            tracing::warn!(%error, file = %path.display(), "skipped a watched file that is not a video");
+            tracing::warn!(%error, path = %path.display(), "skipped a watched file that is not a video");
             error.to_string()
         }
         Err(ImportError::Library(error @ (LibraryError::Invalid(_) | LibraryError::TooLarge { .. }))) => {
-            tracing::warn!(%error, file = %path.display(), "skipped a watched file that the library rejected");
+            tracing::warn!(%error, path = %path.display(), "skipped a watched file that the library rejected");
             error.to_string()
         }
         Err(error) => return Err(error),

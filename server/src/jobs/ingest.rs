@@ -1,4 +1,4 @@
-//! The ingest job of a new video: probe, poster, scrub sprites, three generated texts, and a transcode for
+//! The ingest job of a new video: probe, poster, scrub sprites, three generated texts, and a rendition for
 //! browsers. Each step is stored when it is done.
 
 use std::time::Duration;

@@ -49,7 +49,7 @@ pub async fn run(cx: JobContext) {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "failed to read the job queue");
+                tracing::error!(%error, "failed to read the job queue, will retry");
                 tokio::time::sleep(POLL).await;
             }
         }
@@ -110,15 +110,26 @@ async fn work(cx: &JobContext, job: Job) {
         }
         Err(Stop::Later(after)) => ("released", cx.library.release_job(&job.id, after, None).await),
         Err(Stop::Full(error)) => {
-            tracing::warn!(job.id, error, "postponed a job until disk space is free");
+            tracing::warn!(
+                job.id,
+                video.id = job.video_id,
+                error,
+                "postponed a job until disk space is free"
+            );
             ("full", cx.library.release_job(&job.id, FULL_PAUSE, Some(&error)).await)
         }
         Err(Stop::Retry(error)) => {
-            tracing::warn!(job.id, job.attempts, error, "failed to run a job, will retry");
+            tracing::warn!(
+                job.id,
+                video.id = job.video_id,
+                job.attempts,
+                error,
+                "failed to run a job, will retry"
+            );
             ("retry", cx.library.fail_job(&job.id, &error, Some(backoff(job.attempts))).await)
         }
         Err(Stop::Fatal(error)) => {
-            tracing::warn!(job.id, error, "failed to run a job");
+            tracing::warn!(job.id, video.id = job.video_id, error, "failed to run a job, will not retry");
             ("failed", cx.library.fail_job(&job.id, &error, None).await)
         }
         // If a person cancelled the job, this changes nothing. If the video was deleted, the job waits in
@@ -128,7 +139,7 @@ async fn work(cx: &JobContext, job: Job) {
     metrics::counter!("homereel_jobs_total", "outcome" => outcome).increment(1);
     metrics::histogram!("homereel_job_seconds").record(started.elapsed().as_secs_f64());
     if let Err(error) = written {
-        tracing::error!(%error, job.id, "failed to store the result of a job, its lease will expire");
+        tracing::error!(%error, job.id, "failed to store the result of a job, will run it again after its lease");
     }
 }
 
@@ -140,7 +151,9 @@ async fn keep(cx: &JobContext, id: &str) -> Stop {
             Ok(true) => {}
             Ok(false) => return Stop::Cancelled,
             // The lease outlives three missed heartbeats.
-            Err(error) => tracing::warn!(%error, "failed to extend the lease of a job"),
+            Err(error) => {
+                tracing::warn!(%error, job.id = id, "failed to extend the lease of a job, will retry")
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Derived media: scrub sprites, and a transcode if browsers cannot play the original. Both are made by a sandboxed worker
-//! in the background. A video without them is still usable, so a failure is a warning.
+//! The job steps that make scrub sprites and, if browsers cannot play the original, a rendition. Both run in a
+//! sandboxed worker. A video without them is still usable, so a permanent failure is a warning of the job.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
     if library.rendition_path(&video.sha256).exists() {
         return Ok(());
     }
-    tracing::info!(video.id, reason, "transcoding for browsers");
+    tracing::info!(video.id, reason, "started to transcode a video for browsers");
     let most = crate::media::rendition_bytes(&probe);
     library.check_disk(most.min(video.size.saturating_mul(2).max(64 << 20)))?;
     let new = library.new_rendition(&video.sha256)?;
@@ -66,7 +66,7 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
         }
     };
     for warning in &made.warnings {
-        tracing::warn!(video.id, warning, "transcode finished with a warning");
+        tracing::warn!(video.id, warning, "transcoded a video with a warning");
     }
     new.publish().await.map_err(LibraryError::from)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Why an attempt to run a job ended early, and what happens to the job then.
+//! The reason why an attempt to run a job ended early, which decides whether the job is retried, postponed or failed.
 
 use std::time::Duration;
 

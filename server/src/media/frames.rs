@@ -141,7 +141,9 @@ impl FrameCache {
             match written.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "failed to cache decoded frames"),
-                Err(error) => tracing::error!(%error, "task that caches decoded frames failed"),
+                Err(error) => {
+                    tracing::error!(%error, "failed to complete the task that caches decoded frames")
+                }
             }
         });
     }
@@ -157,7 +159,11 @@ impl FrameCache {
             Ok(read) => Some(read),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "cached frames are corrupt, decoding again");
+                tracing::warn!(
+                    %error,
+                    path = %path.display(),
+                    "failed to read cached frames, will remove the file and decode again"
+                );
                 // If the removal fails, the next read reports the file again.
                 let _ = fs::remove_file(&path);
                 None

@@ -57,7 +57,6 @@ fn decode_leaping(
         let converting = scope.spawn(|| convert(receiver, request, peak, emit));
         let report = reader.run()?;
         converting.join().map_err(|_| VideoError::Worker { message: "the converter panicked".into() })??;
-        tracing::debug!(pictures = report.decoded, wanted = request.targets.len(), "decoded");
         Ok(report)
     })
 }

@@ -1,4 +1,4 @@
-//! Tests that seeking changes nothing but the work: every clip is decoded with and without it.
+//! Tests that seeking does not change the result: every clip is decoded with and without it.
 
 use std::{
     fs,

@@ -1,6 +1,6 @@
-//! From videos to frames. The only crate that uses ffmpeg.
+//! Probes videos and decodes their frames. The only crate that uses ffmpeg.
 //!
-//! Three steps: [`probe`] reads what is in the file and the true time of every frame, [`plan`] selects the frames that a
+//! Three steps: [`probe`] reads the streams, the tags and the PTS of every frame, [`plan`] selects the frames that a
 //! model should see, [`decode`] returns exactly those frames, upright, at the requested size, as RGB8.
 //!
 //! ffmpeg touches a user's bytes only in a worker process of the same program ([`worker::main`]), which enters a

@@ -98,7 +98,7 @@ impl WorkerPool {
     pub(crate) fn disable_chip(&self, reason: &str) {
         if !self.chipless.swap(true, Ordering::Relaxed) {
             // A log target of its own, so that commands can show this message alone.
-            tracing::warn!(target: "homereel_video::chip", reason, "no NVIDIA decoder: videos are decoded on the processor");
+            tracing::warn!(target: "homereel_video::chip", reason, "failed to open NVDEC, will decode on the CPU");
         }
     }
 
@@ -134,10 +134,10 @@ impl WorkerPool {
             worker.landlock_abi = sandbox.landlock_abi,
             worker.seccomp = sandbox.seccomp,
             worker.no_new_privs = sandbox.no_new_privs,
-            "video workers run sandboxed"
+            "sandboxed the video workers"
         );
         for layer in sandbox.missing() {
-            tracing::warn!(layer, "video worker sandbox lacks a layer");
+            tracing::warn!(layer, "started a video worker whose sandbox lacks a layer");
         }
     }
 }
@@ -175,7 +175,7 @@ async fn listen(mut stderr: ChildStderr) -> String {
     }
     let words = String::from_utf8_lossy(&kept).into_owned();
     if !words.is_empty() {
-        tracing::warn!(worker.stderr = words, "video worker wrote to stderr");
+        tracing::warn!(worker.stderr = words, "received stderr output of a video worker");
     }
     words
 }

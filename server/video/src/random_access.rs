@@ -5,11 +5,11 @@
 //!
 //! | codec | random access point |
 //! | --- | --- |
-//! H.264 | IDR pictures. Recovery points (open GOPs) do not count, because the bits do not say what they refer to. |
-//! HEVC | IDR, BLA and CRA pictures: pictures that follow a CRA and are presented later cannot refer to earlier ones. |
+//! | H.264 | IDR pictures. Recovery points (open GOPs) do not count, because the bits do not say what they refer to. |
+//! | HEVC | IDR, BLA and CRA pictures: pictures after a CRA that are presented later cannot refer to earlier ones. |
 //! | MPEG-1, -2, -4 | intra pictures, by the same rule; MPEG-1 and -2 with their sequence header |
 //! | VP8, VP9 | key frames |
-//! AV1 | key frames that are shown immediately |
+//! | AV1 | key frames that are shown immediately |
 //!
 //! Other codecs have none; where every picture is intra-coded, only the requested ones are decoded anyway. Parameter sets
 //! (SPS, PPS, …) carry over between packets, so a stream whose sets change has no random access points at all.

@@ -1,4 +1,5 @@
-//! The probe inside the worker: reads the header and every packet's times, without decoding.
+//! The probe inside the worker: reads the headers and the times of every packet without decoding, and selects the video
+//! stream.
 
 mod access_points;
 

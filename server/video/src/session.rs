@@ -1,4 +1,5 @@
-//! One worker process on the parent's side: sends its order, reads and validates its replies, and always ends it.
+//! One worker process on the parent's side: sends its order, reads and validates its replies, and ensures that the
+//! process ends.
 
 use std::{
     fs::File,

@@ -1,8 +1,8 @@
 //! The worker's main loop: one file, one order (after a probe a second one), then exit.
 //!
-//! Descriptor 0 is a socket for rules, orders, the file and replies; descriptor 1 is `/dev/null`; descriptor 2 is the parent's
-//! log. The worker opens nothing, enters its sandbox before it receives the file, reports its progress, and exits when the
-//! parent closes the socket.
+//! Descriptor 0 is a socket for settings, orders, the file and replies; descriptor 1 is `/dev/null`; descriptor 2 is
+//! the parent's log. The worker opens nothing, enters its sandbox before it receives the file, reports its progress,
+//! and exits when the parent closes the socket.
 
 use std::{
     fs::File,

@@ -1,4 +1,5 @@
-//! A proxy between browser and server whose connections a test can slow down and cut; browsers' own throttling does not apply to uploads.
+//! A proxy between browser and server whose connections a test can slow down and cut. The throttling of browsers does
+//! not apply to uploads.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
-//! A stub of vLLM that lists one model, answers by a script, and records its requests. Recorded responses would not do: these
-//! answers break off, stall, and notice when the reader leaves. Each stub has a runtime of its own, so that dropping it cuts
-//! its connections like a kill.
+//! A stub of vLLM that lists one model, sends scripted answers, and records its requests. Recorded responses would not
+//! do: these answers break off, stall, and notice when the reader leaves. Each stub has a runtime of its own, so that
+//! dropping it cuts its connections like a kill.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! Records what our network makes of a golden file's cases, for `scripts/gpu-check/transformers_side.py` to compare.
+//! Records the outputs of Homereel's network for the cases of a golden file (positions, logits, greedy tokens).
+//! `scripts/gpu-check/transformers_side.py` compares them with those of transformers.
 
 #[expect(dead_code, reason = "written for the parity tests, which read more of it")]
 #[path = "../../tests/golden/mod.rs"]

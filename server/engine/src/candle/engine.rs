@@ -109,7 +109,7 @@ impl CandleEngine {
                 model = loaded.info.id,
                 backend = loaded.info.backend,
                 load_ms = start.elapsed().as_millis() as u64,
-                "loaded model"
+                "loaded the model"
             );
             own.get_or_init(|| loaded);
             Ok(move |generation: &Generation| {

@@ -1,4 +1,5 @@
-//! Generates one answer: patches, vision tower, prefill, tokens. Checks between all steps whether the reader has left.
+//! Generates one answer: makes patches, runs the vision tower, prefills the prompt and decodes tokens. Stops between
+//! two steps when the request was cancelled.
 
 use std::ops::ControlFlow;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Tests of cancellation, on the demo model without a thread between.
+//! Tests of cancellation: generate with the demo model on the test's thread, without the queue and the engine's thread.
 
 use candle_core::{DType, Device};
 

@@ -1,5 +1,5 @@
-//! Sends the events of one request from the engine's thread to its reader, and gives up on readers that have left or
-//! stopped reading.
+//! Sends the events of one request from the engine's thread to its reader, and cancels the request when the reader has
+//! disconnected or stopped reading.
 
 use std::ops::ControlFlow;
 use std::thread;
@@ -56,7 +56,10 @@ impl EventSink {
             }
             let since = since.get_or_insert_with(Instant::now);
             if since.elapsed() > self.patience {
-                tracing::warn!("dropped request whose reader stopped reading");
+                tracing::warn!(
+                    waited_s = self.patience.as_secs(),
+                    "cancelled a request whose reader stopped reading"
+                );
                 return ControlFlow::Break(());
             }
             thread::sleep(POLL);

@@ -145,7 +145,7 @@ async fn fetch(repo: &ApiRepo, file: &str, meter: &Meter) -> Result<PathBuf, Tro
         };
         match result {
             Err(Trouble::Unreachable(why)) if attempt < ATTEMPTS => {
-                tracing::warn!(file, attempt, why, "retry interrupted download");
+                tracing::warn!(file, attempt, error = why, "failed to download a model file, will retry");
                 tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
                 attempt += 1;
             }

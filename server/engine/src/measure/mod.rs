@@ -3,8 +3,8 @@
 //!
 //! - [`load`]: requests through an [`Engine`](crate::Engine), as clients send them;
 //! - [`network`]: the steps of one question on a [`Model`](crate::qwen3vl::Model);
-//! - [`roofline`]: what the device could do at best;
-//! - [`device`]: which device that is.
+//! - [`roofline`]: the limits of the device, memory bandwidth and matrix throughput;
+//! - [`device`]: the device's name, and the memory in use.
 
 pub mod device;
 pub mod load;

@@ -1,5 +1,5 @@
-//! The limits of a device: memory bandwidth and matrix throughput. A measured figure of a model means something only
-//! beside the figure that these allow.
+//! The limits of a device: memory bandwidth and matrix throughput. Reports compare a model's measured speed with the
+//! speed that these limits allow.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

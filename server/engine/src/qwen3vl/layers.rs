@@ -1,4 +1,5 @@
-//! Layers that both towers use, loaded by name: linear, norms, activations, and attention with a bounded score matrix.
+//! Layers shared by the vision tower and the text model: linear (optionally quantized), norms, activations, and
+//! attention with a bounded score matrix. Tensors are loaded by name.
 
 use candle_core::{
     DType, Device, Module, Tensor,

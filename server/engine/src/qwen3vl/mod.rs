@@ -1,4 +1,4 @@
-//! The Qwen3-VL network, equal to transformers: from a checkpoint's files to logits.
+//! The Qwen3-VL network: loads a checkpoint and computes features and logits equal to those of transformers.
 //!
 //! [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
 

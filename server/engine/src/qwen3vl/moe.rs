@@ -1,4 +1,5 @@
-//! The mixture of experts that replaces the MLP in most layers of an MoE checkpoint. Only the selected experts compute.
+//! The mixture of experts that replaces the MLP in most layers of an MoE checkpoint. Only the selected experts are
+//! computed.
 
 use candle_core::{DType, Tensor};
 

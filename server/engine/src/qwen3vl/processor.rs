@@ -1,4 +1,4 @@
-//! The image and video processor of a checkpoint: sizes, grids, and frames to patch rows.
+//! The image and video processor of a checkpoint: computes sizes and patch grids, and converts frames to patch rows.
 //!
 //! Bit-exact with transformers 5.x (`Qwen2VLImageProcessor`, `Qwen3VLVideoProcessor`), with all numbers from the
 //! checkpoint's files. Frames must already have the size that [`Processor::image_size`] or [`Processor::video_size`]

@@ -1,7 +1,7 @@
 //! The checkpoint's chat template, rendered as transformers renders it: jinja with `trim_blocks` and
 //! `lstrip_blocks`, `tojson` without HTML escapes, `raise_exception`.
 //!
-//! Templates come from outside, so they run with bounded fuel, recursion and output, and without a loader.
+//! Templates are untrusted, so they run with bounded fuel, recursion and output, and without a loader.
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 use serde::Serialize;

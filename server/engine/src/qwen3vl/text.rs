@@ -1,5 +1,5 @@
-//! The decoder: Qwen3 with query and key norms per head, grouped-query attention, SwiGLU or experts, and DeepStack features
-//! added after its first layers.
+//! The text model (decoder): Qwen3 with query and key norms per head, grouped-query attention, SwiGLU or experts, and
+//! DeepStack features added after its first layers.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::rotary_emb;

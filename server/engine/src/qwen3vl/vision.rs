@@ -1,5 +1,5 @@
-//! The vision tower: patch rows to features of the decoder's width. Attention stays within one temporal group, so a long clip
-//! is processed in batches of groups and memory stays bounded.
+//! The vision tower: encodes patch rows to features of the text model's width. Attention stays within one temporal
+//! group, so a long clip is processed in batches of groups and memory stays bounded.
 
 use std::ops::ControlFlow;
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tokio::task::spawn_blocking;
+use tracing::Instrument as _;
 
 use super::client::TransportError;
 use super::encode;
@@ -104,7 +105,9 @@ pub(super) async fn send_request(
     let times = DispatchTimes { submitted, preprocess_ms: submitted.elapsed().as_secs_f64() * 1e3 };
     let mut retryable = Some(Retryable { request, encoded });
     loop {
-        let failure = match attempt(&pool, &model, &slot, &mut retryable, times, sender).await {
+        let span = tracing::warn_span!("attempt", replica = slot.replica.url);
+        let sending = attempt(&pool, &model, &slot, &mut retryable, times, sender).instrument(span);
+        let failure = match sending.await {
             Ok(done) => return Ok(done),
             Err(failure) => failure,
         };
@@ -121,7 +124,12 @@ pub(super) async fn send_request(
         }
         let Ok(next) = pool.choose(video.as_deref(), &tried) else { return Err(failure.error) };
         slot.replica.count_failover();
-        tracing::warn!(from = slot.replica.url, to = next.replica.url, "retry request on another replica");
+        tracing::warn!(
+            error = %failure.error,
+            from = slot.replica.url,
+            to = next.replica.url,
+            "failed to get an answer from a replica, will retry on another"
+        );
         slot = next;
     }
 }
@@ -161,7 +169,7 @@ async fn attempt(
         let response = match replica.client.chat(pieces).await {
             Ok(response) => response,
             Err(TransportError::Unreachable { cause, delivered }) => {
-                tracing::warn!(replica = replica.url, cause, "failed to reach replica");
+                tracing::warn!(error = cause, delivered, "failed to reach a replica");
                 replica.request_check();
                 if !delivered {
                     // Spares other requests the same timeout.
@@ -174,8 +182,7 @@ async fn attempt(
             }
             Err(TransportError::Refused(refusal)) if has_settings && refusal.is_about_mm_kwargs() => {
                 tracing::warn!(
-                    replica = replica.url,
-                    "replica rejects media_io_kwargs; clips are sent at a constant rate from now on"
+                    "disabled media_io_kwargs for a replica that rejects them, will send it clips at a constant rate"
                 );
                 replica.set_accepts_mm_kwargs(false);
                 continue;

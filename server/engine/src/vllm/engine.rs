@@ -1,5 +1,5 @@
-//! The engine that proxies to vLLM: validates and prepares requests, then dispatches them. Replicas that go away make
-//! the engine not ready; it recovers when they come back.
+//! The engine that proxies to vLLM: validates and prepares requests, then dispatches them. Without a healthy replica
+//! the engine is not ready; it recovers when a replica does.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -106,7 +106,7 @@ impl Engine for VllmEngine {
     fn drain_replica(&self, id: usize, draining: bool) -> bool {
         let Some(replica) = self.pool.replicas.get(id) else { return false };
         replica.set_draining(draining);
-        tracing::info!(replica = replica.url, draining, "set draining by request");
+        tracing::info!(replica = replica.url, draining, "changed whether a replica drains");
         self.pool.update_health();
         true
     }

@@ -33,7 +33,12 @@ pub(super) async fn run(pool: Arc<Pool>, replica: Arc<Replica>) {
             Err(HealthCheckError::Gone(Unhealthy { message, cause })) => {
                 // Log each reason once, not every second.
                 if message != last_trouble {
-                    tracing::warn!(replica = replica.url, cause, reason = message, "replica is not serving");
+                    tracing::warn!(
+                        replica = replica.url,
+                        error = cause,
+                        reason = message,
+                        "marked a replica unreachable, will check it again"
+                    );
                     last_trouble.clone_from(&message);
                 }
                 known = None;
@@ -43,7 +48,11 @@ pub(super) async fn run(pool: Arc<Pool>, replica: Arc<Replica>) {
             }
             Err(HealthCheckError::Unfit(why)) => {
                 if why != last_trouble {
-                    tracing::warn!(replica = replica.url, reason = why, "replica cannot be used");
+                    tracing::warn!(
+                        replica = replica.url,
+                        reason = why,
+                        "marked a replica unusable, will check it again"
+                    );
                     last_trouble.clone_from(&why);
                 }
                 known = None;
@@ -92,10 +101,10 @@ async fn check(
         tracing::info!(
             replica = replica.url,
             model = card.id,
-            context = model.info.max_model_len,
-            mm_kwargs = replica.accepts_mm_kwargs(),
+            context_tokens = model.info.max_model_len,
+            accepts_mm_kwargs = replica.accepts_mm_kwargs(),
             counts_tokens = model.builder.is_some(),
-            "replica is serving"
+            "marked a replica ready"
         );
     }
     replica.set_metrics(replica.client.metrics().await);

@@ -1,4 +1,4 @@
-//! All replicas together: the model that they serve, their common health, and the choice of one for a request.
+//! The pool of replicas: the model that they serve, their aggregate health, and the choice of one for a request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

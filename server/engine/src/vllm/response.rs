@@ -67,7 +67,7 @@ async fn pass_on(
     let (mut tokens, mut bytes) = (0, 0);
     loop {
         let data = events.next().await.map_err(|cause| {
-            tracing::warn!(cause, "stream of replica broke off");
+            tracing::warn!(error = cause, "failed to read the stream of a replica");
             AttemptError::once(EngineError::Incomplete)
         })?;
         let chunk = match data {
@@ -76,7 +76,7 @@ async fn pass_on(
                 let whole = finish.filter(|_| end.is_some());
                 return whole.map(|finish_reason| StreamEnd { finish_reason, usage, tokens }).ok_or_else(
                     || {
-                        tracing::warn!("stream of replica ended without a finish reason");
+                        tracing::warn!("received a stream without a finish reason from a replica");
                         AttemptError::once(EngineError::Incomplete)
                     },
                 );
@@ -130,7 +130,7 @@ fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
         "tool_calls" => Ok(FinishReason::ToolCalls),
         // `abort`, and reasons of later versions: the answer is incomplete.
         other => {
-            tracing::warn!(reason = other, "replica ended an answer early");
+            tracing::warn!(finish_reason = other, "received an unfinished answer from a replica");
             Err(EngineError::Incomplete)
         }
     }

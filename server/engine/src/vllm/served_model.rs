@@ -40,7 +40,15 @@ impl ServedModel {
             None => card.root.as_deref().and_then(here).and_then(|files| {
                 let parts = CheckpointFiles::read(&files, &card, options);
                 // These files are optional: without them only vLLM counts tokens.
-                parts.inspect_err(|error| tracing::warn!(%error, "ignored the checkpoint's files")).ok()
+                parts
+                    .inspect_err(|error| {
+                        tracing::warn!(
+                            %error,
+                            model = card.id,
+                            "ignored the checkpoint's files, only vLLM counts tokens"
+                        )
+                    })
+                    .ok()
             }),
         };
         let fail = |message: String| EngineError::Model { model: card.id.clone(), message };

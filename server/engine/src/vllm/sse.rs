@@ -1,4 +1,5 @@
-//! Parses vLLM's server-sent events: bytes to lines to chunks of an answer, each of bounded length.
+//! Parses vLLM's server-sent events: splits bytes into lines and parses them as chunks of an answer, all of bounded
+//! length.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Caches results of recent searches: for the next page, the way back, and other readers.
+//! Caches the results of recent searches, so that another page of them, or the same query again, needs no new search.
 
 use std::sync::Arc;
 

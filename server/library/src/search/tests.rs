@@ -1,4 +1,5 @@
-//! A small family library whose best answers are known: ranking, phrases, minus, filters, hostile queries.
+//! Tests of search in a small library with known best results: ranking, phrases, excluded terms, filters, hostile
+//! queries.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Receives the bytes of a resumable upload from one client: hashed on arrival, and durable before they are acknowledged.
+//! Receives the bytes of a resumable upload from one client: hashes them on arrival, and syncs them to disk before they
+//! are acknowledged.
 
 use std::{
     fs::{File, OpenOptions},

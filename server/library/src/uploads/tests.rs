@@ -1,4 +1,5 @@
-//! Uploads in pieces on a scratch directory: counted only when durable, cut, resumed, handed over, expired.
+//! Tests of resumable uploads in a temporary directory: durable offsets, interruption, resumption, a newer writer,
+//! expiry.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The GPU, as reported by nvidia-smi. A GB10 has unified memory and reports `[N/A]` for its size, which
+//! Checks of the GPU, as reported by nvidia-smi. A GB10 has unified memory and reports `[N/A]` for its size, which
 //! means unknown, not 0.
 
 use std::{path::Path, process::Stdio, time::Duration};

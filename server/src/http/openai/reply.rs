@@ -1,4 +1,4 @@
-//! Builds responses: one object, or chunks as server-sent events. Knows OpenAI's shapes, not the request.
+//! Builds responses: one object, or chunks as server-sent events. Does not depend on the request's types.
 
 use std::{convert::Infallible, time::Duration};
 

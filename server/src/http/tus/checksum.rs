@@ -1,4 +1,4 @@
-//! `Upload-Checksum`: a chunk with a wrong checksum does not count.
+//! `Upload-Checksum`: a chunk whose checksum does not match is discarded.
 
 use axum::http::{HeaderMap, StatusCode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -1,4 +1,4 @@
-//! The video crate from outside: clips made by ffmpeg go through real worker processes.
+//! Integration tests of the video crate: its public functions run real worker processes on clips made by ffmpeg.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 

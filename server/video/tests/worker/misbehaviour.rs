@@ -1,4 +1,4 @@
-//! Workers that crash, hang or send invalid replies, and readers that leave: each is an error of that call only.
+//! Workers that crash, hang or send invalid replies, and callers that stop reading: each is an error of that call only.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,5 @@
-//! NVDEC on a machine without it: tried once, reported once, and software decodes the frames.
+//! NVDEC: where it is not available, this clip and the next are decoded in software with the same frames; where it is,
+//! it decodes the requested frames.
 
 use homereel_video::{DecodeRequest, Decoder, Plan, nvdec};
 use tokio_util::sync::CancellationToken;
