@@ -2,8 +2,8 @@
 //!
 //! Each message is two little-endian `u32` (lengths of header and body), the header, and the body. The parent sends [`WorkerSettings`],
 //! by which the worker enters its sandbox and replies [`Reply::Ready`], then one [`Order`], whose first bytes carry the file's
-//! descriptor. The worker answers with [`Reply`]s, of which the last is an end or an error. After a probe, a second order for
-//! the same file may follow.
+//! descriptor. The worker answers with [`Reply`]s, of which the last is an end or an error. After a probe or
+//! a picture, a second order for the same file may follow.
 
 use std::{
     fs::File,
@@ -50,7 +50,17 @@ pub(crate) struct Order {
 pub(crate) enum WorkerTask {
     Probe,
     Decode(DecodeRequest),
-    Poster { max_width: u32 },
+    Poster {
+        max_width: u32,
+    },
+    /// Decode a still picture; a second order of `Resize` follows.
+    Picture {
+        max_pixels: u64,
+    },
+    Resize {
+        width: u32,
+        height: u32,
+    },
     Sprites,
     Rendition,
 }
@@ -73,6 +83,10 @@ pub(crate) enum Reply {
     Card,
     /// A poster; the JPEG is the body.
     Poster,
+    /// The size of a still picture, which waits for its `Resize`.
+    Picture { width: u32, height: u32 },
+    /// A still picture; its pixels are the body.
+    Pixels,
     /// A sheet of sprites, with the number of pictures so far; the JPEG is the body.
     Sheet { done: usize, total: usize },
     /// The layout of the sheets that were sent.

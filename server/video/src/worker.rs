@@ -1,4 +1,4 @@
-//! The worker's main loop: one file, one order (after a probe a second one), then exit.
+//! The worker's main loop: one file, one order (after a probe or a picture a second one), then exit.
 //!
 //! Descriptor 0 is a socket for settings, orders, the file and replies; descriptor 1 is `/dev/null`; descriptor 2 is
 //! the parent's log. The worker opens nothing, enters its sandbox before it receives the file, reports its progress,
@@ -25,10 +25,10 @@ use rustix::{
 use crate::{
     FramesEnd, Sandbox, VideoError, decode, ffmpeg,
     heartbeat::{self, threads},
-    poster, rendition,
+    poster, rendition, resize,
     sandbox::{self, SandboxLimits},
     scan::{self, Bounds},
-    sprites,
+    sprites, still,
     wire::{self, Order, Reply, WorkerSettings, WorkerTask},
 };
 
@@ -94,14 +94,39 @@ fn run(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Resul
         return Err(io::Error::other("what came with the order is not a regular file"));
     }
     deed(&file)?;
+    if let WorkerTask::Picture { max_pixels } = order.task {
+        return picture(&file, max_pixels, &mut socket, &out);
+    }
     if matches!(order.task, WorkerTask::Probe) {
         answer(file.try_clone()?, order, &out, status.as_ref())?;
         // The worker that probed usually decodes next.
         let Some(next) = wire::read_next_order(&mut socket)? else { return Ok(()) };
         order = next;
     }
-    rayon::ThreadPoolBuilder::new().num_threads(threads()).build_global().map_err(io::Error::other)?;
+    start_threads()?;
     answer(file, order, &out, status.as_ref())
+}
+
+fn start_threads() -> io::Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads()).build_global().map_err(io::Error::other)
+}
+
+/// Decodes a still picture, reports its size, and resizes it as the next order says.
+fn picture(file: &File, max_pixels: u64, socket: &mut UnixStream, out: &Out) -> io::Result<()> {
+    let picture = match still::decode(file, max_pixels) {
+        Ok(picture) => picture,
+        Err(error) => return send(out, &Reply::Error(error), &[]),
+    };
+    send(out, &Reply::Picture { width: picture.width, height: picture.height }, &[])?;
+    let Some(Order { task: WorkerTask::Resize { width, height }, .. }) = wire::read_next_order(socket)?
+    else {
+        return Ok(());
+    };
+    start_threads()?;
+    match resize(&picture, width, height) {
+        Ok(resized) => send(out, &Reply::Pixels, &resized.rgb),
+        Err(error) => send(out, &Reply::Error(error), &[]),
+    }
 }
 
 fn lock(out: &Out) -> MutexGuard<'_, BufWriter<UnixStream>> {
@@ -170,6 +195,9 @@ fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io
                 let _ = send(out, &Reply::Card, &made.card);
                 (Reply::Poster, made.full)
             })
+        }
+        WorkerTask::Picture { .. } | WorkerTask::Resize { .. } => {
+            Err(VideoError::BadRequest { message: "a picture is resized after it was decoded".into() })
         }
         WorkerTask::Sprites => sprites::sprites(&file, bounds, |jpeg, done, total| {
             // When the parent is gone, the watcher ends the process.
