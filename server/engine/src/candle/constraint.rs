@@ -17,6 +17,15 @@ use crate::{AnswerFormat, EngineError};
 /// Bytes of one JSON schema.
 const MAX_SCHEMA: usize = 64 << 10;
 
+/// Largest `multipleOf`, without its powers of ten: a grammar has a state for each remainder.
+const MAX_MULTIPLE: f64 = 1000.0;
+
+/// Properties of one object: the time to compile a grammar grows with their square.
+const MAX_PROPERTIES: usize = 400;
+
+/// States of one grammar's lexer; each takes 1 to 2 KiB.
+const MAX_LEXER_STATES: usize = 20_000;
+
 /// Whitespace between JSON tokens: some models indent, but a model that only writes spaces must reach an end.
 const WHITESPACE: &str = r"[\x20\x0A\x09]{0,16}";
 
@@ -65,6 +74,17 @@ impl Grammars {
         if size > MAX_SCHEMA {
             return Err(invalid(format!("the JSON schema has {size} bytes; {MAX_SCHEMA} would fit")));
         }
+        if let Some(multiple) = large_multiple(&schema) {
+            return Err(invalid(format!(
+                "the JSON schema has multipleOf {multiple}; at most {MAX_MULTIPLE} times a power of ten would fit"
+            )));
+        }
+        let properties = most_fields(&schema);
+        if properties > MAX_PROPERTIES {
+            return Err(invalid(format!(
+                "an object of the JSON schema has {properties} properties; {MAX_PROPERTIES} would fit"
+            )));
+        }
         if let Some(object) = schema.as_object_mut() {
             // Schemas must not set options of the library.
             object.insert("x-guidance".into(), json!({ "whitespace_pattern": WHITESPACE }));
@@ -74,13 +94,10 @@ impl Grammars {
         let factory = self.factory.get_or_init(|| self.factory());
         let factory = factory.as_ref().map_err(|error| EngineError::Failed(error.clone()))?;
         let parser = factory.create_parser(TopLevelGrammar::from_json_schema(schema));
-        let matcher = Matcher::new(parser);
-        match matcher.get_error() {
-            Some(error) => {
-                Err(invalid(format!("the JSON schema cannot be followed: {}", first_line(&error))))
-            }
-            None => Ok(Some(Constraint(matcher))),
-        }
+        let mut constraint = Constraint(Matcher::new(parser));
+        // Some schemas are only found to be too complex when their first tokens are computed.
+        constraint.mask()?;
+        Ok(Some(constraint))
     }
 
     fn factory(&self) -> Result<ParserFactory, String> {
@@ -90,7 +107,9 @@ impl Grammars {
         let slices = SLICES.map(str::to_owned);
         let factory = ParserFactory::new(&env, InferenceCapabilities::default(), &slices);
         let mut factory = factory.map_err(|error| format!("no grammars for this vocabulary: {error}"))?;
-        factory.quiet().limits_mut().verbose_errors = false;
+        let limits = factory.quiet().limits_mut();
+        limits.verbose_errors = false;
+        limits.max_lexer_states = MAX_LEXER_STATES;
         Ok(factory)
     }
 }
@@ -99,9 +118,12 @@ impl Constraint {
     /// Returns the tokens that may come next: only the end token once the answer is complete.
     ///
     /// # Errors
-    /// `Failed` where the grammar exceeds its work limit.
+    /// `Invalid` where the grammar exceeds its work limit.
     pub(super) fn mask(&mut self) -> Result<Mask, EngineError> {
-        self.0.compute_mask_or_eos().map(Mask).map_err(failed)
+        self.0.compute_mask_or_eos().map(Mask).map_err(|error| {
+            let error = first_line(&error.to_string());
+            EngineError::invalid("response_format", format!("the JSON schema cannot be followed: {error}"))
+        })
     }
 
     /// Advances the state by `token`; returns true when nothing can follow.
@@ -128,6 +150,37 @@ impl Mask {
             }
         }
     }
+}
+
+/// Returns a `multipleOf` in `schema` that is too large.
+fn large_multiple(schema: &Value) -> Option<f64> {
+    match schema {
+        Value::Array(items) => items.iter().find_map(large_multiple),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| match value.as_f64() {
+            Some(multiple) if name == "multipleOf" && significand(multiple) > MAX_MULTIPLE => Some(multiple),
+            _ => large_multiple(value),
+        }),
+        _ => None,
+    }
+}
+
+/// Returns the number of fields of the largest object in `schema`.
+fn most_fields(schema: &Value) -> usize {
+    match schema {
+        Value::Array(items) => items.iter().map(most_fields).max().unwrap_or(0),
+        Value::Object(fields) => fields.values().map(most_fields).max().unwrap_or(0).max(fields.len()),
+        _ => 0,
+    }
+}
+
+/// Returns the digits of a number as an integer, without its powers of ten: 5 for 0.005 and for 500.
+fn significand(number: f64) -> f64 {
+    let digits: String = format!("{:e}", number.abs())
+        .chars()
+        .take_while(|&c| c != 'e')
+        .filter(char::is_ascii_digit)
+        .collect();
+    digits.parse().unwrap_or(f64::INFINITY)
 }
 
 fn failed(error: impl std::fmt::Display) -> EngineError {
@@ -178,6 +231,39 @@ mod tests {
                 "required": ["start", "end", "text"], "properties": {
                     "start": { "type": "number" }, "end": { "type": "number" }, "text": { "type": "string" } } } }
         }))
+    }
+
+    #[test]
+    fn costly_schemas_are_refused_as_invalid() {
+        let grammars = grammars();
+        let many: serde_json::Map<String, Value> =
+            (0..1500).map(|at| (format!("p{at}"), json!({ "type": "string" }))).collect();
+        let allowed = |schema: &Value| grammars.constrain(&AnswerFormat::JsonSchema(schema.clone()));
+        for schema in [
+            json!({ "type": "integer", "multipleOf": 1_999_993 }),
+            json!({ "type": "object", "properties": { "a": { "type": "integer", "multipleOf": 9_999_991 } } }),
+            json!({ "type": "number", "multipleOf": 0.123_457 }),
+            json!({ "$ref": "#" }),
+            json!({ "type": "object", "properties": many }),
+        ] {
+            let error = allowed(&schema).map(|_| ()).unwrap_err();
+            assert!(matches!(error, EngineError::Invalid { .. }), "{error}");
+        }
+        for schema in [
+            json!({ "type": "integer", "multipleOf": 7, "minimum": 1000, "maximum": 1_000_000 }),
+            json!({ "type": "number", "multipleOf": 0.25 }),
+        ] {
+            assert!(allowed(&schema).is_ok(), "{schema}");
+        }
+    }
+
+    #[test]
+    fn the_significand_has_no_powers_of_ten() {
+        for (number, digits) in
+            [(0.005, 5.0), (500.0, 5.0), (0.1, 1.0), (12.5, 125.0), (1_999_993.0, 1_999_993.0)]
+        {
+            assert_eq!(significand(number), digits, "{number}");
+        }
     }
 
     #[test]
