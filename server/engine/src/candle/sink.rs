@@ -1,9 +1,10 @@
 //! Sends the events of one request from the engine's thread to its reader, and cancels the request when the reader has
 //! disconnected or stopped reading.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -11,7 +12,7 @@ use crate::{EngineError, GenerationEvent};
 
 /// Capacity of the channel, in events.
 pub(super) const CAPACITY: usize = 256;
-/// Time after which a reader that leaves a full channel unread counts as gone.
+/// Total time for which one request may wait for its reader. Then the reader counts as gone.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(2);
 
@@ -19,7 +20,8 @@ const POLL: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct EventSink {
     sender: mpsc::Sender<Result<GenerationEvent, EngineError>>,
-    patience: Duration,
+    /// What is left of [`PATIENCE`].
+    patience: Cell<Duration>,
 }
 
 impl EventSink {
@@ -27,7 +29,7 @@ impl EventSink {
     #[must_use]
     pub(super) fn channel() -> (Self, mpsc::Receiver<Result<GenerationEvent, EngineError>>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        (Self { sender, patience: PATIENCE }, receiver)
+        (Self { sender, patience: Cell::new(PATIENCE) }, receiver)
     }
 
     /// Returns whether the reader has left.
@@ -47,21 +49,20 @@ impl EventSink {
     /// Sends an event that must arrive; waits for a slow reader, up to a limit.
     pub(super) fn send(&self, event: Result<GenerationEvent, EngineError>) -> ControlFlow<()> {
         let mut event = event;
-        let mut since: Option<Instant> = None;
         loop {
             match self.sender.try_send(event) {
                 Ok(()) => return ControlFlow::Continue(()),
                 Err(TrySendError::Closed(_)) => return ControlFlow::Break(()),
                 Err(TrySendError::Full(back)) => event = back,
             }
-            let since = since.get_or_insert_with(Instant::now);
-            if since.elapsed() > self.patience {
+            let Some(left) = self.patience.get().checked_sub(POLL) else {
                 tracing::warn!(
-                    waited_s = self.patience.as_secs(),
+                    waited_s = PATIENCE.as_secs(),
                     "cancelled a request whose reader stopped reading"
                 );
                 return ControlFlow::Break(());
-            }
+            };
+            self.patience.set(left);
             thread::sleep(POLL);
         }
     }
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn a_reader_that_stopped_reading_counts_as_gone() {
         let (mut sink, _receiver) = EventSink::channel();
-        sink.patience = Duration::from_millis(20);
+        sink.patience = Cell::new(Duration::from_millis(20));
         for position in 0..CAPACITY {
             assert!(sink.send(Ok(GenerationEvent::Queued { position })).is_continue());
         }
