@@ -11,4 +11,5 @@ pub mod page;
 pub mod report;
 pub mod serve;
 pub mod statistics;
+pub mod stress;
 pub mod stub_backend;

@@ -26,6 +26,8 @@ enum Command {
     Engine(Box<cli::engine::EngineArgs>),
     /// Measure the latency of the dashboard's pages
     Page(cli::page::PageArgs),
+    /// Measure honest clients while others hold connections: idle, half-sent, unread
+    Stress(cli::stress::StressArgs),
     /// Measure the limits of this machine: memory bandwidth and matrix multiplication
     Probe(cli::probe::ProbeArgs),
     /// Run a stub backend that answers at once, for `overhead`
@@ -50,6 +52,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Compare(args) => runtime()?.block_on(cli::compare::compare(&args))?,
         Command::Engine(args) => runtime()?.block_on(cli::engine::engine(&args))?,
         Command::Page(args) => runtime()?.block_on(cli::page::page(&args))?,
+        Command::Stress(args) => runtime()?.block_on(cli::stress::stress(&args))?,
         Command::Probe(args) => cli::probe::probe(&args)?,
         Command::Instant(args) => runtime()?.block_on(cli::overhead::instant(&args))?,
         Command::Overhead(args) => runtime()?.block_on(cli::overhead::overhead(&args))?,

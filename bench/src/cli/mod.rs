@@ -10,6 +10,7 @@ pub(crate) mod page;
 pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod serve;
+pub(crate) mod stress;
 
 mod interrupt;
 mod output;
