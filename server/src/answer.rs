@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use homereel_engine::{
     ContentPart, Engine, EngineError, GenerationEvent, GenerationOptions, Message, MessageRole, ModelInfo,
     Request,
@@ -29,16 +28,22 @@ use crate::{
 
 pub use event::{AskEvent, Finished, StagesMs};
 
-/// Capacity of the channel between pipeline and reader.
+/// Places for progress in the channel between pipeline and reader.
 const EVENTS: usize = 64;
+
+/// Places for descriptions of media and the end, in that channel.
+const MEDIA: usize = 64;
+
+/// Maximum number of tokens with log-probabilities that wait for a slow reader: some 5 MB.
+const WAITING_LOGPROBS: usize = 4096;
 
 /// A part of a turn.
 #[derive(Debug, Clone)]
 pub enum Piece {
     /// Text.
     Text(String),
-    /// A still image in a file format.
-    Image(Bytes),
+    /// A still image.
+    Image(Source),
     /// A video and how to sample it.
     Video(Source, FrameSampling),
 }
@@ -182,13 +187,20 @@ impl AnswerService {
         let info = self.engine.info()?;
         let slot = match priority {
             Priority::Background => None,
-            Priority::Interactive => Some(self.take_slot()?),
+            Priority::Interactive => Some(Arc::new(self.take_slot()?)),
         };
         let cancel = cancel.child_token();
-        let (sender, receiver) = mpsc::channel(EVENTS);
-        let pipeline = Pipeline { service: self.clone(), info, sender, cancel: cancel.clone() };
+        let waiting = waiting_tokens(&conversation.options, &info);
+        let (sender, receiver) = mpsc::channel(EVENTS + MEDIA + waiting);
+        let pipeline = Pipeline {
+            service: self.clone(),
+            info,
+            sender,
+            reserved: MEDIA + waiting,
+            slot,
+            cancel: cancel.clone(),
+        };
         tokio::spawn(async move {
-            let _slot = slot;
             let cancel = pipeline.cancel.clone();
             let result = tokio::select! {
                 biased;
@@ -196,8 +208,8 @@ impl AnswerService {
                 result = pipeline.run(conversation) => result,
             };
             if let Err(error) = result {
-                // An error only means that the reader has left.
-                let _ = pipeline.sender.send(Err(error)).await;
+                // Without room for the error, the end of the channel is one.
+                let _ = pipeline.sender.try_send(Err(error));
             }
         });
         Ok(AnswerStream { receiver, ended: false, _guard: cancel.drop_guard() })
@@ -210,6 +222,13 @@ impl AnswerService {
         self.interactive.send_modify(|count| *count += 1);
         Ok(Slot { _permit: permit, interactive: Arc::clone(&self.interactive) })
     }
+}
+
+/// Returns how many tokens of an answer may wait for its reader. The engine never waits for a reader, so that one who
+/// stops reading does not delay the others; normally the whole answer fits.
+fn waiting_tokens(options: &GenerationOptions, info: &ModelInfo) -> usize {
+    let tokens = options.max_tokens.unwrap_or(info.max_model_len).min(info.max_model_len);
+    if options.logprobs.is_some() { tokens.min(WAITING_LOGPROBS) } else { tokens }
 }
 
 /// The slot of an interactive request, released on drop.
@@ -248,6 +267,10 @@ struct Pipeline {
     service: AnswerService,
     info: ModelInfo,
     sender: mpsc::Sender<Result<AskEvent, AskError>>,
+    /// Places in the channel that progress must leave free.
+    reserved: usize,
+    /// `None` for background requests.
+    slot: Option<Arc<Slot>>,
     cancel: CancellationToken,
 }
 
@@ -258,9 +281,15 @@ impl Pipeline {
         let mut warnings = Vec::new();
         let messages = self.messages(conversation.turns, &mut stages, &mut warnings).await?;
         let request = Request { messages, options: conversation.options };
-        // Tokenizing a long text takes milliseconds, too long for an async thread.
+        // Tokenizing a long text or compiling a schema takes too long for an async thread. It cannot be interrupted, so
+        // it keeps the slot even if the client leaves.
         let engine = Arc::clone(&self.service.engine);
-        let submitted = tokio::task::spawn_blocking(move || engine.submit(request)).await;
+        let slot = self.slot.clone();
+        let work = move || {
+            let _slot = slot;
+            engine.submit(request)
+        };
+        let submitted = tokio::task::spawn_blocking(work).await;
         let mut events = submitted.map_err(std::io::Error::other)??;
         let mut first_token = None;
         while let Some(event) = events.next().await {
@@ -271,11 +300,11 @@ impl Pipeline {
                 }
                 GenerationEvent::Token { text, id, logprob } => {
                     first_token.get_or_insert_with(|| ms(started));
-                    self.emit(AskEvent::Token { text, id, logprob }).await?;
+                    self.emit(AskEvent::Token { text, id, logprob })?;
                 }
                 GenerationEvent::Delta(besides) => {
                     first_token.get_or_insert_with(|| ms(started));
-                    self.emit(AskEvent::Delta(besides)).await?;
+                    self.emit(AskEvent::Delta(besides))?;
                 }
                 GenerationEvent::Done(done) => {
                     stages.add_engine(&done.stages);
@@ -290,7 +319,7 @@ impl Pipeline {
                         warnings,
                         model: self.info.id.clone(),
                     };
-                    return self.emit(AskEvent::Done(finished)).await;
+                    return self.emit(AskEvent::Done(finished));
                 }
             }
         }
@@ -310,8 +339,8 @@ impl Pipeline {
             for piece in turn.content {
                 content.push(match piece {
                     Piece::Text(text) => ContentPart::Text(text),
-                    Piece::Image(bytes) => ContentPart::Image(
-                        self.service.media.picture(Arc::clone(&self.service.engine), bytes).await?,
+                    Piece::Image(source) => ContentPart::Image(
+                        self.service.media.picture(&self.service.engine, &source, &self.cancel).await?,
                     ),
                     Piece::Video(source, sampling) => {
                         ContentPart::Video(self.video(&source, &sampling, stages, warnings).await?)
@@ -336,18 +365,20 @@ impl Pipeline {
         stages.probe += prepared.probe_ms;
         stages.decode += prepared.decode_ms;
         warnings.extend(prepared.report.warnings.iter().cloned());
-        self.emit(AskEvent::Media(prepared.report.clone())).await?;
+        self.emit(AskEvent::Media(prepared.report.clone()))?;
         Ok(prepared.clip.clone())
     }
 
-    /// Sends an event that may be dropped: a slow reader does not need old progress.
+    /// Queues an event that may be dropped: a slow reader does not need old progress.
     fn try_emit(&self, event: AskEvent) {
-        // Dropped if the channel is full or closed.
-        let _ = self.sender.try_send(Ok(event));
+        if self.sender.capacity() > self.reserved {
+            // Dropped if the channel is closed.
+            let _ = self.sender.try_send(Ok(event));
+        }
     }
 
-    /// Sends an event that must not be lost.
-    async fn emit(&self, event: AskEvent) -> Result<(), AskError> {
-        self.sender.send(Ok(event)).await.map_err(|_| EngineError::Cancelled.into())
+    /// Queues an event that must not be lost. A reader that is too far behind loses its answer.
+    fn emit(&self, event: AskEvent) -> Result<(), AskError> {
+        self.sender.try_send(Ok(event)).map_err(|_| EngineError::Cancelled.into())
     }
 }

@@ -252,14 +252,17 @@ impl MediaDecoder {
     /// # Errors
     /// `Video` when the bytes are not an image or the image is too large; `Engine` when the model supports no
     /// such size.
-    pub async fn picture(&self, engine: Arc<dyn Engine>, bytes: bytes::Bytes) -> Result<RgbImage, AskError> {
-        let work = move || -> Result<RgbImage, AskError> {
-            let picture = homereel_video::picture(&bytes, MAX_PICTURE_PIXELS)?;
-            let (width, height) = engine.image_size(picture.width, picture.height)?;
-            let picture = homereel_video::resize(&picture, width, height)?;
-            Ok(RgbImage::new(width, height, picture.rgb))
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|error| AskError::Io(io::Error::other(error)))?
+    pub async fn picture(
+        &self,
+        engine: &Arc<dyn Engine>,
+        source: &Source,
+        cancel: &CancellationToken,
+    ) -> Result<RgbImage, AskError> {
+        let opened =
+            homereel_video::open_picture(&self.worker, source.open()?, MAX_PICTURE_PIXELS, cancel).await?;
+        let (width, height) = engine.image_size(opened.width(), opened.height())?;
+        let picture = opened.resize(width, height).await?;
+        Ok(RgbImage::new(width, height, picture.rgb))
     }
 }
 

@@ -17,6 +17,9 @@ use crate::{
     shutdown::Lifecycle,
 };
 
+/// Memory for the JSON of all request bodies together. Media are on disk.
+const BODY_MEMORY: usize = 256 << 20;
+
 /// State that request handlers share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AppState {
@@ -34,7 +37,7 @@ pub struct AppState {
     pub lifecycle: Lifecycle,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
-    /// Memory budget of all request bodies together.
+    /// Memory budget of the JSON of all request bodies together.
     pub bodies: MemoryBudget,
 }
 
@@ -63,7 +66,7 @@ impl AppState {
             answers: AnswerService::new(engine, media, config.max_requests),
             jobs: Jobs::new(library.clone()),
             library,
-            bodies: MemoryBudget::new(config.max_body_bytes.saturating_mul(2)),
+            bodies: MemoryBudget::new(BODY_MEMORY),
             config: Arc::new(config),
             lifecycle,
             metrics,

@@ -3,17 +3,15 @@
 
 mod options;
 
-use std::path::Path;
-
-use bytes::Bytes;
 use homereel_engine::{GenerationOptions, MessageRole, ModelInfo};
 use homereel_library::{Library, LibraryError};
 use homereel_video::FrameSampling;
 use serde_json::{Map, Value};
 
 use super::super::error::{Failure, shown};
+use super::body::{ChatBody, MediaByMarker};
 use super::media_url::{self, VideoReference};
-use super::wire::{ChatRequest, Content, WireMessage, WirePart};
+use super::wire::{ChatRequest, Content, RawExtras, WireMessage, WirePart, is_empty};
 use crate::{
     answer::{Conversation, Piece, Turn},
     media::Source,
@@ -65,44 +63,49 @@ struct DraftTurn {
 #[derive(Debug)]
 enum DraftPiece {
     Text(String),
-    Image(Bytes),
+    Image(Source),
     Video(VideoReference, FrameSampling),
 }
 
-/// Parses and validates a body. Writes embedded clips to `scratch`.
-pub(super) fn read(
-    body: &[u8],
-    limits: &RequestLimits,
-    scratch: &Path,
-    info: &ModelInfo,
-) -> Result<Draft, Failure> {
-    let mut request = parse(body)?;
+/// Parses and validates a body.
+pub(super) fn read(mut body: ChatBody, limits: &RequestLimits, info: &ModelInfo) -> Result<Draft, Failure> {
+    let request = parse(&body.json)?;
     let want = want(&request, info)?;
     let mut options = options::options(&request, info.sampling.clone())?;
     options.response_format = options::response_format(&request)?;
     let frames = options::frames(&request)?;
     count(&request.messages, limits)?;
     if info.takes_extras {
-        options.extra = request.take_extras();
-        bounded("tools", &options.extra)?;
+        options.extra = parse_extras("", &request.extras())?;
     }
     let mut turns = Vec::with_capacity(request.messages.len());
     for (at, message) in request.messages.into_iter().enumerate() {
-        turns.push(turn(at, message, frames, scratch, info.takes_extras)?);
+        turns.push(turn(at, message, frames, &mut body.media, info.takes_extras)?);
     }
     Ok(Draft { want, conversation: UnresolvedConversation { turns, options } })
 }
 
-/// Rejects pass-through parameters that are longer than any conversation.
-fn bounded(param: &str, extra: &Map<String, Value>) -> Result<(), Failure> {
-    let bytes =
-        if extra.is_empty() { 0 } else { serde_json::to_string(extra).map_or(usize::MAX, |text| text.len()) };
+/// Parses parameters that pass through to vLLM. `place` names the message, if they are one's.
+fn parse_extras(place: &str, extras: &RawExtras<'_>) -> Result<Map<String, Value>, Failure> {
+    let bytes: usize = extras.iter().map(|(_, value)| value.get().len()).sum();
     if bytes > MAX_TEXT {
-        let message =
-            format!("{param} and the parameters beside it have {bytes} bytes; at most {MAX_TEXT} would fit");
-        return Err(Failure::invalid(param, message));
+        let first = extras.first().map_or("tools", |(name, _)| name);
+        let message = format!(
+            "{place}{first} and the parameters beside it have {bytes} bytes; at most {MAX_TEXT} would fit"
+        );
+        return Err(Failure::invalid(format!("{place}{first}"), message));
     }
-    Ok(())
+    let mut parsed = Map::new();
+    for (name, value) in extras {
+        let param = format!("{place}{name}");
+        let value: Value = serde_json::from_str(value.get())
+            .map_err(|error| Failure::invalid(param.clone(), format!("{param}: {error}")))?;
+        if matches!(*name, "tools" | "tool_calls") && !value.is_array() {
+            return Err(Failure::invalid(param.clone(), format!("{param} is not an array")));
+        }
+        parsed.insert((*name).to_owned(), value);
+    }
+    Ok(parsed)
 }
 
 fn parse(body: &[u8]) -> Result<ChatRequest<'_>, Failure> {
@@ -145,7 +148,7 @@ fn want(request: &ChatRequest<'_>, info: &ModelInfo) -> Result<ReplyOptions, Fai
     if let Some(n) = request.n.filter(|&n| n != 1) {
         return Err(Failure::invalid("n", format!("n is {n}; only 1 is supported")));
     }
-    if !info.takes_extras && request.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
+    if !info.takes_extras && request.tools.is_some_and(|tools| !is_empty(tools)) {
         let message = "tools are only supported with --engine vllm; remove them";
         return Err(Failure::invalid("tools", message));
     }
@@ -202,13 +205,13 @@ fn count(messages: &[WireMessage<'_>], limits: &RequestLimits) -> Result<(), Fai
 
 fn turn(
     at: usize,
-    mut message: WireMessage<'_>,
+    message: WireMessage<'_>,
     frames: FrameSampling,
-    scratch: &Path,
+    media: &mut MediaByMarker,
     takes_extras: bool,
 ) -> Result<DraftTurn, Failure> {
-    let extra = if takes_extras { message.take_extras() } else { Map::new() };
-    bounded(&format!("messages[{at}]"), &extra)?;
+    let extra =
+        if takes_extras { parse_extras(&format!("messages[{at}]."), &message.extras())? } else { Map::new() };
     let role = match message.role.as_str() {
         "system" | "developer" => MessageRole::System,
         "user" => MessageRole::User,
@@ -234,7 +237,7 @@ fn turn(
         Some(Content::Text(text)) => vec![DraftPiece::Text(text.into_owned())],
         Some(Content::Parts(parts)) => {
             let pieces = parts.into_iter().enumerate().map(|(part_at, part)| {
-                piece(part, role, frames, scratch).map_err(|failure| Failure {
+                piece(part, role, frames, media).map_err(|failure| Failure {
                     param: Some(match failure.param {
                         Some(param) => format!("messages[{at}].content[{part_at}].{param}"),
                         None => format!("messages[{at}].content[{part_at}]"),
@@ -252,7 +255,7 @@ fn piece(
     part: WirePart<'_>,
     role: MessageRole,
     frames: FrameSampling,
-    scratch: &Path,
+    media: &mut MediaByMarker,
 ) -> Result<DraftPiece, Failure> {
     let lacking = |param: &str| Failure::invalid(param, format!("a part of type {param} needs {param}"));
     match part.kind.as_str() {
@@ -262,11 +265,11 @@ fn piece(
         }
         "image_url" => {
             let url = part.image_url.ok_or_else(|| lacking("image_url"))?.url;
-            Ok(DraftPiece::Image(media_url::image(&url)?))
+            Ok(DraftPiece::Image(media_url::image(&url, media)?))
         }
         "video_url" => {
             let url = part.video_url.ok_or_else(|| lacking("video_url"))?.url;
-            Ok(DraftPiece::Video(media_url::video(&url, scratch)?, frames))
+            Ok(DraftPiece::Video(media_url::video(&url, media)?, frames))
         }
         other => Err(Failure::invalid(
             "type",
@@ -287,7 +290,7 @@ impl UnresolvedConversation {
             for piece in pieces {
                 content.push(match piece {
                     DraftPiece::Text(text) => Piece::Text(text),
-                    DraftPiece::Image(bytes) => Piece::Image(bytes),
+                    DraftPiece::Image(source) => Piece::Image(source),
                     DraftPiece::Video(VideoReference::Scratch(source), frames) => {
                         Piece::Video(source, frames)
                     }

@@ -1,8 +1,9 @@
 //! OpenAI's API: `POST /v1/chat/completions`.
 //!
-//! [`wire`] has the request's types, [`convert`] turns a request into a conversation, [`media_url`] resolves
+//! [`body`] reads the request, [`wire`] has its types, [`convert`] turns a request into a conversation, [`media_url`] resolves
 //! images and videos, and [`reply`] builds the response, whole or streamed.
 
+mod body;
 mod convert;
 mod media_url;
 pub(super) mod models;
@@ -18,10 +19,7 @@ use axum::{
 };
 use homereel_engine::Stage;
 
-use super::{
-    body,
-    error::{Failure, OpenAiError},
-};
+use super::error::{Failure, OpenAiError};
 use crate::{
     answer::{AnswerStream, AskEvent, Priority},
     ask_error::AskError,
@@ -38,12 +36,21 @@ pub(super) async fn completions(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
-    let held = body::read(&state.bodies, request.into_body(), state.config.max_body_bytes).await?;
     let limits = convert::RequestLimits { videos: state.config.max_videos, images: state.config.max_images };
-    let scratch = state.library.scratch_dir();
+    let body = body::read(
+        &state.bodies,
+        request.into_body(),
+        body::BodyLimits {
+            bytes: state.config.max_body_bytes,
+            // More than a request may have, so that the error names the kind that there are too many of.
+            media: 2 * (limits.videos + limits.images),
+            scratch: state.library.scratch_dir(),
+        },
+    );
+    let body = body.await?;
     let known = info.clone();
-    // Decoding base64 is CPU work, so it runs on a blocking thread, which also frees the body.
-    let draft = tokio::task::spawn_blocking(move || convert::read(&held.bytes, &limits, &scratch, &known));
+    // Parsing is CPU work, so it runs on a blocking thread, which also frees the body.
+    let draft = tokio::task::spawn_blocking(move || convert::read(body, &limits, &known));
     let Draft { want, conversation } = draft.await.map_err(Failure::internal)??;
     if !names(want.model.as_deref(), &info) {
         return Err(models::unknown(want.model.as_deref().unwrap_or_default(), &info.id).into());

@@ -1,5 +1,5 @@
-//! The JSON that clients of `/v1/chat/completions` send. Strings borrow from the body, so that a clip in a
-//! `data:` URL is not copied before it is decoded. Unknown fields are ignored, as OpenAI does.
+//! The JSON that clients of `/v1/chat/completions` send. Strings borrow from the body. What only vLLM uses stays text,
+//! because a tree of small values takes many times the memory. Unknown fields are ignored, as OpenAI does.
 
 use std::{borrow::Cow, fmt};
 
@@ -7,7 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 /// The body.
 #[derive(Debug, Deserialize)]
@@ -53,78 +53,88 @@ pub(super) struct ChatRequest<'a> {
     pub(super) logprobs: Option<bool>,
     #[serde(default)]
     pub(super) top_logprobs: Option<i64>,
-    #[serde(default)]
-    pub(super) tools: Option<Vec<Value>>,
-    #[serde(default)]
-    pub(super) response_format: Option<ResponseFormat>,
+    #[serde(borrow, default)]
+    pub(super) tools: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) response_format: Option<ResponseFormat<'a>>,
     #[serde(default)]
     pub(super) media_io_kwargs: Option<MediaIoKwargs>,
     #[serde(default)]
     pub(super) mm_processor_kwargs: Option<VideoKwargs>,
-    #[serde(default)]
-    pub(super) tool_choice: Option<Value>,
-    #[serde(default)]
-    pub(super) parallel_tool_calls: Option<Value>,
-    #[serde(default)]
-    pub(super) structured_outputs: Option<Value>,
-    #[serde(default)]
-    pub(super) logit_bias: Option<Value>,
-    #[serde(default)]
-    pub(super) bad_words: Option<Value>,
-    #[serde(default)]
-    pub(super) allowed_token_ids: Option<Value>,
-    #[serde(default)]
-    pub(super) min_tokens: Option<Value>,
-    #[serde(default)]
-    pub(super) include_stop_str_in_output: Option<Value>,
-    #[serde(default)]
-    pub(super) skip_special_tokens: Option<Value>,
-    #[serde(default)]
-    pub(super) spaces_between_special_tokens: Option<Value>,
-    #[serde(default)]
-    pub(super) repetition_detection: Option<Value>,
-    #[serde(default)]
-    pub(super) reasoning_effort: Option<Value>,
-    #[serde(default)]
-    pub(super) include_reasoning: Option<Value>,
-    #[serde(default)]
-    pub(super) thinking_token_budget: Option<Value>,
-    #[serde(default)]
-    pub(super) chat_template_kwargs: Option<Value>,
-    #[serde(default)]
-    pub(super) priority: Option<Value>,
-    #[serde(default)]
-    pub(super) cache_salt: Option<Value>,
+    #[serde(borrow, default)]
+    pub(super) tool_choice: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) parallel_tool_calls: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) structured_outputs: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) logit_bias: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) bad_words: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) allowed_token_ids: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) min_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) include_stop_str_in_output: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) skip_special_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) spaces_between_special_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) repetition_detection: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) reasoning_effort: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) include_reasoning: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) thinking_token_budget: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) chat_template_kwargs: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) priority: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) cache_salt: Option<&'a RawValue>,
 }
 
-impl ChatRequest<'_> {
-    /// Collects parameters that pass through to vLLM. An allowlist, because vLLM has parameters that make it
+/// Parameters that pass through to vLLM, by name, as they were sent.
+pub(super) type RawExtras<'a> = Vec<(&'static str, &'a RawValue)>;
+
+impl<'a> ChatRequest<'a> {
+    /// Returns parameters that pass through to vLLM. An allowlist, because vLLM has parameters that make it
     /// fetch from other machines (`kv_transfer_params`), run the caller's template, or answer without end.
-    pub(super) fn take_extras(&mut self) -> Map<String, Value> {
-        let tools = self.tools.take().filter(|tools| !tools.is_empty()).map(Value::Array);
-        let extras = [
-            ("tools", tools),
-            ("tool_choice", self.tool_choice.take()),
-            ("parallel_tool_calls", self.parallel_tool_calls.take()),
-            ("structured_outputs", self.structured_outputs.take()),
-            ("logit_bias", self.logit_bias.take()),
-            ("bad_words", self.bad_words.take()),
-            ("allowed_token_ids", self.allowed_token_ids.take()),
-            ("min_tokens", self.min_tokens.take()),
-            ("include_stop_str_in_output", self.include_stop_str_in_output.take()),
-            ("skip_special_tokens", self.skip_special_tokens.take()),
-            ("spaces_between_special_tokens", self.spaces_between_special_tokens.take()),
-            ("repetition_detection", self.repetition_detection.take()),
-            ("reasoning_effort", self.reasoning_effort.take()),
-            ("include_reasoning", self.include_reasoning.take()),
-            ("thinking_token_budget", self.thinking_token_budget.take()),
-            ("chat_template_kwargs", self.chat_template_kwargs.take()),
-            ("priority", self.priority.take()),
-            ("cache_salt", self.cache_salt.take()),
-        ];
-        let given = extras.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        given.collect()
+    pub(super) fn extras(&self) -> RawExtras<'a> {
+        given([
+            ("tools", self.tools.filter(|tools| !is_empty(tools))),
+            ("tool_choice", self.tool_choice),
+            ("parallel_tool_calls", self.parallel_tool_calls),
+            ("structured_outputs", self.structured_outputs),
+            ("logit_bias", self.logit_bias),
+            ("bad_words", self.bad_words),
+            ("allowed_token_ids", self.allowed_token_ids),
+            ("min_tokens", self.min_tokens),
+            ("include_stop_str_in_output", self.include_stop_str_in_output),
+            ("skip_special_tokens", self.skip_special_tokens),
+            ("spaces_between_special_tokens", self.spaces_between_special_tokens),
+            ("repetition_detection", self.repetition_detection),
+            ("reasoning_effort", self.reasoning_effort),
+            ("include_reasoning", self.include_reasoning),
+            ("thinking_token_budget", self.thinking_token_budget),
+            ("chat_template_kwargs", self.chat_template_kwargs),
+            ("priority", self.priority),
+            ("cache_salt", self.cache_salt),
+        ])
     }
+}
+
+fn given<'a>(extras: impl IntoIterator<Item = (&'static str, Option<&'a RawValue>)>) -> RawExtras<'a> {
+    extras.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+/// Returns whether a value is an empty array.
+pub(super) fn is_empty(value: &RawValue) -> bool {
+    let inside = value.get().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inside.is_some_and(|inside| inside.trim().is_empty())
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -134,17 +144,17 @@ pub(super) struct StreamOptions {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct ResponseFormat {
+pub(super) struct ResponseFormat<'a> {
     #[serde(rename = "type")]
     pub(super) kind: String,
-    #[serde(default)]
-    pub(super) json_schema: Option<JsonSchema>,
+    #[serde(borrow, default)]
+    pub(super) json_schema: Option<JsonSchema<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct JsonSchema {
-    #[serde(default)]
-    pub(super) schema: Option<Value>,
+pub(super) struct JsonSchema<'a> {
+    #[serde(borrow, default)]
+    pub(super) schema: Option<&'a RawValue>,
 }
 
 /// vLLM's per-modality settings.
@@ -172,25 +182,22 @@ pub(super) struct WireMessage<'a> {
     pub(super) role: String,
     #[serde(borrow, default)]
     pub(super) content: Option<Content<'a>>,
-    #[serde(default)]
-    pub(super) tool_calls: Option<Vec<Value>>,
-    #[serde(default)]
-    pub(super) tool_call_id: Option<String>,
-    #[serde(default, alias = "reasoning_content")]
-    pub(super) reasoning: Option<String>,
+    #[serde(borrow, default)]
+    pub(super) tool_calls: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) tool_call_id: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "reasoning_content")]
+    pub(super) reasoning: Option<&'a RawValue>,
 }
 
-impl WireMessage<'_> {
-    /// Collects parameters that pass through to vLLM.
-    pub(super) fn take_extras(&mut self) -> Map<String, Value> {
-        let calls = self.tool_calls.take().filter(|calls| !calls.is_empty()).map(Value::Array);
-        let extras = [
-            ("tool_calls", calls),
-            ("tool_call_id", self.tool_call_id.take().map(Value::String)),
-            ("reasoning", self.reasoning.take().map(Value::String)),
-        ];
-        let given = extras.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        given.collect()
+impl<'a> WireMessage<'a> {
+    /// Returns parameters that pass through to vLLM.
+    pub(super) fn extras(&self) -> RawExtras<'a> {
+        given([
+            ("tool_calls", self.tool_calls.filter(|calls| !is_empty(calls))),
+            ("tool_call_id", self.tool_call_id),
+            ("reasoning", self.reasoning),
+        ])
     }
 }
 

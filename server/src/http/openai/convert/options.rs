@@ -2,7 +2,7 @@
 
 use homereel_engine::{AnswerFormat, GenerationOptions, SamplingParams};
 use homereel_video::FrameSampling;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::super::wire::{ChatRequest, VideoKwargs};
 use crate::http::error::{Failure, shown};
@@ -16,6 +16,9 @@ const MAX_STOP_BYTES: usize = 1024;
 /// Maximum number of alternatives per token.
 const MAX_LOGPROBS: i64 = 20;
 
+/// Maximum size of a JSON schema in bytes.
+const MAX_SCHEMA: usize = 256 << 10;
+
 /// Parses the response format.
 pub(super) fn response_format(request: &ChatRequest<'_>) -> Result<AnswerFormat, Failure> {
     let invalid = |message: String| Err(Failure::invalid("response_format", message));
@@ -23,8 +26,14 @@ pub(super) fn response_format(request: &ChatRequest<'_>) -> Result<AnswerFormat,
     match format.kind.as_str() {
         "text" => Ok(AnswerFormat::Text),
         "json_object" => Ok(AnswerFormat::JsonObject),
-        "json_schema" => match format.json_schema.as_ref().and_then(|schema| schema.schema.as_ref()) {
-            Some(schema @ Value::Object(_)) => Ok(AnswerFormat::JsonSchema(schema.clone())),
+        "json_schema" => match format.json_schema.as_ref().and_then(|schema| schema.schema) {
+            Some(schema) if schema.get().len() > MAX_SCHEMA => invalid(format!(
+                "the schema has {} bytes; at most {MAX_SCHEMA} would fit",
+                schema.get().len()
+            )),
+            Some(schema) if schema.get().starts_with('{') => serde_json::from_str(schema.get())
+                .map(AnswerFormat::JsonSchema)
+                .or_else(|error| invalid(format!("the schema is invalid: {error}"))),
             _ => invalid("response_format json_schema needs json_schema.schema, an object".into()),
         },
         other => {
