@@ -1,5 +1,7 @@
 //! Settings: defaults < TOML file < environment (`HOMEREEL_*`) < flags, resolved and validated once.
 
+mod origin;
+
 use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -7,6 +9,10 @@ use clap::Args;
 use homereel_engine::{EngineConfig, flags::EngineFlags};
 use homereel_video::Decoder;
 use serde::Deserialize;
+
+pub use origin::AllowedOrigin;
+
+use crate::net::TrustedProxy;
 
 /// Flags of `serve`; the TOML file has the same names.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -22,6 +28,35 @@ pub struct ServerFlags {
     /// Additional host name under which browsers reach this server, such as a proxy's; may be repeated
     #[arg(long = "host", env = "HOMEREEL_HOSTS", value_name = "NAME", value_delimiter = ',')]
     pub hosts: Vec<String>,
+    /// Address or network of a reverse proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; may be repeated
+    #[arg(
+        long = "trusted-proxy",
+        env = "HOMEREEL_TRUSTED_PROXIES",
+        value_name = "ADDRESS[/BITS]",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// Origin of another web page or app that may call /v1 and /api with an API key, such as https://app.example; may
+    /// be repeated
+    #[arg(
+        long = "allow-origin",
+        env = "HOMEREEL_ALLOW_ORIGINS",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub allow_origins: Vec<AllowedOrigin>,
+    /// PEM file with the certificate chain for HTTPS; it is loaded again when it changes
+    #[arg(long, env = "HOMEREEL_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of --tls-cert
+    #[arg(long, env = "HOMEREEL_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Maximum number of connections [default: 4096, or what the limit of open files permits]
+    #[arg(long, env = "HOMEREEL_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<usize>,
+    /// Maximum number of connections from one address [default: 256]
+    #[arg(long, env = "HOMEREEL_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub max_connections_per_address: Option<usize>,
     /// Maximum size of one upload [default: 64 GiB]
     #[arg(long, env = "HOMEREEL_MAX_UPLOAD_BYTES", value_name = "BYTES")]
     pub max_upload_bytes: Option<u64>,
@@ -75,6 +110,16 @@ pub struct ServerConfig {
     pub data: PathBuf,
     /// Additional host names of this server.
     pub hosts: Vec<String>,
+    /// Proxies whose forwarded headers are believed.
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// Other origins whose pages may call the API with a key.
+    pub allow_origins: Vec<AllowedOrigin>,
+    /// Certificate and key. `None` means plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Maximum number of connections. `None` means the default of [`crate::net::ConnectionLimits`].
+    pub max_connections: Option<usize>,
+    /// Maximum number of connections from one address. `None` means the default.
+    pub max_connections_per_address: Option<usize>,
     /// Maximum size of one upload.
     pub max_upload_bytes: u64,
     /// Maximum size of all videos. `None` means that only the disk limits it.
@@ -103,7 +148,23 @@ pub struct ServerConfig {
     pub watch: Option<PathBuf>,
 }
 
+/// Files of a TLS certificate, in PEM format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
 impl ServerConfig {
+    /// Returns the URL of this server at `address`.
+    #[must_use]
+    pub fn url(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}")
+    }
+
     /// Returns the defaults for a library in `data`, listening on loopback.
     #[must_use]
     pub fn new(data: PathBuf) -> Self {
@@ -111,6 +172,11 @@ impl ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data,
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            allow_origins: Vec::new(),
+            tls: None,
+            max_connections: None,
+            max_connections_per_address: None,
             max_upload_bytes: 64 << 30,
             quota: None,
             frame_cache_bytes: 2 << 30,
@@ -144,7 +210,14 @@ pub fn resolve(
     let defaults = ServerConfig::new(data);
     let server = ServerConfig {
         listen: flags.listen.or(from_file.listen).unwrap_or(defaults.listen),
-        hosts: if flags.hosts.is_empty() { from_file.hosts } else { flags.hosts },
+        hosts: either(flags.hosts, from_file.hosts),
+        trusted_proxies: either(flags.trusted_proxies, from_file.trusted_proxies),
+        allow_origins: either(flags.allow_origins, from_file.allow_origins),
+        tls: tls_files(flags.tls_cert.or(from_file.tls_cert), flags.tls_key.or(from_file.tls_key))?,
+        max_connections: flags.max_connections.or(from_file.max_connections),
+        max_connections_per_address: flags
+            .max_connections_per_address
+            .or(from_file.max_connections_per_address),
         max_upload_bytes: flags
             .max_upload_bytes
             .or(from_file.max_upload_bytes)
@@ -175,8 +248,29 @@ pub fn resolve(
     for (name, value) in [("max_requests", server.max_requests), ("video_workers", server.video_workers)] {
         ensure!((1..=1024).contains(&value), "{name} is {value}; 1 to 1024 would fit");
     }
+    let caps = [
+        ("max_connections", server.max_connections),
+        ("max_connections_per_address", server.max_connections_per_address),
+    ];
+    for (name, value) in caps {
+        ensure!(value != Some(0), "{name} is 0; 1 or more would fit");
+    }
     let engine = engine.resolve(file.engine, server.max_requests)?;
     Ok((server, engine))
+}
+
+/// Returns the flags' values, or the file's if there are none.
+fn either<T>(flags: Vec<T>, from_file: Vec<T>) -> Vec<T> {
+    if flags.is_empty() { from_file } else { flags }
+}
+
+fn tls_files(certificate: Option<PathBuf>, key: Option<PathBuf>) -> anyhow::Result<Option<TlsFiles>> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+        (None, None) => Ok(None),
+        (Some(_), None) => anyhow::bail!("tls_cert is set, but tls_key is not"),
+        (None, Some(_)) => anyhow::bail!("tls_key is set, but tls_cert is not"),
+    }
 }
 
 /// Resolves only the engine's settings (for `ask`).

@@ -1,7 +1,7 @@
 //! Homereel: ask your home videos anything. One program runs a vision-language model, a library and a web
 //! server.
 //!
-//! Dependencies point one way: `cli → serve → http → (jobs, import) → answer → media`, on top of the crates
+//! Dependencies point one way: `cli → serve → http → (net, jobs, import) → answer → media`, on top of the crates
 //! `homereel-library`, `homereel-engine`, `homereel-video` and `homereel-web`. [`http`] has the route table;
 //! [`http::layers`] has the middleware of all requests.
 
@@ -16,6 +16,7 @@ pub mod import;
 pub mod jobs;
 pub mod machine;
 pub mod media;
+pub mod net;
 pub mod prompts;
 pub mod serve;
 pub mod shutdown;

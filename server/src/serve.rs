@@ -1,15 +1,19 @@
 //! Runs the server: listens, starts the background tasks, serves until shutdown, then drains.
 
-use std::{future::IntoFuture, io::IsTerminal as _, net::SocketAddr, time::Duration};
+use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
 use homereel_engine::Health;
 use listenfd::ListenFd;
 use tokio::net::TcpListener;
 
 use crate::{
-    answer::AnswerService, config::ServerConfig, http, import, jobs, shutdown::Lifecycle, state::AppState,
+    answer::AnswerService,
+    config::ServerConfig,
+    http, import, jobs,
+    net::{self, ConnectionLimits, NetConfig, TrustedProxies, tls::Tls},
+    shutdown::Lifecycle,
+    state::AppState,
     supervisor, telemetry,
 };
 
@@ -43,6 +47,7 @@ pub async fn listen(config: &mut ServerConfig) -> anyhow::Result<TcpListener> {
 /// When a part of the server failed.
 pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
+    let net_config = net_config(&state.config)?;
     let runner = tokio::spawn(jobs::run(state.job_context()));
     tokio::spawn(watch_engine(state.clone()));
     tokio::spawn(import::sweep(state.import_context()));
@@ -51,10 +56,11 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     }
     tokio::spawn(telemetry::upkeep(state.metrics.clone()));
     tracing::info!(
-        url = %format_args!("http://{address}"),
+        url = %state.config.url(address),
         data = %state.config.data.display(),
         "started the HTTP server"
     );
+    warn_if_open(&state);
     print_setup_link(&state).await?;
     // Requests are accepted from here on. A model may take minutes to load: pages show that, and `/readyz`
     // waits for it.
@@ -63,17 +69,8 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
 
     let life = state.lifecycle.clone();
     let drained = drained(life.clone(), state.answers.clone());
-    // Each token is a small packet. With Nagle's algorithm it would wait up to 40 ms for the acknowledgement
-    // of the one before.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "failed to set TCP_NODELAY");
-        }
-    });
-    let service = http::router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(drained);
     tokio::select! {
-        result = server.into_future() => result.context("failed to serve")?,
+        () = net::serve(listener, http::router(state.clone()), net_config, drained) => {}
         () = life.hard().cancelled() => tracing::warn!("aborted the requests in flight"),
     }
     supervisor::stopping();
@@ -87,6 +84,34 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     state.library.close().await;
     anyhow::ensure!(!life.crashed(), "the engine failed");
     Ok(())
+}
+
+fn net_config(config: &ServerConfig) -> anyhow::Result<NetConfig> {
+    let tls = match &config.tls {
+        Some(files) => {
+            let tls = Tls::load(&files.certificate, &files.key)?;
+            tokio::spawn(tls.clone().watch());
+            Some(tls)
+        }
+        None => None,
+    };
+    let limits =
+        ConnectionLimits::within_descriptors(config.max_connections, config.max_connections_per_address)
+            .map_err(anyhow::Error::msg)?;
+    Ok(NetConfig { limits, trusted: TrustedProxies(config.trusted_proxies.clone()), tls })
+}
+
+/// Without a login, a proxy in front of a loopback address passes on everyone who reaches it.
+fn warn_if_open(state: &AppState) {
+    let config = &state.config;
+    let proxied = !config.hosts.is_empty() || !config.trusted_proxies.is_empty();
+    if proxied && !state.auth.required() {
+        let hosts = config.hosts.join(" ");
+        tracing::warn!(
+            hosts,
+            "no login is required: everyone who reaches the proxy sees all videos; `homereel password set` sets a password"
+        );
+    }
 }
 
 /// Completes when the server drains and no answer is being generated. The port stays open until then, so that
@@ -106,7 +131,8 @@ async fn print_setup_link(state: &AppState) -> anyhow::Result<()> {
     if kept {
         tracing::warn!("found no household password, `homereel password link` prints a link that sets one");
     } else {
-        let url = http::login_link(state.config.listen, &state.auth.make_link().await?);
+        let token = state.auth.make_link().await?;
+        let url = http::login_link(state.config.listen, state.config.tls.is_some(), &token);
         tracing::warn!(%url, "found no household password, whoever opens this link first sets it");
     }
     Ok(())

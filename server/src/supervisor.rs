@@ -60,7 +60,7 @@ pub(crate) async fn watchdog(library: Library, lifecycle: Lifecycle, address: So
     }
 }
 
-/// Requests `/healthz` and reads a number from the library. A draining server passes, because its port closes
+/// Requests `/healthz` and reads a number from the library. With TLS, the redirect to HTTPS shows that the port answers. A draining server passes, because its port closes
 /// on purpose.
 async fn check(library: &Library, lifecycle: &Lifecycle, address: SocketAddr) -> io::Result<()> {
     if lifecycle.draining() {
@@ -76,7 +76,11 @@ async fn check(library: &Library, lifecycle: &Lifecycle, address: SocketAddr) ->
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
     let mut head = [0; 12];
     stream.read_exact(&mut head).await?;
-    if head.ends_with(b" 200") { Ok(()) } else { Err(io::Error::other("the status of /healthz is not 200")) }
+    if head.ends_with(b" 200") || head.ends_with(b" 308") {
+        Ok(())
+    } else {
+        Err(io::Error::other("the status of /healthz is not 200"))
+    }
 }
 
 #[cfg(test)]

@@ -204,6 +204,9 @@ pub(super) enum PasswordCommand {
         /// Address of the server in the link
         #[arg(long, env = "HOMEREEL_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
         listen: std::net::SocketAddr,
+        /// Certificate of the server, if it has one: the link begins with https
+        #[arg(long, env = "HOMEREEL_TLS_CERT", value_name = "FILE")]
+        tls_cert: Option<PathBuf>,
         /// Do nothing if a password is set already
         #[arg(long)]
         if_unset: bool,

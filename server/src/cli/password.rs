@@ -11,7 +11,7 @@ use crate::http;
 /// Runs one subcommand.
 pub(super) async fn run(command: PasswordCommand) -> anyhow::Result<()> {
     match command {
-        PasswordCommand::Link { listen, if_unset, data } => {
+        PasswordCommand::Link { listen, tls_cert, if_unset, data } => {
             let auth = Auth::open(&data.resolve()?).await?;
             if if_unset && auth.has_password().await? {
                 return Ok(());
@@ -21,7 +21,8 @@ pub(super) async fn run(command: PasswordCommand) -> anyhow::Result<()> {
             warn(&format!(
                 "this link is valid once, for {hours} hours: whoever opens it first sets the household's password"
             ));
-            writeln!(io::stdout(), "{}", http::login_link(listen, &token)).context("failed to write")
+            writeln!(io::stdout(), "{}", http::login_link(listen, tls_cert.is_some(), &token))
+                .context("failed to write")
         }
         PasswordCommand::Set { data } => {
             let mut input = io::stdin();

@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::{
     ask_error::{AskError, AskErrorKind},
     import::ImportError,
+    net::RequestBodyError,
 };
 
 /// An error as the client sees it.
@@ -141,26 +142,51 @@ impl From<ImportError> for Failure {
 
 impl From<JsonRejection> for Failure {
     fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), "invalid_json", lower_first(&rejection.body_text()))
+        rejected("invalid_json", rejection.status(), &rejection.body_text(), &rejection)
     }
 }
 
 impl From<FormRejection> for Failure {
     fn from(rejection: FormRejection) -> Self {
-        Self::new(rejection.status(), "invalid_form", lower_first(&rejection.body_text()))
+        rejected("invalid_form", rejection.status(), &rejection.body_text(), &rejection)
     }
 }
 
 impl From<MultipartRejection> for Failure {
     fn from(rejection: MultipartRejection) -> Self {
-        Self::new(rejection.status(), "invalid_form", lower_first(&rejection.body_text()))
+        rejected("invalid_form", rejection.status(), &rejection.body_text(), &rejection)
     }
 }
 
 impl From<MultipartError> for Failure {
     fn from(error: MultipartError) -> Self {
-        Self::new(error.status(), "invalid_form", lower_first(&error.body_text()))
+        rejected("invalid_form", error.status(), &error.body_text(), &error)
     }
+}
+
+/// A body that axum's extractors rejected.
+fn rejected(
+    code: &'static str,
+    status: StatusCode,
+    text: &str,
+    cause: &(dyn std::error::Error + 'static),
+) -> Failure {
+    too_slow(cause).unwrap_or_else(|| Failure::new(status, code, lower_first(text)))
+}
+
+/// Failure of a request whose body broke off after `received` bytes.
+pub(super) fn broken_body(cause: &(dyn std::error::Error + 'static), received: u64) -> Failure {
+    too_slow(cause).unwrap_or_else(|| {
+        let message = format!("the connection was lost after {received} bytes of the body: {cause}");
+        Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", message)
+    })
+}
+
+/// Returns the failure if the body arrived too slowly.
+fn too_slow(cause: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+    RequestBodyError::is_too_slow(cause).then(|| {
+        Failure::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", RequestBodyError::TooSlow.to_string())
+    })
 }
 
 /// Renders a failure as RFC 9457 problem details.

@@ -2,12 +2,10 @@
 //!
 //! **Invariant:** a key's secret is in the one response that created it, and nowhere else.
 
-use std::net::SocketAddr;
-
 use axum::{
     Form,
-    extract::{ConnectInfo, Path, Query, rejection::FormRejection},
-    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header},
+    extract::{Path, Query, rejection::FormRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
 use homereel_library::{ApiKey, HOUSEHOLD, MIN_PASSWORD, Role, User};
@@ -23,6 +21,7 @@ use super::{
     html::{self, PageContext},
     views,
 };
+use crate::net::Client;
 
 /// Form that changes the reader's own password.
 #[derive(Deserialize)]
@@ -122,11 +121,11 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<HouseholdQuery>) -
 /// `POST /household/password`: the reader's own password.
 pub(super) async fn change_password(
     cx: PageContext,
-    extensions: Extensions,
+    client: Client,
     headers: HeaderMap,
     form: Result<Form<PasswordForm>, FormRejection>,
 ) -> Response {
-    let from = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let from = client.address;
     let work = async || {
         let Form(form) = form?;
         let who = cx.user.0.as_ref().filter(|who| who.person);

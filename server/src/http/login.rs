@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use axum::{
     Form,
-    extract::{ConnectInfo, Query, Request, rejection::FormRejection},
-    http::{Extensions, HeaderMap, header},
+    extract::{Query, Request, rejection::FormRejection},
+    http::{HeaderMap, header},
     response::{IntoResponse, Redirect, Response},
 };
 use homereel_library::{AuthError, Credential, MIN_PASSWORD, SESSION_LIFE};
@@ -17,13 +17,14 @@ use super::{
     error::Failure,
     html::{self, PageContext},
 };
-use crate::state::AppState;
+use crate::{net::Client, state::AppState};
 
 /// Returns the URL of a one-time link, as a browser in the same network reaches it.
 #[must_use]
-pub fn link(listen: SocketAddr, token: &str) -> String {
+pub fn link(listen: SocketAddr, https: bool, token: &str) -> String {
     let host = if listen.ip().is_unspecified() { outward().unwrap_or(listen.ip()) } else { listen.ip() };
-    format!("http://{}/login?once={token}", SocketAddr::new(host, listen.port()))
+    let scheme = if https { "https" } else { "http" };
+    format!("{scheme}://{}/login?once={token}", SocketAddr::new(host, listen.port()))
 }
 
 /// Returns the address of this machine in its network. No packet is sent.
@@ -75,11 +76,10 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<LoginQuery>, heade
 /// `POST /login`.
 pub(super) async fn log_in(
     cx: PageContext,
-    extensions: Extensions,
-    headers: HeaderMap,
+    client: Client,
     form: Result<Form<LoginForm>, FormRejection>,
 ) -> Response {
-    let from = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let from = client.address;
     let work = async || {
         let Form(form) = form?;
         let next = local(form.next.as_deref());
@@ -93,7 +93,7 @@ pub(super) async fn log_in(
         match session {
             Ok(session) => {
                 let life = SESSION_LIFE.as_secs();
-                let cookie = format!("{COOKIE}={}; {}; Max-Age={life}", session.token, attributes(&headers));
+                let cookie = format!("{COOKIE}={}; {}; Max-Age={life}", session.token, attributes(client));
                 Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&next)).into_response())
             }
             Err(error) => {
@@ -106,14 +106,13 @@ pub(super) async fn log_in(
 }
 
 /// `POST /logout`.
-pub(super) async fn log_out(cx: PageContext, request: Request) -> Response {
-    let headers = request.headers();
-    if let Some(token) = session(headers)
+pub(super) async fn log_out(cx: PageContext, client: Client, request: Request) -> Response {
+    if let Some(token) = session(request.headers())
         && let Err(error) = cx.state.auth.log_out(token).await
     {
         return html::or_error(&cx, Err(error.into()));
     }
-    let cookie = format!("{COOKIE}=; {}; Max-Age=0", attributes(headers));
+    let cookie = format!("{COOKIE}=; {}; Max-Age=0", attributes(client));
     ([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
 }
 
@@ -150,12 +149,8 @@ async fn shown(
 
 /// Scripts cannot read the cookie, other sites' forms do not send it, and behind TLS it is sent only over
 /// TLS.
-fn attributes(headers: &HeaderMap) -> &'static str {
-    if headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https") {
-        "Path=/; HttpOnly; SameSite=Lax; Secure"
-    } else {
-        "Path=/; HttpOnly; SameSite=Lax"
-    }
+fn attributes(client: Client) -> &'static str {
+    if client.https { "Path=/; HttpOnly; SameSite=Lax; Secure" } else { "Path=/; HttpOnly; SameSite=Lax" }
 }
 
 /// Returns a path on this server, so that a login never redirects to another site.

@@ -21,12 +21,15 @@ use super::{
 };
 use crate::state::AppState;
 
+/// Maximum size of the login form in bytes. Everyone may send it.
+const MAX_LOGIN: usize = 16 << 10;
+
 /// Routes for everyone: health checks, and the login page with its assets.
 fn public() -> Group {
     Group::default()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/login", get(login::page).post(login::log_in))
+        .route("/login", get(login::page).post(login::log_in).layer(DefaultBodyLimit::max(MAX_LOGIN)))
         .route("/logout", post(login::log_out))
         .route("/static/{name}", get(assets::asset))
 }

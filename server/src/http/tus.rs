@@ -8,8 +8,6 @@
 mod checksum;
 mod headers;
 
-use std::time::Duration;
-
 use axum::{
     Json,
     body::Body,
@@ -29,9 +27,6 @@ use self::{
 };
 use super::error::{Failure, Problem};
 use crate::{import, state::AppState};
-
-/// Read timeout within a chunk; received bytes are kept.
-const SILENCE: Duration = Duration::from_secs(300);
 
 /// Number of uploads in one list.
 const LIST: u32 = 100;
@@ -156,22 +151,18 @@ async fn take(
                 broken = Some("the server is stopping".to_owned());
                 break;
             }
-            chunk = tokio::time::timeout(SILENCE, body.next()) => chunk,
+            chunk = body.next() => chunk,
         };
         match chunk {
-            Ok(Some(Ok(bytes))) => {
+            Some(Ok(bytes)) => {
                 if let Some(checksum) = &mut checksum {
                     checksum.update(&bytes);
                 }
                 receiving.write(&bytes).await?;
             }
-            Ok(None) => break,
-            Ok(Some(Err(error))) => {
+            None => break,
+            Some(Err(error)) => {
                 broken = Some(format!("the connection was lost: {error}"));
-                break;
-            }
-            Err(_) => {
-                broken = Some(format!("no data arrived for {} s", SILENCE.as_secs()));
                 break;
             }
         }

@@ -3,6 +3,8 @@
 //! Bytes are streamed to disk and hashed on the way; no file is held in memory. A file is probed before it is
 //! added to the library. A file without video is rejected with its name and the reason.
 
+mod overhead;
+
 use std::time::Duration;
 
 use axum::{
@@ -19,13 +21,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    error::{Failure, Problem},
+    error::{Failure, Problem, broken_body},
     html::{self, PageContext},
 };
 use crate::{import, state::AppState};
+use overhead::Overhead;
 
 /// Maximum number of files in one form.
 const MAX_FILES: usize = 100;
+
+/// Maximum number of fields in one form; those that are not files are ignored.
+const MAX_FIELDS: usize = 10 * MAX_FILES;
 
 /// Time and bytes for which the server keeps reading after it rejected an upload.
 const LINGER: Duration = Duration::from_secs(5);
@@ -62,8 +68,10 @@ async fn receive(cx: &PageContext, query: UploadQuery, request: Request) -> Resu
             linger(&mut request.into_body().into_data_stream()).await;
             return Err(full.into());
         }
+        let overhead = Overhead::default();
+        let request = request.map(|body| overhead.bound(body));
         let form = Multipart::from_request(request, &cx.state).await?;
-        let (stored, refused) = by_form(&cx.state, form).await?;
+        let (stored, refused) = by_form(&cx.state, form, &overhead).await?;
         return if html::wants_html(&headers) {
             Ok(answer_person(cx, &refused))
         } else {
@@ -86,9 +94,19 @@ async fn receive(cx: &PageContext, query: UploadQuery, request: Request) -> Resu
     ))
 }
 
-async fn by_form(state: &AppState, mut form: Multipart) -> Result<(Vec<Stored>, Vec<RejectedFile>), Failure> {
+async fn by_form(
+    state: &AppState,
+    mut form: Multipart,
+    overhead: &Overhead,
+) -> Result<(Vec<Stored>, Vec<RejectedFile>), Failure> {
     let (mut stored, mut refused) = (Vec::new(), Vec::new());
-    while let Some(field) = form.next_field().await? {
+    let mut fields = 0;
+    while let Some(field) = form.next_field().await.map_err(overhead::failure)? {
+        overhead.reset();
+        fields += 1;
+        if fields > MAX_FIELDS {
+            return Err(Failure::invalid("files", format!("a form has at most {MAX_FIELDS} fields")));
+        }
         // Other fields, and the empty file input of a form, are ignored.
         let Some(name) = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
             continue;
@@ -99,7 +117,8 @@ async fn by_form(state: &AppState, mut form: Multipart) -> Result<(Vec<Stored>, 
                 format!("a form has at most {MAX_FILES} files; send the others in another request"),
             ));
         }
-        match take(state, &name, None, field).await {
+        // The bytes of a file do not count.
+        match take(state, &name, None, field.inspect(|_| overhead.reset())).await {
             Ok(video) => stored.push(video),
             // The next file may be valid.
             Err(failure) if failure.status.is_client_error() => refused.push(RejectedFile { name, failure }),
@@ -129,7 +148,7 @@ async fn linger(body: &mut BodyDataStream) {
 }
 
 /// Receives one file: streams it to disk, probes it and adds it to the library.
-async fn take<E: std::fmt::Display>(
+async fn take<E: std::error::Error + 'static>(
     state: &AppState,
     name: &str,
     expected: Option<u64>,
@@ -138,13 +157,7 @@ async fn take<E: std::fmt::Display>(
     let mut incoming = state.library.incoming(expected, state.config.max_upload_bytes).await?;
     let mut bytes = std::pin::pin!(bytes);
     while let Some(chunk) = bytes.next().await {
-        let chunk = chunk.map_err(|error| {
-            Failure::new(
-                StatusCode::BAD_REQUEST,
-                "incomplete_body",
-                format!("the connection was lost after {} bytes: {error}", incoming.size()),
-            )
-        })?;
+        let chunk = chunk.map_err(|error| broken_body(&error, incoming.size()))?;
         incoming.write(&chunk).await?;
     }
     let sealed = incoming.seal().await?;

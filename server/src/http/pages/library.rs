@@ -14,6 +14,7 @@ use crate::{
         html::{self, PageContext},
         trash, views,
     },
+    net::Client,
     state::AppState,
 };
 
@@ -32,12 +33,18 @@ pub(in crate::http) struct LibraryQuery {
 pub(in crate::http) async fn page(
     cx: PageContext,
     Query(query): Query<LibraryQuery>,
+    client: Client,
     headers: HeaderMap,
 ) -> Response {
-    html::or_error(&cx, show(&cx, &query, &headers).await)
+    html::or_error(&cx, show(&cx, &query, client, &headers).await)
 }
 
-async fn show(cx: &PageContext, query: &LibraryQuery, headers: &HeaderMap) -> Result<Response, Failure> {
+async fn show(
+    cx: &PageContext,
+    query: &LibraryQuery,
+    client: Client,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
     let offset = query.offset.unwrap_or(0);
     let storage = cx.state.library.storage().await?;
     let count = storage.videos;
@@ -50,7 +57,7 @@ async fn show(cx: &PageContext, query: &LibraryQuery, headers: &HeaderMap) -> Re
     html::render(&LibraryPage {
         shell: html::shell(cx, "Your videos", "videos", unfinished),
         upload_limit: format::size(cx.state.config.max_upload_bytes),
-        base_url: base_url(headers),
+        base_url: base_url(client, headers),
         count: format::count(count, "video"),
         videos,
         more: (u64::from(next) < count).then(|| format!("/?offset={next}")),
@@ -70,12 +77,8 @@ async fn just_trashed(state: &AppState, id: Option<&str>) -> Result<Option<web::
 }
 
 /// Scheme and authority of the request's URL; displayed, never used for links.
-fn base_url(headers: &HeaderMap) -> String {
+fn base_url(client: Client, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost:8080");
-    let scheme = headers
-        .get("x-forwarded-proto")
-        .and_then(|value| value.to_str().ok())
-        .filter(|&s| s == "https")
-        .unwrap_or("http");
+    let scheme = if client.https { "https" } else { "http" };
     format!("{scheme}://{host}")
 }
