@@ -12,7 +12,7 @@ use homereel_library::{Library, Video, backup, restore};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::DataArgs;
-use crate::{captions, config};
+use crate::{captions, config, file_name::with_extension};
 
 /// Number of videos that are read per page.
 const PAGE: u32 = 100;
@@ -104,7 +104,8 @@ fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
     let taken = Timestamp::from_millisecond(video.taken_ms).unwrap_or(Timestamp::UNIX_EPOCH);
     let day = taken.to_zoned(TimeZone::system()).strftime("%Y-%m-%d").to_string();
     let safe = |c: char| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c };
-    let name: String = video.name.chars().map(safe).collect();
+    let name = with_extension(&video.name, &video.mime);
+    let name: String = name.chars().map(safe).collect();
     let name = name.trim_matches(['.', ' ']);
     let (stem, ending) = name.rsplit_once('.').map_or((name, String::new()), |(s, e)| (s, format!(".{e}")));
     let mut cut = MAX_NAME.min(stem.len());

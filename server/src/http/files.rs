@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tower_http::services::ServeFile;
 
 use super::error::{Failure, Problem};
-use crate::state::AppState;
+use crate::{file_name::with_extension, state::AppState};
 
 /// Characters that `filename*` may contain unescaped (RFC 5987).
 const ATTR_CHARS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
@@ -44,7 +44,7 @@ pub(super) async fn original(
         header::CONTENT_TYPE,
         HeaderValue::from_str(&video.mime).unwrap_or(HeaderValue::from_static("application/octet-stream")),
     );
-    if let Ok(value) = HeaderValue::from_str(&disposition(kind, &video.name)) {
+    if let Ok(value) = HeaderValue::from_str(&disposition(kind, &with_extension(&video.name, &video.mime))) {
         out.insert(header::CONTENT_DISPOSITION, value);
     }
     Ok(response)
