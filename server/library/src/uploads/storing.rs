@@ -10,7 +10,7 @@ use crate::{
     error::LibraryError,
     incoming::{Sealed, Stored},
     library::Library,
-    values::now_ms,
+    values::{is_hash, now_ms},
 };
 
 /// A complete upload that is being stored.
@@ -60,7 +60,7 @@ impl Library {
                 .fetch_one(&self.pool)
                 .await?;
             let lost = || LibraryError::NotFound { what: "file of the upload", id: upload.id.clone() };
-            let sha256 = known.ok_or_else(lost)?;
+            let sha256 = known.filter(|sha256| is_hash(sha256)).ok_or_else(lost)?;
             if let Some(video) = self.video_by_hash(&sha256).await? {
                 let stored = Stored { video, duplicate: false, restored: false };
                 return Ok(Storing::Known(Box::new(stored)));

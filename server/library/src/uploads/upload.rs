@@ -17,7 +17,7 @@ use crate::{
     error::LibraryError,
     incoming::{Scratch, display_name, reserve},
     library::Library,
-    values::{new_id, now_ms, shorten},
+    values::{id, new_id, now_ms, shorten},
 };
 
 /// Retention of an upload that has stopped.
@@ -80,7 +80,7 @@ impl FromRow<'_, SqliteRow> for Upload {
             Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
         };
         Ok(Self {
-            id: row.try_get("id")?,
+            id: id(row, "id")?,
             name: row.try_get("name")?,
             length: bytes("length")?,
             received: bytes("received")?,
