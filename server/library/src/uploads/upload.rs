@@ -26,10 +26,13 @@ pub(super) const KEEP: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Retention of the row of a finished upload.
 pub(super) const REMEMBER: Duration = Duration::from_secs(24 * 3600);
 
-/// Maximum number of unfinished uploads.
+/// Maximum number of unfinished uploads of everybody.
 const MAX_OPEN: i64 = 1000;
 
 /// How long a new writer waits for the previous one to stop.
+/// Maximum number of unfinished uploads of one user or API key, so that nobody can stop the uploads of others.
+pub(super) const MAX_OPEN_EACH: i64 = 100;
+
 const HANDOVER: Duration = Duration::from_secs(10);
 
 /// State of an upload.
@@ -112,6 +115,8 @@ pub struct NewUpload {
     /// SHA-256 as declared by the client.
     pub claimed: Option<String>,
 }
+    /// The user or API key ([`crate::Identity::account`]); `None` where no login is required.
+    pub owner: Option<String>,
 
 impl Library {
     /// Starts an upload and reserves disk space for all of it, so that it cannot run out of space halfway.
@@ -126,13 +131,9 @@ impl Library {
             return Err(LibraryError::TooLarge { limit });
         }
         let _reservation = self.reserve_room(new.length).await?;
-        let sql = "SELECT count(*) FROM uploads WHERE state = 'receiving'";
-        let open: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await?;
-        if open >= MAX_OPEN {
-            return Err(LibraryError::Conflict(format!(
-                "{open} uploads are unfinished; end or delete some first"
-            )));
-        }
+        // Held until the row exists, so that concurrent requests cannot pass the limits together.
+        let _turn = self.uploads.creation.lock().await;
+        self.check_open(new.owner.as_deref()).await?;
         let id = new_id();
         let path = Scratch::new(self.upload_path(&id));
         let (library, length) = (self.clone(), new.length);
@@ -146,8 +147,8 @@ impl Library {
         .map_err(io::Error::other)??;
         let now = now_ms();
         sqlx::query(
-            "INSERT INTO uploads (id, name, length, metadata, claimed, created_ms, expires_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO uploads (id, name, length, metadata, claimed, owner, created_ms, expires_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&id)
         .bind(display_name(&new.name))
@@ -155,6 +156,7 @@ impl Library {
         .bind(&new.metadata)
         .bind(&new.claimed)
         .bind(now)
+        .bind(&new.owner)
         .bind(now + millis(KEEP))
         .execute(&self.pool)
         .await?;
@@ -164,6 +166,23 @@ impl Library {
     }
 
     /// Returns the upload with this id.
+    /// Checks the number of unfinished uploads before another starts.
+    async fn check_open(&self, owner: Option<&str>) -> Result<(), LibraryError> {
+        let sql = "SELECT count(*), count(*) FILTER (WHERE owner = ?) FROM uploads WHERE state = 'receiving'";
+        let (all, own): (i64, i64) = sqlx::query_as(sql).bind(owner).fetch_one(&self.pool).await?;
+        let (open, limit, whose) = if own >= MAX_OPEN_EACH {
+            (own, MAX_OPEN_EACH, "of your uploads")
+        } else {
+            (all, MAX_OPEN, "uploads")
+        };
+        if open < limit {
+            return Ok(());
+        }
+        Err(LibraryError::Conflict(format!(
+            "{open} {whose} are unfinished, and at most {limit} may be; finish or delete some first"
+        )))
+    }
+
     ///
     /// # Errors
     /// `NotFound`, `Database`.
