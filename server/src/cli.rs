@@ -116,6 +116,22 @@ enum Command {
 /// A usage error: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
+impl Command {
+    /// Returns whether the files that the command creates belong to the library, which is private. Other commands create files
+    /// for the caller.
+    fn writes_the_library(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_)
+                | Self::Keys(_)
+                | Self::Password(_)
+                | Self::Guard(_)
+                | Self::Backup { .. }
+                | Self::Restore { .. }
+        )
+    }
+}
+
 struct UsageError(anyhow::Error);
 
 /// Runs the program and returns its exit code.
@@ -129,6 +145,10 @@ pub fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("failed to start")),
+    if cli.command.writes_the_library() {
+        // Also of what SQLite and libraries create, whatever the caller's umask is.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    }
     };
     let result = runtime.block_on(run(cli.command));
     // Does not wait for blocking threads whose results nobody needs.

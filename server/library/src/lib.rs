@@ -20,6 +20,7 @@ mod incoming;
 mod jobs;
 mod library;
 mod migrations;
+mod private;
 mod reservation;
 mod room;
 mod search;

@@ -4,9 +4,10 @@ use std::{io, sync::Arc};
 
 use sha2::Digest as _;
 
-use super::upload::{REMEMBER, Upload, UploadState, millis, remove};
+use super::upload::{REMEMBER, Upload, UploadState, millis};
 use crate::{
     changes::Change,
+    directories::remove_file,
     error::LibraryError,
     incoming::{Sealed, Stored},
     library::Library,
@@ -129,6 +130,6 @@ impl Library {
         .execute(&self.pool)
         .await?;
         self.uploads.forget(id);
-        Ok(remove(&self.upload_path(id))?)
+        Ok(remove_file(&self.upload_path(id))?)
     }
 }

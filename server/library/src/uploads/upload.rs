@@ -14,6 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::slots::Hashing;
 use crate::{
+    directories::remove_file,
     error::LibraryError,
     incoming::{Scratch, display_name, reserve},
     library::Library,
@@ -29,10 +30,10 @@ pub(super) const REMEMBER: Duration = Duration::from_secs(24 * 3600);
 /// Maximum number of unfinished uploads of everybody.
 const MAX_OPEN: i64 = 1000;
 
-/// How long a new writer waits for the previous one to stop.
 /// Maximum number of unfinished uploads of one user or API key, so that nobody can stop the uploads of others.
 pub(super) const MAX_OPEN_EACH: i64 = 100;
 
+/// How long a new writer waits for the previous one to stop.
 const HANDOVER: Duration = Duration::from_secs(10);
 
 /// State of an upload.
@@ -114,9 +115,9 @@ pub struct NewUpload {
     pub metadata: String,
     /// SHA-256 as declared by the client.
     pub claimed: Option<String>,
-}
     /// The user or API key ([`crate::Identity::account`]); `None` where no login is required.
     pub owner: Option<String>,
+}
 
 impl Library {
     /// Starts an upload and reserves disk space for all of it, so that it cannot run out of space halfway.
@@ -130,10 +131,10 @@ impl Library {
         if new.length > limit {
             return Err(LibraryError::TooLarge { limit });
         }
-        let _reservation = self.reserve_room(new.length).await?;
         // Held until the row exists, so that concurrent requests cannot pass the limits together.
         let _turn = self.uploads.creation.lock().await;
         self.check_open(new.owner.as_deref()).await?;
+        let _reservation = self.reserve_room(new.length).await?;
         let id = new_id();
         let path = Scratch::new(self.upload_path(&id));
         let (library, length) = (self.clone(), new.length);
@@ -155,8 +156,8 @@ impl Library {
         .bind(signed(new.length))
         .bind(&new.metadata)
         .bind(&new.claimed)
-        .bind(now)
         .bind(&new.owner)
+        .bind(now)
         .bind(now + millis(KEEP))
         .execute(&self.pool)
         .await?;
@@ -165,7 +166,6 @@ impl Library {
         self.upload(&id).await
     }
 
-    /// Returns the upload with this id.
     /// Checks the number of unfinished uploads before another starts.
     async fn check_open(&self, owner: Option<&str>) -> Result<(), LibraryError> {
         let sql = "SELECT count(*), count(*) FILTER (WHERE owner = ?) FROM uploads WHERE state = 'receiving'";
@@ -183,6 +183,7 @@ impl Library {
         )))
     }
 
+    /// Returns the upload with this id.
     ///
     /// # Errors
     /// `NotFound`, `Database`.
@@ -221,7 +222,7 @@ impl Library {
         let _writer = self.writer(id).await?;
         sqlx::query("DELETE FROM uploads WHERE id = ?").bind(id).execute(&self.pool).await?;
         self.uploads.forget(id);
-        remove(&self.upload_path(id))?;
+        remove_file(&self.upload_path(id))?;
         Ok(())
     }
 
@@ -251,7 +252,7 @@ impl Library {
                 .fetch_one(&self.pool)
                 .await?;
             if known == 0 {
-                remove(&entry.path())?;
+                remove_file(&entry.path())?;
             }
         }
         Ok(())
@@ -275,13 +276,6 @@ impl Library {
             return Err(LibraryError::NoSpace { needed, free: self.free_bytes()? });
         }
         Err(error.into())
-    }
-}
-
-pub(super) fn remove(path: &std::path::Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 
