@@ -19,6 +19,13 @@ pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Copies a file to a new one. Unlike with `fs::copy`, it does not get the source's mode.
+pub(crate) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut copy = create_file(to)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
+}
+
 /// Takes the data directory and the database from everybody else: earlier versions created them with the user's umask. What
 /// cannot be changed is logged, and links are not followed.
 pub(crate) fn tighten(root: &Path) {

@@ -16,6 +16,11 @@ pub fn new_id() -> String {
     Uuid::now_v7().simple().to_string()
 }
 
+/// Returns whether `text` is an id as [`new_id`] makes it.
+pub(crate) fn is_id(text: &str) -> bool {
+    is_lower_hex(text, ID_DIGITS)
+}
+
 /// Returns whether `text` is a SHA-256 as the library writes it.
 pub(crate) fn is_hash(text: &str) -> bool {
     is_lower_hex(text, HASH_DIGITS)

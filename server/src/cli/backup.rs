@@ -38,10 +38,19 @@ pub(super) async fn back_up(data: DataArgs, file: &Path) -> anyhow::Result<()> {
 }
 
 /// Replaces the database with a copy.
-pub(super) async fn bring_back(data: DataArgs, file: &Path) -> anyhow::Result<()> {
+pub(super) async fn bring_back(data: DataArgs, file: &Path, keep_keys: bool) -> anyhow::Result<()> {
     let data = config::data(data.data, data.config.as_ref())?;
-    let back = restore(&data, file).await?;
+    let back = restore(&data, file, keep_keys).await?;
     say(&format!("{} has {} videos again.\n", data.display(), back.videos))?;
+    if back.sessions_left_out > 0 {
+        say("Sessions were not restored; everybody has to log in again.\n")?;
+    }
+    if back.keys_left_out > 0 {
+        say(&format!(
+            "{} API keys were not restored; create new ones with `homereel keys add`.\n",
+            back.keys_left_out
+        ))?;
+    }
     if back.missing.is_empty() {
         return Ok(());
     }
