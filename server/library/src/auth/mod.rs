@@ -11,6 +11,7 @@ mod links;
 mod password;
 mod service;
 mod sessions;
+mod tally;
 mod throttle;
 mod token;
 mod users;

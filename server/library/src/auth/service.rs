@@ -7,14 +7,14 @@ use tokio::sync::Semaphore;
 
 use super::{
     error::AuthError,
-    identity::{Credential, Identity, NewSession},
+    identity::{Credential, HOUSEHOLD, Identity, NewSession},
     password,
-    throttle::Throttle,
+    throttle::{Account, Throttle},
 };
 use crate::library;
 
 /// Checks credentials and stores passwords, sessions and keys. Cheap to clone; clones share the database and the count
-/// of failed attempts.
+/// of tries.
 #[derive(Debug, Clone)]
 pub struct Auth {
     pub(super) pool: SqlitePool,
@@ -56,8 +56,8 @@ impl Auth {
         }
     }
 
-    /// Checks `password` against that of `name` (`None` means the household's) and starts a session. Failed attempts are counted
-    /// per address `from`.
+    /// Checks `password` against that of `name` (`None` means the household's) and starts a session. Tries are counted per
+    /// address `from` and per account.
     ///
     /// # Errors
     /// `WrongPassword`, `NoPassword`, `TooManyTries`, `Database`.
@@ -67,40 +67,37 @@ impl Auth {
         password: String,
         from: Option<IpAddr>,
     ) -> Result<NewSession, AuthError> {
-        self.throttle.check(from)?;
-        let household = self.household().await?.ok_or(AuthError::NoPassword)?;
-        let known = match name.filter(|name| !name.trim().is_empty()) {
-            Some(name) => self.named(name).await?,
-            None => Some(household.clone()),
-        };
+        let name = name.filter(|name| !name.trim().is_empty()).unwrap_or(HOUSEHOLD);
+        // Before anything is awaited, so that concurrent tries cannot pass the limit together.
+        let attempt = self.throttle.reserve(&Account::named(name), from)?;
+        let household = self.named(HOUSEHOLD).await?.ok_or(AuthError::NoPassword)?;
+        let known = self.named(name).await?;
         // An unknown name takes as long as a wrong password.
         let exists = known.is_some();
         let (user, hash) = known.unwrap_or(household);
-        // Counted before the check, so that concurrent attempts are throttled as well.
-        self.throttle.failed(from);
         if !self.verify(password, hash).await? || !exists {
             return Err(AuthError::WrongPassword);
         }
-        self.throttle.succeeded(from);
+        attempt.succeeded();
         self.start_session(&user).await
     }
 
     /// Uses a one-time link: sets the household's password and starts a session. Other sessions end.
     ///
     /// # Errors
-    /// `DeadLink`, `Invalid` when the password is not accepted (the link stays valid), `Database`.
+    /// `DeadLink`, `TooManyTries`, `Invalid` when the password is not accepted (the link stays valid), `Database`.
     pub async fn log_in_first(
         &self,
         link: &str,
         password: String,
         from: Option<IpAddr>,
     ) -> Result<NewSession, AuthError> {
-        self.throttle.check(from)?;
         password::fits(&password)?;
+        let attempt = self.throttle.reserve(&Account::Link, from)?;
         if !self.spend_link(link).await? {
-            self.throttle.failed(from);
             return Err(AuthError::DeadLink);
         }
+        attempt.succeeded();
         let user = self.set_password(password).await?;
         self.start_session(&user).await
     }

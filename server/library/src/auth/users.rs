@@ -10,6 +10,7 @@ use super::{
     identity::{HOUSEHOLD, Role},
     password,
     service::Auth,
+    throttle::Account,
     token,
 };
 use crate::values::{new_id, now_ms};
@@ -167,9 +168,8 @@ impl Auth {
         new: String,
         from: Option<std::net::IpAddr>,
     ) -> Result<(), AuthError> {
-        self.throttle.check(from)?;
         let row = sqlx::query(
-            "SELECT users.id, users.password_hash FROM sessions JOIN users ON users.id = user_id \
+            "SELECT users.id, users.name, users.password_hash FROM sessions JOIN users ON users.id = user_id \
              WHERE token_hash = ? AND expires_ms > ?",
         )
         .bind(token::kept(session))
@@ -178,11 +178,11 @@ impl Auth {
         .await?;
         let row = row.ok_or_else(|| AuthError::NoUser("you".into()))?;
         let (id, hash): (String, String) = (row.try_get("id")?, row.try_get("password_hash")?);
-        self.throttle.failed(from);
+        let attempt = self.throttle.reserve(&Account::named(row.try_get("name")?), from)?;
         if !self.verify(present, hash).await? {
             return Err(AuthError::WrongPassword);
         }
-        self.throttle.succeeded(from);
+        attempt.succeeded();
         self.put_password(&id, new, Some(session)).await
     }
 
