@@ -72,6 +72,7 @@ impl Auth {
             .await?;
         sqlx::query("DELETE FROM sessions WHERE user_id = ?").bind(&user).execute(&mut *transaction).await?;
         transaction.commit().await?;
+        self.announce();
         Ok(user)
     }
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::Path, sync::Arc};
 
 use sqlx::SqlitePool;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     error::AuthError,
@@ -22,13 +22,21 @@ pub struct Auth {
     /// Each hash takes 19 MiB and a core for a moment, so at most two are computed at once.
     pub(super) hashing: Arc<Semaphore>,
     pub(super) throttle: Arc<Throttle>,
+    /// Notified of changes that may end or alter a credential.
+    pub(super) changes: Arc<watch::Sender<()>>,
 }
 
 impl Auth {
     /// Creates the service on an open database. `required` sets whether a login is needed.
     #[must_use]
     pub fn new(pool: SqlitePool, required: bool) -> Self {
-        Self { pool, required, hashing: Arc::new(Semaphore::new(2)), throttle: Arc::default() }
+        Self {
+            pool,
+            required,
+            hashing: Arc::new(Semaphore::new(2)),
+            throttle: Arc::default(),
+            changes: Arc::default(),
+        }
     }
 
     /// Opens the database below `data`, also while a server has it open (`homereel keys`, `password`).
@@ -50,9 +58,18 @@ impl Auth {
     /// # Errors
     /// `Database`.
     pub async fn identify(&self, credential: Credential<'_>) -> Result<Option<Identity>, AuthError> {
+        self.who(credential, true).await
+    }
+
+    /// The same. `used` counts this as a use, which renews a session.
+    pub(super) async fn who(
+        &self,
+        credential: Credential<'_>,
+        used: bool,
+    ) -> Result<Option<Identity>, AuthError> {
         match credential {
-            Credential::Session(token) => self.who_has_session(token).await,
-            Credential::Key(token) => self.who_has_key(token).await,
+            Credential::Session(token) => self.who_has_session(token, used).await,
+            Credential::Key(token) => self.who_has_key(token, used).await,
         }
     }
 

@@ -3,10 +3,10 @@
 use std::{
     net::IpAddr,
     sync::{Arc, LazyLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::{
     throttle::{ACCOUNT, ADDRESS, Throttle},
@@ -235,4 +235,66 @@ async fn guesses_in_the_form_of_a_new_password_or_a_link_count_as_well() {
         links.push(auth.log_in_first("no link", "battery staple".into(), address(2)).await);
     }
     assert_eq!(compared(&links), ADDRESS.free as usize);
+}
+
+/// Starts a stream of a credential; the task ends with it.
+async fn stream(auth: &Auth, credential: Credential<'_>) -> JoinHandle<()> {
+    let who = auth.identify(credential).await.unwrap().unwrap();
+    // A period that no test reaches: only notices count.
+    tokio::spawn(auth.ended_within(credential, who, Duration::from_secs(3600)))
+}
+
+#[tokio::test]
+async fn streams_end_with_the_credential_that_opened_them_and_others_go_on() {
+    let (_data, auth) = guarded().await;
+    let oma = auth.add_user("Oma", Role::Viewer, "garden gate".into()).await.unwrap();
+    let log_in =
+        async |from| auth.log_in(Some("Oma"), "garden gate".into(), address(from)).await.unwrap().token;
+    let household = auth.log_in(None, PASSWORD.into(), address(1)).await.unwrap().token;
+    let other = stream(&auth, Credential::Session(&household)).await;
+
+    let session = log_in(2).await;
+    let ended = stream(&auth, Credential::Session(&session)).await;
+    auth.log_out(&session).await.unwrap();
+    ended.await.unwrap();
+
+    let ended = stream(&auth, Credential::Session(&log_in(3).await)).await;
+    auth.set_role(&oma.id, Role::Member).await.unwrap();
+    ended.await.unwrap();
+
+    let (changing, waiting) = (log_in(4).await, log_in(5).await);
+    let (stays, ended) = (
+        stream(&auth, Credential::Session(&changing)).await,
+        stream(&auth, Credential::Session(&waiting)).await,
+    );
+    auth.change_password(&changing, "garden gate".into(), "rose bushes".into(), address(4)).await.unwrap();
+    ended.await.unwrap();
+    assert!(!stays.is_finished());
+    auth.reset_password(&oma.id, "lavender bed".into()).await.unwrap();
+    stays.await.unwrap();
+
+    let last = auth.log_in(Some("Oma"), "lavender bed".into(), address(6)).await.unwrap().token;
+    let ended = stream(&auth, Credential::Session(&last)).await;
+    auth.remove_user(&oma.id).await.unwrap();
+    ended.await.unwrap();
+
+    let key = auth.add_key("phone", Role::Viewer).await.unwrap();
+    let ended = stream(&auth, Credential::Key(&key.token)).await;
+    auth.revoke_key("phone").await.unwrap();
+    ended.await.unwrap();
+
+    assert!(!other.is_finished());
+    auth.set_password("battery staple".into()).await.unwrap();
+    other.await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_also_end_when_another_process_revokes_the_key() {
+    let (data, auth) = door().await;
+    let key = auth.add_key("phone", Role::Viewer).await.unwrap();
+    let credential = Credential::Key(&key.token);
+    let who = auth.identify(credential).await.unwrap().unwrap();
+    let ended = tokio::spawn(auth.ended_within(credential, who, Duration::from_millis(1)));
+    Auth::open(data.path()).await.unwrap().revoke_key("phone").await.unwrap();
+    ended.await.unwrap();
 }

@@ -131,6 +131,7 @@ impl Auth {
             .bind(id)
             .execute(&self.pool)
             .await?;
+        self.announce();
         Ok(())
     }
 
@@ -144,6 +145,7 @@ impl Auth {
         sqlx::query("DELETE FROM sessions WHERE user_id = ?").bind(id).execute(&mut *transaction).await?;
         sqlx::query("DELETE FROM users WHERE id = ?").bind(id).execute(&mut *transaction).await?;
         transaction.commit().await?;
+        self.announce();
         Ok(())
     }
 
@@ -177,8 +179,8 @@ impl Auth {
         .fetch_optional(&self.pool)
         .await?;
         let row = row.ok_or_else(|| AuthError::NoUser("you".into()))?;
-        let (id, hash): (String, String) = (row.try_get("id")?, row.try_get("password_hash")?);
         let attempt = self.throttle.reserve(&Account::named(row.try_get("name")?), from)?;
+        let (id, hash): (String, String) = (row.try_get("id")?, row.try_get("password_hash")?);
         if !self.verify(present, hash).await? {
             return Err(AuthError::WrongPassword);
         }
@@ -211,6 +213,7 @@ impl Auth {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
+        self.announce();
         Ok(())
     }
 
