@@ -87,6 +87,9 @@ enum Command {
     Restore {
         /// Backup file
         file: PathBuf,
+        /// Also restore the API keys of the backup, including those that were revoked since
+        #[arg(long)]
+        keep_keys: bool,
         #[command(flatten)]
         data: DataArgs,
     },
@@ -113,6 +116,22 @@ enum Command {
     VideoWorker,
 }
 
+impl Command {
+    /// Returns whether the files that the command creates belong to the library, which is private. Other commands create files
+    /// for the caller.
+    fn writes_the_library(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_)
+                | Self::Keys(_)
+                | Self::Password(_)
+                | Self::Guard(_)
+                | Self::Backup { .. }
+                | Self::Restore { .. }
+        )
+    }
+}
+
 /// A usage error: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:#}")]
@@ -125,6 +144,10 @@ pub fn main() -> ExitCode {
     if matches!(cli.command, Command::VideoWorker) {
         // Before any runtime starts: the sandbox does not apply to threads that already exist.
         return homereel_video::worker::main();
+    }
+    if cli.command.writes_the_library() {
+        // Also of what SQLite and libraries create, whatever the caller's umask is.
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -189,9 +212,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
             log_quietly();
             backup::back_up(data, &file).await
         }
-        Command::Restore { file, data } => {
+        Command::Restore { file, keep_keys, data } => {
             log_quietly();
-            backup::bring_back(data, &file).await
+            backup::bring_back(data, &file, keep_keys).await
         }
         Command::Export { out, data } => {
             log_quietly();

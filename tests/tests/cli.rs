@@ -316,6 +316,7 @@ async fn a_library_is_backed_up_while_it_is_served_and_brought_back() -> anyhow:
     let dir = tempfile::tempdir()?;
     let (data, file) =
         (server.data().display().to_string(), dir.path().join("copy.db").display().to_string());
+    homereel(["keys", "add", "phone", "--data", &data]).await?.answer()?;
     let said = homereel(["backup", &file, "--data", &data]).await?;
     ensure!(said.answer()?.contains("holds 1 videos"), "{}", said.stdout);
     let refused = homereel(["backup", &file, "--data", &data]).await?;
@@ -332,7 +333,10 @@ async fn a_library_is_backed_up_while_it_is_served_and_brought_back() -> anyhow:
         std::fs::copy(entry.path(), copied.join(entry.file_name()))?;
     }
     let other = other.display().to_string();
-    homereel(["restore", &file, "--data", &other]).await?.answer()?;
+    let said = homereel(["restore", &file, "--data", &other]).await?;
+    ensure!(said.answer()?.contains("1 API keys were not restored"), "{}", said.stdout);
+    let keys = homereel(["keys", "list", "--json", "--data", &other]).await?.json()?;
+    ensure!(keys == serde_json::json!([]), "{keys}");
     let out = dir.path().join("out").display().to_string();
     homereel(["export", &out, "--data", &other]).await?.answer()?;
     let mut names: Vec<String> = std::fs::read_dir(&out)?

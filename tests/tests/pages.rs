@@ -103,7 +103,7 @@ async fn an_original_is_served_by_its_validator_and_never_as_a_page() -> anyhow:
     assert_eq!(header_of(&head, header::X_CONTENT_TYPE_OPTIONS)?, "nosniff");
     assert_eq!(header_of(&head, header::ACCEPT_RANGES)?, "bytes");
     let disposition = header_of(&head, header::CONTENT_DISPOSITION)?;
-    assert_eq!(disposition, "inline; filename=\"__b__.html\"; filename*=UTF-8''%22%3Cb%3E%C3%A9.html");
+    assert_eq!(disposition, "inline; filename=\"__b__.mp4\"; filename*=UTF-8''%22%3Cb%3E%C3%A9.mp4");
 
     let etag = header_of(&head, header::ETAG)?;
     let get = |range: &'static str| server.client().get(&path).header(header::RANGE, range);

@@ -7,7 +7,7 @@ use sqlx::{FromRow, Row, sqlite::SqliteRow};
 use crate::{
     error::LibraryError,
     library::Library,
-    values::{from_json, new_id, now_ms, to_json},
+    values::{from_json, id, new_id, now_ms, to_json},
 };
 
 /// State of an answer.
@@ -109,8 +109,8 @@ impl FromRow<'_, SqliteRow> for Answer {
                 .map_err(|error| sqlx::Error::Decode(Box::new(error)))
         };
         Ok(Self {
-            id: row.try_get("id")?,
-            video_id: row.try_get("video_id")?,
+            id: id(row, "id")?,
+            video_id: id(row, "video_id")?,
             question: row.try_get("question")?,
             answer: row.try_get("answer")?,
             status: match row.try_get::<&str, _>("status")? {

@@ -98,6 +98,16 @@ pub enum LibraryError {
         /// The parser's message.
         source: serde_json::Error,
     },
+    /// A column that becomes part of a path has a value that could name another one.
+    #[error("column {column} is {value:?}; {digits} lower-case hexadecimal digits would fit")]
+    Malformed {
+        /// Name of the column.
+        column: &'static str,
+        /// Its value, shortened.
+        value: String,
+        /// Number of digits of a valid value.
+        digits: usize,
+    },
     /// SQLite failed.
     #[error("database: {0}")]
     Database(sqlx::Error),
@@ -133,6 +143,7 @@ impl LibraryError {
             Self::TooLarge { .. } => LibraryErrorKind::TooLarge,
             Self::NoSpace { .. } | Self::OverQuota { .. } | Self::DiskFull => LibraryErrorKind::NoSpace,
             Self::Damaged { .. }
+            | Self::Malformed { .. }
             | Self::Database(_)
             | Self::Migration(_)
             | Self::OldSchema { .. }

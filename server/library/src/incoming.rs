@@ -16,7 +16,7 @@ use crate::{
     jobs::{job::Step, rows::insert_ingest},
     library::Library,
     reservation::Reservation,
-    values::{new_id, now_ms, to_json},
+    values::{is_hash, new_id, now_ms, to_json},
     video::Video,
 };
 
@@ -164,8 +164,7 @@ impl Library {
         for entry in fs::read_dir(self.root.join("originals"))? {
             let entry = entry?;
             let sha256 = entry.file_name().to_string_lossy().into_owned();
-            let hash = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
-            if hash && !known.contains(&sha256) {
+            if is_hash(&sha256) && !known.contains(&sha256) {
                 let size = entry.metadata()?.len();
                 nameless.push(Sealed::of_upload(self.clone(), entry.path(), sha256, size));
             }

@@ -20,7 +20,9 @@ mod incoming;
 mod jobs;
 mod library;
 mod migrations;
+mod private;
 mod reservation;
+mod restore;
 mod room;
 mod search;
 mod text;
@@ -39,7 +41,7 @@ pub use auth::{
     ApiKey, Auth, AuthError, AuthErrorKind, Credential, HOUSEHOLD, Identity, LINK_LIFE, MAX_PASSWORD,
     MIN_PASSWORD, NewKey, NewSession, Role, SESSION_LIFE, User,
 };
-pub use backup::{Backup, Restored, backup, restore};
+pub use backup::{Backup, backup};
 pub use cache::ByteCache;
 pub use changes::Change;
 pub use derived::NewRendition;
@@ -47,6 +49,7 @@ pub use error::{LibraryError, LibraryErrorKind};
 pub use incoming::{Incoming, Sealed, Stored};
 pub use jobs::{Job, JobState, Step};
 pub use library::Library;
+pub use restore::{Restored, restore};
 pub use search::{Filter, Found, Hit, MAX_RANKED, PieceKind, Recalled, Results, SnippetPart};
 pub use text::{Moment, Text, TextKind, Texts};
 pub use trash::Storage;

@@ -15,7 +15,7 @@ use sqlx::{
 use tokio::sync::{Mutex, broadcast};
 
 use crate::{
-    changes::Change, directories, error::LibraryError, migrations, reservation::Space,
+    changes::Change, directories, error::LibraryError, migrations, private, reservation::Space,
     search::recent::Recent, uploads::slots::Slots,
 };
 
@@ -60,8 +60,9 @@ impl Library {
     /// `InUse` when another process has the directory open; `Io` or `Database` otherwise.
     pub async fn open(root: &Path) -> Result<Self, LibraryError> {
         for directory in ["originals", "incoming", "uploads"] {
-            fs::create_dir_all(root.join(directory))?;
+            private::create_dir(&root.join(directory))?;
         }
+        private::tighten(root);
         let lock = lock(root).await?;
         directories::prepare(root)?;
         remove_leftovers(&root.join("incoming"))?;
@@ -147,9 +148,10 @@ impl Library {
 
 /// Opens the SQLite file below `root`, creating it if necessary, and migrates its schema.
 pub(crate) async fn connect(root: &Path) -> Result<SqlitePool, LibraryError> {
+    let database = root.join("homereel.db");
+    private::create_database(&database)?;
     let options = SqliteConnectOptions::new()
-        .filename(root.join("homereel.db"))
-        .create_if_missing(true)
+        .filename(database)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)

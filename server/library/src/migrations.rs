@@ -126,7 +126,7 @@ mod tests {
         old_library(data.path(), UNRELEASED.len()).await;
         let rows = format!(
             "INSERT INTO videos (id, sha256, name, size, mime, created_ms, poster)
-                 VALUES ('{VIDEO}', 'aa', 'Birthday.mp4', 7, 'video/mp4', 1000, 'ready');
+                 VALUES ('{VIDEO}', '{VIDEO}{VIDEO}', 'Birthday.mp4', 7, 'video/mp4', 1000, 'ready');
              INSERT INTO texts (video_id, kind, content, model, settings, created_ms)
                  VALUES ('{VIDEO}', 'description', 'A girl blows out candles.', 'm', '{{}}', 1000);"
         );

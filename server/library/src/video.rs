@@ -4,7 +4,10 @@ use homereel_video::ProbeSummary;
 use serde::Serialize;
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
-use crate::{text::Texts, values::from_json};
+use crate::{
+    text::Texts,
+    values::{from_json, hash, id},
+};
 
 /// State of the poster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -67,8 +70,8 @@ impl FromRow<'_, SqliteRow> for Video {
         let probe: Option<String> = row.try_get("probe")?;
         let probe = probe.map(|text| from_json("videos.probe", &text)).transpose();
         Ok(Self {
-            id: row.try_get("id")?,
-            sha256: row.try_get("sha256")?,
+            id: id(row, "id")?,
+            sha256: hash(row, "sha256")?,
             name: row.try_get("name")?,
             size: u64::try_from(row.try_get::<i64, _>("size")?).unwrap_or_default(),
             mime: row.try_get("mime")?,

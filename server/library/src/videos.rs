@@ -6,7 +6,7 @@ use crate::{
     changes::Change,
     error::LibraryError,
     library::Library,
-    values::{shorten, to_json},
+    values::{is_hash, shorten, to_json},
     video::{Poster, Video},
 };
 
@@ -228,6 +228,10 @@ impl Library {
         let doomed: Vec<String> =
             sqlx::query_scalar("SELECT sha256 FROM doomed").fetch_all(&self.pool).await?;
         for sha256 in doomed {
+            if !is_hash(&sha256) {
+                tracing::warn!(sha256 = shorten(&sha256), "ignored a row of doomed that is no hash");
+                continue;
+            }
             self.remove_doomed(&sha256).await?;
         }
         Ok(())

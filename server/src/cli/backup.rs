@@ -12,7 +12,7 @@ use homereel_library::{Library, Video, backup, restore};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::DataArgs;
-use crate::{captions, config};
+use crate::{captions, config, file_name::with_extension};
 
 /// Number of videos that are read per page.
 const PAGE: u32 = 100;
@@ -38,10 +38,19 @@ pub(super) async fn back_up(data: DataArgs, file: &Path) -> anyhow::Result<()> {
 }
 
 /// Replaces the database with a copy.
-pub(super) async fn bring_back(data: DataArgs, file: &Path) -> anyhow::Result<()> {
+pub(super) async fn bring_back(data: DataArgs, file: &Path, keep_keys: bool) -> anyhow::Result<()> {
     let data = config::data(data.data, data.config.as_ref())?;
-    let back = restore(&data, file).await?;
+    let back = restore(&data, file, keep_keys).await?;
     say(&format!("{} has {} videos again.\n", data.display(), back.videos))?;
+    if back.sessions_left_out > 0 {
+        say("Sessions were not restored; everybody has to log in again.\n")?;
+    }
+    if back.keys_left_out > 0 {
+        say(&format!(
+            "{} API keys were not restored; create new ones with `homereel keys add`.\n",
+            back.keys_left_out
+        ))?;
+    }
     if back.missing.is_empty() {
         return Ok(());
     }
@@ -104,7 +113,8 @@ fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
     let taken = Timestamp::from_millisecond(video.taken_ms).unwrap_or(Timestamp::UNIX_EPOCH);
     let day = taken.to_zoned(TimeZone::system()).strftime("%Y-%m-%d").to_string();
     let safe = |c: char| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c };
-    let name: String = video.name.chars().map(safe).collect();
+    let name = with_extension(&video.name, &video.mime);
+    let name: String = name.chars().map(safe).collect();
     let name = name.trim_matches(['.', ' ']);
     let (stem, ending) = name.rsplit_once('.').map_or((name, String::new()), |(s, e)| (s, format!(".{e}")));
     let mut cut = MAX_NAME.min(stem.len());

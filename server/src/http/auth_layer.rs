@@ -1,16 +1,19 @@
 //! Authentication and authorization: identifies the caller (session cookie or API key) and checks their role.
 //!
 //! The role of a URL is in the route table ([`super::routes`]). This layer enforces it and passes the
-//! caller's identity on as a request extension, which handlers read with [`CurrentUser`].
+//! caller's identity on as a request extension, which handlers read with [`CurrentUser`]. A response that takes
+//! longer ends with the session or key that it belongs to.
 
 use std::convert::Infallible;
 
 use axum::{
+    body::{Body, HttpBody as _},
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
+use futures_util::StreamExt as _;
 use homereel_library::{Credential, Identity, Role};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -22,6 +25,9 @@ use crate::state::AppState;
 
 /// Name of the session cookie.
 pub(super) const COOKIE: &str = "homereel_session";
+
+/// Bytes of a body that is sent at once, before its reader could log out.
+const SHORT: u64 = 1 << 20;
 
 /// The role that a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,11 +78,8 @@ pub(super) async fn require(
         return next.run(request).await;
     }
     let path = request.uri().path();
-    let who = match credential(request.headers()) {
-        Some(credential) => state.auth.identify(credential).await,
-        None => Ok(None),
-    };
-    let who = match who {
+    let Some(credential) = credential(request.headers()) else { return unauthorized(&request) };
+    let who = match state.auth.identify(credential).await {
         Ok(Some(who)) => who,
         Ok(None) => return unauthorized(&request),
         Err(error) => return render(path, error.into()),
@@ -91,8 +94,17 @@ pub(super) async fn require(
         }
         return render(path, failure);
     }
+    let ended = state.auth.ended(credential, who.clone());
     request.extensions_mut().insert(who);
-    next.run(request).await
+    ended_by(next.run(request).await, ended)
+}
+
+/// Ends a long body (events, a file) with the login that asked for it.
+fn ended_by(response: Response, ended: impl Future<Output = ()> + Send + 'static) -> Response {
+    if response.body().size_hint().upper().is_some_and(|most| most <= SHORT) {
+        return response;
+    }
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(ended)))
 }
 
 /// Returns the credential of a request. A key takes precedence over a cookie.

@@ -17,7 +17,7 @@ use tokio_stream::{
 
 use crate::state::AppState;
 
-/// `GET /api/events`: the stream ends when the server drains.
+/// `GET /api/events`: the stream ends when the server drains, and, as all, with its session.
 pub(super) async fn events(State(state): State<AppState>) -> Response {
     let changes =
         BroadcastStream::new(state.library.subscribe()).map(|change| Ok::<_, Infallible>(render(change)));

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tower_http::services::ServeFile;
 
 use super::error::{Failure, Problem};
-use crate::state::AppState;
+use crate::{file_name::with_extension, state::AppState};
 
 /// Characters that `filename*` may contain unescaped (RFC 5987).
 const ATTR_CHARS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_').remove(b'~');
@@ -44,7 +44,7 @@ pub(super) async fn original(
         header::CONTENT_TYPE,
         HeaderValue::from_str(&video.mime).unwrap_or(HeaderValue::from_static("application/octet-stream")),
     );
-    if let Ok(value) = HeaderValue::from_str(&disposition(kind, &video.name)) {
+    if let Ok(value) = HeaderValue::from_str(&disposition(kind, &with_extension(&video.name, &video.mime))) {
         out.insert(header::CONTENT_DISPOSITION, value);
     }
     Ok(response)
@@ -107,10 +107,15 @@ pub(super) async fn ranged(
     }
     let mut request = Request::builder().method(method).body(Body::empty()).map_err(Failure::internal)?;
     let same = headers.get(header::IF_RANGE).is_none_or(|value| value.as_bytes() == etag.as_bytes());
-    // A request for several ranges may be ignored (RFC 9110, section 14.2); no player sends one.
-    let range = headers.get(header::RANGE).filter(|range| same && !range.as_bytes().contains(&b','));
-    if let Some(range) = range {
-        request.headers_mut().insert(header::RANGE, range.clone());
+    let range = headers.get(header::RANGE).filter(|_| same).and_then(|value| value.to_str().ok());
+    if let Some(range) = range.and_then(byte_range) {
+        let size = match tokio::fs::metadata(path).await {
+            Ok(metadata) => metadata.len(),
+            // Reported below.
+            Err(_) => 0,
+        };
+        let range = HeaderValue::from_str(&satisfied(range, size)).map_err(Failure::internal)?;
+        request.headers_mut().insert(header::RANGE, range);
     }
     let file = ServeFile::new(path).try_call(request).await.map_err(Failure::internal)?;
     if file.status() == StatusCode::NOT_FOUND {
@@ -123,6 +128,22 @@ pub(super) async fn ranged(
     out.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
+}
+
+/// Returns the range of a `Range` header without its unit. `None` means that the header is ignored (RFC 9110, section
+/// 14.2): its unit is not bytes, or it has several ranges, which no player sends.
+fn byte_range(value: &str) -> Option<&str> {
+    let (unit, range) = value.split_once('=')?;
+    (unit.trim().eq_ignore_ascii_case("bytes") && !range.contains(',')).then(|| range.trim())
+}
+
+/// Returns the header for tower-http, which refuses a suffix that is longer than the file; it means the whole file (RFC
+/// 9110, section 14.1.2).
+fn satisfied(range: &str, size: u64) -> String {
+    let digits = range.strip_prefix('-').filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    // More digits than a number has are more bytes than a file has.
+    let longer = digits.is_some_and(|digits| digits.parse().unwrap_or(u64::MAX) > size);
+    if longer && size > 0 { "bytes=0-".to_owned() } else { format!("bytes={range}") }
 }
 
 /// Returns whether `If-None-Match` matches `etag` (weak comparison, as for GET).
@@ -171,7 +192,15 @@ mod tests {
         assert_eq!(ask(&[]).await, (200, "0123456789".into()));
         assert_eq!(ask(&[(range.clone(), "bytes=2-4")]).await, (206, "234".into()));
         assert_eq!(ask(&[(range.clone(), "bytes=-3")]).await, (206, "789".into()));
-        assert_eq!(ask(&[(range.clone(), "bytes=50-")]).await.0, 416);
+        for longer in ["bytes=-10", "bytes=-11", "Bytes=-99999999999999999999999"] {
+            assert_eq!(ask(&[(range.clone(), longer)]).await, (206, "0123456789".into()), "{longer}");
+        }
+        for unsatisfiable in ["bytes=50-", "bytes=-0"] {
+            assert_eq!(ask(&[(range.clone(), unsatisfiable)]).await.0, 416, "{unsatisfiable}");
+        }
+        for unknown in ["seconds=0-1", "pages=-3", "bytes", "x"] {
+            assert_eq!(ask(&[(range.clone(), unknown)]).await, (200, "0123456789".into()), "{unknown}");
+        }
         assert_eq!(ask(&[(range.clone(), "bytes=0-1,4-5")]).await.0, 200);
         assert_eq!(ask(&[(range.clone(), "bytes=2-4"), (header::IF_RANGE, "\"tag\"")]).await.0, 206);
         assert_eq!(ask(&[(range, "bytes=2-4"), (header::IF_RANGE, "\"old\"")]).await.0, 200);

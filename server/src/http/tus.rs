@@ -25,7 +25,10 @@ use self::{
     checksum::Checksum,
     headers::{AnnouncedUpload, VERSION, announced, number, text, tus_version},
 };
-use super::error::{Failure, Problem};
+use super::{
+    auth_layer::CurrentUser,
+    error::{Failure, Problem},
+};
 use crate::{import, state::AppState};
 
 /// Number of uploads in one list.
@@ -47,13 +50,14 @@ pub(super) async fn describe(State(state): State<AppState>) -> Response {
 }
 
 /// `POST /api/uploads`
-pub(super) async fn create(State(state): State<AppState>, request: Request) -> Response {
-    answer(try_create(&state, request).await, &state)
+pub(super) async fn create(State(state): State<AppState>, user: CurrentUser, request: Request) -> Response {
+    answer(try_create(&state, user, request).await, &state)
 }
 
-async fn try_create(state: &AppState, request: Request) -> Result<Response, Failure> {
+async fn try_create(state: &AppState, user: CurrentUser, request: Request) -> Result<Response, Failure> {
     tus_version(request.headers())?;
-    let AnnouncedUpload { new, has_body } = announced(request.headers())?;
+    let AnnouncedUpload { mut new, has_body } = announced(request.headers())?;
+    new.owner = user.0.map(|who| who.account());
     let upload = state.library.create_upload(new, state.config.max_upload_bytes).await?;
     let location = format!("/api/uploads/{}", upload.id);
     let mut response = if has_body {

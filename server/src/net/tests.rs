@@ -119,13 +119,13 @@ async fn a_header_section_that_drips_is_cut_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_stops_or_drips_fails_and_frees_its_handler() {
-    let (sender, mut outcomes) = mpsc::unbounded_channel();
+    let (sender, mut outcomes) = mpsc::channel(8);
     let take = move |request: Request| {
         let sender = sender.clone();
         async move {
             let body = axum::body::to_bytes(request.into_body(), 1 << 20).await;
             let slow = body.as_ref().is_err_and(|error| RequestBodyError::is_too_slow(error));
-            sender.send((body.map(|bytes| bytes.len()).unwrap_or(0), slow)).unwrap();
+            sender.try_send((body.map(|bytes| bytes.len()).unwrap_or(0), slow)).unwrap();
         }
     };
     let server = TestServer::start(Router::new().route("/", post(take)), NetConfig::default()).await;
@@ -153,13 +153,13 @@ async fn a_body_that_stops_or_drips_fails_and_frees_its_handler() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_stops_reading_loses_its_stream() {
-    struct Dropped(mpsc::UnboundedSender<()>);
+    struct Dropped(mpsc::Sender<()>);
     impl Drop for Dropped {
         fn drop(&mut self) {
-            let _ = self.0.send(());
+            let _ = self.0.try_send(());
         }
     }
-    let (sender, mut dropped) = mpsc::unbounded_channel();
+    let (sender, mut dropped) = mpsc::channel(8);
     let endless = move || {
         let guard = Dropped(sender.clone());
         let chunks = futures_util::stream::repeat_with(move || {
@@ -231,11 +231,11 @@ async fn a_full_server_refuses_and_recovers() {
 
 #[tokio::test]
 async fn a_stop_finishes_the_requests_in_flight() {
-    let (entered, mut began) = mpsc::unbounded_channel();
+    let (entered, mut began) = mpsc::channel(8);
     let (release, hold) = tokio::sync::watch::channel(());
     let wait = move || {
         let mut hold = hold.clone();
-        entered.send(()).unwrap();
+        entered.try_send(()).unwrap();
         async move {
             let _ = hold.changed().await;
             "done"

@@ -138,6 +138,17 @@ async fn an_uploaded_clip_is_kept_served_and_answered_from() -> anyhow::Result<(
     assert_eq!(middle.bytes().await?, bytes[100..200]);
     assert_eq!(part("bytes=-10").await?.bytes().await?, bytes[bytes.len() - 10..]);
     assert_eq!(part("bytes=99999999-").await?.status(), 416);
+    let longer = part("bytes=-99999999").await?;
+    assert_eq!((longer.status().as_u16(), longer.bytes().await?.len()), (206, bytes.len()));
+    assert_eq!(part("lines=1-2").await?.status(), 200);
+
+    // A name that would open as a page is saved as what it is.
+    let rename = server.client().patch(server.url(&format!("/api/videos/{id}")));
+    rename.json(&json!({"name": "poly.html"})).send().await?.error_for_status()?;
+    let saved = server.get(&format!("{path}?download=1")).await?;
+    assert_eq!(saved.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    let disposition = saved.headers()[header::CONTENT_DISPOSITION].to_str()?;
+    assert_eq!(disposition, "attachment; filename=\"poly.mp4\"; filename*=UTF-8''poly.mp4");
 
     assert_eq!(server.get("/api/videos/no-such-id").await?.status(), 404);
     Ok(())

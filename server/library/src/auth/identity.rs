@@ -48,6 +48,14 @@ pub struct Identity {
     pub person: bool,
 }
 
+impl Identity {
+    /// Returns the name under which the limits of one caller are counted; a user and a key may have the same name.
+    #[must_use]
+    pub fn account(&self) -> String {
+        format!("{} {}", if self.person { "user" } else { "key" }, self.name)
+    }
+}
+
 /// A credential as presented by a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential<'a> {

@@ -107,10 +107,12 @@ impl Auth {
         if gone.rows_affected() == 0 {
             return Err(AuthError::NoKey(name_or_id.into()));
         }
+        self.announce();
         Ok(())
     }
 
-    pub(super) async fn who_has_key(&self, shown: &str) -> Result<Option<Identity>, AuthError> {
+    /// Returns the identity of a key. `used` notes its use.
+    pub(super) async fn who_has_key(&self, shown: &str, used: bool) -> Result<Option<Identity>, AuthError> {
         let Some(kept) = token::kept(shown) else { return Ok(None) };
         let row = sqlx::query("SELECT * FROM api_keys WHERE token_hash = ?")
             .bind(kept)
@@ -118,7 +120,7 @@ impl Auth {
             .await?;
         let Some(key) = row.as_ref().map(key).transpose()? else { return Ok(None) };
         let now = now_ms();
-        if key.last_used_ms.is_none_or(|used| now.saturating_sub(used) > NOTE_MS) {
+        if used && key.last_used_ms.is_none_or(|last| now.saturating_sub(last) > NOTE_MS) {
             sqlx::query("UPDATE api_keys SET last_used_ms = ? WHERE id = ?")
                 .bind(now)
                 .bind(&key.id)

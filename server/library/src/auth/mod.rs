@@ -4,6 +4,7 @@
 //! **Invariant:** no secret is stored or logged: passwords are stored as argon2id hashes, tokens (32 random bytes) as
 //! SHA-256. The household's password belongs to the user `household`; other users are rows of the same table.
 
+mod ended;
 mod error;
 mod identity;
 mod keys;
@@ -11,6 +12,7 @@ mod links;
 mod password;
 mod service;
 mod sessions;
+mod tally;
 mod throttle;
 mod token;
 mod users;

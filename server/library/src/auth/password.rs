@@ -4,7 +4,6 @@ use argon2::{
     Argon2, PasswordHasher as _, PasswordVerifier as _,
     password_hash::{PasswordHash, SaltString},
 };
-use sqlx::Row as _;
 
 use super::{
     error::AuthError,
@@ -43,7 +42,7 @@ impl Auth {
     /// # Errors
     /// `Database`.
     pub async fn has_password(&self) -> Result<bool, AuthError> {
-        Ok(self.household().await?.is_some())
+        Ok(self.named(HOUSEHOLD).await?.is_some())
     }
 
     /// Sets the household's password and ends all its sessions.
@@ -73,6 +72,7 @@ impl Auth {
             .await?;
         sqlx::query("DELETE FROM sessions WHERE user_id = ?").bind(&user).execute(&mut *transaction).await?;
         transaction.commit().await?;
+        self.announce();
         Ok(user)
     }
 
@@ -82,7 +82,7 @@ impl Auth {
     /// As [`Auth::set_password`].
     pub async fn declare_password(&self, password: String) -> Result<(), AuthError> {
         fits(&password)?;
-        if let Some((_, hash)) = self.household().await?
+        if let Some((_, hash)) = self.named(HOUSEHOLD).await?
             && self.verify(password.clone(), hash).await?
         {
             return Ok(());
@@ -90,15 +90,6 @@ impl Auth {
         self.set_password(password).await?;
         tracing::info!("set the household password from its file");
         Ok(())
-    }
-
-    /// Returns the household's id and password hash.
-    pub(super) async fn household(&self) -> Result<Option<(String, String)>, AuthError> {
-        let row = sqlx::query("SELECT id, password_hash FROM users WHERE name = ?")
-            .bind(HOUSEHOLD)
-            .fetch_optional(&self.pool)
-            .await?;
-        row.map(|row| Ok((row.try_get("id")?, row.try_get("password_hash")?))).transpose()
     }
 
     pub(super) async fn hashed(&self, password: String) -> Result<String, AuthError> {

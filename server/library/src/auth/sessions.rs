@@ -48,10 +48,17 @@ impl Auth {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
+        // The oldest session may have ended.
+        self.announce();
         Ok(NewSession { token })
     }
 
-    pub(super) async fn who_has_session(&self, shown: &str) -> Result<Option<Identity>, AuthError> {
+    /// Returns the identity of a session. `used` renews its lifetime.
+    pub(super) async fn who_has_session(
+        &self,
+        shown: &str,
+        used: bool,
+    ) -> Result<Option<Identity>, AuthError> {
         let Some(kept) = token::kept(shown) else { return Ok(None) };
         let now = now_ms();
         let row = sqlx::query(
@@ -64,7 +71,7 @@ impl Auth {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let ends = now.saturating_add(life_ms());
-        if ends.saturating_sub(row.try_get("expires_ms")?) > RENEWAL_MS {
+        if used && ends.saturating_sub(row.try_get("expires_ms")?) > RENEWAL_MS {
             sqlx::query("UPDATE sessions SET expires_ms = ? WHERE token_hash = ?")
                 .bind(ends)
                 .bind(&kept)
@@ -82,6 +89,7 @@ impl Auth {
     pub async fn log_out(&self, shown: &str) -> Result<(), AuthError> {
         let Some(kept) = token::kept(shown) else { return Ok(()) };
         sqlx::query("DELETE FROM sessions WHERE token_hash = ?").bind(kept).execute(&self.pool).await?;
+        self.announce();
         Ok(())
     }
 }

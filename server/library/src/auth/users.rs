@@ -10,6 +10,7 @@ use super::{
     identity::{HOUSEHOLD, Role},
     password,
     service::Auth,
+    throttle::Account,
     token,
 };
 use crate::values::{new_id, now_ms};
@@ -130,6 +131,7 @@ impl Auth {
             .bind(id)
             .execute(&self.pool)
             .await?;
+        self.announce();
         Ok(())
     }
 
@@ -143,6 +145,7 @@ impl Auth {
         sqlx::query("DELETE FROM sessions WHERE user_id = ?").bind(id).execute(&mut *transaction).await?;
         sqlx::query("DELETE FROM users WHERE id = ?").bind(id).execute(&mut *transaction).await?;
         transaction.commit().await?;
+        self.announce();
         Ok(())
     }
 
@@ -167,9 +170,8 @@ impl Auth {
         new: String,
         from: Option<std::net::IpAddr>,
     ) -> Result<(), AuthError> {
-        self.throttle.check(from)?;
         let row = sqlx::query(
-            "SELECT users.id, users.password_hash FROM sessions JOIN users ON users.id = user_id \
+            "SELECT users.id, users.name, users.password_hash FROM sessions JOIN users ON users.id = user_id \
              WHERE token_hash = ? AND expires_ms > ?",
         )
         .bind(token::kept(session))
@@ -177,12 +179,12 @@ impl Auth {
         .fetch_optional(&self.pool)
         .await?;
         let row = row.ok_or_else(|| AuthError::NoUser("you".into()))?;
+        let attempt = self.throttle.reserve(&Account::named(row.try_get("name")?), from)?;
         let (id, hash): (String, String) = (row.try_get("id")?, row.try_get("password_hash")?);
-        self.throttle.failed(from);
         if !self.verify(present, hash).await? {
             return Err(AuthError::WrongPassword);
         }
-        self.throttle.succeeded(from);
+        attempt.succeeded();
         self.put_password(&id, new, Some(session)).await
     }
 
@@ -211,6 +213,7 @@ impl Auth {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
+        self.announce();
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
-use crate::values::from_json;
+use crate::values::{from_json, id};
 
 /// Attempts before a job has failed.
 pub(super) const MAX_ATTEMPTS: i64 = 4;
@@ -143,9 +143,9 @@ impl FromRow<'_, SqliteRow> for Job {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         let warnings = from_json("jobs.warnings", row.try_get("warnings")?);
         Ok(Self {
-            id: row.try_get("id")?,
+            id: id(row, "id")?,
             kind: row.try_get("kind")?,
-            video_id: row.try_get("video_id")?,
+            video_id: id(row, "video_id")?,
             state: JobState::parse(row.try_get("state")?),
             step: Step::parse(row.try_get("step")?),
             attempts: row.try_get("attempts")?,

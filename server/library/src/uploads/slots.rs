@@ -12,7 +12,11 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 
 /// The write lock of each upload, and its running hash while this process lives.
 #[derive(Debug, Default)]
-pub(crate) struct Slots(Mutex<HashMap<String, Arc<WriterSlot>>>);
+pub(crate) struct Slots {
+    writers: Mutex<HashMap<String, Arc<WriterSlot>>>,
+    /// Held while an upload is created.
+    pub(super) creation: AsyncMutex<()>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct WriterSlot {
@@ -30,12 +34,12 @@ pub(super) struct Hashing {
 
 impl Slots {
     pub(super) fn of(&self, id: &str) -> Arc<WriterSlot> {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(id.to_owned()).or_default())
     }
 
     pub(super) fn forget(&self, id: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 }
 

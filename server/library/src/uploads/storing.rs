@@ -4,13 +4,14 @@ use std::{io, sync::Arc};
 
 use sha2::Digest as _;
 
-use super::upload::{REMEMBER, Upload, UploadState, millis, remove};
+use super::upload::{REMEMBER, Upload, UploadState, millis};
 use crate::{
     changes::Change,
+    directories::remove_file,
     error::LibraryError,
     incoming::{Sealed, Stored},
     library::Library,
-    values::now_ms,
+    values::{is_hash, now_ms},
 };
 
 /// A complete upload that is being stored.
@@ -60,7 +61,7 @@ impl Library {
                 .fetch_one(&self.pool)
                 .await?;
             let lost = || LibraryError::NotFound { what: "file of the upload", id: upload.id.clone() };
-            let sha256 = known.ok_or_else(lost)?;
+            let sha256 = known.filter(|sha256| is_hash(sha256)).ok_or_else(lost)?;
             if let Some(video) = self.video_by_hash(&sha256).await? {
                 let stored = Stored { video, duplicate: false, restored: false };
                 return Ok(Storing::Known(Box::new(stored)));
@@ -129,6 +130,6 @@ impl Library {
         .execute(&self.pool)
         .await?;
         self.uploads.forget(id);
-        Ok(remove(&self.upload_path(id))?)
+        Ok(remove_file(&self.upload_path(id))?)
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    upload::{KEEP, millis},
+    upload::{KEEP, MAX_OPEN_EACH, millis},
     *,
 };
 use crate::{Library, LibraryError, LibraryErrorKind, Stored, now_ms, tests::probe};
@@ -204,4 +204,32 @@ async fn a_file_that_has_its_new_name_and_no_row_yet_is_not_lost() {
         library.nameless_originals().await.unwrap().into_iter().map(|s| s.sha256).collect();
     assert_eq!(nameless, ["e".repeat(64)], "the upload's own is its upload's business");
     assert_eq!(store(&library, &complete).await.video.sha256, sha256);
+}
+
+#[tokio::test]
+async fn one_user_s_unfinished_uploads_do_not_stop_those_of_others() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let new = |owner: Option<&str>| NewUpload {
+        name: "a.mp4".into(),
+        length: 4,
+        owner: owner.map(str::to_owned),
+        ..NewUpload::default()
+    };
+    // Concurrently, as a program would that wants them all.
+    let mut creations = tokio::task::JoinSet::new();
+    for _ in 0..2 * MAX_OPEN_EACH {
+        let (library, new) = (library.clone(), new(Some("user Eve")));
+        creations.spawn(async move { library.create_upload(new, LIMIT).await });
+    }
+    let created = creations.join_all().await.into_iter().filter_map(Result::ok).collect::<Vec<_>>();
+    assert_eq!(i64::try_from(created.len()).unwrap(), MAX_OPEN_EACH);
+    let refused = library.create_upload(new(Some("user Eve")), LIMIT).await.unwrap_err();
+    assert_eq!(refused.kind(), LibraryErrorKind::Conflict);
+    assert!(refused.to_string().contains("100 of your uploads are unfinished"), "{refused}");
+    for other in [Some("key Eve"), Some("user Oma"), None] {
+        library.create_upload(new(other), LIMIT).await.unwrap();
+    }
+    library.delete_upload(&created[0].id).await.unwrap();
+    library.create_upload(new(Some("user Eve")), LIMIT).await.unwrap();
 }

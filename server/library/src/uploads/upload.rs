@@ -14,10 +14,11 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::slots::Hashing;
 use crate::{
+    directories::remove_file,
     error::LibraryError,
     incoming::{Scratch, display_name, reserve},
     library::Library,
-    values::{new_id, now_ms, shorten},
+    values::{id, new_id, now_ms, shorten},
 };
 
 /// Retention of an upload that has stopped.
@@ -26,8 +27,11 @@ pub(super) const KEEP: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Retention of the row of a finished upload.
 pub(super) const REMEMBER: Duration = Duration::from_secs(24 * 3600);
 
-/// Maximum number of unfinished uploads.
+/// Maximum number of unfinished uploads of everybody.
 const MAX_OPEN: i64 = 1000;
+
+/// Maximum number of unfinished uploads of one user or API key, so that nobody can stop the uploads of others.
+pub(super) const MAX_OPEN_EACH: i64 = 100;
 
 /// How long a new writer waits for the previous one to stop.
 const HANDOVER: Duration = Duration::from_secs(10);
@@ -80,7 +84,7 @@ impl FromRow<'_, SqliteRow> for Upload {
             Ok(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or_default())
         };
         Ok(Self {
-            id: row.try_get("id")?,
+            id: id(row, "id")?,
             name: row.try_get("name")?,
             length: bytes("length")?,
             received: bytes("received")?,
@@ -111,6 +115,8 @@ pub struct NewUpload {
     pub metadata: String,
     /// SHA-256 as declared by the client.
     pub claimed: Option<String>,
+    /// The user or API key ([`crate::Identity::account`]); `None` where no login is required.
+    pub owner: Option<String>,
 }
 
 impl Library {
@@ -125,14 +131,10 @@ impl Library {
         if new.length > limit {
             return Err(LibraryError::TooLarge { limit });
         }
+        // Held until the row exists, so that concurrent requests cannot pass the limits together.
+        let _turn = self.uploads.creation.lock().await;
+        self.check_open(new.owner.as_deref()).await?;
         let _reservation = self.reserve_room(new.length).await?;
-        let sql = "SELECT count(*) FROM uploads WHERE state = 'receiving'";
-        let open: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await?;
-        if open >= MAX_OPEN {
-            return Err(LibraryError::Conflict(format!(
-                "{open} uploads are unfinished; end or delete some first"
-            )));
-        }
         let id = new_id();
         let path = Scratch::new(self.upload_path(&id));
         let (library, length) = (self.clone(), new.length);
@@ -146,14 +148,15 @@ impl Library {
         .map_err(io::Error::other)??;
         let now = now_ms();
         sqlx::query(
-            "INSERT INTO uploads (id, name, length, metadata, claimed, created_ms, expires_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO uploads (id, name, length, metadata, claimed, owner, created_ms, expires_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&id)
         .bind(display_name(&new.name))
         .bind(signed(new.length))
         .bind(&new.metadata)
         .bind(&new.claimed)
+        .bind(&new.owner)
         .bind(now)
         .bind(now + millis(KEEP))
         .execute(&self.pool)
@@ -161,6 +164,23 @@ impl Library {
         // From here on the file belongs to the row.
         path.keep();
         self.upload(&id).await
+    }
+
+    /// Checks the number of unfinished uploads before another starts.
+    async fn check_open(&self, owner: Option<&str>) -> Result<(), LibraryError> {
+        let sql = "SELECT count(*), count(*) FILTER (WHERE owner = ?) FROM uploads WHERE state = 'receiving'";
+        let (all, own): (i64, i64) = sqlx::query_as(sql).bind(owner).fetch_one(&self.pool).await?;
+        let (open, limit, whose) = if own >= MAX_OPEN_EACH {
+            (own, MAX_OPEN_EACH, "of your uploads")
+        } else {
+            (all, MAX_OPEN, "uploads")
+        };
+        if open < limit {
+            return Ok(());
+        }
+        Err(LibraryError::Conflict(format!(
+            "{open} {whose} are unfinished, and at most {limit} may be; finish or delete some first"
+        )))
     }
 
     /// Returns the upload with this id.
@@ -202,7 +222,7 @@ impl Library {
         let _writer = self.writer(id).await?;
         sqlx::query("DELETE FROM uploads WHERE id = ?").bind(id).execute(&self.pool).await?;
         self.uploads.forget(id);
-        remove(&self.upload_path(id))?;
+        remove_file(&self.upload_path(id))?;
         Ok(())
     }
 
@@ -232,7 +252,7 @@ impl Library {
                 .fetch_one(&self.pool)
                 .await?;
             if known == 0 {
-                remove(&entry.path())?;
+                remove_file(&entry.path())?;
             }
         }
         Ok(())
@@ -256,13 +276,6 @@ impl Library {
             return Err(LibraryError::NoSpace { needed, free: self.free_bytes()? });
         }
         Err(error.into())
-    }
-}
-
-pub(super) fn remove(path: &std::path::Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

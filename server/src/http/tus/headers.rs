@@ -73,6 +73,7 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<AnnouncedUpload, Failure>
         length,
         metadata: metadata.to_owned(),
         claimed,
+        owner: None,
     };
     Ok(AnnouncedUpload { new, has_body })
 }

@@ -1,0 +1,67 @@
+//! Names of downloads and exports: the extension follows the content, so that a video whose name ends in `.html` is not
+//! opened as a page.
+
+/// Extensions by content type. The first is used where the name has none of them.
+const EXTENSIONS: [(&str, &[&str]); 7] = [
+    ("video/mp4", &["mp4", "m4v", "mov", "qt", "3gp", "3g2"]),
+    ("video/x-matroska", &["mkv", "mk3d"]),
+    ("video/webm", &["webm", "mkv"]),
+    ("video/x-msvideo", &["avi", "divx"]),
+    ("video/mp2t", &["ts", "mts", "m2ts", "m2t", "tod"]),
+    ("video/mpeg", &["mpg", "mpeg", "mpe", "m1v", "m2v", "vob", "mod"]),
+    ("video/ogg", &["ogv", "ogg", "ogm"]),
+];
+
+/// Extensions of the other containers, which are served as `application/octet-stream`.
+const OTHERS: &[&str] = &[
+    "bin", "flv", "wmv", "asf", "dv", "gif", "mxf", "ivf", "h264", "264", "h265", "hevc", "265", "m4v",
+    "mjpeg", "mjpg", "rm", "rmvb", "wtv", "obu", "av1", "h263", "263",
+];
+
+/// Maximum bytes of an ending that is an extension.
+const LONGEST: usize = 5;
+
+/// Returns `name` with an extension of the content type `mime`: its own if it is one, else the type's.
+pub(crate) fn with_extension(name: &str, mime: &str) -> String {
+    let fitting = EXTENSIONS.iter().find(|(known, _)| *known == mime).map_or(OTHERS, |(_, fitting)| fitting);
+    let (stem, ending) = match name.rsplit_once('.') {
+        Some((stem, ending)) if !stem.is_empty() => (stem, ending),
+        _ => (name, ""),
+    };
+    if fitting.iter().any(|known| ending.eq_ignore_ascii_case(known)) {
+        return name.to_owned();
+    }
+    // "Lübeck 12.06.2021" and "With Dr.Huber" have no extension.
+    let one_case = ending.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        || ending.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    let letters = ending.bytes().any(|b| b.is_ascii_alphabetic());
+    let stem = if one_case && letters && ending.len() <= LONGEST { stem } else { name };
+    format!("{}.{}", stem.trim_end_matches(['.', ' ']), fitting[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_extension;
+
+    #[test]
+    fn the_extension_follows_the_content() {
+        for (name, mime, expected) in [
+            ("poly.html", "video/mp4", "poly.mp4"),
+            ("POLY.HTM", "video/webm", "POLY.webm"),
+            ("setup.exe", "application/octet-stream", "setup.bin"),
+            ("a.mp4.js", "video/mp4", "a.mp4.mp4"),
+            ("a.mp4", "video/x-msvideo", "a.avi"),
+            ("a.MOV", "video/mp4", "a.MOV"),
+            ("a.wmv", "application/octet-stream", "a.wmv"),
+            ("a.mkv", "video/webm", "a.mkv"),
+            ("Birthday", "video/mp4", "Birthday.mp4"),
+            (".html", "video/mp4", ".html.mp4"),
+            ("a.html.", "video/mp4", "a.html.mp4"),
+            ("Lübeck 12.06.2021", "video/mp4", "Lübeck 12.06.2021.mp4"),
+            ("With Dr.Huber", "video/mp4", "With Dr.Huber.mp4"),
+            ("a.\u{202e}4pm", "video/mp4", "a.\u{202e}4pm.mp4"),
+        ] {
+            assert_eq!(with_extension(name, mime), expected, "{name} {mime}");
+        }
+    }
+}
