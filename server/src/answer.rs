@@ -8,7 +8,10 @@
 mod event;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -34,8 +37,8 @@ const EVENTS: usize = 64;
 /// Places for descriptions of media and the end, in that channel.
 const MEDIA: usize = 64;
 
-/// Maximum number of tokens with log-probabilities that wait for a slow reader: some 5 MB.
-const WAITING_LOGPROBS: usize = 4096;
+/// Maximum size of the events that wait for a slow reader. Normally a whole answer takes less.
+const WAITING_BYTES: usize = 8 << 20;
 
 /// A part of a turn.
 #[derive(Debug, Clone)]
@@ -190,13 +193,16 @@ impl AnswerService {
             Priority::Interactive => Some(Arc::new(self.take_slot()?)),
         };
         let cancel = cancel.child_token();
-        let waiting = waiting_tokens(&conversation.options, &info);
+        // The engine never waits for a reader, so that one who stops reading does not delay the others.
+        let waiting = conversation.options.max_tokens.unwrap_or(usize::MAX).min(info.max_model_len);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let (sender, receiver) = mpsc::channel(EVENTS + MEDIA + waiting);
         let pipeline = Pipeline {
             service: self.clone(),
             info,
             sender,
             reserved: MEDIA + waiting,
+            waiting_bytes: Arc::clone(&waiting_bytes),
             slot,
             cancel: cancel.clone(),
         };
@@ -212,7 +218,7 @@ impl AnswerService {
                 let _ = pipeline.sender.try_send(Err(error));
             }
         });
-        Ok(AnswerStream { receiver, ended: false, _guard: cancel.drop_guard() })
+        Ok(AnswerStream { receiver, waiting_bytes, ended: false, _guard: cancel.drop_guard() })
     }
 
     fn take_slot(&self) -> Result<Slot, AskError> {
@@ -222,13 +228,6 @@ impl AnswerService {
         self.interactive.send_modify(|count| *count += 1);
         Ok(Slot { _permit: permit, interactive: Arc::clone(&self.interactive) })
     }
-}
-
-/// Returns how many tokens of an answer may wait for its reader. The engine never waits for a reader, so that one who
-/// stops reading does not delay the others; normally the whole answer fits.
-fn waiting_tokens(options: &GenerationOptions, info: &ModelInfo) -> usize {
-    let tokens = options.max_tokens.unwrap_or(info.max_model_len).min(info.max_model_len);
-    if options.logprobs.is_some() { tokens.min(WAITING_LOGPROBS) } else { tokens }
 }
 
 /// The slot of an interactive request, released on drop.
@@ -247,6 +246,7 @@ impl Drop for Slot {
 #[derive(Debug)]
 pub struct AnswerStream {
     receiver: mpsc::Receiver<Result<AskEvent, AskError>>,
+    waiting_bytes: Arc<AtomicUsize>,
     ended: bool,
     _guard: DropGuard,
 }
@@ -258,6 +258,9 @@ impl AnswerStream {
             return None;
         }
         let event = self.receiver.recv().await.unwrap_or(Err(EngineError::Incomplete.into()));
+        if let Ok(event) = &event {
+            self.waiting_bytes.fetch_sub(event.bytes(), Ordering::Relaxed);
+        }
         self.ended = matches!(event, Ok(AskEvent::Done(_)) | Err(_));
         Some(event)
     }
@@ -269,6 +272,7 @@ struct Pipeline {
     sender: mpsc::Sender<Result<AskEvent, AskError>>,
     /// Places in the channel that progress must leave free.
     reserved: usize,
+    waiting_bytes: Arc<AtomicUsize>,
     /// `None` for background requests.
     slot: Option<Arc<Slot>>,
     cancel: CancellationToken,
@@ -372,13 +376,80 @@ impl Pipeline {
     /// Queues an event that may be dropped: a slow reader does not need old progress.
     fn try_emit(&self, event: AskEvent) {
         if self.sender.capacity() > self.reserved {
-            // Dropped if the channel is closed.
-            let _ = self.sender.try_send(Ok(event));
+            // An error only means that the reader has left.
+            let _ = self.emit(event);
         }
     }
 
     /// Queues an event that must not be lost. A reader that is too far behind loses its answer.
     fn emit(&self, event: AskEvent) -> Result<(), AskError> {
+        let bytes = event.bytes();
+        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if waiting + bytes > WAITING_BYTES {
+            tracing::warn!(waiting_bytes = waiting, "cancelled a request whose reader stopped reading");
+            return Err(EngineError::Cancelled.into());
+        }
         self.sender.try_send(Ok(event)).map_err(|_| EngineError::Cancelled.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use homereel_engine::{
+        Done, FinishReason, SamplingParams, StageTimes, Usage,
+        fake::{FakeEngine, ScriptStep},
+    };
+    use homereel_video::Worker;
+
+    use super::*;
+
+    fn service(text: &str, tokens: usize) -> AnswerService {
+        let token = GenerationEvent::Token { text: text.to_owned(), id: None, logprob: None };
+        let done = GenerationEvent::Done(Done {
+            finish_reason: FinishReason::Stop,
+            usage: Usage::default(),
+            stages: StageTimes::default(),
+            warnings: Vec::new(),
+        });
+        let mut script = vec![ScriptStep::Event(token); tokens];
+        script.push(ScriptStep::Event(done));
+        let engine = Arc::new(FakeEngine::new("fake", script));
+        AnswerService::new(engine, MediaDecoder::new(Worker::new("/nonexistent".into(), &[])), 1)
+    }
+
+    async fn ask(service: &AnswerService) -> AnswerStream {
+        let question = Conversation::text("Count.", SamplingParams::default());
+        service.ask(question, Priority::Interactive, &CancellationToken::new()).unwrap()
+    }
+
+    async fn read(mut stream: AnswerStream) -> (usize, bool) {
+        let (mut tokens, mut failed) = (0, false);
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(AskEvent::Token { .. }) => tokens += 1,
+                Ok(_) => {}
+                Err(_) => failed = true,
+            }
+        }
+        (tokens, failed)
+    }
+
+    #[tokio::test]
+    async fn an_unread_answer_does_not_delay_the_next_one() {
+        let service = service("word", 5000);
+        let unread = ask(&service).await;
+        // There is one slot: it is free although nobody read the answer.
+        service.interactive_idle(Duration::MAX).await;
+        assert_eq!(read(ask(&service).await).await, (5000, false));
+        assert_eq!(read(unread).await, (5000, false));
+    }
+
+    #[tokio::test]
+    async fn an_unread_answer_of_any_size_is_bounded() {
+        let service = service(&"x".repeat(64 << 10), 1000);
+        let unread = ask(&service).await;
+        service.interactive_idle(Duration::MAX).await;
+        let (tokens, failed) = read(unread).await;
+        assert!(failed && tokens * (64 << 10) <= WAITING_BYTES, "{tokens}");
     }
 }

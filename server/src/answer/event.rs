@@ -39,6 +39,25 @@ pub enum AskEvent {
     Done(Finished),
 }
 
+impl AskEvent {
+    /// Returns about how much memory the event takes.
+    pub(super) fn bytes(&self) -> usize {
+        let more = match self {
+            Self::Token { text, logprob, .. } => {
+                let top = logprob.iter().flat_map(|logprob| &logprob.top);
+                text.len()
+                    + top
+                        .map(|(text, ..)| size_of::<(String, Option<u32>, f32)>() + text.len())
+                        .sum::<usize>()
+            }
+            Self::Delta(fields) => serde_json::to_string(fields).map_or(0, |text| text.len()),
+            Self::Media(report) => 8 * report.timestamps.len(),
+            Self::Queued { .. } | Self::Progress { .. } | Self::Done(_) => 0,
+        };
+        size_of::<Self>() + more
+    }
+}
+
 /// Result of a finished answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finished {
