@@ -11,6 +11,7 @@ pub mod budget;
 pub mod captions;
 pub mod cli;
 pub mod config;
+mod files;
 pub mod http;
 pub mod import;
 pub mod jobs;
