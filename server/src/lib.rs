@@ -17,6 +17,7 @@ pub mod import;
 pub mod jobs;
 pub mod machine;
 pub mod media;
+mod printable;
 pub mod prompts;
 pub mod serve;
 pub mod shutdown;
