@@ -2,7 +2,6 @@
 //! hook for operators, the source is rewritten: `a ~ b` becomes `(a|text ~ b|text)|result` with filters of [`super::limits`].
 
 use minijinja::machinery::{Token, WhitespaceConfig, tokenize};
-use minijinja::syntax::SyntaxConfig;
 
 use super::limits::{OPERAND, RESULT, TEXT};
 
@@ -72,7 +71,7 @@ pub(super) fn bounded(source: &str) -> Result<String, String> {
     // The innermost expression is last; each bracket starts one.
     let mut open: Vec<Arithmetic> = Vec::new();
     let mut after_dot_or_pipe = false;
-    for token in tokenize(source, false, SyntaxConfig::default(), WhitespaceConfig::default()) {
+    for token in tokenize(source, false, Default::default(), WhitespaceConfig::default()) {
         let (token, span) = token.map_err(|error| error.to_string())?;
         let (start, end) = (span.start_offset as usize, span.end_offset as usize);
         let name = std::mem::replace(&mut after_dot_or_pipe, matches!(token, Token::Dot | Token::Pipe));
