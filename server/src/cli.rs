@@ -17,10 +17,10 @@ mod probe;
 mod progress;
 mod remote;
 mod serve;
+mod terminal;
 
 use std::{
     fs,
-    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -33,7 +33,7 @@ use self::args::{
     AskArgs, CheckArgs, DataArgs, DoctorArgs, FramesArgs, GuardArgs, KeysCommand, ModelCommand,
     PasswordCommand, ServeArgs,
 };
-use crate::media::Source;
+use crate::{media::Source, printable};
 
 /// Ask your home videos anything, on your own machine
 #[derive(Debug, Parser)]
@@ -140,7 +140,15 @@ struct UsageError(anyhow::Error);
 /// Runs the program and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let text = error.render().to_string();
+        if printable::lines(&text) == text {
+            error.exit();
+        }
+        // A file name on the command line, such as one that `*` matched, can hold anything.
+        terminal::explain(&text);
+        std::process::exit(error.exit_code())
+    });
     if matches!(cli.command, Command::VideoWorker) {
         // Before any runtime starts: the sandbox does not apply to threads that already exist.
         return homereel_video::worker::main();
@@ -163,8 +171,7 @@ pub fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    // A closed standard error leaves only the exit code.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    terminal::error(&format!("{error:#}"));
     if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 

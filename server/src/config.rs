@@ -284,7 +284,12 @@ pub fn engine(file: Option<&PathBuf>, flags: EngineFlags) -> anyhow::Result<Engi
 fn read(file: Option<&PathBuf>) -> anyhow::Result<ConfigFile> {
     let Some(path) = file else { return Ok(ConfigFile::default()) };
     let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
+    toml::from_str(&text).map_err(|error| {
+        // The error's own text spans several lines.
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        anyhow::anyhow!("{} is not a valid configuration: line {line}: {}", path.display(), error.message())
+    })
 }
 
 /// Reads the household's password: the file's text without trailing line ends.

@@ -1,9 +1,14 @@
 //! Logs and metrics of the process.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+
+use crate::printable::LogWriter;
 
 /// Upper bounds of the buckets in seconds, from a cached token to an hour of video.
 const SECONDS: &[f64] = &[
@@ -15,13 +20,15 @@ const SECONDS: &[f64] = &[
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Logs to stderr: readable lines on a terminal, compact ones elsewhere, or JSON with
-/// `HOMEREEL_LOG_FORMAT=json`. `default` is the filter if `RUST_LOG` is not set.
+/// `HOMEREEL_LOG_FORMAT=json`. Each event is one line without control characters. `default` is the filter if `RUST_LOG` is
+/// not set.
 pub fn log(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let colours = io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_writer(move || LogWriter::new(io::stderr(), colours))
+        .with_ansi(colours);
     let json = std::env::var("HOMEREEL_LOG_FORMAT").is_ok_and(|format| format == "json");
     // A second call, as in tests, has no effect.
     let _ = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
@@ -55,4 +62,47 @@ pub fn unrecorded() -> Result<PrometheusHandle, BuildError> {
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+    use crate::printable::tests::EVIL;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn foreign_text_cannot_add_lines_or_terminal_codes_to_the_log() {
+        for colours in [false, true] {
+            let captured = Captured::default();
+            let out = captured.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(move || LogWriter::new(out.clone(), colours))
+                .with_ansi(colours)
+                .finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let _span = tracing::info_span!("import", name = %EVIL, quoted = EVIL).entered();
+                tracing::info!(path = %EVIL, debug = ?EVIL, quoted = EVIL, "imported {EVIL}");
+            });
+            let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(text.matches('\n').count(), 1, "{text:?}");
+            assert!(text.ends_with('\n') && !text.contains('\x07') && !text.contains("\x1b]"), "{text:?}");
+            assert_eq!(text.contains("\x1b["), colours, "{text:?}");
+            assert!(text.contains("fake line"), "{text:?}");
+        }
+    }
 }

@@ -353,3 +353,21 @@ async fn a_library_is_backed_up_while_it_is_served_and_brought_back() -> anyhow:
     ensure!(told["place"] == "Lübeck" && told["favourite"] == true, "{told}");
     Ok(())
 }
+
+#[tokio::test]
+async fn file_names_cannot_control_the_terminal() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("\x1b]0;evil\x07\nfake line.mp4");
+    std::fs::write(&file, "no video")?;
+    let name = file.to_str().context("a path of ours is text")?;
+    for arguments in [&["ask", name, COLOUR][..], &["probe", name], &["probe", "clip.mp4", name]] {
+        let output = homereel(arguments).await?;
+        let shown = output.stderr;
+        assert!(shown.contains("fake line.mp4"), "{shown:?}");
+        assert!(!shown.contains(['\x1b', '\x07']), "{shown:?}");
+    }
+    // An error is one line.
+    let shown = homereel(["probe", name]).await?.stderr;
+    assert_eq!(shown.trim_end().lines().count(), 1, "{shown:?}");
+    Ok(())
+}

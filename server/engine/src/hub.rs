@@ -5,6 +5,7 @@
 //! `HF_ENDPOINT` sets a mirror.
 
 mod download;
+mod remote;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +73,11 @@ pub fn is_id(text: &str) -> bool {
 #[must_use]
 pub fn is_revision(text: &str) -> bool {
     !text.is_empty() && text.len() <= 128 && text.split('/').all(is_name)
+}
+
+/// Returns whether `text` is a commit hash.
+fn is_commit(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn is_name(text: &str) -> bool {

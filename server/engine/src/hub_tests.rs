@@ -107,6 +107,10 @@ struct StubHub {
     reads: AtomicUsize,
     /// The read that is cut off.
     breaks_at: Option<usize>,
+    /// Sent instead of the hash of a file.
+    etag: Option<&'static str>,
+    /// Sent as the commit, of a file and of the list.
+    commits: [&'static str; 2],
 }
 
 fn sha256(body: &[u8]) -> String {
@@ -122,7 +126,13 @@ fn stub(breaks_at: Option<usize>) -> StubHub {
         ("model.safetensors", weights),
     ];
     let files = bodies.into_iter().map(|(name, body)| (name, (body.clone(), sha256(&body))));
-    StubHub { files: files.collect(), reads: AtomicUsize::new(0), breaks_at }
+    StubHub {
+        files: files.collect(),
+        reads: AtomicUsize::new(0),
+        breaks_at,
+        etag: None,
+        commits: [COMMIT; 2],
+    }
 }
 
 /// Serves `stub` on a local port; returns the endpoint.
@@ -146,7 +156,7 @@ async fn answer(stub: Arc<StubHub>, stream: TcpStream) -> std::io::Result<()> {
     if path.starts_with("/api/models/a/b/revision/") {
         let siblings: Vec<_> =
             stub.files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
-        let body = serde_json::json!({ "sha": COMMIT, "siblings": siblings }).to_string();
+        let body = serde_json::json!({ "sha": stub.commits[1], "siblings": siblings }).to_string();
         return send(&mut stream, "200 OK", "", body.as_bytes()).await;
     }
     let file = path.strip_prefix(&format!("/a/b/resolve/{COMMIT}/")).and_then(|f| stub.files.get(f));
@@ -163,7 +173,9 @@ async fn answer(stub: Arc<StubHub>, stream: TcpStream) -> std::io::Result<()> {
         .unwrap();
     let to = to.min(body.len() - 1);
     let headers = format!(
-        "etag: \"{hash}\"\r\nx-repo-commit: {COMMIT}\r\ncontent-range: bytes {from}-{to}/{}\r\n",
+        "etag: \"{}\"\r\nx-repo-commit: {}\r\ncontent-range: bytes {from}-{to}/{}\r\n",
+        stub.etag.unwrap_or(hash),
+        stub.commits[0],
         body.len()
     );
     let broken = to > 0 && stub.breaks_at == Some(stub.reads.fetch_add(1, Ordering::SeqCst));
@@ -269,5 +281,26 @@ async fn a_model_that_the_hub_lacks_is_told() {
     let hub = hub(&path, Some(serve(Arc::new(stub(None))).await));
     let error = hub.pull("a/other", None, Arc::new(|_| ())).await.unwrap_err().to_string();
     assert!(error.contains("a/other") && error.contains("no such model"), "{error}");
+    std::fs::remove_dir_all(path).unwrap();
+}
+
+#[tokio::test]
+async fn names_from_a_mirror_cannot_leave_the_cache() {
+    let path = scratch("hostile");
+    let cases: [(Option<&str>, [&str; 2], &str); 4] = [
+        (Some("../../../../evil"), [COMMIT; 2], "would fit"),
+        (Some("evil/x"), [COMMIT; 2], "1 to 128 letters"),
+        (None, ["../../../../evil", COMMIT], "answers for commit"),
+        (None, [COMMIT, "../../../../evil"], "40 hexadecimal digits"),
+    ];
+    for (etag, commits, expected) in cases {
+        let cache = path.join("home/hub");
+        std::fs::create_dir_all(&cache).unwrap();
+        let hub = hub(&cache, Some(serve(Arc::new(StubHub { etag, commits, ..stub(None) })).await));
+        let error = hub.pull("a/b", None, Arc::new(|_| ())).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        let files = |directory: &Path| std::fs::read_dir(directory).unwrap().count();
+        assert_eq!((files(&path), files(&path.join("home")), files(&cache)), (1, 1, 0), "{error}");
+    }
     std::fs::remove_dir_all(path).unwrap();
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashSet,
     fs,
-    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +10,10 @@ use anyhow::{Context as _, ensure};
 use homereel_library::{Library, Video, backup, restore};
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::DataArgs;
+use super::{
+    DataArgs,
+    terminal::{print, print_lines},
+};
 use crate::{captions, config, file_name::with_extension};
 
 /// Number of videos that are read per page.
@@ -25,38 +27,35 @@ pub(super) async fn back_up(data: DataArgs, file: &Path) -> anyhow::Result<()> {
     let data = config::data(data.data, data.config.as_ref())?;
     let made = backup(&data, file).await?;
     let originals = data.join("originals");
-    say(&format!(
-        "{} holds {} videos and all that is known of them.\n\
-         Their originals ({} bytes) are not in it: copy {} too, it only ever grows by new files.\n\
-         Check a copy with: cd COPY && sha256sum --check {}\n",
-        file.display(),
-        made.videos,
-        made.bytes,
-        originals.display(),
-        made.list.display(),
-    ))
+    print_lines([
+        format!("{} holds {} videos and all that is known of them.", file.display(), made.videos),
+        format!(
+            "Their originals ({} bytes) are not in it: copy {} too, it only ever grows by new files.",
+            made.bytes,
+            originals.display()
+        ),
+        format!("Check a copy with: cd COPY && sha256sum --check {}", made.list.display()),
+    ])
 }
 
 /// Replaces the database with a copy.
 pub(super) async fn bring_back(data: DataArgs, file: &Path, keep_keys: bool) -> anyhow::Result<()> {
     let data = config::data(data.data, data.config.as_ref())?;
     let back = restore(&data, file, keep_keys).await?;
-    say(&format!("{} has {} videos again.\n", data.display(), back.videos))?;
+    print(&format!("{} has {} videos again.", data.display(), back.videos))?;
     if back.sessions_left_out > 0 {
-        say("Sessions were not restored; everybody has to log in again.\n")?;
+        print("Sessions were not restored; everybody has to log in again.")?;
     }
     if back.keys_left_out > 0 {
-        say(&format!(
-            "{} API keys were not restored; create new ones with `homereel keys add`.\n",
+        print(&format!(
+            "{} API keys were not restored; create new ones with `homereel keys add`.",
             back.keys_left_out
         ))?;
     }
     if back.missing.is_empty() {
         return Ok(());
     }
-    for hash in &back.missing {
-        say(&format!("missing  originals/{hash}\n"))?;
-    }
+    print_lines(back.missing.iter().map(|hash| format!("missing  originals/{hash}")))?;
     anyhow::bail!(
         "{} originals are missing; copy them into {} before you start the server",
         back.missing.len(),
@@ -81,10 +80,10 @@ pub(super) async fn export(data: DataArgs, out: &Path) -> anyhow::Result<()> {
         for video in videos {
             let name = free_name(&video, &mut names);
             write_one(&library, &video, &out.join(&name)).await.with_context(|| name.clone())?;
-            say(&format!("{name}\n"))?;
+            print(&name)?;
         }
     }
-    say(&format!("{} videos are in {}\n", names.len(), out.display()))
+    print(&format!("{} videos are in {}", names.len(), out.display()))
 }
 
 async fn write_one(library: &Library, video: &Video, file: &Path) -> anyhow::Result<()> {
@@ -130,8 +129,4 @@ fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
         candidate = format!("{day} {} ({count}){ending}", &stem[..cut]);
     }
     candidate
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    io::stdout().write_all(text.as_bytes()).context("failed to write")
 }

@@ -5,7 +5,7 @@
 //! such as vLLM, gets the clip as the engine `vllm` sends it.
 
 use std::{
-    io::{self, Write as _},
+    io::Write as _,
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use super::{
     args::{AskArgs, CheckArgs, FrameSamplingArgs},
     ask, cancel_on_ctrl_c,
     outcome::{CompletedAnswer, Output},
+    terminal::print,
 };
 
 /// The built-in clip: one coloured shape, which even the demo model recognizes.
@@ -66,11 +67,10 @@ pub(super) async fn run(args: CheckArgs) -> anyhow::Result<()> {
             }
             Err(error) => object["error"] = json!(format!("{error:#}")),
         }
-        writeln!(io::stdout(), "{object}").context("failed to write")?;
+        print(&object.to_string())?;
     } else if let Ok(outcome) = &result {
         let CompletedAnswer { answer, model, .. } = outcome;
-        writeln!(io::stdout(), "{model} at {} answers correctly after {seconds:.1} s: {answer:?}", args.url)
-            .context("failed to write")?;
+        print(&format!("{model} at {} answers correctly after {seconds:.1} s: {answer:?}", args.url))?;
     }
     result.map(drop)
 }

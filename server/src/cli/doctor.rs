@@ -6,17 +6,14 @@ mod gpu;
 mod machine;
 mod program;
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-};
+use std::fmt::Write as _;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{DoctorArgs, UsageError};
-use crate::config;
+use super::{DoctorArgs, UsageError, terminal::print_text};
+use crate::{config, printable};
 
 /// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -94,7 +91,7 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<()> {
         (_, true) => markdown(&findings.checks),
         _ => table(&findings.checks),
     };
-    io::stdout().write_all(text.as_bytes()).context("failed to write")?;
+    print_text(&text)?;
     if !ok {
         let missing = findings.checks.iter().filter(|check| check.state == CheckState::Fail);
         bail!("not ready: {}", missing.map(|check| check.name).collect::<Vec<_>>().join(", "));
@@ -113,9 +110,9 @@ fn table(checks: &[Check]) -> String {
             CheckState::Fail => "FAIL",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{sign}  {:width$}  {}", check.name, check.found);
+        let _ = writeln!(text, "{sign}  {:width$}  {}", check.name, printable::line(&check.found));
         if let Some(mend) = &check.mend {
-            let _ = writeln!(text, "      {:width$}  → {mend}", "");
+            let _ = writeln!(text, "      {:width$}  → {}", "", printable::line(mend));
         }
     }
     text
@@ -131,9 +128,9 @@ fn markdown(checks: &[Check]) -> String {
             CheckState::Warn => "warn",
             CheckState::Fail => "**fail**",
         };
-        let _ = write!(text, "- {}: {state}, {}", check.name, check.found);
+        let _ = write!(text, "- {}: {state}, {}", check.name, printable::line(&check.found));
         if let Some(mend) = &check.mend {
-            let _ = write!(text, " → {mend}");
+            let _ = write!(text, " → {}", printable::line(mend));
         }
         text.push('\n');
     }

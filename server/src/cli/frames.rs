@@ -7,11 +7,7 @@ use homereel_video::{DecodeRequest, Frame, SamplingBounds, Worker};
 use image::{ImageFormat, RgbImage};
 use serde_json::json;
 
-use super::{
-    FramesArgs, cancel_on_ctrl_c,
-    progress::{ProgressLine, warn},
-    source,
-};
+use super::{FramesArgs, cancel_on_ctrl_c, progress::ProgressLine, source, terminal::warn};
 
 /// Decodes and writes the frames, with one frame in memory at a time.
 pub(super) async fn run(args: FramesArgs) -> anyhow::Result<()> {

@@ -1,15 +1,15 @@
 //! `homereel keys add|list|revoke`: works on the library's database, also while a server uses it.
 
-use std::io::{self, Write};
-
-use anyhow::Context as _;
 use homereel_library::{Auth, AuthError, AuthErrorKind};
 
-use super::{KeysCommand, UsageError, progress::warn};
+use super::{
+    KeysCommand, UsageError,
+    terminal::{print_lines, warn},
+};
 
 /// Runs one subcommand. A new key is the only output on stdout, so that it can be piped.
 pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
-    let text = match command {
+    let lines = match command {
         KeysCommand::Add { name, role, data } => {
             let auth = Auth::open(&data.resolve()?).await?;
             let new = auth.add_key(&name, role).await.map_err(told)?;
@@ -17,28 +17,28 @@ pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
                 "this key is shown once; programs send it as `Authorization: Bearer KEY` (role {})",
                 role.as_str()
             ));
-            new.token + "\n"
+            vec![new.token]
         }
         KeysCommand::List { json, data } => {
             let keys = Auth::open(&data.resolve()?).await?.keys().await?;
             if json {
-                serde_json::to_string(&keys)? + "\n"
+                vec![serde_json::to_string(&keys)?]
             } else {
                 let line = |key: &homereel_library::ApiKey| {
                     let used = key
                         .last_used_ms
                         .map_or_else(|| "never used".into(), |ms| format!("used {}", day(ms)));
-                    format!("{}  {}  created {}, {used}\n", key.name, key.role.as_str(), day(key.created_ms))
+                    format!("{}  {}  created {}, {used}", key.name, key.role.as_str(), day(key.created_ms))
                 };
                 keys.iter().map(line).collect()
             }
         }
         KeysCommand::Revoke { name, data } => {
             Auth::open(&data.resolve()?).await?.revoke_key(&name).await.map_err(told)?;
-            format!("{name} is revoked\n")
+            vec![format!("{name} is revoked")]
         }
     };
-    io::stdout().write_all(text.as_bytes()).context("failed to write")
+    print_lines(lines)
 }
 
 /// Maps errors of the arguments to exit code 2.

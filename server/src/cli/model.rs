@@ -1,31 +1,29 @@
 //! `homereel model pull|list|info`: downloads a model from the hub, lists the local ones, or describes one.
 
-use std::{
-    fs::File,
-    io::{self, Read, Write},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
-use homereel_engine::{ModelSource, hub};
+use homereel_engine::{
+    ModelSource,
+    hub::{self, CachedModel},
+};
 use serde_json::{Value, json};
 
-use super::{ModelCommand, UsageError, progress::ProgressLine};
+use super::{ModelCommand, UsageError, progress::ProgressLine, terminal::print_lines};
 
 /// Maximum size of a config file.
 const MAX_CONFIG: u64 = 4 << 20;
 
 /// Runs one subcommand.
 pub(super) async fn run(command: ModelCommand) -> anyhow::Result<()> {
-    let text = match command {
-        ModelCommand::Pull { id } => pull(&id).await?,
+    let lines = match command {
+        ModelCommand::Pull { id } => vec![pull(&id).await?],
         ModelCommand::List { json } => list(json)?,
         ModelCommand::Info { model } => {
             info(&model.parse().map_err(|error| UsageError(anyhow::Error::new(error)))?)?
         }
     };
-    io::stdout().write_all(text.as_bytes()).context("failed to write")
+    print_lines(lines)
 }
 
 async fn pull(id: &str) -> anyhow::Result<String> {
@@ -41,10 +39,10 @@ async fn pull(id: &str) -> anyhow::Result<String> {
     })
     .await?;
     progress.clear();
-    Ok(format!("{}\n", path.display()))
+    Ok(path.display().to_string())
 }
 
-fn list(json: bool) -> anyhow::Result<String> {
+fn list(json: bool) -> anyhow::Result<Vec<String>> {
     let models = hub::list();
     if json {
         let demo = json!({ "id": "demo", "complete": true });
@@ -54,35 +52,38 @@ fn list(json: bool) -> anyhow::Result<String> {
                 "complete": model.complete,
             })
         });
-        return Ok(serde_json::to_string(&std::iter::once(demo).chain(cached).collect::<Vec<_>>())? + "\n");
+        return Ok(vec![serde_json::to_string(&std::iter::once(demo).chain(cached).collect::<Vec<_>>())?]);
     }
-    let mut text = String::from("demo  built in; recognizes coloured shapes only\n");
-    for model in models {
+    let line = |model: &CachedModel| {
         let state = if model.complete { "complete" } else { "incomplete: resume with `homereel model pull`" };
-        text += &format!("{}  {} MiB, {}, {state}\n", model.id, model.bytes >> 20, short(&model.commit));
-    }
-    Ok(text)
+        format!("{}  {} MiB, {}, {state}", model.id, model.bytes >> 20, short(&model.commit))
+    };
+    let demo = "demo  built in; recognizes coloured shapes only".to_owned();
+    Ok(std::iter::once(demo).chain(models.iter().map(line)).collect())
 }
 
 fn short(commit: &str) -> &str {
     commit.get(..12).unwrap_or(commit)
 }
 
-fn info(model: &ModelSource) -> anyhow::Result<String> {
+fn info(model: &ModelSource) -> anyhow::Result<Vec<String>> {
     match model {
-        ModelSource::Demo => Ok("demo: built in; a small Qwen3-VL that was trained on drawn clips.\n\
-             It only knows coloured shapes: what they are, how they move, and when.\n\
-             For real videos choose a real model, such as --model Qwen/Qwen3-VL-4B-Instruct.\n"
-            .into()),
-        ModelSource::Dir(path) => Ok(format!("{}:\n{}", path.display(), described(path)?)),
+        ModelSource::Demo => Ok([
+            "demo: built in; a small Qwen3-VL that was trained on drawn clips.",
+            "It only knows coloured shapes: what they are, how they move, and when.",
+            "For real videos choose a real model, such as --model Qwen/Qwen3-VL-4B-Instruct.",
+        ]
+        .map(str::to_owned)
+        .to_vec()),
+        ModelSource::Dir(path) => described(format!("{}:", path.display()), path),
         ModelSource::Hub { id, revision } => match hub::cached(id, revision.as_deref()) {
-            Some(found) if found.complete => Ok(format!(
-                "{id}: {} MiB at commit {} in {}\n{}",
-                found.bytes >> 20,
-                found.commit,
-                found.path.display(),
-                described(&found.path)?
-            )),
+            Some(found) if found.complete => {
+                let CachedModel { commit, path, bytes, .. } = found;
+                described(
+                    format!("{id}: {} MiB at commit {commit} in {}", bytes >> 20, path.display()),
+                    &path,
+                )
+            }
             Some(_) => {
                 bail!("{id} is not complete on this machine; resume with `homereel model pull {id}`")
             }
@@ -91,8 +92,8 @@ fn info(model: &ModelSource) -> anyhow::Result<String> {
     }
 }
 
-/// Reads the numbers that distinguish models of one family.
-fn described(directory: &Path) -> anyhow::Result<String> {
+/// Reads the numbers that distinguish models of one family. Returns `title` and one line for each.
+fn described(title: String, directory: &Path) -> anyhow::Result<Vec<String>> {
     let path = directory.join("config.json");
     let mut text = String::new();
     let file = File::open(&path).with_context(|| format!("failed to open {}", path.display()))?;
@@ -107,5 +108,6 @@ fn described(directory: &Path) -> anyhow::Result<String> {
         ("experts", &config["text_config"]["num_experts"]),
     ];
     let known = facts.into_iter().filter(|(_, value)| !value.is_null());
-    Ok(known.map(|(name, value)| format!("  {name}: {value}\n")).collect())
+    let lines = known.map(|(name, value)| format!("  {name}: {value}"));
+    Ok(std::iter::once(title).chain(lines).collect())
 }

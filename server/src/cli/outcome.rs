@@ -1,11 +1,11 @@
 //! The answer that `ask` and `check` receive, and the output that prints it while it arrives.
 
-use std::io::{self, Write};
-
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::progress::{ProgressLine, warn};
+use super::{
+    progress::ProgressLine,
+    terminal::{print, print_text, warn},
+};
 
 /// An answer and its metadata, in the shapes of `--json`.
 #[derive(Debug, Default)]
@@ -38,8 +38,7 @@ impl Output {
             return Ok(());
         }
         self.progress.clear();
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("failed to write the answer")
+        print_text(text)
     }
 
     /// Ends the answer: with one JSON object if this output is quiet, otherwise with a line end and the warnings.
@@ -56,6 +55,6 @@ impl Output {
             warnings.iter().for_each(|warning| warn(warning));
             String::new()
         };
-        writeln!(io::stdout(), "{text}").context("failed to write the answer")
+        print(&text)
     }
 }

@@ -1,11 +1,14 @@
 //! `homereel password link|set`: prints a one-time link that sets the household's password, or sets it from stdin.
 
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _};
 
 use anyhow::Context as _;
 use homereel_library::{Auth, LINK_LIFE, MAX_PASSWORD};
 
-use super::{PasswordCommand, UsageError, progress::warn};
+use super::{
+    PasswordCommand, UsageError,
+    terminal::{print, warn},
+};
 use crate::http;
 
 /// Runs one subcommand.
@@ -21,8 +24,7 @@ pub(super) async fn run(command: PasswordCommand) -> anyhow::Result<()> {
             warn(&format!(
                 "this link is valid once, for {hours} hours: whoever opens it first sets the household's password"
             ));
-            writeln!(io::stdout(), "{}", http::login_link(listen, tls_cert.is_some(), &token))
-                .context("failed to write")
+            print(&http::login_link(listen, tls_cert.is_some(), &token))
         }
         PasswordCommand::Set { data } => {
             let mut input = io::stdin();
@@ -37,11 +39,7 @@ pub(super) async fn run(command: PasswordCommand) -> anyhow::Result<()> {
             input.by_ref().take(limit).read_to_string(&mut text).context("failed to read standard input")?;
             let password = text.lines().next().unwrap_or_default().to_owned();
             Auth::open(&data.resolve()?).await?.set_password(password).await?;
-            writeln!(
-                io::stdout(),
-                "the password is set; a server that required no login requires one after its next start"
-            )
-            .context("failed to write")
+            print("the password is set; a server that required no login requires one after its next start")
         }
     }
 }

@@ -1,14 +1,14 @@
 //! `homereel probe`: prints the facts about a video file.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::Context as _;
 use homereel_video::{Probe, Worker};
 
-use super::{cancel_on_ctrl_c, progress::warn, source};
+use super::{
+    cancel_on_ctrl_c, source,
+    terminal::{print, print_lines, warn},
+};
 
 /// Prints one fact per line, or one JSON object that also has the time of every frame.
 pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<()> {
@@ -16,15 +16,15 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<()> {
     let open = source(file)?.open()?;
     let probe = homereel_video::probe(&worker, open, &cancel_on_ctrl_c()).await;
     let probe = probe.with_context(|| file.display().to_string())?;
-    let text = if json { format!("{}\n", serde_json::to_string(&probe)?) } else { facts(&probe) };
-    io::stdout().write_all(text.as_bytes()).context("failed to write")?;
-    if !json {
-        probe.warnings.iter().for_each(|warning| warn(warning));
+    if json {
+        return print(&serde_json::to_string(&probe)?);
     }
+    print_lines(facts(&probe))?;
+    probe.warnings.iter().for_each(|warning| warn(warning));
     Ok(())
 }
 
-fn facts(probe: &Probe) -> String {
+fn facts(probe: &Probe) -> Vec<String> {
     let video = &probe.video;
     let mut lines = vec![
         format!("container  {}", probe.container),
@@ -58,5 +58,5 @@ fn facts(probe: &Probe) -> String {
             .as_ref()
             .map(|place| format!("place      {:.5}, {:.5}", place.latitude, place.longitude)),
     );
-    lines.join("\n") + "\n"
+    lines
 }

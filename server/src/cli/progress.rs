@@ -2,11 +2,13 @@
 //! animation.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::printable;
 
 /// A progress line.
 #[derive(Debug)]
@@ -33,7 +35,7 @@ impl ProgressLine {
         }
         self.bar.set_length(total);
         self.bar.set_position(done);
-        self.bar.set_message(what.to_owned());
+        self.bar.set_message(printable::line(what).into_owned());
     }
 
     /// Shows a stage of an answer, by its name in the events.
@@ -60,10 +62,4 @@ impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.clear();
     }
-}
-
-/// Writes a warning to standard error.
-pub(super) fn warn(message: &str) {
-    // A closed standard error is not a failure.
-    let _ = writeln!(io::stderr(), "warning: {message}");
 }

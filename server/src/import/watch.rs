@@ -1,18 +1,25 @@
 //! The watched directory: copies new files into the library once they have stopped growing. The files stay.
 //! It polls, because network shares do not support inotify.
+//!
+//! Whoever writes to the directory can swap a file between listing and opening. A file is therefore opened below the
+//! opened directory, without following symbolic links or waiting for a pipe, and must be the file that was listed.
 
 use std::{
     collections::HashMap,
-    fs,
+    ffi::OsStr,
+    fs::File,
+    io,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
-    time::{Duration, UNIX_EPOCH},
+    time::Duration,
 };
 
 use homereel_library::LibraryError;
+use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 use tokio::io::AsyncReadExt as _;
 
 use super::{ImportContext, ImportError, add};
-use crate::ask_error::AskErrorKind;
+use crate::{ask_error::AskErrorKind, files};
 
 /// Interval between listings. A file that is unchanged in two listings has stopped growing.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -33,9 +40,36 @@ struct FileStamp {
     modified_ms: i64,
 }
 
+/// A file in one listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ListedFile {
+    stamp: FileStamp,
+    device: u64,
+    inode: u64,
+}
+
+impl ListedFile {
+    fn of(stat: &Stat) -> Self {
+        // A negative time is before 1970; its fraction does not matter.
+        let modified_ms = stat
+            .st_mtime
+            .saturating_mul(1000)
+            .saturating_add(i64::try_from(stat.st_mtime_nsec).unwrap_or(0) / 1_000_000);
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        Self { stamp: FileStamp { size, modified_ms }, device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+/// The files below a directory, by their path in it.
+#[derive(Debug)]
+struct Listing {
+    root: OwnedFd,
+    files: HashMap<PathBuf, ListedFile>,
+}
+
 /// Watches `directory` until the server drains.
 pub async fn watch(cx: ImportContext, directory: PathBuf) {
-    let mut before: HashMap<PathBuf, FileStamp> = HashMap::new();
+    let mut before: HashMap<PathBuf, ListedFile> = HashMap::new();
     let mut period = tokio::time::interval(PERIOD);
     loop {
         tokio::select! {
@@ -43,30 +77,42 @@ pub async fn watch(cx: ImportContext, directory: PathBuf) {
             _ = period.tick() => {}
         }
         let listed = directory.clone();
-        let now = tokio::task::spawn_blocking(move || list(&listed)).await.unwrap_or_default();
-        for (path, seen) in &now {
-            if before.get(path) != Some(seen) {
+        // A directory that cannot be opened, such as a share that is not mounted, counts as empty.
+        let Some(now) = tokio::task::spawn_blocking(move || list(&listed).ok()).await.ok().flatten() else {
+            before.clear();
+            continue;
+        };
+        for (path, seen) in &now.files {
+            if before.get(path).map(|file| file.stamp) != Some(seen.stamp) {
                 continue;
             }
             if cx.lifecycle.draining() {
                 return;
             }
-            if let Err(error) = import_once(&cx, path, *seen).await {
-                // An error of the disk or the database; the next listing retries.
-                tracing::warn!(%error, path = %path.display(), "failed to import a watched file, will retry");
+            if let Err(error) = import_once(&cx, &now.root, &directory, path, *seen).await {
+                // An error of the disk or the database, or a swapped file; the next listing retries.
+                tracing::warn!(%error, path = %directory.join(path).display(), "failed to import a watched file, will retry");
             }
         }
-        before = now;
+        before = now.files;
     }
 }
 
 /// Imports a file unless it is known already.
-async fn import_once(cx: &ImportContext, path: &Path, seen: FileStamp) -> Result<(), ImportError> {
+async fn import_once(
+    cx: &ImportContext,
+    root: &OwnedFd,
+    directory: &Path,
+    relative: &Path,
+    seen: ListedFile,
+) -> Result<(), ImportError> {
+    let path = directory.join(relative);
     let key = path.to_string_lossy();
-    if cx.library.is_watched(&key, seen.size, seen.modified_ms).await? {
+    let FileStamp { size, modified_ms } = seen.stamp;
+    if cx.library.is_watched(&key, size, modified_ms).await? {
         return Ok(());
     }
-    let outcome = match import(cx, path).await {
+    let outcome = match import(cx, root, relative, seen).await {
         Ok(id) => {
             tracing::info!(path = %path.display(), video.id = id, "imported a watched file");
             "imported".to_owned()
@@ -84,12 +130,17 @@ async fn import_once(cx: &ImportContext, path: &Path, seen: FileStamp) -> Result
         }
         Err(error) => return Err(error),
     };
-    Ok(cx.library.set_watched(&key, seen.size, seen.modified_ms, &outcome).await?)
+    Ok(cx.library.set_watched(&key, size, modified_ms, &outcome).await?)
 }
 
-async fn import(cx: &ImportContext, path: &Path) -> Result<String, ImportError> {
-    let mut file = tokio::fs::File::open(path).await.map_err(LibraryError::from)?;
-    let size = file.metadata().await.map_err(LibraryError::from)?.len();
+async fn import(
+    cx: &ImportContext,
+    root: &OwnedFd,
+    path: &Path,
+    seen: ListedFile,
+) -> Result<String, ImportError> {
+    let mut file = tokio::fs::File::from_std(open_listed(root, path, seen).map_err(LibraryError::from)?);
+    let size = seen.stamp.size;
     let mut incoming = cx.library.incoming(Some(size), cx.max_upload_bytes).await?;
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -104,30 +155,45 @@ async fn import(cx: &ImportContext, path: &Path) -> Result<String, ImportError> 
     Ok(stored.video.id)
 }
 
+/// Opens a file of a listing. Fails if the path now leads to anything else.
+fn open_listed(root: &OwnedFd, path: &Path, seen: ListedFile) -> io::Result<File> {
+    let file = files::open_regular_beneath(root, path)?;
+    if ListedFile::of(&fstat(&file)?) == seen {
+        return Ok(file);
+    }
+    Err(io::Error::other("the file changed after it was listed; one that stays the same would fit"))
+}
+
 /// Lists regular files below `directory`, without symbolic links, hidden files and unfinished files.
-fn list(directory: &Path) -> HashMap<PathBuf, FileStamp> {
-    let mut files = HashMap::new();
-    let mut open = vec![(directory.to_owned(), 0)];
+fn list(directory: &Path) -> io::Result<Listing> {
+    let root = files::open_directory(directory)?;
+    let mut found = HashMap::new();
+    let mut open = vec![(PathBuf::new(), 0)];
     while let Some((directory, depth)) = open.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
+        let opened = match depth {
+            0 => root.try_clone(),
+            _ => files::open_directory_beneath(&root, &directory),
+        };
+        let Ok(opened) = opened else { continue };
+        let Ok(mut entries) = Dir::read_from(&opened) else { continue };
+        while let Some(Ok(entry)) = entries.read() {
             let name = entry.file_name();
-            if name.to_string_lossy().starts_with('.') || files.len() >= MAX_FILES {
+            if name.to_bytes().starts_with(b".") || found.len() >= MAX_FILES {
                 continue;
             }
-            // Metadata of the entry itself, not of the target of a link.
-            let Ok(metadata) = entry.metadata() else { continue };
-            let path = entry.path();
-            if metadata.is_dir() && depth < MAX_DEPTH {
-                open.push((path, depth + 1));
-            } else if metadata.is_file() && metadata.len() > 0 && !unfinished(&path) {
-                let modified = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-                let modified_ms = modified.map_or(0, |at| i64::try_from(at.as_millis()).unwrap_or(i64::MAX));
-                files.insert(path, FileStamp { size: metadata.len(), modified_ms });
+            // Of the entry itself, not of the target of a link.
+            let Ok(stat) = statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let path = directory.join(OsStr::from_bytes(name.to_bytes()));
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory if depth < MAX_DEPTH => open.push((path, depth + 1)),
+                FileType::RegularFile if stat.st_size > 0 && !unfinished(&path) => {
+                    found.insert(path, ListedFile::of(&stat));
+                }
+                _ => {}
             }
         }
     }
-    files
+    Ok(Listing { root, files: found })
 }
 
 fn unfinished(path: &Path) -> bool {
@@ -137,7 +203,48 @@ fn unfinished(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use rustix::fs::{CWD, Mode, mknodat};
+
     use super::*;
+
+    #[test]
+    fn a_file_swapped_after_the_listing_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let (watched, secret) = (dir.path().join("watched"), dir.path().join("secret"));
+        fs::create_dir_all(watched.join("sub")).unwrap();
+        fs::create_dir(&secret).unwrap();
+        let names =
+            ["kept.mp4", "link.mp4", "pipe.mp4", "other.mp4", "gone.mp4", "grown.mp4", "sub/clip.mp4"];
+        for name in names {
+            fs::write(watched.join(name), "clip").unwrap();
+        }
+        fs::write(secret.join("clip.mp4"), "secret").unwrap();
+        let listing = list(&watched).unwrap();
+        assert_eq!(listing.files.len(), names.len());
+        let open = |name: &str| open_listed(&listing.root, Path::new(name), listing.files[Path::new(name)]);
+        for name in names {
+            assert!(open(name).is_ok(), "{name}");
+        }
+
+        let swap = |name: &str| {
+            fs::rename(watched.join(name), watched.join(format!("was-{name}"))).unwrap();
+            watched.join(name)
+        };
+        symlink(secret.join("clip.mp4"), swap("link.mp4")).unwrap();
+        mknodat(CWD, swap("pipe.mp4"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        fs::write(swap("other.mp4"), "clip").unwrap();
+        let _ = swap("gone.mp4");
+        fs::write(watched.join("grown.mp4"), "clip and more").unwrap();
+        symlink(&secret, swap("sub")).unwrap();
+        for name in &names[1..] {
+            assert!(open(name).is_err(), "{name}");
+        }
+        assert!(open("kept.mp4").is_ok());
+        let path = Path::new("sub/clip.mp4");
+        assert!(!list(&watched).unwrap().files.contains_key(path), "a linked directory was listed");
+    }
 
     #[test]
     fn links_hidden_and_unfinished_files_are_left_alone() {
@@ -151,11 +258,11 @@ mod tests {
             write(name);
         }
         fs::write(dir.path().join("empty.mp4"), "").unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("g.mp4")).unwrap();
-        std::os::unix::fs::symlink("/", dir.path().join("root")).unwrap();
-        let mut found: Vec<PathBuf> = list(dir.path()).into_keys().collect();
+        symlink("/etc/passwd", dir.path().join("g.mp4")).unwrap();
+        symlink("/", dir.path().join("root")).unwrap();
+        let mut found: Vec<PathBuf> = list(dir.path()).unwrap().files.into_keys().collect();
         found.sort();
-        assert_eq!(found, [dir.path().join("2024/b.mov"), dir.path().join("a.mp4")]);
-        assert!(list(Path::new("/nonexistent")).is_empty());
+        assert_eq!(found, [Path::new("2024/b.mov"), Path::new("a.mp4")]);
+        assert!(list(Path::new("/nonexistent")).is_err());
     }
 }

@@ -2,14 +2,13 @@
 
 use std::{
     fs::File,
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use tempfile::TempPath;
 
-use crate::ask_error::AskError;
+use crate::{ask_error::AskError, files};
 
 /// A video file. A temporary file is deleted with its last clone.
 #[derive(Debug, Clone)]
@@ -60,10 +59,6 @@ impl Source {
             SourceFile::Kept(path) => path,
             SourceFile::Scratch(path) => path,
         };
-        // Checked before opening: opening a pipe waits for its writer.
-        if !std::fs::metadata(path)?.is_file() {
-            return Err(AskError::Io(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-        }
-        Ok(File::open(path)?)
+        Ok(files::open_regular(path)?)
     }
 }

@@ -134,6 +134,7 @@ impl WorkerPool {
             worker.landlock_abi = sandbox.landlock_abi,
             worker.seccomp = sandbox.seccomp,
             worker.no_new_privs = sandbox.no_new_privs,
+            worker.no_capabilities = sandbox.no_capabilities,
             "sandboxed the video workers"
         );
         for layer in sandbox.missing() {

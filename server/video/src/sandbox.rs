@@ -1,10 +1,11 @@
 //! The sandbox of a worker, entered once, on the worker's only thread, before a byte of the file is read.
 //!
-//! Independent layers, each of which stops most attacks: no new privileges, Landlock (no file system, no network), seccomp
-//! (only the system calls in [`calls`]), resource limits, no inherited descriptors. On a kernel that lacks a layer the sandbox
+//! Independent layers, each of which stops most attacks: no capabilities and no new privileges, Landlock (no file system, no
+//! network), seccomp (only the system calls in [`calls`]), resource limits, no inherited descriptors. On a kernel that lacks a layer the sandbox
 //! is weaker, but videos can still be read; [`Sandbox`] reports which layers are active.
 
 mod calls;
+mod capabilities;
 mod descriptors;
 
 use std::{fs, io, path::PathBuf};
@@ -42,6 +43,8 @@ pub struct Sandbox {
     pub seccomp: bool,
     /// Whether no program that it might start could gain privileges.
     pub no_new_privs: bool,
+    /// Whether it has no capability, also when root started it.
+    pub no_capabilities: bool,
     /// Whether descriptors that the parent left open by accident were closed.
     pub descriptors_closed: bool,
 }
@@ -61,6 +64,10 @@ impl Sandbox {
                 "seccomp (needs CONFIG_SECCOMP_FILTER, on x86-64 or aarch64): the worker may make any system call",
             ),
             (self.no_new_privs, "no_new_privs (needs Linux 3.5)"),
+            (
+                self.no_capabilities,
+                "capset (the kernel refused it): the worker keeps the server's capabilities",
+            ),
             (
                 self.descriptors_closed,
                 "close_range (needs Linux 5.9): descriptors that leak into the worker stay open",
@@ -87,11 +94,12 @@ pub(crate) struct SandboxLimits {
 pub(crate) fn enter(cell: SandboxLimits) -> io::Result<Sandbox> {
     alone()?;
     limit(cell, DESCRIPTORS, RESERVED)?;
-    let no_new_privs = privileges()?;
+    let (no_new_privs, no_capabilities) = privileges()?;
     let landlock_abi = landlock(&[]).ok().as_ref().and_then(abi);
     // Last, for the calls that build the other layers are not on its list.
     let seccomp = calls::filter(false).is_ok();
-    Ok(Sandbox { landlock_abi, seccomp, no_new_privs, descriptors_closed: cell.descriptors_closed })
+    let descriptors_closed = cell.descriptors_closed;
+    Ok(Sandbox { landlock_abi, seccomp, no_new_privs, no_capabilities, descriptors_closed })
 }
 
 /// Locks the process in with NVIDIA's decoder chip, which `open` opens: the driver needs its devices and libraries, threads
@@ -105,7 +113,7 @@ pub(crate) fn enter_with(
     open: impl FnOnce() -> Result<(), String>,
 ) -> io::Result<(Sandbox, Option<String>)> {
     alone()?;
-    let no_new_privs = privileges()?;
+    let (no_new_privs, no_capabilities) = privileges()?;
     let Some(landlock_abi) = landlock(&chip_rules()).ok().as_ref().and_then(abi) else {
         let reason = "this kernel has no Landlock, without which no device is opened";
         return Ok((enter(cell)?, Some(reason.into())));
@@ -115,9 +123,8 @@ pub(crate) fn enter_with(
             limit(cell, CHIP_DESCRIPTORS, CHIP_RESERVED)?;
             let seccomp = calls::filter(true).is_ok();
             let descriptors_closed = cell.descriptors_closed;
-            let sandbox =
-                Sandbox { landlock_abi: Some(landlock_abi), seccomp, no_new_privs, descriptors_closed };
-            Ok((sandbox, None))
+            let landlock_abi = Some(landlock_abi);
+            Ok((Sandbox { landlock_abi, seccomp, no_new_privs, no_capabilities, descriptors_closed }, None))
         }
         Err(reason) => {
             limit(cell, DESCRIPTORS, RESERVED)?;
@@ -125,7 +132,9 @@ pub(crate) fn enter_with(
             let landlock_abi = landlock(&[]).ok().as_ref().and_then(abi);
             let seccomp = calls::filter(false).is_ok();
             let descriptors_closed = cell.descriptors_closed;
-            Ok((Sandbox { landlock_abi, seccomp, no_new_privs, descriptors_closed }, Some(reason)))
+            let sandbox =
+                Sandbox { landlock_abi, seccomp, no_new_privs, no_capabilities, descriptors_closed };
+            Ok((sandbox, Some(reason)))
         }
     }
 }
@@ -137,10 +146,12 @@ fn alone() -> io::Result<()> {
     Ok(())
 }
 
-fn privileges() -> io::Result<bool> {
+/// Gives up privileges. Returns whether no new ones can be gained, and whether no capability is left.
+fn privileges() -> io::Result<(bool, bool)> {
     // A core dump would hold the video; where the kernel pipes cores to a program, the limit of size is not asked.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    Ok(set_no_new_privs(true).is_ok())
+    let no_new_privs = set_no_new_privs(true).is_ok();
+    Ok((no_new_privs, capabilities::drop_all()))
 }
 
 /// Lowers what the process may use. `RLIMIT_NPROC` is not among it, for it counts all threads of the user, the
@@ -206,12 +217,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let whole =
-            Sandbox { landlock_abi: Some(1), seccomp: true, no_new_privs: true, descriptors_closed: true };
+        let whole = Sandbox {
+            landlock_abi: Some(1),
+            seccomp: true,
+            no_new_privs: true,
+            no_capabilities: true,
+            descriptors_closed: true,
+        };
         assert!(whole.missing().is_empty());
         let missing = Sandbox { landlock_abi: None, ..whole }.missing();
         assert_eq!(missing.len(), 1);
         assert!(missing[0].starts_with("Landlock"), "{missing:?}");
-        assert_eq!(Sandbox::default().missing().len(), 4);
+        assert_eq!(Sandbox::default().missing().len(), 5);
     }
 }

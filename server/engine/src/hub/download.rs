@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hf_hub::api::tokio::{ApiBuilder, ApiError, ApiRepo, Progress};
+use hf_hub::CacheRepo;
 use sha2::{Digest, Sha256};
 
-use super::{Hub, PullProgress, is_id, is_name, is_revision, repo};
+use super::remote::{Remote, RepoInfo};
+use super::{Hub, PullProgress, is_commit, is_id, is_name, is_revision, repo};
 use crate::EngineError;
 
 /// Timeouts of a request to the hub, and between two reads of a download.
@@ -18,18 +19,21 @@ const MAX_FILES: usize = 512;
 /// Retries of an interrupted download.
 const ATTEMPTS: usize = 4;
 
-enum Trouble {
+pub(super) enum Trouble {
     /// A network error.
     Unreachable(String),
     /// An error response, or invalid data.
     Refused(String),
 }
 
-impl From<ApiError> for Trouble {
-    fn from(error: ApiError) -> Self {
-        let ApiError::RequestError(request) = &error else {
-            return Self::Refused(format!("the download failed: {error}"));
-        };
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Self {
+        Self::Refused(format!("the cache can't be written: {error}"))
+    }
+}
+
+impl From<reqwest::Error> for Trouble {
+    fn from(request: reqwest::Error) -> Self {
         match request.status().map(|status| status.as_u16()) {
             Some(401 | 403) => Self::Refused(
                 "the hub refuses access: the model is private, gated or unknown; a token in \
@@ -82,14 +86,9 @@ impl Hub {
         revision: Option<&str>,
         report: DownloadReporter,
     ) -> Result<PathBuf, Trouble> {
-        let mut api = ApiBuilder::from_cache(self.cache.clone()).with_progress(false);
-        if let Some(endpoint) = &self.endpoint {
-            api = api.with_endpoint(endpoint.clone());
-        }
-        let api =
-            api.build().map_err(|error| Trouble::Refused(format!("the hub client can't start: {error}")))?;
-        let remote = api.repo(repo(id, revision));
-        let info = tokio::time::timeout(ANSWER_TIMEOUT, remote.info())
+        let remote = Remote::new(self.endpoint.as_deref(), self.cache.token().as_deref())?;
+        let asked = repo(id, revision);
+        let info: RepoInfo = tokio::time::timeout(ANSWER_TIMEOUT, remote.info(id, asked.revision()))
             .await
             .map_err(|_| Trouble::Unreachable("timeout".into()))??;
         let files: Vec<String> = info
@@ -104,12 +103,13 @@ impl Hub {
                 "the repository has no .safetensors weights; a Qwen3-VL checkpoint would fit".into(),
             ));
         }
-        if !is_name(&info.sha) {
-            return Err(Trouble::Refused("the hub names no commit".into()));
+        if !is_commit(&info.sha) {
+            let message = format!("the hub names the commit {:?}; 40 hexadecimal digits would fit", info.sha);
+            return Err(Trouble::Refused(message));
         }
         // All files come from one commit, even if the branch moves meanwhile.
-        let pinned = api.repo(repo(id, Some(&info.sha)));
-        let directory = self.cache.repo(repo(id, revision)).pointer_path(&info.sha);
+        let pinned = PinnedRepo { remote: &remote, id, commit: &info.sha, cache: self.cache.repo(asked) };
+        let directory = pinned.cache.pointer_path(&info.sha);
         for (index, file) in files.iter().enumerate() {
             // The snapshot's link is created once the file is complete.
             if directory.join(file).exists() {
@@ -120,27 +120,31 @@ impl Hub {
             check_hash(&path).await.map_err(|message| Trouble::Refused(format!("{file}: {message}")))?;
         }
         // Written last, so that a branch never points to an incomplete snapshot.
-        self.cache
-            .repo(repo(id, revision))
-            .create_ref(&info.sha)
-            .map_err(|error| Trouble::Refused(format!("the cache can't be written: {error}")))?;
+        pinned.cache.create_ref(&info.sha)?;
         Ok(directory)
     }
 }
 
+/// A repository at one commit, and where its files go.
+struct PinnedRepo<'a> {
+    remote: &'a Remote,
+    id: &'a str,
+    commit: &'a str,
+    cache: CacheRepo,
+}
+
 /// Downloads one file, with retries when the connection breaks.
-async fn fetch(repo: &ApiRepo, file: &str, meter: &Meter) -> Result<PathBuf, Trouble> {
+async fn fetch(repo: &PinnedRepo<'_>, file: &str, meter: &Meter) -> Result<PathBuf, Trouble> {
     let mut attempt = 1;
     loop {
         meter.touch();
-        let download = repo.download_with_progress(file, meter.clone());
         let stalled = async {
             while meter.idle() < STALL_TIMEOUT {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
         let result = tokio::select! {
-            result = download => result.map_err(Trouble::from),
+            result = fetch_once(repo, file, meter) => result,
             () = stalled => Err(Trouble::Unreachable("the download stalled".into())),
         };
         match result {
@@ -152,6 +156,26 @@ async fn fetch(repo: &ApiRepo, file: &str, meter: &Meter) -> Result<PathBuf, Tro
             result => return result,
         }
     }
+}
+
+/// Downloads a file, places it under the name of its content, and links it into the snapshot. Every name in these paths
+/// has been checked.
+async fn fetch_once(repo: &PinnedRepo<'_>, file: &str, meter: &Meter) -> Result<PathBuf, Trouble> {
+    let found = repo.remote.file(repo.id, repo.commit, file).await?;
+    let (blob, directory) = (repo.cache.blob_path(&found.etag), repo.cache.pointer_path(repo.commit));
+    for directory in [blob.parent().unwrap_or(&blob), &directory] {
+        std::fs::create_dir_all(directory)?;
+    }
+    if !blob.metadata().is_ok_and(|there| there.len() == found.size) {
+        let part = blob.with_extension("part");
+        repo.remote.download(&found, &part, meter).await?;
+        std::fs::rename(&part, &blob)?;
+    }
+    let pointer = directory.join(file);
+    // A link without its target.
+    let _ = std::fs::remove_file(&pointer);
+    std::os::unix::fs::symlink(Path::new("../../blobs").join(&found.etag), &pointer)?;
+    Ok(pointer)
 }
 
 /// Files at the top level of a repository that an engine reads.
@@ -186,9 +210,9 @@ pub(super) async fn check_hash(pointer: &Path) -> Result<(), String> {
     .map_err(|error| error.to_string())?
 }
 
-/// Forwards hf-hub's progress and records when there last was some.
+/// Reports progress and records when there last was some.
 #[derive(Clone)]
-struct Meter {
+pub(super) struct Meter {
     state: Arc<Mutex<(PullProgress, Instant)>>,
     report: DownloadReporter,
 }
@@ -213,18 +237,16 @@ impl Meter {
         state.1 = Instant::now();
         state.0.clone()
     }
-}
 
-impl Progress for Meter {
-    async fn init(&mut self, size: usize, _: &str) {
-        (self.report)(self.change(|progress| (progress.done, progress.total) = (0, size as u64)));
+    pub(super) fn begin(&self, have: u64, size: u64) {
+        (self.report)(self.change(|progress| (progress.done, progress.total) = (have, size)));
     }
 
-    async fn update(&mut self, size: usize) {
-        (self.report)(self.change(|progress| progress.done += size as u64));
+    pub(super) fn advance(&self, bytes: u64) {
+        (self.report)(self.change(|progress| progress.done += bytes));
     }
 
-    async fn finish(&mut self) {
+    pub(super) fn finish(&self) {
         (self.report)(self.change(|progress| progress.done = progress.total));
     }
 }

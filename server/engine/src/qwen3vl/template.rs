@@ -1,13 +1,20 @@
 //! The checkpoint's chat template, rendered as transformers renders it: jinja with `trim_blocks` and
 //! `lstrip_blocks`, `tojson` without HTML escapes, `raise_exception`.
 //!
-//! Templates are untrusted, so they run with bounded fuel, recursion and output, and without a loader.
+//! Templates are untrusted, so they run with bounded fuel, recursion and text, and without a loader.
+
+mod limits;
+mod operators;
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
 use serde::Serialize;
 
 /// Instruction limit of one rendering; a long conversation takes some tens per message part.
 const FUEL: u64 = 20_000_000;
+/// Maximum size of a template.
+const MAX_SOURCE: usize = 256 << 10;
+/// Maximum size of the text that a rendering can take from the template itself. Every step can take one piece.
+const MAX_PIECES: usize = 256 << 20;
 const MAX_RECURSION: usize = 64;
 const NAME: &str = "chat_template";
 
@@ -87,15 +94,23 @@ impl ChatTemplate {
     /// # Errors
     /// The template's syntax error.
     pub fn new(source: String) -> Result<Self, String> {
+        if source.len() > MAX_SOURCE {
+            let size = source.len();
+            return Err(format!("chat template: it has {size} bytes; at most {MAX_SOURCE} would fit"));
+        }
+        let source = operators::bounded(&source).map_err(|error| format!("chat template: {error}"))?;
+        // At least as long as the longest piece of plain text, and the longest text in quotes.
+        let longest = source.split(['{', '}']).map(str::len).max().unwrap_or(0);
+        let fuel = FUEL.min((MAX_PIECES / longest.max(1)) as u64);
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(fuel));
         environment.set_recursion_limit(MAX_RECURSION);
-        // Templates of the Thinking models call Python string methods (startswith, split, strip, …).
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        // Templates of the Thinking models also call Python string methods (startswith, split, strip, …).
+        limits::install(&mut environment);
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
         environment.add_template_owned(NAME, source).map_err(|error| format!("chat template: {error}"))?;
@@ -115,12 +130,34 @@ impl ChatTemplate {
         let template =
             self.environment.get_template(NAME).map_err(|error| format!("chat template: {error}"))?;
         let more = Value::from_serialize(more);
-        template.render(context! { messages, add_generation_prompt => true, ..more }).map_err(|error| {
-            match error.kind() {
-                ErrorKind::OutOfFuel => "chat template: takes too long".to_owned(),
-                _ => format!("chat template: {}", error.detail().unwrap_or("failed")),
+        let mut prompt = BoundedOutput::default();
+        let context = context! { messages, add_generation_prompt => true, ..more };
+        template.render_captured_to(context, &mut prompt).map_err(|error| match error.kind() {
+            ErrorKind::OutOfFuel => "chat template: takes too long".to_owned(),
+            ErrorKind::WriteFailure => {
+                format!("chat template: the prompt is too long; at most {} bytes would fit", limits::MAX_TEXT)
             }
-        })
+            _ => format!("chat template: {}", error.detail().unwrap_or("failed")),
+        })?;
+        String::from_utf8(prompt.0).map_err(|_| "chat template: its text is not UTF-8".to_owned())
+    }
+}
+
+/// The prompt, which fails to grow beyond [`limits::MAX_TEXT`].
+#[derive(Default)]
+struct BoundedOutput(Vec<u8>);
+
+impl std::io::Write for BoundedOutput {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > limits::MAX_TEXT {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -134,24 +171,30 @@ fn named_template(value: &serde_json::Value) -> Option<String> {
 }
 
 /// `json.dumps(value, ensure_ascii=False, indent=…)` with Python's separators, as transformers defines it.
-fn to_json(value: Value, kwargs: minijinja::value::Kwargs) -> Result<Value, Error> {
+fn to_json(
+    state: &minijinja::State<'_, '_>,
+    value: Value,
+    kwargs: minijinja::value::Kwargs,
+) -> Result<Value, Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
     let fail = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
-    let mut bytes = Vec::new();
+    let mut out = BoundedOutput::default();
+    let bytes = &mut out;
     match indent {
         Some(width) => {
             let spaces = " ".repeat(width.min(16));
             let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-            let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+            let mut serializer = serde_json::Serializer::with_formatter(bytes, formatter);
             value.serialize(&mut serializer).map_err(fail)?;
         }
         None => {
-            let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, PythonFormatter);
+            let mut serializer = serde_json::Serializer::with_formatter(bytes, PythonFormatter);
             value.serialize(&mut serializer).map_err(fail)?;
         }
     }
-    let text = String::from_utf8(bytes)
+    let text = String::from_utf8(out.0)
         .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    limits::charge(state, text.len())?;
     Ok(Value::from_safe_string(text))
 }
 
@@ -251,6 +294,57 @@ mod tests {
     fn an_endless_template_is_stopped() {
         let source = "{% for a in range(99999) %}{% for b in range(99999) %}{% set c = a + b %}{% endfor %}{% endfor %}";
         assert!(render(source, &[]).unwrap_err().contains("takes too long"));
+    }
+
+    #[test]
+    fn a_template_cannot_make_endless_text() {
+        let doubling = |step: &str| {
+            format!(
+                "{{% set ns = namespace(x='xxxxxxxx', l=[1]) %}}{{% for i in range(60) %}}{step}{{% endfor %}}"
+            )
+        };
+        let long = "{% set x = 'x' * 9000000 %}";
+        for source in [
+            doubling("{% set ns.x = ns.x ~ ns.x %}"),
+            doubling("{% set ns.x = ns.x + ns.x %}"),
+            doubling("{% set ns.x = ns.x * 2 %}"),
+            doubling("{% set ns.x = [ns.x, ns.x]|join %}"),
+            doubling("{% set ns.x = ''.join([ns.x, ns.x]) %}"),
+            doubling("{% set ns.x = ns.x|replace('x', 'xx') %}"),
+            doubling("{% set ns.x = ns.x.replace('x', 'xx') %}"),
+            doubling("{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}"),
+            doubling("{% set ns.x = '%s%s'|format(ns.x, ns.x) %}"),
+            doubling("{% set ns.x = '{0}{0}'.format(ns.x) %}"),
+            doubling("{% set ns.x = (ns.x ~ '\\\\')|tojson %}"),
+            doubling("{% set ns.l = ns.l + ns.l %}"),
+            doubling("{% set ns.l = [ns.l, ns.l] %}") + "{{ ns.l }}",
+            doubling("{% set ns.l = [ns.l, ns.l] %}") + "{{ ns.l ~ '' }}",
+            doubling("{% set ns.l = [ns.l, ns.l] %}") + "{{ ns.l|tojson }}",
+            doubling("{% set ns.l = [ns.l, ns.l] %}") + "{{ ns.l|string }}",
+            "{% macro m(x, n) %}{% if n %}{{ m(x ~ x, n - 1) }}{% endif %}{{ x }}{% endmacro %}{{ m('x' * 4000000, 4) }}".into(),
+            format!("{long}{{% set l = [x, x, x, x]|join %}}"),
+            format!("{long}{{% set l = x|indent(1000000000) %}}"),
+            format!("{long}{{{{ x }}}}{{{{ x }}}}"),
+            "{{ [1]|slice(1000000000)|length }}".into(),
+            "{{ '%1000000000d'|format(1) }}".into(),
+            "{{ '{:1000000000}'.format(1) }}".into(),
+            "{{ '{:{}}'.format(1, 1000000000) }}".into(),
+            "{{ 'a\nb'|indent(width=1000000000) }}".into(),
+            format!("{{% set x %}}{{% for i in range(99999) %}}{}{{% endfor %}}{{% endset %}}", "x".repeat(200_000)),
+            "x".repeat(MAX_SOURCE + 1),
+        ] {
+            let error = render(&source, &[]).unwrap_err();
+            let expected = ["would fit", "takes too long", "too large"];
+            assert!(expected.iter().any(|text| error.contains(text)), "{error}: {:.200}", source);
+        }
+    }
+
+    #[test]
+    fn a_long_conversation_is_rendered() {
+        let source = "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{{ '<' + m.role + '>' + m.content.strip() ~ '\n' }}{% endfor %}{{ ns.n }}";
+        let messages = vec![text("user", &"word ".repeat(1000)); 2000];
+        let got = render(source, &messages).unwrap();
+        assert!(got.len() > 9_000_000 && got.ends_with("word\n2000"), "{} bytes", got.len());
     }
 
     #[test]

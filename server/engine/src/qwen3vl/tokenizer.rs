@@ -8,6 +8,12 @@ use tokenizers::Tokenizer as HfTokenizer;
 /// Tokens that one character may span before its bytes are shown as they are.
 const MAX_PENDING: usize = 16;
 
+/// Maximum size of `tokenizer.json`; Qwen3-VL's has 7 MB.
+const MAX_JSON: usize = 64 << 20;
+
+/// Maximum number of tokens; Qwen3-VL has 151 669.
+const MAX_TOKENS: usize = 1 << 20;
+
 /// A checkpoint's tokenizer.
 pub struct Tokenizer {
     inner: HfTokenizer,
@@ -30,7 +36,14 @@ impl Tokenizer {
     /// # Errors
     /// Describes what is wrong with the file.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
+        if json.len() > MAX_JSON {
+            return Err(format!("tokenizer.json has {} bytes; at most {MAX_JSON} would fit", json.len()));
+        }
         let mut inner = HfTokenizer::from_bytes(json).map_err(|error| format!("tokenizer.json: {error}"))?;
+        let tokens = inner.get_vocab_size(true);
+        if tokens > MAX_TOKENS {
+            return Err(format!("tokenizer.json has {tokens} tokens; at most {MAX_TOKENS} would fit"));
+        }
         // Special tokens in text are ordinary text from here on; `split` finds the template's.
         inner.set_encode_special_tokens(true);
         let mut specials: Vec<(String, u32)> = inner
@@ -269,6 +282,17 @@ mod tests {
             shown += &stream.push(id);
         }
         assert!(shown.ends_with("👨 a red square"), "{shown:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused() {
+        let error = Tokenizer::from_json(&vec![b' '; MAX_JSON + 1]).err().unwrap();
+        assert_eq!(error, "tokenizer.json has 67108865 bytes; at most 67108864 would fit");
+        let vocab: serde_json::Map<String, serde_json::Value> =
+            (0..=MAX_TOKENS).map(|id| (format!("t{id}"), id.into())).collect();
+        let json = serde_json::json!({ "version": "1.0", "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "t0" } });
+        let error = Tokenizer::from_json(json.to_string().as_bytes()).err().unwrap();
+        assert_eq!(error, "tokenizer.json has 1048577 tokens; at most 1048576 would fit");
     }
 
     #[test]

@@ -164,7 +164,7 @@ async fn descriptors_that_the_parent_leaks_are_closed() {
 async fn a_worker_says_what_holds_it() {
     let cancel = CancellationToken::new();
     let held = sandbox(&worker(), &cancel).await.unwrap();
-    assert!(held.seccomp && held.no_new_privs && held.descriptors_closed, "{held:?}");
+    assert!(held.seccomp && held.no_new_privs && held.no_capabilities && held.descriptors_closed, "{held:?}");
     assert_eq!(held.missing().is_empty(), held.landlock_abi.is_some());
     assert_eq!(sandbox(&worker_as(&["free", "nothing"]), &cancel).await, Ok(Sandbox::default()));
 }
@@ -185,7 +185,16 @@ async fn what_a_worker_says_is_what_the_kernel_says() {
     let filters =
         |status: &str| status.contains("\nSeccomp:\t2\n") && status.contains("\nSeccomp_filters:\t3\n");
     assert!(eventually(|| status().is_some_and(|status| filters(&status))).await, "{:?}", status());
-    assert!(status().is_some_and(|status| status.contains("\nNoNewPrivs:\t1\n")));
+    let status = status().unwrap();
+    assert!(status.contains("\nNoNewPrivs:\t1\n"), "{status}");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert!(status.contains(&format!("\n{set}:\t0000000000000000\n")), "{set}: {status}");
+    }
+    // Only a process with this capability can empty that set.
+    let ours = rustix::thread::capabilities(None).unwrap();
+    if ours.effective.contains(rustix::thread::CapabilitySet::SETPCAP) {
+        assert!(status.contains("\nCapBnd:\t0000000000000000\n"), "{status}");
+    }
     cancel.cancel();
     assert_eq!(call.await.unwrap(), Err(VideoError::Cancelled));
     assert_eq!(process("looked-at-from-outside"), None);
