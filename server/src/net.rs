@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use admission::ConnectionLimits;
 use admission::{Admission, Admitted};
 pub use body::RequestBodyError;
-pub use client::{Client, TrustedProxies, TrustedProxy};
+pub use client::{ClientInfo, TrustedProxies, TrustedProxy};
 use service::ConnectionService;
 use stream::TimedStream;
 use tls::Tls;

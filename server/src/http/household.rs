@@ -21,7 +21,7 @@ use super::{
     html::{self, PageContext},
     views,
 };
-use crate::net::Client;
+use crate::net::ClientInfo;
 
 /// Form that changes the reader's own password.
 #[derive(Deserialize)]
@@ -121,7 +121,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<HouseholdQuery>) -
 /// `POST /household/password`: the reader's own password.
 pub(super) async fn change_password(
     cx: PageContext,
-    client: Client,
+    client: ClientInfo,
     headers: HeaderMap,
     form: Result<Form<PasswordForm>, FormRejection>,
 ) -> Response {

@@ -17,7 +17,7 @@ use super::{
     error::Failure,
     html::{self, PageContext},
 };
-use crate::{net::Client, state::AppState};
+use crate::{net::ClientInfo, state::AppState};
 
 /// Returns the URL of a one-time link, as a browser in the same network reaches it.
 #[must_use]
@@ -76,7 +76,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<LoginQuery>, heade
 /// `POST /login`.
 pub(super) async fn log_in(
     cx: PageContext,
-    client: Client,
+    client: ClientInfo,
     form: Result<Form<LoginForm>, FormRejection>,
 ) -> Response {
     let from = client.address;
@@ -106,7 +106,7 @@ pub(super) async fn log_in(
 }
 
 /// `POST /logout`.
-pub(super) async fn log_out(cx: PageContext, client: Client, request: Request) -> Response {
+pub(super) async fn log_out(cx: PageContext, client: ClientInfo, request: Request) -> Response {
     if let Some(token) = session(request.headers())
         && let Err(error) = cx.state.auth.log_out(token).await
     {
@@ -149,7 +149,7 @@ async fn shown(
 
 /// Scripts cannot read the cookie, other sites' forms do not send it, and behind TLS it is sent only over
 /// TLS.
-fn attributes(client: Client) -> &'static str {
+fn attributes(client: ClientInfo) -> &'static str {
     if client.https { "Path=/; HttpOnly; SameSite=Lax; Secure" } else { "Path=/; HttpOnly; SameSite=Lax" }
 }
 

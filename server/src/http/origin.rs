@@ -16,7 +16,7 @@ use super::{
     error::{Failure, is_api, render, shown},
     html::{self, PageContext},
 };
-use crate::{config::ServerConfig, net::Client, state::AppState};
+use crate::{config::ServerConfig, net::ClientInfo, state::AppState};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -39,7 +39,7 @@ static MACHINE: LazyLock<String> = LazyLock::new(|| {
 /// where no login is required, foreign hosts on all. While the server drains, it refuses new work.
 pub(super) async fn check(
     State(state): State<AppState>,
-    client: Client,
+    client: ClientInfo,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -97,7 +97,7 @@ fn preflight_response() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-fn too_many(client: Client) -> Option<Failure> {
+fn too_many(client: ClientInfo) -> Option<Failure> {
     client.over_limit.then(|| Failure {
         retry_after_s: Some(5),
         ..Failure::new(

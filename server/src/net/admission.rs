@@ -135,13 +135,13 @@ struct Place {
 }
 
 #[derive(Debug, Default)]
-struct Places {
+struct ConnectionTable {
     by_id: HashMap<u64, Place>,
     /// Connections of an address, and requests of a client behind a trusted proxy.
     per_address: HashMap<IpAddr, usize>,
 }
 
-impl Places {
+impl ConnectionTable {
     fn count(&mut self, address: IpAddr) {
         *self.per_address.entry(address).or_default() += 1;
     }
@@ -185,7 +185,7 @@ impl Places {
 pub(super) struct Admission {
     limits: ConnectionLimits,
     next: Arc<AtomicU64>,
-    places: Arc<Mutex<Places>>,
+    places: Arc<Mutex<ConnectionTable>>,
 }
 
 impl Admission {
@@ -273,7 +273,7 @@ impl Drop for CountedRequest {
     }
 }
 
-fn gauge(places: &Places) {
+fn gauge(places: &ConnectionTable) {
     metrics::gauge!("homereel_connections").set(places.by_id.len() as f64);
 }
 

@@ -48,7 +48,7 @@ impl TrustedProxies {
 
 /// Who sent a request. Every request has it as an extension.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Client {
+pub struct ClientInfo {
     /// Address of the client. `None` means that there is no connection, as in unit tests.
     pub address: Option<IpAddr>,
     /// Whether the client used HTTPS, towards this server or its proxy.
@@ -57,7 +57,7 @@ pub struct Client {
     pub over_limit: bool,
 }
 
-impl<S: Sync> FromRequestParts<S> for Client {
+impl<S: Sync> FromRequestParts<S> for ClientInfo {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -69,10 +69,10 @@ impl<S: Sync> FromRequestParts<S> for Client {
 ///
 /// A proxy appends the address that it saw to `X-Forwarded-For`. The last one that is not a trusted proxy itself is the
 /// client's; those before it may be made up.
-pub(super) fn client(trusted: &TrustedProxies, peer: IpAddr, https: bool, headers: &HeaderMap) -> Client {
+pub(super) fn client(trusted: &TrustedProxies, peer: IpAddr, https: bool, headers: &HeaderMap) -> ClientInfo {
     let peer = peer.to_canonical();
     if !trusted.contains(peer) {
-        return Client { address: Some(peer), https, over_limit: false };
+        return ClientInfo { address: Some(peer), https, over_limit: false };
     }
     let mut address = peer;
     let lines: Vec<_> = headers.get_all(FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
@@ -85,7 +85,7 @@ pub(super) fn client(trusted: &TrustedProxies, peer: IpAddr, https: bool, header
     }
     let forwarded = headers.get(FORWARDED_PROTO).and_then(|value| value.to_str().ok());
     let https = forwarded.map_or(https, |scheme| scheme.trim().eq_ignore_ascii_case("https"));
-    Client { address: Some(address), https, over_limit: false }
+    ClientInfo { address: Some(address), https, over_limit: false }
 }
 
 /// Some proxies append the port: `1.2.3.4:5`, `[::1]:5`.

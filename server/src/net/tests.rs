@@ -254,7 +254,7 @@ async fn a_stop_finishes_the_requests_in_flight() {
 
 #[tokio::test]
 async fn the_client_behind_a_trusted_proxy_is_seen() {
-    let seen = async |client: Client| format!("{:?} {} END", client.address, client.https);
+    let seen = async |client: ClientInfo| format!("{:?} {} END", client.address, client.https);
     let router = Router::new().route("/", get(seen));
     let request = "GET / HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 198.51.100.7\r\nX-Forwarded-Proto: https\r\n\r\n";
     for (trusted, expected) in [(vec![], "127.0.0.1) false"), (vec!["127.0.0.1"], "198.51.100.7) true")] {

@@ -39,7 +39,7 @@ struct Files {
 }
 
 /// Modification time and size of both files.
-type Stamp = [Option<(SystemTime, u64)>; 2];
+type FileStamps = [Option<(SystemTime, u64)>; 2];
 
 /// An accepted connection.
 pub(super) enum Accepted {
@@ -120,7 +120,7 @@ impl Files {
         Ok(config)
     }
 
-    fn stamp(&self) -> Stamp {
+    fn stamp(&self) -> FileStamps {
         [&self.certificate, &self.key].map(|path| {
             let metadata = fs::metadata(path).ok()?;
             Some((metadata.modified().ok()?, metadata.len()))

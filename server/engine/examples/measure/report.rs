@@ -78,14 +78,14 @@ struct SpeedComparison {
     shape: String,
     homereel: Option<Speed>,
     transformers: Option<Speed>,
-    limit: Option<Limit>,
+    limit: Option<SpeedLimit>,
     /// Largest difference of logits and of features, as a share of the largest value; `None` without transformers.
     difference: Option<[f32; 2]>,
 }
 
 /// The fastest that bandwidth or matrix throughput allow.
 #[derive(Serialize)]
-struct Limit {
+struct SpeedLimit {
     vision_ms: f64,
     prefill_ms: f64,
     decode_tokens_per_s: f64,
@@ -161,7 +161,7 @@ fn distance(ours: &[f32], theirs: &[f32]) -> f32 {
     ours.iter().zip(theirs).fold(0_f32, |most, (a, b)| most.max((a - b).abs())) / scale
 }
 
-fn limit(facts: &DeviceFacts, config: &Config, speed: &Speed) -> Limit {
+fn limit(facts: &DeviceFacts, config: &Config, speed: &Speed) -> SpeedLimit {
     let count = Parameters::of(config);
     let value_bytes = if speed.dtype == "f32" { 4.0 } else { 2.0 };
     let tflop_ms = |parameters: u64, rows: f64| 2e3 * parameters as f64 * rows / (facts.matmul_tflops * 1e12);
@@ -170,7 +170,7 @@ fn limit(facts: &DeviceFacts, config: &Config, speed: &Speed) -> Limit {
         let edge = (speed.sizes.clip_edge / config.vision.patch_size) as f64;
         speed.sizes.clip_frames.div_ceil(config.vision.temporal_patch_size) as f64 * edge * edge
     };
-    Limit {
+    SpeedLimit {
         vision_ms: tflop_ms(count.vision, homereel_engine::measure::network::PICTURE_TOKENS * merge),
         prefill_ms: tflop_ms(count.decoder, speed.sizes.prefill as f64),
         decode_tokens_per_s: facts.copy_gbs * 1e9 / ((count.decoder + count.head) as f64 * value_bytes),

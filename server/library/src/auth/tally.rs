@@ -8,7 +8,7 @@ use std::{
 
 /// How many events are free, and the longest wait after more.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
+pub(super) struct TryLimit {
     pub(super) free: u32,
     pub(super) longest: Duration,
 }
@@ -49,7 +49,7 @@ impl<K: Copy + Eq + Hash> Tally<K> {
     }
 
     /// Returns how long a key has to wait: it doubles with each event beyond the free ones.
-    pub(super) fn wait(&self, key: &K, limit: Limit, now: Instant) -> Duration {
+    pub(super) fn wait(&self, key: &K, limit: TryLimit, now: Instant) -> Duration {
         let Some(events) = self.get(key, now) else { return Duration::ZERO };
         let Some(over) = events.count.checked_sub(limit.free) else { return Duration::ZERO };
         let wait = Duration::from_secs(1 << over.min(16)).min(limit.longest);

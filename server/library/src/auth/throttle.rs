@@ -14,13 +14,13 @@ use std::{
 
 use super::{
     error::AuthError,
-    tally::{Limit, Tally},
+    tally::{Tally, TryLimit},
 };
 
 /// The limit of one address, over all accounts.
-pub(super) const ADDRESS: Limit = Limit { free: 5, longest: Duration::from_secs(300) };
+pub(super) const ADDRESS: TryLimit = TryLimit { free: 5, longest: Duration::from_secs(300) };
 /// The limit of one account, over all addresses that never logged in to it.
-pub(super) const ACCOUNT: Limit = Limit { free: 20, longest: Duration::from_secs(60) };
+pub(super) const ACCOUNT: TryLimit = TryLimit { free: 20, longest: Duration::from_secs(60) };
 /// Time after the last try after which all are forgotten.
 const MEMORY: Duration = Duration::from_secs(3600);
 /// Time for which an address that logged in is familiar.

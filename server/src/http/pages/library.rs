@@ -14,7 +14,7 @@ use crate::{
         html::{self, PageContext},
         trash, views,
     },
-    net::Client,
+    net::ClientInfo,
     state::AppState,
 };
 
@@ -33,7 +33,7 @@ pub(in crate::http) struct LibraryQuery {
 pub(in crate::http) async fn page(
     cx: PageContext,
     Query(query): Query<LibraryQuery>,
-    client: Client,
+    client: ClientInfo,
     headers: HeaderMap,
 ) -> Response {
     html::or_error(&cx, show(&cx, &query, client, &headers).await)
@@ -42,7 +42,7 @@ pub(in crate::http) async fn page(
 async fn show(
     cx: &PageContext,
     query: &LibraryQuery,
-    client: Client,
+    client: ClientInfo,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let offset = query.offset.unwrap_or(0);
@@ -77,7 +77,7 @@ async fn just_trashed(state: &AppState, id: Option<&str>) -> Result<Option<web::
 }
 
 /// Scheme and authority of the request's URL; displayed, never used for links.
-fn base_url(client: Client, headers: &HeaderMap) -> String {
+fn base_url(client: ClientInfo, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost:8080");
     let scheme = if client.https { "https" } else { "http" };
     format!("{scheme}://{host}")

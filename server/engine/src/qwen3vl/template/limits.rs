@@ -25,9 +25,9 @@ pub(super) const RESULT: &str = "homereel_result";
 
 /// Bytes that a rendering has made.
 #[derive(Debug, Default)]
-struct Made(AtomicUsize);
+struct TextMade(AtomicUsize);
 
-impl Object for Made {}
+impl Object for TextMade {}
 
 fn too_large(what: &str, limit: usize) -> Error {
     let message = format!("the template makes {what}; at most {limit} would fit");
@@ -35,7 +35,7 @@ fn too_large(what: &str, limit: usize) -> Error {
 }
 
 pub(super) fn charge(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
-    let made = state.get_or_set_temp_object("homereel_made", Made::default);
+    let made = state.get_or_set_temp_object("homereel_made", TextMade::default);
     let before = made.0.fetch_add(bytes, Ordering::Relaxed);
     if before.saturating_add(bytes) > MAX_TOTAL {
         return Err(too_large("too many bytes of text on its way", MAX_TOTAL));
