@@ -23,6 +23,7 @@ use homereel_video::FrameSampling;
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument as _;
 
 use crate::{
     ask_error::AskError,
@@ -206,7 +207,7 @@ impl AnswerService {
             slot,
             cancel: cancel.clone(),
         };
-        tokio::spawn(async move {
+        let work = async move {
             let cancel = pipeline.cancel.clone();
             let result = tokio::select! {
                 biased;
@@ -217,7 +218,8 @@ impl AnswerService {
                 // Without room for the error, the end of the channel is one.
                 let _ = pipeline.sender.try_send(Err(error));
             }
-        });
+        };
+        tokio::spawn(work.in_current_span());
         Ok(AnswerStream { receiver, waiting_bytes, ended: false, _guard: cancel.drop_guard() })
     }
 

@@ -77,7 +77,10 @@ pub async fn store(cx: &ImportContext, upload: &Upload) -> Result<Stored, Import
         Err(ImportError::Probe(error)) if is_final(error) => {
             library.upload_refused(&upload.id, &error.to_string()).await?;
         }
-        Err(error) => tracing::warn!(%error, upload.id, "failed to store an upload, will retry"),
+        Err(error) => {
+            let retry_s = RETRY_PERIOD.as_secs();
+            tracing::warn!(%error, upload.id, retry_s, "failed to store an upload, will retry");
+        }
     }
     result
 }

@@ -1,4 +1,5 @@
-//! The fixed prompts. The demo model is trained on exactly these words.
+//! The fixed prompts. The demo model is trained on exactly the words of `DESCRIBE`, `MOMENTS` and `TAGS`
+//! (`scripts/model/demo_model/words.py`); the others are about notes, which it cannot read.
 
 /// Asks for a description.
 pub const DESCRIBE: &str =

@@ -53,7 +53,7 @@ pub(crate) async fn watchdog(library: Library, lifecycle: Lifecycle, address: So
             Ok(Err(error)) => tracing::warn!(%error, "failed the self-check, sent no keep-alive to systemd"),
             Err(_) => tracing::warn!(
                 timeout_s = TIMEOUT.as_secs(),
-                "failed to complete the self-check in time, sent no keep-alive to systemd"
+                "failed to complete the self-check (database, then /healthz) in time, sent no keep-alive to systemd"
             ),
         }
         sleep(period).await;

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tracing::Instrument as _;
 
 use super::{
     error::{Failure, Problem},
@@ -171,7 +172,7 @@ async fn start(
     let new = NewAnswer { video_id: video.id.clone(), question: text.to_owned(), model: info.id, settings };
     let answer_id = state.library.start_answer(&new).await?;
     let stored = StoredAnswer { library: state.library.clone(), id: answer_id.clone(), video_id: video.id };
-    tokio::spawn(carry(stored, answering, reader));
+    tokio::spawn(carry(stored, answering, reader).in_current_span());
     Ok(answer_id)
 }
 

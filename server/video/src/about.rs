@@ -1,4 +1,4 @@
-//! Reports the ffmpeg version and licence that this program is linked to.
+//! Reports the version of libavcodec that this program is linked to, and the FFmpeg series it belongs to.
 
 /// Returns libavcodec's version (`59.37.100`) and the series of FFmpeg that it belongs to (`5.1`), where known.
 #[must_use]

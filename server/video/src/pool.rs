@@ -98,7 +98,7 @@ impl WorkerPool {
     pub(crate) fn disable_chip(&self, reason: &str) {
         if !self.chipless.swap(true, Ordering::Relaxed) {
             // A log target of its own, so that commands can show this message alone.
-            tracing::warn!(target: "homereel_video::chip", reason, "failed to open NVDEC, will decode on the CPU");
+            tracing::warn!(target: "homereel_video::chip", reason, "failed to open NVDEC, will decode on the CPU until the next start");
         }
     }
 
