@@ -120,8 +120,8 @@ pub enum Priority {
 pub struct AnswerService {
     engine: Arc<dyn Engine>,
     media: MediaDecoder,
-    /// Slots for interactive requests that run or wait.
-    slots: Arc<Semaphore>,
+    /// Permits for interactive requests that run or wait.
+    permits: Arc<Semaphore>,
     interactive: Arc<watch::Sender<usize>>,
 }
 
@@ -132,13 +132,13 @@ impl std::fmt::Debug for AnswerService {
 }
 
 impl AnswerService {
-    /// Creates a service that accepts at most `slots` interactive requests at once.
+    /// Creates a service that accepts at most `permits` interactive requests at once.
     #[must_use]
-    pub fn new(engine: Arc<dyn Engine>, media: MediaDecoder, slots: usize) -> Self {
+    pub fn new(engine: Arc<dyn Engine>, media: MediaDecoder, permits: usize) -> Self {
         Self {
             engine,
             media,
-            slots: Arc::new(Semaphore::new(slots)),
+            permits: Arc::new(Semaphore::new(permits)),
             interactive: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -181,7 +181,7 @@ impl AnswerService {
     /// Starts to answer and returns at once. `cancel`, or dropping the answer, stops the work.
     ///
     /// # Errors
-    /// `Overloaded` when all slots are taken, `NotReady` while the model loads.
+    /// `Overloaded` when all permits are taken, `NotReady` while the model loads.
     pub fn ask(
         &self,
         conversation: Conversation,
@@ -189,9 +189,9 @@ impl AnswerService {
         cancel: &CancellationToken,
     ) -> Result<AnswerStream, AskError> {
         let info = self.engine.info()?;
-        let slot = match priority {
+        let permit = match priority {
             Priority::Background => None,
-            Priority::Interactive => Some(Arc::new(self.take_slot()?)),
+            Priority::Interactive => Some(Arc::new(self.take_permit()?)),
         };
         let cancel = cancel.child_token();
         // The engine never waits for a reader, so that one who stops reading does not delay the others.
@@ -204,7 +204,7 @@ impl AnswerService {
             sender,
             reserved: MEDIA + waiting,
             waiting_bytes: Arc::clone(&waiting_bytes),
-            slot,
+            permit,
             cancel: cancel.clone(),
         };
         let work = async move {
@@ -223,22 +223,22 @@ impl AnswerService {
         Ok(AnswerStream { receiver, waiting_bytes, ended: false, _guard: cancel.drop_guard() })
     }
 
-    fn take_slot(&self) -> Result<Slot, AskError> {
-        let permit = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
+    fn take_permit(&self) -> Result<QuestionPermit, AskError> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
             AskError::Engine(EngineError::Overloaded { queued: self.in_flight(), retry_after_s: 5 })
         })?;
         self.interactive.send_modify(|count| *count += 1);
-        Ok(Slot { _permit: permit, interactive: Arc::clone(&self.interactive) })
+        Ok(QuestionPermit { _permit: permit, interactive: Arc::clone(&self.interactive) })
     }
 }
 
-/// The slot of an interactive request, released on drop.
-struct Slot {
+/// The permit of an interactive request, released on drop.
+struct QuestionPermit {
     _permit: OwnedSemaphorePermit,
     interactive: Arc<watch::Sender<usize>>,
 }
 
-impl Drop for Slot {
+impl Drop for QuestionPermit {
     fn drop(&mut self) {
         self.interactive.send_modify(|count| *count = count.saturating_sub(1));
     }
@@ -276,7 +276,7 @@ struct Pipeline {
     reserved: usize,
     waiting_bytes: Arc<AtomicUsize>,
     /// `None` for background requests.
-    slot: Option<Arc<Slot>>,
+    permit: Option<Arc<QuestionPermit>>,
     cancel: CancellationToken,
 }
 
@@ -288,11 +288,11 @@ impl Pipeline {
         let messages = self.messages(conversation.turns, &mut stages, &mut warnings).await?;
         let request = Request { messages, options: conversation.options };
         // Tokenizing a long text or compiling a schema takes too long for an async thread. It cannot be interrupted, so
-        // it keeps the slot even if the client leaves.
+        // it keeps the permit even if the client leaves.
         let engine = Arc::clone(&self.service.engine);
-        let slot = self.slot.clone();
+        let permit = self.permit.clone();
         let work = move || {
-            let _slot = slot;
+            let _permit = permit;
             engine.submit(request)
         };
         let submitted = tokio::task::spawn_blocking(work).await;

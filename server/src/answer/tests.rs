@@ -43,7 +43,7 @@ async fn read(mut stream: AnswerStream) -> (usize, bool) {
 async fn an_unread_answer_does_not_delay_the_next_one() {
     let service = service("word", 5000);
     let unread = ask(&service).await;
-    // There is one slot: it is free although nobody read the answer.
+    // There is one permit: it is free although nobody read the answer.
     service.interactive_idle(Duration::MAX).await;
     assert_eq!(read(ask(&service).await).await, (5000, false));
     assert_eq!(read(unread).await, (5000, false));
