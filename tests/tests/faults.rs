@@ -1,0 +1,156 @@
+//! Faults around the server: a database that is damaged, a data directory that is read-only, workers that crash, and a stop
+//! in the middle of an answer. Each test states what is kept and what a client sees.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use futures_util::StreamExt as _;
+use homereel_tests::{Server, clips, homereel};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// How long background work may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Returns a copy of the data of a server that has one video.
+async fn library_with_a_video() -> anyhow::Result<tempfile::TempDir> {
+    let server = Server::start().await?;
+    let id = server.upload(&clips::simple(31)?.file).await?;
+    let began = Instant::now();
+    while server.json(&format!("/api/videos/{id}")).await?["description"].is_null() {
+        ensure!(began.elapsed() < PATIENCE, "the video is not described");
+    }
+    let copy = tempfile::tempdir()?;
+    let copied = Command::new("cp").arg("-a").arg(server.data()).arg(copy.path().join("data")).status()?;
+    ensure!(copied.success());
+    Ok(copy)
+}
+
+/// Starts a server on `data` that is expected to end by itself, and returns its exit status and output.
+async fn start_fails(data: &Path) -> anyhow::Result<(Option<i32>, String)> {
+    let data = data.to_str().context("a path")?;
+    let out = homereel(&["serve", "--listen", "127.0.0.1:0", "--data", data]).await?;
+    Ok((out.status, out.stderr + &out.stdout))
+}
+
+/// Returns the names of all originals.
+fn originals(data: &Path) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut open = vec![data.join("originals")];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            } else {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[tokio::test]
+async fn a_damaged_database_stops_the_start_and_touches_no_original() -> anyhow::Result<()> {
+    let copy = library_with_a_video().await?;
+    let data = copy.path().join("data");
+    let before = originals(&data)?;
+    ensure!(!before.is_empty());
+    let database = fs::read_dir(&data)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|extension| extension == "db" || extension == "sqlite"))
+        .context("no database")?;
+    fs::write(&database, vec![0xa5; 64 << 10])?;
+    let (status, text) = start_fails(&data).await?;
+    ensure!(status == Some(1), "{status:?} {text}");
+    ensure!(text.contains("database"), "the message names what is damaged: {text}");
+    assert_eq!(originals(&data)?, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_read_only_data_directory_stops_the_start_and_works_again_later() -> anyhow::Result<()> {
+    let copy = library_with_a_video().await?;
+    let data = copy.path().join("data");
+    let mount = |options: &str| Command::new("mount").args(["-o", options]).arg(&data).output();
+    let bound = Command::new("mount").arg("--bind").arg(&data).arg(&data).output()?;
+    if !bound.status.success() {
+        #[expect(clippy::print_stderr, reason = "a skipped test is told to a person")]
+        {
+            eprintln!("skipped: nothing can be mounted here");
+        }
+        return Ok(());
+    }
+    let read_only = mount("remount,bind,ro")?.status.success();
+    let outcome = start_fails(&data).await;
+    let _ = Command::new("umount").arg("-l").arg(&data).status();
+    ensure!(read_only, "the mount is not read-only");
+    let (status, text) = outcome?;
+    ensure!(status == Some(1), "{status:?} {text}");
+    ensure!(text.contains(data.to_str().context("a path")?), "the message names the directory: {text}");
+    ensure!(!originals(&data)?.is_empty());
+    Ok(())
+}
+
+async fn ask(server: &Server, body: Value) -> anyhow::Result<reqwest::Response> {
+    server.chat(&body).await
+}
+
+#[tokio::test]
+async fn workers_that_crash_are_errors_of_their_questions_only() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let clip = base64::engine::general_purpose::STANDARD.encode(fs::read(clips::simple(32)?.file)?);
+    let body = |salt: usize| {
+        let url = format!("data:video/mp4;base64,{clip}");
+        json!({ "max_tokens": 4, "seed": salt, "messages": [{ "role": "user", "content": [
+            { "type": "video_url", "video_url": { "url": url } }, { "type": "text", "text": "What is it?" } ] }] })
+    };
+    let mut killed = HashSet::new();
+    let questions = futures_util::future::join_all((0..12).map(|salt| ask(&server, body(salt))));
+    tokio::pin!(questions);
+    let responses = loop {
+        tokio::select! {
+            responses = &mut questions => break responses,
+            () = tokio::task::yield_now() => {
+                for child in server.children()? {
+                    let pid = Pid::from_raw(i32::try_from(child)?).context("a process")?;
+                    // Gone already is as good.
+                    let _ = kill_process(pid, Signal::KILL);
+                    killed.insert(child);
+                }
+            }
+        }
+    };
+    ensure!(!killed.is_empty(), "no worker was there to kill");
+    for response in responses {
+        let response = response?;
+        let status = response.status();
+        let text: Value = response.json().await?;
+        ensure!(status.is_success() || text["error"]["message"].is_string(), "{status} {text}");
+    }
+    let response = server.chat(&body(99)).await?;
+    ensure!(response.status() == 200, "{}", response.text().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_an_answer_finishes_the_answer() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let body = json!({ "stream": true, "max_tokens": 400, "ignore_eos": true,
+        "messages": [{ "role": "user", "content": "Count." }] });
+    let mut stream = server.chat(&body).await?.bytes_stream();
+    let mut text = String::from_utf8_lossy(&stream.next().await.context("no event")??).into_owned();
+    let pid = i32::try_from(server.pid().context("the server is gone")?)?;
+    kill_process(Pid::from_raw(pid).context("a process")?, Signal::TERM)?;
+    while let Some(chunk) = stream.next().await {
+        text.push_str(&String::from_utf8_lossy(&chunk?));
+    }
+    ensure!(text.trim_end().ends_with("data: [DONE]"), "{text}");
+    Ok(())
+}
