@@ -36,8 +36,7 @@ pub struct ServerFlags {
         value_delimiter = ','
     )]
     pub trusted_proxies: Vec<TrustedProxy>,
-    /// Origin of another web page or app that may call /v1 and /api with an API key, such as https://app.example; may
-    /// be repeated
+    /// Origin (scheme://host) of another web page or app that may call /v1 and /api with an API key; may be repeated
     #[arg(
         long = "allow-origin",
         env = "HOMEREEL_ALLOW_ORIGINS",

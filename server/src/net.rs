@@ -1,6 +1,6 @@
 //! Serves connections: accepts within caps, enforces timeouts, terminates TLS, and finds out the client's address.
 //!
-//! A connection is in one of three phases (see [`admission::Phase`]). A client that is slow or silent in its phase is
+//! A connection is in one of four phases (`admission::Phase`). A client that is slow or silent in its phase is
 //! disconnected, and what it held is released. When all places are taken, a connection without a complete request makes
 //! room for a new one, so that idle clients cannot lock others out.
 

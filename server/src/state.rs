@@ -55,7 +55,10 @@ impl AppState {
         metrics: PrometheusHandle,
         lifecycle: Lifecycle,
     ) -> anyhow::Result<Self> {
-        let library = Library::open(&config.data).await?.with_quota(config.quota);
+        let library = Library::open(&config.data)
+            .await
+            .with_context(|| format!("failed to open the library in {}", config.data.display()))?
+            .with_quota(config.quota);
         let auth = open_auth(&config, &library).await?;
         let frames = library.frames_dir();
         let media = media
