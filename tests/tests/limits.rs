@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use homereel_tests::Server;
 use reqwest::{Client, Method, StatusCode, header};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -79,8 +80,16 @@ async fn connections_that_wait_do_not_lock_anybody_out() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Lets this test open as many connections as the hard limit of open files permits.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // The limit may be as high as it can be already.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 #[tokio::test]
 async fn half_sent_bodies_hold_little_memory() -> anyhow::Result<()> {
+    raise_open_files();
     let server = Server::start().await?;
     let chat = half("/v1/chat/completions", "application/json", 500_000_000, "{");
     let mut held = Vec::new();
