@@ -121,7 +121,7 @@ async fn import_once(
         Err(ImportError::Probe(error))
             if matches!(error.kind(), AskErrorKind::Invalid | AskErrorKind::TimedOut) =>
         {
-            tracing::warn!(%error, path = %path.display(), "failed to probe a watched file, skips it until it changes");
+            tracing::warn!(%error, path = %path.display(), "failed to probe a watched file, will skip it until it changes");
             error.to_string()
         }
         Err(ImportError::Library(error @ (LibraryError::Invalid(_) | LibraryError::TooLarge { .. }))) => {

@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     extract::Request,
     response::IntoResponse as _,
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -79,6 +79,19 @@ async fn response(stream: &mut TcpStream, end: &str) -> String {
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// A route that answers "done" once it is released.
+fn held() -> (tokio::sync::watch::Sender<()>, MethodRouter) {
+    let (release, hold) = tokio::sync::watch::channel(());
+    let wait = move || {
+        let mut hold = hold.clone();
+        async move {
+            let _ = hold.changed().await;
+            "done"
+        }
+    };
+    (release, get(wait))
+}
 
 fn hello() -> Router {
     Router::new().route("/", get(async || "hello"))
@@ -178,15 +191,8 @@ async fn a_client_that_stops_reading_loses_its_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn idle_connections_make_room_and_busy_ones_stay() {
-    let (release, hold) = tokio::sync::watch::channel(());
-    let wait = move || {
-        let mut hold = hold.clone();
-        async move {
-            let _ = hold.changed().await;
-            "done"
-        }
-    };
-    let router = hello().route("/wait", get(wait));
+    let (release, wait) = held();
+    let router = hello().route("/wait", wait);
     let server = TestServer::with_limits(router, 3, 3).await;
     let mut busy = server.sent("GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let mut idle = Vec::new();
@@ -205,15 +211,8 @@ async fn idle_connections_make_room_and_busy_ones_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_server_refuses_and_recovers() {
-    let (release, hold) = tokio::sync::watch::channel(());
-    let wait = move || {
-        let mut hold = hold.clone();
-        async move {
-            let _ = hold.changed().await;
-            "done"
-        }
-    };
-    let server = TestServer::with_limits(Router::new().route("/", get(wait)), 8, 2).await;
+    let (release, wait) = held();
+    let server = TestServer::with_limits(Router::new().route("/", wait), 8, 2).await;
     let mut busy = [server.sent(GET).await, server.sent(GET).await];
     // Both are busy once the third is refused.
     loop {

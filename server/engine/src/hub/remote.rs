@@ -115,16 +115,14 @@ impl Remote {
         }
         let etag = header("x-linked-etag").or_else(|| header("etag")).unwrap_or_default();
         let etag = blob_name(etag).ok_or_else(|| {
-            refused(format!(
-                "the hub names its content {etag:?}; 1 to 128 letters, digits, - and _ would fit"
-            ))
+            refused(format!("its ETag is {etag:?}; 1 to 128 letters, digits, - and _ would fit"))
         })?;
         let size = if own.status().is_redirection() {
             range(&first_byte(&self.client).send().await?.error_for_status()?)
         } else {
             range(&own)
         };
-        let Some((_, size)) = size else { return Err(refused("the hub does not tell its size".into())) };
+        let Some((_, size)) = size else { return Err(refused("the hub does not report its size".into())) };
         let limit = if name.ends_with(".safetensors") { MAX_WEIGHTS } else { MAX_TEXT };
         if size > limit {
             return Err(refused(format!("it has {size} bytes; at most {limit} would fit")));
