@@ -7,8 +7,10 @@ mod watch;
 
 use std::time::Duration;
 
-use homereel_library::{Library, LibraryError, Sealed, Stored, Storing, Upload};
+use homereel_library::{Expired, Library, LibraryError, Sealed, Stored, Storing, Upload};
 use homereel_video::ProbeSummary;
+
+use tokio::time::Instant;
 
 use crate::{
     ask_error::{AskError, AskErrorKind},
@@ -95,7 +97,8 @@ fn is_final(error: &AskError) -> bool {
 pub async fn sweep(cx: ImportContext) {
     store_pending(&cx).await;
     recover_originals(&cx).await;
-    let mut expiry = tokio::time::interval(EXPIRY_PERIOD);
+    // Not at the start: see `Library::expire`.
+    let mut expiry = tokio::time::interval_at(Instant::now() + EXPIRY_PERIOD, EXPIRY_PERIOD);
     let mut retry = tokio::time::interval(RETRY_PERIOD);
     loop {
         tokio::select! {
@@ -143,14 +146,12 @@ async fn store_pending(cx: &ImportContext) {
 }
 
 async fn expire(cx: &ImportContext) {
-    match tokio::join!(cx.library.expire_uploads(), cx.library.expire_trash()) {
-        (Ok(0), Ok(0)) => {}
-        (Ok(uploads), Ok(videos)) => {
+    match cx.library.expire().await {
+        Ok(Expired { uploads: 0, videos: 0 }) => {}
+        Ok(Expired { uploads, videos }) => {
             tracing::info!(uploads, videos, "deleted expired uploads and trash");
         }
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "failed to delete expired uploads and trash, will retry")
-        }
+        Err(error) => tracing::error!(%error, "failed to delete expired uploads and trash, will retry"),
     }
 }
 

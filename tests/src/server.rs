@@ -68,7 +68,23 @@ impl Server {
     /// # Errors
     /// When it does not start again.
     pub async fn kill_and_restart(&mut self) -> anyhow::Result<()> {
-        self.child.kill().await?;
+        self.kill().await?;
+        self.start_again().await
+    }
+
+    /// Kills the server as a power cut would. Its data stays.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Starts a killed server again on the same data.
+    ///
+    /// # Errors
+    /// When it does not start; the message holds the end of its log.
+    pub async fn start_again(&mut self) -> anyhow::Result<()> {
         self.child = spawn(self.data.path(), &self.log, &self.arguments)?;
         self.wait_until_ready().await
     }

@@ -1,5 +1,5 @@
-//! Faults around the server: a database that is damaged, a data directory that is read-only, workers that crash, and a stop
-//! in the middle of an answer. Each test states what is kept and what a client sees.
+//! Faults around the server: a database that is damaged or locked, a data directory that is read-only, a clock that jumps,
+//! workers that crash, and a stop in the middle of an answer. Each test states what is kept and what a client sees.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,8 +11,10 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use futures_util::StreamExt as _;
 use homereel_tests::{Server, clips, homereel};
+use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 /// How long background work may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -149,5 +151,118 @@ async fn a_stop_in_the_middle_of_an_answer_finishes_the_answer() -> anyhow::Resu
         text.push_str(&String::from_utf8_lossy(&chunk?));
     }
     ensure!(text.trim_end().ends_with("data: [DONE]"), "{text}");
+    Ok(())
+}
+
+async fn database(data: &Path) -> anyhow::Result<SqliteConnection> {
+    let options = SqliteConnectOptions::new().filename(data.join("homereel.db"));
+    Ok(SqliteConnection::connect_with(&options).await?)
+}
+
+#[tokio::test]
+async fn a_locked_database_is_a_503_and_everything_goes_on_afterwards() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let known = server.upload(&clips::simple(33)?.file).await?;
+    let bytes = fs::read(clips::simple(34)?.file)?;
+    let tus = |method, path: &str| {
+        server.client().request(method, server.url(path)).header("tus-resumable", "1.0.0")
+    };
+    let created = tus(Method::POST, "/api/uploads").header("upload-length", bytes.len()).send().await?;
+    let location = created.headers()["location"].to_str()?.to_owned();
+    let piece = |offset: usize| {
+        tus(Method::PATCH, &location)
+            .header("upload-offset", offset)
+            .header("content-type", "application/offset+octet-stream")
+            .body(bytes[offset..].to_vec())
+            .send()
+    };
+
+    let mut other = database(server.data()).await?;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await?;
+    // What has to be written is refused: the client keeps its file and tries again.
+    let raw = server.client().post(server.url("/api/videos")).header("content-type", "video/mp4");
+    let (raw, patched) = tokio::join!(raw.body(fs::read(clips::simple(35)?.file)?).send(), piece(0));
+    for response in [raw?, patched?] {
+        ensure!(response.status() == 503, "{}: {}", response.status(), response.text().await?);
+        ensure!(response.headers().contains_key("retry-after"));
+        let body: Value = response.json().await?;
+        ensure!(body["detail"].as_str().is_some_and(|text| text.contains("locked")), "{body}");
+    }
+    // What is only read is served.
+    for path in ["/", "/readyz", &format!("/api/videos/{known}"), &format!("/api/videos/{known}/file")] {
+        let response = server.get(path).await?;
+        ensure!(response.status() == 200, "{path}: {}", response.status());
+    }
+    sqlx::query("ROLLBACK").execute(&mut other).await?;
+
+    let head = tus(Method::HEAD, &location).send().await?;
+    let offset = head.headers()["upload-offset"].to_str()?.parse()?;
+    let patched = piece(offset).await?;
+    ensure!(patched.status().is_success(), "{}: {}", patched.status(), patched.text().await?);
+    server.upload(&clips::simple(35)?.file).await?;
+    let began = Instant::now();
+    while !described(&server, 3).await? {
+        ensure!(began.elapsed() < PATIENCE, "not all videos are described: {}", server.log());
+    }
+    Ok(())
+}
+
+/// Returns whether the library has `count` videos and each is described.
+async fn described(server: &Server, count: usize) -> anyhow::Result<bool> {
+    let list = server.json("/api/videos").await?;
+    let videos = list["videos"].as_array().context("no list")?;
+    Ok(videos.len() == count && videos.iter().all(|video| !video["description"].is_null()))
+}
+
+/// Moves all times of the library, which is the same as moving the clock the other way.
+async fn move_times(data: &Path, days: i64) -> anyhow::Result<()> {
+    let mut database = database(data).await?;
+    let by = days * 24 * 3600 * 1000;
+    for sql in [
+        "UPDATE videos SET created_ms = created_ms + ?1, deleted_ms = deleted_ms + ?1",
+        "UPDATE jobs SET created_ms = created_ms + ?1, updated_ms = updated_ms + ?1, run_after_ms = run_after_ms + ?1",
+        "UPDATE uploads SET created_ms = created_ms + ?1, expires_ms = expires_ms + ?1",
+        "UPDATE settings SET value = CAST(value AS INTEGER) + ?1 WHERE name = 'retention_ms'",
+    ] {
+        sqlx::query(sql).bind(by).execute(&mut database).await?;
+    }
+    Ok(database.close().await?)
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_empties_no_trash_and_delays_no_job() -> anyhow::Result<()> {
+    let mut server = Server::start().await?;
+    let post = async |server: &Server, path: &str| -> anyhow::Result<()> {
+        server.client().post(server.url(path)).send().await?.error_for_status()?;
+        Ok(())
+    };
+    post(&server, "/api/jobs/pause").await?;
+    let trashed = server.upload(&clips::simple(36)?.file).await?;
+    server.client().delete(server.url(&format!("/api/videos/{trashed}"))).send().await?.error_for_status()?;
+    let unfinished = server.client().post(server.url("/api/uploads")).header("tus-resumable", "1.0.0");
+    let unfinished = unfinished.header("upload-length", 100).send().await?;
+    let unfinished = unfinished.headers()["location"].to_str()?.to_owned();
+    let waiting = server.upload(&clips::simple(37)?.file).await?;
+
+    // Two months ahead: longer than the trash and unfinished uploads are kept.
+    server.kill().await?;
+    move_times(server.data(), -60).await?;
+    server.start_again().await?;
+    let trash = server.json("/api/trash").await?;
+    ensure!(trash["videos"][0]["id"] == trashed.as_str(), "{trash}");
+    let head = server.client().head(server.url(&unfinished)).header("tus-resumable", "1.0.0").send().await?;
+    ensure!(head.status() == 200, "the unfinished upload: {}", head.status());
+
+    // Back again, further than it came.
+    server.kill().await?;
+    move_times(server.data(), 120).await?;
+    server.start_again().await?;
+    post(&server, "/api/jobs/resume").await?;
+    let began = Instant::now();
+    while server.json(&format!("/api/videos/{waiting}")).await?["description"].is_null() {
+        ensure!(began.elapsed() < PATIENCE, "the job waits: {}", server.json("/api/jobs").await?);
+    }
+    post(&server, &format!("/api/videos/{trashed}/restore")).await?;
+    ensure!(server.get(&format!("/api/videos/{trashed}/file")).await?.status() == 200);
     Ok(())
 }

@@ -19,6 +19,8 @@ pub enum LibraryErrorKind {
     Gone,
     /// Another client or process is using it.
     Busy,
+    /// Temporarily not available: retry after a few seconds.
+    Unavailable,
     /// The database or the disk failed.
     Failed,
 }
@@ -108,6 +110,9 @@ pub enum LibraryError {
         /// Number of digits of a valid value.
         digits: usize,
     },
+    /// Another program holds the database's write lock for longer than a statement waits.
+    #[error("another program keeps the library's database locked; try again when it has finished")]
+    Locked,
     /// SQLite failed.
     #[error("database: {0}")]
     Database(sqlx::Error),
@@ -139,6 +144,7 @@ impl LibraryError {
             }
             Self::Ended(_) => LibraryErrorKind::Gone,
             Self::Busy => LibraryErrorKind::Busy,
+            Self::Locked => LibraryErrorKind::Unavailable,
             Self::Invalid(_) => LibraryErrorKind::Invalid,
             Self::TooLarge { .. } => LibraryErrorKind::TooLarge,
             Self::NoSpace { .. } | Self::OverQuota { .. } | Self::DiskFull => LibraryErrorKind::NoSpace,
@@ -153,13 +159,21 @@ impl LibraryError {
 }
 
 /// SQLite's codes for a full disk: no space for a page, or for the log's index.
-const FULL: [&str; 2] = ["13", "4874"];
+const FULL: [i32; 2] = [13, 4874];
+
+/// SQLite's primary codes, in the low byte, for a lock that another connection holds: `SQLITE_BUSY`, `SQLITE_LOCKED`.
+const LOCKED: [i32; 2] = [5, 6];
 
 impl From<sqlx::Error> for LibraryError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code());
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            // Every connection waits for the lock.
+            return Self::Locked;
+        }
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
         match code {
-            Some(code) if FULL.contains(&&*code) => Self::DiskFull,
+            Some(code) if FULL.contains(&code) => Self::DiskFull,
+            Some(code) if LOCKED.contains(&(code & 0xff)) => Self::Locked,
             _ => Self::Database(error),
         }
     }

@@ -306,7 +306,7 @@ mod tests {
         assert!(library.video(&id).await.unwrap_err().to_string().contains("64 lower-case hexadecimal"));
         assert!(library.empty_trash().await.is_err());
         assert!(library.receive("../../victim", 0, true).await.is_err());
-        library.expire_uploads().await.unwrap();
+        library.expire_uploads(crate::now_ms()).await.unwrap();
         assert!(library.delete_upload("../../victim").await.is_err());
         library.close().await;
         drop(library);

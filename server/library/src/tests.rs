@@ -218,7 +218,7 @@ async fn the_trash_hides_restores_and_in_the_end_takes_rows_and_files() {
     assert_eq!((again.video.id.as_str(), again.video.deleted_ms), (video.id.as_str(), None));
     assert!(library.lease_job(LEASE).await.unwrap().is_some());
     library.trash_video(&video.id).await.unwrap();
-    assert_eq!(library.expire_trash().await.unwrap(), 0, "30 days are not over");
+    assert_eq!(library.expire_trash(now_ms()).await.unwrap(), 0, "30 days are not over");
     assert_eq!(library.empty_trash().await.unwrap(), 1);
     assert!(!library.original_path(&video.sha256).exists() && !library.poster_path(&video.sha256).exists());
     assert!(library.jobs(10).await.unwrap().is_empty());
@@ -229,7 +229,7 @@ async fn the_trash_hides_restores_and_in_the_end_takes_rows_and_files() {
     assert!(!add(&library, b"bytes", "a.mp4").await.duplicate);
     library.trash_video(&library.videos(1, 0).await.unwrap()[0].id).await.unwrap();
     sqlx::query("UPDATE videos SET deleted_ms = 1").execute(&library.pool).await.unwrap();
-    assert_eq!(library.expire_trash().await.unwrap(), 1);
+    assert_eq!(library.expire_trash(now_ms()).await.unwrap(), 1);
 }
 
 /// The library that version 0.1.0 left behind is opened by every later version. Migrations are only appended, never

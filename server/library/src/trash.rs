@@ -87,12 +87,9 @@ impl Library {
         self.delete_trashed_before(i64::MAX).await
     }
 
-    /// Deletes what has been in the trash for 30 days; returns the number of videos.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn expire_trash(&self) -> Result<usize, LibraryError> {
-        self.delete_trashed_before(now_ms() - TRASH_MS).await
+    /// Deletes what has been in the trash for 30 days at the retention time `now`; returns the number of videos.
+    pub(crate) async fn expire_trash(&self, now: i64) -> Result<usize, LibraryError> {
+        self.delete_trashed_before(now.saturating_sub(TRASH_MS)).await
     }
 
     async fn delete_trashed_before(&self, ms: i64) -> Result<usize, LibraryError> {

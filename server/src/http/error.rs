@@ -106,9 +106,11 @@ impl From<LibraryError> for Failure {
             LibraryErrorKind::Gone => (StatusCode::GONE, "gone"),
             LibraryErrorKind::Busy => (StatusCode::LOCKED, "locked"),
             LibraryErrorKind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
+            LibraryErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             LibraryErrorKind::Failed => return Self::internal(error),
         };
-        Self::new(status, code, error.to_string())
+        let retry_after_s = (error.kind() == LibraryErrorKind::Unavailable).then_some(5);
+        Self { retry_after_s, ..Self::new(status, code, error.to_string()) }
     }
 }
 
@@ -120,7 +122,12 @@ impl From<AuthError> for Failure {
             AuthErrorKind::Invalid => (StatusCode::BAD_REQUEST, "invalid_value"),
             AuthErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             AuthErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
-            AuthErrorKind::Failed => return Self::internal(error),
+            AuthErrorKind::Failed => {
+                return match error {
+                    AuthError::Library(error) => error.into(),
+                    _ => Self::internal(error),
+                };
+            }
         };
         let retry_after_s = match error {
             AuthError::TooManyTries { retry_after_s } => Some(retry_after_s),

@@ -38,6 +38,7 @@ impl From<LibraryError> for Stop {
     fn from(error: LibraryError) -> Self {
         match error.kind() {
             LibraryErrorKind::NotFound => Self::Cancelled,
+            LibraryErrorKind::Unavailable => Self::Later(Duration::from_secs(5)),
             LibraryErrorKind::NoSpace => Self::Full(error.to_string()),
             _ => Self::Retry(error.to_string()),
         }

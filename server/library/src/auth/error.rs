@@ -55,12 +55,15 @@ pub enum AuthError {
     /// Hashing failed.
     #[error("hashing: {0}")]
     Hash(String),
-    /// SQLite failed.
-    #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
-    /// The database could not be opened.
+    /// The database could not be opened, read or written.
     #[error(transparent)]
     Library(#[from] LibraryError),
+}
+
+impl From<sqlx::Error> for AuthError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Library(error.into())
+    }
 }
 
 impl AuthError {
@@ -73,7 +76,7 @@ impl AuthError {
             Self::Invalid(_) => AuthErrorKind::Invalid,
             Self::NoKey(_) | Self::NoUser(_) => AuthErrorKind::NotFound,
             Self::KeyExists(_) | Self::UserExists(_) => AuthErrorKind::Conflict,
-            Self::Hash(_) | Self::Database(_) | Self::Library(_) => AuthErrorKind::Failed,
+            Self::Hash(_) | Self::Library(_) => AuthErrorKind::Failed,
         }
     }
 }

@@ -13,8 +13,12 @@ use crate::{
     values::{now_ms, to_json},
 };
 
+/// Longer than any delay of a job.
+const MAX_DELAY: Duration = Duration::from_secs(3600);
+
 impl Library {
-    /// Leases the first job that is due, or whose lease has expired.
+    /// Leases the first job that is due, or whose lease has expired. A job whose delay is longer than any that this server
+    /// sets is due as well: the system clock was set back meanwhile.
     ///
     /// # Errors
     /// `Database`.
@@ -23,13 +27,14 @@ impl Library {
         let job: Option<Job> = sqlx::query_as(
             "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_ms = ?, updated_ms = ?
              WHERE id = (SELECT j.id FROM jobs j JOIN videos v ON v.id = j.video_id
-                         WHERE v.deleted_ms IS NULL AND ((j.state = 'queued' AND j.run_after_ms <= ?)
+                         WHERE v.deleted_ms IS NULL AND ((j.state = 'queued' AND (j.run_after_ms <= ? OR j.run_after_ms > ?))
                          OR (j.state = 'running' AND j.lease_ms < ?)) ORDER BY j.priority DESC, j.run_after_ms, j.id LIMIT 1)
              RETURNING *",
         )
         .bind(now + millis(lease))
         .bind(now)
         .bind(now)
+        .bind(now + millis(MAX_DELAY))
         .bind(now)
         .fetch_optional(&self.pool)
         .await?;

@@ -138,7 +138,7 @@ async fn uploads_that_stopped_are_forgotten_after_their_term() {
         .execute(&library.pool)
         .await
         .unwrap();
-    assert_eq!(library.expire_uploads().await.unwrap(), 1);
+    assert_eq!(library.expire_uploads(now_ms()).await.unwrap(), 1);
     assert_eq!(library.uploads(9).await.unwrap(), [new]);
 }
 
@@ -164,7 +164,7 @@ async fn an_upload_that_stops_for_an_hour_goes_on_and_one_that_stops_for_days_is
             drop(library);
             library = Library::open(data.path()).await.unwrap();
         }
-        assert_eq!(library.expire_uploads().await.unwrap(), 0);
+        assert_eq!(library.expire_uploads(now_ms()).await.unwrap(), 0);
         assert_eq!(library.settled_upload(&upload.id).await.unwrap().received, 3);
     }
     // Each piece is a new term.
@@ -172,11 +172,11 @@ async fn an_upload_that_stops_for_an_hour_goes_on_and_one_that_stops_for_days_is
     writer.write(b"d").await.unwrap();
     assert!(writer.accept().await.unwrap().expires_ms > now_ms() + millis(KEEP) - 60_000);
     later(&library, 71).await;
-    assert_eq!(library.expire_uploads().await.unwrap(), 0);
+    assert_eq!(library.expire_uploads(now_ms()).await.unwrap(), 0);
     let file = library.upload_path(&upload.id);
     assert!(file.exists());
     later(&library, 2).await;
-    assert_eq!(library.expire_uploads().await.unwrap(), 1);
+    assert_eq!(library.expire_uploads(now_ms()).await.unwrap(), 1);
     assert!(!file.exists(), "its room is given back");
     let gone = library.receive(&upload.id, 4, true).await.map(|_| ()).map_err(|error| error.kind());
     assert_eq!(gone, Err(LibraryErrorKind::NotFound));

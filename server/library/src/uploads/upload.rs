@@ -226,13 +226,10 @@ impl Library {
         Ok(())
     }
 
-    /// Deletes expired uploads; returns their number.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn expire_uploads(&self) -> Result<usize, LibraryError> {
+    /// Deletes the uploads that have expired at the retention time `now`; returns their number.
+    pub(crate) async fn expire_uploads(&self, now: i64) -> Result<usize, LibraryError> {
         let sql = "SELECT id FROM uploads WHERE expires_ms < ? AND state <> 'storing' LIMIT 1000";
-        let ids: Vec<String> = sqlx::query_scalar(sql).bind(now_ms()).fetch_all(&self.pool).await?;
+        let ids: Vec<String> = sqlx::query_scalar(sql).bind(now).fetch_all(&self.pool).await?;
         for id in &ids {
             // An upload that is being written has a new expiry.
             if let Err(error) = self.delete_upload(id).await {
