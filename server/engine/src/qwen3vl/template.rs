@@ -177,6 +177,7 @@ fn to_json(
     kwargs: minijinja::value::Kwargs,
 ) -> Result<Value, Error> {
     let indent: Option<usize> = kwargs.get("indent")?;
+    limits::check_nesting(&value, 0, &mut limits::Seen::default())?;
     let fail = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
     let mut out = BoundedOutput::default();
     let bytes = &mut out;
@@ -317,10 +318,10 @@ mod tests {
             doubling("{% set ns.x = '{0}{0}'.format(ns.x) %}"),
             doubling("{% set ns.x = (ns.x ~ '\\\\')|tojson %}"),
             doubling("{% set ns.l = ns.l + ns.l %}"),
-            doubling("{% set ns.l = [ns.l, ns.l] %}") + "{{ ns.l }}",
-            doubling("{% set ns.l = [ns.l, ns.l] %}") + "{{ ns.l ~ '' }}",
-            doubling("{% set ns.l = [ns.l, ns.l] %}") + "{{ ns.l|tojson }}",
-            doubling("{% set ns.l = [ns.l, ns.l] %}") + "{{ ns.l|string }}",
+            doubling("{% set ns.l = [ns.l, ns.l] %}"),
+            "{{ [[1] * 1000000] * 1000 }}".into(),
+            "{{ ([[1] * 1000000] * 1000)|tojson }}".into(),
+            "{{ ([[1] * 1000000] * 1000)|string }}".into(),
             "{% macro m(x, n) %}{% if n %}{{ m(x ~ x, n - 1) }}{% endif %}{{ x }}{% endmacro %}{{ m('x' * 4000000, 4) }}".into(),
             format!("{long}{{% set l = [x, x, x, x]|join %}}"),
             format!("{long}{{% set l = x|indent(1000000000) %}}"),
@@ -337,6 +338,31 @@ mod tests {
             let expected = ["would fit", "takes too long", "too large"];
             assert!(expected.iter().any(|text| error.contains(text)), "{error}: {:.200}", source);
         }
+    }
+
+    #[test]
+    fn a_template_cannot_nest_values_until_the_stack_overflows() {
+        let again = |step: &str| {
+            format!("{{% set ns = namespace(x=[1, 2]) %}}{{% for i in range(90000) %}}{step}{{% endfor %}}")
+        };
+        for source in [
+            again("{% set ns.x = [ns.x] %}"),
+            again("{% set ns.x = (ns.x, 1) %}"),
+            again("{% set ns.x = {'a': ns.x} %}"),
+            again("{% set ns.x = dict(a=ns.x) %}"),
+            again("{% set ns.x = namespace(x=ns.x) %}"),
+            again("{% set ns.x = ns %}"),
+            again("{% set ns.x = [[1, 2]] %}{% set ns.x = [ns.x[0][::-1]] %}"),
+            again("{% set y = [ns.x] %}{% set ns.x = y %}"),
+            "{% set x = [1] %}".to_owned() + &"{% set x = [x] %}".repeat(10_000),
+            "{% macro m(x, n) %}{% if n %}{{ m([[[[[[[[[[[[x]]]]]]]]]]]], n - 1) }}{% else %}{{ x }}{% endif %}{% endmacro %}{{ m(1, 6) }}".into(),
+            "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}".repeat(3000),
+        ] {
+            let error = render(&source, &[]).unwrap_err();
+            assert!(error.contains("would fit"), "{error}: {:.200}", source);
+        }
+        let source = "{% set ns = namespace(x=range(9)) %}{% for i in range(9000) %}{% set ns.x = ns.x[::-1] %}{% endfor %}{{ ns.x }}";
+        assert_eq!(render(source, &[]).unwrap(), "[0, 1, 2, 3, 4, 5, 6, 7, 8]");
     }
 
     #[test]

@@ -18,7 +18,14 @@ const MAX_LIST: usize = 1 << 20;
 /// Memory of an element of a list.
 const ELEMENT: usize = size_of::<Value>();
 
-/// Filters of the rewritten source: for operands, for operands that become text, and for results.
+/// Maximum nesting of a value. Dropping or printing a value recurses, so that a deep one would overflow the stack.
+const MAX_DEPTH: usize = 64;
+
+/// Maximum number of assignments of values with lazy iterables inside.
+const MAX_LAZY: usize = 256;
+
+/// Filters of the rewritten source: for assigned values, for operands, for operands that become text, and for results.
+pub(super) const ASSIGNED: &str = "homereel_assigned";
 pub(super) const OPERAND: &str = "homereel_operand";
 pub(super) const TEXT: &str = "homereel_text";
 pub(super) const RESULT: &str = "homereel_result";
@@ -28,6 +35,12 @@ pub(super) const RESULT: &str = "homereel_result";
 struct TextMade(AtomicUsize);
 
 impl Object for TextMade {}
+
+/// Number of values with lazy iterables inside that a rendering has assigned.
+#[derive(Debug, Default)]
+struct LazyMade(AtomicUsize);
+
+impl Object for LazyMade {}
 
 fn too_large(what: &str, limit: usize) -> Error {
     let message = format!("the template makes {what}; at most {limit} would fit");
@@ -60,12 +73,68 @@ impl<W: fmt::Write> fmt::Write for Bounded<W> {
     }
 }
 
+/// What [`check_nesting`] has seen of a value.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    parts: usize,
+    /// A lazy iterable, such as a slice, within another value.
+    lazy: bool,
+}
+
+/// Checks a value before it is assigned: only assignments can make values nest more deeply from step to step. A lazy
+/// iterable keeps what it iterates over alive, and iterating recurses, so it becomes a list; within other values, where
+/// it cannot, a rendering can assign only a few.
+fn assigned(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
+    let value = match value.kind() {
+        ValueKind::Iterable => Value::from(value.try_iter()?.take(MAX_LIST + 1).collect::<Vec<_>>()),
+        _ => value,
+    };
+    let mut seen = Seen::default();
+    check_nesting(&value, 0, &mut seen)?;
+    charge(state, seen.parts)?;
+    if seen.lazy {
+        let made = state.get_or_set_temp_object("homereel_lazy", LazyMade::default);
+        if made.0.fetch_add(1, Ordering::Relaxed) >= MAX_LAZY {
+            return Err(too_large("too many lists of slices", MAX_LAZY));
+        }
+    }
+    Ok(value)
+}
+
+/// Checks the depth and the number of parts of a value.
+pub(super) fn check_nesting(value: &Value, depth: usize, seen: &mut Seen) -> Result<(), Error> {
+    seen.parts += 1;
+    if seen.parts > MAX_LIST {
+        return Err(too_large("a value of too many parts", MAX_LIST));
+    }
+    if depth > MAX_DEPTH {
+        return Err(too_large("too deeply nested a value", MAX_DEPTH));
+    }
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => {
+            seen.lazy |= depth > 0 && value.kind() == ValueKind::Iterable;
+            for item in value.try_iter()? {
+                check_nesting(&item, depth + 1, seen)?;
+            }
+        }
+        ValueKind::Map => {
+            for key in value.try_iter()? {
+                check_nesting(&key, depth + 1, seen)?;
+                check_nesting(&value.get_item(&key)?, depth + 1, seen)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Returns a value as text. Nested lists that share their elements can be much longer as text than in memory.
 fn text(value: &Value) -> Result<Cow<'_, str>, Error> {
     if let Some(text) = value.as_str() {
         fits(text.len())?;
         return Ok(text.into());
     }
+    check_nesting(value, 0, &mut Seen::default())?;
     let mut out = Bounded { out: String::new(), left: MAX_TEXT };
     write!(out, "{value}").map_err(|_| too_large("too long a text", MAX_TEXT))?;
     Ok(out.out.into())
@@ -187,6 +256,7 @@ fn write_value(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Re
 pub(super) fn install(environment: &mut Environment<'_>) {
     environment.set_formatter(write_value);
     environment.set_unknown_method_callback(method);
+    environment.add_filter(ASSIGNED, assigned);
     environment.add_filter(OPERAND, operand);
     environment.add_filter(TEXT, as_text);
     environment.add_filter(RESULT, result);

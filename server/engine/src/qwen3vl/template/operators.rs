@@ -1,12 +1,16 @@
-//! Bounds what `+`, `*` and `~` make. The interpreter bounds steps, not bytes: `x ~ x` forty times is a terabyte. As it has no
-//! hook for operators, the source is rewritten: `a ~ b` becomes `(a|text ~ b|text)|result` with filters of [`super::limits`].
+//! Bounds what `+`, `*` and `~` make, and how deeply assigned values nest. The interpreter bounds steps, not bytes: `x ~ x`
+//! forty times is a terabyte. As it has no hook for operators and assignments, the source is rewritten: `a ~ b` becomes
+//! `(a|text ~ b|text)|result` and `set x = a` becomes `set x = (a)|assigned` with filters of [`super::limits`].
 
 use minijinja::machinery::{Token, WhitespaceConfig, tokenize};
 
-use super::limits::{OPERAND, RESULT, TEXT};
+use super::limits::{ASSIGNED, OPERAND, RESULT, TEXT};
 
 /// Maximum number of operators between two checks of the result.
 const MAX_OPERATORS: usize = 32;
+
+/// Maximum number of macros and calls with a body. Each keeps the ones before it alive, so that they nest.
+const MAX_MACROS: usize = 256;
 
 /// Words that end an arithmetic expression.
 const KEYWORDS: [&str; 12] =
@@ -62,7 +66,20 @@ impl Arithmetic {
     }
 }
 
-/// Returns the source with checks around every expression that can make a text or a list longer.
+/// How far a `set` statement has been read.
+#[derive(Clone, Copy)]
+enum Assignment {
+    /// The next token says which statement a block is.
+    Undecided,
+    /// A `set` statement up to its `=`.
+    Target,
+    /// The assigned expression.
+    Expression,
+    /// Another statement, or an expression.
+    Other,
+}
+
+/// Returns the source with checks around every expression that can make a text or a list longer, or values nest.
 ///
 /// # Errors
 /// A syntax error, or an expression that cannot be bounded.
@@ -71,15 +88,23 @@ pub(super) fn bounded(source: &str) -> Result<String, String> {
     // The innermost expression is last; each bracket starts one.
     let mut open: Vec<Arithmetic> = Vec::new();
     let mut after_dot_or_pipe = false;
+    let mut assignment = Assignment::Other;
+    let (mut macros, mut last) = (0, 0);
     for token in tokenize(source, false, Default::default(), WhitespaceConfig::default()) {
         let (token, span) = token.map_err(|error| error.to_string())?;
         let (start, end) = (span.start_offset as usize, span.end_offset as usize);
+        let before = std::mem::replace(&mut last, end);
         let name = std::mem::replace(&mut after_dot_or_pipe, matches!(token, Token::Dot | Token::Pipe));
         if matches!(token, Token::VariableStart | Token::BlockStart) {
             open.clear();
             open.push(Arithmetic::default());
+            assignment = match token {
+                Token::BlockStart => Assignment::Undecided,
+                _ => Assignment::Other,
+            };
             continue;
         }
+        let nested = open.len() > 1;
         let Some(current) = open.last_mut() else { continue };
         match &token {
             Token::BracketOpen | Token::ParenOpen | Token::BraceOpen => {
@@ -92,6 +117,9 @@ pub(super) fn bounded(source: &str) -> Result<String, String> {
             | Token::VariableEnd
             | Token::BlockEnd => {
                 current.finish(&mut insertions)?;
+                if matches!((&token, assignment), (Token::BlockEnd, Assignment::Expression)) {
+                    insertions.push((before, format!(")|{ASSIGNED}")));
+                }
                 open.pop();
                 if let Some(outer) = open.last_mut() {
                     outer.extend(start, end);
@@ -110,6 +138,11 @@ pub(super) fn bounded(source: &str) -> Result<String, String> {
                 return Err("`is` follows `+`, `*` or `~`; parentheses around what it tests would fit".into());
             }
             Token::Ident(word) if !name && KEYWORDS.contains(word) => current.finish(&mut insertions)?,
+            Token::Assign if !nested && matches!(assignment, Assignment::Target) => {
+                assignment = Assignment::Expression;
+                current.finish(&mut insertions)?;
+                insertions.push((end, "(".into()));
+            }
             Token::Comma
             | Token::Colon
             | Token::Assign
@@ -120,6 +153,16 @@ pub(super) fn bounded(source: &str) -> Result<String, String> {
             | Token::Lt
             | Token::Lte => current.finish(&mut insertions)?,
             _ => current.extend(start, end),
+        }
+        if matches!(assignment, Assignment::Undecided) {
+            assignment = match token {
+                Token::Ident("set") => Assignment::Target,
+                _ => Assignment::Other,
+            };
+            macros += usize::from(matches!(token, Token::Ident("macro" | "call")));
+            if macros > MAX_MACROS {
+                return Err(format!("it has more than {MAX_MACROS} macros; that many would fit"));
+            }
         }
     }
     insertions.sort_by_key(|(at, _)| *at);
@@ -152,8 +195,16 @@ mod tests {
             }),
             (
                 "{% set x.in = a|join(',') + b if c == d else e %}",
-                format!("{{% set x.in = (a|join(',')|{OPERAND} + b|{OPERAND}){result} if c == d else e %}}"),
+                format!(
+                    "{{% set x.in =( (a|join(',')|{OPERAND} + b|{OPERAND}){result} if c == d else e)|{ASSIGNED} %}}"
+                ),
             ),
+            ("{%- set x=[a] -%}", format!("{{%- set x=([a])|{ASSIGNED} -%}}")),
+            (
+                "{% set x, y=a+b,f(c=d) %}",
+                format!("{{% set x, y=((a|{OPERAND}+b|{OPERAND}){result},f(c=d))|{ASSIGNED} %}}"),
+            ),
+            ("{% set x|f(a=b) %}{% endset %}", "{% set x|f(a=b) %}{% endset %}".into()),
             (
                 "{# a + b #}{% raw %}{{ a + b }}{% endraw %}",
                 "{# a + b #}{% raw %}{{ a + b }}{% endraw %}".into(),
@@ -168,5 +219,7 @@ mod tests {
         let long = format!("{{{{ x{} }}}}", " ~ x".repeat(33));
         assert!(bounded(&long).unwrap_err().contains("33 operators; at most 32"));
         assert!(bounded("{{ a ~ b is none }}").unwrap_err().contains("parentheses"));
+        let macros = "{% macro m() %}{% endmacro %}".repeat(257);
+        assert!(bounded(&macros).unwrap_err().contains("more than 256 macros"));
     }
 }
