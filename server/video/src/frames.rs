@@ -43,7 +43,8 @@ pub struct FramesEnd {
     pub replaced: u64,
     /// Whether NVDEC decoded the pictures.
     pub chip: bool,
-    /// Peak memory of the worker in bytes, as it reports it; 0 where the kernel does not provide it.
+    /// Peak memory of the worker in bytes, as the kernel reports it to the parent; 0 if it does not.
+    #[serde(skip)]
     pub peak_memory: u64,
 }
 
@@ -195,7 +196,9 @@ async fn next(session: &mut Session, wanted: &mut Wanted) -> Result<Item, VideoE
             }
             Ok(Item::Frame(Frame { index, pts_s, width, height, rgb }))
         }
-        (Reply::End(end), _) if wanted.indices.len() == 0 => Ok(Item::End(end)),
+        (Reply::End(end), _) if wanted.indices.len() == 0 => {
+            Ok(Item::End(FramesEnd { peak_memory: session.peak_memory(), ..end }))
+        }
         _ => Err(unexpected("before all frames were sent")),
     }
 }

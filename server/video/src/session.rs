@@ -2,7 +2,7 @@
 //! process ends.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, IoSlice},
     mem::MaybeUninit,
     os::{fd::AsFd, unix::process::ExitStatusExt},
@@ -195,6 +195,12 @@ impl Session {
         outcome
     }
 
+    /// Returns the peak memory of the process in bytes; 0 if it has exited, or if the kernel does not report it.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = |pid| fs::read_to_string(format!("/proc/{pid}/status")).ok();
+        self.started.child.id().and_then(status).and_then(|status| high_water_mark(&status)).unwrap_or(0)
+    }
+
     /// Kills the process and waits for its end.
     pub(crate) async fn kill(&mut self) {
         // It may have exited already.
@@ -214,6 +220,12 @@ impl Session {
         let message = if words.is_empty() { status } else { format!("{status}; its last words: {words}") };
         VideoError::Worker { message }
     }
+}
+
+/// Parses the peak memory in bytes out of `/proc/PID/status`.
+fn high_water_mark(status: &str) -> Option<u64> {
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?;
+    kib.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Sends `message`, and with its first bytes the descriptor of `file`.

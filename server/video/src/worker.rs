@@ -7,10 +7,7 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
-    os::{
-        fd::AsFd,
-        unix::{fs::FileExt, net::UnixStream},
-    },
+    os::{fd::AsFd, unix::net::UnixStream},
     process::{self, ExitCode},
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     thread,
@@ -70,7 +67,6 @@ fn run(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Resul
     let rules: WorkerSettings = wire::read_rules(&mut socket)?;
     // Read here, because the sandbox hides it.
     let _ = threads();
-    let status = File::open("/proc/self/status").ok();
     if rules.background {
         // Without it the work only runs at normal priority.
         let _ = nice(NICE);
@@ -98,13 +94,15 @@ fn run(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> io::Resul
         return picture(&file, max_pixels, &mut socket, &out);
     }
     if matches!(order.task, WorkerTask::Probe) {
-        answer(file.try_clone()?, order, &out, status.as_ref())?;
+        answer(file.try_clone()?, order, &out)?;
         // The worker that probed usually decodes next.
         let Some(next) = wire::read_next_order(&mut socket)? else { return Ok(()) };
         order = next;
     }
     start_threads()?;
-    answer(file, order, &out, status.as_ref())
+    answer(file, order, &out)?;
+    // Lives until the parent closes the socket, so that the parent can read the peak memory of this process.
+    wire::read_next_order(&mut socket).map(|_| ())
 }
 
 fn start_threads() -> io::Result<()> {
@@ -171,16 +169,7 @@ fn watch(socket: UnixStream, out: Arc<Out>, beat: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns the peak memory of this process in bytes, from `/proc/self/status`.
-fn peak_memory(status: &File) -> Option<u64> {
-    let mut text = [0; 8192];
-    let read = status.read_at(&mut text, 0).ok()?;
-    let text = String::from_utf8_lossy(&text[..read]);
-    let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?;
-    kib.parse::<u64>().ok()?.checked_mul(1024)
-}
-
-fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io::Result<()> {
+fn answer(file: File, order: Order, out: &Arc<Out>) -> io::Result<()> {
     let bounds = Bounds { max_pixels: order.max_pixels, max_packets: order.max_packets };
     let done = match order.task {
         WorkerTask::Probe => scan::scan(file, bounds).map(|mut probe| {
@@ -225,13 +214,12 @@ fn answer(file: File, order: Order, out: &Arc<Out>, status: Option<&File>) -> io
                 sent.is_ok()
             });
             sent?;
-            let peak_memory = status.and_then(peak_memory).unwrap_or(0);
             report.map(|report| {
                 let end = FramesEnd {
                     warnings: report.warnings,
                     replaced: report.replaced,
                     chip: report.chip,
-                    peak_memory,
+                    peak_memory: 0,
                 };
                 (Reply::End(end), Vec::new())
             })

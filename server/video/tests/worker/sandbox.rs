@@ -193,6 +193,13 @@ async fn what_a_worker_says_is_what_the_kernel_says() {
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert!(status.contains(&format!("\n{set}:\t0000000000000000\n")), "{set}: {status}");
     }
+    // Sockets, the log's pipe, `/dev/null` and the video, but no other file and nothing of `/proc`.
+    let pid = process("looked-at-from-outside").unwrap().as_raw_nonzero();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let open: Vec<_> = open.map(|entry| fs::read_link(entry.unwrap().path()).unwrap()).collect();
+    let files: Vec<_> = open.iter().filter(|path| path.is_absolute()).collect();
+    assert!(open.len() > files.len() && files.len() <= 3, "{open:?}");
+    assert!(files.iter().all(|path| **path == videos.evil || path.starts_with("/dev")), "{open:?}");
     // Only a process with this capability can empty that set.
     let ours = rustix::thread::capabilities(None).unwrap();
     if ours.effective.contains(rustix::thread::CapabilitySet::SETPCAP) {

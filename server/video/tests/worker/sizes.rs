@@ -1,11 +1,18 @@
 //! The smallest and largest clips, and containers without times.
 
-use std::{fs, process::Command};
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::Command,
+};
 
-use homereel_video::{Plan, VideoError};
+use homereel_video::{Limits, Plan, VideoError, open_picture};
+use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
+use tokio_util::sync::CancellationToken;
 
 use crate::clips::{
     Clips, QUARTERS, assert_corners, collect, colour, decode, number, numbered, probe, quarters, sample,
+    worker,
 };
 
 #[tokio::test]
@@ -91,4 +98,26 @@ async fn a_length_that_is_a_lie_is_not_believed() {
     assert!((clip.duration_s - 2.0).abs() < 0.05, "{} s", clip.duration_s);
     let (frames, _) = sample(&path).await.unwrap();
     assert_eq!(frames.iter().map(number).collect::<Vec<_>>(), [0, 16, 33, 49]);
+}
+
+/// A file of 256 KiB whose colour profile unpacks to 256 MiB: it has to fit into the worker's memory, and costs this process
+/// none.
+#[tokio::test]
+async fn a_picture_with_a_huge_colour_profile_costs_at_most_the_worker_s_memory() {
+    const PROFILE: usize = 256 << 20;
+    let clips = Clips::new();
+    let mut png = Vec::new();
+    let mut encoder = PngEncoder::new(&mut png);
+    encoder.set_icc_profile(vec![0; PROFILE]).unwrap();
+    encoder.write_image(&[1, 2, 3], 1, 1, ExtendedColorType::Rgb8).unwrap();
+    assert!(png.len() < PROFILE / 500, "{} bytes", png.len());
+    let bomb = clips.write("bomb.png", &png);
+    let open = async |memory: u64, path: &Path| {
+        let worker = worker().with_limits(Limits { memory, ..Limits::default() });
+        let file = File::open(path).unwrap();
+        open_picture(&worker, file, 1 << 26, &CancellationToken::new()).await.map(|picture| picture.width())
+    };
+    let error = open(128 << 20, &bomb).await.unwrap_err();
+    assert!(!error.to_string().is_empty(), "{error}");
+    assert_eq!(open(3 << 30, &bomb).await, Ok(1));
 }
