@@ -95,7 +95,7 @@ pub async fn serve(
             Ok((stream, peer)) => admit(&shared, &connections, stream, peer),
             Err(error) if broken_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "failed to accept a connection");
+                tracing::warn!(%error, "failed to accept a connection, will try again in a moment");
                 shared.admission.evict_one();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

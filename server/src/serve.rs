@@ -71,7 +71,7 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     let drained = drained(life.clone(), state.answers.clone());
     tokio::select! {
         () = net::serve(listener, http::router(state.clone()), net_config, drained) => {}
-        () = life.hard().cancelled() => tracing::warn!("aborted the requests in flight"),
+        () = life.hard().cancelled() => tracing::warn!("aborted the requests in flight to stop at once"),
     }
     supervisor::stopping();
     life.drain();
@@ -129,11 +129,13 @@ async fn print_setup_link(state: &AppState) -> anyhow::Result<()> {
     }
     let kept = std::env::var_os("JOURNAL_STREAM").is_some() && !std::io::stderr().is_terminal();
     if kept {
-        tracing::warn!("found no household password, `homereel password link` prints a link that sets one");
+        tracing::warn!(
+            "no household password is set, nobody can log in; `homereel password link` prints a link that sets one"
+        );
     } else {
         let token = state.auth.make_link().await?;
         let url = http::login_link(state.config.listen, state.config.tls.is_some(), &token);
-        tracing::warn!(%url, "found no household password, whoever opens this link first sets it");
+        tracing::warn!(%url, "no household password is set, whoever opens this link first sets it");
     }
     Ok(())
 }
@@ -152,12 +154,12 @@ async fn watch_engine(state: AppState) {
                         tracing::info!(model = info.id, backend = info.backend, "marked the engine ready")
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "failed to read the description of the ready engine's model")
+                        tracing::warn!(%error, "failed to read which model the ready engine serves")
                     }
                 }
             }
             Health::Failed(reason) => {
-                tracing::error!(error = reason, "failed to run the engine, will stop the server");
+                tracing::error!(error = reason, "lost the engine, will stop the server");
                 state.lifecycle.crash();
                 return;
             }

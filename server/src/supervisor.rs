@@ -50,10 +50,12 @@ pub(crate) async fn watchdog(library: Library, lifecycle: Lifecycle, address: So
     loop {
         match timeout(TIMEOUT, check(&library, &lifecycle, address)).await {
             Ok(Ok(())) => notify(&[NotifyState::Watchdog]),
-            Ok(Err(error)) => tracing::warn!(%error, "failed the self-check, sent no keep-alive to systemd"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "failed the self-check, sent no keep-alive: systemd restarts the server if this goes on")
+            }
             Err(_) => tracing::warn!(
                 timeout_s = TIMEOUT.as_secs(),
-                "failed to complete the self-check (database, then /healthz) in time, sent no keep-alive to systemd"
+                "failed to complete the self-check (database, then /healthz) in time, sent no keep-alive: systemd restarts the server if this goes on"
             ),
         }
         sleep(period).await;

@@ -1,5 +1,5 @@
-//! Invalid input by command line and HTTP: each is refused with a message that names what is wrong, its value and what would
-//! fit, and the next valid request works.
+//! Invalid and borderline input by command line and HTTP: it is refused with a message that names what is wrong, its value
+//! and what would fit, or answered with a warning, and the next valid request works.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! Parts of pages: formatted strings, and the enums that select a colour.
+//! View models: the data that page templates show, such as the frame of a page (`Shell`), cards of videos, jobs and answers.
+//! Texts are already formatted; `StateKind` selects colour and icon.
 
 use crate::times::Span;
 

@@ -111,7 +111,7 @@ impl Library {
                     tracing::warn!(
                         %error,
                         path = %path.display(),
-                        "failed to remove derived files of a deleted video"
+                        "failed to remove derived files of a deleted video, remove the path by hand"
                     );
                 }
             }

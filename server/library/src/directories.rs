@@ -1,4 +1,5 @@
-//! The directories of files that are derived from originals.
+//! Directories of derived files (posters, sprites, renditions): their creation, and the removal of incomplete files when a
+//! library is opened. Also removes files that may not exist.
 
 use std::{fs, io, path::Path};
 

@@ -65,7 +65,7 @@ async fn adopt_unreleased(pool: &SqlitePool) -> Result<(), LibraryError> {
     transaction.commit().await?;
     tracing::info!(
         migration = first.version,
-        "replaced the records of unreleased migrations, the schema is unchanged"
+        "updated the database's migration records from a pre-release, the schema is unchanged"
     );
     Ok(())
 }

@@ -50,7 +50,7 @@ impl Library {
             tracing::info!(
                 system_ms,
                 retention_ms = now,
-                "limited the advance of the retention time: the system clock went ahead, or the server was off"
+                "postponed the expiry of trash and uploads: the system clock went ahead, or the server was off"
             );
         }
         Ok(now)

@@ -229,7 +229,10 @@ impl Library {
             sqlx::query_scalar("SELECT sha256 FROM doomed").fetch_all(&self.pool).await?;
         for sha256 in doomed {
             if !is_hash(&sha256) {
-                tracing::warn!(sha256 = shorten(&sha256), "ignored a row of doomed that is no hash");
+                tracing::warn!(
+                    sha256 = shorten(&sha256),
+                    "ignored a file to delete whose name in the database is not a hash"
+                );
                 continue;
             }
             self.remove_doomed(&sha256).await?;

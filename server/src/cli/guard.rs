@@ -43,7 +43,7 @@ pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
     // The guard's own pages must not be swapped out under memory pressure. Without the permission to lock
     // them it continues.
     if let Err(error) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
-        tracing::warn!(%error, "failed to lock the guard's memory, continuing unlocked");
+        tracing::warn!(%error, "failed to lock the memory guard's own memory, it may be swapped out");
     }
     tracing::info!(
         floor_mib = floor,
@@ -126,7 +126,7 @@ impl Guard {
             available_mib = available,
             floor_mib = self.floor,
             units = units.join(" "),
-            "started to stop the units because memory is low"
+            "stopping units, because memory is low"
         );
         let mut stop = vec!["stop", "--no-block"];
         stop.extend(units.iter().map(String::as_str));
@@ -194,13 +194,13 @@ impl Guard {
 
     /// Appends a note for the next operator; the journal has the same message.
     fn note(&self, words: &str) {
-        tracing::warn!(note = words, "recorded an action of the guard");
+        tracing::warn!(note = words, "recorded an action of the memory guard");
         let Some(path) = &self.notes else { return };
         let time = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
         let file = fs::OpenOptions::new().create(true).append(true).open(path);
         let written = file.and_then(|mut file| write!(file, "\n## {time}, memory guard\n{words}\n"));
         if let Err(error) = written {
-            tracing::error!(%error, path = %path.display(), "failed to write a note to its file");
+            tracing::error!(%error, path = %path.display(), "failed to write the memory guard's note to its file, it is in this log only");
         }
     }
 }

@@ -58,7 +58,7 @@ impl Failure {
 
     /// Creates a 500 with a fixed text and logs the cause.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        tracing::error!(error = %cause, "failed to handle a request");
+        tracing::error!(error = %cause, "failed to handle a request, will answer with an internal error");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

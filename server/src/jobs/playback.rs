@@ -1,5 +1,6 @@
 //! The job steps that make scrub sprites and, if browsers cannot play the original, a rendition. Both run in a
-//! sandboxed worker. A video without them is still usable, so a permanent failure is a warning of the job.
+//! sandboxed worker. A video without them is still usable, so a failure is a warning of the job; only a cancellation, a busy
+//! server or a full disk ends the attempt.
 
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,7 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
         }
     };
     for warning in &made.warnings {
-        tracing::warn!(video.id, warning, "transcoded a video with a warning");
+        tracing::warn!(video.id, warning, "transcoded a video for browsers with a warning");
     }
     new.publish().await.map_err(LibraryError::from)?;
     Ok(())
@@ -94,7 +95,7 @@ fn announcer(cx: &JobContext, job: &Job, step: Step) -> impl FnMut(usize, usize)
     }
 }
 
-/// Turns a permanent failure into a warning. A cancellation or a temporary failure ends the attempt.
+/// Turns a failure into a warning. Only a cancellation, a busy server or a full disk ends the attempt.
 fn ended(
     cx: &JobContext,
     video: &Video,

@@ -91,7 +91,12 @@ pub(super) fn unusable(video: &Video, kind: TextKind, answer: &str) -> String {
     let word = word(kind);
     // A small model can ramble to its token limit; the beginning is enough.
     let answer: String = answer.chars().take(200).collect();
-    tracing::warn!(video.id, kind = word, answer_start = answer, "rejected an unusable answer of the model");
+    tracing::warn!(
+        video.id,
+        kind = word,
+        answer_start = answer,
+        "rejected an unusable answer of the model, will continue the job without it"
+    );
     format!("no {word}: the model's answer was not usable")
 }
 

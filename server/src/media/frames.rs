@@ -112,6 +112,7 @@ impl FrameCache {
         let Some(kept) = &self.0 else { return };
         let (kept, prepared, probe) = (Arc::clone(kept), Arc::clone(prepared), Arc::clone(probe));
         let (sha256, key) = (sha256.to_owned(), key.to_owned());
+        let of = sha256.clone();
         tokio::spawn(async move {
             let Ok(_turn) = kept.writer.try_acquire() else { return };
             let kept = Arc::clone(&kept);
@@ -140,9 +141,11 @@ impl FrameCache {
             });
             match written.await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "failed to cache decoded frames"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, sha256 = of, "failed to cache decoded frames, will decode them again");
+                }
                 Err(error) => {
-                    tracing::error!(%error, "failed to complete the task that caches decoded frames")
+                    tracing::error!(%error, sha256 = of, "failed to cache decoded frames, will decode them again");
                 }
             }
         });

@@ -138,7 +138,10 @@ impl WorkerPool {
             "sandboxed the video workers"
         );
         for layer in sandbox.missing() {
-            tracing::warn!(layer, "started a video worker whose sandbox lacks a layer");
+            tracing::warn!(
+                layer,
+                "started a video worker whose sandbox lacks a layer, the other layers hold; update the kernel"
+            );
         }
     }
 }
@@ -176,7 +179,7 @@ async fn listen(mut stderr: ChildStderr) -> String {
     }
     let words = String::from_utf8_lossy(&kept).into_owned();
     if !words.is_empty() {
-        tracing::warn!(worker.stderr = words, "received stderr output of a video worker");
+        tracing::warn!(worker.stderr = words, "received error output of a video worker");
     }
     words
 }

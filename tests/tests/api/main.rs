@@ -1,4 +1,4 @@
-//! The HTTP API as programs use it: OpenAI's endpoint, the library, and readers who leave.
+//! The HTTP API as programs use it: OpenAI's endpoint, answers by JSON schema, the library, and clients that disconnect.
 
 mod restart;
 

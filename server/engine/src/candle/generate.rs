@@ -52,7 +52,7 @@ impl Generator {
         if let Err(error) = &last
             && !matches!(error, EngineError::Cancelled)
         {
-            tracing::error!(%error, "failed to generate an answer");
+            tracing::error!(%error, "failed to generate an answer, its client gets an error");
         }
         // Fails only if the reader has left.
         let _ = generation.sink.send(last);

@@ -169,7 +169,11 @@ async fn attempt(
         let response = match replica.client.chat(pieces).await {
             Ok(response) => response,
             Err(TransportError::Unreachable { cause, delivered }) => {
-                tracing::warn!(error = cause, delivered, "failed to reach a replica");
+                tracing::warn!(
+                    error = cause,
+                    delivered,
+                    "failed to reach a replica, will retry on another if there is one"
+                );
                 replica.request_check();
                 if !delivered {
                     // Spares other requests the same timeout.
@@ -182,7 +186,7 @@ async fn attempt(
             }
             Err(TransportError::Refused(refusal)) if has_settings && refusal.is_about_mm_kwargs() => {
                 tracing::warn!(
-                    "disabled media_io_kwargs for a replica that rejects them, will send it clips at a constant rate"
+                    "disabled media_io_kwargs for a replica that rejects them, will send it clips at a constant frame rate"
                 );
                 replica.set_accepts_mm_kwargs(false);
                 continue;

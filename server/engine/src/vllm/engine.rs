@@ -106,7 +106,11 @@ impl Engine for VllmEngine {
     fn drain_replica(&self, id: usize, draining: bool) -> bool {
         let Some(replica) = self.pool.replicas.get(id) else { return false };
         replica.set_draining(draining);
-        tracing::info!(replica = replica.url, draining, "changed whether a replica drains");
+        tracing::info!(
+            replica = replica.url,
+            draining,
+            "set whether a replica drains: a draining one gets no new requests"
+        );
         self.pool.update_health();
         true
     }

@@ -97,7 +97,11 @@ impl ErrorResponse {
     /// Returns the error for callers; `in_flight` requests are with the replica.
     pub(super) fn into_error(self, in_flight: usize) -> EngineError {
         let Self { status, retry_after_s, body } = self;
-        tracing::warn!(status, body, "received an error response from a replica");
+        tracing::warn!(
+            status,
+            body,
+            "received an error response from a replica, will retry on another or pass it on"
+        );
         let json: Option<Value> = serde_json::from_str(&body).ok();
         let error = json.as_ref().map(|json| if json["error"].is_object() { &json["error"] } else { json });
         let message = error.and_then(|error| error["message"].as_str()).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Builds the JSON body of a request to vLLM, in pieces: the base64 of a clip is sent from the buffer that it was encoded
-//! to, without a copy.
+//! Request bodies for vLLM. `pieces` builds the JSON in pieces, so that the base64 of a clip is sent without a copy;
+//! `neutralize` breaks up control tokens in the text of users, which vLLM would obey.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};

@@ -67,7 +67,11 @@ async fn pass_on(
     let (mut tokens, mut bytes) = (0, 0);
     loop {
         let data = events.next().await.map_err(|cause| {
-            tracing::warn!(error = cause, "failed to read the stream of a replica");
+            tracing::warn!(
+                error = cause,
+                tokens,
+                "lost the connection to a replica during its answer, will retry if no token was sent"
+            );
             AttemptError::once(EngineError::Incomplete)
         })?;
         let chunk = match data {
@@ -76,7 +80,10 @@ async fn pass_on(
                 let whole = finish.filter(|_| end.is_some());
                 return whole.map(|finish_reason| StreamEnd { finish_reason, usage, tokens }).ok_or_else(
                     || {
-                        tracing::warn!("received a stream without a finish reason from a replica");
+                        tracing::warn!(
+                            tokens,
+                            "lost the end of a replica's answer, will retry if no token was sent"
+                        );
                         AttemptError::once(EngineError::Incomplete)
                     },
                 );
@@ -130,7 +137,10 @@ fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
         "tool_calls" => Ok(FinishReason::ToolCalls),
         // `abort`, and reasons of later versions: the answer is incomplete.
         other => {
-            tracing::warn!(finish_reason = other, "received an unfinished answer from a replica");
+            tracing::warn!(
+                finish_reason = other,
+                "received an unknown finish reason from a replica, its client gets an error"
+            );
             Err(EngineError::Incomplete)
         }
     }

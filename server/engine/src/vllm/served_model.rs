@@ -45,7 +45,7 @@ impl ServedModel {
                         tracing::warn!(
                             %error,
                             model = card.id,
-                            "ignored the checkpoint's files, only vLLM counts tokens"
+                            "failed to read the checkpoint's files, will let vLLM count tokens"
                         )
                     })
                     .ok()

@@ -88,7 +88,7 @@ impl Auth {
             return Ok(());
         }
         self.set_password(password).await?;
-        tracing::info!("set the household password from its file");
+        tracing::info!("set the household password from the password file");
         Ok(())
     }
 

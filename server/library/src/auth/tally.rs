@@ -1,4 +1,5 @@
-//! Counts events per key for a while, in bounded memory.
+//! A counter of events per key, in bounded memory, and the wait that it imposes: it doubles with each event above a free
+//! number.
 
 use std::{
     collections::HashMap,

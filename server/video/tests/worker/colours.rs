@@ -1,4 +1,5 @@
-//! Colours by name: a patch has the same RGB whatever the matrix, range, bit depth and transfer curve.
+//! Colour conversion: patches keep their RGB with every matrix, range and bit depth; HDR becomes plausible SDR; transparent
+//! pixels become black.
 
 use homereel_video::Frame;
 
