@@ -9,7 +9,7 @@ mod event;
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -27,7 +27,7 @@ use tracing::Instrument as _;
 
 use crate::{
     ask_error::AskError,
-    media::{MediaDecoder, Source, ms},
+    media::{MediaDecoder, PreparedClip, Source, ms},
 };
 
 pub use event::{AskEvent, Finished, StagesMs};
@@ -50,6 +50,8 @@ pub enum Piece {
     Image(Source),
     /// A video and how to sample it.
     Video(Source, FrameSampling),
+    /// Frames of a video that are decoded already.
+    Clip(Arc<PreparedClip>),
 }
 
 /// One turn of a conversation.
@@ -98,7 +100,9 @@ impl Conversation {
         Self::of(vec![Piece::Text(question.to_owned())], sampling)
     }
 
-    fn of(content: Vec<Piece>, sampling: homereel_engine::SamplingParams) -> Self {
+    /// Creates a conversation of one question from its parts.
+    #[must_use]
+    pub fn of(content: Vec<Piece>, sampling: homereel_engine::SamplingParams) -> Self {
         Self {
             turns: vec![Turn::new(MessageRole::User, content)],
             options: GenerationOptions { sampling, ..GenerationOptions::default() },
@@ -123,7 +127,14 @@ pub struct AnswerService {
     /// Permits for interactive requests that run or wait.
     permits: Arc<Semaphore>,
     interactive: Arc<watch::Sender<usize>>,
+    /// Number of interactive requests that wait for their first token.
+    waiting: Arc<watch::Sender<usize>>,
+    /// Is told of the first tokens of interactive requests.
+    observer: Arc<OnceLock<Observer>>,
 }
+
+/// Gets the milliseconds from an engine's `submit` to its first token, and the number of prompt tokens computed.
+type Observer = Box<dyn Fn(f64, usize) + Send + Sync>;
 
 impl std::fmt::Debug for AnswerService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -140,7 +151,14 @@ impl AnswerService {
             media,
             permits: Arc::new(Semaphore::new(permits)),
             interactive: Arc::new(watch::Sender::new(0)),
+            waiting: Arc::new(watch::Sender::new(0)),
+            observer: Arc::default(),
         }
+    }
+
+    /// Sets what is told of the first tokens of interactive requests. Only the first call has an effect.
+    pub fn observe_first_tokens(&self, observer: impl Fn(f64, usize) + Send + Sync + 'static) {
+        let _ = self.observer.set(Box::new(observer));
     }
 
     /// Returns the engine.
@@ -169,6 +187,13 @@ impl AnswerService {
         let _ = tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await;
     }
 
+    /// Waits until no interactive request waits for its first token, but at most `patience`.
+    pub async fn first_tokens(&self, patience: Duration) {
+        let mut count = self.waiting.subscribe();
+        // The caller continues in both cases.
+        let _ = tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await;
+    }
+
     /// Waits until an interactive request runs.
     pub async fn interactive_busy(&self) {
         let mut count = self.interactive.subscribe();
@@ -193,6 +218,7 @@ impl AnswerService {
             Priority::Background => None,
             Priority::Interactive => Some(Arc::new(self.take_permit()?)),
         };
+        let waiting_for_token = permit.is_some().then(|| Counted::new(&self.waiting));
         let cancel = cancel.child_token();
         // The engine never waits for a reader, so that one who stops reading does not delay the others.
         let waiting = conversation.options.max_tokens.unwrap_or(usize::MAX).min(info.max_model_len);
@@ -212,7 +238,7 @@ impl AnswerService {
             let result = tokio::select! {
                 biased;
                 () = cancel.cancelled() => Err(EngineError::Cancelled.into()),
-                result = pipeline.run(conversation) => result,
+                result = pipeline.run(conversation, waiting_for_token) => result,
             };
             if let Err(error) = result {
                 // Without room for the error, the end of the channel is one.
@@ -227,20 +253,29 @@ impl AnswerService {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
             AskError::Engine(EngineError::Overloaded { queued: self.in_flight(), retry_after_s: 5 })
         })?;
-        self.interactive.send_modify(|count| *count += 1);
-        Ok(QuestionPermit { _permit: permit, interactive: Arc::clone(&self.interactive) })
+        Ok(QuestionPermit { _permit: permit, _interactive: Counted::new(&self.interactive) })
     }
 }
 
 /// The permit of an interactive request, released on drop.
 struct QuestionPermit {
     _permit: OwnedSemaphorePermit,
-    interactive: Arc<watch::Sender<usize>>,
+    _interactive: Counted,
 }
 
-impl Drop for QuestionPermit {
+/// One more of something, until it is dropped.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    fn new(count: &Arc<watch::Sender<usize>>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.interactive.send_modify(|count| *count = count.saturating_sub(1));
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
@@ -281,7 +316,7 @@ struct Pipeline {
 }
 
 impl Pipeline {
-    async fn run(&self, conversation: Conversation) -> Result<(), AskError> {
+    async fn run(&self, conversation: Conversation, mut waiting: Option<Counted>) -> Result<(), AskError> {
         let started = Instant::now();
         let mut stages = StagesMs::default();
         let mut warnings = Vec::new();
@@ -299,7 +334,11 @@ impl Pipeline {
         let mut events = submitted.map_err(std::io::Error::other)??;
         let mut first_token = None;
         while let Some(event) = events.next().await {
-            match event? {
+            let event = event?;
+            if matches!(event, GenerationEvent::Token { .. } | GenerationEvent::Delta(_)) {
+                waiting = None;
+            }
+            match event {
                 GenerationEvent::Queued { position } => self.try_emit(AskEvent::Queued { position }),
                 GenerationEvent::Progress { stage, done, total } => {
                     self.try_emit(AskEvent::Progress { stage, done, total });
@@ -313,6 +352,10 @@ impl Pipeline {
                     self.emit(AskEvent::Delta(besides))?;
                 }
                 GenerationEvent::Done(done) => {
+                    if let (Some(_), Some(observe)) = (&self.permit, self.service.observer.get()) {
+                        let computed = done.usage.prompt_tokens.saturating_sub(done.usage.cached_tokens);
+                        observe(done.stages.ttft_ms, computed);
+                    }
                     stages.add_engine(&done.stages);
                     stages.ttft = first_token.unwrap_or_else(|| ms(started));
                     stages.total = ms(started);
@@ -348,6 +391,11 @@ impl Pipeline {
                     Piece::Image(source) => ContentPart::Image(
                         self.service.media.picture(&self.service.engine, &source, &self.cancel).await?,
                     ),
+                    Piece::Clip(prepared) => {
+                        warnings.extend(prepared.report.warnings.iter().cloned());
+                        self.emit(AskEvent::Media(prepared.report.clone()))?;
+                        ContentPart::Video(prepared.clip.clone())
+                    }
                     Piece::Video(source, sampling) => {
                         ContentPart::Video(self.video(&source, &sampling, stages, warnings).await?)
                     }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 pub use origin::AllowedOrigin;
 
-use crate::net::TrustedProxy;
+use crate::{jobs::JobsLimit, net::TrustedProxy};
 
 /// Flags of `serve`; the TOML file has the same names.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -75,6 +75,10 @@ pub struct ServerFlags {
     /// Number of videos to decode concurrently [default: half of the CPU cores]
     #[arg(long, env = "HOMEREEL_VIDEO_WORKERS", value_name = "N")]
     pub video_workers: Option<usize>,
+    /// Number of videos that the model describes concurrently in the background: `auto` or a number from 1 to 256. `auto` is
+    /// one less than the engine processes at once, and fewer while people wait longer for their answers [default: auto]
+    #[arg(long, env = "HOMEREEL_JOBS", value_name = "N|auto")]
+    pub jobs: Option<JobsLimit>,
     /// Hardware to decode videos with; the CPU decodes what the hardware decoder cannot [default: auto]
     #[arg(long, env = "HOMEREEL_DECODER")]
     pub decoder: Option<Decoder>,
@@ -135,6 +139,8 @@ pub struct ServerConfig {
     pub max_images: usize,
     /// Number of videos that are decoded concurrently.
     pub video_workers: usize,
+    /// Number of videos that the model describes concurrently.
+    pub jobs: JobsLimit,
     /// Hardware that decodes them.
     pub decoder: Decoder,
     /// File that contains the household's password.
@@ -186,6 +192,7 @@ impl ServerConfig {
             window_s: 120.0,
             watch: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
+            jobs: JobsLimit::Auto,
             decoder: Decoder::Auto,
             password_file: None,
             insecure_no_auth: false,
@@ -228,6 +235,7 @@ pub fn resolve(
             .unwrap_or(defaults.frame_cache_bytes),
         max_body_bytes: flags.max_body_bytes.or(from_file.max_body_bytes).unwrap_or(defaults.max_body_bytes),
         max_requests: flags.max_requests.or(from_file.max_requests).unwrap_or(defaults.max_requests),
+        jobs: flags.jobs.or(from_file.jobs).unwrap_or(defaults.jobs),
         decoder: flags.decoder.or(from_file.decoder).unwrap_or(defaults.decoder),
         video_workers: flags.video_workers.or(from_file.video_workers).unwrap_or(defaults.video_workers),
         password_file: flags.password_file.or(from_file.password_file).or_else(password_credential),

@@ -12,7 +12,7 @@ use crate::{
     budget::MemoryBudget,
     config::{self, ServerConfig},
     import::ImportContext,
-    jobs::{JobContext, Jobs},
+    jobs::{JobContext, Jobs, JobSlots},
     media::MediaDecoder,
     shutdown::Lifecycle,
 };
@@ -31,6 +31,8 @@ pub struct AppState {
     pub library: Library,
     /// Cancels and retries background jobs.
     pub jobs: Jobs,
+    /// JobSlots of the model's lane.
+    pub slots: JobSlots,
     /// Settings.
     pub config: Arc<ServerConfig>,
     /// Shutdown state of the process.
@@ -64,9 +66,14 @@ impl AppState {
         let media = media
             .with_frames_in(&frames, config.frame_cache_bytes)
             .with_context(|| format!("failed to open the frame cache {}", frames.display()))?;
+        let slots = JobSlots::new(config.jobs);
+        let answers = AnswerService::new(engine, media, config.max_requests);
+        let observed = slots.clone();
+        answers.observe_first_tokens(move |ttft_ms, tokens| observed.observe(ttft_ms, tokens));
         Ok(Self {
             auth,
-            answers: AnswerService::new(engine, media, config.max_requests),
+            answers,
+            slots,
             jobs: Jobs::new(library.clone()),
             library,
             bodies: MemoryBudget::new(BODY_MEMORY),
@@ -85,6 +92,8 @@ impl AppState {
             jobs: self.jobs.clone(),
             lifecycle: self.lifecycle.clone(),
             window_s: self.config.window_s,
+            slots: self.slots.clone(),
+            media_jobs: self.config.video_workers.div_ceil(2),
         }
     }
 

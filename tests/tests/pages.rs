@@ -317,13 +317,20 @@ async fn what_a_person_changes_stays_and_is_found() -> anyhow::Result<()> {
     );
     let form = server.client().post(server.url("/ask")).form(&[("question", "Who tanzt?")]).send().await?;
     assert!(form.text().await?.contains(&format!("href=\"/videos/{id}\"")), "a note leads to its video");
-    // Pausing stops jobs, and only those.
+    // Pausing holds back the model, and only that.
     let post = |path: String| server.client().post(server.url(&path)).send();
     post("/api/jobs/pause".into()).await?.error_for_status()?;
     let other = server.upload(&clips::simple(13)?.file).await?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let jobs = server.json("/api/jobs").await?;
-    assert_eq!((&jobs["paused"], &jobs["jobs"][0]["state"]), (&json!(true), &json!("queued")), "{jobs}");
+    let began = Instant::now();
+    let jobs = loop {
+        let jobs = server.json("/api/jobs").await?;
+        if (&jobs["jobs"][0]["state"], &jobs["jobs"][0]["step"]) == (&json!("queued"), &json!("describe")) {
+            break jobs;
+        }
+        ensure!(began.elapsed() < Duration::from_secs(60), "{jobs}");
+    };
+    assert_eq!(jobs["paused"], true, "{jobs}");
+    assert_eq!(server.json(&format!("/api/videos/{other}")).await?["poster"], "ready");
     let first = format!("/api/jobs/{}/first", jobs["jobs"][0]["id"].as_str().context("an id")?);
     assert_eq!(post(first).await?.json::<Value>().await?["priority"], 1);
     post("/api/jobs/resume".into()).await?.error_for_status()?;

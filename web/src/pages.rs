@@ -277,7 +277,7 @@ pub struct JobsPage {
     pub shell: Shell,
     /// Formatted counts by state.
     pub counts: String,
-    /// All jobs are paused.
+    /// The lane of the model is paused.
     pub paused: bool,
     /// There are failed jobs that can be retried.
     pub any_failed: bool,

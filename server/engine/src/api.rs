@@ -216,6 +216,11 @@ pub trait Engine: Send + Sync + 'static {
     /// failure.
     fn watch_health(&self) -> watch::Receiver<Health>;
 
+    /// Returns the number of requests that are processed at the same time now; more of them wait.
+    fn concurrency(&self) -> usize {
+        1
+    }
+
     /// Returns the (width, height) at which the model wants `frames` frames of a `width` x `height`
     /// video (upright, square pixels), by the checkpoint's own rule.
     ///

@@ -1,6 +1,7 @@
 //! A fake engine for tests of the server: sends scripted events instead of running a model. The command line cannot
 //! select it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub struct FakeEngine {
     script: Vec<ScriptStep>,
     health: watch::Sender<Health>,
     requests: Mutex<Vec<Request>>,
+    concurrency: AtomicUsize,
     /// Receives one message per stream whose reader left before its end.
     left: watch::Sender<usize>,
 }
@@ -52,6 +54,7 @@ impl FakeEngine {
             script,
             health: watch::Sender::new(Health::Ready),
             requests: Mutex::default(),
+            concurrency: AtomicUsize::new(1),
             left: watch::Sender::new(0),
         }
     }
@@ -59,6 +62,11 @@ impl FakeEngine {
     /// Sets what [`Engine::health`] returns.
     pub fn set_health(&self, health: Health) {
         self.health.send_replace(health);
+    }
+
+    /// Sets what [`Engine::concurrency`] returns.
+    pub fn set_concurrency(&self, requests: usize) {
+        self.concurrency.store(requests, Ordering::Relaxed);
     }
 
     /// Returns the requests received so far.
@@ -85,6 +93,10 @@ impl Engine for FakeEngine {
 
     fn health(&self) -> Health {
         self.health.borrow().clone()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.concurrency.load(Ordering::Relaxed)
     }
 
     fn watch_health(&self) -> watch::Receiver<Health> {

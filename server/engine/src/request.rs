@@ -186,6 +186,8 @@ pub struct GenerationOptions {
     pub logprobs: Option<usize>,
     /// Constraint on the answer's form.
     pub response_format: AnswerFormat,
+    /// Whether the request gives way to others, where the engine has priorities.
+    pub background: bool,
     /// Additional parameters with OpenAI's and vLLM's names (`tools`, `logit_bias`, …), for engines that accept them
     /// ([`crate::ModelInfo::takes_extras`]).
     pub extra: Map<String, Value>,

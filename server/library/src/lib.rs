@@ -48,7 +48,7 @@ pub use changes::Change;
 pub use derived::NewRendition;
 pub use error::{LibraryError, LibraryErrorKind};
 pub use incoming::{Incoming, Sealed, Stored};
-pub use jobs::{Job, JobState, Step};
+pub use jobs::{Job, JobState, Lane, Step};
 pub use library::Library;
 pub use restore::{Restored, restore};
 pub use retention::Expired;

@@ -75,7 +75,7 @@ async fn what_a_killed_process_left_is_repaired() {
     let data = tempfile::tempdir().unwrap();
     let library = Library::open(data.path()).await.unwrap();
     let video = add(&library, b"bytes", "a.mp4").await.video;
-    let leased = library.lease_job(LEASE).await.unwrap().unwrap();
+    let leased = library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap();
     library.advance_job(&leased.id, Step::Moments, &["a warning".into()]).await.unwrap();
     let new = NewAnswer {
         video_id: video.id.clone(),
@@ -102,9 +102,9 @@ async fn jobs_are_leased_retried_and_given_up() {
     let library = Library::open(data.path()).await.unwrap();
     add(&library, b"bytes", "a.mp4").await;
     for attempt in 1..=4 {
-        let job = library.lease_job(LEASE).await.unwrap().unwrap();
+        let job = library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap();
         assert_eq!(job.attempts, attempt);
-        assert!(library.lease_job(LEASE).await.unwrap().is_none(), "leased twice");
+        assert!(library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().is_none(), "leased twice");
         library.fail_job(&job.id, "broken", Some(Duration::ZERO)).await.unwrap();
     }
     let job = library.jobs(1).await.unwrap().remove(0);
@@ -116,13 +116,50 @@ async fn jobs_are_leased_retried_and_given_up() {
 }
 
 #[tokio::test]
+async fn a_job_changes_its_lane_and_keeps_its_place() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    for name in ["a.mp4", "b.mp4"] {
+        add(&library, name.as_bytes(), name).await;
+    }
+    let lease = async |lane| library.lease_job(lane, LEASE, &[]).await.unwrap();
+    assert!(lease(Lane::Model).await.is_none(), "facts and thumbnails come first");
+    let (first, second) = (lease(Lane::Media).await.unwrap(), lease(Lane::Media).await.unwrap());
+    assert!(lease(Lane::Media).await.is_none());
+    for job in [&second, &first] {
+        library.hand_over_job(&job.id, Step::Describe, &["a warning".into()]).await.unwrap();
+    }
+    assert!(lease(Lane::Media).await.is_none());
+    let job = lease(Lane::Model).await.unwrap();
+    assert_eq!((&job.id, job.step, job.attempts), (&first.id, Step::Describe, 1), "the first stays the first");
+    assert_eq!(job.warnings, ["a warning"]);
+    // A rendition comes after the thumbnails of a newer video.
+    library.hand_over_job(&job.id, Step::Playback, &[]).await.unwrap();
+    let third = add(&library, b"c", "c.mp4").await.video;
+    assert_eq!(lease(Lane::Media).await.unwrap().video_id, third.id);
+    assert_eq!(lease(Lane::Media).await.unwrap().id, first.id);
+}
+
+#[tokio::test]
+async fn a_job_of_this_process_is_not_leased_again_when_the_clock_jumps() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    add(&library, b"bytes", "a.mp4").await;
+    let job = library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap();
+    sqlx::query("UPDATE jobs SET lease_ms = 1").execute(&library.pool).await.unwrap();
+    let running = [job.id.clone()];
+    assert!(library.lease_job(Lane::Media, LEASE, &running).await.unwrap().is_none());
+    assert_eq!(library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap().id, job.id);
+}
+
+#[tokio::test]
 async fn a_job_that_waits_for_its_backoff_is_not_leased() {
     let data = tempfile::tempdir().unwrap();
     let library = Library::open(data.path()).await.unwrap();
     add(&library, b"bytes", "a.mp4").await;
-    let job = library.lease_job(LEASE).await.unwrap().unwrap();
+    let job = library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap();
     library.fail_job(&job.id, "broken", Some(Duration::from_secs(3600))).await.unwrap();
-    assert!(library.lease_job(LEASE).await.unwrap().is_none());
+    assert!(library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().is_none());
     assert_eq!(
         library.retry_job(&job.id).await.map(|_| ()).map_err(|error| error.kind()),
         Err(LibraryErrorKind::Conflict)
@@ -180,7 +217,7 @@ async fn what_a_person_writes_outlives_a_reading_that_is_under_way() {
     library.edit_text(&video.id, TextKind::Tags, Some(r#"["Oma"]"#.into())).await.unwrap();
     assert_eq!(read().await, ("by hand".into(), vec!["Oma".to_owned()]));
     // A reading that is asked for later may write over the description, but takes a video out of no album.
-    let job = library.lease_job(LEASE).await.unwrap().unwrap();
+    let job = library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap();
     library.finish_job(&job.id, &[]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
     library.reread_video(&video.id).await.unwrap();
@@ -209,14 +246,14 @@ async fn the_trash_hides_restores_and_in_the_end_takes_rows_and_files() {
     assert_eq!(library.trash_video(&video.id).await.unwrap().deleted_ms, trashed.deleted_ms, "no new term");
     assert!(library.videos(10, 0).await.unwrap().is_empty());
     assert_eq!(library.video_count().await.unwrap(), 0);
-    assert!(library.lease_job(LEASE).await.unwrap().is_none(), "nothing is done for it");
+    assert!(library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().is_none(), "nothing is done for it");
     assert_eq!(library.trash(10, 0).await.unwrap().len(), 1);
     assert_eq!(library.storage().await.unwrap().trash_bytes, 5);
     // The same file again takes it out.
     let again = add(&library, b"bytes", "b.mp4").await;
     assert!(again.duplicate && again.restored);
     assert_eq!((again.video.id.as_str(), again.video.deleted_ms), (video.id.as_str(), None));
-    assert!(library.lease_job(LEASE).await.unwrap().is_some());
+    assert!(library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().is_some());
     library.trash_video(&video.id).await.unwrap();
     assert_eq!(library.expire_trash(now_ms()).await.unwrap(), 0, "30 days are not over");
     assert_eq!(library.empty_trash().await.unwrap(), 1);

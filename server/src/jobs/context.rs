@@ -8,6 +8,7 @@ use std::{
 use homereel_library::{Job, Library, LibraryError, Video};
 use tokio_util::sync::CancellationToken;
 
+use super::slots::JobSlots;
 use crate::{answer::AnswerService, media::Source, shutdown::Lifecycle};
 
 /// Dependencies of jobs. Cheap to clone.
@@ -23,6 +24,10 @@ pub struct JobContext {
     pub lifecycle: Lifecycle,
     /// Length of one window of a long video, in seconds.
     pub window_s: f64,
+    /// JobSlots of the model's lane.
+    pub slots: JobSlots,
+    /// Number of jobs in the lane of media.
+    pub media_jobs: usize,
 }
 
 impl JobContext {
@@ -66,7 +71,26 @@ impl Jobs {
         self.library.retry_job(id).await
     }
 
+    /// Adds a running job until the result is dropped.
+    pub(super) fn register(&self, id: &str, cancel: CancellationToken) -> Running {
+        self.tokens().insert(id.to_owned(), cancel);
+        Running { jobs: self.clone(), id: id.to_owned() }
+    }
+
     pub(super) fn tokens(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job that runs in this process.
+#[derive(Debug)]
+pub(super) struct Running {
+    jobs: Jobs,
+    id: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.jobs.tokens().remove(&self.id);
     }
 }

@@ -3,14 +3,16 @@
 
 use std::time::Duration;
 
-use homereel_library::{Job, Poster, Step, Text, TextKind, Video, now_ms};
+use homereel_library::{Job, Lane, Poster, Step, Text, TextKind, Video, now_ms};
 use homereel_video::FrameSampling;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     context::JobContext,
-    parse, playback,
+    parse,
+    part::{self, Part},
+    playback,
     question::{self, TextRequest},
     stop::Stop,
     windows,
@@ -19,21 +21,28 @@ use super::{
 /// Maximum width of a poster in pixels.
 const POSTER_WIDTH: u32 = 640;
 
-/// Runs the remaining steps and returns the warnings.
-pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) -> Result<Vec<String>, Stop> {
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// All steps are done, with these warnings.
+    Done(Vec<String>),
+    /// The next step belongs to the other lane.
+    Lane(Step, Vec<String>),
+}
+
+/// Runs the remaining steps of the job's lane.
+pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) -> Result<Ended, Stop> {
     let library = &cx.library;
     let video = library.video(&job.video_id).await?;
     let mut warnings = job.warnings.clone();
-    let mut step = match job.step {
-        // Queued by a release that made the transcode first.
-        Step::Playback if video.texts.description.is_none() => Step::Describe,
-        step => step,
-    };
+    let mut step = job.step;
+    // The part that all questions about a short video share.
+    let mut whole = None;
     loop {
-        if library.jobs_paused().await? {
+        if step.lane() == Lane::Model && library.jobs_paused().await? {
             return Err(Stop::Later(Duration::ZERO));
         }
-        match run_step(cx, job, &video, step, cancel).await {
+        match run_step(cx, job, &video, step, &mut whole, cancel).await {
             Ok(more) => warnings.extend(more),
             Err(stop) => {
                 // The job will not be retried, so the steps without the model run nevertheless.
@@ -43,12 +52,16 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
                 return Err(stop);
             }
         }
-        match step.next() {
+        let next = match step.next() {
             // The windows produce all three texts.
-            Some(Step::Moments) if windows::is_long(cx, &video) => step = Step::Playback,
-            Some(next) => step = next,
-            None => return Ok(warnings),
+            Some(Step::Moments) if windows::is_long(cx, &video) => Step::Playback,
+            Some(next) => next,
+            None => return Ok(Ended::Done(warnings)),
+        };
+        if next.lane() != step.lane() {
+            return Ok(Ended::Lane(next, warnings));
         }
+        step = next;
         library.advance_job(&job.id, step, &warnings).await?;
     }
 }
@@ -67,6 +80,7 @@ async fn run_step(
     job: &Job,
     video: &Video,
     step: Step,
+    whole: &mut Option<Part>,
     cancel: &CancellationToken,
 ) -> Result<Vec<String>, Stop> {
     let one = |warning: Option<String>| warning.into_iter().collect();
@@ -81,9 +95,18 @@ async fn run_step(
         Step::Describe | Step::Moments | Step::Tags if windows::is_long(cx, video) => {
             windows::run(cx, job, video, cancel).await?
         }
-        Step::Describe => one(text(cx, job, video, TextKind::Description, cancel).await?),
-        Step::Moments => one(text(cx, job, video, TextKind::Moments, cancel).await?),
-        Step::Tags => one(text(cx, job, video, TextKind::Tags, cancel).await?),
+        Step::Describe | Step::Moments | Step::Tags => {
+            let part = match whole {
+                Some(part) => part,
+                None => whole.insert(part::open(cx, job, video, FrameSampling::default(), cancel).await?),
+            };
+            let kind = match step {
+                Step::Moments => TextKind::Moments,
+                Step::Tags => TextKind::Tags,
+                _ => TextKind::Description,
+            };
+            one(text(cx, job, video, part, kind, cancel).await?)
+        }
     })
 }
 
@@ -126,10 +149,11 @@ async fn text(
     cx: &JobContext,
     job: &Job,
     video: &Video,
+    part: &Part,
     kind: TextKind,
     cancel: &CancellationToken,
 ) -> Result<Option<String>, Stop> {
-    let about = TextRequest { job, video, frames: FrameSampling::default(), kind };
+    let about = TextRequest { job, video, part, kind };
     let asked = question::ask(cx, about, cancel).await?;
     let duration = video.probe.as_ref().map_or(f64::INFINITY, |probe| probe.duration_s);
     let content = match kind {

@@ -1,25 +1,30 @@
-//! The job runner: processes the queue of background work, one job at a time.
+//! The job runner: processes the queue of background work in two lanes.
 //!
-//! The queue is the table `jobs`. A job is leased, its steps are stored as they finish, and after a crash it
-//! resumes at the step where it stopped. Interactive questions take precedence. Independent of HTTP.
+//! The lane of media decodes (facts, posters, sprites, renditions), the lane of the model asks questions, several videos at
+//! once (see [`JobSlots`]). The queue is the table `jobs`. A job is leased, its steps are stored as they finish, and after a crash
+//! it resumes at the step where it stopped. Interactive questions take precedence. Independent of HTTP.
 
+mod backoff;
 mod context;
 mod ingest;
 mod parse;
+mod part;
 mod playback;
 mod question;
 mod repetition;
+mod slots;
 mod stop;
 mod windows;
 
 use std::time::Duration;
 
-use homereel_library::{Change, Job, JobState, LibraryError};
-use tokio::sync::broadcast;
+use homereel_library::{Change, Job, JobState, Lane, LibraryError, LibraryErrorKind};
+use tokio::{sync::broadcast, task::JoinSet};
 
 pub use context::{JobContext, Jobs};
+pub use slots::{JobsLimit, JobSlots};
 
-use self::stop::Stop;
+use self::{ingest::Ended, stop::Stop};
 
 /// Duration of a lease without a heartbeat.
 const LEASE: Duration = Duration::from_secs(60);
@@ -33,35 +38,77 @@ const POLL: Duration = Duration::from_secs(2);
 /// Delay before a job that ran out of disk space is retried.
 const FULL_PAUSE: Duration = Duration::from_secs(5);
 
-/// Runs jobs until the server drains. The running job is then released; its finished steps are kept.
+/// Runs jobs until the server drains. The running jobs are then released; their finished steps are kept.
 pub async fn run(cx: JobContext) {
+    tokio::join!(run_lane(&cx, Lane::Media), run_lane(&cx, Lane::Model));
+}
+
+async fn run_lane(cx: &JobContext, lane: Lane) {
     let soft = cx.lifecycle.soft();
     // Subscribes before it reads the queue, so that no new job is missed.
     let mut changes = cx.library.subscribe();
+    let mut running = JoinSet::new();
     while !soft.is_cancelled() {
-        match next(&cx).await {
-            Ok(Some(job)) => work(&cx, job).await,
-            Ok(None) => {
-                tokio::select! {
-                    () = queued(&mut changes) => {}
-                    () = tokio::time::sleep(POLL) => {}
-                    () = soft.cancelled() => return,
-                }
+        let full = running.len() >= capacity(cx, lane);
+        metrics::gauge!("homereel_jobs_running", "lane" => lane.as_str()).set(gauge(running.len()));
+        if lane == Lane::Model {
+            metrics::gauge!("homereel_job_slots", "state" => "limit").set(gauge(cx.slots.limit()));
+            metrics::gauge!("homereel_job_slots", "state" => "used").set(gauge(cx.slots.used()));
+            metrics::gauge!("homereel_job_slots", "state" => "decoding").set(gauge(cx.slots.decoding()));
+        }
+        match if full { Ok(None) } else { next(cx, lane).await } {
+            Ok(Some(job)) => {
+                let cx = cx.clone();
+                running.spawn(async move { work(&cx, lane, job).await });
+                continue;
             }
+            Ok(None) => {}
             Err(error) => {
                 tracing::error!(%error, "failed to read the job queue, will retry");
                 tokio::time::sleep(POLL).await;
             }
         }
+        tokio::select! {
+            Some(ended) = running.join_next() => report_panic(ended),
+            () = queued(&mut changes), if !full => {}
+            () = tokio::time::sleep(POLL) => {}
+            () = soft.cancelled() => {}
+        }
+    }
+    while let Some(ended) = running.join_next().await {
+        report_panic(ended);
     }
 }
 
-/// Leases the next job, unless the queue is paused.
-async fn next(cx: &JobContext) -> Result<Option<Job>, LibraryError> {
-    if cx.library.jobs_paused().await? {
+#[expect(clippy::cast_precision_loss, reason = "numbers of jobs are far below 2^52")]
+fn gauge(count: usize) -> f64 {
+    count as f64
+}
+
+fn report_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "failed to run a job, will run it again after its lease");
+    }
+}
+
+/// Returns the number of jobs of a lane that run at once.
+fn capacity(cx: &JobContext, lane: Lane) -> usize {
+    match lane {
+        Lane::Media => cx.media_jobs,
+        Lane::Model => {
+            cx.slots.follow(&**cx.answers.engine());
+            cx.slots.limit() + slots::AHEAD
+        }
+    }
+}
+
+/// Leases the next job of a lane. While the queue is paused, only the lane of media runs.
+async fn next(cx: &JobContext, lane: Lane) -> Result<Option<Job>, LibraryError> {
+    if lane == Lane::Model && cx.library.jobs_paused().await? {
         return Ok(None);
     }
-    cx.library.lease_job(LEASE).await
+    let running: Vec<String> = cx.jobs.tokens().keys().cloned().collect();
+    cx.library.lease_job(lane, LEASE, &running).await
 }
 
 /// Waits until a job is queued, or until the receiver has lagged and may have missed one.
@@ -91,10 +138,10 @@ async fn deleted(cx: &JobContext, video_id: &str) {
     }
 }
 
-/// Runs one leased job and stores its result.
-async fn work(cx: &JobContext, job: Job) {
+/// Runs one leased job as far as its lane goes, and stores its result.
+async fn work(cx: &JobContext, lane: Lane, job: Job) {
     let cancel = cx.lifecycle.soft().child_token();
-    cx.jobs.tokens().insert(job.id.clone(), cancel.clone());
+    let running = cx.jobs.register(&job.id, cancel.clone());
     let started = std::time::Instant::now();
     let result = tokio::select! {
         result = ingest::run(cx, &job, &cancel) => result,
@@ -102,44 +149,72 @@ async fn work(cx: &JobContext, job: Job) {
         () = deleted(cx, &job.video_id) => Err(Stop::Cancelled),
         () = cancel.cancelled() => Err(Stop::Cancelled),
     };
-    cx.jobs.tokens().remove(&job.id);
-    let (outcome, written) = match result {
-        Ok(warnings) => ("done", cx.library.finish_job(&job.id, &warnings).await),
-        Err(_) if cx.lifecycle.draining() => {
-            ("released", cx.library.release_job(&job.id, Duration::ZERO, None).await)
+    if let Err(stop) = &result {
+        log(&job, stop);
+    }
+    let mut outcome = "done";
+    // While the database is locked, the result is kept until it can be stored.
+    let written = loop {
+        let (name, written) = store(cx, &job, &result).await;
+        outcome = name;
+        match written {
+            Err(error)
+                if error.kind() == LibraryErrorKind::Unavailable && !cx.lifecycle.draining() =>
+            {
+                tokio::time::sleep(POLL).await;
+            }
+            written => break written,
         }
-        Err(Stop::Later(after)) => ("released", cx.library.release_job(&job.id, after, None).await),
-        Err(Stop::Full(error)) => {
-            tracing::warn!(
-                job.id,
-                video.id = job.video_id,
-                error,
-                "postponed a job until disk space is free"
-            );
-            ("full", cx.library.release_job(&job.id, FULL_PAUSE, Some(&error)).await)
-        }
-        Err(Stop::Retry(error)) => {
-            tracing::warn!(
-                job.id,
-                video.id = job.video_id,
-                job.attempts,
-                error,
-                "failed to run a job, will retry"
-            );
-            ("retry", cx.library.fail_job(&job.id, &error, Some(backoff(job.attempts))).await)
-        }
-        Err(Stop::Fatal(error)) => {
-            tracing::warn!(job.id, video.id = job.video_id, error, "failed to run a job, will not retry");
-            ("failed", cx.library.fail_job(&job.id, &error, None).await)
-        }
-        // If a person cancelled the job, this changes nothing. If the video was deleted, the job waits in
-        // case the video is restored.
-        Err(Stop::Cancelled) => ("cancelled", cx.library.release_job(&job.id, Duration::ZERO, None).await),
     };
-    metrics::counter!("homereel_jobs_total", "outcome" => outcome).increment(1);
-    metrics::histogram!("homereel_job_seconds").record(started.elapsed().as_secs_f64());
+    drop(running);
+    metrics::counter!("homereel_jobs_total", "lane" => lane.as_str(), "outcome" => outcome).increment(1);
+    metrics::histogram!("homereel_job_seconds", "lane" => lane.as_str()).record(started.elapsed().as_secs_f64());
     if let Err(error) = written {
         tracing::error!(%error, job.id, "failed to store the result of a job, will run it again after its lease");
+    }
+}
+
+/// Logs why an attempt ended early, if a person should know.
+fn log(job: &Job, stop: &Stop) {
+    let (id, video, attempts) = (&job.id, &job.video_id, job.attempts);
+    match stop {
+        Stop::Full(error) => {
+            tracing::warn!(job.id = id, video.id = video, error, "postponed a job until disk space is free");
+        }
+        Stop::Retry(error) => {
+            tracing::warn!(job.id = id, video.id = video, attempts, error, "failed to run a job, will retry");
+        }
+        Stop::Fatal(error) => {
+            tracing::warn!(job.id = id, video.id = video, error, "failed to run a job, will not retry");
+        }
+        Stop::Later(_) | Stop::Cancelled => {}
+    }
+}
+
+/// Stores the result of an attempt; also returns its name in metrics.
+async fn store(
+    cx: &JobContext,
+    job: &Job,
+    result: &Result<Ended, Stop>,
+) -> (&'static str, Result<(), LibraryError>) {
+    let library = &cx.library;
+    match result {
+        Ok(Ended::Done(warnings)) => ("done", library.finish_job(&job.id, warnings).await),
+        Ok(Ended::Lane(step, warnings)) => {
+            ("handed_over", library.hand_over_job(&job.id, *step, warnings).await)
+        }
+        Err(_) if cx.lifecycle.draining() => {
+            ("released", library.release_job(&job.id, Duration::ZERO, None).await)
+        }
+        Err(Stop::Later(after)) => ("released", library.release_job(&job.id, *after, None).await),
+        Err(Stop::Full(error)) => ("full", library.release_job(&job.id, FULL_PAUSE, Some(error)).await),
+        Err(Stop::Retry(error)) => {
+            ("retry", library.fail_job(&job.id, error, Some(backoff(job.attempts))).await)
+        }
+        Err(Stop::Fatal(error)) => ("failed", library.fail_job(&job.id, error, None).await),
+        // If a person cancelled the job, this changes nothing. If the video was deleted, the job waits in
+        // case the video is restored.
+        Err(Stop::Cancelled) => ("cancelled", library.release_job(&job.id, Duration::ZERO, None).await),
     }
 }
 

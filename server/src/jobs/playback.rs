@@ -74,7 +74,7 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
 }
 
 /// Sends a progress event at most once per interval.
-fn announcer(cx: &JobContext, job: &Job, step: Step) -> impl FnMut(usize, usize) + Send {
+pub(super) fn announcer(cx: &JobContext, job: &Job, step: Step) -> impl FnMut(usize, usize) + Send {
     let library = cx.library.clone();
     let (job_id, video_id) = (job.id.clone(), job.video_id.clone());
     let mut last = None::<Instant>;

@@ -1,7 +1,10 @@
 //! Asks the model one question of a job: with background priority and a response format, stopped if the model
 //! repeats itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use homereel_engine::{AnswerFormat, FinishReason, SamplingParams, Stage};
 use homereel_library::{Change, Job, Step, TextKind, Video};
@@ -11,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     context::JobContext,
+    part::Part,
     repetition::{self, TextFormat},
     stop::Stop,
 };
 use crate::{
-    answer::{AskEvent, Conversation, Priority},
+    answer::{AskEvent, Conversation, Piece, Priority},
     prompts,
 };
 
@@ -39,8 +43,16 @@ const LOOK_EVERY: usize = 16;
 pub(super) struct TextRequest<'a> {
     pub(super) job: &'a Job,
     pub(super) video: &'a Video,
-    pub(super) frames: FrameSampling,
+    pub(super) part: &'a Part,
     pub(super) kind: TextKind,
+}
+
+/// Whose progress events a question sends.
+#[derive(Clone, Copy)]
+struct Progress<'a> {
+    job: &'a Job,
+    video: &'a Video,
+    kind: TextKind,
 }
 
 /// The generated text.
@@ -60,11 +72,11 @@ pub(super) async fn ask(
     about: TextRequest<'_>,
     cancel: &CancellationToken,
 ) -> Result<GeneratedText, Stop> {
-    let source = cx.source(about.video);
-    let mut conversation =
-        Conversation::about(source, about.frames, prompt(about.kind), SamplingParams::default());
+    let content = vec![Piece::Clip(Arc::clone(&about.part.clip)), Piece::Text(prompt(about.kind).to_owned())];
+    let mut conversation = Conversation::of(content, SamplingParams::default());
     conversation.options.response_format = format(about.kind);
-    at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
+    let to = Progress { job: about.job, video: about.video, kind: about.kind };
+    at_background_priority(cx, || follow(cx, to, conversation.clone(), cancel)).await
 }
 
 /// Generates one description from notes, without looking at a video.
@@ -75,10 +87,10 @@ pub(super) async fn summarize(
     notes: &str,
     cancel: &CancellationToken,
 ) -> Result<GeneratedText, Stop> {
-    let about = TextRequest { job, video, frames: FrameSampling::default(), kind: TextKind::Description };
+    let to = Progress { job, video, kind: TextKind::Description };
     let conversation =
         Conversation::text(&format!("{}\n\n{notes}", prompts::SUMMARIZE), SamplingParams::default());
-    at_background_priority(cx, || follow(cx, about, conversation.clone(), cancel)).await
+    at_background_priority(cx, || follow(cx, to, conversation.clone(), cancel)).await
 }
 
 /// Model and settings of a text, for its row.
@@ -137,12 +149,19 @@ fn word(kind: TextKind) -> &'static str {
     }
 }
 
-/// Runs work while no interactive question runs. When one arrives, the work is dropped and restarted
-/// afterwards. After a few restarts it runs to its end, so that a busy server does not starve its jobs.
+/// Runs work with less priority than interactive questions.
+///
+/// On an engine that processes one request at a time, work runs while no question does. When one arrives, the work is dropped
+/// and restarted afterwards. After a few restarts it runs to its end, so that a busy server does not starve its jobs.
 async fn at_background_priority<T, F: Future<Output = Result<T, Stop>>>(
     cx: &JobContext,
     work: impl Fn() -> F,
 ) -> Result<T, Stop> {
+    if cx.answers.engine().concurrency() > 1 {
+        // The engine runs requests beside each other: it is enough that no work starts while a question waits.
+        cx.answers.first_tokens(PATIENCE).await;
+        return work().await;
+    }
     for _ in 0..YIELDS {
         cx.answers.interactive_idle(PATIENCE).await;
         tokio::select! {
@@ -158,11 +177,12 @@ async fn at_background_priority<T, F: Future<Output = Result<T, Stop>>>(
 /// Asks with background priority and sends progress events.
 async fn follow(
     cx: &JobContext,
-    about: TextRequest<'_>,
+    about: Progress<'_>,
     mut conversation: Conversation,
     cancel: &CancellationToken,
 ) -> Result<GeneratedText, Stop> {
     conversation.options.max_tokens = Some(MAX_TOKENS);
+    conversation.options.background = true;
     let mut answering = cx.answers.ask(conversation, Priority::Background, cancel)?;
     let model = cx.answers.engine().info().map(|info| info.id).unwrap_or_default();
     let step = match about.kind {

@@ -1,8 +1,12 @@
-//! Long videos: described window by window, each stored when it is done, then merged. A crash loses only the
-//! running window. Depends on neither the prompts' wording nor HTTP.
+//! Long videos: described window by window, several at once, each stored when it is done, then merged. A crash loses only
+//! the running windows. Depends on neither the prompts' wording nor HTTP.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use homereel_library::{Job, Moment, Text, TextKind, Video, Window, now_ms};
 use homereel_video::FrameSampling;
 use serde_json::json;
@@ -10,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     context::JobContext,
-    parse,
+    parse, part,
     question::{self, TextRequest},
+    slots::AHEAD,
     stop::Stop,
 };
 
@@ -45,21 +50,37 @@ pub(super) async fn run(
         library.clear_windows(&video.id).await?;
         done.clear();
     }
-    for (number, &(start, end)) in bounds.iter().enumerate() {
-        library.set_job_parts(&job.id, done.len(), bounds.len()).await?;
-        if done.iter().any(|window| window.number == number) {
-            continue;
-        }
-        if library.jobs_paused().await? {
-            return Err(Stop::Later(Duration::ZERO));
-        }
-        let window = read(cx, job, video, (number, start, end), cancel).await?;
-        library.put_window(&video.id, &window).await?;
-        done.push(window);
-        // Partial results are shown and searchable already.
-        put_moments(cx, video, &done).await?;
-    }
+    let missing = bounds.iter().enumerate().filter(|(number, _)| !done.iter().any(|window| window.number == *number));
+    let mut missing: VecDeque<_> = missing.map(|(number, &(start, end))| (number, start, end)).collect();
+    let mut reading = FuturesUnordered::new();
+    // Windows that have been started are finished, whatever keeps further ones from being started.
+    let mut stop = None;
     library.set_job_parts(&job.id, done.len(), bounds.len()).await?;
+    loop {
+        while stop.is_none() && reading.len() < cx.slots.limit() + AHEAD && !missing.is_empty() {
+            if library.jobs_paused().await? {
+                stop = Some(Stop::Later(Duration::ZERO));
+                break;
+            }
+            reading.extend(missing.pop_front().map(|part| read(cx, job, video, part, cancel)));
+        }
+        let Some(result) = reading.next().await else { break };
+        match result {
+            Ok(window) => {
+                library.put_window(&video.id, &window).await?;
+                done.push(window);
+                // Partial results are shown and searchable already.
+                done.sort_by_key(|window| window.number);
+                put_moments(cx, video, &done).await?;
+                library.set_job_parts(&job.id, done.len(), bounds.len()).await?;
+            }
+            Err(Stop::Cancelled) => return Err(Stop::Cancelled),
+            Err(error) => stop = Some(stop.unwrap_or(error)),
+        }
+    }
+    if let Some(stop) = stop {
+        return Err(stop);
+    }
     put_tags(cx, video, &done).await?;
     put_description(cx, job, video, &done, cancel).await?;
     Ok(warnings(&done))
@@ -81,7 +102,8 @@ async fn read(
     cancel: &CancellationToken,
 ) -> Result<Window, Stop> {
     let frames = FrameSampling { start: Some(start), end: Some(end), ..FrameSampling::default() };
-    let about = |kind| TextRequest { job, video, frames, kind };
+    let part = part::open(cx, job, video, frames, cancel).await?;
+    let about = |kind| TextRequest { job, video, part: &part, kind };
     let mut warnings = Vec::new();
     let described = question::ask(cx, about(TextKind::Description), cancel).await?;
     let description = Some(described.text.trim().to_owned()).filter(|text| !text.is_empty());

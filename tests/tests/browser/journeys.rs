@@ -60,7 +60,7 @@ async fn three_files_are_dropped_at_once_watched_being_read_and_played_at_a_mome
     // The jobs wait in order, run and are done before the reader's eyes: the page is never loaded again.
     browser.open(&server.url("/jobs")).await?;
     browser.wait_for("#jobs", "3 waiting").await?;
-    browser.wait_for("#jobs", "All jobs are paused").await?;
+    browser.wait_for("#jobs", "Reading is paused").await?;
     browser
         .run(
             "window.seen = new Set(); const look = () => { for (const s of document.querySelectorAll('#jobs .state, \

@@ -1,6 +1,7 @@
 //! `--engine vllm` against stubs of vLLM: requests, answers, and replicas that refuse, fail, break off, stall or go away.
 //! `tests/vllm.rs` tests against a real vLLM.
 
+mod jobs;
 mod several;
 mod stub;
 

@@ -53,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: &'static str,
     /// Refuses `media_io_kwargs`: in questions for one word, and in requests.
     pub(crate) refuses: (bool, bool),
+    /// Whether it was started with `--scheduling-policy priority`.
+    pub(crate) priorities: bool,
     /// Requests for streamed answers.
     pub(crate) requests: Vec<Value>,
 }
@@ -97,6 +99,7 @@ impl StubVllm {
             dead: false,
             metrics: "",
             refuses: (false, false),
+            priorities: false,
             requests: Vec::new(),
         };
         let inner = Arc::new(Shared {
@@ -194,6 +197,9 @@ async fn chat(State(shared): State<Arc<Shared>>, Json(request): Json<Value>) -> 
     if refuses && request.get("media_io_kwargs").is_some() {
         let message = "Per-request media_io_kwargs are disabled by default because of /etc/secret.";
         return error(400, message);
+    }
+    if !inner.priorities && request.get("priority").is_some() {
+        return error(400, "Got priority 1 but Priority scheduling is not enabled.");
     }
     if request["model"] != inner.model {
         return error(404, "The model does not exist.");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::{Body, Response, StatusCode, header};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::errors::ErrorResponse;
@@ -126,11 +126,31 @@ impl Client {
     /// Requests a completion of one token that carries `media_io_kwargs`, and returns whether the replica accepts them. An
     /// error means that the replica does not complete requests (yet).
     pub(super) async fn accepts_mm_kwargs(&self, model: &str) -> Result<bool, Unhealthy> {
-        let body = json!({
-            "model": model, "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 1, "temperature": 0,
+        let settings = json!({
             "media_io_kwargs": { "video": { "num_frames": -1 } },
             "mm_processor_kwargs": { "do_sample_frames": false },
         });
+        self.accepts(model, settings, ErrorResponse::is_about_mm_kwargs).await
+    }
+
+    /// The same for a priority, which vLLM accepts only with `--scheduling-policy priority`.
+    pub(super) async fn accepts_priority(&self, model: &str) -> Result<bool, Unhealthy> {
+        self.accepts(model, json!({ "priority": 1 }), ErrorResponse::is_about_priority).await
+    }
+
+    /// Requests a completion of one token with `settings`; `is_about` recognizes their rejection.
+    async fn accepts(
+        &self,
+        model: &str,
+        settings: Value,
+        is_about: impl Fn(&ErrorResponse) -> bool,
+    ) -> Result<bool, Unhealthy> {
+        let mut body = json!({
+            "model": model, "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 1, "temperature": 0,
+        });
+        if let (Some(body), Value::Object(settings)) = (body.as_object_mut(), settings) {
+            body.extend(settings);
+        }
         let request = self.http.post(self.chat_url()).timeout(WORD).json(&body);
         match self.send(request).await {
             Ok(response) => match read_at_most(response, MAX_SHORT_BODY).await {
@@ -139,7 +159,7 @@ impl Client {
                     Err(Unhealthy::wrong("it breaks off its answer to a question for one word", cause))
                 }
             },
-            Err(TransportError::Refused(refusal)) if refusal.is_about_mm_kwargs() => Ok(false),
+            Err(TransportError::Refused(refusal)) if is_about(&refusal) => Ok(false),
             Err(TransportError::Refused(ErrorResponse { status, body, .. })) => {
                 Err(Unhealthy::wrong(format!("it answers {status} to a question for one word"), body))
             }

@@ -13,7 +13,7 @@ use super::client::TransportError;
 use super::encode;
 use super::errors::{AttemptError, ErrorResponse, RETRY_AFTER_S, RetryScope};
 use super::pool::Pool;
-use super::replica::ReplicaSlot;
+use super::replica::{Replica, ReplicaSlot};
 use super::response::{self, ResponseContext, Sender};
 use super::served_model::ServedModel;
 use super::transport::{self, TransportRules, VideoTransport};
@@ -21,12 +21,17 @@ use super::{request_body, sse};
 use crate::validate::DEFAULT_MAX_TOKENS;
 use crate::{ContentPart, Done, EngineError, GenerationEvent, Request, Stage};
 
+/// vLLM's priority of background requests; lower numbers go first, and others have 0.
+const BACKGROUND: i64 = 1;
+
 /// A request that is ready to be encoded.
 pub(super) struct PreparedRequest {
     request: Request,
     transport: VideoTransport,
     /// Whether the target replica accepts `media_io_kwargs`.
     mm_kwargs: bool,
+    /// Whether to send a lower priority: the request is a background one, and the target replica accepts it.
+    priority: bool,
     /// Tokens of the prompt; `None` where the checkpoint's files are not known.
     prompt_tokens: Option<usize>,
     /// Limit of the answer's tokens; `None` means what the replica's context leaves.
@@ -38,6 +43,7 @@ pub(super) struct PreparedRequest {
 struct EncodedRequest {
     pieces: Vec<bytes::Bytes>,
     mm_kwargs: bool,
+    priority: bool,
     /// Whether it holds settings that a replica without `--trust-request-mm-kwargs` rejects.
     has_settings: bool,
     prompt_tokens: Option<usize>,
@@ -64,8 +70,10 @@ struct DispatchTimes {
 pub(super) fn prepare(
     model: &ServedModel,
     mut request: Request,
-    mm_kwargs: bool,
+    replica: &Replica,
 ) -> Result<PreparedRequest, EngineError> {
+    let mm_kwargs = replica.accepts_mm_kwargs();
+    let priority = request.options.background && replica.accepts_priority();
     let neutralized = request_body::neutralize(&mut request, &model.specials);
     let rules =
         TransportRules { mm_kwargs, sized: model.builder.is_some(), frame_rate: model.info.frame_rate };
@@ -81,7 +89,7 @@ pub(super) fn prepare(
             (Some(tokens), Some(request.options.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left)))
         }
     };
-    Ok(PreparedRequest { request, transport, mm_kwargs, prompt_tokens, max_tokens })
+    Ok(PreparedRequest { request, transport, mm_kwargs, priority, prompt_tokens, max_tokens })
 }
 
 /// Sends the request to `slot` and, until the first token, to other replicas on failure; relays the answer.
@@ -158,10 +166,9 @@ async fn attempt(
         let Some(Retryable { request, encoded }) = retryable.as_mut() else {
             return Err(AttemptError::never(EngineError::Incomplete));
         };
-        if encoded.mm_kwargs != replica.accepts_mm_kwargs() && encoded.holds_media() {
-            *encoded = encode_again(model, request.clone(), replica.accepts_mm_kwargs(), sender)
-                .await
-                .map_err(AttemptError::never)?;
+        let other_media = encoded.mm_kwargs != replica.accepts_mm_kwargs() && encoded.holds_media();
+        if other_media || (encoded.priority && !replica.accepts_priority()) {
+            *encoded = encode_again(model, request.clone(), replica, sender).await.map_err(AttemptError::never)?;
         }
         let EncodedRequest { pieces, has_settings, prompt_tokens, warnings, .. } = encoded.clone();
         let sent = Instant::now();
@@ -189,6 +196,11 @@ async fn attempt(
                     "disabled media_io_kwargs for a replica that rejects them, will send it clips at a constant frame rate"
                 );
                 replica.set_accepts_mm_kwargs(false);
+                continue;
+            }
+            Err(TransportError::Refused(refusal)) if encoded.priority && refusal.is_about_priority() => {
+                tracing::warn!("disabled priorities for a replica that rejects them");
+                replica.set_accepts_priority(false);
                 continue;
             }
             Err(TransportError::Refused(refusal)) => return Err(refused(refusal, slot)),
@@ -230,15 +242,15 @@ impl EncodedRequest {
     }
 }
 
-/// Prepares and encodes the request again, for a replica that differs in `accepts_mm_kwargs`.
+/// Prepares and encodes the request again, for a replica that accepts other settings.
 async fn encode_again(
     model: &Arc<ServedModel>,
     request: Request,
-    mm_kwargs: bool,
+    replica: &Arc<Replica>,
     sender: &Sender,
 ) -> Result<EncodedRequest, EngineError> {
-    let own = Arc::clone(model);
-    let prepared = blocking(move || prepare(&own, request, mm_kwargs)).await?;
+    let (own, replica) = (Arc::clone(model), Arc::clone(replica));
+    let prepared = blocking(move || prepare(&own, request, &replica)).await?;
     encode_request(model, prepared, sender).await
 }
 
@@ -248,13 +260,16 @@ async fn encode_request(
     prepared: PreparedRequest,
     sender: &Sender,
 ) -> Result<EncodedRequest, EngineError> {
-    let PreparedRequest { request, transport, mm_kwargs, prompt_tokens, max_tokens } = prepared;
-    let VideoTransport { encodings, settings, warnings } = transport;
+    let PreparedRequest { request, transport, mm_kwargs, priority, prompt_tokens, max_tokens } = prepared;
+    let VideoTransport { encodings, mut settings, warnings } = transport;
     let mut parts = request.messages.iter().flat_map(|message| &message.content);
     let encoded = |request: &Request, media: &[encode::EncodedMedia], settings: &[(&'static str, Value)]| {
         request_body::pieces(&model.info.id, request, media, settings, max_tokens)
     };
     let has_settings = !settings.is_empty();
+    if priority {
+        settings.push(("priority", BACKGROUND.into()));
+    }
     let pieces = if parts.any(|part| !matches!(part, ContentPart::Text(_))) {
         let sender = sender.clone();
         let (request, media) = blocking(move || {
@@ -269,7 +284,7 @@ async fn encode_request(
     } else {
         encoded(&request, &[], &settings)
     };
-    Ok(EncodedRequest { pieces, mm_kwargs, has_settings, prompt_tokens, warnings })
+    Ok(EncodedRequest { pieces, mm_kwargs, priority, has_settings, prompt_tokens, warnings })
 }
 
 fn blocking<T: Send + 'static>(

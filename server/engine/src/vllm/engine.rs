@@ -64,6 +64,10 @@ impl Engine for VllmEngine {
         self.pool.watch_health()
     }
 
+    fn concurrency(&self) -> usize {
+        self.pool.replicas.iter().filter(|replica| replica.is_usable()).map(|replica| replica.max_requests()).sum()
+    }
+
     fn video_size(&self, frames: usize, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
         let again = !self.pool.all_accept_mm_kwargs();
         self.pool.ready()?.video_size(frames, width, height, again)
@@ -82,7 +86,7 @@ impl Engine for VllmEngine {
         let model = self.pool.ready()?;
         check(&request)?;
         let slot = self.pool.choose(dispatch::video(&request), &[])?;
-        let prepared = dispatch::prepare(&model, request.clone(), slot.replica.accepts_mm_kwargs())?;
+        let prepared = dispatch::prepare(&model, request.clone(), &slot.replica)?;
         let (sender, receiver) = mpsc::channel(CAPACITY);
         let pool = Arc::clone(&self.pool);
         self.runtime.spawn(async move {

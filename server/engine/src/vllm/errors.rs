@@ -79,6 +79,11 @@ impl ErrorResponse {
         matches!(self.status, 400 | 422) && (named("media_io_kwargs") || named("mm_processor_kwargs"))
     }
 
+    /// Returns whether the replica rejects `priority`: it was started without `--scheduling-policy priority`.
+    pub(super) fn is_about_priority(&self) -> bool {
+        matches!(self.status, 400 | 422) && self.body.to_ascii_lowercase().contains("priority")
+    }
+
     /// Returns where the request may be retried.
     pub(super) fn retry(&self) -> RetryScope {
         match self.status {

@@ -96,6 +96,7 @@ async fn check(
         replica.record_success();
     }
     if !serving {
+        replica.set_accepts_priority(replica.client.accepts_priority(&card.id).await?);
         let model = model(pool, &card).await?;
         pool.register(replica, Arc::clone(&model)).map_err(HealthCheckError::Unfit)?;
         tracing::info!(
@@ -103,6 +104,7 @@ async fn check(
             model = card.id,
             context_tokens = model.info.max_model_len,
             accepts_mm_kwargs = replica.accepts_mm_kwargs(),
+            accepts_priority = replica.accepts_priority(),
             counts_tokens = model.builder.is_some(),
             "marked a replica ready"
         );

@@ -32,6 +32,8 @@ pub(super) struct Replica {
     draining: AtomicBool,
     /// Whether it accepts `media_io_kwargs` in requests, as far as is known.
     mm_kwargs: AtomicBool,
+    /// Whether it accepts `priority` in requests.
+    priority: AtomicBool,
     /// Number of times that it started to serve; its caches are empty after each.
     generation: AtomicU64,
     turn: AtomicU64,
@@ -64,6 +66,7 @@ impl Replica {
             state: Mutex::new(Availability::Loading("not reached yet".into())),
             draining: AtomicBool::new(false),
             mm_kwargs: AtomicBool::new(true),
+            priority: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             turn: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -113,12 +116,24 @@ impl Replica {
         self.mm_kwargs.store(mm_kwargs, Ordering::Relaxed);
     }
 
+    pub(super) fn accepts_priority(&self) -> bool {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_accepts_priority(&self, priority: bool) {
+        self.priority.store(priority, Ordering::Relaxed);
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
     }
 
     pub(super) fn turn(&self) -> u64 {
         self.turn.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn max_requests(&self) -> usize {
+        self.max_requests
     }
 
     pub(super) fn in_flight(&self) -> usize {

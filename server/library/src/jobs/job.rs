@@ -56,7 +56,45 @@ pub enum Step {
     Playback,
 }
 
+/// The two lanes of the queue, whose jobs run independently of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Decoding: facts, poster, sprites, and later the rendition.
+    Media,
+    /// Questions to the model.
+    Model,
+}
+
+impl Lane {
+    /// Returns the name used in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Media => "media",
+            Self::Model => "model",
+        }
+    }
+
+    /// Returns the names of its steps, as a JSON array.
+    pub(super) fn steps(self) -> &'static str {
+        match self {
+            Self::Media => r#"["probe","poster","sprites","playback"]"#,
+            Self::Model => r#"["describe","moments","tags"]"#,
+        }
+    }
+}
+
 impl Step {
+    /// Returns the lane that runs this step.
+    #[must_use]
+    pub fn lane(self) -> Lane {
+        match self {
+            Self::Probe | Self::Poster | Self::Sprites | Self::Playback => Lane::Media,
+            Self::Describe | Self::Moments | Self::Tags => Lane::Model,
+        }
+    }
+
     /// Returns the next step.
     #[must_use]
     pub fn next(self) -> Option<Self> {

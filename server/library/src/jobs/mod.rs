@@ -5,4 +5,4 @@ pub(crate) mod job;
 mod queue;
 pub(crate) mod rows;
 
-pub use job::{Job, JobState, Step};
+pub use job::{Job, JobState, Lane, Step};

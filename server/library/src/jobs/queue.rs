@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    job::{Job, JobState, MAX_ATTEMPTS, Step},
+    job::{Job, JobState, Lane, MAX_ATTEMPTS, Step},
     rows::insert_ingest,
 };
 use crate::{
@@ -17,31 +17,58 @@ use crate::{
 const MAX_DELAY: Duration = Duration::from_secs(3600);
 
 impl Library {
-    /// Leases the first job that is due, or whose lease has expired. A job whose delay is longer than any that this server
-    /// sets is due as well: the system clock was set back meanwhile.
+    /// Leases the first job of `lane` that is due, or whose lease has expired although it is not among `running`. Renditions
+    /// come after the other steps of their lane. A job whose delay is longer than any that this server sets is due as well:
+    /// the system clock was set back meanwhile.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn lease_job(&self, lease: Duration) -> Result<Option<Job>, LibraryError> {
+    pub async fn lease_job(
+        &self,
+        lane: Lane,
+        lease: Duration,
+        running: &[String],
+    ) -> Result<Option<Job>, LibraryError> {
         let now = now_ms();
         let job: Option<Job> = sqlx::query_as(
-            "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_ms = ?, updated_ms = ?
+            "UPDATE jobs SET state = 'running', attempts = attempts + 1, lease_ms = ?1, updated_ms = ?2
              WHERE id = (SELECT j.id FROM jobs j JOIN videos v ON v.id = j.video_id
-                         WHERE v.deleted_ms IS NULL AND ((j.state = 'queued' AND (j.run_after_ms <= ? OR j.run_after_ms > ?))
-                         OR (j.state = 'running' AND j.lease_ms < ?)) ORDER BY j.priority DESC, j.run_after_ms, j.id LIMIT 1)
+                         WHERE v.deleted_ms IS NULL AND j.step IN (SELECT value FROM json_each(?3))
+                         AND ((j.state = 'queued' AND (j.run_after_ms <= ?2 OR j.run_after_ms > ?4))
+                         OR (j.state = 'running' AND j.lease_ms < ?2
+                             AND j.id NOT IN (SELECT value FROM json_each(?5))))
+                         ORDER BY j.step = 'playback', j.priority DESC, j.run_after_ms, j.id LIMIT 1)
              RETURNING *",
         )
         .bind(now + millis(lease))
         .bind(now)
-        .bind(now)
+        .bind(lane.steps())
         .bind(now + millis(MAX_DELAY))
-        .bind(now)
+        .bind(to_json("running jobs", &running)?)
         .fetch_optional(&self.pool)
         .await?;
         if let Some(job) = &job {
             self.announce(Change::Job { job: job.clone() });
         }
         Ok(job)
+    }
+
+    /// Queues a running job for the other lane, where it continues at `step`. It keeps its place in the queue.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn hand_over_job(&self, id: &str, step: Step, warnings: &[String]) -> Result<(), LibraryError> {
+        sqlx::query(
+            "UPDATE jobs SET state = 'queued', step = ?, warnings = ?, attempts = 0, error = NULL, lease_ms = NULL,
+             updated_ms = ? WHERE id = ? AND state = 'running'",
+        )
+        .bind(step.as_str())
+        .bind(to_json("jobs.warnings", &warnings)?)
+        .bind(now_ms())
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await
     }
 
     /// Extends the lease of a running job; false if the job was cancelled or deleted.

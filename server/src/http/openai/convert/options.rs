@@ -83,6 +83,7 @@ pub(super) fn options(
         ignore_eos: request.ignore_eos.unwrap_or(false),
         logprobs,
         response_format: AnswerFormat::Text,
+        background: false,
         extra: Map::new(),
     })
 }
