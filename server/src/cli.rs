@@ -16,6 +16,7 @@ mod password;
 mod probe;
 mod progress;
 mod remote;
+mod reread;
 mod serve;
 mod terminal;
 
@@ -76,6 +77,11 @@ enum Command {
     Notes(DataArgs),
     /// Stop model services before memory runs out (run by homereel-guard.service)
     Guard(GuardArgs),
+    /// Have a running server describe all videos again that another model than its present one described
+    Reread {
+        /// Address of the server, such as http://127.0.0.1:8080; HOMEREEL_API_KEY may hold its API key
+        url: url::Url,
+    },
     /// Back up the database to a new file, with a list of the original videos; works while the server runs
     Backup {
         /// Backup file to create
@@ -214,6 +220,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Guard(args) => {
             crate::telemetry::log("info");
             guard::run(args).await
+        }
+        Command::Reread { url } => {
+            log_quietly();
+            reread::run(&url).await
         }
         Command::Backup { file, data } => {
             log_quietly();

@@ -279,6 +279,10 @@ pub struct JobsPage {
     pub counts: String,
     /// The lane of the model is paused.
     pub paused: bool,
+    /// What is left to watch, and how long that takes.
+    pub left: Option<String>,
+    /// Formatted number of videos that another model described, if there are any.
+    pub of_other_models: Option<String>,
     /// There are failed jobs that can be retried.
     pub any_failed: bool,
     /// Running jobs first, then waiting, then ended ones, newest first.

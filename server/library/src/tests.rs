@@ -141,6 +141,41 @@ async fn a_job_changes_its_lane_and_keeps_its_place() {
 }
 
 #[tokio::test]
+async fn videos_of_another_model_are_described_again_behind_new_ones() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let mut ids = Vec::new();
+    for (name, model) in [("a.mp4", "old"), ("b.mp4", "new"), ("c.mp4", "old")] {
+        let id = add(&library, name.as_bytes(), name).await.video.id;
+        let job = library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap();
+        library.finish_job(&job.id, &[]).await.unwrap();
+        let text = Text {
+            content: Some("a ball".into()),
+            warning: None,
+            model: model.into(),
+            settings: serde_json::Value::Null,
+            created_ms: now_ms(),
+            edited_ms: None,
+        };
+        library.put_text(&id, TextKind::Description, text).await.unwrap();
+        ids.push(id);
+    }
+    assert_eq!(library.count_of_other_models("new").await.unwrap(), 2);
+    assert_eq!(library.unwatched_seconds().await.unwrap(), 0.0);
+    assert_eq!(library.reread_other_models("new").await.unwrap(), 2);
+    assert_eq!((library.count_of_other_models("new").await.unwrap(), library.reread_other_models("new").await.unwrap()), (0, 0));
+    let seconds = library.video(&ids[0]).await.unwrap().probe.unwrap().duration_s;
+    assert!((library.unwatched_seconds().await.unwrap() - 2.0 * seconds).abs() < 1e-9);
+    let fresh = add(&library, b"d", "d.mp4").await.video.id;
+    let job = library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap();
+    library.hand_over_job(&job.id, Step::Describe, &[]).await.unwrap();
+    for expected in [&fresh, &ids[0], &ids[2]] {
+        let job = library.lease_job(Lane::Model, LEASE, &[]).await.unwrap().unwrap();
+        assert_eq!((&job.video_id, job.step), (expected, Step::Describe));
+    }
+}
+
+#[tokio::test]
 async fn a_job_of_this_process_is_not_leased_again_when_the_clock_jumps() {
     let data = tempfile::tempdir().unwrap();
     let library = Library::open(data.path()).await.unwrap();

@@ -3,10 +3,11 @@
 use axum::{
     Json,
     extract::{Path, Query, State},
+    http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
 use homereel_library::{Job, JobState, now_ms};
-use homereel_web::pages::JobsPage;
+use homereel_web::{format, pages::JobsPage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use super::{
     html::{self, PageContext},
     views,
 };
-use crate::state::AppState;
+use crate::{ask_error::AskError, state::AppState};
 
 /// Number of jobs on one page of the board.
 const PAGE: u32 = 40;
@@ -48,6 +49,16 @@ pub(super) async fn pause(State(state): State<AppState>) -> Result<Json<Value>, 
 pub(super) async fn resume(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
     state.library.pause_jobs(false).await?;
     Ok(Json(json!({ "paused": false })))
+}
+
+/// `POST /api/jobs/reread`: queues new descriptions of all videos that another model described.
+pub(super) async fn reread(State(state): State<AppState>) -> Result<(StatusCode, Json<Value>), Problem> {
+    Ok((StatusCode::ACCEPTED, Json(json!({ "queued": reread_others(&state).await? }))))
+}
+
+async fn reread_others(state: &AppState) -> Result<u64, Failure> {
+    let model = state.answers.engine().info().map_err(AskError::from)?.id;
+    Ok(state.library.reread_other_models(&model).await?)
 }
 
 /// `POST /api/jobs/{id}/first`: moves the job to the front of the queue.
@@ -94,12 +105,18 @@ async fn show(cx: &PageContext, offset: u32) -> Result<Response, Failure> {
         usize::try_from(place.saturating_sub(running)).unwrap_or(usize::MAX)
     };
     let next = offset.saturating_add(PAGE);
+    let of_other_models = match cx.state.answers.engine().info() {
+        Ok(info) => cx.state.library.count_of_other_models(&info.id).await?,
+        Err(_) => 0,
+    };
     let all: u64 = counts.iter().map(|(_, count)| count).sum();
     html::render(&JobsPage {
         shell: html::shell(cx, "Jobs", "jobs", running + queued > 0),
         counts: format!("{running} running, {queued} waiting, {failed} failed"),
         paused: cx.state.library.jobs_paused().await?,
+        left: views::left(cx.state.library.unwatched_seconds().await?, cx.state.slots.rate()),
         any_failed: failed > 0,
+        of_other_models: (of_other_models > 0).then(|| format::count(of_other_models, "video")),
         jobs: jobs
             .iter()
             .enumerate()
@@ -124,6 +141,12 @@ pub(super) async fn retry_form(cx: PageContext, Path(id): Path<String>) -> Respo
 /// `POST /jobs/{id}/first`: a form.
 pub(super) async fn first_form(cx: PageContext, Path(id): Path<String>) -> Response {
     let result = cx.state.library.put_job_first(&id).await.map_err(Failure::from);
+    html::or_error(&cx, result.map(|_| Redirect::to("/jobs").into_response()))
+}
+
+/// `POST /jobs/reread`: a form.
+pub(super) async fn reread_form(cx: PageContext) -> Response {
+    let result = reread_others(&cx.state).await;
     html::or_error(&cx, result.map(|_| Redirect::to("/jobs").into_response()))
 }
 

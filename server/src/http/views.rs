@@ -107,6 +107,21 @@ pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
     }
 }
 
+/// How much the model has still to watch, how fast it does, and when it will have done, in words; `None` if nothing is left.
+pub(super) fn left(seconds: f64, rate: Option<f64>) -> Option<String> {
+    if seconds < 1.0 {
+        return None;
+    }
+    let left = format!("{} of video left to watch", format::duration(seconds));
+    Some(match rate {
+        Some(rate) => format!(
+            "{left}, {rate:.1} hours of video per hour, done in about {}",
+            format::duration(seconds / rate)
+        ),
+        None => left,
+    })
+}
+
 /// A job in the list; `before` counts those that come first while it waits.
 pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_ms: i64) -> views::JobView {
     let (kind, word) = match job.state {

@@ -59,6 +59,9 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
             None => return Ok(Ended::Done(warnings)),
         };
         if next.lane() != step.lane() {
+            if let Some(part) = &mut whole {
+                part.finish();
+            }
             return Ok(Ended::Lane(next, warnings));
         }
         step = next;

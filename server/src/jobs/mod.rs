@@ -8,6 +8,7 @@ mod backoff;
 mod context;
 mod ingest;
 mod parse;
+mod pace;
 mod part;
 mod playback;
 mod question;
@@ -102,9 +103,9 @@ fn capacity(cx: &JobContext, lane: Lane) -> usize {
     }
 }
 
-/// Leases the next job of a lane. While the queue is paused, only the lane of media runs.
+/// Leases the next job of a lane. While the queue is paused or the model is not ready, only the lane of media runs.
 async fn next(cx: &JobContext, lane: Lane) -> Result<Option<Job>, LibraryError> {
-    if lane == Lane::Model && cx.library.jobs_paused().await? {
+    if lane == Lane::Model && (cx.answers.engine().info().is_err() || cx.library.jobs_paused().await?) {
         return Ok(None);
     }
     let running: Vec<String> = cx.jobs.tokens().keys().cloned().collect();

@@ -1,13 +1,16 @@
 //! A part of a video that the model watches: a short video, or one window of a long one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use homereel_engine::Stage;
 use homereel_library::{Job, Video};
 use homereel_video::FrameSampling;
 use tokio_util::sync::CancellationToken;
 
-use super::{context::JobContext, playback, slots::JobSlot, stop::Stop};
+use super::{context::JobContext, playback, slots::{JobSlot, JobSlots}, stop::Stop};
 use crate::media::PreparedClip;
 
 /// A decoded part with a slot of the model. Dropping it frees the slot and the frames.
@@ -15,8 +18,26 @@ use crate::media::PreparedClip;
 pub(super) struct Part {
     pub(super) frames: FrameSampling,
     pub(super) clip: Arc<PreparedClip>,
+    /// Seconds of video that were described.
+    described_s: f64,
+    slots: JobSlots,
     _slot: JobSlot,
     _decoded: JobSlot,
+}
+
+impl Part {
+    /// Records that all questions about this part were answered.
+    pub(super) fn finish(&mut self) {
+        let report = &self.clip.report;
+        let end = self.frames.end.unwrap_or(report.duration_s).min(report.duration_s);
+        self.described_s = (end - self.frames.start.unwrap_or(0.0)).max(0.0);
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.slots.pace().end(Instant::now(), self.described_s);
+    }
 }
 
 /// Decodes a part, then waits for a slot: while the model watches others, this one is decoded.
@@ -37,5 +58,6 @@ pub(super) async fn open(
     let engine = &**cx.answers.engine();
     let clip = cx.answers.media().clip(engine, &cx.source(video), &frames, cancel, &progress).await?;
     let slot = cx.slots.model().await;
-    Ok(Part { frames, clip, _slot: slot, _decoded: decoded })
+    cx.slots.pace().start(Instant::now());
+    Ok(Part { frames, clip, described_s: 0.0, slots: cx.slots.clone(), _slot: slot, _decoded: decoded })
 }

@@ -11,7 +11,7 @@ use std::sync::{
 use homereel_engine::Engine;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::backoff::Backoff;
+use super::{backoff::Backoff, pace::Pace};
 
 /// Parts that are decoded while the model watches others.
 pub(super) const AHEAD: usize = 1;
@@ -68,6 +68,7 @@ pub struct JobSlots {
     decoded: Arc<Resizable>,
     model: Arc<Resizable>,
     backoff: Arc<Mutex<Backoff>>,
+    pace: Arc<Mutex<Pace>>,
 }
 
 /// A slot or a place for decoded frames. Dropping it frees it.
@@ -86,6 +87,7 @@ impl JobSlots {
             decoded: Arc::new(Resizable::new(1 + AHEAD)),
             model: Arc::new(Resizable::new(1)),
             backoff: Arc::default(),
+            pace: Arc::default(),
         }
     }
 
@@ -105,6 +107,12 @@ impl JobSlots {
     #[must_use]
     pub fn decoding(&self) -> usize {
         self.decoded.used().saturating_sub(self.used())
+    }
+
+    /// Returns the seconds of video that the model watches per second of work; `None` until it has watched enough.
+    #[must_use]
+    pub fn rate(&self) -> Option<f64> {
+        self.pace().rate()
     }
 
     /// Adapts the number of slots to what the engine processes now, and to the latency of people's questions.
@@ -135,6 +143,10 @@ impl JobSlots {
     /// Waits for a slot, first come, first served.
     pub(super) async fn model(&self) -> JobSlot {
         Resizable::acquire(&self.model).await
+    }
+
+    pub(super) fn pace(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn backoff(&self) -> std::sync::MutexGuard<'_, Backoff> {

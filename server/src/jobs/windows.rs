@@ -102,7 +102,7 @@ async fn read(
     cancel: &CancellationToken,
 ) -> Result<Window, Stop> {
     let frames = FrameSampling { start: Some(start), end: Some(end), ..FrameSampling::default() };
-    let part = part::open(cx, job, video, frames, cancel).await?;
+    let mut part = part::open(cx, job, video, frames, cancel).await?;
     let about = |kind| TextRequest { job, video, part: &part, kind };
     let mut warnings = Vec::new();
     let described = question::ask(cx, about(TextKind::Description), cancel).await?;
@@ -119,6 +119,7 @@ async fn read(
     if tags.is_none() {
         warnings.push(question::unusable(video, TextKind::Tags, &asked.text));
     }
+    part.finish();
     Ok(Window {
         number,
         start,

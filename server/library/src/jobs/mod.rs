@@ -3,6 +3,7 @@
 mod board;
 pub(crate) mod job;
 mod queue;
+mod reread;
 pub(crate) mod rows;
 
 pub use job::{Job, JobState, Lane, Step};

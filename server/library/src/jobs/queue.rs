@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    job::{Job, JobState, Lane, MAX_ATTEMPTS, Step},
-    rows::insert_ingest,
-};
+use super::job::{Job, JobState, Lane, MAX_ATTEMPTS, Step};
 use crate::{
     changes::Change,
     error::LibraryError,
@@ -224,27 +221,6 @@ impl Library {
     pub async fn jobs_paused(&self) -> Result<bool, LibraryError> {
         let sql = "SELECT value = '1' FROM settings WHERE name = 'jobs_paused'";
         Ok(sqlx::query_scalar(sql).fetch_optional(&self.pool).await?.unwrap_or(false))
-    }
-
-    /// Queues a new description of a video by the present model; the old texts stay until then.
-    ///
-    /// # Errors
-    /// `NotFound`; `Conflict` while one is queued or running; `Database`.
-    pub async fn reread_video(&self, video_id: &str) -> Result<(), LibraryError> {
-        self.video(video_id).await?;
-        let mut transaction = self.begin().await?;
-        let sql = "SELECT count(*) FROM jobs WHERE video_id = ? AND state IN ('queued', 'running')";
-        let open: i64 = sqlx::query_scalar(sql).bind(video_id).fetch_one(&mut *transaction).await?;
-        if open > 0 {
-            return Err(LibraryError::Conflict("the video is being read, or waits for it, already".into()));
-        }
-        sqlx::query("DELETE FROM windows WHERE video_id = ?")
-            .bind(video_id)
-            .execute(&mut *transaction)
-            .await?;
-        insert_ingest(&mut transaction, video_id, Step::Describe, now_ms()).await?;
-        transaction.commit().await?;
-        self.announce_jobs_of(video_id).await
     }
 
     /// Cancels a queued or running job.

@@ -130,6 +130,8 @@ pub(super) fn jobs() -> JobsPage {
         shell: shell(ModelStatus::Loading),
         counts: HOSTILE.into(),
         paused: true,
+        left: Some(HOSTILE.into()),
+        of_other_models: Some(HOSTILE.into()),
         any_failed: true,
         jobs: vec![job],
         more: Some("/jobs?offset=40".into()),
