@@ -5,6 +5,7 @@
 
 pub mod compare;
 pub mod engine;
+pub mod ingest;
 pub mod media;
 pub mod overhead;
 pub mod page;

@@ -28,6 +28,8 @@ enum Command {
     Page(cli::page::PageArgs),
     /// Measure honest clients while others hold connections: idle, half-sent, unread
     Stress(cli::stress::StressArgs),
+    /// Measure how fast uploaded clips get their texts, beside an interactive question
+    Ingest(Box<cli::ingest::IngestArgs>),
     /// Measure the limits of this machine: memory bandwidth and matrix multiplication
     Probe(cli::probe::ProbeArgs),
     /// Run a stub backend that answers at once, for `overhead`
@@ -53,6 +55,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Engine(args) => runtime()?.block_on(cli::engine::engine(&args))?,
         Command::Page(args) => runtime()?.block_on(cli::page::page(&args))?,
         Command::Stress(args) => runtime()?.block_on(cli::stress::stress(&args))?,
+        Command::Ingest(args) => runtime()?.block_on(cli::ingest::ingest(&args))?,
         Command::Probe(args) => cli::probe::probe(&args)?,
         Command::Instant(args) => runtime()?.block_on(cli::overhead::instant(&args))?,
         Command::Overhead(args) => runtime()?.block_on(cli::overhead::overhead(&args))?,

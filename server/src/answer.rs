@@ -17,7 +17,7 @@ use std::{
 
 use homereel_engine::{
     ContentPart, Engine, EngineError, GenerationEvent, GenerationOptions, Message, MessageRole, ModelInfo,
-    Request,
+    Request, VideoBudget,
 };
 use homereel_video::FrameSampling;
 use serde_json::{Map, Value};
@@ -415,7 +415,7 @@ impl Pipeline {
     ) -> Result<homereel_engine::VideoInput, AskError> {
         let progress = |stage, done, total| self.try_emit(AskEvent::Progress { stage, done, total });
         let prepared =
-            self.service.media.clip(&*self.service.engine, source, sampling, &self.cancel, &progress).await?;
+            self.service.media.clip(&*self.service.engine, source, (sampling, VideoBudget::Full), &self.cancel, &progress).await?;
         stages.probe += prepared.probe_ms;
         stages.decode += prepared.decode_ms;
         warnings.extend(prepared.report.warnings.iter().cloned());

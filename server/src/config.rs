@@ -6,7 +6,7 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use homereel_engine::{EngineConfig, flags::EngineFlags};
+use homereel_engine::{EngineConfig, VideoBudget, flags::EngineFlags};
 use homereel_video::Decoder;
 use serde::Deserialize;
 
@@ -79,6 +79,11 @@ pub struct ServerFlags {
     /// one less than the engine processes at once, and fewer while people wait longer for their answers [default: auto]
     #[arg(long, env = "HOMEREEL_JOBS", value_name = "N|auto")]
     pub jobs: Option<JobsLimit>,
+    /// Visual tokens that the model spends on a video of the library: `capped` at 768 per frame, as in the reference
+    /// implementation, or `full`, as for questions over HTTP, where a short clip costs as many as two minutes [default: capped]
+    #[arg(long, env = "HOMEREEL_READING_BUDGET", value_name = "capped|full", value_parser = reading_budget)]
+    #[serde(deserialize_with = "budget_of_file")]
+    pub reading_budget: Option<VideoBudget>,
     /// Hardware to decode videos with; the CPU decodes what the hardware decoder cannot [default: auto]
     #[arg(long, env = "HOMEREEL_DECODER")]
     pub decoder: Option<Decoder>,
@@ -102,6 +107,19 @@ pub struct ServerFlags {
 struct ConfigFile {
     server: ServerFlags,
     engine: EngineFlags,
+}
+
+fn reading_budget(text: &str) -> Result<VideoBudget, String> {
+    match text {
+        "capped" => Ok(VideoBudget::Capped),
+        "full" => Ok(VideoBudget::Full),
+        _ => Err(format!("{text} is neither `capped` nor `full`")),
+    }
+}
+
+fn budget_of_file<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Option<VideoBudget>, D::Error> {
+    let text = String::deserialize(file)?;
+    reading_budget(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// Resolved settings of `serve`.
@@ -141,6 +159,8 @@ pub struct ServerConfig {
     pub video_workers: usize,
     /// Number of videos that the model describes concurrently.
     pub jobs: JobsLimit,
+    /// Visual tokens that the model spends on a video of the library.
+    pub reading_budget: VideoBudget,
     /// Hardware that decodes them.
     pub decoder: Decoder,
     /// File that contains the household's password.
@@ -193,6 +213,7 @@ impl ServerConfig {
             watch: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             jobs: JobsLimit::Auto,
+            reading_budget: VideoBudget::Capped,
             decoder: Decoder::Auto,
             password_file: None,
             insecure_no_auth: false,
@@ -235,6 +256,10 @@ pub fn resolve(
             .unwrap_or(defaults.frame_cache_bytes),
         max_body_bytes: flags.max_body_bytes.or(from_file.max_body_bytes).unwrap_or(defaults.max_body_bytes),
         max_requests: flags.max_requests.or(from_file.max_requests).unwrap_or(defaults.max_requests),
+        reading_budget: flags
+            .reading_budget
+            .or(from_file.reading_budget)
+            .unwrap_or(defaults.reading_budget),
         jobs: flags.jobs.or(from_file.jobs).unwrap_or(defaults.jobs),
         decoder: flags.decoder.or(from_file.decoder).unwrap_or(defaults.decoder),
         video_workers: flags.video_workers.or(from_file.video_workers).unwrap_or(defaults.video_workers),

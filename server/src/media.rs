@@ -8,7 +8,7 @@ mod source;
 
 use std::{io, path::Path, sync::Arc, time::Instant};
 
-use homereel_engine::{Engine, RgbImage, Stage, VideoInput};
+use homereel_engine::{Engine, RgbImage, Stage, VideoBudget, VideoInput};
 use homereel_library::ByteCache;
 use homereel_video::{
     DecodeRequest, FrameSampling, FrameStream, Opened, Plan, Probe, SamplingBounds, VideoError, Worker,
@@ -164,7 +164,7 @@ impl MediaDecoder {
         Ok(homereel_video::plan(probe, sampling, &bounds)?)
     }
 
-    /// Turns a source into a clip at the model's size. `progress` gets (stage, done, total).
+    /// Turns a source into a clip at the model's size within `budget`. `progress` gets (stage, done, total).
     ///
     /// # Errors
     /// See [`AskError`].
@@ -172,7 +172,7 @@ impl MediaDecoder {
         &self,
         engine: &dyn Engine,
         source: &Source,
-        sampling: &FrameSampling,
+        (sampling, budget): (&FrameSampling, VideoBudget),
         cancel: &CancellationToken,
         progress: &(dyn Fn(Stage, usize, usize) + Sync),
     ) -> Result<Arc<PreparedClip>, AskError> {
@@ -183,7 +183,7 @@ impl MediaDecoder {
         progress(Stage::Probe, 1, 1);
 
         let plan = Self::plan(engine, &probe, sampling)?;
-        let (width, height) = engine.video_size(plan.indices.len(), probe.video.width, probe.video.height)?;
+        let (width, height) = engine.video_size(plan.indices.len(), probe.video.width, probe.video.height, budget)?;
         let key = source.sha256().map(|sha256| clip_key(sha256, &plan, width, height));
         if let Some(known) = key.as_deref().and_then(|key| self.clips.get(key)) {
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());

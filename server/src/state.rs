@@ -31,7 +31,7 @@ pub struct AppState {
     pub library: Library,
     /// Cancels and retries background jobs.
     pub jobs: Jobs,
-    /// JobSlots of the model's lane.
+    /// Slots of the model's lane.
     pub slots: JobSlots,
     /// Settings.
     pub config: Arc<ServerConfig>,
@@ -92,6 +92,7 @@ impl AppState {
             jobs: self.jobs.clone(),
             lifecycle: self.lifecycle.clone(),
             window_s: self.config.window_s,
+            budget: self.config.reading_budget,
             slots: self.slots.clone(),
             media_jobs: self.config.video_workers.div_ceil(2),
         }

@@ -4,6 +4,7 @@
 pub(crate) mod compare;
 pub(crate) mod draw;
 pub(crate) mod engine;
+pub(crate) mod ingest;
 pub(crate) mod media;
 pub(crate) mod overhead;
 pub(crate) mod page;

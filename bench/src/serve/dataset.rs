@@ -56,13 +56,22 @@ impl BenchPrompt {
     /// When reading the clip fails.
     pub async fn content(&self) -> anyhow::Result<Value> {
         let Some(clip) = &self.clip else { return Ok(json!(self.text)) };
-        let bytes = tokio::fs::read(clip).await.with_context(|| clip.display().to_string())?;
-        let url = format!("data:{};base64,{}", mime(clip), STANDARD.encode(bytes));
-        Ok(json!([
-            { "type": "video_url", "video_url": { "url": url } },
-            { "type": "text", "text": self.text },
-        ]))
+        Ok(about(&data_url(clip).await?, &self.text))
     }
+}
+
+/// Returns a message's `content`: the video with this URL, then the question.
+pub(crate) fn about(url: &str, question: &str) -> Value {
+    json!([
+        { "type": "video_url", "video_url": { "url": url } },
+        { "type": "text", "text": question },
+    ])
+}
+
+/// Reads `clip` and returns it as a `data:` URL.
+pub(crate) async fn data_url(clip: &Path) -> anyhow::Result<String> {
+    let bytes = tokio::fs::read(clip).await.with_context(|| clip.display().to_string())?;
+    Ok(format!("data:{};base64,{}", mime(clip), STANDARD.encode(bytes)))
 }
 
 /// Draws clips into `dir`, with `per_clip` questions about each and `count` in total. The seeds from `seed` on are used for
@@ -129,12 +138,11 @@ pub async fn sanity(dir: &Path, seed: u64) -> anyhow::Result<BenchPrompt> {
     })
 }
 
-/// Asks about the clips of a directory, in the order of their names, `count` times in total. The same question about the same clip
-/// is asked again only with `repeat`.
+/// Returns the clips of a directory, in the order of their names.
 ///
 /// # Errors
-/// When the directory has no clips, or too few without `repeat`.
-pub fn clips(dir: &Path, count: usize, per_clip: usize, repeat: bool) -> anyhow::Result<Vec<BenchPrompt>> {
+/// When reading the directory fails, or it has no clips.
+pub(crate) fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
         .with_context(|| dir.display().to_string())?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -145,6 +153,16 @@ pub fn clips(dir: &Path, count: usize, per_clip: usize, repeat: bool) -> anyhow:
         .collect();
     files.sort();
     ensure!(!files.is_empty(), "{} has no clips ({})", dir.display(), EXTENSIONS.join(", "));
+    Ok(files)
+}
+
+/// Asks about the clips of a directory, in the order of their names, `count` times in total. The same question about the same clip
+/// is asked again only with `repeat`.
+///
+/// # Errors
+/// When the directory has no clips, or too few without `repeat`.
+pub fn clips(dir: &Path, count: usize, per_clip: usize, repeat: bool) -> anyhow::Result<Vec<BenchPrompt>> {
+    let files = files(dir)?;
     let fresh = files.len() * per_clip;
     ensure!(
         repeat || fresh >= count,
@@ -204,7 +222,8 @@ pub fn custom(file: &Path, count: usize, repeat: bool) -> anyhow::Result<Vec<Ben
     Ok((0..count).map(prompt).collect())
 }
 
-fn mime(file: &Path) -> &'static str {
+/// Returns the media type of a clip by its extension.
+pub(crate) fn mime(file: &Path) -> &'static str {
     match file.extension().and_then(|name| name.to_str()).map(str::to_ascii_lowercase).as_deref() {
         Some("webm") => "video/webm",
         Some("mkv") => "video/x-matroska",

@@ -28,6 +28,18 @@ pub struct FrameRate {
     pub max_frames: usize,
 }
 
+/// How many visual tokens a video may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VideoBudget {
+    /// What the checkpoint's rule allows. By transformers' default, a short clip may take as many tokens as a long video.
+    #[default]
+    Full,
+    /// Also at most 768 tokens per frame, as in the reference implementation (qwen-vl-utils, transformers'
+    /// `cap_pixels_per_frame`).
+    Capped,
+}
+
 /// Description of the loaded model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelInfo {
@@ -222,11 +234,17 @@ pub trait Engine: Send + Sync + 'static {
     }
 
     /// Returns the (width, height) at which the model wants `frames` frames of a `width` x `height`
-    /// video (upright, square pixels), by the checkpoint's own rule.
+    /// video (upright, square pixels) within `budget`, by the checkpoint's own rule.
     ///
     /// # Errors
     /// `Invalid` where the rule does not apply (aspect ratio above 200, no frames).
-    fn video_size(&self, frames: usize, width: u32, height: u32) -> Result<(u32, u32), EngineError>;
+    fn video_size(
+        &self,
+        frames: usize,
+        width: u32,
+        height: u32,
+        budget: VideoBudget,
+    ) -> Result<(u32, u32), EngineError>;
 
     /// Returns the (width, height) at which the model wants a `width` x `height` picture.
     ///

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     Engine, EngineError, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo, Request,
-    SamplingParams,
+    SamplingParams, VideoBudget,
 };
 
 /// One step of a script.
@@ -103,7 +103,7 @@ impl Engine for FakeEngine {
         self.health.subscribe()
     }
 
-    fn video_size(&self, _: usize, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
+    fn video_size(&self, _: usize, width: u32, height: u32, _: VideoBudget) -> Result<(u32, u32), EngineError> {
         self.image_size(width, height)
     }
 

@@ -25,7 +25,7 @@ mod vllm;
 
 pub use api::{
     Done, Engine, FinishReason, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo, Stage,
-    StageTimes, TokenLogprob, Usage,
+    StageTimes, TokenLogprob, Usage, VideoBudget,
 };
 pub use candle::{DeviceKind, WeightType, open_device};
 pub use error::{EngineError, EngineErrorKind};

@@ -18,7 +18,7 @@ const FIXED_TOKENS: f64 = 256.0;
 /// The state of the control loop.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
-    /// JobSlots that are withheld.
+    /// Slots that are withheld.
     withheld: usize,
     /// The last limit.
     limit: usize,

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use homereel_engine::VideoBudget;
 use homereel_library::{Job, Library, LibraryError, Video};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,9 @@ pub struct JobContext {
     pub lifecycle: Lifecycle,
     /// Length of one window of a long video, in seconds.
     pub window_s: f64,
-    /// JobSlots of the model's lane.
+    /// Visual tokens that a part may take.
+    pub budget: VideoBudget,
+    /// Slots of the model's lane.
     pub slots: JobSlots,
     /// Number of jobs in the lane of media.
     pub media_jobs: usize,

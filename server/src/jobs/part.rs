@@ -49,6 +49,7 @@ pub(super) async fn open(
     cancel: &CancellationToken,
 ) -> Result<Part, Stop> {
     let decoded = cx.slots.decoded().await;
+    let started = Instant::now();
     let announcer = Mutex::new(playback::announcer(cx, job, job.step));
     let progress = |stage, done, total| {
         if stage == Stage::Decode {
@@ -56,8 +57,13 @@ pub(super) async fn open(
         }
     };
     let engine = &**cx.answers.engine();
-    let clip = cx.answers.media().clip(engine, &cx.source(video), &frames, cancel, &progress).await?;
+    let clip = cx.answers.media().clip(engine, &cx.source(video), (&frames, cx.budget), cancel, &progress).await?;
+    let ready = Instant::now();
     let slot = cx.slots.model().await;
+    let waits = [("decoder", ready - started), ("model", ready.elapsed())];
+    for (what, wait) in waits {
+        metrics::histogram!("homereel_job_wait_seconds", "for" => what).record(wait.as_secs_f64());
+    }
     cx.slots.pace().start(Instant::now());
     Ok(Part { frames, clip, described_s: 0.0, slots: cx.slots.clone(), _slot: slot, _decoded: decoded })
 }

@@ -1,4 +1,4 @@
-//! JobSlots of the model's lane: how many parts of videos the model watches at once, and how many are decoded ahead.
+//! Slots of the model's lane: how many parts of videos the model watches at once, and how many are decoded ahead.
 //!
 //! A part is a short video or one window of a long one. It is decoded once, then all questions about it are asked.
 //! **Invariant:** at most [`JobSlots::limit`] parts have a slot, and at most [`AHEAD`] more hold decoded frames.

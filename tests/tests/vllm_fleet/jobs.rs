@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
-use homereel_tests::{Server, clips};
+use homereel_tests::{Server, clips, homereel};
 use serde_json::{Value, json};
 
 use crate::{
@@ -137,4 +137,23 @@ async fn background_requests_have_a_lower_priority_where_the_replica_has_priorit
         ensure!(asked["priority"].is_null(), "{asked}");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn another_model_describes_all_videos_again_when_asked_to() -> anyhow::Result<()> {
+    let stub = StubVllm::start().await?;
+    let flags = ["--engine", "vllm", "--vllm-url", &stub.url];
+    let mut server = Server::start_with(&flags).await?;
+    let ids = upload(&server, 717..719).await?;
+    let by = |model: &'static str| move |video: &Value| video["description"]["model"] == model;
+    wait_for_all(&server, &ids, by("served-model")).await?;
+    wait_for_all(&server, &ids, |video| video["jobs"][0]["state"] == "done").await?;
+    stub.lock().model = "better-model";
+    server.kill_and_restart().await?;
+    ensure!(server.get("/jobs").await?.text().await?.contains("Describe 2 videos of another model again"));
+    for queued in [2, 0] {
+        let out = homereel(&["reread", &server.url("/")]).await?;
+        ensure!(out.stdout == format!("queued: {queued}\n"), "{} {}", out.stdout, out.stderr);
+    }
+    wait_for_all(&server, &ids, by("better-model")).await
 }

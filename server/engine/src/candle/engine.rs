@@ -143,8 +143,14 @@ impl Engine for CandleEngine {
         self.worker.watch()
     }
 
-    fn video_size(&self, frames: usize, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
-        self.frontend()?.builder.processor.video_size(frames, width, height)
+    fn video_size(
+        &self,
+        frames: usize,
+        width: u32,
+        height: u32,
+        budget: VideoBudget,
+    ) -> Result<(u32, u32), EngineError> {
+        self.frontend()?.builder.processor.video_size(frames, width, height, budget)
     }
 
     fn image_size(&self, width: u32, height: u32) -> Result<(u32, u32), EngineError> {

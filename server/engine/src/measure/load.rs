@@ -36,7 +36,7 @@ impl LoadShape {
         let (width, height) = self.frame_size;
         match self.num_frames {
             0 => Ok(None),
-            frames => engine.video_size(frames, width, height).map(Some),
+            frames => engine.video_size(frames, width, height, VideoBudget::Full).map(Some),
         }
     }
 }

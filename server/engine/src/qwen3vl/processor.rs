@@ -8,11 +8,13 @@ use rayon::prelude::*;
 
 use super::input::Visual;
 use super::processor_config::{PatchRule, ProcessorConfig, VideoRule};
-use crate::{EngineError, FrameRate, RgbImage, VideoInput};
+use crate::{EngineError, FrameRate, RgbImage, VideoBudget, VideoInput};
 
 /// Largest aspect ratio that the rule accepts.
 const MAX_ASPECT: f64 = 200.0;
 const CHANNELS: usize = 3;
+/// Visual tokens per frame of a capped budget (qwen-vl-utils' `VIDEO_MAX_TOKEN_NUM`).
+const MAX_FRAME_TOKENS: f64 = 768.0;
 
 /// Temporal patches, patch rows and patch columns of one image or video (`grid_thw`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,7 +83,13 @@ impl Processor {
     ///
     /// # Errors
     /// `Invalid` for no frames, empty frames, or an aspect ratio above 200.
-    pub fn video_size(&self, frames: usize, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
+    pub fn video_size(
+        &self,
+        frames: usize,
+        width: u32,
+        height: u32,
+        budget: VideoBudget,
+    ) -> Result<(u32, u32), EngineError> {
         let rule = &self.config.video.patch;
         if frames == 0 {
             return Err(EngineError::invalid("messages", "a video has 0 frames; at least 1 is needed"));
@@ -94,7 +102,7 @@ impl Processor {
             source.width = (source.width * scale).trunc();
         }
         source.check_aspect()?;
-        self.video_budget(frames).resize(rule, source)
+        self.video_budget(frames, budget).resize(rule, source)
     }
 
     /// Returns the patch grid of an image.
@@ -129,10 +137,11 @@ impl Processor {
             return Err(EngineError::invalid("messages", message));
         }
         let rule = &self.config.video.patch;
-        let want = if self.video_budget(clip.frames.len()).admits(rule, first) {
+        // A capped budget is within the full one.
+        let want = if self.video_budget(clip.frames.len(), VideoBudget::Full).admits(rule, first) {
             (first.width, first.height)
         } else {
-            self.video_size(clip.frames.len(), first.width, first.height)?
+            self.video_size(clip.frames.len(), first.width, first.height, VideoBudget::Full)?
         };
         for frame in &clip.frames {
             check_frame(frame, want, "a frame")?;
@@ -163,7 +172,7 @@ impl Processor {
     /// Returns whether a clip of this grid was scaled down to the pixel budget, so that fewer frames would only be larger.
     #[must_use]
     pub fn is_scaled_to_budget(&self, frames: usize, grid: Grid) -> bool {
-        let Budget { max_pixels, .. } = self.video_budget(frames);
+        let Budget { max_pixels, .. } = self.video_budget(frames, VideoBudget::Full);
         let edge = self.config.video.patch.patch_size;
         let pixels = frames * grid.h * grid.w * edge * edge;
         pixels as f64 > 0.75 * max_pixels
@@ -188,8 +197,12 @@ impl Processor {
         Budget { frames: 1.0, rounded: 1.0, min_pixels, max_pixels }
     }
 
-    fn video_budget(&self, frames: usize) -> Budget {
+    fn video_budget(&self, frames: usize, budget: VideoBudget) -> Budget {
         let VideoRule { patch: rule, cap, .. } = &self.config.video;
+        let cap = match budget {
+            VideoBudget::Full => *cap,
+            VideoBudget::Capped => Some(cap.unwrap_or(MAX_FRAME_TOKENS)),
+        };
         let frames = frames.max(rule.temporal_patch_size) as f64;
         let temporal = rule.temporal_patch_size as f64;
         let rounded = (frames / temporal).round_ties_even() * temporal;

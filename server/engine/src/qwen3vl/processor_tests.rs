@@ -77,15 +77,41 @@ fn video_sizes_equal_the_reference_and_are_accepted_back() {
     ];
     let processor = processor();
     for ((frames, width, height), want) in table {
-        let got = processor.video_size(frames, width, height).ok();
+        let got = processor.video_size(frames, width, height, VideoBudget::Full).ok();
         assert_eq!(got, want, "{frames} of {width}x{height}");
         if let Some((width, height)) = got {
             let frame = RgbImage::new(width, height, Bytes::new());
             assert!(
-                processor.video_budget(frames).admits(&processor.config.video.patch, &frame),
+                processor.video_budget(frames, VideoBudget::Full).admits(&processor.config.video.patch, &frame),
                 "{frames} of {width}x{height} come back"
             );
         }
+    }
+}
+
+/// Computed with transformers 5.19, `Qwen3VLVideoProcessor.resize` with `cap_pixels_per_frame=True`.
+#[test]
+fn capped_sizes_equal_the_reference_and_fit_the_full_budget() {
+    let table = [
+        ((20, 1280, 720), (1152, 640)),
+        ((20, 1920, 1080), (1152, 640)),
+        ((12, 1920, 1080), (1152, 640)),
+        ((6, 3840, 2160), (1152, 640)),
+        ((120, 1280, 720), (608, 320)),
+        ((768, 1920, 1080), (224, 128)),
+        ((4, 640, 480), (640, 480)),
+        ((240, 1920, 1080), (416, 224)),
+        ((7, 4000, 3000), (1024, 768)),
+        ((2, 1920, 1080), (1152, 640)),
+        ((16, 1080, 1920), (640, 1152)),
+    ];
+    let processor = processor();
+    for ((frames, width, height), want) in table {
+        let got = processor.video_size(frames, width, height, VideoBudget::Capped).unwrap();
+        assert_eq!(got, want, "{frames} of {width}x{height}");
+        let frame = RgbImage::new(got.0, got.1, Bytes::new());
+        let full = processor.video_budget(frames, VideoBudget::Full);
+        assert!(full.admits(&processor.config.video.patch, &frame), "{frames} of {width}x{height} come back");
     }
 }
 

@@ -68,9 +68,15 @@ impl Engine for VllmEngine {
         self.pool.replicas.iter().filter(|replica| replica.is_usable()).map(|replica| replica.max_requests()).sum()
     }
 
-    fn video_size(&self, frames: usize, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
+    fn video_size(
+        &self,
+        frames: usize,
+        width: u32,
+        height: u32,
+        budget: VideoBudget,
+    ) -> Result<(u32, u32), EngineError> {
         let again = !self.pool.all_accept_mm_kwargs();
-        self.pool.ready()?.video_size(frames, width, height, again)
+        self.pool.ready()?.video_size(frames, (width, height), budget, again)
     }
 
     fn image_size(&self, width: u32, height: u32) -> Result<(u32, u32), EngineError> {

@@ -16,6 +16,8 @@ const FRAME_RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 7
 /// Pixel limits of a clip and of a picture where the checkpoint's rule is not known: vLLM resizes its input, and the
 /// published checkpoints use no more than this.
 const MAX_VIDEO_PIXELS: f64 = 25_165_824.0;
+/// Pixels per frame of a capped budget where the checkpoint's files are not known: 768 tokens of 32 x 32.
+const MAX_FRAME_PIXELS: f64 = 768.0 * 1024.0;
 const MAX_IMAGE_PIXELS: f64 = 16_777_216.0;
 
 /// The served model.
@@ -89,18 +91,22 @@ impl ServedModel {
     pub(super) fn video_size(
         &self,
         frames: usize,
-        width: u32,
-        height: u32,
+        (width, height): (u32, u32),
+        budget: VideoBudget,
         again: bool,
     ) -> Result<(u32, u32), EngineError> {
         let Some(builder) = &self.builder else {
-            return bounded(width, height, MAX_VIDEO_PIXELS / frames.max(1) as f64);
+            let share = MAX_VIDEO_PIXELS / frames.max(1) as f64;
+            return match budget {
+                VideoBudget::Full => bounded(width, height, share),
+                VideoBudget::Capped => bounded(width, height, share.min(MAX_FRAME_PIXELS)),
+            };
         };
-        let mut size = builder.processor.video_size(frames, width, height)?;
+        let mut size = builder.processor.video_size(frames, width, height, budget)?;
         // For odd numbers of frames, applying the rule again can change the size; a few steps reach a fixed point.
         let steps = if again { 8 } else { 0 };
         for _ in 0..steps {
-            let next = builder.processor.video_size(frames, size.0, size.1)?;
+            let next = builder.processor.video_size(frames, size.0, size.1, budget)?;
             if next == size {
                 break;
             }

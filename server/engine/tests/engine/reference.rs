@@ -100,7 +100,7 @@ fn sizes_equal_the_reference() -> Result<()> {
     }
     for row in rows("video_sizes") {
         let frames = row[0].as_u64().unwrap() as usize;
-        let got = processor.video_size(frames, number(&row[2]).unwrap(), number(&row[1]).unwrap());
+        let got = processor.video_size(frames, number(&row[2]).unwrap(), number(&row[1]).unwrap(), VideoBudget::Full);
         assert_eq!(got.ok(), size(&row[4], &row[3]), "{row}");
     }
     Ok(())
