@@ -127,8 +127,7 @@ pub async fn measure(
         None => None,
     };
     let before = server.metrics().await;
-    let watch =
-        Watch { server, began: Instant::now(), limit: load.limit, stop, on_described: &on_described };
+    let watch = Watch { server, began: Instant::now(), limit: load.limit, stop, on_described: &on_described };
     let ended = CancellationToken::new();
     let work = async {
         let given = give(watch, &load.clips).await;

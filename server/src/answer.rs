@@ -336,7 +336,7 @@ impl Pipeline {
         while let Some(event) = events.next().await {
             let event = event?;
             if matches!(event, GenerationEvent::Token { .. } | GenerationEvent::Delta(_)) {
-                waiting = None;
+                drop(waiting.take());
             }
             match event {
                 GenerationEvent::Queued { position } => self.try_emit(AskEvent::Queued { position }),
@@ -414,8 +414,11 @@ impl Pipeline {
         warnings: &mut Vec<String>,
     ) -> Result<homereel_engine::VideoInput, AskError> {
         let progress = |stage, done, total| self.try_emit(AskEvent::Progress { stage, done, total });
-        let prepared =
-            self.service.media.clip(&*self.service.engine, source, (sampling, VideoBudget::Full), &self.cancel, &progress).await?;
+        let prepared = self
+            .service
+            .media
+            .clip(&*self.service.engine, source, (sampling, VideoBudget::Full), &self.cancel, &progress)
+            .await?;
         stages.probe += prepared.probe_ms;
         stages.decode += prepared.decode_ms;
         warnings.extend(prepared.report.warnings.iter().cloned());

@@ -256,10 +256,7 @@ pub fn resolve(
             .unwrap_or(defaults.frame_cache_bytes),
         max_body_bytes: flags.max_body_bytes.or(from_file.max_body_bytes).unwrap_or(defaults.max_body_bytes),
         max_requests: flags.max_requests.or(from_file.max_requests).unwrap_or(defaults.max_requests),
-        reading_budget: flags
-            .reading_budget
-            .or(from_file.reading_budget)
-            .unwrap_or(defaults.reading_budget),
+        reading_budget: flags.reading_budget.or(from_file.reading_budget).unwrap_or(defaults.reading_budget),
         jobs: flags.jobs.or(from_file.jobs).unwrap_or(defaults.jobs),
         decoder: flags.decoder.or(from_file.decoder).unwrap_or(defaults.decoder),
         video_workers: flags.video_workers.or(from_file.video_workers).unwrap_or(defaults.video_workers),

@@ -183,7 +183,8 @@ impl MediaDecoder {
         progress(Stage::Probe, 1, 1);
 
         let plan = Self::plan(engine, &probe, sampling)?;
-        let (width, height) = engine.video_size(plan.indices.len(), probe.video.width, probe.video.height, budget)?;
+        let (width, height) =
+            engine.video_size(plan.indices.len(), probe.video.width, probe.video.height, budget)?;
         let key = source.sha256().map(|sha256| clip_key(sha256, &plan, width, height));
         if let Some(known) = key.as_deref().and_then(|key| self.clips.get(key)) {
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());

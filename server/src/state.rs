@@ -12,7 +12,7 @@ use crate::{
     budget::MemoryBudget,
     config::{self, ServerConfig},
     import::ImportContext,
-    jobs::{JobContext, Jobs, JobSlots},
+    jobs::{JobContext, JobSlots, Jobs},
     media::MediaDecoder,
     shutdown::Lifecycle,
 };

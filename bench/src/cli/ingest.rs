@@ -138,8 +138,7 @@ async fn ask_directly(
     let timeout = Duration::from_secs(args.timeout);
     let bar = progress_bar("windows", windows.len() as u64);
     let monitor = resources::monitor(args.server_pid);
-    let measuring =
-        direct::measure(&target, &windows, args.max_concurrency as usize, &stop, || bar.inc(1));
+    let measuring = direct::measure(&target, &windows, args.max_concurrency as usize, &stop, || bar.inc(1));
     tokio::pin!(measuring);
     let run = tokio::select! {
         run = &mut measuring => run,

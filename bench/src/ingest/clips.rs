@@ -66,8 +66,7 @@ pub async fn drawn_long(
     let names = pieces.iter().filter_map(|piece| piece.path.file_name()?.to_str());
     let list: String = names.map(|name| format!("file '{name}'\n")).collect();
     let list_file = dir.join(format!("{seed}.txt"));
-    std::fs::write(&list_file, list)
-        .with_context(|| format!("failed to write {}", list_file.display()))?;
+    std::fs::write(&list_file, list).with_context(|| format!("failed to write {}", list_file.display()))?;
     let path = dir.join(format!("{seed}-long.mp4"));
     let mut ffmpeg = ffmpeg();
     ffmpeg.args(["-f", "concat", "-i"]).arg(&list_file).args(["-c", "copy"]).arg(&path);
@@ -89,9 +88,8 @@ async fn draw(
     on_clip: impl Fn(usize) + Send,
 ) -> anyhow::Result<Vec<MediaFile>> {
     let prompts = dataset::drawn(dir, properties, count, 1, seed, on_clip).await?;
-    let file = |prompt: dataset::BenchPrompt| {
-        Some(MediaFile { path: prompt.clip?, duration_s: prompt.video_s })
-    };
+    let file =
+        |prompt: dataset::BenchPrompt| Some(MediaFile { path: prompt.clip?, duration_s: prompt.video_s });
     Ok(prompts.into_iter().filter_map(file).collect())
 }
 
@@ -164,11 +162,7 @@ async fn run(ffmpeg: &mut Command) -> anyhow::Result<()> {
     let output = ffmpeg.stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(FFMPEG_TIMEOUT, output).await.context("ffmpeg did not exit in time")?;
     let output = output.context("failed to start ffmpeg; is it installed?")?;
-    ensure!(
-        output.status.success(),
-        "ffmpeg failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    ensure!(output.status.success(), "ffmpeg failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
 }
 

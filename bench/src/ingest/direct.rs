@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_window_counts_only_with_all_of_its_answers() {
-        let answered = RequestRecord { prompt_tokens: 100, completion_tokens: 10, ..RequestRecord::default() };
+        let answered =
+            RequestRecord { prompt_tokens: 100, completion_tokens: 10, ..RequestRecord::default() };
         let failed = RequestRecord { error: Some("refused".into()), ..RequestRecord::default() };
         let windows = [
             (60.0, vec![answered.clone(), answered.clone(), answered.clone()]),

@@ -73,18 +73,19 @@ pub(super) async fn prepare(
         server.upload(clip).await.with_context(|| format!("failed to upload {}", clip.display()))?;
     if !uploaded.duplicate {
         let mut clips = [Progress { id: uploaded.id.clone(), ..Progress::default() }];
-        let watch =
-            Watch { server, began: Instant::now(), limit: PREPARATION, stop, on_described: &|_| {} };
+        let watch = Watch { server, began: Instant::now(), limit: PREPARATION, stop, on_described: &|_| {} };
         progress::follow(watch, &mut clips, Progress::is_over).await?;
-        ensure!(clips[0].is_over(), "the server did not process the clip of the interactive question in time");
+        ensure!(
+            clips[0].is_over(),
+            "the server did not process the clip of the interactive question in time"
+        );
     }
     let content = dataset::about(&format!("homereel:{}", uploaded.id), &load.prompt.text);
     let body = json!({
         "model": target.model, "messages": [{ "role": "user", "content": content }],
         "max_tokens": MAX_TOKENS, "temperature": 0, "stream": true, "stream_options": { "include_usage": true },
     });
-    let question =
-        Question { target: target.clone(), body: serde_json::to_vec(&body)?, every: load.every };
+    let question = Question { target: target.clone(), body: serde_json::to_vec(&body)?, every: load.every };
     let first = question.ask().await;
     ensure!(
         first.error.is_none(),

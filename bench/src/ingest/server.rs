@@ -102,7 +102,8 @@ impl Server {
             Some(key) => request.bearer_auth(key),
             None => request,
         };
-        let response = request.send().await.with_context(|| format!("failed to reach {}{path}", self.base))?;
+        let response =
+            request.send().await.with_context(|| format!("failed to reach {}{path}", self.base))?;
         let status = response.status();
         let text = response.text().await.with_context(|| format!("{}{path} broke off", self.base))?;
         ensure!(status.is_success(), "{}{path} answered {status}: {}", self.base, detail(&text));

@@ -103,7 +103,13 @@ impl Engine for FakeEngine {
         self.health.subscribe()
     }
 
-    fn video_size(&self, _: usize, width: u32, height: u32, _: VideoBudget) -> Result<(u32, u32), EngineError> {
+    fn video_size(
+        &self,
+        _: usize,
+        width: u32,
+        height: u32,
+        _: VideoBudget,
+    ) -> Result<(u32, u32), EngineError> {
         self.image_size(width, height)
     }
 

@@ -131,7 +131,11 @@ async fn a_job_changes_its_lane_and_keeps_its_place() {
     }
     assert!(lease(Lane::Media).await.is_none());
     let job = lease(Lane::Model).await.unwrap();
-    assert_eq!((&job.id, job.step, job.attempts), (&first.id, Step::Describe, 1), "the first stays the first");
+    assert_eq!(
+        (&job.id, job.step, job.attempts),
+        (&first.id, Step::Describe, 1),
+        "the first stays the first"
+    );
     assert_eq!(job.warnings, ["a warning"]);
     // A rendition comes after the thumbnails of a newer video.
     library.hand_over_job(&job.id, Step::Playback, &[]).await.unwrap();
@@ -163,7 +167,13 @@ async fn videos_of_another_model_are_described_again_behind_new_ones() {
     assert_eq!(library.count_of_other_models("new").await.unwrap(), 2);
     assert_eq!(library.unwatched_seconds().await.unwrap(), 0.0);
     assert_eq!(library.reread_other_models("new").await.unwrap(), 2);
-    assert_eq!((library.count_of_other_models("new").await.unwrap(), library.reread_other_models("new").await.unwrap()), (0, 0));
+    assert_eq!(
+        (
+            library.count_of_other_models("new").await.unwrap(),
+            library.reread_other_models("new").await.unwrap()
+        ),
+        (0, 0)
+    );
     let seconds = library.video(&ids[0]).await.unwrap().probe.unwrap().duration_s;
     assert!((library.unwatched_seconds().await.unwrap() - 2.0 * seconds).abs() < 1e-9);
     let fresh = add(&library, b"d", "d.mp4").await.video.id;

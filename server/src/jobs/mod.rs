@@ -7,8 +7,8 @@
 mod backoff;
 mod context;
 mod ingest;
-mod parse;
 mod pace;
+mod parse;
 mod part;
 mod playback;
 mod question;
@@ -23,7 +23,7 @@ use homereel_library::{Change, Job, JobState, Lane, LibraryError, LibraryErrorKi
 use tokio::{sync::broadcast, task::JoinSet};
 
 pub use context::{JobContext, Jobs};
-pub use slots::{JobsLimit, JobSlots};
+pub use slots::{JobSlots, JobsLimit};
 
 use self::{ingest::Ended, stop::Stop};
 
@@ -153,23 +153,19 @@ async fn work(cx: &JobContext, lane: Lane, job: Job) {
     if let Err(stop) = &result {
         log(&job, stop);
     }
-    let mut outcome = "done";
     // While the database is locked, the result is kept until it can be stored.
-    let written = loop {
-        let (name, written) = store(cx, &job, &result).await;
-        outcome = name;
-        match written {
-            Err(error)
-                if error.kind() == LibraryErrorKind::Unavailable && !cx.lifecycle.draining() =>
-            {
-                tokio::time::sleep(POLL).await;
-            }
-            written => break written,
+    let (outcome, written) = loop {
+        let (outcome, written) = store(cx, &job, &result).await;
+        let locked = written.as_ref().is_err_and(|error| error.kind() == LibraryErrorKind::Unavailable);
+        if !locked || cx.lifecycle.draining() {
+            break (outcome, written);
         }
+        tokio::time::sleep(POLL).await;
     };
     drop(running);
     metrics::counter!("homereel_jobs_total", "lane" => lane.as_str(), "outcome" => outcome).increment(1);
-    metrics::histogram!("homereel_job_seconds", "lane" => lane.as_str()).record(started.elapsed().as_secs_f64());
+    metrics::histogram!("homereel_job_seconds", "lane" => lane.as_str())
+        .record(started.elapsed().as_secs_f64());
     if let Err(error) = written {
         tracing::error!(%error, job.id, "failed to store the result of a job, will run it again after its lease");
     }

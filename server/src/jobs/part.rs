@@ -10,7 +10,12 @@ use homereel_library::{Job, Video};
 use homereel_video::FrameSampling;
 use tokio_util::sync::CancellationToken;
 
-use super::{context::JobContext, playback, slots::{JobSlot, JobSlots}, stop::Stop};
+use super::{
+    context::JobContext,
+    playback,
+    slots::{JobSlot, JobSlots},
+    stop::Stop,
+};
 use crate::media::PreparedClip;
 
 /// A decoded part with a slot of the model. Dropping it frees the slot and the frames.
@@ -57,7 +62,8 @@ pub(super) async fn open(
         }
     };
     let engine = &**cx.answers.engine();
-    let clip = cx.answers.media().clip(engine, &cx.source(video), (&frames, cx.budget), cancel, &progress).await?;
+    let clip =
+        cx.answers.media().clip(engine, &cx.source(video), (&frames, cx.budget), cancel, &progress).await?;
     let ready = Instant::now();
     let slot = cx.slots.model().await;
     let waits = [("decoder", ready - started), ("model", ready.elapsed())];

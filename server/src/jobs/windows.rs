@@ -50,7 +50,8 @@ pub(super) async fn run(
         library.clear_windows(&video.id).await?;
         done.clear();
     }
-    let missing = bounds.iter().enumerate().filter(|(number, _)| !done.iter().any(|window| window.number == *number));
+    let missing =
+        bounds.iter().enumerate().filter(|(number, _)| !done.iter().any(|window| window.number == *number));
     let mut missing: VecDeque<_> = missing.map(|(number, &(start, end))| (number, start, end)).collect();
     let mut reading = FuturesUnordered::new();
     // Windows that have been started are finished, whatever keeps further ones from being started.

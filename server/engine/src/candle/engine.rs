@@ -22,7 +22,9 @@ use crate::qwen3vl::{
 };
 use crate::source::ModelFiles;
 use crate::validate::{DEFAULT_MAX_TOKENS, check};
-use crate::{Engine, EngineError, GenerationEvent, GenerationEvents, Health, ModelInfo, Request, demo};
+use crate::{
+    Engine, EngineError, GenerationEvent, GenerationEvents, Health, ModelInfo, Request, VideoBudget, demo,
+};
 
 /// Configuration of the candle engine.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ContentPart, Done, Engine, EngineError, GenerationEvent, GenerationOptions, Health, Message, MessageRole,
-    Request, RgbImage, VideoInput,
+    Request, RgbImage, VideoBudget, VideoInput,
 };
 
 /// Frames per second that the clips claim: the models' own sampling rate, so that no frame is dropped.

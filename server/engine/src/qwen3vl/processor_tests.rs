@@ -82,7 +82,9 @@ fn video_sizes_equal_the_reference_and_are_accepted_back() {
         if let Some((width, height)) = got {
             let frame = RgbImage::new(width, height, Bytes::new());
             assert!(
-                processor.video_budget(frames, VideoBudget::Full).admits(&processor.config.video.patch, &frame),
+                processor
+                    .video_budget(frames, VideoBudget::Full)
+                    .admits(&processor.config.video.patch, &frame),
                 "{frames} of {width}x{height} come back"
             );
         }

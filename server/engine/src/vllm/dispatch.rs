@@ -168,7 +168,8 @@ async fn attempt(
         };
         let other_media = encoded.mm_kwargs != replica.accepts_mm_kwargs() && encoded.holds_media();
         if other_media || (encoded.priority && !replica.accepts_priority()) {
-            *encoded = encode_again(model, request.clone(), replica, sender).await.map_err(AttemptError::never)?;
+            *encoded =
+                encode_again(model, request.clone(), replica, sender).await.map_err(AttemptError::never)?;
         }
         let EncodedRequest { pieces, has_settings, prompt_tokens, warnings, .. } = encoded.clone();
         let sent = Instant::now();

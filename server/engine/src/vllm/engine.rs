@@ -14,7 +14,7 @@ use super::{dispatch, encode, health_check};
 use crate::validate::check;
 use crate::{
     Engine, EngineError, GenerationEvent, GenerationEvents, Health, ModelInfo, ReplicaStatus, Request,
-    RgbImage,
+    RgbImage, VideoBudget,
 };
 
 /// Unread events before the replica is slowed down.
@@ -65,7 +65,12 @@ impl Engine for VllmEngine {
     }
 
     fn concurrency(&self) -> usize {
-        self.pool.replicas.iter().filter(|replica| replica.is_usable()).map(|replica| replica.max_requests()).sum()
+        self.pool
+            .replicas
+            .iter()
+            .filter(|replica| replica.is_usable())
+            .map(|replica| replica.max_requests())
+            .sum()
     }
 
     fn video_size(

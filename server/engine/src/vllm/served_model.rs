@@ -9,7 +9,7 @@ use crate::qwen3vl::{
     ChatTemplate, Config, GenerationConfig, Processor, ProcessorConfig, PromptBuilder, Tokenizer,
 };
 use crate::source::{ModelFiles, ModelSource};
-use crate::{EngineError, FrameRate, ModelInfo, SamplingParams, hub};
+use crate::{EngineError, FrameRate, ModelInfo, SamplingParams, VideoBudget, hub};
 
 /// Frame sampling where the checkpoint's files are not known: that of all published ones.
 const FRAME_RATE: FrameRate = FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 };

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use homereel_engine::qwen3vl::{
     ChatTemplate, Checkpoint, Processor, ProcessorConfig, PromptBuilder, PromptMedia, Tokenizer,
 };
-use homereel_engine::{ContentPart, FinishReason, Health, ModelSource, PromptWrapper};
+use homereel_engine::{ContentPart, FinishReason, Health, ModelSource, PromptWrapper, VideoBudget};
 use serde_json::Value;
 
 use crate::golden::{Golden, checkpoint_dir, parity_dir};
@@ -100,7 +100,12 @@ fn sizes_equal_the_reference() -> Result<()> {
     }
     for row in rows("video_sizes") {
         let frames = row[0].as_u64().unwrap() as usize;
-        let got = processor.video_size(frames, number(&row[2]).unwrap(), number(&row[1]).unwrap(), VideoBudget::Full);
+        let got = processor.video_size(
+            frames,
+            number(&row[2]).unwrap(),
+            number(&row[1]).unwrap(),
+            VideoBudget::Full,
+        );
         assert_eq!(got.ok(), size(&row[4], &row[3]), "{row}");
     }
     Ok(())

@@ -52,8 +52,7 @@ impl Library {
     pub async fn reread_other_models(&self, model: &str) -> Result<u64, LibraryError> {
         let mut transaction = self.begin().await?;
         let sql = format!("SELECT v.id {OF_OTHER_MODELS} ORDER BY v.created_ms, v.id");
-        let ids: Vec<String> =
-            sqlx::query_scalar(&sql).bind(model).fetch_all(&mut *transaction).await?;
+        let ids: Vec<String> = sqlx::query_scalar(&sql).bind(model).fetch_all(&mut *transaction).await?;
         let now = now_ms();
         for id in &ids {
             sqlx::query("DELETE FROM windows WHERE video_id = ?").bind(id).execute(&mut *transaction).await?;
