@@ -5,6 +5,7 @@
 //! **Invariant:** the stream ends with [`AskEvent::Done`] or an error. Dropping it stops the decoder and the
 //! engine.
 
+mod conversation;
 mod event;
 
 use std::{
@@ -16,11 +17,9 @@ use std::{
 };
 
 use homereel_engine::{
-    ContentPart, Engine, EngineError, GenerationEvent, GenerationOptions, Message, MessageRole, ModelInfo,
-    Request, VideoBudget,
+    ContentPart, Engine, EngineError, GenerationEvent, Message, ModelInfo, Request, VideoBudget,
 };
 use homereel_video::FrameSampling;
-use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
@@ -30,6 +29,7 @@ use crate::{
     media::{MediaDecoder, PreparedClip, Source, ms},
 };
 
+pub use conversation::{Conversation, Piece, Turn};
 pub use event::{AskEvent, Finished, StagesMs};
 
 /// Places for progress in the channel between pipeline and reader.
@@ -40,75 +40,6 @@ const MEDIA: usize = 64;
 
 /// Maximum size of the events that wait for a slow reader. Normally a whole answer takes less.
 const WAITING_BYTES: usize = 8 << 20;
-
-/// A part of a turn.
-#[derive(Debug, Clone)]
-pub enum Piece {
-    /// Text.
-    Text(String),
-    /// A still image.
-    Image(Source),
-    /// A video and how to sample it.
-    Video(Source, FrameSampling),
-    /// Frames of a video that are decoded already.
-    Clip(Arc<PreparedClip>),
-}
-
-/// One turn of a conversation.
-#[derive(Debug, Clone)]
-pub struct Turn {
-    /// Who speaks.
-    pub role: MessageRole,
-    /// The parts, in order.
-    pub content: Vec<Piece>,
-    /// Further fields under OpenAI's names, such as tool calls.
-    pub extra: Map<String, Value>,
-}
-
-impl Turn {
-    /// Creates a turn from its parts.
-    #[must_use]
-    pub fn new(role: MessageRole, content: Vec<Piece>) -> Self {
-        Self { role, content, extra: Map::new() }
-    }
-}
-
-/// A conversation to continue: like [`Request`], with media that are not decoded yet.
-#[derive(Debug, Clone)]
-pub struct Conversation {
-    /// The turns; the last one is the question.
-    pub turns: Vec<Turn>,
-    /// How to generate the answer.
-    pub options: GenerationOptions,
-}
-
-impl Conversation {
-    /// Creates a conversation of one question about one video.
-    #[must_use]
-    pub fn about(
-        source: Source,
-        frames: FrameSampling,
-        question: &str,
-        sampling: homereel_engine::SamplingParams,
-    ) -> Self {
-        Self::of(vec![Piece::Video(source, frames), Piece::Text(question.to_owned())], sampling)
-    }
-
-    /// Creates a conversation of one question without a video.
-    #[must_use]
-    pub fn text(question: &str, sampling: homereel_engine::SamplingParams) -> Self {
-        Self::of(vec![Piece::Text(question.to_owned())], sampling)
-    }
-
-    /// Creates a conversation of one question from its parts.
-    #[must_use]
-    pub fn of(content: Vec<Piece>, sampling: homereel_engine::SamplingParams) -> Self {
-        Self {
-            turns: vec![Turn::new(MessageRole::User, content)],
-            options: GenerationOptions { sampling, ..GenerationOptions::default() },
-        }
-    }
-}
 
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,73 @@
+//! A conversation to continue: turns of text, images and videos, and how to generate the answer.
+
+use std::sync::Arc;
+
+use homereel_engine::{GenerationOptions, MessageRole, SamplingParams};
+use homereel_video::FrameSampling;
+use serde_json::{Map, Value};
+
+use crate::media::{PreparedClip, Source};
+
+/// A part of a turn.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// Text.
+    Text(String),
+    /// A still image.
+    Image(Source),
+    /// A video and how to sample it.
+    Video(Source, FrameSampling),
+    /// Frames of a video that are decoded already.
+    Clip(Arc<PreparedClip>),
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Who speaks.
+    pub role: MessageRole,
+    /// The parts, in order.
+    pub content: Vec<Piece>,
+    /// Further fields under OpenAI's names, such as tool calls.
+    pub extra: Map<String, Value>,
+}
+
+impl Turn {
+    /// Creates a turn from its parts.
+    #[must_use]
+    pub fn new(role: MessageRole, content: Vec<Piece>) -> Self {
+        Self { role, content, extra: Map::new() }
+    }
+}
+
+/// A conversation to continue: like [`homereel_engine::Request`], with media that are not decoded yet.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    /// The turns; the last one is the question.
+    pub turns: Vec<Turn>,
+    /// How to generate the answer.
+    pub options: GenerationOptions,
+}
+
+impl Conversation {
+    /// Creates a conversation of one question about one video.
+    #[must_use]
+    pub fn about(source: Source, frames: FrameSampling, question: &str, sampling: SamplingParams) -> Self {
+        Self::of(vec![Piece::Video(source, frames), Piece::Text(question.to_owned())], sampling)
+    }
+
+    /// Creates a conversation of one question without a video.
+    #[must_use]
+    pub fn text(question: &str, sampling: SamplingParams) -> Self {
+        Self::of(vec![Piece::Text(question.to_owned())], sampling)
+    }
+
+    /// Creates a conversation of one question from its parts.
+    #[must_use]
+    pub fn of(content: Vec<Piece>, sampling: SamplingParams) -> Self {
+        Self {
+            turns: vec![Turn::new(MessageRole::User, content)],
+            options: GenerationOptions { sampling, ..GenerationOptions::default() },
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The order of file, environment and flags, and settings that are refused.
+
+use homereel_engine::{EngineKind, ModelSource, Quantization, flags::EngineName};
+use url::Url;
+
+use super::*;
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn flags_go_before_the_file_and_the_file_before_defaults() {
+    let file = file("[server]\nlisten = \"127.0.0.1:1\"\nmax_requests = 3\n[engine]\nmodel = \"a/b\"");
+    let flags = ServerFlags { max_requests: Some(4), data: Some("/x".into()), ..ServerFlags::default() };
+    let (server, engine) = resolve(Some(&file.path().to_owned()), flags, EngineFlags::default()).unwrap();
+    assert_eq!((server.listen.port(), server.max_requests), (1, 4));
+    assert_eq!(server.max_body_bytes, 512 << 20);
+    assert_eq!(engine.model.to_string(), "a/b");
+}
+
+#[test]
+fn unknown_keys_are_named() {
+    let file = file("[server]\nlissten = \"127.0.0.1:1\"");
+    let error = engine(Some(&file.path().to_owned()), EngineFlags::default()).unwrap_err();
+    assert!(format!("{error:#}").contains("lissten"), "{error:#}");
+}
+
+#[test]
+fn an_upstream_needs_a_url_and_takes_no_settings_of_candle() {
+    let vllm = EngineFlags { engine: Some(EngineName::Vllm), ..EngineFlags::default() };
+    let with_url = |url: &str| EngineFlags { vllm_url: vec![url.into()], ..vllm.clone() };
+    let config = engine(None, with_url("http://127.0.0.1:8000")).unwrap();
+    let url = |text: &str| -> Url { text.parse().unwrap() };
+    let one = vec![url("http://127.0.0.1:8000")];
+    assert_eq!(config.kind, EngineKind::Vllm { urls: one, files: None, max_requests: 2 });
+    let both = file(
+        "[engine]\nengine = \"vllm\"\nvllm_url = [\"http://a:1\", \"http://b:1\"]\nvllm_max_requests = 7",
+    );
+    let config = engine(Some(&both.path().to_owned()), EngineFlags::default()).unwrap();
+    let urls = vec![url("http://a:1"), url("http://b:1")];
+    assert_eq!(config.kind, EngineKind::Vllm { urls, files: None, max_requests: 7 });
+    let one = file("[engine]\nengine = \"vllm\"\nvllm_url = \"http://a:1\"");
+    let config = engine(Some(&one.path().to_owned()), EngineFlags::default()).unwrap();
+    assert!(matches!(config.kind, EngineKind::Vllm { urls, .. } if urls.len() == 1));
+    let demo = EngineFlags { model: Some("demo".into()), ..with_url("https://spark/v1") };
+    assert!(matches!(
+        engine(None, demo).unwrap().kind,
+        EngineKind::Vllm { files: Some(ModelSource::Demo), .. }
+    ));
+    for (flags, says) in [
+        (vllm.clone(), "--vllm-url"),
+        (EngineFlags { engine: None, ..with_url("http://x") }, "--engine vllm"),
+        (with_url("x"), "no URL"),
+        (EngineFlags { vllm_url: vec!["http://x".into(); 2], ..vllm.clone() }, "twice"),
+        (EngineFlags { vllm_max_requests: Some(0), ..with_url("http://x") }, "1 to 4096"),
+        (with_url("ftp://x"), "http://HOST:PORT"),
+        (with_url("http://me:secret@x"), "password"),
+        (EngineFlags { quantize: Some(Quantization::Q4K), ..with_url("http://x") }, "--quantize"),
+    ] {
+        let error = engine(None, flags).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
