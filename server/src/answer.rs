@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 
 use crate::{
     ask_error::AskError,
-    media::{MediaDecoder, PreparedClip, Source, ms},
+    media::{MediaDecoder, Source, ms},
 };
 
 pub use conversation::{Conversation, Piece, Turn};

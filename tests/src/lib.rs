@@ -7,5 +7,10 @@ pub mod clips;
 mod command;
 mod server;
 
+use std::time::Duration;
+
 pub use command::{CommandOutput, bench, binary, homereel, homereel_within};
 pub use server::Server;
+
+/// How long something that has to happen may take, on however busy a machine.
+pub const PATIENCE: Duration = Duration::from_secs(300);

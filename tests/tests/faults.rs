@@ -5,19 +5,16 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use futures_util::StreamExt as _;
-use homereel_tests::{Server, clips, homereel};
+use homereel_tests::{PATIENCE, Server, clips, homereel};
 use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
-
-/// How long background work may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Returns a copy of the data of a server that has one video.
 async fn library_with_a_video() -> anyhow::Result<tempfile::TempDir> {

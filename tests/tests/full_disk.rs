@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use futures_util::stream;
-use homereel_tests::{Server, clips};
+use homereel_tests::{PATIENCE, Server, clips};
 use reqwest::{Method, RequestBuilder, Response, multipart};
 use serde_json::{Value, json};
 
@@ -119,7 +119,7 @@ fn files(server: &Server, folder: &str) -> anyhow::Result<usize> {
 
 /// Waits until `done` says so of the only video's newest job.
 async fn job(server: &Server, id: &str, done: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
-    let end = Instant::now() + Duration::from_secs(240);
+    let end = Instant::now() + PATIENCE;
     loop {
         let video = server.json(&format!("/api/videos/{id}")).await?;
         if done(&video["jobs"][0]) {
@@ -194,7 +194,7 @@ async fn uploads_that_do_not_fit_are_refused_at_once_and_what_was_told_to_be_her
     // A power cut on top.
     disk.relieve()?;
     server.kill_and_restart().await?;
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     let video = loop {
         let upload = server.json(&url).await?;
         if let Some(video) = upload["video_id"].as_str() {

@@ -2,18 +2,15 @@
 //! are not.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use homereel_tests::Server;
+use homereel_tests::{PATIENCE, Server};
 use reqwest::{Client, Method, StatusCode, header};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
-
-/// How long the server may take to close connections.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn address(server: &Server) -> anyhow::Result<SocketAddr> {
     let url = server.url("");

@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use homereel_clips::Skill;
-use homereel_tests::{Server, clips, homereel, homereel_within};
+use homereel_tests::{PATIENCE, Server, clips, homereel, homereel_within};
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use serde_json::json;
-
-/// How long a stream may take to end or to say something.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const PASSWORD: &str = "correct horse battery";
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
 use homereel_clips::Skill;
-use homereel_tests::{Server, clips};
+use homereel_tests::{PATIENCE, Server, clips};
 use reqwest::{Response, header};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ const QUESTION: &str = "What color is the object?";
 
 /// Waits until the video `id` has its moments, and returns it.
 async fn read(server: &Server, id: &str) -> anyhow::Result<Value> {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     loop {
         let video = server.json(&format!("/api/videos/{id}")).await?;
         if video["jobs"][0]["state"] == "done" {
@@ -198,7 +198,7 @@ async fn a_question_is_answered_in_events_and_one_that_nobody_reads_is_cancelled
     let mut stream = ask(body).await?.error_for_status()?.bytes_stream();
     stream.next().await.context("a first event")??;
     drop(stream);
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     loop {
         let answers = server.json(&format!("/api/videos/{id}")).await?["answers"].clone();
         if answers[0]["question"] == "Describe the video." && answers[0]["status"] != "running" {
@@ -221,7 +221,7 @@ async fn changes_are_told_as_they_happen() -> anyhow::Result<()> {
         lines && text.contains("event: video") && text.contains("event: job")
     };
     while !heard(&text) {
-        let chunk = tokio::time::timeout(Duration::from_secs(60), stream.next()).await;
+        let chunk = tokio::time::timeout(PATIENCE, stream.next()).await;
         let chunk = chunk.with_context(|| format!("silence after {text}"))?.context("the stream ended")??;
         text.push_str(&String::from_utf8_lossy(&chunk));
     }
@@ -244,7 +244,7 @@ async fn an_upload_beyond_the_limit_names_it_and_leaves_nothing() -> anyhow::Res
     let half = futures_util::stream::iter([Ok(vec![0_u8; 1000]), Err(std::io::Error::other("cut"))]);
     let post = server.client().post(server.url("/api/videos")).header(header::CONTENT_TYPE, "video/mp4");
     assert!(post.body(reqwest::Body::wrap_stream(half)).send().await.is_err(), "the client gave up");
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     while std::fs::read_dir(server.data().join("incoming"))?.next().is_some() {
         ensure!(Instant::now() < end, "a half file stays");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -327,7 +327,7 @@ async fn what_a_person_changes_stays_and_is_found() -> anyhow::Result<()> {
         if (&jobs["jobs"][0]["state"], &jobs["jobs"][0]["step"]) == (&json!("queued"), &json!("describe")) {
             break jobs;
         }
-        ensure!(began.elapsed() < Duration::from_secs(60), "{jobs}");
+        ensure!(began.elapsed() < PATIENCE, "{jobs}");
     };
     assert_eq!(jobs["paused"], true, "{jobs}");
     assert_eq!(server.json(&format!("/api/videos/{other}")).await?["poster"], "ready");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use homereel_tests::{Server, clips};
+use homereel_tests::{PATIENCE, Server, clips};
 use reqwest::header;
 
 /// Asks for `path` until it is there.
@@ -146,7 +146,7 @@ async fn a_version_that_a_power_cut_stopped_is_made_again_and_leaves_nothing_beh
     )?;
     let id = server.upload(&file).await?;
     let folder = server.data().join("renditions");
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     let names = || -> anyhow::Result<Vec<String>> {
         let names = fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
         names.collect()

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::StreamExt as _;
-use homereel_tests::{Server, clips};
+use homereel_tests::{PATIENCE, Server, clips};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -213,7 +213,7 @@ async fn a_line_that_drops_keeps_what_came_and_a_new_one_takes_over() -> anyhow:
     let patch = tus.request(Method::PATCH, &url).header("upload-offset", 0).header("content-type", PIECE);
     let hanging = tokio::spawn(patch.body(body).send());
     // How much of it has come is only known when it is asked for; asking ends the old connection.
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     let mut offset = 0;
     while offset == 0 {
         ensure!(Instant::now() < end, "nothing came");
@@ -325,7 +325,7 @@ async fn a_watched_directory_is_imported_once() -> anyhow::Result<()> {
     let clip = clips::simple(9)?;
     std::fs::copy(&clip.file, inbox.path().join("2024/Ömas Garten.mp4"))?;
     std::fs::write(inbox.path().join("list.txt"), "milk, bread")?;
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     while server.json("/api/videos").await?["total"] != 1 {
         ensure!(Instant::now() < end, "nothing was imported: {}", server.log());
         tokio::time::sleep(Duration::from_millis(50)).await;

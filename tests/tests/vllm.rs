@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use homereel_clips::{Clip, ClipSpec, Codec, SceneKind};
-use homereel_tests::{Server, clips};
+use homereel_tests::{PATIENCE, Server, clips};
 use serde_json::{Value, json};
 
 /// Drawn clips that are asked about.
@@ -314,7 +314,7 @@ async fn trusting_whoever_leaves_stops_vllm() -> anyhow::Result<()> {
         seen += &String::from_utf8_lossy(&response.chunk().await?.context("the stream ended")?);
     }
     drop(response);
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     let mut last = generated().await?;
     let told = loop {
         tokio::time::sleep(Duration::from_secs(1)).await;

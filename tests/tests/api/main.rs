@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::StreamExt as _;
 use homereel_clips::{Clip, Skill};
-use homereel_tests::{Server, clips, homereel};
+use homereel_tests::{PATIENCE, Server, clips, homereel};
 use reqwest::{Response, header};
 use serde_json::{Value, json};
 
@@ -213,7 +213,7 @@ async fn a_reader_who_leaves_while_the_clip_is_decoded_stops_the_decoder() -> an
     // A sampling of its own, so that nothing that is kept from the job answers it.
     body["media_io_kwargs"] = json!({"video": {"fps": 3}});
     let response = server.chat(&body).await?.error_for_status()?;
-    wait_for(Duration::from_secs(20), async || Ok((server.children()?.len() > SPARE).then_some(())))
+    wait_for(PATIENCE, async || Ok((server.children()?.len() > SPARE).then_some(())))
         .await
         .context("no decoder was seen at work")?;
     let answered = count(&server, "vllm:request_success_total").await?;

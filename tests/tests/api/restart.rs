@@ -1,10 +1,8 @@
 //! Videos, answers, descriptions and decoded frames survive `kill -9`.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, ensure};
 use homereel_clips::Skill;
-use homereel_tests::{Server, clips};
+use homereel_tests::{PATIENCE, Server, clips};
 use serde_json::{Value, json};
 
 use crate::{QUESTION, chat, colour, count, settled, wait_for};
@@ -56,7 +54,7 @@ async fn a_second_question_decodes_nothing_even_after_a_restart() -> anyhow::Res
     assert_eq!(frames_from(&server, "video").await?, 1);
     assert_eq!(frames_from(&server, "memory").await?, 1);
     let folder = server.data().join("frames");
-    let kept = wait_for(Duration::from_secs(30), async || {
+    let kept = wait_for(PATIENCE, async || {
         let folders = std::fs::read_dir(&folder)?.filter_map(Result::ok);
         // The clip, and the probe that chose its frames.
         let mut files =
@@ -102,7 +100,7 @@ async fn a_video_is_described_by_itself_even_across_a_power_cut() -> anyhow::Res
     server.kill_and_restart().await?;
     let truth = clip.questions.iter().find(|q| q.skill == Skill::Describe).context("a description")?;
     let path = format!("/api/videos/{id}");
-    let video = wait_for(Duration::from_secs(30), async || {
+    let video = wait_for(PATIENCE, async || {
         let video = server.json(&path).await?;
         Ok(video.to_string().contains(&truth.answer).then_some(video))
     });

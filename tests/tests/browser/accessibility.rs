@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use homereel_tests::{Server, clips};
+use homereel_tests::{PATIENCE, Server, clips};
 use reqwest::header;
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ async fn furnished() -> anyhow::Result<(Server, Pages)> {
     for seed in 70..76 {
         ids.push(server.upload(&clips::simple(seed)?.file).await?);
     }
-    let end = std::time::Instant::now() + Duration::from_secs(180);
+    let end = std::time::Instant::now() + PATIENCE;
     while server.json("/api/jobs").await?["jobs"]
         .as_array()
         .is_none_or(|jobs| jobs.len() < ids.len() || jobs.iter().any(|job| job["state"] != "done"))
@@ -293,7 +293,7 @@ async fn ten_thousand_videos_of_the_worst_names_stay_light_and_harmless() -> any
     let server = Server::start().await?;
     server.upload(&clips::simple(77)?.file).await?;
     let first = server.json("/api/videos").await?["videos"][0]["id"].as_str().context("an id")?.to_owned();
-    let end = std::time::Instant::now() + Duration::from_secs(60);
+    let end = std::time::Instant::now() + PATIENCE;
     while server.json(&format!("/api/videos/{first}")).await?["jobs"][0]["state"] != "done" {
         ensure!(std::time::Instant::now() < end, "not read");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -223,7 +223,14 @@ impl Browser {
         let script = "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]";
         let widths = self.run(script).await?;
         let (page, window) = (widths[0].as_u64(), widths[1].as_u64());
-        ensure!(page <= window, "the page is {page:?} wide, the window {window:?}");
+        if page > window {
+            // Without its stylesheet, every page is too wide.
+            let loaded = "return performance.getEntriesByType('resource').map((e) => [e.name, e.responseStatus, e.duration])";
+            let (loaded, console) = (self.run(loaded).await?, self.client.issue_cmd(Log("browser")).await?);
+            bail!(
+                "the page is {page:?} wide, the window {window:?}; loaded: {loaded}; the console: {console}"
+            );
+        }
         Ok(())
     }
 
