@@ -370,7 +370,10 @@ impl Pipeline {
         let bytes = event.bytes();
         let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         if waiting + bytes > WAITING_BYTES {
-            tracing::warn!(waiting_bytes = waiting, "cancelled a request whose reader stopped reading");
+            tracing::warn!(
+                waiting_bytes = waiting,
+                "cancelled an answer whose client reads too slowly, the rest of it is lost"
+            );
             return Err(EngineError::Cancelled.into());
         }
         self.sender.try_send(Ok(event)).map_err(|_| EngineError::Cancelled.into())

@@ -1,4 +1,5 @@
-//! Tests of the library in a temporary directory: durability, the exclusive lock, and recovery at start.
+//! Tests of the library through its public API, in a temporary directory: uploads, job leases, texts, the trash, the exclusive
+//! lock, recovery at start, and opening a library of version 0.1.0. Other test modules use its helpers.
 
 use std::{fs, path::Path, time::Duration};
 

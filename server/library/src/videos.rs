@@ -1,4 +1,4 @@
-//! Queries over `videos`, and edits by people.
+//! Rows of `videos`: queries, results of jobs (probe, poster, error), edits by people, and deletion for good with the files.
 
 use homereel_video::ProbeSummary;
 

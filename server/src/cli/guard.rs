@@ -48,7 +48,7 @@ pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
     tracing::info!(
         floor_mib = floor,
         units = args.unit.join(" "),
-        "started to watch available memory, will stop the units below the floor"
+        "started to watch available memory, will stop the units when it falls below the floor"
     );
     let guard = Guard { memory, floor, units: args.unit, restart: args.restart_mib, notes: args.notes };
     guard.watch().await

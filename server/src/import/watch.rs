@@ -125,7 +125,7 @@ async fn import_once(
             error.to_string()
         }
         Err(ImportError::Library(error @ (LibraryError::Invalid(_) | LibraryError::TooLarge { .. }))) => {
-            tracing::warn!(%error, path = %path.display(), "skipped a watched file that the library rejected");
+            tracing::warn!(%error, path = %path.display(), "failed to import a watched file that the library rejects, will skip it until it changes");
             error.to_string()
         }
         Err(error) => return Err(error),

@@ -162,14 +162,14 @@ fn spawn(pool: &WorkerPool, chip: bool) -> io::Result<Started> {
     command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let stderr_tail = match child.stderr.take() {
-        Some(stderr) => tokio::spawn(listen(stderr)),
+        Some(stderr) => tokio::spawn(listen(stderr, child.id())),
         None => tokio::spawn(async { String::new() }),
     };
     Ok(Started { child, socket: UnixStream::from_std(ours)?, stderr_tail })
 }
 
 /// Reads a worker's stderr to its end; logs and returns the last part.
-async fn listen(mut stderr: ChildStderr) -> String {
+async fn listen(mut stderr: ChildStderr, pid: Option<u32>) -> String {
     let mut kept = Vec::new();
     let mut chunk = [0u8; 1024];
     while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
@@ -179,7 +179,11 @@ async fn listen(mut stderr: ChildStderr) -> String {
     }
     let words = String::from_utf8_lossy(&kept).into_owned();
     if !words.is_empty() {
-        tracing::warn!(worker.stderr = words, "received error output of a video worker");
+        tracing::warn!(
+            worker.pid = pid,
+            worker.stderr = words,
+            "read error output of a video worker at its exit, an error of its task follows if it failed"
+        );
     }
     words
 }

@@ -1,5 +1,5 @@
-//! Finds where in a video the matches are: each found document, marked by the index, is split into the texts that it was joined
-//! from.
+//! Finds where in a video a search matched, and builds the snippets. A document of the index joins many texts; its
+//! highlighted columns are split back into those texts, each with its time.
 
 use std::collections::HashMap;
 
