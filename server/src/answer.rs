@@ -257,9 +257,10 @@ impl Pipeline {
         // it keeps the permit even if the client leaves.
         let engine = Arc::clone(&self.service.engine);
         let permit = self.permit.clone();
+        let span = tracing::Span::current();
         let work = move || {
             let _permit = permit;
-            engine.submit(request)
+            span.in_scope(|| engine.submit(request))
         };
         let submitted = tokio::task::spawn_blocking(work).await;
         let mut events = submitted.map_err(std::io::Error::other)??;

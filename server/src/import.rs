@@ -151,7 +151,10 @@ async fn expire(cx: &ImportContext) {
         Ok(Expired { uploads, videos }) => {
             tracing::info!(uploads, videos, "deleted expired uploads and trash");
         }
-        Err(error) => tracing::error!(%error, "failed to delete expired uploads and trash, will retry"),
+        Err(error) => {
+            let retry_s = EXPIRY_PERIOD.as_secs();
+            tracing::error!(%error, retry_s, "failed to delete expired uploads and trash, will retry");
+        }
     }
 }
 

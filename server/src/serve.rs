@@ -77,8 +77,9 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     life.drain();
     if tokio::time::timeout(LINGER, runner).await.is_err() {
         tracing::warn!(
+            jobs = state.jobs.running().join(" "),
             timeout_s = LINGER.as_secs(),
-            "failed to stop the running job in time, the next start resumes it"
+            "failed to stop all jobs in time, will exit; the next start resumes them"
         );
     }
     state.library.close().await;

@@ -194,13 +194,13 @@ impl Guard {
 
     /// Appends a note for the next operator; the journal has the same message.
     fn note(&self, words: &str) {
-        tracing::warn!(note = words, "recorded an action of the memory guard");
+        tracing::warn!(action = words, "took an action to free memory");
         let Some(path) = &self.notes else { return };
         let time = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
         let file = fs::OpenOptions::new().create(true).append(true).open(path);
         let written = file.and_then(|mut file| write!(file, "\n## {time}, memory guard\n{words}\n"));
         if let Err(error) = written {
-            tracing::error!(%error, path = %path.display(), "failed to write the memory guard's note to its file, it is in this log only");
+            tracing::error!(%error, path = %path.display(), "failed to add the memory guard's action to its file, only the line before has it");
         }
     }
 }

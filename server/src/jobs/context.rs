@@ -80,6 +80,12 @@ impl Jobs {
         Running { jobs: self.clone(), id: id.to_owned() }
     }
 
+    /// Returns the ids of the running jobs.
+    #[must_use]
+    pub fn running(&self) -> Vec<String> {
+        self.tokens().keys().cloned().collect()
+    }
+
     pub(super) fn tokens(&self) -> std::sync::MutexGuard<'_, HashMap<String, CancellationToken>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -108,8 +108,7 @@ async fn next(cx: &JobContext, lane: Lane) -> Result<Option<Job>, LibraryError> 
     if lane == Lane::Model && (cx.answers.engine().info().is_err() || cx.library.jobs_paused().await?) {
         return Ok(None);
     }
-    let running: Vec<String> = cx.jobs.tokens().keys().cloned().collect();
-    cx.library.lease_job(lane, LEASE, &running).await
+    cx.library.lease_job(lane, LEASE, &cx.jobs.running()).await
 }
 
 /// Waits until a job is queued, or until the receiver has lagged and may have missed one.

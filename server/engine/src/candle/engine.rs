@@ -170,7 +170,9 @@ impl Engine for CandleEngine {
         let max_tokens = request.options.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left);
         let (sink, receiver) = EventSink::channel();
         let queued = Instant::now();
-        let generation = Generation { request, prepared, constraint, max_tokens, sink, submitted, queued };
+        let span = tracing::Span::current();
+        let generation =
+            Generation { request, prepared, constraint, max_tokens, sink, submitted, queued, span };
         let seconds = self.mean_ms.load(Ordering::Relaxed).div_ceil(1000);
         self.worker.submit(generation, seconds)?;
         Ok(GenerationEvents::new(receiver))

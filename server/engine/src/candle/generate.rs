@@ -30,6 +30,8 @@ pub(super) struct Generation {
     pub(super) submitted: Instant,
     /// When the request joined the queue.
     pub(super) queued: Instant,
+    /// The caller's span, for log lines of the engine's thread.
+    pub(super) span: tracing::Span,
 }
 
 /// The model with its caches.
@@ -45,6 +47,7 @@ pub(super) struct Generator {
 impl Generator {
     /// Generates one answer and sends its events, including the final one.
     pub(super) fn run(&mut self, generation: &Generation, builder: &PromptBuilder, eos: &[u32]) {
+        let _span = generation.span.enter();
         let last = match self.answer(generation, builder, eos) {
             Ok(done) => Ok(GenerationEvent::Done(done)),
             Err(error) => Err(error),

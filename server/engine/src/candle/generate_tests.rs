@@ -48,7 +48,8 @@ fn generation(builder: &PromptBuilder, sink: EventSink, max_tokens: usize) -> Ge
     };
     let prepared = builder.build(&request).unwrap();
     let now = Instant::now();
-    Generation { request, prepared, constraint: None, max_tokens, sink, submitted: now, queued: now }
+    let span = tracing::Span::none();
+    Generation { request, prepared, constraint: None, max_tokens, sink, submitted: now, queued: now, span }
 }
 
 #[test]

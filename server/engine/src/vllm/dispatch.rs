@@ -194,6 +194,7 @@ async fn attempt(
             }
             Err(TransportError::Refused(refusal)) if has_settings && refusal.is_about_mm_kwargs() => {
                 tracing::warn!(
+                    rejection = refusal.body,
                     "disabled media_io_kwargs for a replica that rejects them, will send it clips at a constant frame rate"
                 );
                 replica.set_accepts_mm_kwargs(false);
