@@ -143,9 +143,16 @@ impl Browser {
         Ok(sent.map(|(_, url, bytes)| (url, bytes)).collect())
     }
 
-    /// Opens a page.
+    /// Opens a page and waits until it is loaded with its stylesheet: on a busy machine, chromedriver may return earlier.
     pub(crate) async fn open(&self, url: &str) -> anyhow::Result<()> {
-        Ok(self.client.goto(url).await?)
+        self.client.goto(url).await?;
+        self.wait_until("loaded page", async |browser| {
+            // Where JavaScript is disabled, the page cannot be asked.
+            let loaded = browser.run("return document.readyState === 'complete' || null").await;
+            Ok(loaded.unwrap_or(Value::Bool(true)).as_bool())
+        })
+        .await?;
+        Ok(())
     }
 
     /// Waits until the first element of `css` is there and its text holds `words`; returns the text.
