@@ -121,7 +121,10 @@ async fn recover_originals(cx: &ImportContext) {
         let name = format!("recovered {}", &sealed.sha256[..8]);
         let path = sealed.path().to_owned();
         match add(cx, sealed, &name).await {
-            Ok(stored) => tracing::warn!(stored.video.id, "recovered an original without a database row"),
+            Ok(stored) => tracing::warn!(
+                video.id = stored.video.id,
+                "added an original without a database row to the library, its name is lost"
+            ),
             Err(error) => {
                 tracing::warn!(
                     %error,

@@ -155,7 +155,7 @@ async fn watch_engine(state: AppState) {
                         tracing::info!(model = info.id, backend = info.backend, "marked the engine ready")
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "failed to read which model the ready engine serves")
+                        tracing::warn!(%error, "marked the engine ready, but failed to read which model it serves; the server goes on")
                     }
                 }
             }

@@ -231,7 +231,7 @@ impl Library {
             if !is_hash(&sha256) {
                 tracing::warn!(
                     sha256 = shorten(&sha256),
-                    "ignored a file to delete whose name in the database is not a hash"
+                    "skipped a row of the table doomed that is not a hash, no file was deleted; the database was damaged or edited"
                 );
                 continue;
             }

@@ -91,8 +91,10 @@ impl Guard {
                 Err(error) => {
                     tracing::error!(
                         error = format!("{error:#}"),
+                        units = self.units.join(" "),
                         available_mib = available,
-                        "failed to stop the units, will retry"
+                        floor_mib = self.floor,
+                        "failed to stop the units while memory is low, will retry"
                     );
                     continue;
                 }
