@@ -79,7 +79,7 @@ pub(super) struct JobSlot {
 }
 
 impl JobSlots {
-    /// Creates slots for the setting; [`Self::follow`] sets their number.
+    /// Creates slots for the setting: one until the engine says how many requests it processes.
     #[must_use]
     pub fn new(setting: JobsLimit) -> Self {
         Self {
