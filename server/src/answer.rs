@@ -119,7 +119,7 @@ impl AnswerService {
     }
 
     /// Waits until no interactive request waits for its first token, but at most `patience`.
-    pub async fn first_tokens(&self, patience: Duration) {
+    pub async fn first_tokens_sent(&self, patience: Duration) {
         let mut count = self.waiting.subscribe();
         // The caller continues in both cases.
         let _ = tokio::time::timeout(patience, count.wait_for(|count| *count == 0)).await;
@@ -194,7 +194,7 @@ struct QuestionPermit {
     _interactive: Counted,
 }
 
-/// One more of something, until it is dropped.
+/// Raises a number by one until it is dropped.
 struct Counted(Arc<watch::Sender<usize>>);
 
 impl Counted {

@@ -94,6 +94,7 @@ impl AppState {
             window_s: self.config.window_s,
             budget: self.config.reading_budget,
             slots: self.slots.clone(),
+            // The other video workers are free for questions and the model's lane.
             media_jobs: self.config.video_workers.div_ceil(2),
         }
     }

@@ -21,7 +21,9 @@ pub enum Change {
         /// The job after the change.
         job: Job,
     },
-    /// All jobs were paused or resumed.
+    /// Many jobs were queued at once.
+    Jobs,
+    /// The model's jobs were paused or resumed.
     Paused {
         /// Whether they are paused now.
         paused: bool,

@@ -110,8 +110,8 @@ pub enum LibraryError {
         /// Number of digits of a valid value.
         digits: usize,
     },
-    /// Another program holds the database's write lock for longer than a statement waits.
-    #[error("another program keeps the library's database locked; try again when it has finished")]
+    /// A statement waited too long: for the write lock, which another program holds, or for a free connection.
+    #[error("the library's database is busy, perhaps locked by another program; try again in a moment")]
     Locked,
     /// SQLite failed.
     #[error("database: {0}")]
@@ -167,7 +167,7 @@ const LOCKED: [i32; 2] = [5, 6];
 impl From<sqlx::Error> for LibraryError {
     fn from(error: sqlx::Error) -> Self {
         if matches!(error, sqlx::Error::PoolTimedOut) {
-            // Every connection waits for the lock.
+            // Every connection is in use, usually because all wait for the lock.
             return Self::Locked;
         }
         let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());

@@ -22,6 +22,22 @@ fn flags_go_before_the_file_and_the_file_before_defaults() {
 }
 
 #[test]
+fn jobs_and_the_reading_budget_are_read_from_the_file() {
+    let read = |text: &str| {
+        let file = file(&format!("[server]\n{text}"));
+        let flags = ServerFlags { data: Some("/x".into()), ..ServerFlags::default() };
+        resolve(Some(&file.path().to_owned()), flags, EngineFlags::default())
+            .map(|(server, _)| (server.jobs, server.reading_budget))
+            .map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(read(""), Ok((JobsLimit::Auto, VideoBudget::Capped)));
+    assert_eq!(read("jobs = 4\nreading_budget = \"full\""), Ok((JobsLimit::Fixed(4), VideoBudget::Full)));
+    assert_eq!(read("jobs = \"auto\"").unwrap().0, JobsLimit::Auto);
+    assert!(read("jobs = 0").unwrap_err().contains("1 to 256"));
+    assert!(read("reading_budget = \"half\"").unwrap_err().contains("`capped` nor `full`"));
+}
+
+#[test]
 fn unknown_keys_are_named() {
     let file = file("[server]\nlissten = \"127.0.0.1:1\"");
     let error = engine(Some(&file.path().to_owned()), EngineFlags::default()).unwrap_err();

@@ -38,7 +38,7 @@ fn render(change: Result<Change, BroadcastStreamRecvError>) -> Event {
     };
     let name = match change {
         Change::Video { .. } | Change::VideoDeleted { .. } => "video",
-        Change::Job { .. } | Change::Paused { .. } => "job",
+        Change::Job { .. } | Change::Jobs | Change::Paused { .. } => "job",
         Change::Progress { .. } => "progress",
     };
     let data = serde_json::to_string(&change).unwrap_or_else(|_| "{}".into());

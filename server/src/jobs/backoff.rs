@@ -1,10 +1,9 @@
 //! Reduces the number of background parts while people's questions wait longer for their first token than usual.
 //!
-//! Additive increase, multiplicative decrease: a slow first token halves the limit, and each prompt first token raises it
-//! by one. What is usual is learnt from this server's own questions; a long prompt may take longer.
+//! Additive increase, multiplicative decrease: a slow first token halves the limit, and each quick one raises it by one. What is usual is learnt from this server's own questions; a long prompt may take longer.
 
 /// A first token below this is never slow, in milliseconds.
-const PROMPT_MS: f64 = 250.0;
+const QUICK_MS: f64 = 250.0;
 
 /// How many times longer than usual a first token may take.
 const SLOWDOWN: f64 = 2.0;
@@ -43,7 +42,7 @@ impl Backoff {
         } else if per_token < usual {
             self.usual = Some(per_token);
         }
-        if busy && ttft_ms > PROMPT_MS && per_token > SLOWDOWN * usual {
+        if busy && ttft_ms > QUICK_MS && per_token > SLOWDOWN * usual {
             // The limit itself counts: what is withheld above it would not help.
             self.withheld += self.limit.div_ceil(2).min(self.limit.saturating_sub(1));
             self.limit = self.limit.saturating_sub(self.limit.div_ceil(2)).max(1);
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slow_first_tokens_halve_the_limit_and_prompt_ones_raise_it_again() {
+    fn slow_first_tokens_halve_the_limit_and_quick_ones_raise_it_again() {
         let mut backoff = Backoff::default();
         assert_eq!(backoff.limit(16), 16);
         backoff.observe(400.0, 1000, false);

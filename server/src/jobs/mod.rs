@@ -50,6 +50,9 @@ async fn run_lane(cx: &JobContext, lane: Lane) {
     let mut changes = cx.library.subscribe();
     let mut running = JoinSet::new();
     while !soft.is_cancelled() {
+        if lane == Lane::Model {
+            cx.slots.follow(&**cx.answers.engine());
+        }
         let full = running.len() >= capacity(cx, lane);
         metrics::gauge!("homereel_jobs_running", "lane" => lane.as_str()).set(gauge(running.len()));
         if lane == Lane::Model {
@@ -96,10 +99,7 @@ fn report_panic(ended: Result<(), tokio::task::JoinError>) {
 fn capacity(cx: &JobContext, lane: Lane) -> usize {
     match lane {
         Lane::Media => cx.media_jobs,
-        Lane::Model => {
-            cx.slots.follow(&**cx.answers.engine());
-            cx.slots.limit() + slots::AHEAD
-        }
+        Lane::Model => cx.slots.limit() + slots::AHEAD,
     }
 }
 
@@ -116,6 +116,7 @@ async fn queued(changes: &mut broadcast::Receiver<Change>) {
     while let Ok(change) = changes.recv().await {
         let awaited = match change {
             Change::Job { job } => job.state == JobState::Queued,
+            Change::Jobs => true,
             Change::Paused { paused } => !paused,
             _ => false,
         };

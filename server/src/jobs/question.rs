@@ -159,7 +159,7 @@ async fn at_background_priority<T, F: Future<Output = Result<T, Stop>>>(
 ) -> Result<T, Stop> {
     if cx.answers.engine().concurrency() > 1 {
         // The engine runs requests beside each other: it is enough that no work starts while a question waits.
-        cx.answers.first_tokens(PATIENCE).await;
+        cx.answers.first_tokens_sent(PATIENCE).await;
         return work().await;
     }
     for _ in 0..YIELDS {

@@ -66,15 +66,12 @@ pub(super) async fn run(
             reading.extend(missing.pop_front().map(|part| read(cx, job, video, part, cancel)));
         }
         let Some(result) = reading.next().await else { break };
-        match result {
-            Ok(window) => {
-                library.put_window(&video.id, &window).await?;
-                done.push(window);
-                // Partial results are shown and searchable already.
-                done.sort_by_key(|window| window.number);
-                put_moments(cx, video, &done).await?;
-                library.set_job_parts(&job.id, done.len(), bounds.len()).await?;
-            }
+        let stored = match result {
+            Ok(window) => store(cx, job, video, window, &mut done, bounds.len()).await,
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(()) => {}
             Err(Stop::Cancelled) => return Err(Stop::Cancelled),
             Err(error) => stop = Some(stop.unwrap_or(error)),
         }
@@ -85,6 +82,22 @@ pub(super) async fn run(
     put_tags(cx, video, &done).await?;
     put_description(cx, job, video, &done, cancel).await?;
     Ok(warnings(&done))
+}
+
+/// Stores a finished window among the `done` ones, and the moments so far: they are shown and searchable already.
+async fn store(
+    cx: &JobContext,
+    job: &Job,
+    video: &Video,
+    window: Window,
+    done: &mut Vec<Window>,
+    windows: usize,
+) -> Result<(), Stop> {
+    cx.library.put_window(&video.id, &window).await?;
+    done.push(window);
+    done.sort_by_key(|window| window.number);
+    put_moments(cx, video, done).await?;
+    Ok(cx.library.set_job_parts(&job.id, done.len(), windows).await?)
 }
 
 /// Divides a length into equal windows of about `window` seconds.

@@ -8,14 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
+use homereel_tests::PATIENCE;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-
-/// How long a page may take to show what a test waits for; the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Without these, Chromium phones its maker, or does not start as root in a container.
 const FLAGS: [&str; 11] = [

@@ -9,7 +9,7 @@ use homereel_tests::{Server, clips, homereel};
 use serde_json::{Value, json};
 
 use crate::{
-    SOON,
+    PATIENCE,
     stub::{Mode, StubVllm},
 };
 
@@ -22,7 +22,7 @@ async fn server_on(stub: &StubVllm, more: &[&str]) -> anyhow::Result<Server> {
 async fn came(stub: &StubVllm, count: usize) -> anyhow::Result<()> {
     let mut came = stub.came();
     let waiting = came.wait_for(|came| *came >= count);
-    tokio::time::timeout(SOON, waiting).await.with_context(|| format!("{count} requests"))??;
+    tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("{count} requests"))??;
     Ok(())
 }
 
@@ -47,7 +47,7 @@ async fn wait_for_all(server: &Server, ids: &[String], holds: impl Fn(&Value) ->
             if holds(&video) {
                 break;
             }
-            ensure!(began.elapsed() < SOON, "{video}");
+            ensure!(began.elapsed() < PATIENCE, "{video}");
         }
     }
     Ok(())
@@ -100,7 +100,7 @@ async fn the_last_slot_of_a_replica_is_for_people() -> anyhow::Result<()> {
     let mut stream = response.bytes_stream();
     let mut text = String::new();
     while !text.contains("Red") {
-        let chunk = tokio::time::timeout(SOON, stream.next()).await?.context("the stream ended")??;
+        let chunk = tokio::time::timeout(PATIENCE, stream.next()).await?.context("the stream ended")??;
         text.push_str(&String::from_utf8_lossy(&chunk));
     }
     ensure!(so_far(&stub) == 3, "{} requests", so_far(&stub));

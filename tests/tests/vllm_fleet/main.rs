@@ -11,12 +11,9 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
-use homereel_tests::{Server, clips, homereel};
+use homereel_tests::{PATIENCE, Server, clips, homereel};
 use serde_json::{Value, json};
 use stub::{MODEL, Mode, StubVllm, chunk, whole_answer};
-
-/// How long something that must happen may take.
-const SOON: Duration = Duration::from_secs(120);
 
 async fn server_on(stub: &StubVllm) -> anyhow::Result<Server> {
     Server::start_with(&["--engine", "vllm", "--vllm-url", &stub.url, "--model", "demo"]).await
@@ -228,7 +225,7 @@ async fn whoever_leaves_stops_the_upstream() -> anyhow::Result<()> {
     }
     assert_eq!(*left.borrow(), 0);
     drop(body);
-    tokio::time::timeout(SOON, left.wait_for(|count| *count == 1)).await??;
+    tokio::time::timeout(PATIENCE, left.wait_for(|count| *count == 1)).await??;
     Ok(())
 }
 
@@ -274,7 +271,7 @@ async fn an_upstream_that_goes_away_comes_back() -> anyhow::Result<()> {
 }
 
 async fn ready(server: &Server, wanted: bool) -> anyhow::Result<()> {
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + PATIENCE;
     while server.get("/readyz").await?.status().is_success() != wanted {
         ensure!(Instant::now() < end, "ready is not {wanted}: {}", server.log());
         tokio::task::yield_now().await;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use super::stub::{Mode, StubVllm};
-use super::{SOON, about_clip, streamed, text};
+use super::{PATIENCE, about_clip, streamed, text};
 
 async fn server_on(stubs: &[&StubVllm], more: &[&str]) -> anyhow::Result<Server> {
     let mut flags = vec!["--engine", "vllm", "--model", "demo", "--max-requests", "64"];
@@ -33,7 +33,7 @@ async fn upstream(server: &Server, id: usize) -> anyhow::Result<Value> {
 
 /// Waits until upstream `id` is in `state`.
 async fn until(server: &Server, id: usize, state: &str) -> anyhow::Result<()> {
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + PATIENCE;
     loop {
         let told = upstream(server, id).await?;
         if told["state"] == state {
@@ -142,7 +142,7 @@ async fn a_killed_replica_takes_only_its_own_streams_along_and_rejoins() -> anyh
         (if at % 4 < 2 { &mut begun } else { &mut silent }).push(asking(what));
         // One after another, so that each replica gets half of each kind.
         let mut came = (a.came(), b.came());
-        tokio::time::timeout(SOON, async {
+        tokio::time::timeout(PATIENCE, async {
             loop {
                 if *came.0.borrow_and_update() + *came.1.borrow_and_update() == at + 1 {
                     return;
@@ -172,7 +172,7 @@ async fn a_killed_replica_takes_only_its_own_streams_along_and_rejoins() -> anyh
     let (address, before) = (a.address(), asked(&b));
     drop(a);
     let mut came = b.came();
-    tokio::time::timeout(SOON, came.wait_for(|count| *count == before + silent_on_a)).await??;
+    tokio::time::timeout(PATIENCE, came.wait_for(|count| *count == before + silent_on_a)).await??;
     until(&server, 0, "gone").await?;
     // Whoever asks meanwhile notices nothing.
     let meanwhile = asking("meanwhile");
@@ -267,7 +267,7 @@ async fn only_what_answers_and_serves_the_same_is_used_and_all_is_told() -> anyh
     assert!(!told.to_string().contains("secret"), "{told}");
     let told = &told["upstreams"][0];
     assert_eq!((&told["url"], &told["requests_total"]), (&json!(a.url), &json!(3)), "{told}");
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + PATIENCE;
     loop {
         let metrics = server.get("/metrics").await?.text().await?;
         let lines: BTreeSet<&str> = metrics.lines().collect();
@@ -290,7 +290,7 @@ async fn only_what_answers_and_serves_the_same_is_used_and_all_is_told() -> anyh
     // Another model beside: whoever comes first decides, and the other is told why it is not used.
     let flags = ["--engine", "vllm", "--vllm-url", urls[0], "--vllm-url", urls[2]];
     let server = Server::start_with(&flags).await?;
-    let end = Instant::now() + SOON;
+    let end = Instant::now() + PATIENCE;
     loop {
         let told = server.json("/api/system").await?;
         let unfit: Vec<&Value> = told["upstreams"]

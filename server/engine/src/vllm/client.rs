@@ -135,7 +135,9 @@ impl Client {
 
     /// The same for a priority, which vLLM accepts only with `--scheduling-policy priority`.
     pub(super) async fn accepts_priority(&self, model: &str) -> Result<bool, Unhealthy> {
-        self.accepts(model, json!({ "priority": 1 }), ErrorResponse::is_about_priority).await
+        // It completes requests without a priority, so whatever it rejects here is the priority.
+        let rejected = |refusal: &ErrorResponse| matches!(refusal.status, 400 | 422);
+        self.accepts(model, json!({ "priority": 1 }), rejected).await
     }
 
     /// Requests a completion of one token with `settings`; `is_about` recognizes their rejection.

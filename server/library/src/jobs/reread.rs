@@ -7,7 +7,7 @@ use crate::{changes::Change, error::LibraryError, library::Library, values::now_
 /// Priority of jobs that describe videos again: new videos go first.
 const BEHIND_NEW: i64 = -1;
 
-/// Videos with a description by another model, which no job is going to replace.
+/// Videos with a description by another model, which no job is going to replace. The index `texts_by_model` covers it.
 const OF_OTHER_MODELS: &str = "FROM texts t JOIN videos v ON v.id = t.video_id
     WHERE t.kind = 'description' AND t.model <> ? AND v.deleted_ms IS NULL
     AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.video_id = v.id AND j.state IN ('queued', 'running'))";
@@ -65,8 +65,7 @@ impl Library {
         }
         transaction.commit().await?;
         if !ids.is_empty() {
-            // One event for all: the runner and the pages look at the queue again.
-            self.announce(Change::Paused { paused: self.jobs_paused().await? });
+            self.announce(Change::Jobs);
         }
         Ok(ids.len() as u64)
     }

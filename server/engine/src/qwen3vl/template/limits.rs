@@ -118,7 +118,8 @@ pub(super) fn check_nesting(value: &Value, depth: usize, seen: &mut Seen) -> Res
             }
         }
         ValueKind::Map => {
-            for key in value.try_iter()? {
+            // An object without enumerable attributes holds no values of the template.
+            for key in value.try_iter().into_iter().flatten() {
                 check_nesting(&key, depth + 1, seen)?;
                 check_nesting(&value.get_item(&key)?, depth + 1, seen)?;
             }
