@@ -373,7 +373,7 @@ impl Pipeline {
         if waiting + bytes > WAITING_BYTES {
             tracing::warn!(
                 waiting_bytes = waiting,
-                "cancelled an answer whose client reads too slowly, the rest of it is lost"
+                "cancelled an answer, because its client reads too slowly; the client loses the rest of it"
             );
             return Err(EngineError::Cancelled.into());
         }

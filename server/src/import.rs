@@ -81,7 +81,7 @@ pub async fn store(cx: &ImportContext, upload: &Upload) -> Result<Stored, Import
         }
         Err(error) => {
             let retry_s = RETRY_PERIOD.as_secs();
-            tracing::warn!(%error, upload.id, retry_s, "failed to store an upload, will retry");
+            tracing::warn!(%error, upload.id, retry_s, "failed to move a complete upload into the library; will retry");
         }
     }
     result
@@ -114,7 +114,7 @@ async fn recover_originals(cx: &ImportContext) {
     let nameless = match cx.library.nameless_originals().await {
         Ok(nameless) => nameless,
         Err(error) => {
-            return tracing::error!(%error, "failed to list originals without a database row, the next start retries");
+            return tracing::error!(%error, "failed to search for originals that are missing from the database; the next start of the server retries");
         }
     };
     for sealed in nameless {
@@ -123,13 +123,14 @@ async fn recover_originals(cx: &ImportContext) {
         match add(cx, sealed, &name).await {
             Ok(stored) => tracing::warn!(
                 video.id = stored.video.id,
-                "added an original without a database row to the library, its name is lost"
+                name,
+                "an original was missing from the database; added it again under this name, since its own name is lost"
             ),
             Err(error) => {
                 tracing::warn!(
                     %error,
                     path = %path.display(),
-                    "failed to recover an original without a database row, the next start retries"
+                    "failed to add an original that is missing from the database; the next start of the server retries"
                 )
             }
         }
@@ -144,7 +145,7 @@ async fn store_pending(cx: &ImportContext) {
                 let _ = store(cx, &upload).await;
             }
         }
-        Err(error) => tracing::error!(%error, "failed to list complete uploads, will retry"),
+        Err(error) => tracing::error!(%error, "failed to list complete uploads; will retry"),
     }
 }
 
@@ -156,7 +157,7 @@ async fn expire(cx: &ImportContext) {
         }
         Err(error) => {
             let retry_s = EXPIRY_PERIOD.as_secs();
-            tracing::error!(%error, retry_s, "failed to delete expired uploads and trash, will retry");
+            tracing::error!(%error, retry_s, "failed to delete expired uploads and trash; will retry");
         }
     }
 }

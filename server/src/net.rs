@@ -95,7 +95,7 @@ pub async fn serve(
             Ok((stream, peer)) => admit(&shared, &connections, stream, peer),
             Err(error) if broken_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "failed to accept a connection, will try again in a moment");
+                tracing::warn!(%error, "failed to accept a connection; will retry in a moment");
                 shared.admission.evict_one();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
@@ -131,7 +131,7 @@ async fn run(shared: &Shared, stream: TcpStream, peer: SocketAddr, place: &Admit
     // Each token is a small packet. With Nagle's algorithm it would wait up to 40 ms for the acknowledgement of the
     // one before.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "failed to set TCP_NODELAY");
+        tracing::debug!(%error, %peer, "failed to set TCP_NODELAY on a connection; its answers may arrive later");
     }
     let Some(tls) = &shared.config.tls else {
         let service = ConnectionService::new(shared, peer, false, place.state());
@@ -147,8 +147,10 @@ async fn run(shared: &Shared, stream: TcpStream, peer: SocketAddr, place: &Admit
             let service = ConnectionService::redirect_to_https(shared, peer, place.state());
             http(shared, TimedStream::new(stream, place.state()), service).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS handshake failed"),
-        Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, %peer, "the TLS handshake with a client failed; closed its connection")
+        }
+        Err(_) => tracing::debug!(%peer, "the TLS handshake with a client timed out; closed its connection"),
     }
 }
 
@@ -168,7 +170,7 @@ where
 /// A client that leaves, is too slow, or sends no HTTP is not the operator's concern.
 fn finished(result: hyper::Result<()>) {
     if let Err(error) = result {
-        tracing::trace!(%error, "connection ended");
+        tracing::trace!(%error, "a client's connection ended with an error: it disconnected, was too slow, or did not send HTTP");
     }
 }
 

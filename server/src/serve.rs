@@ -71,7 +71,7 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     let drained = drained(life.clone(), state.answers.clone());
     tokio::select! {
         () = net::serve(listener, http::router(state.clone()), net_config, drained) => {}
-        () = life.hard().cancelled() => tracing::warn!("aborted the requests in flight to stop at once"),
+        () = life.hard().cancelled() => tracing::warn!("aborted all requests in flight, because the server must stop at once"),
     }
     supervisor::stopping();
     life.drain();
@@ -79,7 +79,7 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
         tracing::warn!(
             jobs = state.jobs.running().join(" "),
             timeout_s = LINGER.as_secs(),
-            "failed to stop all jobs in time, will exit; the next start resumes them"
+            "background jobs did not stop in time; the server exits, and its next start resumes them"
         );
     }
     state.library.close().await;
@@ -152,15 +152,22 @@ async fn watch_engine(state: AppState) {
                 supervisor::status("answering");
                 match state.answers.engine().info() {
                     Ok(info) => {
-                        tracing::info!(model = info.id, backend = info.backend, "marked the engine ready")
+                        tracing::info!(
+                            model = info.id,
+                            backend = info.backend,
+                            "the engine is ready; questions can be answered from now on"
+                        )
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "marked the engine ready, but failed to read which model it serves; the server goes on")
+                        tracing::warn!(%error, "the engine is ready, but the name of its model could not be read; questions can be answered nevertheless")
                     }
                 }
             }
             Health::Failed(reason) => {
-                tracing::error!(error = reason, "lost the engine, will stop the server");
+                tracing::error!(
+                    error = reason,
+                    "the engine failed; the server stops with an error, so that systemd restarts it"
+                );
                 state.lifecycle.crash();
                 return;
             }
@@ -168,7 +175,7 @@ async fn watch_engine(state: AppState) {
         }
         tokio::select! {
             changed = watch.changed() => if changed.is_err() {
-                tracing::error!("lost the engine thread, will stop the server");
+                tracing::error!("the engine thread ended unexpectedly; the server stops with an error, so that systemd restarts it");
                 state.lifecycle.crash();
                 return;
             },

@@ -41,11 +41,11 @@ impl Lifecycle {
                 if wave == 0 {
                     tracing::info!(
                         grace_s = DRAIN.as_secs(),
-                        "started to drain, a second signal aborts the requests in flight"
+                        "received a signal to stop; finishing the requests in flight within the grace period, and a second signal aborts them"
                     );
                     life.drain();
                 } else {
-                    tracing::warn!("received another signal, will abort the requests in flight");
+                    tracing::warn!("received a second signal to stop; aborting the requests in flight");
                     life.hard.cancel();
                 }
             }

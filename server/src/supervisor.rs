@@ -51,11 +51,11 @@ pub(crate) async fn watchdog(library: Library, lifecycle: Lifecycle, address: So
         match timeout(TIMEOUT, check(&library, &lifecycle, address)).await {
             Ok(Ok(())) => notify(&[NotifyState::Watchdog]),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "failed the self-check, sent no keep-alive: systemd restarts the server if this goes on")
+                tracing::warn!(%error, "the self-check failed, so no keep-alive was sent to systemd; systemd restarts the server if this goes on")
             }
             Err(_) => tracing::warn!(
                 timeout_s = TIMEOUT.as_secs(),
-                "failed to complete the self-check (database, then /healthz) in time, sent no keep-alive: systemd restarts the server if this goes on"
+                "the self-check (database, then /healthz) timed out, so no keep-alive was sent to systemd; systemd restarts the server if this goes on"
             ),
         }
         sleep(period).await;

@@ -103,7 +103,13 @@ pub fn locate(id: &str, revision: Option<&str>) -> Result<PathBuf, EngineError> 
         let tenth = (10 * done).checked_div(total).unwrap_or(10);
         let mut last = logged.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != (file.clone(), tenth) {
-            tracing::info!(file, index, files, percent = 10 * tenth, "downloaded a part of a model file");
+            tracing::info!(
+                file,
+                index,
+                files,
+                percent = 10 * tenth,
+                "downloading the model: progress of one file"
+            );
             *last = (file, tenth);
         }
     }))

@@ -107,7 +107,7 @@ impl ModelFiles {
                         path = %path.display(),
                         bytes = len,
                         limit_bytes = MAX_FILE,
-                        "ignored a model file that is too large"
+                        "ignored a file of the checkpoint, because it is larger than the limit; the model is loaded without it"
                     );
                     return None;
                 }

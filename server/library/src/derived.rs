@@ -111,7 +111,7 @@ impl Library {
                     tracing::warn!(
                         %error,
                         path = %path.display(),
-                        "failed to remove derived files of a deleted video, remove the path by hand"
+                        "failed to remove the derived files of a deleted video; remove this path by hand"
                     );
                 }
             }
@@ -163,7 +163,7 @@ impl Drop for NewRendition {
             tracing::warn!(
                 %error,
                 path = %part.display(),
-                "failed to remove an unfinished rendition, the next start removes it"
+                "failed to remove an unfinished rendition; the next start of the server removes it"
             );
         }
     }

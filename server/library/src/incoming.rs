@@ -103,7 +103,7 @@ impl Drop for Scratch {
             tracing::warn!(
                 %error,
                 path = %self.path.display(),
-                "failed to remove an unfinished upload, the next start removes it"
+                "failed to remove the file of an unfinished upload; the next start of the server removes it"
             );
         }
     }

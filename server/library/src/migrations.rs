@@ -65,7 +65,7 @@ async fn adopt_unreleased(pool: &SqlitePool) -> Result<(), LibraryError> {
     transaction.commit().await?;
     tracing::info!(
         migration = first.version,
-        "updated the database's migration records from a pre-release, the schema is unchanged"
+        "opened a database of a pre-release and updated its migration records; its videos and texts are unchanged"
     );
     Ok(())
 }

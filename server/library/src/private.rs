@@ -35,7 +35,7 @@ pub(crate) fn tighten(root: &Path) {
     for path in [&root, &database(""), &database("-wal"), &database("-shm")] {
         match tighten_one(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return tracing::warn!(%error, path = %path.display(), "failed to make the library private, other users may read it");
+                return tracing::warn!(%error, path = %path.display(), "failed to remove other users' access to the library; other users of this machine may read it");
             }
             _ => {}
         }
@@ -51,7 +51,7 @@ fn tighten_one(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     rustix::fs::fchmod(&file, mode.intersection(Mode::RWXU))?;
-    tracing::info!(path = %path.display(), was = format!("{:o}", mode.bits()), "made the library private to its owner");
+    tracing::info!(path = %path.display(), was = format!("{:o}", mode.bits()), "removed other users' access to the library, because its permissions allowed them to read it");
     Ok(())
 }
 

@@ -50,7 +50,7 @@ impl Library {
             tracing::info!(
                 system_ms,
                 retention_ms = now,
-                "postponed the expiry of trash and uploads: the system clock went ahead, or the server was off"
+                "postponed the expiry of trash and uploads, because the system clock jumped ahead or the server was off"
             );
         }
         Ok(now)

@@ -212,7 +212,7 @@ impl Library {
                     tracing::warn!(
                         %error,
                         path = %path.display(),
-                        "failed to remove a file of a deleted video, the next start retries"
+                        "failed to remove a file of a deleted video; the next start of the server retries"
                     );
                     return Ok(());
                 }
@@ -231,7 +231,7 @@ impl Library {
             if !is_hash(&sha256) {
                 tracing::warn!(
                     sha256 = shorten(&sha256),
-                    "skipped a row of the table doomed that is not a hash, no file was deleted; the database was damaged or edited"
+                    "ignored a row of the table `doomed` (files to delete) whose value is not a hash; no file was deleted, and the database was damaged or edited by hand"
                 );
                 continue;
             }

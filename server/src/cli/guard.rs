@@ -43,12 +43,12 @@ pub(super) async fn run(args: GuardArgs) -> anyhow::Result<()> {
     // The guard's own pages must not be swapped out under memory pressure. Without the permission to lock
     // them it continues.
     if let Err(error) = rustix::mm::mlockall(rustix::mm::MlockAllFlags::CURRENT) {
-        tracing::warn!(%error, "failed to lock the memory guard's own memory, it may be swapped out");
+        tracing::warn!(%error, "failed to lock the memory guard in memory; it may be swapped out and react too late");
     }
     tracing::info!(
         floor_mib = floor,
         units = args.unit.join(" "),
-        "started to watch available memory, will stop the units when it falls below the floor"
+        "started to watch available memory; will stop the units when it falls below the floor"
     );
     let guard = Guard { memory, floor, units: args.unit, restart: args.restart_mib, notes: args.notes };
     guard.watch().await
@@ -94,7 +94,7 @@ impl Guard {
                         units = self.units.join(" "),
                         available_mib = available,
                         floor_mib = self.floor,
-                        "failed to stop the units while memory is low, will retry"
+                        "failed to stop the units while memory is low; will retry"
                     );
                     continue;
                 }
@@ -103,7 +103,7 @@ impl Guard {
                 tracing::warn!(
                     available_mib = available,
                     floor_mib = self.floor,
-                    "found no running unit to stop while memory is low"
+                    "available memory is below the floor, but none of the units is running; nothing was stopped"
                 );
                 sleep(CALM).await;
                 continue;
@@ -128,7 +128,7 @@ impl Guard {
             available_mib = available,
             floor_mib = self.floor,
             units = units.join(" "),
-            "stopping units, because memory is low"
+            "available memory is below the floor; stopping the units"
         );
         let mut stop = vec!["stop", "--no-block"];
         stop.extend(units.iter().map(String::as_str));
@@ -179,7 +179,7 @@ impl Guard {
                 tracing::error!(
                     error = format!("{error:#}"),
                     units,
-                    "failed to start the units again, will not retry"
+                    "failed to start the units again after memory was freed; start them by hand"
                 )
             }
         }
@@ -196,13 +196,13 @@ impl Guard {
 
     /// Appends a note for the next operator; the journal has the same message.
     fn note(&self, words: &str) {
-        tracing::warn!(action = words, "took an action to free memory");
+        tracing::warn!(action = words, "the memory guard stopped or started units, because memory was low");
         let Some(path) = &self.notes else { return };
         let time = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
         let file = fs::OpenOptions::new().create(true).append(true).open(path);
         let written = file.and_then(|mut file| write!(file, "\n## {time}, memory guard\n{words}\n"));
         if let Err(error) = written {
-            tracing::error!(%error, path = %path.display(), "failed to add the memory guard's action to its file, only the line before has it");
+            tracing::error!(%error, path = %path.display(), "failed to write the memory guard's action to its notes; only this log has it");
         }
     }
 }

@@ -38,7 +38,7 @@ fn open_engine(config: EngineConfig) -> anyhow::Result<Arc<dyn Engine>> {
     }
     let opening = std::thread::Builder::new().spawn(move || {
         if let Err(error) = rustix::process::nice(NICE) {
-            tracing::debug!(%error, "failed to lower the CPU priority of the model, continuing without");
+            tracing::debug!(%error, "failed to lower the CPU priority of the model; continuing at normal priority");
         }
         homereel_engine::open(&config)
     })?;

@@ -190,7 +190,7 @@ impl StoredAnswer {
                 %error,
                 answer.id = self.id,
                 video.id = self.video_id,
-                "failed to store the result of an answer, the next start marks it as failed"
+                "failed to store an answer to a question; the next start of the server marks it as failed"
             );
         }
         self.library.announce(Change::Video { id: self.video_id.clone() });

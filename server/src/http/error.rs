@@ -58,7 +58,7 @@ impl Failure {
 
     /// Creates a 500 with a fixed text and logs the cause.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        tracing::error!(error = %cause, "failed to handle a request, will answer with an internal error");
+        tracing::error!(error = %cause, "failed to handle a request because of an internal error; the client gets status 500");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

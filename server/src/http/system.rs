@@ -284,7 +284,7 @@ async fn versions(state: &AppState, machine: &MachineStatus, advice: &mut Vec<St
             facts.push(fact("Decoder sandbox", words));
         }
         Err(error) => {
-            tracing::warn!(%error, "failed to start a video worker, no video can be decoded");
+            tracing::warn!(%error, "failed to start a video worker; no video can be decoded until one starts");
             advice.push(
                 "The video worker did not start, so no video can be decoded; see the server's log.".into(),
             );

@@ -91,7 +91,7 @@ pub async fn watch(cx: ImportContext, directory: PathBuf) {
             }
             if let Err(error) = import_once(&cx, &now.root, &directory, path, *seen).await {
                 // An error of the disk or the database, or a swapped file; the next listing retries.
-                tracing::warn!(%error, path = %directory.join(path).display(), "failed to import a watched file, will retry");
+                tracing::warn!(%error, path = %directory.join(path).display(), "failed to import a file of a watched folder; will retry");
             }
         }
         before = now.files;
@@ -114,18 +114,18 @@ async fn import_once(
     }
     let outcome = match import(cx, root, relative, seen).await {
         Ok(id) => {
-            tracing::info!(path = %path.display(), video.id = id, "imported a watched file");
+            tracing::info!(path = %path.display(), video.id = id, "imported a file of a watched folder");
             "imported".to_owned()
         }
         // A retry would fail the same way.
         Err(ImportError::Probe(error))
             if matches!(error.kind(), AskErrorKind::Invalid | AskErrorKind::TimedOut) =>
         {
-            tracing::warn!(%error, path = %path.display(), "failed to probe a watched file, will skip it until it changes");
+            tracing::warn!(%error, path = %path.display(), "a file of a watched folder is not a readable video; will skip it until it changes");
             error.to_string()
         }
         Err(ImportError::Library(error @ (LibraryError::Invalid(_) | LibraryError::TooLarge { .. }))) => {
-            tracing::warn!(%error, path = %path.display(), "failed to import a watched file that the library rejects, will skip it until it changes");
+            tracing::warn!(%error, path = %path.display(), "the library rejected a file of a watched folder; will skip it until it changes");
             error.to_string()
         }
         Err(error) => return Err(error),

@@ -68,7 +68,7 @@ async fn run_lane(cx: &JobContext, lane: Lane) {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::error!(%error, "failed to read the job queue, will retry");
+                tracing::error!(%error, "failed to read the queue of background jobs; will retry");
                 tokio::time::sleep(POLL).await;
             }
         }
@@ -91,7 +91,7 @@ fn gauge(count: usize) -> f64 {
 
 fn report_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "failed to run a job, will run it again after its lease");
+        tracing::error!(%error, "a background job panicked; will run it again when its lease expires");
     }
 }
 
@@ -167,7 +167,7 @@ async fn work(cx: &JobContext, lane: Lane, job: Job) {
     metrics::histogram!("homereel_job_seconds", "lane" => lane.as_str())
         .record(started.elapsed().as_secs_f64());
     if let Err(error) = written {
-        tracing::error!(%error, job.id, "failed to store the result of a job, will run it again after its lease");
+        tracing::error!(%error, job.id, video.id = job.video_id, "failed to store the result of a background job; will run the job again when its lease expires");
     }
 }
 
@@ -176,13 +176,29 @@ fn log(job: &Job, stop: &Stop) {
     let (id, video, attempts) = (&job.id, &job.video_id, job.attempts);
     match stop {
         Stop::Full(error) => {
-            tracing::warn!(job.id = id, video.id = video, error, "postponed a job until disk space is free");
+            tracing::warn!(
+                job.id = id,
+                video.id = video,
+                error,
+                "postponed a background job until disk space is free"
+            );
         }
         Stop::Retry(error) => {
-            tracing::warn!(job.id = id, video.id = video, attempts, error, "failed to run a job, will retry");
+            tracing::warn!(
+                job.id = id,
+                video.id = video,
+                attempts,
+                error,
+                "a background job failed; will retry"
+            );
         }
         Stop::Fatal(error) => {
-            tracing::warn!(job.id = id, video.id = video, error, "failed to run a job, will not retry");
+            tracing::warn!(
+                job.id = id,
+                video.id = video,
+                error,
+                "a background job failed; will not retry, and the video's page shows the error"
+            );
         }
         Stop::Later(_) | Stop::Cancelled => {}
     }
@@ -224,7 +240,7 @@ async fn keep(cx: &JobContext, id: &str) -> Stop {
             Ok(false) => return Stop::Cancelled,
             // The lease outlives three missed heartbeats.
             Err(error) => {
-                tracing::warn!(%error, job.id = id, "failed to extend the lease of a job, will retry")
+                tracing::warn!(%error, job.id = id, "failed to extend the lease of a running job; will retry, and the job runs again if its lease expires")
             }
         }
     }

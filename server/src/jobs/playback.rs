@@ -52,7 +52,11 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
     if library.rendition_path(&video.sha256).exists() {
         return Ok(());
     }
-    tracing::info!(video.id, reason, "started to transcode a video for browsers");
+    tracing::info!(
+        video.id,
+        reason,
+        "started to transcode a video, because browsers cannot play it as it is"
+    );
     let most = crate::media::rendition_bytes(&probe);
     library.check_disk(most.min(video.size.saturating_mul(2).max(64 << 20)))?;
     let new = library.new_rendition(&video.sha256)?;
@@ -67,7 +71,7 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
         }
     };
     for warning in &made.warnings {
-        tracing::warn!(video.id, warning, "transcoded a video for browsers with a warning");
+        tracing::warn!(video.id, warning, "transcoded a video for browsers, but with a defect");
     }
     new.publish().await.map_err(LibraryError::from)?;
     Ok(())

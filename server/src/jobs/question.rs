@@ -107,7 +107,7 @@ pub(super) fn unusable(video: &Video, kind: TextKind, answer: &str) -> String {
         video.id,
         kind = word,
         answer_start = answer,
-        "rejected an unusable answer of the model, will continue the job without it"
+        "the model's answer to a background question is not usable; the video stays without this text until it is described again"
     );
     format!("no {word}: the model's answer was not usable")
 }

@@ -142,10 +142,10 @@ impl FrameCache {
             match written.await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, sha256 = of, "failed to cache decoded frames, will decode them again");
+                    tracing::warn!(%error, sha256 = of, "failed to write decoded frames to the cache; the next question about this video decodes it again");
                 }
                 Err(error) => {
-                    tracing::error!(%error, sha256 = of, "failed to cache decoded frames, will decode them again");
+                    tracing::error!(%error, sha256 = of, "failed to write decoded frames to the cache; the next question about this video decodes it again");
                 }
             }
         });
@@ -165,7 +165,7 @@ impl FrameCache {
                 tracing::warn!(
                     %error,
                     path = %path.display(),
-                    "failed to read cached frames, will remove the file and decode again"
+                    "failed to read decoded frames from the cache; will remove the file and decode the video again"
                 );
                 // If the removal fails, the next read reports the file again.
                 let _ = fs::remove_file(&path);

@@ -77,13 +77,14 @@ impl Tls {
         match self.files.read() {
             Ok(config) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-                tracing::info!(path = %self.files.certificate.display(), "loaded the new TLS certificate");
+                tracing::info!(path = %self.files.certificate.display(), "the TLS certificate or its key changed; loaded the new certificate");
             }
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::warn!(
                     error,
-                    "failed to load the changed TLS certificate, the previous one stays in use"
+                    path = %self.files.certificate.display(),
+                    "the TLS certificate or its key changed, but could not be loaded; the previous certificate stays in use, and the next change of either file is tried again"
                 );
             }
         }

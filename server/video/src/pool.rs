@@ -98,7 +98,7 @@ impl WorkerPool {
     pub(crate) fn disable_chip(&self, reason: &str) {
         if !self.chipless.swap(true, Ordering::Relaxed) {
             // A log target of its own, so that commands can show this message alone.
-            tracing::warn!(target: "homereel_video::chip", reason, "failed to open NVDEC, will decode on the CPU until the next start");
+            tracing::warn!(target: "homereel_video::chip", reason, "failed to open the GPU's video decoder (NVDEC); will decode on the CPU until the next start of the server");
         }
     }
 
@@ -135,12 +135,12 @@ impl WorkerPool {
             worker.seccomp = sandbox.seccomp,
             worker.no_new_privs = sandbox.no_new_privs,
             worker.no_capabilities = sandbox.no_capabilities,
-            "sandboxed the video workers"
+            "video workers run in their sandbox with these layers"
         );
         for layer in sandbox.missing() {
             tracing::warn!(
                 layer,
-                "started a video worker whose sandbox lacks a layer, the other layers hold; update the kernel"
+                "video workers run without one layer of their sandbox, because the kernel does not support it; the other layers hold"
             );
         }
     }
@@ -182,7 +182,7 @@ async fn listen(mut stderr: ChildStderr, pid: Option<u32>) -> String {
         tracing::warn!(
             worker.pid = pid,
             worker.stderr = words,
-            "read error output of a video worker at its exit, an error of its task follows if it failed"
+            "a video worker wrote to stderr; if its task failed, the task's own error is logged or shown as well"
         );
     }
     words

@@ -55,7 +55,7 @@ impl Generator {
         if let Err(error) = &last
             && !matches!(error, EngineError::Cancelled)
         {
-            tracing::error!(%error, "failed to generate an answer, its client gets an error");
+            tracing::error!(%error, "failed to generate an answer; its client gets the error");
         }
         // Fails only if the reader has left.
         let _ = generation.sink.send(last);

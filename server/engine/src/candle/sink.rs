@@ -58,7 +58,7 @@ impl EventSink {
             let Some(left) = self.patience.get().checked_sub(POLL) else {
                 tracing::warn!(
                     waited_s = PATIENCE.as_secs(),
-                    "cancelled a request: the server took none of its events in time"
+                    "cancelled a request whose client did not read the generated text in time; its answer is lost"
                 );
                 return ControlFlow::Break(());
             };

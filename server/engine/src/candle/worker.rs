@@ -116,7 +116,7 @@ impl<T: Task> Thread<T> {
     }
 
     fn die(self, error: EngineError) {
-        tracing::error!(%error, "stopped the engine thread, no further request can be answered and the server exits");
+        tracing::error!(%error, "the engine thread stopped; the server exits, since it can answer no further request");
         let text = error.to_string();
         // The reason is set before the state, so that a reader that sees `Failed` finds it.
         let _ = self.failure.set(error);

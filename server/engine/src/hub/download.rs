@@ -149,7 +149,7 @@ async fn fetch(repo: &PinnedRepo<'_>, file: &str, meter: &Meter) -> Result<PathB
         };
         match result {
             Err(Trouble::Unreachable(why)) if attempt < ATTEMPTS => {
-                tracing::warn!(file, attempt, error = why, "failed to download a model file, will retry");
+                tracing::warn!(file, attempt, error = why, "failed to download a model file; will retry");
                 tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
                 attempt += 1;
             }

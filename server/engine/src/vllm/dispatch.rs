@@ -136,7 +136,7 @@ pub(super) async fn send_request(
             error = %failure.error,
             from = slot.replica.url,
             to = next.replica.url,
-            "failed to get an answer from a replica, will retry on another"
+            "failed to get an answer from a replica; will retry on another"
         );
         slot = next;
     }
@@ -180,7 +180,7 @@ async fn attempt(
                 tracing::warn!(
                     error = cause,
                     delivered,
-                    "failed to reach a replica, will retry on another if there is one"
+                    "failed to send a request to a replica; will retry on another, or return an error if there is none"
                 );
                 replica.request_check();
                 if !delivered {
@@ -195,13 +195,15 @@ async fn attempt(
             Err(TransportError::Refused(refusal)) if has_settings && refusal.is_about_mm_kwargs() => {
                 tracing::warn!(
                     rejection = refusal.body,
-                    "disabled media_io_kwargs for a replica that rejects them, will send it clips at a constant frame rate"
+                    "this replica rejects media_io_kwargs; will send it clips at a constant frame rate from now on"
                 );
                 replica.set_accepts_mm_kwargs(false);
                 continue;
             }
             Err(TransportError::Refused(refusal)) if encoded.priority && refusal.is_about_priority() => {
-                tracing::warn!("disabled priorities for a replica that rejects them");
+                tracing::warn!(
+                    "this replica rejects request priorities; will send it background requests without a priority from now on (`vllm serve --scheduling-policy priority` allows them)"
+                );
                 replica.set_accepts_priority(false);
                 continue;
             }

@@ -124,7 +124,7 @@ impl Engine for VllmEngine {
         tracing::info!(
             replica = replica.url,
             draining,
-            "set whether a replica drains: a draining one gets no new requests"
+            "an administrator changed whether a replica is draining; a draining replica gets no new requests"
         );
         self.pool.update_health();
         true

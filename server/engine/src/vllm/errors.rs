@@ -105,7 +105,7 @@ impl ErrorResponse {
         tracing::warn!(
             status,
             body,
-            "received an error response from a replica, will retry on another replica or return it to the client"
+            "a replica answered with an error status; will retry on another replica or return the error to the client"
         );
         let json: Option<Value> = serde_json::from_str(&body).ok();
         let error = json.as_ref().map(|json| if json["error"].is_object() { &json["error"] } else { json });

@@ -37,7 +37,7 @@ pub(super) async fn run(pool: Arc<Pool>, replica: Arc<Replica>) {
                         replica = replica.url,
                         error = cause,
                         reason = message,
-                        "marked a replica unreachable, will check it again"
+                        "cannot connect to a replica; will send it no requests until a health check succeeds"
                     );
                     last_trouble.clone_from(&message);
                 }
@@ -51,7 +51,7 @@ pub(super) async fn run(pool: Arc<Pool>, replica: Arc<Replica>) {
                     tracing::warn!(
                         replica = replica.url,
                         reason = why,
-                        "marked a replica unusable, will check it again"
+                        "a replica answers its health check, but cannot be used; will send it no requests until a health check succeeds"
                     );
                     last_trouble.clone_from(&why);
                 }
@@ -106,7 +106,7 @@ async fn check(
             accepts_mm_kwargs = replica.accepts_mm_kwargs(),
             accepts_priority = replica.accepts_priority(),
             counts_tokens = model.builder.is_some(),
-            "marked a replica ready"
+            "a replica passed its health check; will send it requests"
         );
     }
     replica.set_metrics(replica.client.metrics().await);

@@ -70,7 +70,7 @@ async fn pass_on(
             tracing::warn!(
                 error = cause,
                 tokens,
-                "lost the connection to a replica during its answer, will retry if no token was sent"
+                "lost the connection to a replica during an answer; will retry if the client has received no token, else the client gets an error"
             );
             AttemptError::once(EngineError::Incomplete)
         })?;
@@ -82,7 +82,7 @@ async fn pass_on(
                     || {
                         tracing::warn!(
                             tokens,
-                            "lost the end of a replica's answer, will retry if no token was sent"
+                            "a replica closed the connection before the end of an answer; will retry if the client has received no token, else the client gets an error"
                         );
                         AttemptError::once(EngineError::Incomplete)
                     },
@@ -139,7 +139,7 @@ fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
         other => {
             tracing::warn!(
                 finish_reason = other,
-                "received an unknown finish reason from a replica, its client gets an error"
+                "a replica ended an answer with a finish reason that is not known; the client gets an error"
             );
             Err(EngineError::Incomplete)
         }

@@ -47,7 +47,7 @@ impl ServedModel {
                         tracing::warn!(
                             %error,
                             model = card.id,
-                            "failed to read the checkpoint's files, will let vLLM count tokens"
+                            "failed to read the checkpoint that vLLM serves; requests are sent without counting their tokens first"
                         )
                     })
                     .ok()

@@ -88,7 +88,9 @@ impl Auth {
             return Ok(());
         }
         self.set_password(password).await?;
-        tracing::info!("set the household password from the password file");
+        tracing::info!(
+            "set the household password to the one in the password file; all earlier logins have ended"
+        );
         Ok(())
     }
 

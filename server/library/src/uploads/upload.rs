@@ -233,7 +233,7 @@ impl Library {
         for id in &ids {
             // An upload that is being written has a new expiry.
             if let Err(error) = self.delete_upload(id).await {
-                tracing::warn!(%error, upload.id = id, "failed to delete an expired upload, will retry");
+                tracing::warn!(%error, upload.id = id, "failed to delete an expired upload; will retry");
             }
         }
         Ok(ids.len())
