@@ -168,19 +168,18 @@ impl Server {
         Ok(body["videos"][0]["id"].as_str().with_context(|| format!("no id in {body}"))?.to_owned())
     }
 
-    /// Returns the processes below the server: its video workers.
+    /// Returns the server's video workers: the children of its template process.
     ///
     /// # Errors
     /// When `/proc` can't be read.
-    pub fn children(&self) -> anyhow::Result<Vec<u32>> {
+    pub fn workers(&self) -> anyhow::Result<Vec<u32>> {
         let pid = self.pid().context("the server is gone")?;
-        let mut children = Vec::new();
-        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread may end while we look.
-            let Ok(text) = std::fs::read_to_string(task?.path().join("children")) else { continue };
-            children.extend(text.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
+        let mut workers = Vec::new();
+        for template in children(pid)? {
+            // It may have ended meanwhile.
+            workers.extend(children(template).unwrap_or_default());
         }
-        Ok(children)
+        Ok(workers)
     }
 
     /// Returns everything that the server wrote to its standard output and error.
@@ -216,6 +215,17 @@ impl Drop for Server {
             }
         }
     }
+}
+
+/// Returns the children of a process.
+fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end while we look.
+        let Ok(text) = std::fs::read_to_string(task?.path().join("children")) else { continue };
+        children.extend(text.split_whitespace().filter_map(|p| p.parse::<u32>().ok()));
+    }
+    Ok(children)
 }
 
 fn spawn(data: &Path, log: &Path, arguments: &[String]) -> anyhow::Result<Child> {

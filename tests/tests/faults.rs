@@ -114,7 +114,7 @@ async fn workers_that_crash_are_errors_of_their_questions_only() -> anyhow::Resu
         tokio::select! {
             responses = &mut questions => break responses,
             () = tokio::task::yield_now() => {
-                for child in server.children()? {
+                for child in server.workers()? {
                     let pid = Pid::from_raw(i32::try_from(child)?).context("a process")?;
                     // Gone already is as good.
                     let _ = kill_process(pid, Signal::KILL);

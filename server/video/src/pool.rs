@@ -1,7 +1,7 @@
-//! Starts worker processes, and keeps a spare one running.
+//! Starts worker processes through a [`crate::template`], and keeps a spare one running.
 //!
-//! A worker links more than a hundred libraries of ffmpeg's, so that starting one takes longer than decoding the first frame of
-//! a small clip. A spare worker therefore waits in its sandbox, without a file, for the next call.
+//! Entering the sandbox takes as long as decoding the first frame of a small clip. A spare worker therefore waits in its sandbox,
+//! without a file, for the next call.
 
 use std::{
     ffi::OsString,
@@ -15,16 +15,19 @@ use std::{
     },
 };
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::{
-    io::AsyncReadExt,
-    net::UnixStream,
-    process::{Child, ChildStderr, Command},
+    io::{AsyncRead, AsyncReadExt},
+    net::{UnixStream, unix::pipe},
+    process::{Child, Command},
     sync::Semaphore,
     task::JoinHandle,
 };
 
 use crate::{
     Decoder, Limits, Sandbox,
+    process::WorkerProcess,
+    template,
     wire::{self, WorkerSettings},
 };
 
@@ -49,15 +52,23 @@ pub(crate) struct WorkerPool {
     /// Whether NVDEC was tried and is not available.
     chipless: Arc<AtomicBool>,
     spare: Mutex<Option<Started>>,
+    template: Arc<Mutex<Option<Template>>>,
     sandbox: Arc<OnceLock<Sandbox>>,
 }
 
 /// A running worker without an order. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Started {
-    pub(crate) child: Child,
+    pub(crate) process: WorkerProcess,
     pub(crate) socket: UnixStream,
     pub(crate) stderr_tail: JoinHandle<String>,
+}
+
+/// A running template. Dropping it kills the process, and with it its workers.
+#[derive(Debug)]
+struct Template {
+    control: OwnedFd,
+    _child: Child,
 }
 
 impl WorkerPool {
@@ -71,6 +82,7 @@ impl WorkerPool {
             decoder: Decoder::default(),
             chipless: Arc::default(),
             spare: Mutex::default(),
+            template: Arc::default(),
             sandbox: Arc::default(),
         }
     }
@@ -83,6 +95,7 @@ impl WorkerPool {
             slots: Arc::clone(&self.slots),
             chipless: Arc::clone(&self.chipless),
             sandbox: Arc::clone(&self.sandbox),
+            template: Arc::clone(&self.template),
             spare: Mutex::default(),
             ..*self
         }
@@ -109,7 +122,7 @@ impl WorkerPool {
         }
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(mut spare) = spare
-            && matches!(spare.child.try_wait(), Ok(None))
+            && !spare.process.has_ended()
         {
             return Ok(spare);
         }
@@ -156,20 +169,46 @@ fn spawn(pool: &WorkerPool, chip: bool) -> io::Result<Started> {
         0,
     )?)?;
     ours.set_nonblocking(true)?;
+    let (stderr, their_stderr) = io::pipe()?;
+    let (status, their_status) = std::os::unix::net::UnixStream::pair()?;
+    let theirs = [theirs.into(), their_stderr.into(), their_status.into()];
+    fork(pool, &theirs)?;
+    Ok(Started {
+        process: WorkerProcess::new(status)?,
+        socket: UnixStream::from_std(ours)?,
+        stderr_tail: tokio::spawn(listen(pipe::Receiver::from_owned_fd(stderr.into())?)),
+    })
+}
+
+/// Lets the template start a worker with these descriptors; starts the template if there is none.
+fn fork(pool: &WorkerPool, descriptors: &[OwnedFd; 3]) -> io::Result<()> {
+    let mut template = pool.template.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(running) = &*template
+        && template::request(&running.control, descriptors.each_ref()).is_ok()
+    {
+        return Ok(());
+    }
+    // There was none, or it has died.
+    let started = template.insert(start_template(pool)?);
+    template::request(&started.control, descriptors.each_ref())
+}
+
+fn start_template(pool: &WorkerPool) -> io::Result<Template> {
+    let (control, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let mut command = Command::new(&pool.program);
     command.args(&pool.args).env_clear().kill_on_drop(true).process_group(0);
     command.envs(std::env::var_os(INHERITED).map(|value| (INHERITED, value)));
-    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
-    let stderr_tail = match child.stderr.take() {
-        Some(stderr) => tokio::spawn(listen(stderr, child.id())),
-        None => tokio::spawn(async { String::new() }),
-    };
-    Ok(Started { child, socket: UnixStream::from_std(ours)?, stderr_tail })
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(listen(stderr));
+    }
+    Ok(Template { control, _child: child })
 }
 
 /// Reads a worker's stderr to its end; logs and returns the last part.
-async fn listen(mut stderr: ChildStderr, pid: Option<u32>) -> String {
+async fn listen(mut stderr: impl AsyncRead + Unpin) -> String {
     let mut kept = Vec::new();
     let mut chunk = [0u8; 1024];
     while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
@@ -180,7 +219,6 @@ async fn listen(mut stderr: ChildStderr, pid: Option<u32>) -> String {
     let words = String::from_utf8_lossy(&kept).into_owned();
     if !words.is_empty() {
         tracing::warn!(
-            worker.pid = pid,
             worker.stderr = words,
             "a video worker wrote to stderr; if its task failed, the task's own error is logged or shown as well"
         );

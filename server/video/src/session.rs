@@ -196,21 +196,20 @@ impl Session {
     }
 
     /// Returns the peak memory of the process in bytes; 0 if it has exited, or if the kernel does not report it.
-    pub(crate) fn peak_memory(&self) -> u64 {
+    pub(crate) fn peak_memory(&mut self) -> u64 {
         let status = |pid| fs::read_to_string(format!("/proc/{pid}/status")).ok();
-        self.started.child.id().and_then(status).and_then(|status| high_water_mark(&status)).unwrap_or(0)
+        self.started.process.id().and_then(status).and_then(|status| high_water_mark(&status)).unwrap_or(0)
     }
 
     /// Kills the process and waits for its end.
     pub(crate) async fn kill(&mut self) {
-        // It may have exited already.
-        let _ = self.started.child.kill().await;
+        self.started.process.kill().await;
     }
 
     /// Describes why the worker closed the socket early.
     async fn died(&mut self) -> VideoError {
-        let status = match timeout(GRACE, self.started.child.wait()).await {
-            Ok(Ok(status)) => describe_exit(status),
+        let status = match timeout(GRACE, self.started.process.wait()).await {
+            Ok(Some(status)) => describe_exit(status),
             _ => "hung up".into(),
         };
         self.kill().await;

@@ -25,7 +25,7 @@ use crate::{
     poster, rendition, resize,
     sandbox::{self, SandboxLimits},
     scan::{self, Bounds},
-    sprites, still,
+    sprites, still, template,
     wire::{self, Order, Reply, WorkerSettings, WorkerTask},
 };
 
@@ -36,11 +36,13 @@ const PERIOD: Duration = Duration::from_millis(250);
 
 #[doc(hidden)]
 pub use crate::heartbeat::progress;
+#[doc(hidden)]
+pub use crate::template::{Served, serve as serve_template};
 
 /// The socket to the parent. Its holder writes one whole message.
 type Out = Mutex<BufWriter<UnixStream>>;
 
-/// Runs the worker: `homereel video-worker` calls it before any thread or runtime is started.
+/// Runs the worker, or the template that starts workers: `homereel video-worker` calls it before any thread or runtime is started.
 #[must_use]
 pub fn main() -> ExitCode {
     main_as(true, |_| Ok(()))
@@ -51,7 +53,10 @@ pub fn main() -> ExitCode {
 #[doc(hidden)]
 #[must_use]
 pub fn main_as(sandboxed: bool, deed: impl FnOnce(&File) -> io::Result<()>) -> ExitCode {
-    match run(sandboxed, deed) {
+    match template::serve().and_then(|served| match served {
+        Served::Worker => run(sandboxed, deed),
+        Served::Template => Ok(()),
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log is closed as well, so nothing can be reported.

@@ -213,7 +213,7 @@ async fn a_reader_who_leaves_while_the_clip_is_decoded_stops_the_decoder() -> an
     // A sampling of its own, so that nothing that is kept from the job answers it.
     body["media_io_kwargs"] = json!({"video": {"fps": 3}});
     let response = server.chat(&body).await?.error_for_status()?;
-    wait_for(PATIENCE, async || Ok((server.children()?.len() > SPARE).then_some(())))
+    wait_for(PATIENCE, async || Ok((server.workers()?.len() > SPARE).then_some(())))
         .await
         .context("no decoder was seen at work")?;
     let answered = count(&server, "vllm:request_success_total").await?;
@@ -268,7 +268,7 @@ async fn settled(server: &Server) -> anyhow::Result<()> {
         let system = server.json("/api/system").await?;
         let jobs = server.json("/api/jobs").await?.to_string();
         let busy = jobs.contains("\"running\"") || jobs.contains("\"queued\"");
-        let idle = system["engine"]["in_flight"] == 0 && !busy && server.children()?.len() <= SPARE;
+        let idle = system["engine"]["in_flight"] == 0 && !busy && server.workers()?.len() <= SPARE;
         Ok(idle.then_some(()))
     };
     wait_for(Duration::from_secs(120), idle).await.context("the server never came to rest")

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use homereel_video::worker;
+use homereel_video::worker::{self, Served};
 use rustix::{
     fs::fstat,
     process::{Signal, getppid, kill_process},
@@ -27,6 +27,11 @@ use rustix::{
 const MARK: [u8; 4] = *b"EVIL";
 
 fn main() -> ExitCode {
+    match worker::serve_template() {
+        Ok(Served::Worker) => {}
+        Ok(Served::Template) => return ExitCode::SUCCESS,
+        Err(_) => return ExitCode::FAILURE,
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match *words {

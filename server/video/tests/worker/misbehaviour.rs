@@ -11,15 +11,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clips::{self, Clips, quarters, worker_as};
 
-/// Finds the processes that have `mark` among their arguments.
+/// Finds the workers that have `mark` among their arguments. The template, their parent, has the same arguments.
 pub(crate) fn processes(mark: &str) -> Vec<Pid> {
+    named(b"video-worker\n", mark)
+}
+
+/// Finds the processes of this name that have `mark` among their arguments.
+fn named(name: &[u8], mark: &str) -> Vec<Pid> {
     let ids = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     ids.filter_map(|id| {
         let line = fs::read(format!("/proc/{id}/cmdline")).ok()?;
         let found = line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes());
-        if found { Pid::from_raw(id) } else { None }
+        let same = fs::read(format!("/proc/{id}/comm")).ok()? == name;
+        if found && same { Pid::from_raw(id) } else { None }
     })
     .collect()
 }
@@ -48,6 +54,22 @@ fn clip() -> (Clips, File) {
     let clips = Clips::new();
     let path = clips.draw("clip.mp4", &quarters(64, 64, 10, 1.0), "-c:v libx264");
     (clips, File::open(path).unwrap())
+}
+
+#[tokio::test]
+async fn a_template_that_dies_takes_its_workers_with_it_and_is_replaced() {
+    let (_clips, file) = clip();
+    let (mark, cancel) = ("template-dies", CancellationToken::new());
+    let worker = worker_as(&["honest", mark]).with_spare();
+    probe(&worker, file.try_clone().unwrap(), &cancel).await.unwrap();
+    assert!(eventually(|| processes(mark).len() == 1).await, "a spare worker waits");
+    let template = named(b"video-template\n", mark);
+    assert_eq!(template.len(), 1);
+    kill_process(template[0], Signal::KILL).unwrap();
+    assert!(eventually(|| processes(mark).is_empty()).await, "{:?}", processes(mark));
+    probe(&worker, file, &cancel).await.unwrap();
+    let next = named(b"video-template\n", mark);
+    assert!(next.len() == 1 && next != template, "{next:?}");
 }
 
 #[tokio::test]
