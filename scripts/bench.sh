@@ -130,6 +130,33 @@ run_model() {
   rm -rf "$work/data-$$"
 }
 
+# ingest NAME FLAG…: how fast clips get their texts, for at most 240 s.
+ingest() {
+  local name=$1 limit=240 status=0; shift
+  fits 60 || { left_out+=("$name: no time left"); return 0; }
+  timeout --signal=INT --kill-after=30 "$limit" "$bench" ingest --count 12 --seconds 10 --long-seconds 60 --timeout "$limit" \
+    --result-filename "$out/$name.json" "$@" >"$out/$name.txt" 2>"$work/$name.err" || status=$?
+  [ "$status" -eq 0 ] || left_out+=("$name: $(grep -m 1 '^Error' "$work/$name.err" || tail -n 1 "$work/$name.err")")
+}
+
+# ingest_demo ENGINE: the server of the engine describes clips; for vLLM, a server in front of it, and a plain client as the peer.
+ingest_demo() {
+  local address=http://127.0.0.1:$port front=http://127.0.0.1:$((port + 1)) pid
+  case $1 in
+    candle-f32) ingest ingest-candle --base-url "$address" --server-pid "$watched_pid" ;;
+    vllm)
+      ingest ingest-vllm-direct --direct "$address" --max-concurrency 8
+      target/release/homereel serve --listen "127.0.0.1:$((port + 1))" --data "$work/front-$$" --engine vllm --vllm-url "$address" \
+        >"$work/ingest.log" 2>&1 &
+      pid=$!
+      for _ in $(seq 60); do curl -fsS -o /dev/null "$front/readyz" 2>/dev/null && break; sleep 1; done
+      ingest ingest-vllm --base-url "$front" --server-pid "$pid"
+      kill "$pid" 2>/dev/null || true
+      wait "$pid" 2>/dev/null || true
+      rm -rf "$work/front-$$" ;;
+  esac
+}
+
 # Clips of 6 s at 320x240 (12 frames), 64 output tokens.
 load_demo() {
   local clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264 --fps 2)
@@ -138,7 +165,8 @@ load_demo() {
   case $1 in
     *-candle-f32 | *-vllm)
       measure "$1-load" "$2" "${clips[@]}" --num-prompts 16 --num-warmups 0 --random-output-len 32 --ignore-eos \
-        --seed 3026 --max-concurrency 1,2,4 ;;
+        --seed 3026 --max-concurrency 1,2,4
+      ingest_demo "${1#demo-}" ;;
   esac
 }
 
@@ -183,9 +211,12 @@ fi
 existing=()
 for file in "$out"/demo-*.json "$out"/2b-*.json; do [ -f "$file" ] && existing+=("$file"); done
 [ ${#existing[@]} -gt 0 ] || die "nothing was measured: ${left_out[*]}"
+ingested=()
+for file in "$out"/ingest-*.json; do [ -f "$file" ] && ingested+=("$file"); done
+[ ${#ingested[@]} -eq 0 ] || ingested=(--ingest "${ingested[@]}")
 notes=()
 for line in "${left_out[@]}"; do notes+=(--left-out="$line"); done
-"$bench" report "${existing[@]}" --out "$out/report.md" --table "$out/table.md" --probe "$out/probe.json" "${notes[@]}" >/dev/null
+"$bench" report "${existing[@]}" --out "$out/report.md" --table "$out/table.md" --probe "$out/probe.json" "${ingested[@]}" "${notes[@]}" >/dev/null
 rm -f "$out"/*.txt
 
 # Where /bench of a server with this data directory reads them.

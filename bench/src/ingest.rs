@@ -29,7 +29,7 @@ use server::Server;
 const UPLOADS: usize = 4;
 
 /// Most clips of a measurement. The server lists its 200 newest jobs.
-pub const MAX_CLIPS: usize = 190;
+pub const MAX_CLIPS: usize = 200;
 
 /// What a server is given to do.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 
 mod client_comparison;
 mod engine_table;
+mod ingest_table;
 mod probe;
 
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use homereel_web::plot;
 
 pub use client_comparison::{ClientComparison, VllmBenchResult, compare_clients};
 pub use engine_table::engine_table;
+pub use ingest_table::IngestResult;
 pub use probe::{Bandwidth, MatrixProduct, ProbeResult};
 
 /// A plot that belongs to a report.
@@ -28,6 +30,8 @@ pub struct Plot {
 pub struct Appendix {
     /// Limits of the machine.
     pub probe: Option<ProbeResult>,
+    /// Results of `ingest` (name, result).
+    pub ingest: Vec<(String, IngestResult)>,
     /// Runs that are missing or incomplete, one sentence each.
     pub left_out: Vec<String>,
 }
@@ -46,6 +50,10 @@ pub fn report(
         ("latency", plot::latency(results)?),
         ("throughput", plot::throughput(results)?),
         ("stages", plot::stages(results)?),
+        (
+            "ingest",
+            plot::bars("Describing clips", "hours of video per hour", &ingest_table::bars(&appendix.ingest))?,
+        ),
     ] {
         plots.extend(svg.map(|svg| Plot { file: format!("{stem}-{name}.svg"), svg }));
     }
@@ -53,6 +61,7 @@ pub fn report(
     out.push_str(&introduction(results));
     out.push_str(&overview(results));
     out.push_str(&stages(results));
+    out.push_str(&ingest_table::section(&appendix.ingest));
     // Writing to a String cannot fail.
     for plot in &plots {
         let _ = writeln!(out, "![{}]({})\n", plot.file.trim_end_matches(".svg"), plot.file);
@@ -259,6 +268,7 @@ mod tests {
     fn probe_and_missing_runs_are_appended() {
         let probe = include_bytes!("../runs/2026-11-26-x86_64-2cores/probe.json");
         let appendix = Appendix {
+            ingest: Vec::new(),
             probe: Some(serde_json::from_slice(probe).unwrap()),
             left_out: vec!["2b-vllm: it did not start".into()],
         };

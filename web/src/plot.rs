@@ -144,6 +144,54 @@ fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>,
     Ok(Some(svg))
 }
 
+/// Draws one bar per row (name, value), with the value behind the name. Returns `None` without a positive value.
+///
+/// # Errors
+/// When drawing fails.
+pub fn bars(title: &str, unit: &str, rows: &[(String, f64)]) -> Result<Option<String>, PlotError> {
+    let widest = rows.iter().map(|row| row.1).fold(0.0, f64::max);
+    if widest <= 0.0 {
+        return Ok(None);
+    }
+    let mut svg = String::new();
+    let letters = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default() as u32 + 8;
+    let names_width = (letters * 13 / 2).clamp(120, SIZE.0 / 2);
+    let mut draw = || -> Result<(), Box<dyn std::error::Error>> {
+        let root =
+            SVGBackend::with_string(&mut svg, (SIZE.0, 90 + 36 * rows.len() as u32)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let count = rows.len() as f64;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(format!("{title} ({unit})"), ("sans-serif", 18))
+            .margin(10)
+            .x_label_area_size(24)
+            .y_label_area_size(names_width)
+            .build_cartesian_2d(0.0..widest * 1.1, 0.0..count)?;
+        let name = |y: &f64| {
+            let row = count - y.ceil();
+            let in_middle = (y.fract() - 0.5).abs() < 1e-9;
+            let row = rows.get(row as usize).filter(|_| in_middle);
+            row.map_or_else(String::new, |(name, value)| format!("{name}, {value:.1}"))
+        };
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .light_line_style(TRANSPARENT)
+            .y_labels(2 * rows.len() + 1)
+            .y_label_formatter(&name)
+            .draw()?;
+        let bars = rows.iter().enumerate().map(|(row, (_, value))| {
+            let bottom = count - row as f64;
+            Rectangle::new([(0.0, bottom - 0.25), (value.max(0.0), bottom - 0.75)], PALETTE[0].filled())
+        });
+        chart.draw_series(bars)?;
+        root.present()?;
+        Ok(())
+    };
+    draw().map_err(|error| PlotError(format!("failed to draw '{title}': {error}")))?;
+    Ok(Some(svg))
+}
+
 /// Draws the stages of a request, one bar per result that has them: in milliseconds, or in percent if one bar would be too
 /// short to see beside the longest. Returns `None` if no result has stages.
 ///
@@ -234,6 +282,14 @@ mod tests {
         result.latencies.e2el = summary(3.0 * ttft);
         result.output_throughput = 10.0 * concurrency as f64;
         ("one clip".to_owned(), result)
+    }
+
+    #[test]
+    fn bars_have_names_and_values() {
+        let rows = [("direct".to_owned(), 32.6), ("homereel".to_owned(), 23.1)];
+        let svg = bars("Describing clips", "hours per hour", &rows).unwrap().unwrap();
+        assert!(svg.contains("direct, 32.6") && svg.contains("homereel, 23.1"), "{svg}");
+        assert!(bars("nothing", "", &[]).unwrap().is_none());
     }
 
     #[test]

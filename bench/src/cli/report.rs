@@ -29,6 +29,9 @@ pub(crate) struct ReportArgs {
     /// Result of `probe`: adds the limits of the machine to the report
     #[arg(long, value_name = "FILE", requires = "out")]
     probe: Option<PathBuf>,
+    /// Results of `ingest`: adds how fast clips were described to the report
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "out")]
+    ingest: Vec<PathBuf>,
     /// Run that is missing or incomplete, for the report; may be repeated
     #[arg(long, value_name = "TEXT", requires = "out")]
     left_out: Vec<String>,
@@ -39,12 +42,13 @@ pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<()> {
     let mut results = Vec::with_capacity(args.results.len());
     for file in &args.results {
         let result = read_result(file)?;
-        let stem = || file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        results.push((result.label.clone().unwrap_or_else(stem), result));
+        results.push((result.label.clone().unwrap_or_else(|| stem(file)), result));
     }
     if let Some(out) = &args.out {
         let probe = args.probe.as_ref().map(|file| read_json(file)).transpose()?;
-        let appendix = Appendix { probe, left_out: args.left_out.clone() };
+        let ingest = args.ingest.iter().map(|file| Ok((stem(file), read_json(file)?)));
+        let ingest = ingest.collect::<anyhow::Result<Vec<_>>>()?;
+        let appendix = Appendix { probe, ingest, left_out: args.left_out.clone() };
         write_report(&results, &appendix, out)?;
     }
     let Some(table) = &args.table else { return Ok(()) };
@@ -63,6 +67,11 @@ pub(crate) fn report(args: &ReportArgs) -> anyhow::Result<()> {
         bail!("the clients differ by more than 5 % in {}", comparison.differing.join(", "));
     }
     Ok(())
+}
+
+/// Names a result by its file.
+fn stem(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn write_report(results: &[(String, BenchResult)], appendix: &Appendix, out: &Path) -> anyhow::Result<()> {
