@@ -69,8 +69,10 @@ pub struct PreparedClip {
 #[derive(Debug, Clone)]
 pub struct MediaDecoder {
     worker: Worker,
-    /// Separate workers for long tasks, so that questions never wait for them.
-    background_worker: Worker,
+    /// A separate worker for sprites, so that questions never wait for it.
+    sprite_worker: Worker,
+    /// Another one for renditions, which take long.
+    rendition_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
     clips: Arc<ByteCache<PreparedClip>>,
     store: Arc<FrameCache>,
@@ -80,10 +82,10 @@ impl MediaDecoder {
     /// Creates a decoder that uses `worker`.
     #[must_use]
     pub fn new(worker: Worker) -> Self {
-        let background_worker = worker.clone().with_concurrency(1);
         Self {
+            sprite_worker: worker.clone().with_concurrency(1),
+            rendition_worker: worker.clone().with_concurrency(1),
             worker,
-            background_worker,
             probes: Arc::new(ByteCache::new(64 << 20)),
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),
             store: Arc::default(),

@@ -25,7 +25,7 @@ struct Told {
 #[tokio::test]
 async fn power_cuts_lose_nothing_that_was_told() -> anyhow::Result<()> {
     let kills: u32 = std::env::var("HOMEREEL_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
-    let mut server = Server::start_with(&["--window-seconds", "1"]).await?;
+    let mut server = Server::start_with(&["--window-seconds", "1", "--jobs", "4"]).await?;
     let mut told = Told::default();
     // A clip of twelve windows, which takes a while to be read.
     let long = server.upload(&clips::test_pattern(12)?).await?;

@@ -138,11 +138,14 @@ async fn a_job_changes_its_lane_and_keeps_its_place() {
         "the first stays the first"
     );
     assert_eq!(job.warnings, ["a warning"]);
-    // A rendition comes after the thumbnails of a newer video.
-    library.hand_over_job(&job.id, Step::Playback, &[]).await.unwrap();
+    // Late sprites come after the poster of a newer video, and a rendition waits for neither.
+    library.hand_over_job(&job.id, Step::LateSprites, &[]).await.unwrap();
     let third = add(&library, b"c", "c.mp4").await.video;
     assert_eq!(lease(Lane::Media).await.unwrap().video_id, third.id);
     assert_eq!(lease(Lane::Media).await.unwrap().id, first.id);
+    library.hand_over_job(&first.id, Step::Playback, &[]).await.unwrap();
+    assert!(lease(Lane::Media).await.is_none());
+    assert_eq!(lease(Lane::Rendition).await.unwrap().id, first.id);
 }
 
 #[tokio::test]

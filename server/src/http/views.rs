@@ -70,7 +70,7 @@ fn step_words(step: Step) -> &'static str {
     match step {
         Step::Probe => "reading the file",
         Step::Poster => "making the poster",
-        Step::Sprites => "making the scrub thumbnails",
+        Step::Sprites | Step::LateSprites => "making the scrub thumbnails",
         Step::Playback => "making a version for browsers",
         Step::Describe => "describing it",
         Step::Moments => "finding the moments",
@@ -83,7 +83,9 @@ pub(super) fn step(job: &Job) -> Option<views::JobProgress> {
     if job.state != JobState::Running {
         return None;
     }
-    let index = STEPS.iter().position(|&step| step == job.step).unwrap_or_default();
+    // Sprites that are made late come right before the version for browsers.
+    let present = if job.step == Step::LateSprites { Step::Playback } else { job.step };
+    let index = STEPS.iter().position(|&step| step == present).unwrap_or_default();
     if job.parts > 0 {
         // A long video: most of the time is spent on its windows.
         let parts = |n: i64| u64::try_from(n).unwrap_or_default();

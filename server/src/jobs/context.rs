@@ -34,6 +34,11 @@ pub struct JobContext {
 }
 
 impl JobContext {
+    /// Returns whether the model is ready and its lane is not paused.
+    pub(super) async fn asks_model(&self) -> Result<bool, LibraryError> {
+        Ok(self.answers.engine().info().is_ok() && !self.library.jobs_paused().await?)
+    }
+
     /// Returns a video's original as a source to decode.
     pub(super) fn source(&self, video: &Video) -> Source {
         Source::file(self.library.original_path(&video.sha256), Some(video.sha256.clone()))

@@ -47,17 +47,14 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
             Err(stop) => {
                 // The job will not be retried, so the steps without the model run nevertheless.
                 if is_text(step) && (matches!(stop, Stop::Fatal(_)) || is_last(job, &stop)) {
+                    drop(whole);
+                    playback::sprites(cx, job, &video, cancel).await?;
                     playback::rendition(cx, job, &video, cancel).await?;
                 }
                 return Err(stop);
             }
         }
-        let next = match step.next() {
-            // The windows produce all three texts.
-            Some(Step::Moments) if windows::is_long(cx, &video) => Step::Playback,
-            Some(next) => next,
-            None => return Ok(Ended::Done(warnings)),
-        };
+        let Some(next) = next_step(cx, &video, step).await? else { return Ok(Ended::Done(warnings)) };
         if next.lane() != step.lane() {
             if let Some(part) = &mut whole {
                 part.finish();
@@ -67,6 +64,21 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
         step = next;
         library.advance_job(&job.id, step, &warnings).await?;
     }
+}
+
+/// Returns the step after `step`; `None` after the last.
+async fn next_step(cx: &JobContext, video: &Video, step: Step) -> Result<Option<Step>, Stop> {
+    let next = match step.next() {
+        // The model would wait for decoded frames meanwhile.
+        Some(Step::Sprites) if cx.slots.is_starved() && cx.asks_model().await? => Some(Step::Describe),
+        // The windows produce all three texts.
+        Some(Step::Moments) if windows::is_long(cx, video) => Some(Step::LateSprites),
+        next => next,
+    };
+    Ok(match next {
+        Some(Step::LateSprites) if cx.library.sprites(&video.sha256).await.is_some() => Some(Step::Playback),
+        next => next,
+    })
 }
 
 fn is_text(step: Step) -> bool {
@@ -86,14 +98,16 @@ async fn run_step(
     whole: &mut Option<Part>,
     cancel: &CancellationToken,
 ) -> Result<Vec<String>, Stop> {
-    let one = |warning: Option<String>| warning.into_iter().collect();
+    // Sprites that failed are tried again after the texts.
+    let one =
+        |warning: Option<String>| warning.filter(|text| !job.warnings.contains(text)).into_iter().collect();
     Ok(match step {
         Step::Probe => {
             probe(cx, video, cancel).await?;
             Vec::new()
         }
         Step::Poster => one(poster(cx, video, cancel).await?),
-        Step::Sprites => one(playback::sprites(cx, job, video, cancel).await?),
+        Step::Sprites | Step::LateSprites => one(playback::sprites(cx, job, video, cancel).await?),
         Step::Playback => one(playback::rendition(cx, job, video, cancel).await?),
         Step::Describe | Step::Moments | Step::Tags if windows::is_long(cx, video) => {
             windows::run(cx, job, video, cancel).await?

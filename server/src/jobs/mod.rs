@@ -1,7 +1,7 @@
-//! The job runner: processes the queue of background work in two lanes.
+//! The job runner: processes the queue of background work in three lanes.
 //!
-//! The lane of media decodes (facts, posters, sprites, renditions), the lane of the model asks questions, several videos at
-//! once (see [`JobSlots`]). The queue is the table `jobs`. A job is leased, its steps are stored as they finish, and after a crash
+//! The lane of media decodes (facts, posters, sprites), the lane of the model asks questions, several videos at once (see
+//! [`JobSlots`]), and the lane of renditions transcodes one video after the other. The queue is the table `jobs`. A job is leased, its steps are stored as they finish, and after a crash
 //! it resumes at the step where it stopped. Interactive questions take precedence. Independent of HTTP.
 
 mod backoff;
@@ -41,7 +41,7 @@ const FULL_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs jobs until the server drains. The running jobs are then released; their finished steps are kept.
 pub async fn run(cx: JobContext) {
-    tokio::join!(run_lane(&cx, Lane::Media), run_lane(&cx, Lane::Model));
+    tokio::join!(run_lane(&cx, Lane::Media), run_lane(&cx, Lane::Model), run_lane(&cx, Lane::Rendition));
 }
 
 async fn run_lane(cx: &JobContext, lane: Lane) {
@@ -100,12 +100,13 @@ fn capacity(cx: &JobContext, lane: Lane) -> usize {
     match lane {
         Lane::Media => cx.media_jobs,
         Lane::Model => cx.slots.limit() + slots::AHEAD,
+        Lane::Rendition => 1,
     }
 }
 
-/// Leases the next job of a lane. While the queue is paused or the model is not ready, only the lane of media runs.
+/// Leases the next job of a lane. While the queue is paused or the model is not ready, the lane of the model stands still.
 async fn next(cx: &JobContext, lane: Lane) -> Result<Option<Job>, LibraryError> {
-    if lane == Lane::Model && (cx.answers.engine().info().is_err() || cx.library.jobs_paused().await?) {
+    if lane == Lane::Model && !cx.asks_model().await? {
         return Ok(None);
     }
     cx.library.lease_job(lane, LEASE, &cx.jobs.running()).await

@@ -109,6 +109,12 @@ impl JobSlots {
         self.decoded.used().saturating_sub(self.used())
     }
 
+    /// Returns whether a slot waits for a decoded part, so that the model does less than it could.
+    #[must_use]
+    pub(super) fn is_starved(&self) -> bool {
+        self.decoded.used() < self.limit()
+    }
+
     /// Returns the seconds of video that the model watches per second of work; `None` until it has watched enough.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {

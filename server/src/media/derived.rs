@@ -39,7 +39,7 @@ impl MediaDecoder {
         progress: &mut (dyn FnMut(usize, usize) + Send),
     ) -> Result<(Sprites, Vec<bytes::Bytes>), AskError> {
         let limits = background(self.worker.limits(), Duration::ZERO);
-        let worker = self.background_worker.clone().with_limits(limits);
+        let worker = self.sprite_worker.clone().with_limits(limits);
         Ok(homereel_video::sprites(&worker, source.open()?, cancel, progress).await?)
     }
 
@@ -56,7 +56,7 @@ impl MediaDecoder {
         progress: &mut (dyn FnMut(usize, usize) + Send),
     ) -> Result<Rendition, AskError> {
         let patience = Duration::from_secs_f64(probe.duration_s * RENDITION_PATIENCE);
-        let worker = self.background_worker.clone().with_limits(background(self.worker.limits(), patience));
+        let worker = self.rendition_worker.clone().with_limits(background(self.worker.limits(), patience));
         let most = rendition_bytes(probe);
         let progress = |done: u64, total: u64| progress(count(done), count(total));
         Ok(homereel_video::rendition(&worker, source.open()?, out, most, cancel, progress).await?)

@@ -52,18 +52,22 @@ pub enum Step {
     Moments,
     /// Finds tags.
     Tags,
+    /// Makes the scrub sprites of a video that was described first, because the model had nothing else to do.
+    LateSprites,
     /// Transcodes for browsers that cannot play the original. Last, because it may take longer than the clip.
     Playback,
 }
 
-/// The two lanes of the queue, whose jobs run independently of each other.
+/// The lanes of the queue, whose jobs run independently of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
-    /// Decoding: facts, poster, sprites, and later the rendition.
+    /// Decoding: facts, poster and sprites.
     Media,
     /// Questions to the model.
     Model,
+    /// Transcodes, which may take longer than the video.
+    Rendition,
 }
 
 impl Lane {
@@ -73,14 +77,16 @@ impl Lane {
         match self {
             Self::Media => "media",
             Self::Model => "model",
+            Self::Rendition => "rendition",
         }
     }
 
     /// Returns the names of its steps, as a JSON array.
     pub(super) fn steps(self) -> &'static str {
         match self {
-            Self::Media => r#"["probe","poster","sprites","playback"]"#,
+            Self::Media => r#"["probe","poster","sprites","late_sprites"]"#,
             Self::Model => r#"["describe","moments","tags"]"#,
+            Self::Rendition => r#"["playback"]"#,
         }
     }
 }
@@ -90,8 +96,9 @@ impl Step {
     #[must_use]
     pub fn lane(self) -> Lane {
         match self {
-            Self::Probe | Self::Poster | Self::Sprites | Self::Playback => Lane::Media,
+            Self::Probe | Self::Poster | Self::Sprites | Self::LateSprites => Lane::Media,
             Self::Describe | Self::Moments | Self::Tags => Lane::Model,
+            Self::Playback => Lane::Rendition,
         }
     }
 
@@ -104,7 +111,8 @@ impl Step {
             Self::Sprites => Some(Self::Describe),
             Self::Describe => Some(Self::Moments),
             Self::Moments => Some(Self::Tags),
-            Self::Tags => Some(Self::Playback),
+            Self::Tags => Some(Self::LateSprites),
+            Self::LateSprites => Some(Self::Playback),
             Self::Playback => None,
         }
     }
@@ -120,6 +128,7 @@ impl Step {
             Self::Describe => "describe",
             Self::Moments => "moments",
             Self::Tags => "tags",
+            Self::LateSprites => "late_sprites",
         }
     }
 
@@ -131,6 +140,7 @@ impl Step {
             "describe" => Self::Describe,
             "moments" => Self::Moments,
             "tags" => Self::Tags,
+            "late_sprites" => Self::LateSprites,
             _ => Self::Probe,
         }
     }

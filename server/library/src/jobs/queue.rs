@@ -34,7 +34,7 @@ impl Library {
                          AND ((j.state = 'queued' AND (j.run_after_ms <= ?2 OR j.run_after_ms > ?4))
                          OR (j.state = 'running' AND j.lease_ms < ?2
                              AND j.id NOT IN (SELECT value FROM json_each(?5))))
-                         ORDER BY j.step = 'playback', j.priority DESC, j.run_after_ms, j.id LIMIT 1)
+                         ORDER BY j.step = 'late_sprites', j.priority DESC, j.run_after_ms, j.id LIMIT 1)
              RETURNING *",
         )
         .bind(now + millis(lease))
