@@ -153,43 +153,9 @@ pub fn bars(title: &str, unit: &str, rows: &[(String, f64)]) -> Result<Option<St
     if widest <= 0.0 {
         return Ok(None);
     }
-    let mut svg = String::new();
-    let letters = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default() as u32 + 8;
-    let names_width = (letters * 13 / 2).clamp(120, SIZE.0 / 2);
-    let mut draw = || -> Result<(), Box<dyn std::error::Error>> {
-        let root =
-            SVGBackend::with_string(&mut svg, (SIZE.0, 90 + 36 * rows.len() as u32)).into_drawing_area();
-        root.fill(&WHITE)?;
-        let count = rows.len() as f64;
-        let mut chart = ChartBuilder::on(&root)
-            .caption(format!("{title} ({unit})"), ("sans-serif", 18))
-            .margin(10)
-            .x_label_area_size(24)
-            .y_label_area_size(names_width)
-            .build_cartesian_2d(0.0..widest * 1.1, 0.0..count)?;
-        let name = |y: &f64| {
-            let row = count - y.ceil();
-            let in_middle = (y.fract() - 0.5).abs() < 1e-9;
-            let row = rows.get(row as usize).filter(|_| in_middle);
-            row.map_or_else(String::new, |(name, value)| format!("{name}, {value:.1}"))
-        };
-        chart
-            .configure_mesh()
-            .disable_y_mesh()
-            .light_line_style(TRANSPARENT)
-            .y_labels(2 * rows.len() + 1)
-            .y_label_formatter(&name)
-            .draw()?;
-        let bars = rows.iter().enumerate().map(|(row, (_, value))| {
-            let bottom = count - row as f64;
-            Rectangle::new([(0.0, bottom - 0.25), (value.max(0.0), bottom - 0.75)], PALETTE[0].filled())
-        });
-        chart.draw_series(bars)?;
-        root.present()?;
-        Ok(())
-    };
-    draw().map_err(|error| PlotError(format!("failed to draw '{title}': {error}")))?;
-    Ok(Some(svg))
+    let names: Vec<String> = rows.iter().map(|(name, value)| format!("{name}, {value:.1}")).collect();
+    let widths = rows.iter().map(|row| row.1.max(0.0)).collect();
+    stacked_bars(&format!("{title} ({unit})"), &names, widest, &[("", widths)]).map(Some)
 }
 
 /// Draws the stages of a request, one bar per result that has them: in milliseconds, or in percent if one bar would be too
@@ -207,63 +173,85 @@ pub fn stages(results: &[(String, BenchResult)]) -> Result<Option<String>, PlotE
     }
     let percent = longest > MAX_RATIO * shortest;
     let (widest, unit) = if percent { (100.0, "%") } else { (longest, "mean, ms") };
+    let name = |(name, stages): &(&str, StageMeans)| {
+        if percent { format!("{name}, {:.0} ms", stages.e2el_ms) } else { (*name).to_owned() }
+    };
+    let names: Vec<String> = rows.iter().map(name).collect();
+    let widths = |index: usize| {
+        let width = |(_, stages): &(&str, StageMeans)| {
+            let scale = if percent { 100.0 / stages.e2el_ms.max(f64::MIN_POSITIVE) } else { 1.0 };
+            scale * stages.stages()[index].1.max(0.0)
+        };
+        rows.iter().map(width).collect()
+    };
+    let series: Vec<(&str, Vec<f64>)> =
+        rows[0].1.stages().iter().enumerate().map(|(index, (stage, _))| (*stage, widths(index))).collect();
+    stacked_bars(&format!("Time per stage of a request ({unit})"), &names, widest, &series).map(Some)
+}
+
+/// Draws horizontal bars, from the top: one per name, of the widths that each series (name, widths) has for it. `widest` is the
+/// width of the widest bar. A single series has no legend.
+fn stacked_bars(
+    title: &str,
+    names: &[String],
+    widest: f64,
+    series: &[(&str, Vec<f64>)],
+) -> Result<String, PlotError> {
+    let legend = series.len() > 1;
     let mut svg = String::new();
     // Room for the longest name with its milliseconds, at about 6.5 pixels per character.
-    let letters = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default() as u32 + 10;
+    let letters = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() as u32 + 10;
     let names_width = (letters * 13 / 2).clamp(120, SIZE.0 / 2);
+    let bars_height = 90 + 36 * names.len() as u32;
     // Room for the legend of all stages.
-    let height = 210.max(90 + 36 * rows.len() as u32);
+    let height = if legend { bars_height.max(210) } else { bars_height };
     let mut draw = || -> Result<(), Box<dyn std::error::Error>> {
         let root = SVGBackend::with_string(&mut svg, (SIZE.0, height)).into_drawing_area();
         root.fill(&WHITE)?;
-        let count = rows.len() as f64;
+        let count = names.len() as f64;
         let mut chart = ChartBuilder::on(&root)
-            .caption(format!("Time per stage of a request ({unit})"), ("sans-serif", 18))
+            .caption(title, ("sans-serif", 18))
             .margin(10)
             .x_label_area_size(24)
             .y_label_area_size(names_width)
-            .build_cartesian_2d(0.0..widest * 1.35, 0.0..count)?;
+            .build_cartesian_2d(0.0..widest * if legend { 1.35 } else { 1.1 }, 0.0..count)?;
         let name = |y: &f64| {
             let row = count - y.ceil();
             let in_middle = (y.fract() - 0.5).abs() < 1e-9;
-            rows.get(row as usize).filter(|_| in_middle).map_or_else(String::new, |(name, stages)| {
-                if percent { format!("{name}, {:.0} ms", stages.e2el_ms) } else { (*name).to_owned() }
-            })
+            names.get(row as usize).filter(|_| in_middle).cloned().unwrap_or_default()
         };
         chart
             .configure_mesh()
             .disable_y_mesh()
             .light_line_style(TRANSPARENT)
-            .y_labels(2 * rows.len() + 1)
+            .y_labels(2 * names.len() + 1)
             .y_label_formatter(&name)
             .draw()?;
-        let names = rows[0].1.stages().map(|(name, _)| name);
-        for (index, (name, colour)) in names.into_iter().zip(PALETTE).enumerate() {
-            let bars = rows.iter().enumerate().map(|(row, (_, stages))| {
-                let scale = if percent { 100.0 / stages.e2el_ms.max(f64::MIN_POSITIVE) } else { 1.0 };
-                let widths = stages.stages().map(|(_, ms)| scale * ms.max(0.0));
-                let left: f64 = widths[..index].iter().sum();
+        for (index, ((stage, widths), colour)) in series.iter().zip(PALETTE).enumerate() {
+            let bars = widths.iter().enumerate().map(|(row, width)| {
+                let left: f64 = series[..index].iter().map(|(_, widths)| widths[row]).sum();
                 let bottom = count - row as f64;
-                Rectangle::new(
-                    [(left, bottom - 0.25), (left + widths[index], bottom - 0.75)],
-                    colour.filled(),
-                )
+                Rectangle::new([(left, bottom - 0.25), (left + width, bottom - 0.75)], colour.filled())
             });
-            chart
-                .draw_series(bars)?
-                .label(name)
-                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
+            let drawn = chart.draw_series(bars)?;
+            if legend {
+                drawn
+                    .label(*stage)
+                    .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
+            }
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::MiddleRight)
-            .background_style(WHITE.mix(0.8))
-            .draw()?;
+        if legend {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::MiddleRight)
+                .background_style(WHITE.mix(0.8))
+                .draw()?;
+        }
         root.present()?;
         Ok(())
     };
-    draw().map_err(|error| PlotError(format!("failed to draw the stages: {error}")))?;
-    Ok(Some(svg))
+    draw().map_err(|error| PlotError(format!("failed to draw '{title}': {error}")))?;
+    Ok(svg)
 }
 
 #[cfg(test)]
