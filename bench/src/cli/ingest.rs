@@ -37,7 +37,7 @@ pub(crate) struct IngestArgs {
     #[arg(long, conflicts_with_all = ["count", "seconds"])]
     directory: Option<PathBuf>,
     /// Number of drawn clips
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(0..MAX_CLIPS as i64))]
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(0..=MAX_CLIPS as i64))]
     count: u32,
     /// Length of each in seconds
     #[arg(long, default_value_t = 10.0, value_parser = clip_seconds)]
