@@ -1,7 +1,7 @@
 //! Starts worker processes through a [`crate::template`], and keeps a spare one running.
 //!
-//! Entering the sandbox takes as long as decoding the first frame of a small clip. A spare worker therefore waits in its sandbox,
-//! without a file, for the next call.
+//! A spare worker waits in its sandbox, without a file, for the next call, which therefore does not wait for a fork and for the
+//! layers of the sandbox.
 
 use std::{
     ffi::OsString,

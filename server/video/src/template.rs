@@ -52,6 +52,8 @@ struct Forked {
     pid: Pid,
     pidfd: OwnedFd,
     status: UnixStream,
+    /// It was killed, but has not ended.
+    killed: bool,
 }
 
 /// Forks workers if stdin is the control socket of a template; otherwise, and in each worker, returns [`Served::Worker`].
@@ -96,7 +98,7 @@ pub fn serve() -> io::Result<Served> {
                 let mut status = UnixStream::from(status);
                 // If nobody reads it, the next poll reports that, and the worker is killed.
                 let _ = status.write_all(&pid.as_raw_nonzero().get().to_le_bytes());
-                workers.push(Forked { pid, pidfd, status });
+                workers.push(Forked { pid, pidfd, status, killed: false });
             }
         }
     }
@@ -107,7 +109,11 @@ fn wait(control: &OwnedFd, workers: &mut Vec<Forked>) -> io::Result<bool> {
     // The control socket, the workers, their status sockets.
     let mut polled = vec![PollFd::new(control, PollFlags::IN)];
     polled.extend(workers.iter().map(|worker| PollFd::new(&worker.pidfd, PollFlags::IN)));
-    polled.extend(workers.iter().map(|worker| PollFd::new(&worker.status, PollFlags::RDHUP)));
+    // A closed socket would end every poll of a worker that was killed and has not ended yet.
+    polled.extend(workers.iter().map(|worker| match worker.killed {
+        true => PollFd::new(&worker.pidfd, PollFlags::IN),
+        false => PollFd::new(&worker.status, PollFlags::RDHUP),
+    }));
     match poll(&mut polled, None) {
         Ok(_) => {}
         Err(Errno::INTR) => return Ok(false),
@@ -116,8 +122,9 @@ fn wait(control: &OwnedFd, workers: &mut Vec<Forked>) -> io::Result<bool> {
     let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
     drop(polled);
     let (ended, unwanted) = ready[1..].split_at(workers.len());
-    for (worker, _) in workers.iter().zip(unwanted).filter(|(_, unwanted)| **unwanted) {
-        // It may have ended meanwhile. Until it has, this runs again, which is harmless and short.
+    for (worker, _) in workers.iter_mut().zip(unwanted).filter(|(_, unwanted)| **unwanted) {
+        worker.killed = true;
+        // It may have ended meanwhile.
         let _ = pidfd_send_signal(&worker.pidfd, Signal::KILL);
     }
     let mut ended = ended.iter();
