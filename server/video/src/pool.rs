@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -121,8 +122,8 @@ impl WorkerPool {
             return spawn(self, true);
         }
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut spare) = spare
-            && !spare.process.has_ended()
+        if let Some(spare) = spare
+            && is_open(&spare.socket)
         {
             return Ok(spare);
         }
@@ -157,6 +158,12 @@ impl WorkerPool {
             );
         }
     }
+}
+
+/// Returns whether the worker at the other end has its socket open, which the kernel closes when it dies.
+fn is_open(socket: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    matches!(poll(&mut polled, Some(&Timespec::default())), Ok(0))
 }
 
 fn spawn(pool: &WorkerPool, chip: bool) -> io::Result<Started> {

@@ -28,8 +28,8 @@ impl WorkerProcess {
         self.word(0)
     }
 
-    /// Returns whether the process is known to have ended.
-    pub(crate) fn has_ended(&mut self) -> bool {
+    /// Returns whether its end was reported.
+    fn has_ended(&mut self) -> bool {
         self.read();
         self.closed || self.word(WORD).is_some()
     }

@@ -28,7 +28,7 @@ use rustix::{
         SendFlags, SocketType, recvmsg, sendmsg, sockopt,
     },
     process::{
-        Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open, pidfd_send_signal,
+        Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, kill_process, pidfd_open, pidfd_send_signal,
         set_parent_process_death_signal, waitpid,
     },
     stdio::{dup2_stderr, dup2_stdin},
@@ -76,7 +76,9 @@ pub fn serve() -> io::Result<Served> {
         if !asked {
             continue;
         }
-        let Some([socket, stderr, status]) = receive(&control)? else { return Ok(Served::Template) };
+        let Some(descriptors) = receive(&control)? else { return Ok(Served::Template) };
+        // Some are missing if this process may open no more. The other side sees that its sockets are closed.
+        let Ok([socket, stderr, status]) = <[OwnedFd; DESCRIPTORS]>::try_from(descriptors) else { continue };
         let template = getpid();
         // SAFETY: this process has one thread, so no lock is held by another one at the moment of the fork.
         match unsafe { libc::fork() } {
@@ -94,7 +96,12 @@ pub fn serve() -> io::Result<Served> {
             }
             pid => {
                 let Some(pid) = Pid::from_raw(pid) else { continue };
-                let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+                let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+                    // Other workers go on, so only this one ends.
+                    kill_process(pid, Signal::KILL)?;
+                    waitpid(Some(pid), WaitOptions::empty())?;
+                    continue;
+                };
                 let mut status = UnixStream::from(status);
                 // If nobody reads it, the next poll reports that, and the worker is killed.
                 let _ = status.write_all(&pid.as_raw_nonzero().get().to_le_bytes());
@@ -142,7 +149,7 @@ fn wait(control: &OwnedFd, workers: &mut Vec<Forked>) -> io::Result<bool> {
 }
 
 /// Receives the descriptors of a new worker; `None` if the control socket is closed.
-fn receive(control: &OwnedFd) -> io::Result<Option<[OwnedFd; DESCRIPTORS]>> {
+fn receive(control: &OwnedFd) -> io::Result<Option<Vec<OwnedFd>>> {
     let mut byte = [0];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -157,7 +164,7 @@ fn receive(control: &OwnedFd) -> io::Result<Option<[OwnedFd; DESCRIPTORS]>> {
             descriptors.extend(rights);
         }
     }
-    descriptors.try_into().map(Some).map_err(|_| io::ErrorKind::InvalidData.into())
+    Ok(Some(descriptors))
 }
 
 /// Asks the template at the other end of `control` to start a worker.

@@ -111,7 +111,7 @@ impl CandleEngine {
                 model = loaded.info.id,
                 backend = loaded.info.backend,
                 load_ms = start.elapsed().as_millis() as u64,
-                "loaded the model; questions can be answered from now on"
+                "loaded the model into memory"
             );
             own.get_or_init(|| loaded);
             Ok(move |generation: &Generation| {

@@ -37,7 +37,7 @@ pub(super) async fn run(pool: Arc<Pool>, replica: Arc<Replica>) {
                         replica = replica.url,
                         error = cause,
                         reason = message,
-                        "cannot connect to a replica; will send it no requests until a health check succeeds"
+                        "failed to reach a replica; will send it no requests until a health check succeeds"
                     );
                     last_trouble.clone_from(&message);
                 }
