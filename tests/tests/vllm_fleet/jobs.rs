@@ -76,6 +76,31 @@ async fn videos_are_described_side_by_side_and_no_poster_waits_for_the_model() -
 }
 
 #[tokio::test]
+async fn scrub_sprites_wait_for_the_texts_only_where_the_model_was_idle() -> anyhow::Result<()> {
+    let stub = StubVllm::start().await?;
+    stub.set(Mode::Held);
+    let server = server_on(&stub, &["--jobs", "1"]).await?;
+    let has_sprites = async |id: &str| -> anyhow::Result<bool> {
+        let url = server.url(&format!("/api/videos/{id}/sprites.vtt"));
+        Ok(server.client().get(url).send().await?.status() == 200)
+    };
+    let eventually = async |id: &str| -> anyhow::Result<()> {
+        let began = Instant::now();
+        while !has_sprites(id).await? {
+            ensure!(began.elapsed() < PATIENCE, "no sprites of {id}");
+        }
+        Ok(())
+    };
+    let idle = upload(&server, 720..721).await?;
+    came(&stub, 1).await?;
+    let busy = upload(&server, 721..722).await?;
+    eventually(&busy[0]).await?;
+    ensure!(!has_sprites(&idle[0]).await?, "its sprites come after its texts");
+    stub.release();
+    eventually(&idle[0]).await
+}
+
+#[tokio::test]
 async fn windows_of_one_video_are_described_side_by_side() -> anyhow::Result<()> {
     let stub = StubVllm::start().await?;
     stub.set(Mode::Held);
