@@ -175,10 +175,10 @@ async fn work(state: &AppState) -> Result<Vec<Fact>, Failure> {
             format!("{}{}", number(JobState::Queued), if paused { " (paused)" } else { "" }),
         ),
         fact(
-            "Videos and parts that the model watches",
-            format!("{} of {} at most", state.slots.used(), state.slots.limit()),
+            "With the model",
+            format!("{} videos or windows, {} at most", state.slots.used(), state.slots.limit()),
         ),
-        fact("Being decoded for the model, or waiting for it", state.slots.decoding().to_string()),
+        fact("Decoded ahead", state.slots.decoding().to_string()),
         fact("Jobs failed", number(JobState::Failed).to_string()),
         fact("Jobs done", number(JobState::Done).to_string()),
     ])
