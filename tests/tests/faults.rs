@@ -130,6 +130,12 @@ async fn workers_that_crash_are_errors_of_their_questions_only() -> anyhow::Resu
         let text: Value = response.json().await?;
         ensure!(status.is_success() || text["error"]["message"].is_string(), "{status} {text}");
     }
+    // A spare worker that was killed a moment ago may not be dead yet, and would get the next question.
+    let began = Instant::now();
+    while server.workers()?.iter().any(|worker| killed.contains(worker)) {
+        ensure!(began.elapsed() < PATIENCE, "a killed worker is still there");
+        tokio::task::yield_now().await;
+    }
     let response = server.chat(&body(99)).await?;
     ensure!(response.status() == 200, "{}", response.text().await?);
     Ok(())
