@@ -37,19 +37,25 @@ pub fn drawn(order: ClipSpec) -> anyhow::Result<Clip> {
     Ok(clip)
 }
 
-/// One object that moves all the time on a plain background: the simplest clip that has a truth.
-///
-/// # Errors
-/// When ffmpeg fails.
-pub fn simple(seed: u64) -> anyhow::Result<Clip> {
-    drawn(ClipSpec {
+/// One object that moves all the time on a plain background for four seconds: the simplest clip that has a truth.
+#[must_use]
+pub fn simple_spec(seed: u64) -> ClipSpec {
+    ClipSpec {
         kind: SceneKind::Plain,
         codec: Some(Codec::H264),
         size: Some((320, 240)),
         fps: Some(15.0),
         duration_s: Some(4.0),
         ..ClipSpec::seeded(seed)
-    })
+    }
+}
+
+/// Draws the clip of [`simple_spec`].
+///
+/// # Errors
+/// When ffmpeg fails.
+pub fn simple(seed: u64) -> anyhow::Result<Clip> {
+    drawn(simple_spec(seed))
 }
 
 /// Runs ffmpeg with `arguments` into a file called `name`, unless that is there already.

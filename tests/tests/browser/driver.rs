@@ -196,8 +196,17 @@ impl Browser {
 
     /// Clicks the first element of `css`.
     pub(crate) async fn click(&self, css: &str) -> anyhow::Result<()> {
-        let element = self.client.find(Locator::Css(css)).await.with_context(|| format!("no {css}"))?;
-        Ok(element.click().await?)
+        self.wait_until(&format!("click on {css}"), async |browser| {
+            let element =
+                browser.client.find(Locator::Css(css)).await.with_context(|| format!("no {css}"))?;
+            match element.click().await {
+                Ok(()) => Ok(Some(())),
+                // A live page swapped the element between the two commands.
+                Err(error) if error.is_stale_element_reference() => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .await
     }
 
     /// Types into (or, for a file input, chooses the files of) the first element of `css`.

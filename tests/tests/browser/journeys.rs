@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use homereel_clips::ClipSpec;
 use homereel_tests::{Server, clips};
 use serde_json::{Value, json};
 
@@ -33,9 +34,12 @@ async fn current_time(browser: &Browser) -> anyhow::Result<f64> {
 
 #[tokio::test]
 async fn three_files_are_dropped_at_once_watched_being_read_and_played_at_a_moment() -> anyhow::Result<()> {
+    // The last one is long, so that the page shows a running job several times before everything is done.
+    let long = clips::drawn(ClipSpec { duration_s: Some(45.0), ..clips::simple_spec(62) })?;
+    let clips = [clips::simple(60)?, clips::simple(61)?, long];
     let mut files = Vec::new();
-    for (seed, name) in (60..).zip(["Birthday.mp4", "At the lake.mp4", "First steps.mp4"]) {
-        files.push(named(&clips::simple(seed)?, name)?);
+    for (clip, name) in clips.iter().zip(["Birthday.mp4", "At the lake.mp4", "First steps.mp4"]) {
+        files.push(named(clip, name)?);
     }
     let files: Vec<&Path> = files.iter().map(|(_, file)| file.as_path()).collect();
     let server = Server::start().await?;
