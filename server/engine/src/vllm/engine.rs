@@ -69,7 +69,7 @@ impl Engine for VllmEngine {
             .replicas
             .iter()
             .filter(|replica| replica.is_usable())
-            .map(|replica| replica.max_requests())
+            .map(|replica| replica.capacity())
             .sum()
     }
 

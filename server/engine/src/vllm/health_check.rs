@@ -13,8 +13,10 @@ use super::served_model::ServedModel;
 use crate::EngineError;
 use crate::source::ModelSource;
 
-/// Interval between checks while the replica serves, and while it does not.
+/// Interval between checks while the replica serves and is idle, while it has requests (its queue is watched then), and
+/// while it does not serve.
 const CALM: Duration = Duration::from_secs(10);
+const BUSY: Duration = Duration::from_secs(2);
 const EAGER: Duration = Duration::from_secs(1);
 /// Idle time after which a completion is requested to prove that the replica still answers.
 const BELIEF: Duration = Duration::from_secs(60);
@@ -28,7 +30,7 @@ pub(super) async fn run(pool: Arc<Pool>, replica: Arc<Replica>) {
             Ok(card) => {
                 known = Some(card);
                 last_trouble.clear();
-                CALM
+                if replica.in_flight() > 0 { BUSY } else { CALM }
             }
             Err(HealthCheckError::Gone(Unhealthy { message, cause })) => {
                 // Log each reason once, not every second.

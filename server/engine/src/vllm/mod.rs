@@ -8,6 +8,7 @@
 
 mod avi;
 mod balancer;
+mod capacity;
 mod client;
 mod dispatch;
 mod encode;

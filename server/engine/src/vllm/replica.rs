@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
+use super::capacity::Capacity;
 use super::client::Client;
 use super::metrics::MonotonicCounts;
 use crate::{EngineError, ReplicaMetrics, ReplicaState, ReplicaStatus};
@@ -41,6 +42,7 @@ pub(super) struct Replica {
     failures: AtomicU64,
     failovers: AtomicU64,
     metrics: Mutex<(MonotonicCounts, Option<ReplicaMetrics>)>,
+    capacity: Mutex<Capacity>,
     /// When it last returned a token or passed a health check.
     last_success: Mutex<Instant>,
     /// Whether a failed request asks for a health check.
@@ -73,6 +75,7 @@ impl Replica {
             failures: AtomicU64::new(0),
             failovers: AtomicU64::new(0),
             metrics: Mutex::default(),
+            capacity: Mutex::new(Capacity::new(max_requests)),
             last_success: Mutex::new(Instant::now()),
             check_requested: AtomicBool::new(false),
             check_now: Notify::new(),
@@ -132,8 +135,9 @@ impl Replica {
         self.turn.load(Ordering::Relaxed)
     }
 
-    pub(super) fn max_requests(&self) -> usize {
-        self.max_requests
+    /// Returns how many requests it probably processes at once; at most `max_requests`.
+    pub(super) fn capacity(&self) -> usize {
+        lock(&self.capacity).estimate()
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -184,6 +188,9 @@ impl Replica {
 
     /// Stores its metrics; `None` means that it exposes none.
     pub(super) fn set_metrics(&self, told: Option<ReplicaMetrics>) {
+        if let Some(told) = &told {
+            lock(&self.capacity).observe(told, self.in_flight());
+        }
         let mut metrics = lock(&self.metrics);
         metrics.1 = told.map(|told| metrics.0.take(told));
     }
