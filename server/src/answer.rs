@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 
 use crate::{
     ask_error::AskError,
-    media::{MediaDecoder, Source, ms},
+    media::{ClipRequest, MediaDecoder, Source, ms},
 };
 
 pub use conversation::{Conversation, Piece, Turn};
@@ -346,11 +346,9 @@ impl Pipeline {
         warnings: &mut Vec<String>,
     ) -> Result<homereel_engine::VideoInput, AskError> {
         let progress = |stage, done, total| self.try_emit(AskEvent::Progress { stage, done, total });
-        let prepared = self
-            .service
-            .media
-            .clip(&*self.service.engine, source, (sampling, VideoBudget::Full), &self.cancel, &progress)
-            .await?;
+        let request = ClipRequest { sampling, budget: VideoBudget::Full, background: false };
+        let prepared =
+            self.service.media.clip(&*self.service.engine, source, request, &self.cancel, &progress).await?;
         stages.probe += prepared.probe_ms;
         stages.decode += prepared.decode_ms;
         warnings.extend(prepared.report.warnings.iter().cloned());

@@ -52,6 +52,17 @@ pub struct MediaReport {
     pub warnings: Vec<String>,
 }
 
+/// Which frames of a source are wanted, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct ClipRequest<'a> {
+    /// Which frames.
+    pub sampling: &'a FrameSampling,
+    /// Limit of their size.
+    pub budget: VideoBudget,
+    /// Whether a job asks. Its frames are not cached in memory, where those of people's questions would have to leave.
+    pub background: bool,
+}
+
 /// A clip that is ready for the engine.
 #[derive(Debug, Clone)]
 pub struct PreparedClip {
@@ -166,7 +177,7 @@ impl MediaDecoder {
         Ok(homereel_video::plan(probe, sampling, &bounds)?)
     }
 
-    /// Turns a source into a clip at the model's size within `budget`. `progress` gets (stage, done, total).
+    /// Turns a source into a clip at the model's size within the budget. `progress` gets (stage, done, total).
     ///
     /// # Errors
     /// See [`AskError`].
@@ -174,7 +185,7 @@ impl MediaDecoder {
         &self,
         engine: &dyn Engine,
         source: &Source,
-        (sampling, budget): (&FrameSampling, VideoBudget),
+        request: ClipRequest<'_>,
         cancel: &CancellationToken,
         progress: &(dyn Fn(Stage, usize, usize) + Sync),
     ) -> Result<Arc<PreparedClip>, AskError> {
@@ -184,9 +195,9 @@ impl MediaDecoder {
         let probe_ms = ms(started);
         progress(Stage::Probe, 1, 1);
 
-        let plan = Self::plan(engine, &probe, sampling)?;
+        let plan = Self::plan(engine, &probe, request.sampling)?;
         let (width, height) =
-            engine.video_size(plan.indices.len(), probe.video.width, probe.video.height, budget)?;
+            engine.video_size(plan.indices.len(), probe.video.width, probe.video.height, request.budget)?;
         let key = source.sha256().map(|sha256| clip_key(sha256, &plan, width, height));
         if let Some(known) = key.as_deref().and_then(|key| self.clips.get(key)) {
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());
@@ -200,17 +211,19 @@ impl MediaDecoder {
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());
             count_clip("disk");
             let kept = Arc::new(PreparedClip { probe_ms, ..kept });
-            self.cache_clip(key, &kept);
+            if !request.background {
+                self.cache_clip(key, &kept);
+            }
             return Ok(kept);
         }
 
         let started = Instant::now();
-        let request = DecodeRequest::new(&probe, &plan, width, height);
+        let decode = DecodeRequest::new(&probe, &plan, width, height);
         let total = plan.indices.len();
         progress(Stage::Decode, 0, total);
         let stream = match opened {
-            Some(opened) => opened.decode(request).await?,
-            None => homereel_video::decode(&self.worker, source.open()?, request, cancel).await?,
+            Some(opened) => opened.decode(decode).await?,
+            None => homereel_video::decode(&self.worker, source.open()?, decode, cancel).await?,
         };
         let (frames, mut warnings) = frames_of(engine, stream, total, progress).await?;
         let mut all_warnings = probe.warnings.clone();
@@ -237,7 +250,9 @@ impl MediaDecoder {
         let prepared = Arc::new(PreparedClip { clip, report, probe_ms, decode_ms: ms(started) });
         count_clip("video");
         if let Some(key) = key {
-            self.cache_clip(&key, &prepared);
+            if !request.background {
+                self.cache_clip(&key, &prepared);
+            }
             if let Some(sha256) = source.kept() {
                 self.store.keep(sha256, &key, &prepared, &probe);
             }

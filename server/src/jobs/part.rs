@@ -16,7 +16,7 @@ use super::{
     slots::{JobSlot, JobSlots},
     stop::Stop,
 };
-use crate::media::PreparedClip;
+use crate::media::{ClipRequest, PreparedClip};
 
 /// A decoded part with a slot of the model. Dropping it frees the slot and the frames.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ pub(super) async fn open(
         }
     };
     let engine = &**cx.answers.engine();
-    let clip =
-        cx.answers.media().clip(engine, &cx.source(video), (&frames, cx.budget), cancel, &progress).await?;
+    let request = ClipRequest { sampling: &frames, budget: cx.budget, background: true };
+    let clip = cx.answers.media().clip(engine, &cx.source(video), request, cancel, &progress).await?;
     let ready = Instant::now();
     let slot = cx.slots.model().await;
     let waits = [("decoder", ready - started), ("model", ready.elapsed())];

@@ -1,11 +1,15 @@
 //! In-memory caches of the engine: vision features by content, and KV of recent prompts by common prefix. Both are bounded
-//! in bytes.
+//! in bytes. A job asks several questions about one part of a video and then never again, so entries of background requests
+//! are bounded in number as well: reading a whole library neither fills the caches nor evicts what people ask about.
 
 use std::collections::VecDeque;
 
 use sha2::{Digest, Sha256};
 
 use crate::qwen3vl::{Features, Grid, Kv, Prompt, PromptMedia};
+
+/// Maximum number of entries of background requests per cache: one per part of a video that jobs ask about side by side.
+const MAX_BACKGROUND: usize = 8;
 
 /// Identity of a picture or clip: its content, sampling and size.
 pub(super) type ContentId = [u8; 32];
@@ -40,9 +44,16 @@ pub(super) fn identity(media: &PromptMedia, grid: Grid) -> ContentId {
 /// LRU cache of vision features by content.
 pub(super) struct FeatureCache {
     /// Most recently used last.
-    entries: VecDeque<(ContentId, Features)>,
+    entries: VecDeque<FeatureEntry>,
     bytes: usize,
     max_bytes: usize,
+}
+
+struct FeatureEntry {
+    identity: ContentId,
+    features: Features,
+    /// Whether only background requests have used it.
+    background: bool,
 }
 
 impl FeatureCache {
@@ -53,27 +64,33 @@ impl FeatureCache {
     }
 
     /// Returns the features of the content `identity`, if cached.
-    pub(super) fn get(&mut self, identity: &ContentId) -> Option<Features> {
-        let at = self.entries.iter().position(|(key, _)| key == identity)?;
-        let entry = self.entries.remove(at)?;
-        let features = entry.1.clone();
+    pub(super) fn get(&mut self, identity: &ContentId, background: bool) -> Option<Features> {
+        let at = self.entries.iter().position(|entry| entry.identity == *identity)?;
+        let mut entry = self.entries.remove(at)?;
+        entry.background &= background;
+        let features = entry.features.clone();
         self.entries.push_back(entry);
         Some(features)
     }
 
     /// Caches the features of a content, unless they exceed the whole cache.
-    pub(super) fn put(&mut self, identity: ContentId, features: Features) {
+    pub(super) fn put(&mut self, identity: ContentId, features: Features, background: bool) {
         let bytes = features.bytes();
-        if bytes > self.max_bytes || self.entries.iter().any(|(key, _)| *key == identity) {
+        if bytes > self.max_bytes || self.entries.iter().any(|entry| entry.identity == identity) {
             return;
         }
         self.bytes += bytes;
-        self.entries.push_back((identity, features));
-        while self.bytes > self.max_bytes
-            && let Some((_, old)) = self.entries.pop_front()
-        {
-            self.bytes -= old.bytes();
+        self.entries.push_back(FeatureEntry { identity, features, background });
+        if let Some(at) = surplus(self.entries.iter().map(|entry| entry.background)) {
+            self.evict(at);
         }
+        while self.bytes > self.max_bytes {
+            self.evict(0);
+        }
+    }
+
+    fn evict(&mut self, at: usize) {
+        self.bytes -= self.entries.remove(at).map_or(0, |entry| entry.features.bytes());
     }
 }
 
@@ -109,6 +126,8 @@ struct PrefixEntry {
     /// How many of `keys` belong to the prompt; the rest belong to the answer.
     prompt_len: usize,
     kv: Kv,
+    /// Whether a background request used it last.
+    background: bool,
 }
 
 /// A shorter common prefix is not worth taking the entry out of the cache.
@@ -141,13 +160,16 @@ impl PrefixCache {
 
     /// Stores the KV of a sequence. `keys` are those of all its tokens, of which the first `prompt_len` are the prompt; tokens
     /// that `kv` does not hold are ignored.
-    pub(super) fn put(&mut self, mut keys: Vec<u64>, prompt_len: usize, kv: Kv) {
+    pub(super) fn put(&mut self, mut keys: Vec<u64>, prompt_len: usize, kv: Kv, background: bool) {
         keys.truncate(kv.len());
         if keys.len() < MIN_COMMON || keys.len() < kv.len() {
             return;
         }
         let prompt_len = prompt_len.min(keys.len());
-        self.entries.push_back(PrefixEntry { keys, prompt_len, kv });
+        self.entries.push_back(PrefixEntry { keys, prompt_len, kv, background });
+        if let Some(at) = surplus(self.entries.iter().map(|entry| entry.background)) {
+            self.entries.remove(at);
+        }
         while self.entries.iter().map(|entry| entry.kv.bytes()).sum::<usize>() > self.max_bytes {
             self.entries.pop_front();
         }
@@ -163,6 +185,12 @@ impl PrefixCache {
     pub(super) fn longest(&self) -> usize {
         self.entries.iter().map(|entry| entry.keys.len()).max().unwrap_or(0)
     }
+}
+
+/// Returns the index of the least recently used background entry if there are too many; `background` says which ones are.
+fn surplus(background: impl ExactSizeIterator<Item = bool> + Clone) -> Option<usize> {
+    let count = background.clone().filter(|&background| background).count();
+    background.enumerate().find(|&(_, background)| background && count > MAX_BACKGROUND).map(|(at, _)| at)
 }
 
 fn common_prefix(a: &[u64], b: &[u64]) -> usize {
@@ -185,15 +213,32 @@ mod tests {
     fn features_leave_by_age_of_use_and_by_bytes() {
         let mut cache = FeatureCache::new(3 * 16);
         for name in 0..3u8 {
-            cache.put([name; 32], features(1));
+            cache.put([name; 32], features(1), false);
         }
-        assert!(cache.get(&[0; 32]).is_some());
-        cache.put([3; 32], features(1));
-        assert!(cache.get(&[1; 32]).is_none(), "the least recently used one left");
-        assert!(cache.get(&[0; 32]).is_some() && cache.get(&[3; 32]).is_some());
-        cache.put([4; 32], features(4));
-        assert!(cache.get(&[4; 32]).is_none(), "too large for the whole cache");
-        assert!(cache.get(&[0; 32]).is_some());
+        assert!(cache.get(&[0; 32], false).is_some());
+        cache.put([3; 32], features(1), false);
+        assert!(cache.get(&[1; 32], false).is_none(), "the least recently used one left");
+        assert!(cache.get(&[0; 32], false).is_some() && cache.get(&[3; 32], false).is_some());
+        cache.put([4; 32], features(4), false);
+        assert!(cache.get(&[4; 32], false).is_none(), "too large for the whole cache");
+        assert!(cache.get(&[0; 32], false).is_some());
+    }
+
+    #[test]
+    fn features_of_background_requests_are_bounded_in_number() {
+        let mut cache = FeatureCache::new(1 << 20);
+        cache.put([200; 32], features(1), false);
+        for name in 0..100u8 {
+            cache.put([name; 32], features(1), true);
+            // A person asks about a video that a job asked about.
+            assert!(name != 50 || cache.get(&[50; 32], false).is_some());
+        }
+        assert_eq!(cache.entries.len(), MAX_BACKGROUND + 2);
+        assert_eq!(cache.bytes, 16 * (MAX_BACKGROUND + 2));
+        for kept in [200, 50, 99, 92] {
+            assert!(cache.get(&[kept; 32], true).is_some(), "{kept}");
+        }
+        assert!(cache.get(&[91; 32], true).is_none());
     }
 
     #[test]

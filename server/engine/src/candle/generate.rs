@@ -69,6 +69,7 @@ impl Generator {
     ) -> Result<Done, EngineError> {
         let mut clock = StageClock::start(generation);
         let prompt = &generation.prepared.prompt;
+        let background = generation.request.options.background;
         let contents: Vec<(ContentId, usize)> = generation
             .prepared
             .media
@@ -96,7 +97,7 @@ impl Generator {
             Ok(logits) => logits,
             Err(error) => {
                 // A retry continues from the chunks that were done.
-                self.prefixes.put(keys, prompt.ids().len(), kv);
+                self.prefixes.put(keys, prompt.ids().len(), kv, background);
                 return Err(error);
             }
         };
@@ -105,7 +106,7 @@ impl Generator {
         let finished = self.generate(&mut answer, logits, &mut kv, &mut clock);
         let mut keys = keys;
         keys.extend(answer.ids.iter().map(|&id| u64::from(id)));
-        self.prefixes.put(keys, prompt.ids().len(), kv);
+        self.prefixes.put(keys, prompt.ids().len(), kv, background);
         let usage =
             Usage { prompt_tokens: prompt.ids().len(), completion_tokens: answer.ids.len(), cached_tokens };
         Ok(Done { finish_reason: finished?, usage, stages: clock.finish(), warnings: Vec::new() })
@@ -119,11 +120,12 @@ impl Generator {
         contents: &[(ContentId, usize)],
         clock: &mut StageClock,
     ) -> Result<Option<Features>, EngineError> {
+        let background = generation.request.options.background;
         let count = contents.len();
         let mut all = Vec::with_capacity(count);
         for (index, ((media, _), (identity, _))) in generation.prepared.media.iter().zip(contents).enumerate()
         {
-            if let Some(features) = self.features.get(identity) {
+            if let Some(features) = self.features.get(identity, background) {
                 all.push(features);
                 continue;
             }
@@ -140,7 +142,7 @@ impl Generator {
             let mut progress = |done: usize, total: usize| report(index * total + done, count * total);
             let features = self.model.encode(&visual, &mut progress)?;
             clock.times.vision_ms += ms(start);
-            self.features.put(*identity, features.clone());
+            self.features.put(*identity, features.clone(), background);
             all.push(features);
         }
         if all.len() == 1 {
