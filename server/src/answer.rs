@@ -16,10 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homereel_engine::{
-    ContentPart, Engine, EngineError, GenerationEvent, Message, ModelInfo, Request, VideoBudget,
-};
-use homereel_video::FrameSampling;
+use homereel_engine::{ContentPart, Engine, EngineError, GenerationEvent, Message, ModelInfo, Request};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
@@ -328,8 +325,8 @@ impl Pipeline {
                         self.emit(AskEvent::Media(prepared.report.clone()))?;
                         ContentPart::Video(prepared.clip.clone())
                     }
-                    Piece::Video(source, sampling) => {
-                        ContentPart::Video(self.video(&source, &sampling, stages, warnings).await?)
+                    Piece::Video(source, request) => {
+                        ContentPart::Video(self.video(&source, request, stages, warnings).await?)
                     }
                 });
             }
@@ -341,12 +338,11 @@ impl Pipeline {
     async fn video(
         &self,
         source: &Source,
-        sampling: &FrameSampling,
+        request: ClipRequest,
         stages: &mut StagesMs,
         warnings: &mut Vec<String>,
     ) -> Result<homereel_engine::VideoInput, AskError> {
         let progress = |stage, done, total| self.try_emit(AskEvent::Progress { stage, done, total });
-        let request = ClipRequest { sampling, budget: VideoBudget::Full, background: false };
         let prepared =
             self.service.media.clip(&*self.service.engine, source, request, &self.cancel, &progress).await?;
         stages.probe += prepared.probe_ms;

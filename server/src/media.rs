@@ -53,14 +53,21 @@ pub struct MediaReport {
 }
 
 /// Which frames of a source are wanted, and for whom.
-#[derive(Debug, Clone, Copy)]
-pub struct ClipRequest<'a> {
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClipRequest {
     /// Which frames.
-    pub sampling: &'a FrameSampling,
+    pub sampling: FrameSampling,
     /// Limit of their size.
     pub budget: VideoBudget,
     /// Whether a job asks. Its frames are not cached in memory, where those of people's questions would have to leave.
     pub background: bool,
+}
+
+impl From<FrameSampling> for ClipRequest {
+    /// Returns a person's request with the full budget.
+    fn from(sampling: FrameSampling) -> Self {
+        Self { sampling, ..Self::default() }
+    }
 }
 
 /// A clip that is ready for the engine.
@@ -185,7 +192,7 @@ impl MediaDecoder {
         &self,
         engine: &dyn Engine,
         source: &Source,
-        request: ClipRequest<'_>,
+        request: ClipRequest,
         cancel: &CancellationToken,
         progress: &(dyn Fn(Stage, usize, usize) + Sync),
     ) -> Result<Arc<PreparedClip>, AskError> {
@@ -195,7 +202,7 @@ impl MediaDecoder {
         let probe_ms = ms(started);
         progress(Stage::Probe, 1, 1);
 
-        let plan = Self::plan(engine, &probe, request.sampling)?;
+        let plan = Self::plan(engine, &probe, &request.sampling)?;
         let (width, height) =
             engine.video_size(plan.indices.len(), probe.video.width, probe.video.height, request.budget)?;
         let key = source.sha256().map(|sha256| clip_key(sha256, &plan, width, height));

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use homereel_engine::{GenerationOptions, MessageRole, SamplingParams};
-use homereel_video::FrameSampling;
 use serde_json::{Map, Value};
 
-use crate::media::{PreparedClip, Source};
+use crate::media::{ClipRequest, PreparedClip, Source};
 
 /// A part of a turn.
 #[derive(Debug, Clone)]
@@ -16,7 +15,7 @@ pub enum Piece {
     /// A still image.
     Image(Source),
     /// A video and how to sample it.
-    Video(Source, FrameSampling),
+    Video(Source, ClipRequest),
     /// Frames of a video that are decoded already.
     Clip(Arc<PreparedClip>),
 }
@@ -52,8 +51,13 @@ pub struct Conversation {
 impl Conversation {
     /// Creates a conversation of one question about one video.
     #[must_use]
-    pub fn about(source: Source, frames: FrameSampling, question: &str, sampling: SamplingParams) -> Self {
-        Self::of(vec![Piece::Video(source, frames), Piece::Text(question.to_owned())], sampling)
+    pub fn about(
+        source: Source,
+        frames: impl Into<ClipRequest>,
+        question: &str,
+        sampling: SamplingParams,
+    ) -> Self {
+        Self::of(vec![Piece::Video(source, frames.into()), Piece::Text(question.to_owned())], sampling)
     }
 
     /// Creates a conversation of one question without a video.

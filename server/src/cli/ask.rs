@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use homereel_engine::{Engine, EngineKind, Health};
-use homereel_video::Worker;
+use homereel_video::{FrameSampling, Worker};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -67,7 +67,8 @@ async fn local(
     let mut sampling = engine.info()?.sampling;
     sampling.temperature = args.temperature.unwrap_or(sampling.temperature);
     sampling.seed = args.seed.or(sampling.seed);
-    let mut conversation = Conversation::about(file, args.sampling.into(), &args.question, sampling);
+    let mut conversation =
+        Conversation::about(file, FrameSampling::from(args.sampling), &args.question, sampling);
     conversation.options.max_tokens = Some(args.max_tokens as usize);
     let answers =
         AnswerService::new(engine, MediaDecoder::new(Worker::this_program()?.with_decoder(args.decoder)), 1);

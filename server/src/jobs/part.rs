@@ -62,7 +62,7 @@ pub(super) async fn open(
         }
     };
     let engine = &**cx.answers.engine();
-    let request = ClipRequest { sampling: &frames, budget: cx.budget, background: true };
+    let request = ClipRequest { sampling: frames, budget: cx.budget, background: true };
     let clip = cx.answers.media().clip(engine, &cx.source(video), request, cancel, &progress).await?;
     let ready = Instant::now();
     let slot = cx.slots.model().await;

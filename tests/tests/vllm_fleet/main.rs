@@ -5,6 +5,7 @@ mod jobs;
 mod several;
 mod stub;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -30,8 +31,11 @@ fn streamed(mut body: Value) -> Value {
 
 async fn about_clip(question: &str) -> anyhow::Result<Value> {
     // Four seconds at 25 frames per second: eight frames.
-    let file = clips::test_pattern(4)?;
-    let clip = STANDARD.encode(tokio::fs::read(file).await?);
+    about(&clips::test_pattern(4)?, question).await
+}
+
+async fn about(clip: &Path, question: &str) -> anyhow::Result<Value> {
+    let clip = STANDARD.encode(tokio::fs::read(clip).await?);
     Ok(json!({ "messages": [{ "role": "user", "content": [
         { "type": "video_url", "video_url": { "url": format!("data:video/mp4;base64,{clip}") } },
         { "type": "text", "text": question },
@@ -83,6 +87,34 @@ async fn a_clip_goes_out_as_its_frames_and_the_answer_comes_back() -> anyhow::Re
     assert_eq!((&video["num_frames"], &video["fps"]), (&json!(-1), &json!(25.0)), "{video}");
     assert_eq!((&video["total_num_frames"], &video["do_sample_frames"]), (&json!(100), &json!(false)));
     assert_eq!(sent["mm_processor_kwargs"], json!({ "do_sample_frames": false, "do_resize": false }));
+    Ok(())
+}
+
+#[tokio::test]
+async fn cap_pixels_per_frame_limits_the_size_of_each_frame() -> anyhow::Result<()> {
+    let stub = StubVllm::start().await?;
+    // Without the checkpoint's files, only our own limits apply, and a short clip keeps its size.
+    let server = Server::start_with(&["--engine", "vllm", "--vllm-url", &stub.url]).await?;
+    let source = "testsrc=size=1920x1080:rate=5:duration=1";
+    let options = ["-f", "lavfi", "-i", source, "-c:v", "libx264", "-pix_fmt", "yuv420p"];
+    let clip = clips::ffmpeg("full-hd.mp4", &options)?;
+    let mut body = about(&clip, "What is it?").await?;
+    for (cap, most) in [(None, None), (Some(false), None), (Some(true), Some(768 * 32 * 32))] {
+        for kwargs in ["media_io_kwargs", "mm_processor_kwargs"] {
+            let video = json!({ "cap_pixels_per_frame": cap });
+            body[kwargs] = if kwargs == "media_io_kwargs" { json!({ "video": video }) } else { video };
+            let told: Value = server.chat(&body).await?.error_for_status()?.json().await?;
+            let media = &told["homereel"]["media"][0];
+            let pixels = media["width"].as_u64().unwrap_or(0) * media["height"].as_u64().unwrap_or(0);
+            match most {
+                None => assert_eq!(pixels, 1920 * 1080, "{cap:?} in {kwargs}: {media}"),
+                Some(most) => assert!((most / 2..=most).contains(&pixels), "{cap:?} in {kwargs}: {media}"),
+            }
+            body.as_object_mut().context("an object")?.remove(kwargs);
+        }
+    }
+    body["mm_processor_kwargs"] = json!({ "cap_pixels_per_frame": "yes" });
+    assert_eq!(server.chat(&body).await?.status(), 400);
     Ok(())
 }
 

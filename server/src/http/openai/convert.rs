@@ -5,7 +5,6 @@ mod options;
 
 use homereel_engine::{GenerationOptions, MessageRole, ModelInfo};
 use homereel_library::{Library, LibraryError};
-use homereel_video::FrameSampling;
 use serde_json::{Map, Value};
 
 use super::super::error::{Failure, shown};
@@ -14,7 +13,7 @@ use super::media_url::{self, VideoReference};
 use super::wire::{ChatRequest, Content, RawExtras, WireMessage, WirePart, is_empty};
 use crate::{
     answer::{Conversation, Piece, Turn},
-    media::Source,
+    media::{ClipRequest, Source},
 };
 
 /// Maximum number of messages of a conversation.
@@ -64,7 +63,7 @@ struct DraftTurn {
 enum DraftPiece {
     Text(String),
     Image(Source),
-    Video(VideoReference, FrameSampling),
+    Video(VideoReference, ClipRequest),
 }
 
 /// Parses and validates a body.
@@ -206,7 +205,7 @@ fn count(messages: &[WireMessage<'_>], limits: &RequestLimits) -> Result<(), Fai
 fn turn(
     at: usize,
     message: WireMessage<'_>,
-    frames: FrameSampling,
+    frames: ClipRequest,
     media: &mut MediaByMarker,
     takes_extras: bool,
 ) -> Result<DraftTurn, Failure> {
@@ -254,7 +253,7 @@ fn turn(
 fn piece(
     part: WirePart<'_>,
     role: MessageRole,
-    frames: FrameSampling,
+    frames: ClipRequest,
     media: &mut MediaByMarker,
 ) -> Result<DraftPiece, Failure> {
     let lacking = |param: &str| Failure::invalid(param, format!("a part of type {param} needs {param}"));

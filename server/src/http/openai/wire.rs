@@ -164,7 +164,7 @@ pub(super) struct MediaIoKwargs {
     pub(super) video: Option<VideoKwargs>,
 }
 
-/// How to sample videos. `start` and `end` (seconds) are Homereel's own.
+/// How to sample videos, and whether to limit each frame to 768 visual tokens. `start` and `end` (seconds) are Homereel's own.
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 pub(super) struct VideoKwargs {
     #[serde(default)]
@@ -175,6 +175,8 @@ pub(super) struct VideoKwargs {
     pub(super) start: Option<f64>,
     #[serde(default)]
     pub(super) end: Option<f64>,
+    #[serde(default)]
+    pub(super) cap_pixels_per_frame: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

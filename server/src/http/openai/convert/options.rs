@@ -1,11 +1,12 @@
 //! Validates the parameters of a request: how to sample tokens and frames, when to stop, and the form of the answer.
 
-use homereel_engine::{AnswerFormat, GenerationOptions, SamplingParams};
+use homereel_engine::{AnswerFormat, GenerationOptions, SamplingParams, VideoBudget};
 use homereel_video::FrameSampling;
 use serde_json::Map;
 
 use super::super::wire::{ChatRequest, VideoKwargs};
 use crate::http::error::{Failure, shown};
+use crate::media::ClipRequest;
 
 /// Maximum number of stop strings.
 const MAX_STOPS: usize = 16;
@@ -134,8 +135,8 @@ fn sampling(request: &ChatRequest<'_>, defaults: SamplingParams) -> Result<Sampl
     })
 }
 
-/// Parses the sampling of videos. `media_io_kwargs.video` takes precedence over `mm_processor_kwargs`.
-pub(super) fn frames(request: &ChatRequest<'_>) -> Result<FrameSampling, Failure> {
+/// Parses the sampling and size of videos. `media_io_kwargs.video` takes precedence over `mm_processor_kwargs`.
+pub(super) fn frames(request: &ChatRequest<'_>) -> Result<ClipRequest, Failure> {
     let io = request.media_io_kwargs.as_ref().and_then(|kwargs| kwargs.video).unwrap_or_default();
     let mm = request.mm_processor_kwargs.unwrap_or_default();
     let (param, chosen) = if io.fps.is_some() || io.num_frames.is_some() {
@@ -158,5 +159,11 @@ pub(super) fn frames(request: &ChatRequest<'_>) -> Result<FrameSampling, Failure
     if num_frames.is_some() && chosen.fps.is_some() {
         return Err(Failure::invalid(param, "fps and num_frames exclude each other; send one of them"));
     }
-    Ok(FrameSampling { fps: chosen.fps, num_frames, start: chosen.start, end: chosen.end })
+    // As in transformers: only an explicit `true` caps.
+    let budget = match io.cap_pixels_per_frame.or(mm.cap_pixels_per_frame) {
+        Some(true) => VideoBudget::Capped,
+        Some(false) | None => VideoBudget::Full,
+    };
+    let sampling = FrameSampling { fps: chosen.fps, num_frames, start: chosen.start, end: chosen.end };
+    Ok(ClipRequest { sampling, budget, background: false })
 }
