@@ -199,20 +199,19 @@ impl Processor {
 
     fn video_budget(&self, frames: usize, budget: VideoBudget) -> Budget {
         let VideoRule { patch: rule, cap, .. } = &self.config.video;
-        let cap = match budget {
-            VideoBudget::Full => *cap,
-            VideoBudget::Capped => Some(cap.unwrap_or(MAX_FRAME_TOKENS)),
-        };
         let frames = frames.max(rule.temporal_patch_size) as f64;
         let temporal = rule.temporal_patch_size as f64;
         let rounded = (frames / temporal).round_ties_even() * temporal;
-        let max_pixels = match cap {
-            Some(max_tokens) => {
-                let per_frame = max_tokens * rule.factor() * rule.factor();
-                let share = per_frame.min((rule.max_pixels / frames).floor());
-                share.max((rule.min_pixels * 1.05).trunc()) * frames
-            }
-            None => rule.max_pixels,
+        let capped = |max_tokens: f64| {
+            let per_frame = max_tokens * rule.factor() * rule.factor();
+            let share = per_frame.min((rule.max_pixels / frames).floor());
+            share.max((rule.min_pixels * 1.05).trunc()) * frames
+        };
+        let max_pixels = match (*cap, budget) {
+            (Some(max_tokens), _) => capped(max_tokens),
+            // With many frames, the reference's minimum per frame exceeds the budget of the whole video.
+            (None, VideoBudget::Capped) => capped(MAX_FRAME_TOKENS).min(rule.max_pixels),
+            (None, VideoBudget::Full) => rule.max_pixels,
         };
         Budget { frames, rounded, min_pixels: rule.min_pixels, max_pixels }
     }

@@ -118,6 +118,16 @@ fn capped_sizes_equal_the_reference_and_fit_the_full_budget() {
 }
 
 #[test]
+fn a_cap_never_raises_the_budget() {
+    let mut processor = processor();
+    // As the demo model: the minimum of 260 frames exceeds the budget of a video.
+    processor.config.video.patch.max_pixels = 368_640.0;
+    let size = |budget| processor.video_size(260, 640, 480, budget).unwrap();
+    assert_eq!(size(VideoBudget::Full), (32, 32));
+    assert_eq!(size(VideoBudget::Capped), (32, 32));
+}
+
+#[test]
 fn a_frame_of_another_size_is_refused_with_both_sizes() {
     let error = processor().video_grid(&clip(vec![frame(640, 470, |_, _| [0; 3])])).unwrap_err();
     let message = error.to_string();
