@@ -113,6 +113,15 @@ async fn cap_pixels_per_frame_limits_the_size_of_each_frame() -> anyhow::Result<
             body.as_object_mut().context("an object")?.remove(kwargs);
         }
     }
+    // The other parameters are accepted in both places, too.
+    for (io, mm) in [(json!({ "end": 0.5 }), json!({})), (json!({ "fps": 5 }), json!({ "end": 0.5 }))] {
+        body["media_io_kwargs"] = json!({ "video": io });
+        body["mm_processor_kwargs"] = mm;
+        let told: Value = server.chat(&body).await?.error_for_status()?.json().await?;
+        let times = &told["homereel"]["media"][0]["timestamps"];
+        let last = times.as_array().and_then(|times| times.last()?.as_f64()).context("timestamps")?;
+        ensure!(last <= 0.5, "{times}");
+    }
     body["mm_processor_kwargs"] = json!({ "cap_pixels_per_frame": "yes" });
     assert_eq!(server.chat(&body).await?.status(), 400);
     Ok(())

@@ -4,7 +4,7 @@ use homereel_engine::{AnswerFormat, GenerationOptions, SamplingParams, VideoBudg
 use homereel_video::FrameSampling;
 use serde_json::Map;
 
-use super::super::wire::{ChatRequest, VideoKwargs};
+use super::super::wire::ChatRequest;
 use crate::http::error::{Failure, shown};
 use crate::media::ClipRequest;
 
@@ -142,7 +142,7 @@ pub(super) fn frames(request: &ChatRequest<'_>) -> Result<ClipRequest, Failure> 
     let (param, chosen) = if io.fps.is_some() || io.num_frames.is_some() {
         ("media_io_kwargs", io)
     } else {
-        ("mm_processor_kwargs", VideoKwargs { start: io.start, end: io.end, ..mm })
+        ("mm_processor_kwargs", mm)
     };
     // In vLLM, -1 means no limit: all frames, or as many as fps requests.
     let num_frames = chosen.num_frames.filter(|&n| n != -1);
@@ -164,6 +164,7 @@ pub(super) fn frames(request: &ChatRequest<'_>) -> Result<ClipRequest, Failure> 
         Some(true) => VideoBudget::Capped,
         Some(false) | None => VideoBudget::Full,
     };
-    let sampling = FrameSampling { fps: chosen.fps, num_frames, start: chosen.start, end: chosen.end };
+    let (start, end) = (io.start.or(mm.start), io.end.or(mm.end));
+    let sampling = FrameSampling { fps: chosen.fps, num_frames, start, end };
     Ok(ClipRequest { sampling, budget, background: false })
 }
