@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::qwen3vl::{Features, Grid, Kv, Prompt, PromptMedia};
 
-/// Maximum number of entries of background requests per cache: one per part of a video that jobs ask about side by side.
+/// Maximum number of entries of background requests per cache: one per part of a video that jobs ask about side by side. With
+/// more parts (`--jobs` above 8), the questions about one part no longer share its features.
 const MAX_BACKGROUND: usize = 8;
 
 /// Identity of a picture or clip: its content, sampling and size.

@@ -16,8 +16,9 @@ pub(super) struct Capacity {
 }
 
 impl Capacity {
-    /// Creates an estimate of at most `most`.
+    /// Creates an estimate of at most `most`, and at least 1.
     pub(super) fn new(most: usize) -> Self {
+        let most = most.max(1);
         Self { estimate: START.min(most), most, has_queued: false }
     }
 
@@ -85,6 +86,10 @@ mod tests {
         // A sample in the middle of a burst.
         capacity.observe(&metrics(0, 7), 7);
         assert_eq!(capacity.estimate(), 4);
-        assert_eq!(Capacity::new(1).estimate(), 1);
+        for most in [0, 1] {
+            let mut capacity = Capacity::new(most);
+            capacity.observe(&metrics(0, 3), 1);
+            assert_eq!(capacity.estimate(), 1);
+        }
     }
 }
