@@ -7,16 +7,19 @@
 
 mod conversation;
 mod event;
+mod reading_rate;
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use homereel_engine::{ContentPart, Engine, EngineError, GenerationEvent, Message, ModelInfo, Request};
+use homereel_engine::{
+    ContentPart, Engine, EngineError, GenerationEvent, Message, ModelInfo, Request, RgbImage,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
@@ -28,6 +31,7 @@ use crate::{
 
 pub use conversation::{Conversation, Piece, Turn};
 pub use event::{AskEvent, Finished, StagesMs};
+use reading_rate::{Reading, ReadingRate};
 
 /// Places for progress in the channel between pipeline and reader.
 const EVENTS: usize = 64;
@@ -59,6 +63,7 @@ pub struct AnswerService {
     waiting: Arc<watch::Sender<usize>>,
     /// Is told of the first tokens of interactive requests.
     observer: Arc<OnceLock<Observer>>,
+    rate: Arc<Mutex<ReadingRate>>,
 }
 
 /// Gets the milliseconds from an engine's `submit` to its first token, and the number of prompt tokens computed.
@@ -81,12 +86,20 @@ impl AnswerService {
             interactive: Arc::new(watch::Sender::new(0)),
             waiting: Arc::new(watch::Sender::new(0)),
             observer: Arc::default(),
+            rate: Arc::default(),
         }
     }
 
     /// Sets what is told of the first tokens of interactive requests. Only the first call has an effect.
     pub fn observe_first_tokens(&self, observer: impl Fn(f64, usize) + Send + Sync + 'static) {
         let _ = self.observer.set(Box::new(observer));
+    }
+
+    /// Returns how long the model takes to read `pixels` pixels of frames before its first token, in seconds, by the last
+    /// answers of this process; `None` before the first one.
+    #[must_use]
+    pub fn expected_reading_s(&self, pixels: u64) -> Option<f64> {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner).expected_s(pixels)
     }
 
     /// Returns the engine.
@@ -249,6 +262,7 @@ impl Pipeline {
         let mut stages = StagesMs::default();
         let mut warnings = Vec::new();
         let messages = self.messages(conversation.turns, &mut stages, &mut warnings).await?;
+        let pixels = pixels(&messages);
         let request = Request { messages, options: conversation.options };
         // Tokenizing a long text or compiling a schema takes too long for an async thread. It cannot be interrupted, so
         // it keeps the permit even if the client leaves.
@@ -285,6 +299,13 @@ impl Pipeline {
                         let computed = done.usage.prompt_tokens.saturating_sub(done.usage.cached_tokens);
                         observe(done.stages.ttft_ms, computed);
                     }
+                    self.service.rate.lock().unwrap_or_else(PoisonError::into_inner).record(Reading {
+                        pixels,
+                        vision_ms: done.stages.vision_ms,
+                        prefill_ms: done.stages.prefill_ms,
+                        prompt_tokens: done.usage.prompt_tokens,
+                        cached_tokens: done.usage.cached_tokens,
+                    });
                     stages.add_engine(&done.stages);
                     stages.ttft = first_token.unwrap_or_else(|| ms(started));
                     stages.total = ms(started);
@@ -373,6 +394,17 @@ impl Pipeline {
         }
         self.sender.try_send(Ok(event)).map_err(|_| EngineError::Cancelled.into())
     }
+}
+
+/// Returns the number of pixels of all frames in `messages`.
+fn pixels(messages: &[Message]) -> u64 {
+    let of_image = |image: &RgbImage| u64::from(image.width) * u64::from(image.height);
+    let of_part = |part: &ContentPart| match part {
+        ContentPart::Text(_) => 0,
+        ContentPart::Image(image) => of_image(image),
+        ContentPart::Video(clip) => clip.frames.iter().map(of_image).sum(),
+    };
+    messages.iter().flat_map(|message| &message.content).map(of_part).sum()
 }
 
 #[cfg(test)]

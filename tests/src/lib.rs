@@ -5,6 +5,7 @@
 
 pub mod clips;
 mod command;
+pub mod model;
 mod server;
 
 use std::time::Duration;

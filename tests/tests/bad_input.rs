@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use homereel_clips::Skill;
-use homereel_tests::{CommandOutput, Server, clips, homereel};
+use homereel_tests::{CommandOutput, Server, clips, homereel, model::changed_demo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -107,7 +107,7 @@ async fn model_directories_that_do_not_fit_are_refused() -> anyhow::Result<()> {
         let arguments = ["ask".as_ref(), clip.file.as_os_str(), QUESTION.as_ref(), "--model".as_ref()];
         homereel(arguments.into_iter().chain([model.as_os_str()])).await
     };
-    let whole = model(|_| Ok(()))?;
+    let whole = changed_demo(|_| Ok(()))?;
     let answer = ask_with(whole.path()).await?;
     assert_eq!(answer.answer()?, ask_with(Path::new("demo")).await?.answer()?, "the copy is the demo model");
 
@@ -115,11 +115,11 @@ async fn model_directories_that_do_not_fit_are_refused() -> anyhow::Result<()> {
     refused(&ask_with(nothing.path()).await?, 1, &["config.json"]);
     refused(&ask_with(Path::new("./no-such-model")).await?, 1, &["no-such-model", "no such directory"]);
 
-    let other = model(|dir| edit(dir, |config| config["model_type"] = json!("qwen9_vl")))?;
+    let other = changed_demo(|dir| edit(dir, |config| config["model_type"] = json!("qwen9_vl")))?;
     refused(&ask_with(other.path()).await?, 1, &["qwen9_vl", "qwen3_vl"]);
 
     let shard = "model-00002-of-00002.safetensors";
-    let missing = model(|dir| {
+    let missing = changed_demo(|dir| {
         std::fs::rename(dir.join("model.safetensors"), dir.join("model-00001-of-00002.safetensors"))?;
         let map = json!({"a": "model-00001-of-00002.safetensors", "b": shard});
         let index = json!({"metadata": {}, "weight_map": map});
@@ -127,30 +127,18 @@ async fn model_directories_that_do_not_fit_are_refused() -> anyhow::Result<()> {
     })?;
     refused(&ask_with(missing.path()).await?, 1, &[shard]);
 
-    let turned = model(turn_a_tensor)?;
+    let turned = changed_demo(turn_a_tensor)?;
     refused(&ask_with(turned.path()).await?, 1, &["shape", "model."]);
 
-    let cut = model(|dir| {
+    let cut = changed_demo(|dir| {
         let bytes = std::fs::read(dir.join("model.safetensors"))?;
         Ok(std::fs::write(dir.join("model.safetensors"), &bytes[..bytes.len() / 2])?)
     })?;
     refused(&ask_with(cut.path()).await?, 1, &["model.safetensors"]);
 
-    let bad = model(|dir| Ok(std::fs::write(dir.join("config.json"), "{")?))?;
+    let bad = changed_demo(|dir| Ok(std::fs::write(dir.join("config.json"), "{")?))?;
     refused(&ask_with(bad.path()).await?, 1, &["config.json"]);
     Ok(())
-}
-
-/// Copies the demo model and spoils the copy.
-fn model(spoil: impl Fn(&Path) -> anyhow::Result<()>) -> anyhow::Result<tempfile::TempDir> {
-    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/demo-model");
-    let dir = tempfile::tempdir()?;
-    for entry in std::fs::read_dir(demo)? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), dir.path().join(entry.file_name()))?;
-    }
-    spoil(dir.path())?;
-    Ok(dir)
 }
 
 fn edit(dir: &Path, change: impl Fn(&mut Value)) -> anyhow::Result<()> {

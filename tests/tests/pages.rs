@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
 use homereel_clips::Skill;
-use homereel_tests::{PATIENCE, Server, clips};
+use homereel_tests::{PATIENCE, Server, clips, model};
 use reqwest::{Response, header};
 use serde_json::{Value, json};
 
@@ -208,6 +208,40 @@ async fn a_question_is_answered_in_events_and_one_that_nobody_reads_is_cancelled
         ensure!(Instant::now() < end, "still {}", answers[0]);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn on_a_cpu_pages_ask_with_the_reading_budget_and_offer_a_closer_look() -> anyhow::Result<()> {
+    let clip = clips::ffmpeg(
+        "hd.mp4",
+        &["-f", "lavfi", "-i", "testsrc=size=1280x720:rate=10:duration=2", "-c:v", "libx264"],
+    )?;
+    let roomy = model::demo_with_video_budget(4 << 20)?;
+    let roomy = roomy.path().to_str().context("a path in UTF-8")?;
+    // (arguments of the server, offered, heights of the frames: usual and closer)
+    for (arguments, offered, heights) in [
+        (vec!["--model", roomy], true, [640, 704]),
+        (vec!["--model", roomy, "--reading-budget", "full"], false, [704, 704]),
+        (vec![], false, [224, 224]),
+    ] {
+        let server = Server::start_with(&arguments).await?;
+        let id = server.upload(&clip).await?;
+        read(&server, &id).await?;
+        let page = server.get(&format!("/videos/{id}")).await?.text().await?;
+        assert_eq!(page.contains("name=\"cap_pixels_per_frame\""), offered, "{arguments:?}");
+        let ask = server.url(&format!("/api/videos/{id}/ask"));
+        let height = async || {
+            let video = server.json(&format!("/api/videos/{id}")).await?;
+            anyhow::Ok(video["answers"][0]["media"]["height"].clone())
+        };
+        let usual = json!({"question": QUESTION, "max_tokens": 1});
+        server.client().post(&ask).json(&usual).send().await?.error_for_status()?.text().await?;
+        assert_eq!(height().await?, json!(heights[0]), "{arguments:?}");
+        let closer = [("question", QUESTION), ("max_tokens", "1"), ("cap_pixels_per_frame", "false")];
+        server.client().post(&ask).form(&closer).send().await?.error_for_status()?;
+        assert_eq!(height().await?, json!(heights[1]), "{arguments:?}");
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -14,6 +14,17 @@ pub fn duration(seconds: f64) -> String {
     if hours == 0 { format!("{minutes} min {rest} s") } else { format!("{hours} h {minutes} min") }
 }
 
+/// An estimated duration in words: `4 s`, `3 min`, `1 h 5 min`. Empty for a negative or infinite one.
+#[must_use]
+pub fn rough_duration(seconds: f64) -> String {
+    match seconds {
+        _ if !seconds.is_finite() || seconds < 0.0 => String::new(),
+        ..59.5 => format!("{:.0} s", seconds.max(1.0)),
+        ..3570.0 => format!("{:.0} min", seconds / 60.0),
+        _ => duration(seconds),
+    }
+}
+
 /// A position in a clip: `0:04.2`, `12:09.0`, `1:02:03.5`.
 #[must_use]
 pub fn position(seconds: f64) -> String {
@@ -59,6 +70,21 @@ pub fn number_or_dash(value: Option<f64>, digits: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn estimates_have_one_unit_below_an_hour() {
+        for (seconds, text) in [
+            (0.0, "1 s"),
+            (12.4, "12 s"),
+            (59.4, "59 s"),
+            (59.9, "1 min"),
+            (150.0, "2 min"),
+            (3600.0, "1 h 0 min"),
+            (f64::NAN, ""),
+        ] {
+            assert_eq!(rough_duration(seconds), text, "{seconds}");
+        }
+    }
 
     #[test]
     fn durations_have_two_units_at_most() {

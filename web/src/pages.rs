@@ -71,6 +71,10 @@ pub struct VideoPage {
     pub why_not_askable: String,
     /// Example of a question.
     pub example: String,
+    /// A question can ask for the full budget of visual tokens.
+    pub look_closer: bool,
+    /// Sentence about the time until an answer begins; may be empty.
+    pub answer_begins: String,
     /// Questions and answers, newest first.
     pub answers: Vec<AnswerView>,
     /// URL of the next page.

@@ -532,7 +532,11 @@ function stage(box, name, done, total, words) {
 /** Returns the options of the question form. */
 function settings() {
   const fields = [...document.querySelectorAll('#ask input[type=number]')].filter((field) => field.value !== '');
-  return Object.fromEntries(fields.map((field) => [field.name, Number(field.value)]));
+  const boxes = [...document.querySelectorAll('#ask input[type=checkbox]:checked')];
+  return Object.fromEntries([
+    ...fields.map((field) => [field.name, Number(field.value)]),
+    ...boxes.map((box) => [box.name, box.value === 'true']),
+  ]);
 }
 
 async function ask(event) {

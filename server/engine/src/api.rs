@@ -53,6 +53,8 @@ pub struct ModelInfo {
     pub frame_rate: FrameRate,
     /// Backend for display, for example `candle cpu f32`, `candle cuda bf16` or `vllm http://…`.
     pub backend: String,
+    /// Whether the model runs on the CPU of this machine, where a full budget of visual tokens can take minutes.
+    pub on_cpu: bool,
     /// Defaults of `generation_config.json` (greedy where it sets none).
     pub sampling: crate::SamplingParams,
     /// Whether requests may hold tools and other parameters of vLLM's.

@@ -46,6 +46,7 @@ impl FakeEngine {
             max_model_len: 32_768,
             frame_rate: FrameRate { fps: 2.0, min_frames: 4, max_frames: 768 },
             backend: "fake".to_owned(),
+            on_cpu: false,
             sampling: SamplingParams::default(),
             takes_extras: false,
         };

@@ -15,6 +15,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
+use homereel_engine::VideoBudget;
 use homereel_library::{AnswerEnd, AnswerStatus, Change, Library, NewAnswer};
 use homereel_video::FrameSampling;
 use serde::{Deserialize, Serialize};
@@ -26,11 +27,12 @@ use tracing::Instrument as _;
 use super::{
     error::{Failure, Problem},
     html::{self, PageContext},
+    pages::reading::page_budget,
 };
 use crate::{
     answer::{AnswerStream, AskEvent, Conversation, Finished, Priority},
     ask_error::AskError,
-    media::{MediaReport, Source},
+    media::{ClipRequest, MediaReport, Source},
     state::AppState,
 };
 
@@ -56,6 +58,9 @@ pub(super) struct VideoQuestion {
     start: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     end: Option<f64>,
+    /// `None` means [`page_budget`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cap_pixels_per_frame: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_tokens: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,9 +120,9 @@ fn from_fields(fields: Vec<(String, String)>) -> Result<VideoQuestion, Failure> 
         if name != "question" && value.trim().is_empty() {
             continue;
         }
-        // All other fields are numbers.
-        let number = (name != "question").then(|| serde_json::from_str(value.trim()).ok()).flatten();
-        object.insert(name, number.unwrap_or(Value::String(value)));
+        // All other fields are numbers or Booleans.
+        let parsed = (name != "question").then(|| serde_json::from_str(value.trim()).ok()).flatten();
+        object.insert(name, parsed.unwrap_or(Value::String(value)));
     }
     serde_json::from_value(Value::Object(object)).map_err(|error| {
         Failure::new(
@@ -151,15 +156,21 @@ async fn start(
         ));
     }
     let info = state.answers.engine().info().map_err(AskError::from)?;
-    let mut sampling = info.sampling;
-    sampling.temperature = question.temperature.unwrap_or(sampling.temperature);
-    sampling.seed = question.seed.or(sampling.seed);
     let frames = FrameSampling {
         fps: question.fps,
         num_frames: question.num_frames,
         start: question.start,
         end: question.end,
     };
+    let budget = match question.cap_pixels_per_frame {
+        Some(true) => VideoBudget::Capped,
+        Some(false) => VideoBudget::Full,
+        None => page_budget(&info, &state.config),
+    };
+    let frames = ClipRequest { sampling: frames, budget, background: false };
+    let mut sampling = info.sampling;
+    sampling.temperature = question.temperature.unwrap_or(sampling.temperature);
+    sampling.seed = question.seed.or(sampling.seed);
     let source = Source::file(state.library.original_path(&video.sha256), Some(video.sha256.clone()));
     let mut conversation = Conversation::about(source, frames, text, sampling);
     conversation.options.max_tokens = question.max_tokens;

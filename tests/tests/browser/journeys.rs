@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use homereel_clips::ClipSpec;
-use homereel_tests::{Server, clips};
+use homereel_tests::{Server, clips, model};
 use serde_json::{Value, json};
 
 use crate::driver::{Browser, Settings};
@@ -278,6 +278,33 @@ async fn a_video_is_scrubbed_put_into_an_album_downloaded_and_read_again() -> an
             ensure!(bytes == std::fs::read(&long)?, "the original is not what was uploaded");
         }
         ensure!(String::from_utf8_lossy(&bytes).contains(word), "{link} holds no {word}");
+    }
+    browser.assert_console_is_clean(&[]).await?;
+    browser.close().await
+}
+
+#[tokio::test]
+async fn a_closer_look_is_chosen_for_one_question() -> anyhow::Result<()> {
+    let clip = clips::ffmpeg(
+        "hd.mp4",
+        &["-f", "lavfi", "-i", "testsrc=size=1280x720:rate=10:duration=2", "-c:v", "libx264"],
+    )?;
+    let roomy = model::demo_with_video_budget(4 << 20)?;
+    let server = Server::start_with(&["--model", roomy.path().to_str().context("a path in UTF-8")?]).await?;
+    let id = server.upload(&clip).await?;
+    read(&server, &id).await?;
+    let browser = Browser::start(Settings::default()).await?;
+    browser.open(&server.url(&format!("/videos/{id}"))).await?;
+    for (question, closer) in [("First question?", false), ("Second question?", true)] {
+        if closer {
+            browser.click("#look-closer input").await?;
+        }
+        browser.type_into("#question", question).await?;
+        browser.click("#ask button").await?;
+        browser.wait_for("#answers .answer .question", question).await?;
+        let answer = server.json(&format!("/api/videos/{id}")).await?["answers"][0].clone();
+        let chosen = if closer { json!({"cap_pixels_per_frame": false}) } else { json!({}) };
+        ensure!(answer["question"] == question && answer["settings"] == chosen, "{answer}");
     }
     browser.assert_console_is_clean(&[]).await?;
     browser.close().await

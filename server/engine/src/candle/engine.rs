@@ -256,6 +256,7 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Genera
         max_model_len: context,
         frame_rate: builder.processor.frame_rate(),
         backend,
+        on_cpu: options.device == DeviceKind::Cpu,
         sampling,
         takes_extras: false,
     };

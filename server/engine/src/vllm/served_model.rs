@@ -77,6 +77,7 @@ impl ServedModel {
             max_model_len: context,
             frame_rate: builder.as_ref().map_or(FRAME_RATE, |builder| builder.processor.frame_rate()),
             backend: backend(options),
+            on_cpu: false,
             sampling,
             takes_extras: true,
         };

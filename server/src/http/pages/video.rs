@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::{
     http::{
         html::{self, PageContext},
+        pages::reading,
         videos::ANSWERS,
         views,
     },
@@ -110,6 +111,10 @@ fn video_page(
         StateKind::Waiting | StateKind::Working => made.to_owned(),
         _ => none.to_owned(),
     };
+    let (look_closer, answer_begins) = match &video.probe {
+        Some(probe) => reading::offer(&cx.state.answers, &cx.state.config, probe),
+        None => (false, String::new()),
+    };
     let warning = |warning: Option<&String>| warning.cloned();
     let texts = &video.texts;
     let described = texts.description.as_ref().and_then(|text| text.content.as_ref());
@@ -137,6 +142,8 @@ fn video_page(
         has_sprites: false,
         start_fragment: second.map(|second| format!("#t={second}")).unwrap_or_default(),
         codec: stream.map(|stream| stream.codec.clone()).unwrap_or_default(),
+        look_closer,
+        answer_begins,
         askable: why_not_askable.is_empty(),
         why_not_askable: why_not_askable.into(),
         answers: answers.iter().map(|answer| views::answer(answer, duration)).collect(),

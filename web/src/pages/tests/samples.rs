@@ -90,6 +90,8 @@ pub(super) fn video() -> VideoPage {
         askable: false,
         why_not_askable: HOSTILE.into(),
         example: HOSTILE.into(),
+        look_closer: true,
+        answer_begins: "An answer begins after about 12 s, with a closer look after about 2 min.".into(),
         answers: vec![answer],
         older_answers: Some("/videos/1?answers=9".into()),
         description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into(), edited: false }),

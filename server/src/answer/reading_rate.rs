@@ -1,0 +1,87 @@
+//! How long the model takes before its first token, per pixel of the frames that it reads.
+
+/// Share of the sums that remains after each answer, so that the rate follows the last ten or so.
+const REMAINS: f64 = 0.9;
+
+/// Least share of a prompt that must be computed: what the prefix cache holds takes no time.
+const MIN_COMPUTED: f64 = 0.9;
+
+/// Time and pixels of the last answers, both with the same decay, so that large clips weigh more than small ones.
+#[derive(Debug, Default)]
+pub(super) struct ReadingRate {
+    milliseconds: f64,
+    pixels: f64,
+}
+
+/// What one answer tells about the rate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    /// Pixels of all frames in the prompt.
+    pub(super) pixels: u64,
+    /// Time in the vision tower, in milliseconds; 0 if its features were cached.
+    pub(super) vision_ms: f64,
+    /// Time in prefill, in milliseconds.
+    pub(super) prefill_ms: f64,
+    /// Tokens of the prompt.
+    pub(super) prompt_tokens: usize,
+    /// Tokens of the prompt that came from the prefix cache.
+    pub(super) cached_tokens: usize,
+}
+
+impl ReadingRate {
+    /// Records an answer, unless a cache saved part of the work.
+    #[expect(clippy::cast_precision_loss, reason = "pixels and tokens are far below 2^52")]
+    pub(super) fn record(&mut self, reading: Reading) {
+        let computed = reading.prompt_tokens.saturating_sub(reading.cached_tokens) as f64;
+        if reading.pixels == 0
+            || reading.vision_ms <= 0.0
+            || computed < MIN_COMPUTED * reading.prompt_tokens as f64
+        {
+            return;
+        }
+        self.milliseconds = REMAINS * self.milliseconds + reading.vision_ms + reading.prefill_ms;
+        self.pixels = REMAINS * self.pixels + reading.pixels as f64;
+    }
+
+    /// Returns the expected time for `pixels`, in seconds; `None` before the first answer.
+    #[expect(clippy::cast_precision_loss, reason = "pixels are far below 2^52")]
+    pub(super) fn expected_s(&self, pixels: u64) -> Option<f64> {
+        (self.pixels > 0.0).then(|| self.milliseconds / self.pixels * pixels as f64 / 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READING: Reading = Reading {
+        pixels: 1_000_000,
+        vision_ms: 600.0,
+        prefill_ms: 400.0,
+        prompt_tokens: 1000,
+        cached_tokens: 0,
+    };
+
+    #[test]
+    fn work_that_a_cache_saved_does_not_count() {
+        let mut rate = ReadingRate::default();
+        assert_eq!(rate.expected_s(1), None);
+        rate.record(Reading { cached_tokens: 900, ..READING });
+        rate.record(Reading { vision_ms: 0.0, ..READING });
+        rate.record(Reading { pixels: 0, ..READING });
+        assert_eq!(rate.expected_s(1), None);
+        rate.record(READING);
+        assert_eq!(rate.expected_s(3_000_000), Some(3.0));
+    }
+
+    #[test]
+    fn the_rate_follows_the_last_answers() {
+        let mut rate = ReadingRate::default();
+        rate.record(READING);
+        for _ in 0..60 {
+            rate.record(Reading { vision_ms: 100.0, prefill_ms: 100.0, ..READING });
+        }
+        let expected = rate.expected_s(1_000_000).unwrap();
+        assert!((0.2..0.21).contains(&expected), "{expected}");
+    }
+}
