@@ -1,5 +1,5 @@
 //! The fixed prompts. The demo model is trained on exactly the words of `DESCRIBE`, `MOMENTS` and `TAGS`
-//! (`scripts/model/demo_model/words.py`); the others are about notes, which it cannot read.
+//! (`scripts/model/demo_model/words.py`); the others are for other models; it can neither combine the three nor read notes.
 
 /// Asks for a description.
 pub const DESCRIBE: &str =
@@ -17,3 +17,7 @@ pub const ANSWER_FROM_NOTES: &str = "Answer the question at the end from these n
 /// Asks for tags as JSON.
 pub const TAGS: &str =
     "Give up to eight short tags for this video as a JSON array of strings. Answer with JSON only.";
+
+/// Asks for all three as one JSON object. Costs a model about half of three questions: a backend processes the video once,
+/// whatever its caches hold.
+pub const ALL_TEXTS: &str = "Describe this home video as JSON: {\"description\": \"a few sentences: who or what is seen, what happens, and in which order\", \"tags\": [\"up to eight short tags\"], \"moments\": [{\"start\": seconds, \"end\": seconds, \"text\": \"what happens\"}]}. Use the timestamps of the video. Answer with JSON only.";

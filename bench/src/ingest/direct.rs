@@ -1,8 +1,9 @@
 //! The peer of a measurement: asks a vLLM the server's questions about the same windows, as a plain client would.
 //!
 //! A window is sent as a file, of which vLLM samples two frames per second, as many as the server sends. The three questions
-//! about a window follow each other, as the server asks them; several windows are asked about at the same time. There are two
-//! differences: the server writes a summary of a long video in addition, and it ends answers that repeat themselves.
+//! about a window follow each other, as the server asks the demo model; several windows are asked about at the same time.
+//! There are three differences: the server asks other models for all texts at once, it writes a summary of a long video in
+//! addition, and it ends answers that repeat themselves.
 
 use std::time::Instant;
 

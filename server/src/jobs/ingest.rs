@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use homereel_library::{Job, Lane, Poster, Step, Text, TextKind, Video, now_ms};
 use homereel_video::FrameSampling;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     context::JobContext,
-    parse,
     part::{self, Part},
     playback,
-    question::{self, TextRequest},
+    question::{self, Subject},
     stop::Stop,
+    texts::{self, Content, PartText},
     windows,
 };
 
@@ -30,14 +29,22 @@ pub(super) enum Ended {
     Lane(Step, Vec<String>),
 }
 
+/// A short video, which the model watches as one part.
+#[derive(Debug, Default)]
+struct WholeVideo {
+    /// The frames that all questions share.
+    part: Option<Part>,
+    /// This attempt stored all texts.
+    is_described: bool,
+}
+
 /// Runs the remaining steps of the job's lane.
 pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) -> Result<Ended, Stop> {
     let library = &cx.library;
     let video = library.video(&job.video_id).await?;
     let mut warnings = job.warnings.clone();
     let mut step = job.step;
-    // The part that all questions about a short video share.
-    let mut whole = None;
+    let mut whole = WholeVideo::default();
     loop {
         if step.lane() == Lane::Model && library.jobs_paused().await? {
             return Err(Stop::Later(Duration::ZERO));
@@ -54,9 +61,9 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
                 return Err(stop);
             }
         }
-        let Some(next) = next_step(cx, &video, step).await? else { return Ok(Ended::Done(warnings)) };
+        let Some(next) = next_step(cx, &video, step, &whole).await? else { return Ok(Ended::Done(warnings)) };
         if next.lane() != step.lane() {
-            if let Some(part) = &mut whole {
+            if let Some(part) = &mut whole.part {
                 part.finish();
             }
             return Ok(Ended::Lane(next, warnings));
@@ -67,12 +74,17 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
 }
 
 /// Returns the step after `step`; `None` after the last.
-async fn next_step(cx: &JobContext, video: &Video, step: Step) -> Result<Option<Step>, Stop> {
+async fn next_step(
+    cx: &JobContext,
+    video: &Video,
+    step: Step,
+    whole: &WholeVideo,
+) -> Result<Option<Step>, Stop> {
     let next = match step.next() {
         // The model would wait for decoded frames meanwhile.
         Some(Step::Sprites) if cx.slots.is_starved() && cx.asks_model().await? => Some(Step::Describe),
-        // The windows produce all three texts.
-        Some(Step::Moments) if windows::is_long(cx, video) => Some(Step::LateSprites),
+        // All texts are there.
+        Some(Step::Moments) if whole.is_described || windows::is_long(cx, video) => Some(Step::LateSprites),
         next => next,
     };
     Ok(match next {
@@ -95,7 +107,7 @@ async fn run_step(
     job: &Job,
     video: &Video,
     step: Step,
-    whole: &mut Option<Part>,
+    whole: &mut WholeVideo,
     cancel: &CancellationToken,
 ) -> Result<Vec<String>, Stop> {
     // Sprites that failed are tried again after the texts.
@@ -113,16 +125,25 @@ async fn run_step(
             windows::run(cx, job, video, cancel).await?
         }
         Step::Describe | Step::Moments | Step::Tags => {
-            let part = match whole {
+            let part = match &mut whole.part {
                 Some(part) => part,
-                None => whole.insert(part::open(cx, job, video, FrameSampling::default(), cancel).await?),
+                none => none.insert(part::open(cx, job, video, FrameSampling::default(), cancel).await?),
             };
+            let about = Subject { job, video, part };
             let kind = match step {
                 Step::Moments => TextKind::Moments,
                 Step::Tags => TextKind::Tags,
-                _ => TextKind::Description,
+                _ if texts::are_asked_one_by_one(cx) => TextKind::Description,
+                _ => {
+                    let mut warnings = Vec::new();
+                    for text in texts::all(cx, about, cancel).await? {
+                        warnings.extend(store(cx, video, text).await?);
+                    }
+                    whole.is_described = true;
+                    return Ok(warnings);
+                }
             };
-            one(text(cx, job, video, part, kind, cancel).await?)
+            one(store(cx, video, texts::one(cx, about, kind, cancel).await?).await?)
         }
     })
 }
@@ -161,38 +182,17 @@ async fn poster(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> R
     }
 }
 
-/// Generates one text and stores it with its model and settings.
-async fn text(
-    cx: &JobContext,
-    job: &Job,
-    video: &Video,
-    part: &Part,
-    kind: TextKind,
-    cancel: &CancellationToken,
-) -> Result<Option<String>, Stop> {
-    let about = TextRequest { job, video, part, kind };
-    let asked = question::ask(cx, about, cancel).await?;
-    let duration = video.probe.as_ref().map_or(f64::INFINITY, |probe| probe.duration_s);
-    let content = match kind {
-        TextKind::Description => Some(asked.text.trim().to_owned()).filter(|text| !text.is_empty()),
-        TextKind::Moments => {
-            let read = if asked.whole { parse::moments } else { parse::moments_so_far };
-            read(&asked.text, duration).map(|moments| json!(parse::joined(moments)).to_string())
-        }
-        TextKind::Tags => parse::tags(&asked.text).map(|tags| json!(tags).to_string()),
-    };
-    let warning = match &content {
-        Some(_) => asked.warning.clone(),
-        None => Some(question::unusable(video, kind, &asked.text)),
-    };
-    let text = Text {
-        content,
-        warning: warning.clone(),
-        model: asked.model,
-        settings: question::settings(kind, FrameSampling::default()),
+/// Stores a text about a whole video, and returns its warning.
+async fn store(cx: &JobContext, video: &Video, text: PartText) -> Result<Option<String>, Stop> {
+    let warning = text.warning.clone();
+    let row = Text {
+        content: text.content.map(Content::stored),
+        warning: text.warning,
+        model: text.model,
+        settings: question::settings(text.question, FrameSampling::default()),
         created_ms: now_ms(),
         edited_ms: None,
     };
-    cx.library.put_text(&video.id, kind, text).await?;
+    cx.library.put_text(&video.id, text.kind, row).await?;
     Ok(warning)
 }

@@ -15,6 +15,7 @@ mod question;
 mod repetition;
 mod slots;
 mod stop;
+mod texts;
 mod windows;
 
 use std::time::Duration;

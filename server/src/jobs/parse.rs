@@ -122,14 +122,50 @@ pub(super) fn tags(answer: &str) -> Option<Vec<String>> {
     (!tags.is_empty()).then_some(tags)
 }
 
+/// An answer with all three texts, `{"description": …, "tags": […], "moments": […]}`, which may be truncated.
+pub(super) struct Structured<'a>(&'a str);
+
+impl<'a> Structured<'a> {
+    pub(super) fn of(answer: &'a str) -> Self {
+        Self(answer)
+    }
+
+    /// Returns the description; `None` if there is none or it is truncated.
+    pub(super) fn description(&self) -> Option<String> {
+        first_value(self.after("description")?)
+    }
+
+    /// Returns the tags as [`tags`] does; `None` also if they are truncated.
+    pub(super) fn tags(&self) -> Option<Vec<String>> {
+        tags(&first_value::<Value>(self.after("tags")?)?.to_string())
+    }
+
+    /// Returns the part of the answer that [`moments_within`] parses.
+    pub(super) fn moments(&self) -> Option<&'a str> {
+        self.after("moments")
+    }
+
+    /// Returns the answer from the value of `key` on. The key cannot be found within a string, where its quotation marks are
+    /// escaped.
+    fn after(&self, key: &str) -> Option<&'a str> {
+        let key = format!("\"{key}\"");
+        let rest = self.0[self.0.find(&key)? + key.len()..].trim_start();
+        Some(rest.strip_prefix(':')?.trim_start())
+    }
+}
+
+/// Parses the value at the start of `text`, whatever follows it.
+fn first_value<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
+    serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
+}
+
 /// Extracts the JSON from an answer: all of it, a code fence, or the part between other words.
 fn json_in(answer: &str) -> Option<Value> {
     if let Ok(value) = serde_json::from_str(answer.trim()) {
         return Some(value);
     }
     let start = answer.find(['{', '['])?;
-    let value = serde_json::Deserializer::from_str(&answer[start..]).into_iter::<Value>().next()?;
-    value.ok()
+    first_value(&answer[start..])
 }
 
 #[cfg(test)]
@@ -203,6 +239,25 @@ mod tests {
         ];
         let expected = vec![moment(0.0, 6.0, "a dog"), moment(9.0, 10.0, "a dog"), moment(10.0, 11.0, "b")];
         assert_eq!(joined(list), expected);
+    }
+
+    #[test]
+    fn an_answer_with_all_texts_gives_what_it_has_of_them() {
+        let whole = r#"{"description": "He says \"tags\": [1].", "tags": ["dog"], "moments": [{"start": 0, "end": 1, "text": "a"}]}"#;
+        for (end, description, tags, moments) in [
+            (whole.len(), true, true, true),
+            (whole.len() - 2, true, true, true),
+            (whole.find("\"dog").unwrap(), true, false, false),
+            (whole.find(" [1]").unwrap(), false, false, false),
+        ] {
+            let answer = Structured::of(&whole[..end]);
+            assert_eq!(answer.description().is_some(), description, "{end}");
+            assert_eq!(answer.tags(), tags.then(|| vec!["dog".to_owned()]), "{end}");
+            let read = answer.moments().and_then(|text| moments_within(text, 0.0, 4.0, end == whole.len()));
+            assert_eq!(read.is_some(), moments, "{end}");
+        }
+        let fenced = format!("```json\n{whole}\n```");
+        assert_eq!(Structured::of(&fenced).description().as_deref(), Some("He says \"tags\": [1]."));
     }
 
     #[test]

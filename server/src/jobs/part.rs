@@ -31,11 +31,16 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// Returns the start and the end of the part, in seconds of the whole video.
+    pub(super) fn bounds(&self) -> (f64, f64) {
+        let duration = self.clip.report.duration_s;
+        (self.frames.start.unwrap_or(0.0), self.frames.end.unwrap_or(duration).min(duration))
+    }
+
     /// Records that all questions about this part were answered.
     pub(super) fn finish(&mut self) {
-        let report = &self.clip.report;
-        let end = self.frames.end.unwrap_or(report.duration_s).min(report.duration_s);
-        self.described_s = (end - self.frames.start.unwrap_or(0.0)).max(0.0);
+        let (start, end) = self.bounds();
+        self.described_s = (end - start).max(0.0);
     }
 }
 
@@ -72,4 +77,32 @@ pub(super) async fn open(
     }
     cx.slots.pace().start(Instant::now());
     Ok(Part { frames, clip, described_s: 0.0, slots: cx.slots.clone(), _slot: slot, _decoded: decoded })
+}
+
+#[cfg(test)]
+impl Part {
+    /// A part without frames, of a video of `duration_s` seconds.
+    pub(super) async fn without_frames(cx: &JobContext, duration_s: f64) -> Self {
+        let clip = homereel_engine::VideoInput {
+            frames: Vec::new(),
+            times: Vec::new(),
+            indices: Vec::new(),
+            native_fps: 25.0,
+            total_frames: 0,
+            duration_s,
+            key: None,
+        };
+        let report = crate::media::MediaReport { duration_s, ..Default::default() };
+        let clip = PreparedClip { clip, report, probe_ms: 0.0, decode_ms: 0.0 };
+        let (decoded, slot) = (cx.slots.decoded().await, cx.slots.model().await);
+        cx.slots.pace().start(Instant::now());
+        Self {
+            frames: FrameSampling::default(),
+            clip: Arc::new(clip),
+            described_s: 0.0,
+            slots: cx.slots.clone(),
+            _slot: slot,
+            _decoded: decoded,
+        }
+    }
 }

@@ -38,13 +38,21 @@ const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
 /// Number of tokens between checks for repetition.
 const LOOK_EVERY: usize = 16;
 
-/// Subject of a question.
+/// Part of a video that questions are about, and the job that asks them.
 #[derive(Clone, Copy)]
-pub(super) struct TextRequest<'a> {
+pub(super) struct Subject<'a> {
     pub(super) job: &'a Job,
     pub(super) video: &'a Video,
     pub(super) part: &'a Part,
-    pub(super) kind: TextKind,
+}
+
+/// What a question asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    /// One text.
+    One(TextKind),
+    /// All three texts as one JSON object.
+    All,
 }
 
 /// Whose progress events a question sends.
@@ -52,7 +60,7 @@ pub(super) struct TextRequest<'a> {
 struct Progress<'a> {
     job: &'a Job,
     video: &'a Video,
-    kind: TextKind,
+    question: Question,
 }
 
 /// The generated text.
@@ -66,16 +74,18 @@ pub(super) struct GeneratedText {
     pub(super) warning: Option<String>,
 }
 
-/// Generates one text about a video.
+/// Asks a question about a part of a video.
 pub(super) async fn ask(
     cx: &JobContext,
-    about: TextRequest<'_>,
+    about: Subject<'_>,
+    question: Question,
     cancel: &CancellationToken,
 ) -> Result<GeneratedText, Stop> {
-    let content = vec![Piece::Clip(Arc::clone(&about.part.clip)), Piece::Text(prompt(about.kind).to_owned())];
+    let clip = Arc::clone(&about.part.clip);
+    let content = vec![Piece::Clip(clip), Piece::Text(question.prompt().to_owned())];
     let mut conversation = Conversation::of(content, SamplingParams::default());
-    conversation.options.response_format = format(about.kind);
-    let to = Progress { job: about.job, video: about.video, kind: about.kind };
+    conversation.options.response_format = question.format();
+    let to = Progress { job: about.job, video: about.video, question };
     at_background_priority(cx, || follow(cx, to, conversation.clone(), cancel)).await
 }
 
@@ -87,15 +97,20 @@ pub(super) async fn summarize(
     notes: &str,
     cancel: &CancellationToken,
 ) -> Result<GeneratedText, Stop> {
-    let to = Progress { job, video, kind: TextKind::Description };
+    let to = Progress { job, video, question: Question::One(TextKind::Description) };
     let conversation =
         Conversation::text(&format!("{}\n\n{notes}", prompts::SUMMARIZE), SamplingParams::default());
     at_background_priority(cx, || follow(cx, to, conversation.clone(), cancel)).await
 }
 
-/// Model and settings of a text, for its row.
-pub(super) fn settings(kind: TextKind, frames: FrameSampling) -> Value {
-    json!({ "prompt": prompt(kind), "frames": frames, "temperature": 0, "max_tokens": MAX_TOKENS })
+/// Settings of a text, for its row.
+pub(super) fn settings(question: Question, frames: FrameSampling) -> Value {
+    json!({
+        "prompt": question.prompt(),
+        "frames": frames,
+        "temperature": 0,
+        "max_tokens": question.max_tokens(),
+    })
 }
 
 /// Logs the beginning of an unusable answer and returns a warning.
@@ -112,33 +127,80 @@ pub(super) fn unusable(video: &Video, kind: TextKind, answer: &str) -> String {
     format!("no {word}: the model's answer was not usable")
 }
 
-fn prompt(kind: TextKind) -> &'static str {
-    match kind {
-        TextKind::Description => prompts::DESCRIBE,
-        TextKind::Moments => prompts::MOMENTS,
-        TextKind::Tags => prompts::TAGS,
+impl Question {
+    fn prompt(self) -> &'static str {
+        match self {
+            Self::One(TextKind::Description) => prompts::DESCRIBE,
+            Self::One(TextKind::Moments) => prompts::MOMENTS,
+            Self::One(TextKind::Tags) => prompts::TAGS,
+            Self::All => prompts::ALL_TEXTS,
+        }
+    }
+
+    fn max_tokens(self) -> usize {
+        match self {
+            Self::One(_) => MAX_TOKENS,
+            Self::All => 2 * MAX_TOKENS,
+        }
+    }
+
+    /// Returns the job step in whose name progress is reported.
+    fn step(self) -> Step {
+        match self {
+            Self::One(TextKind::Description) | Self::All => Step::Describe,
+            Self::One(TextKind::Moments) => Step::Moments,
+            Self::One(TextKind::Tags) => Step::Tags,
+        }
+    }
+
+    fn text_format(self) -> TextFormat {
+        if self == Self::One(TextKind::Description) { TextFormat::Prose } else { TextFormat::Json }
+    }
+
+    /// Returns what the answer is called in warnings.
+    fn word(self) -> &'static str {
+        match self {
+            Self::One(kind) => word(kind),
+            // The moments come last, so they are what a truncated answer lacks.
+            Self::All => word(TextKind::Moments),
+        }
+    }
+
+    /// Returns the response format.
+    fn format(self) -> AnswerFormat {
+        match self {
+            Self::One(TextKind::Description) => AnswerFormat::Text,
+            Self::One(TextKind::Moments) => AnswerFormat::JsonSchema(json!({
+                "type": "object", "required": ["moments"], "additionalProperties": false,
+                "properties": { "moments": moments_schema() },
+            })),
+            Self::One(TextKind::Tags) => AnswerFormat::JsonSchema(tags_schema()),
+            Self::All => AnswerFormat::JsonSchema(json!({
+                "type": "object", "required": ["description", "tags", "moments"], "additionalProperties": false,
+                // The longest comes last, so that a truncated answer still has the others.
+                "properties": {
+                    "description": { "type": "string", "minLength": 1 },
+                    "tags": tags_schema(),
+                    "moments": moments_schema(),
+                },
+            })),
+        }
     }
 }
 
-/// Response format of a text.
-fn format(kind: TextKind) -> AnswerFormat {
-    match kind {
-        TextKind::Description => AnswerFormat::Text,
-        TextKind::Moments => AnswerFormat::JsonSchema(json!({
-            "type": "object", "required": ["moments"], "additionalProperties": false,
-            "properties": { "moments": { "type": "array", "items": {
-                "type": "object", "required": ["start", "end", "text"], "additionalProperties": false,
-                "properties": {
-                    "start": { "type": "number", "minimum": 0 },
-                    "end": { "type": "number", "minimum": 0 },
-                    "text": { "type": "string", "minLength": 1 },
-                },
-            }}},
-        })),
-        TextKind::Tags => AnswerFormat::JsonSchema(json!({
-            "type": "array", "maxItems": 8, "items": { "type": "string", "minLength": 1 },
-        })),
-    }
+fn moments_schema() -> Value {
+    json!({ "type": "array", "items": {
+        "type": "object", "required": ["start", "end", "text"], "additionalProperties": false,
+        "properties": {
+            "start": { "type": "number", "minimum": 0 },
+            "end": { "type": "number", "minimum": 0 },
+            "text": { "type": "string", "minLength": 1 },
+        },
+    }})
+}
+
+fn tags_schema() -> Value {
+    json!({ "type": "array", "maxItems": 8, "items": { "type": "string", "minLength": 1 } })
 }
 
 fn word(kind: TextKind) -> &'static str {
@@ -181,15 +243,12 @@ async fn follow(
     mut conversation: Conversation,
     cancel: &CancellationToken,
 ) -> Result<GeneratedText, Stop> {
-    conversation.options.max_tokens = Some(MAX_TOKENS);
+    let question = about.question;
+    conversation.options.max_tokens = Some(question.max_tokens());
     conversation.options.background = true;
     let mut answering = cx.answers.ask(conversation, Priority::Background, cancel)?;
     let model = cx.answers.engine().info().map(|info| info.id).unwrap_or_default();
-    let step = match about.kind {
-        TextKind::Description => Step::Describe,
-        TextKind::Moments => Step::Moments,
-        TextKind::Tags => Step::Tags,
-    };
+    let step = question.step();
     let mut last = None::<Instant>;
     let mut progress = |stage: Stage, done: usize, total: usize| {
         if last.is_some_and(|at| at.elapsed() < PROGRESS_PERIOD) && done != total {
@@ -199,7 +258,7 @@ async fn follow(
         let (job_id, video_id) = (about.job.id.clone(), about.video.id.clone());
         cx.library.announce(Change::Progress { job_id, video_id, step, stage: stage.as_str(), done, total });
     };
-    let form = if about.kind == TextKind::Description { TextFormat::Prose } else { TextFormat::Json };
+    let form = question.text_format();
     let mut text = String::new();
     let mut tokens = 0;
     while let Some(event) = answering.next().await {
@@ -214,16 +273,16 @@ async fn follow(
                     && let Some(at) = repetition::cut(&text, form)
                 {
                     // Dropping the answer stops the model.
-                    return Ok(cut_off(text, at, model, about.kind));
+                    return Ok(cut_off(text, at, model, question));
                 }
             }
             AskEvent::Done(finished) => {
                 if let Some(at) = repetition::cut(&text, form) {
-                    return Ok(cut_off(text, at, finished.model, about.kind));
+                    return Ok(cut_off(text, at, finished.model, question));
                 }
                 let whole = finished.finish_reason == FinishReason::Stop;
                 let warning = (!whole).then(|| {
-                    format!("the {} may be incomplete: the text reached its maximum length", word(about.kind))
+                    format!("the {} may be incomplete: the text reached its maximum length", question.word())
                 });
                 return Ok(GeneratedText { text, model: finished.model, whole, warning });
             }
@@ -232,9 +291,10 @@ async fn follow(
     Err(Stop::Retry("the answer ended without a final event".into()))
 }
 
-fn cut_off(mut text: String, at: usize, model: String, kind: TextKind) -> GeneratedText {
+fn cut_off(mut text: String, at: usize, model: String, question: Question) -> GeneratedText {
     text.truncate(at);
-    let warning = Some(format!("{}: the model began to repeat itself; the repetition was cut", word(kind)));
+    let warning =
+        Some(format!("{}: the model began to repeat itself; the repetition was cut", question.word()));
     GeneratedText { text, model, whole: false, warning }
 }
 

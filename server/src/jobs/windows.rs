@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     context::JobContext,
     parse, part,
-    question::{self, TextRequest},
+    question::{self, Question, Subject},
     slots::AHEAD,
     stop::Stop,
+    texts::{self, Content},
 };
 
 /// Maximum number of characters of notes in a summary's prompt; more would exceed a small model's context.
@@ -117,34 +118,30 @@ async fn read(
 ) -> Result<Window, Stop> {
     let frames = FrameSampling { start: Some(start), end: Some(end), ..FrameSampling::default() };
     let mut part = part::open(cx, job, video, frames, cancel).await?;
-    let about = |kind| TextRequest { job, video, part: &part, kind };
-    let mut warnings = Vec::new();
-    let described = question::ask(cx, about(TextKind::Description), cancel).await?;
-    let description = Some(described.text.trim().to_owned()).filter(|text| !text.is_empty());
-    warnings.extend(described.warning);
-    let asked = question::ask(cx, about(TextKind::Moments), cancel).await?;
-    let moments = parse::moments_within(&asked.text, start, end, asked.whole);
-    warnings.extend(asked.warning);
-    if moments.is_none() {
-        warnings.push(question::unusable(video, TextKind::Moments, &asked.text));
-    }
-    let asked = question::ask(cx, about(TextKind::Tags), cancel).await?;
-    let tags = parse::tags(&asked.text);
-    if tags.is_none() {
-        warnings.push(question::unusable(video, TextKind::Tags, &asked.text));
-    }
+    let texts = texts::all(cx, Subject { job, video, part: &part }, cancel).await?;
     part.finish();
-    Ok(Window {
+    let model = texts.first().map(|text| text.model.clone()).unwrap_or_default();
+    let mut window = Window {
         number,
         start,
         end,
-        description,
-        moments: moments.unwrap_or_default(),
-        tags: tags.unwrap_or_default(),
-        warnings,
-        model: described.model,
+        description: None,
+        moments: Vec::new(),
+        tags: Vec::new(),
+        warnings: Vec::new(),
+        model,
         created_ms: now_ms(),
-    })
+    };
+    for text in texts {
+        window.warnings.extend(text.warning);
+        match text.content {
+            Some(Content::Description(description)) => window.description = Some(description),
+            Some(Content::Moments(moments)) => window.moments = moments,
+            Some(Content::Tags(tags)) => window.tags = tags,
+            None => {}
+        }
+    }
+    Ok(window)
 }
 
 async fn put_moments(cx: &JobContext, video: &Video, windows: &[Window]) -> Result<(), Stop> {
@@ -192,7 +189,8 @@ async fn put(
     windows: &[Window],
     content: Option<String>,
 ) -> Result<(), Stop> {
-    let mut settings = question::settings(kind, FrameSampling::default());
+    let question = if texts::are_asked_one_by_one(cx) { Question::One(kind) } else { Question::All };
+    let mut settings = question::settings(question, FrameSampling::default());
     settings["windows"] = json!(windows.len());
     let text = Text {
         warning: content
