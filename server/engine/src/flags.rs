@@ -51,6 +51,13 @@ pub struct EngineFlags {
     /// Maximum number of tokens of prompt and answer together [default: the model's own limit]
     #[arg(long, env = "HOMEREEL_MAX_MODEL_LEN", value_name = "TOKENS")]
     pub max_model_len: Option<usize>,
+    /// Requests that candle processes at the same time, 1 to 256 [default: 8]
+    #[arg(long, env = "HOMEREEL_MAX_NUM_SEQS", value_name = "N")]
+    pub max_num_seqs: Option<usize>,
+    /// Bytes of keys and values of the requests that candle processes at the same time; a request that does not fit waits
+    /// [default: 4294967296]
+    #[arg(long, env = "HOMEREEL_KV_CACHE_MEMORY_BYTES", value_name = "BYTES")]
+    pub kv_cache_memory_bytes: Option<usize>,
 }
 
 /// Value of `--engine`.
@@ -104,6 +111,9 @@ pub enum FlagError {
     /// `--vllm-url` contains credentials. The value is omitted.
     #[error("--vllm-url holds a user or a password; http://HOST:PORT would fit")]
     Credentials,
+    /// `--max-num-seqs` is out of range.
+    #[error("--max-num-seqs is {0}; 1 to 256 would fit")]
+    MaxNumSeqs(usize),
     /// `--vllm-url` has a query or a fragment.
     #[error("--vllm-url {0} has a query; http://HOST:PORT would fit")]
     Query(String),
@@ -131,6 +141,11 @@ impl EngineFlags {
             },
         };
         let device = self.device.or(file.device);
+        let max_num_seqs = self.max_num_seqs.or(file.max_num_seqs);
+        if let Some(given) = max_num_seqs.filter(|given| !(1..=256).contains(given)) {
+            return Err(FlagError::MaxNumSeqs(given));
+        }
+        let kv_cache_memory_bytes = self.kv_cache_memory_bytes.or(file.kv_cache_memory_bytes);
         config.dtype = self.dtype.or(file.dtype);
         config.quantization = self.quantize.or(file.quantize);
         if config.kind != EngineKind::Candle {
@@ -138,12 +153,16 @@ impl EngineFlags {
                 ("--device", device.is_some()),
                 ("--dtype", config.dtype.is_some()),
                 ("--quantize", config.quantization.is_some()),
+                ("--max-num-seqs", max_num_seqs.is_some()),
+                ("--kv-cache-memory-bytes", kv_cache_memory_bytes.is_some()),
             ];
             if let Some((flag, _)) = candle_only.into_iter().find(|(_, given)| *given) {
                 return Err(FlagError::NotCandle(flag));
             }
         }
         config.device = device.unwrap_or_default();
+        config.max_num_seqs = max_num_seqs.unwrap_or(config.max_num_seqs);
+        config.kv_cache_memory_bytes = kv_cache_memory_bytes.unwrap_or(config.kv_cache_memory_bytes);
         config.wrapper = self.prompt_wrapper.or(file.prompt_wrapper).unwrap_or_default();
         config.max_model_len = self.max_model_len.or(file.max_model_len);
         Ok(config)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::candle::{CandleEngine, CandleOptions, DeviceKind, WeightType};
+use crate::candle::{CandleEngine, CandleOptions, DeviceKind, Limits, WeightType};
 use crate::qwen3vl::{PromptWrapper, Quantization};
 use crate::source::{ModelFiles, ModelSource};
 use crate::vllm::{VllmEngine, VllmOptions};
@@ -45,6 +45,10 @@ pub struct EngineConfig {
     pub wrapper: PromptWrapper,
     /// Maximum number of tokens of prompt and answer together. `None` means the model's own limit.
     pub max_model_len: Option<usize>,
+    /// Number of requests that candle processes at the same time.
+    pub max_num_seqs: usize,
+    /// Size of the KV of requests that candle processes at the same time, in bytes.
+    pub kv_cache_memory_bytes: usize,
     /// Limit of waiting requests.
     pub queue_depth: usize,
     /// Size of the cache of vision features in bytes.
@@ -54,7 +58,7 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// Returns the defaults for `model`: on the CPU, 32 waiting requests, caches of 1 GiB each.
+    /// Returns the defaults for `model`: on the CPU, 8 requests at the same time with 4 GiB of KV, 32 waiting ones, caches of 1 GiB each.
     #[must_use]
     pub fn new(model: ModelSource) -> Self {
         Self {
@@ -65,6 +69,8 @@ impl EngineConfig {
             quantization: None,
             wrapper: PromptWrapper::default(),
             max_model_len: None,
+            max_num_seqs: 8,
+            kv_cache_memory_bytes: 4 << 30,
             queue_depth: 32,
             feature_cache_bytes: 1 << 30,
             prefix_cache_bytes: 1 << 30,
@@ -101,6 +107,10 @@ fn open_candle(config: &EngineConfig) -> Result<Arc<dyn Engine>, EngineError> {
         quantization: config.quantization,
         wrapper: config.wrapper,
         max_model_len: config.max_model_len,
+        limits: Limits {
+            max_num_seqs: config.max_num_seqs,
+            kv_cache_memory_bytes: config.kv_cache_memory_bytes,
+        },
         queue_depth: config.queue_depth,
         feature_cache_bytes: config.feature_cache_bytes,
         prefix_cache_bytes: config.prefix_cache_bytes,

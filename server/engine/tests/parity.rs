@@ -1,6 +1,6 @@
 //! Parity with transformers: features and logits within 1e-3, and 64 equal greedy tokens, for every random checkpoint and the
-//! demo model. `scripts/model/reference.py` writes the golden files. `HOMEREEL_TEST_DEVICE=cuda` selects the first CUDA
-//! device.
+//! demo model, one by one and in a batch. `scripts/model/reference.py` writes the golden files. `HOMEREEL_TEST_DEVICE=cuda`
+//! selects the first CUDA device.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 mod golden;
@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use anyhow::Result;
 use candle_core::DType;
 use golden::{Case, Drawn, Golden, checkpoint_dir};
-use homereel_engine::qwen3vl::{Checkpoint, Features, Kv, Model, Prompt, Visual};
+use homereel_engine::qwen3vl::{Checkpoint, Features, Kv, Model, Prompt, TokenSpan, Visual};
 use homereel_engine::{DeviceKind, open_device};
 use sha2::{Digest, Sha256};
 
@@ -67,6 +67,7 @@ fn check(name: &str) -> Result<()> {
     let model = load(name)?;
     let golden = Golden::read(name)?;
     assert!(golden.cases.len() >= 6, "{name}: {} cases", golden.cases.len());
+    let mut prepared = Vec::new();
     for case in &golden.cases {
         let what = format!("{name}/{}", case.name);
         let visuals = case.visuals();
@@ -80,6 +81,51 @@ fn check(name: &str) -> Result<()> {
             .then(|| Features::cat(&features.iter().collect::<Vec<_>>()))
             .transpose()?;
         check_answer(&what, case, &model, &prompt, all.as_ref())?;
+        prepared.push((prompt, all));
+    }
+    for chunk in [1, 13, 512] {
+        check_batch(&format!("{name}, chunks of {chunk}"), &golden.cases, &model, &prepared, chunk)?;
+    }
+    Ok(())
+}
+
+/// All cases in one batch: each pass has a chunk of a prompt, or a token, of every case. The cases start one pass after the
+/// other, so that prompts and answers share passes.
+fn check_batch(
+    what: &str,
+    cases: &[Case],
+    model: &Model,
+    prepared: &[(Prompt, Option<Features>)],
+    chunk: usize,
+) -> Result<()> {
+    let mut kvs: Vec<Kv> = prepared.iter().map(|_| model.new_kv()).collect();
+    let mut answers: Vec<Vec<u32>> = vec![Vec::new(); cases.len()];
+    let wanted: Vec<Vec<u32>> = cases.iter().map(|case| case.numbers("greedy")).collect();
+    for pass in 1.. {
+        let (mut indices, mut spans, mut caches) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, kv) in kvs.iter_mut().enumerate().take(pass) {
+            let (prompt, features) = &prepared[index];
+            let span = match answers[index].last() {
+                Some(_) if answers[index].len() == wanted[index].len() => continue,
+                Some(&token) => TokenSpan::Token(token),
+                None => {
+                    let end = prompt.ids().len().min(kv.len() + chunk);
+                    TokenSpan::Prompt { prompt, features: features.as_ref(), end }
+                }
+            };
+            indices.push(index);
+            spans.push(span);
+            caches.push(kv);
+        }
+        if indices.is_empty() {
+            break;
+        }
+        for (index, logits) in indices.into_iter().zip(model.run(&spans, &mut caches)?) {
+            answers[index].extend(logits.map(|logits| best(&logits.to_vec1().unwrap())));
+        }
+    }
+    for ((case, answer), want) in cases.iter().zip(answers).zip(wanted) {
+        assert_eq!(answer, want, "{what}: {}", case.name);
     }
     Ok(())
 }
@@ -185,13 +231,17 @@ fn prefill(model: &Model, prompt: &Prompt, features: Option<&Features>, kv: &mut
 fn greedy(model: &Model, mut logits: Vec<f32>, kv: &mut Kv, tokens: usize) -> Result<Vec<u32>> {
     let mut answer = Vec::with_capacity(tokens);
     loop {
-        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32;
-        answer.push(best);
+        let token = best(&logits);
+        answer.push(token);
         if answer.len() == tokens {
             return Ok(answer);
         }
-        logits = model.step(best, kv)?.to_vec1()?;
+        logits = model.step(token, kv)?.to_vec1()?;
     }
+}
+
+fn best(logits: &[f32]) -> u32 {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap() as u32
 }
 
 /// Largest difference at most 1e-3 of the largest value.

@@ -132,7 +132,7 @@ struct PrefixEntry {
 }
 
 /// A shorter common prefix is not worth taking the entry out of the cache.
-const MIN_COMMON: usize = 16;
+pub(super) const MIN_COMMON: usize = 16;
 
 impl PrefixCache {
     /// Creates an empty cache of at most `max_bytes`.
@@ -145,18 +145,27 @@ impl PrefixCache {
     /// left to run. `None` means that the prefix is too short, so that a question about another video does not use up the
     /// entry.
     pub(super) fn take(&mut self, keys: &[u64]) -> Option<Kv> {
+        let (at, len) = self.longest_common(keys)?;
+        let mut kv = self.entries.remove(at)?.kv;
+        kv.truncate(len);
+        Some(kv)
+    }
+
+    /// Returns the number of tokens that [`Self::take`] would save.
+    pub(super) fn common(&self, keys: &[u64]) -> usize {
+        self.longest_common(keys).map_or(0, |(_, len)| len)
+    }
+
+    /// Returns the entry with the longest common prefix, and its length.
+    fn longest_common(&self, keys: &[u64]) -> Option<(usize, usize)> {
         let most = keys.len().checked_sub(1)?;
         let common = |entry: &PrefixEntry| common_prefix(&entry.keys, keys).min(most);
-        let (at, len) = self
-            .entries
+        self.entries
             .iter()
             .map(common)
             .enumerate()
             .filter(|&(at, len)| len >= MIN_COMMON && 2 * len >= self.entries[at].prompt_len)
-            .max_by_key(|&(_, len)| len)?;
-        let mut kv = self.entries.remove(at)?.kv;
-        kv.truncate(len);
-        Some(kv)
+            .max_by_key(|&(_, len)| len)
     }
 
     /// Stores the KV of a sequence. `keys` are those of all its tokens, of which the first `prompt_len` are the prompt; tokens
@@ -194,7 +203,8 @@ fn surplus(background: impl ExactSizeIterator<Item = bool> + Clone) -> Option<us
     background.enumerate().find(|&(_, background)| background && count > MAX_BACKGROUND).map(|(at, _)| at)
 }
 
-fn common_prefix(a: &[u64], b: &[u64]) -> usize {
+/// Returns the length of the common prefix.
+pub(super) fn common_prefix(a: &[u64], b: &[u64]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 

@@ -12,19 +12,18 @@ use tokio::sync::watch;
 use super::cache::{FeatureCache, PrefixCache};
 use super::constraint::Grammars;
 use super::device::open_device;
-use super::generate::{Generation, Generator};
-use super::queue::Waiting;
+use super::generation::Generation;
+use super::scheduler::{Limits, Scheduler};
+use super::sequence::Shared;
 use super::sink::EventSink;
-use super::worker::{ModelThread, Task};
+use super::worker::ModelThread;
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, Config, GenerationConfig, Model, Processor, ProcessorConfig, PromptBuilder,
     PromptWrapper, Quantization, Tokenizer,
 };
 use crate::source::ModelFiles;
 use crate::validate::{DEFAULT_MAX_TOKENS, check};
-use crate::{
-    Engine, EngineError, GenerationEvent, GenerationEvents, Health, ModelInfo, Request, VideoBudget, demo,
-};
+use crate::{Engine, EngineError, GenerationEvents, Health, ModelInfo, Request, VideoBudget, demo};
 
 /// Configuration of the candle engine.
 #[derive(Debug, Clone)]
@@ -41,6 +40,8 @@ pub(crate) struct CandleOptions {
     pub(crate) wrapper: PromptWrapper,
     /// Tokens that prompt and answer share; `None` means the model's own limit.
     pub(crate) max_model_len: Option<usize>,
+    /// What runs at the same time.
+    pub(crate) limits: Limits,
     /// Requests that may wait.
     pub(crate) queue_depth: usize,
     /// Bytes of the vision feature cache.
@@ -76,15 +77,15 @@ pub enum WeightType {
 
 /// What `submit` needs of the loaded model.
 struct Frontend {
-    builder: PromptBuilder,
+    builder: Arc<PromptBuilder>,
     grammars: Grammars,
     info: ModelInfo,
-    eos: Vec<u32>,
 }
 
 /// Qwen3-VL on candle.
 pub(crate) struct CandleEngine {
     worker: ModelThread<Generation>,
+    max_num_seqs: usize,
     frontend: Arc<OnceLock<Frontend>>,
     /// Moving average of the milliseconds per request, for `Retry-After`.
     mean_ms: Arc<AtomicU64>,
@@ -103,10 +104,11 @@ impl CandleEngine {
         let mean_ms = Arc::new(AtomicU64::new(1000));
         let (own, mean) = (Arc::clone(&frontend), Arc::clone(&mean_ms));
         let depth = options.queue_depth;
+        let max_num_seqs = options.limits.max_num_seqs;
         let worker = ModelThread::spawn("engine", depth, move || {
             let files = locate()?;
             let start = Instant::now();
-            let (loaded, mut generator) = load(&options, &files)?;
+            let (loaded, shared) = load(&options, &files)?;
             tracing::info!(
                 model = loaded.info.id,
                 backend = loaded.info.backend,
@@ -114,16 +116,13 @@ impl CandleEngine {
                 "loaded the model into memory"
             );
             own.get_or_init(|| loaded);
-            Ok(move |generation: &Generation| {
-                let Some(frontend) = own.get() else { return };
-                let start = Instant::now();
-                generator.run(generation, &frontend.builder, &frontend.eos);
-                let took = start.elapsed().as_millis() as u64;
+            let observe = move |took: u64| {
                 mean.store((3 * mean.load(Ordering::Relaxed) + took) / 4, Ordering::Relaxed);
-            })
+            };
+            Ok(Scheduler::new(shared, options.limits, observe))
         })
         .map_err(|error| EngineError::Failed(format!("no thread for the engine: {error}")))?;
-        Ok(Self { worker, frontend, mean_ms })
+        Ok(Self { worker, max_num_seqs, frontend, mean_ms })
     }
 
     fn frontend(&self) -> Result<&Frontend, EngineError> {
@@ -139,6 +138,10 @@ impl Engine for CandleEngine {
 
     fn health(&self) -> Health {
         self.worker.health()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.max_num_seqs
     }
 
     fn watch_health(&self) -> watch::Receiver<Health> {
@@ -179,25 +182,7 @@ impl Engine for CandleEngine {
     }
 }
 
-impl Waiting for Generation {
-    fn is_gone(&self) -> bool {
-        self.sink.is_gone()
-    }
-
-    fn moved_to(&self, position: usize) {
-        // A slow reader may miss a position.
-        let _ = self.sink.offer(GenerationEvent::Queued { position });
-    }
-}
-
-impl Task for Generation {
-    fn fail(&self, error: EngineError) {
-        // Fails only if the reader has left.
-        let _ = self.sink.send(Err(error));
-    }
-}
-
-fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Generator), EngineError> {
+fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Shared), EngineError> {
     let id = &options.id;
     let fail = |message: String| EngineError::Model { model: id.clone(), message };
     let read = |name: &str| files.read(name);
@@ -261,10 +246,13 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Genera
         takes_extras: false,
     };
     let model = Model::load_quantized(&checkpoint, &device, dtype, options.quantization)?;
-    let generator = Generator {
+    let builder = Arc::new(builder);
+    let shared = Shared {
         model,
+        builder: Arc::clone(&builder),
+        eos,
         features: FeatureCache::new(options.feature_cache_bytes),
         prefixes: PrefixCache::new(options.prefix_cache_bytes),
     };
-    Ok((Frontend { builder, grammars, info, eos }, generator))
+    Ok((Frontend { builder, grammars, info }, shared))
 }

@@ -1,14 +1,15 @@
-//! The thread that owns a model: loads it, then runs tasks from the queue one after the other. A panic marks the engine as
-//! failed, with its message.
+//! The thread that owns a model: loads it, then takes tasks from the queue and runs them step by step. A panic marks the
+//! engine as failed, with its message.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::queue::{PushError, Queue, Waiting};
+use super::queue::{PushError, Queue, Taken, Takes, Waiting};
 use crate::{EngineError, Health};
 
 /// A task for the thread.
@@ -17,7 +18,33 @@ pub(super) trait Task: Waiting + Send + 'static {
     fn fail(&self, error: EngineError);
 }
 
-/// A handle to the thread. Dropping it ends the thread after the current task.
+/// Runs tasks on the thread, several at a time.
+pub(super) trait Runner<T> {
+    /// Returns which further tasks it takes.
+    fn takes(&self) -> Takes;
+    /// Starts a task.
+    fn start(&mut self, task: T);
+    /// Does some work on the tasks in progress. `waiting` tasks are in the queue.
+    fn step(&mut self, waiting: usize) -> Progress;
+    /// Ends all tasks in progress with an error.
+    fn fail(&mut self, error: &EngineError);
+}
+
+/// The result of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is more work.
+    Busy,
+    /// Work can go on later only: readers are behind.
+    Stalled,
+    /// There are no tasks in progress.
+    Idle,
+}
+
+/// How long the thread waits for readers that are behind, unless a task arrives.
+const STALL: Duration = Duration::from_millis(2);
+
+/// A handle to the thread. Dropping it ends the thread after the current step.
 pub(super) struct ModelThread<T: Task> {
     queue: Arc<Queue<T>>,
     health: watch::Receiver<Health>,
@@ -25,12 +52,12 @@ pub(super) struct ModelThread<T: Task> {
 }
 
 impl<T: Task> ModelThread<T> {
-    /// Starts the thread. `load` runs on it, so that weights and device contexts stay on one thread; the closure that it
-    /// returns is called once per task. A panic in either ends the thread.
+    /// Starts the thread. `load` runs on it, so that weights and device contexts stay on one thread. A panic there or in the
+    /// runner ends the thread.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn spawn<R: FnMut(&T)>(
+    pub(super) fn spawn<R: Runner<T>>(
         name: &str,
         depth: usize,
         load: impl FnOnce() -> Result<R, EngineError> + Send + 'static,
@@ -97,7 +124,7 @@ struct Thread<T: Task> {
 }
 
 impl<T: Task> Thread<T> {
-    fn run<R: FnMut(&T)>(self, load: impl FnOnce() -> Result<R, EngineError>) {
+    fn run<R: Runner<T>>(self, load: impl FnOnce() -> Result<R, EngineError>) {
         let loaded = catch_unwind(AssertUnwindSafe(load))
             .unwrap_or_else(|panic| Err(panicked("while loading the model", &*panic)));
         let mut runner = match loaded {
@@ -105,12 +132,30 @@ impl<T: Task> Thread<T> {
             Err(error) => return self.die(error),
         };
         self.health.send_replace(Health::Ready);
-        while let Some(task) = self.queue.pop() {
-            // After a panic the model may be in an inconsistent state, so no other task runs on it.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| runner(&task))) {
-                let error = panicked("during a request", &*panic);
-                task.fail(error.clone());
-                return self.die(error);
+        // After a panic the model may be in an inconsistent state, so no other task runs on it.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve(&mut runner))) {
+            let error = panicked("during a request", &*panic);
+            runner.fail(&error);
+            self.die(error);
+        }
+    }
+
+    /// Runs tasks until the queue is closed.
+    fn serve<R: Runner<T>>(&self, runner: &mut R) {
+        let mut progress = Progress::Idle;
+        loop {
+            let patience = match progress {
+                Progress::Idle => None,
+                Progress::Stalled => Some(STALL),
+                Progress::Busy => Some(Duration::ZERO),
+            };
+            match self.queue.take(runner.takes(), patience) {
+                Taken::Item(task) => {
+                    runner.start(task);
+                    progress = Progress::Busy;
+                }
+                Taken::Nothing => progress = runner.step(self.queue.len()),
+                Taken::Closed => return,
             }
         }
     }
@@ -153,6 +198,9 @@ mod tests {
         fn is_gone(&self) -> bool {
             false
         }
+        fn is_background(&self) -> bool {
+            false
+        }
         fn moved_to(&self, _: usize) {}
     }
 
@@ -160,6 +208,36 @@ mod tests {
         fn fail(&self, error: EngineError) {
             // A test that is over does not listen.
             let _ = self.0.send(Err(error));
+        }
+    }
+
+    /// Runs one task at a time, in one step.
+    struct OneByOne<F>(F, Option<Plain>);
+
+    impl<F: FnMut(&Plain)> OneByOne<F> {
+        fn new(run: F) -> Self {
+            Self(run, None)
+        }
+    }
+
+    impl<F: FnMut(&Plain)> Runner<Plain> for OneByOne<F> {
+        fn takes(&self) -> Takes {
+            if self.1.is_none() { Takes::All } else { Takes::Nothing }
+        }
+        fn start(&mut self, task: Plain) {
+            self.1 = Some(task);
+        }
+        fn step(&mut self, _: usize) -> Progress {
+            if let Some(task) = &self.1 {
+                (self.0)(task);
+            }
+            self.1 = None;
+            Progress::Idle
+        }
+        fn fail(&mut self, error: &EngineError) {
+            if let Some(task) = &self.1 {
+                task.fail(error.clone());
+            }
         }
     }
 
@@ -172,7 +250,7 @@ mod tests {
         let (go, gate) = mpsc::sync_channel::<()>(4);
         let worker = ModelThread::spawn("test", 4, move || {
             gate.recv().unwrap();
-            Ok(|task: &Plain| task.0.send(Ok(task.1)).unwrap())
+            Ok(OneByOne::new(|task: &Plain| task.0.send(Ok(task.1)).unwrap()))
         })
         .unwrap();
         let (sender, receiver) = mpsc::sync_channel(4);
@@ -191,10 +269,10 @@ mod tests {
     async fn a_panic_ends_the_task_the_queue_and_the_health() {
         let (go, gate) = mpsc::sync_channel::<()>(4);
         let worker = ModelThread::spawn("test", 4, move || {
-            Ok(move |_: &Plain| {
+            Ok(OneByOne::new(move |_: &Plain| {
                 gate.recv().unwrap();
                 panic!("boom");
-            })
+            }))
         })
         .unwrap();
         until(&worker, |health| *health == Health::Ready).await;
@@ -214,7 +292,7 @@ mod tests {
     #[tokio::test]
     async fn a_model_that_does_not_load_says_why() {
         let error = || EngineError::Model { model: "m".into(), message: "no weights".into() };
-        let load = move || Err::<fn(&Plain), _>(error());
+        let load = move || Err::<OneByOne<fn(&Plain)>, _>(error());
         let worker = ModelThread::spawn("test", 4, load).unwrap();
         until(&worker, |health| matches!(health, Health::Failed(_))).await;
         let (sender, _receiver) = mpsc::sync_channel(4);
@@ -226,9 +304,9 @@ mod tests {
     async fn a_full_queue_is_overloaded_with_a_time_to_wait() {
         let (_go, gate) = mpsc::sync_channel::<()>(4);
         let worker = ModelThread::spawn("test", 1, move || {
-            Ok(move |_: &Plain| {
+            Ok(OneByOne::new(move |_: &Plain| {
                 let _ = gate.recv();
-            })
+            }))
         })
         .unwrap();
         until(&worker, |health| *health == Health::Ready).await;

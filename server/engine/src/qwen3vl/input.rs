@@ -68,11 +68,26 @@ impl Features {
         bytes(&self.merged) + self.deepstack.iter().map(bytes).sum::<usize>()
     }
 
+    /// Returns `len` rows from row `start` on.
+    ///
+    /// # Errors
+    /// When there are fewer rows.
+    pub fn narrow(&self, start: usize, len: usize) -> candle_core::Result<Self> {
+        let rows = |tensor: &Tensor| tensor.narrow(0, start, len)?.contiguous();
+        Ok(Self {
+            merged: rows(&self.merged)?,
+            deepstack: self.deepstack.iter().map(rows).collect::<Result<_, _>>()?,
+        })
+    }
+
     /// Concatenates the features of several visuals.
     ///
     /// # Errors
     /// When they have different layers or hidden sizes, or there are none.
-    pub fn cat(parts: &[&Self]) -> Result<Self, EngineError> {
+    pub fn cat(parts: &[&Self]) -> candle_core::Result<Self> {
+        if let [one] = parts {
+            return Ok((*one).clone());
+        }
         let layers = parts.first().map_or(0, |part| part.deepstack.len());
         let merged = parts.iter().map(|part| &part.merged).collect::<Vec<_>>();
         let layer = |index: usize| {

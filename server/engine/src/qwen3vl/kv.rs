@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Result, config::TextConfig};
+use super::{Result, config::TextConfig, few_rows::Past};
 
 /// Capacity is a multiple of this many tokens.
 const BLOCK: usize = 256;
@@ -43,6 +43,16 @@ impl Kv {
         self.len = self.len.min(len);
     }
 
+    /// Copies the first `len` tokens into a new cache.
+    ///
+    /// # Errors
+    /// When the device is out of memory.
+    pub fn fork(&self, len: usize) -> Result<Self> {
+        let len = len.min(self.len);
+        let layers = self.layers.iter().map(|layer| layer.fork(len)).collect::<Result<_>>()?;
+        Ok(Self { layers, len, rope_delta: self.rope_delta })
+    }
+
     /// Reserves capacity for `tokens` in total.
     ///
     /// # Errors
@@ -76,11 +86,32 @@ pub(super) struct LayerKv {
 impl LayerKv {
     /// Appends `k` and `v` [heads, tokens, head_dim] after the first `len` tokens; returns views of all tokens.
     pub(super) fn append(&mut self, len: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
-        let total = len + k.dim(1)?;
-        let (keys, values) = self.grow_for(len, total)?;
+        let past = self.append_to(len, k, v)?;
+        Ok((past.keys.narrow(1, 0, past.tokens)?, past.values.narrow(1, 0, past.tokens)?))
+    }
+
+    /// Appends as [`Self::append`] does; returns the whole cache.
+    pub(super) fn append_to(&mut self, len: usize, k: &Tensor, v: &Tensor) -> Result<Past> {
+        let tokens = len + k.dim(1)?;
+        let (keys, values) = self.grow_for(len, tokens)?;
         keys.slice_set(k, 1, len)?;
         values.slice_set(v, 1, len)?;
-        Ok((keys.narrow(1, 0, total)?, values.narrow(1, 0, total)?))
+        Ok(Past { keys, values, tokens })
+    }
+
+    fn fork(&self, len: usize) -> Result<Self> {
+        let mut copy = Self {
+            shape: self.shape,
+            device: self.device.clone(),
+            dtype: self.dtype,
+            slots: self.slots.clone(),
+        };
+        if len > 0 {
+            copy.move_to(len, len.next_multiple_of(BLOCK))?;
+        } else {
+            copy.slots = None;
+        }
+        Ok(copy)
     }
 
     fn capacity(&self) -> usize {

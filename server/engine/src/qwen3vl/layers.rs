@@ -7,7 +7,7 @@ use candle_core::{
 };
 use candle_nn::ops;
 
-use super::{Result, config::Activation, weights::Weights};
+use super::{Result, config::Activation, few_rows, weights::Weights};
 use crate::EngineError;
 
 /// A name prefix in the weights, with the device and type to load tensors as.
@@ -119,6 +119,7 @@ impl Weight {
     /// `x` is [rows, inputs]; returns [rows, outputs].
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
+            Self::Dense(weight) if few_rows::suits(x) => few_rows::product(x, weight),
             Self::Dense(weight) => x.matmul(&weight.t()?),
             Self::Quantized(QMatMul::QTensor(weight)) if x.device().is_cpu() && x.dim(0)? >= UNPACK_ROWS => {
                 x.matmul(&weight.dequantize(x.device())?.to_dtype(x.dtype())?.t()?)

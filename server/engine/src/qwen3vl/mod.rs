@@ -4,12 +4,14 @@
 
 mod config;
 mod drawn;
+mod few_rows;
 mod generation;
 mod input;
 mod kv;
 mod layers;
 mod model;
 mod moe;
+mod pass;
 mod processor;
 mod processor_config;
 mod prompt;
@@ -25,13 +27,15 @@ pub use generation::GenerationConfig;
 pub use input::{Features, ProgressFn, Prompt, Visual};
 pub use kv::Kv;
 pub use layers::Quantization;
-pub use model::{Checkpoint, Model};
+pub use model::{Checkpoint, Model, PREFILL_CHUNK};
+pub use pass::{Pass, SpanLogits, TokenSpan};
 pub use processor::{Grid, Processor};
 pub use processor_config::ProcessorConfig;
 pub use prompt::{PreparedPrompt, PromptBuilder, PromptMedia, PromptWrapper};
 pub use rope::Positions;
 pub use template::ChatTemplate;
 pub use tokenizer::{TextStream, Tokenizer};
+pub use vision::Encoding;
 pub use weights::Weights;
 
 /// Inside the network, errors are the device's unless a signature says otherwise.

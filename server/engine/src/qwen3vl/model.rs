@@ -12,15 +12,16 @@ use super::{
     input::{Features, ProgressFn, Prompt, Visual},
     kv::Kv,
     layers::{Linear, Quantization, TensorScope},
+    pass::TokenSpan,
     rope::TextRotary,
-    text::{DeepStack, TextModel},
-    vision::VisionModel,
+    text::TextModel,
+    vision::{Encoding, VisionModel},
     weights::Weights,
 };
 use crate::EngineError;
 
-/// Tokens per prefill chunk; a request can be cancelled between chunks.
-const PREFILL_CHUNK: usize = 512;
+/// Tokens per prefill chunk.
+pub const PREFILL_CHUNK: usize = 512;
 
 /// The files of a checkpoint: `config.json` and the weights.
 #[derive(Debug)]
@@ -67,13 +68,13 @@ impl Checkpoint {
 #[derive(Debug)]
 pub struct Model {
     config: Config,
-    device: Device,
-    dtype: DType,
-    embeddings: Tensor,
-    rotary: TextRotary,
-    text: TextModel,
-    vision: VisionModel,
-    head: Linear,
+    pub(super) device: Device,
+    pub(super) dtype: DType,
+    pub(super) embeddings: Tensor,
+    pub(super) rotary: TextRotary,
+    pub(super) text: TextModel,
+    pub(super) vision: VisionModel,
+    pub(super) head: Linear,
 }
 
 impl Model {
@@ -151,10 +152,35 @@ impl Model {
     /// Runs the vision tower on one picture or clip. `progress` counts blocks.
     ///
     /// # Errors
-    /// `Cancelled` when `progress` breaks; `Failed` where the visual's grid does not fit its values or the
-    /// device fails.
+    /// `Cancelled` when `progress` breaks; otherwise as [`Model::start_encoding`].
     pub fn encode(&self, visual: &Visual, progress: &mut ProgressFn<'_>) -> Result<Features, EngineError> {
-        self.vision.forward(visual, &self.device, progress)
+        let mut encoding = self.start_encoding(visual.clone())?;
+        loop {
+            let features = self.advance_encoding(&mut encoding)?;
+            let (done, total) = encoding.progress();
+            if progress(done, total) == ControlFlow::Break(()) {
+                return Err(EngineError::Cancelled);
+            }
+            if let Some(features) = features {
+                return Ok(features);
+            }
+        }
+    }
+
+    /// Starts to run the vision tower on one picture or clip.
+    ///
+    /// # Errors
+    /// `Failed` where the visual's grid does not fit its values or the device fails.
+    pub fn start_encoding(&self, visual: Visual) -> Result<Encoding, EngineError> {
+        self.vision.start(visual, &self.device)
+    }
+
+    /// Runs the next block, and returns the features after the last one.
+    ///
+    /// # Errors
+    /// `Failed` when the device fails.
+    pub fn advance_encoding(&self, encoding: &mut Encoding) -> Result<Option<Features>, EngineError> {
+        Ok(self.vision.advance(encoding, &self.device)?)
     }
 
     /// Prefills the part of `prompt` that `kv` does not hold (its first `kv.len()` tokens must be this prompt's) and returns
@@ -162,8 +188,7 @@ impl Model {
     /// is allowed where no visual token is left. `progress` counts tokens. When cancelled, `kv` keeps the chunks that are done.
     ///
     /// # Errors
-    /// `Cancelled` when `progress` breaks; `Failed` where the features do not match the prompt, no token is left to run, or the
-    /// device fails.
+    /// `Cancelled` when `progress` breaks; otherwise as [`Model::start`].
     pub fn prefill(
         &self,
         prompt: &Prompt,
@@ -173,23 +198,14 @@ impl Model {
     ) -> Result<Tensor, EngineError> {
         let total = prompt.ids().len();
         let first = kv.len();
-        if first >= total {
-            return Err(EngineError::Failed(format!(
-                "the cache holds {first} tokens of a prompt of {total}; nothing is left to run"
-            )));
-        }
-        let features = self.check_features(prompt, features, first)?;
-        kv.rope_delta = prompt.positions().delta();
-        kv.reserve(total)?;
         loop {
-            let start = kv.len();
-            let end = total.min(start + PREFILL_CHUNK);
-            let hidden = self.run_chunk(prompt, features, start, end, kv)?;
+            let end = total.min(kv.len() + PREFILL_CHUNK);
+            let logits = self.run(&[TokenSpan::Prompt { prompt, features, end }], &mut [kv])?.pop().flatten();
             if progress(end - first, total - first) == ControlFlow::Break(()) {
                 return Err(EngineError::Cancelled);
             }
-            if end == total {
-                return self.logits(&hidden);
+            if let Some(logits) = logits {
+                return Ok(logits);
             }
         }
     }
@@ -197,92 +213,9 @@ impl Model {
     /// Decodes one token after those in `kv` and returns the logits after it: f32, one per id.
     ///
     /// # Errors
-    /// `Failed` where the token exceeds the vocabulary or the device fails.
+    /// As [`Model::start`].
     pub fn step(&self, token: u32, kv: &mut Kv) -> Result<Tensor, EngineError> {
-        if token as usize >= self.config.text.vocab_size {
-            return Err(EngineError::Failed(format!("token id {token} is outside the vocabulary")));
-        }
-        let x = self.embed(&[token])?;
-        let position = [kv.len() as i64 + kv.rope_delta];
-        let (cos, sin) = self.rotary.tables([&position; 3], &self.device, self.dtype)?;
-        let hidden = self.text.forward(x, (&cos, &sin), None, kv)?;
-        self.logits(&hidden)
-    }
-
-    fn run_chunk(
-        &self,
-        prompt: &Prompt,
-        features: Option<&Features>,
-        start: usize,
-        end: usize,
-        kv: &mut Kv,
-    ) -> Result<Tensor, EngineError> {
-        let axes = prompt.positions().axes().each_ref().map(|axis| &axis[start..end]);
-        let (cos, sin) = self.rotary.tables(axes, &self.device, self.dtype)?;
-        let mut x = self.embed(&prompt.ids()[start..end])?;
-        let (from, to) = (
-            prompt.visual().partition_point(|&index| index < start),
-            prompt.visual().partition_point(|&index| index < end),
-        );
-        let mut deepstack = None;
-        if let Some(features) = features.filter(|_| from < to) {
-            let merged = features.merged.narrow(0, from, to - from)?;
-            let visual = &prompt.visual()[from..to];
-            x = self.replace_rows(&x, &merged, visual.iter().map(|&index| index - start))?;
-            let rows = visual.iter().map(|&index| (index - start) as u32).collect::<Vec<_>>();
-            deepstack = Some(DeepStack {
-                rows: Tensor::from_vec(rows, to - from, &self.device)?,
-                features: features
-                    .deepstack
-                    .iter()
-                    .map(|layer| layer.narrow(0, from, to - from)?.contiguous())
-                    .collect::<Result<_, _>>()?,
-            });
-        }
-        Ok(self.text.forward(x, (&cos, &sin), deepstack.as_ref(), kv)?)
-    }
-
-    /// Returns `x` with the rows at `places` replaced by the rows of `new`, in one gather.
-    fn replace_rows(
-        &self,
-        x: &Tensor,
-        new: &Tensor,
-        places: impl Iterator<Item = usize>,
-    ) -> Result<Tensor, EngineError> {
-        let rows = x.dim(0)?;
-        let mut sources = (0..rows as u32).collect::<Vec<_>>();
-        for (index, place) in places.enumerate() {
-            sources[place] = (rows + index) as u32;
-        }
-        let sources = Tensor::from_vec(sources, rows, &self.device)?;
-        Ok(Tensor::cat(&[x, new], 0)?.index_select(&sources, 0)?)
-    }
-
-    fn check_features<'a>(
-        &self,
-        prompt: &Prompt,
-        features: Option<&'a Features>,
-        first: usize,
-    ) -> Result<Option<&'a Features>, EngineError> {
-        if prompt.visual().last().is_none_or(|&last| last < first) {
-            return Ok(None);
-        }
-        let tokens = features.map_or(0, Features::tokens);
-        if tokens != prompt.visual().len() {
-            return Err(EngineError::Failed(format!(
-                "the prompt has {} visual tokens but the features {tokens}",
-                prompt.visual().len()
-            )));
-        }
-        Ok(features)
-    }
-
-    fn embed(&self, ids: &[u32]) -> Result<Tensor, EngineError> {
-        let ids = Tensor::new(ids, &self.device)?;
-        Ok(self.embeddings.index_select(&ids, 0)?)
-    }
-
-    fn logits(&self, hidden: &Tensor) -> Result<Tensor, EngineError> {
-        Ok(self.head.forward(hidden)?.squeeze(0)?.to_dtype(DType::F32)?)
+        let logits = self.run(&[TokenSpan::Token(token)], &mut [kv])?.pop().flatten();
+        logits.ok_or_else(|| EngineError::Failed("a decoded token has no logits".into()))
     }
 }

@@ -7,6 +7,7 @@ use candle_nn::rotary_emb;
 use super::{
     Result,
     config::{Activation, TextConfig},
+    few_rows,
     kv::{Kv, LayerKv},
     layers::{Linear, RmsNorm, TensorScope, score_budget, softmax},
     moe::Moe,
@@ -38,31 +39,63 @@ impl TextModel {
         })
     }
 
-    /// Runs `x` [tokens, hidden] after the tokens in `kv` and appends to it. Rotary tables are [tokens, head_dim / 2]. Returns
-    /// the normalized hidden state of the last token, [1, hidden].
-    pub(super) fn forward(
+    /// Returns the number of layers.
+    pub(super) fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Runs layer `index` on `x` [rows, hidden], whose rows belong to the sequences in `spans`, and appends to the layer's
+    /// cache of each. Rotary tables are [rows, head_dim / 2].
+    pub(super) fn layer(
         &self,
-        mut x: Tensor,
-        (cos, sin): (&Tensor, &Tensor),
+        index: usize,
+        x: &Tensor,
+        rotation: (&Tensor, &Tensor),
         deepstack: Option<&DeepStack>,
-        kv: &mut Kv,
+        spans: &[RowSpan],
+        kvs: &mut [&mut Kv],
     ) -> Result<Tensor> {
-        let tokens = x.dim(0)?;
-        let past = kv.len();
+        let mut caches: Vec<&mut LayerKv> = kvs.iter_mut().map(|kv| &mut kv.layers[index]).collect();
+        let x = self.layers[index].forward(x, rotation, spans, &mut caches)?;
+        match deepstack.and_then(|deepstack| Some((&deepstack.rows, deepstack.features.get(index)?))) {
+            Some((rows, features)) => x.index_add(rows, features, 0),
+            None => Ok(x),
+        }
+    }
+
+    /// Returns the final norm of `rows` of the last layer's output: [rows, hidden].
+    pub(super) fn normed_rows(&self, x: &Tensor, rows: Vec<u32>) -> Result<Tensor> {
+        let rows = Tensor::new(rows, x.device())?;
+        self.norm.forward(&x.index_select(&rows, 0)?)
+    }
+}
+
+/// The rows of one sequence in a batch.
+#[derive(Debug, Clone)]
+pub(super) struct RowSpan {
+    /// First row.
+    pub(super) start: usize,
+    /// Number of rows, one per token.
+    pub(super) tokens: usize,
+    /// Tokens in the sequence's cache before these.
+    pub(super) past: usize,
+    /// Causal mask [tokens, past + tokens]; `None` for one token, which attends to all.
+    mask: Option<Tensor>,
+}
+
+impl RowSpan {
+    pub(super) fn new(
+        start: usize,
+        tokens: usize,
+        past: usize,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
         let mask = match tokens {
             1 => None,
-            _ => Some(causal_mask(tokens, past, x.device(), x.dtype())?),
+            _ => Some(causal_mask(tokens, past, device, dtype)?),
         };
-        for (index, (layer, cache)) in self.layers.iter().zip(&mut kv.layers).enumerate() {
-            x = layer.forward(&x, (cos, sin), mask.as_ref(), past, cache)?;
-            if let Some(deepstack) = deepstack
-                && let Some(features) = deepstack.features.get(index)
-            {
-                x = x.index_add(&deepstack.rows, features, 0)?;
-            }
-        }
-        kv.advance(tokens);
-        self.norm.forward(&x.narrow(0, tokens - 1, 1)?.contiguous()?)
+        Ok(Self { start, tokens, past, mask })
     }
 }
 
@@ -105,11 +138,10 @@ impl Layer {
         &self,
         x: &Tensor,
         rotation: (&Tensor, &Tensor),
-        mask: Option<&Tensor>,
-        past: usize,
-        cache: &mut LayerKv,
+        spans: &[RowSpan],
+        caches: &mut [&mut LayerKv],
     ) -> Result<Tensor> {
-        let attended = self.attention.forward(&self.input_norm.forward(x)?, rotation, mask, past, cache)?;
+        let attended = self.attention.forward(&self.input_norm.forward(x)?, rotation, spans, caches)?;
         let x = (x + attended)?;
         let normed = self.post_attention_norm.forward(&x)?;
         x + match &self.mlp {
@@ -178,25 +210,42 @@ impl Attention {
         &self,
         x: &Tensor,
         (cos, sin): (&Tensor, &Tensor),
-        mask: Option<&Tensor>,
-        past: usize,
-        cache: &mut LayerKv,
+        spans: &[RowSpan],
+        caches: &mut [&mut LayerKv],
     ) -> Result<Tensor> {
-        let tokens = x.dim(0)?;
+        let rows = x.dim(0)?;
         let all = self
             .qkv
             .forward(x)?
-            .reshape((tokens, self.heads + 2 * self.kv_heads, self.head_dim))?
+            .reshape((rows, self.heads + 2 * self.kv_heads, self.head_dim))?
             .transpose(0, 1)?;
         let part = |start, heads| all.narrow(0, start, heads)?.contiguous();
         let rotate = |x: Tensor| rotary_emb::rope(&x.unsqueeze(0)?, cos, sin)?.squeeze(0);
         let q = rotate(self.q_norm.forward(&part(0, self.heads)?)?)?;
         let k = rotate(self.k_norm.forward(&part(self.heads, self.kv_heads)?)?)?;
         let v = part(self.heads + self.kv_heads, self.kv_heads)?;
-        let (k, v) = cache.append(past, &k, &v)?;
-        let attended = self.attend(&q, &k, &v, mask)?;
-        let rows = attended.transpose(0, 1)?.reshape((tokens, self.heads * self.head_dim))?;
-        self.output.forward(&rows)
+        let own = |x: &Tensor, span: &RowSpan| match spans.len() {
+            1 => Ok(x.clone()),
+            _ => x.narrow(1, span.start, span.tokens)?.contiguous(),
+        };
+        if few_rows::suits(x) && spans.iter().all(|span| span.tokens == 1) {
+            let pasts = spans.iter().zip(caches);
+            let pasts =
+                pasts.map(|(span, cache)| cache.append_to(span.past, &own(&k, span)?, &own(&v, span)?));
+            let attended = few_rows::attention(&q, &pasts.collect::<Result<Vec<_>>>()?, self.kv_heads)?;
+            return self.output.forward(&attended);
+        }
+        let mut attended = Vec::with_capacity(spans.len());
+        for (span, cache) in spans.iter().zip(caches) {
+            let (k, v) = cache.append(span.past, &own(&k, span)?, &own(&v, span)?)?;
+            let rows = self.attend(&own(&q, span)?, &k, &v, span.mask.as_ref())?;
+            attended.push(rows.transpose(0, 1)?.reshape((span.tokens, self.heads * self.head_dim))?);
+        }
+        let attended = match attended.len() {
+            1 => attended.remove(0),
+            _ => Tensor::cat(&attended, 0)?,
+        };
+        self.output.forward(&attended)
     }
 
     /// `q` is [heads, tokens, head_dim], `k` and `v` [kv_heads, total, head_dim]. Queries that share a key head are stacked as

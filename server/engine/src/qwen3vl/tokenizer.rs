@@ -148,26 +148,20 @@ impl Tokenizer {
 
 /// Decodes a stream of ids to a stream of text. Text is returned once it is final: a character that spans several tokens
 /// waits for its last byte.
-pub struct TextStream<'a> {
-    tokenizer: &'a Tokenizer,
+#[derive(Debug, Default)]
+pub struct TextStream {
     /// Ids from shortly before the text shown, because decoding may depend on the previous token.
     window: Vec<u32>,
     /// Number of ids in `window` that have been shown.
     shown: usize,
 }
 
-impl<'a> TextStream<'a> {
-    /// Starts an answer.
-    #[must_use]
-    pub fn new(tokenizer: &'a Tokenizer) -> Self {
-        Self { tokenizer, window: Vec::new(), shown: 0 }
-    }
-
+impl TextStream {
     /// Adds one id; returns the text that became final, which may be empty.
-    pub fn push(&mut self, id: u32) -> String {
+    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         self.window.push(id);
         let pending = self.window.len() - self.shown;
-        let (before, now) = self.texts();
+        let (before, now) = self.texts(tokenizer);
         if now.ends_with(char::REPLACEMENT_CHARACTER) && pending < MAX_PENDING {
             return String::new();
         }
@@ -178,15 +172,15 @@ impl<'a> TextStream<'a> {
     }
 
     /// Returns the remaining text at the end of an answer, with invalid bytes as U+FFFD.
-    pub fn finish(&mut self) -> String {
-        let (before, now) = self.texts();
+    pub fn finish(&mut self, tokenizer: &Tokenizer) -> String {
+        let (before, now) = self.texts(tokenizer);
         self.shown = self.window.len();
         behind(&before, &now).to_owned()
     }
 
-    fn texts(&self) -> (String, String) {
-        let before = self.tokenizer.decode(&self.window[..self.shown]);
-        (before, self.tokenizer.decode(&self.window))
+    fn texts(&self, tokenizer: &Tokenizer) -> (String, String) {
+        let before = tokenizer.decode(&self.window[..self.shown]);
+        (before, tokenizer.decode(&self.window))
     }
 }
 
@@ -248,12 +242,12 @@ mod tests {
     fn characters_spread_over_tokens_come_out_whole() {
         let tokenizer = tokenizer();
         let text = "Grüße, 世界 👨‍👩‍👧 end";
-        let mut stream = TextStream::new(&tokenizer);
+        let mut stream = TextStream::default();
         let mut pieces = Vec::new();
         for id in tokenizer.encode(text).unwrap() {
-            pieces.push(stream.push(id));
+            pieces.push(stream.push(&tokenizer, id));
         }
-        pieces.push(stream.finish());
+        pieces.push(stream.finish(&tokenizer));
         assert!(pieces.iter().all(|piece| !piece.contains('\u{FFFD}')), "{pieces:?}");
         assert!(pieces.iter().any(String::is_empty), "no character was spread: {pieces:?}");
         assert_eq!(pieces.concat(), text);
@@ -263,23 +257,23 @@ mod tests {
     fn broken_bytes_are_not_held_for_ever() {
         let tokenizer = tokenizer();
         let first_byte = tokenizer.encode("👨").unwrap()[0];
-        let mut stream = TextStream::new(&tokenizer);
-        let shown: String = (0..40).map(|_| stream.push(first_byte)).collect();
+        let mut stream = TextStream::default();
+        let shown: String = (0..40).map(|_| stream.push(&tokenizer, first_byte)).collect();
         assert!(shown.chars().count() >= 16, "{shown:?}");
-        assert!(stream.finish().chars().count() <= 24);
+        assert!(stream.finish(&tokenizer).chars().count() <= 24);
     }
 
     #[test]
     fn text_goes_on_after_broken_bytes() {
         let tokenizer = tokenizer();
         let bytes = tokenizer.encode("👨").unwrap();
-        let mut stream = TextStream::new(&tokenizer);
+        let mut stream = TextStream::default();
         let mut shown = String::new();
         for id in [bytes[0]; MAX_PENDING].into_iter().chain(bytes[1..].iter().copied()) {
-            shown += &stream.push(id);
+            shown += &stream.push(&tokenizer, id);
         }
         for id in tokenizer.encode(" a red square").unwrap() {
-            shown += &stream.push(id);
+            shown += &stream.push(&tokenizer, id);
         }
         assert!(shown.ends_with("👨 a red square"), "{shown:?}");
     }

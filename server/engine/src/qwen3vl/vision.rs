@@ -1,15 +1,13 @@
 //! The vision tower: encodes patch rows to features of the text model's width. Attention stays within one temporal
 //! group, so a long clip is processed in batches of groups and memory stays bounded.
 
-use std::ops::ControlFlow;
-
 use candle_core::{DType, Device, Tensor};
 use candle_nn::rotary_emb;
 
 use super::{
     Result,
     config::{Activation, VisionConfig},
-    input::{Features, ProgressFn, Visual},
+    input::{Features, Visual},
     layers::{LayerNorm, Linear, TensorScope, attend},
     rope,
 };
@@ -58,58 +56,66 @@ impl VisionModel {
         })
     }
 
-    /// Encodes one picture or clip. `progress` counts blocks.
-    pub(super) fn forward(
-        &self,
-        visual: &Visual,
-        device: &Device,
-        progress: &mut ProgressFn<'_>,
-    ) -> Result<Features, EngineError> {
+    /// Starts to encode one picture or clip.
+    pub(super) fn start(&self, visual: Visual, device: &Device) -> Result<Encoding, EngineError> {
         let [groups, rows, columns] = visual.grid;
         visual.check(&self.config)?;
         let order = rope::frame_order(rows, columns, self.config.spatial_merge_size);
         let positions = self.interpolate(&order, rows, columns)?;
         let head_dim = self.config.hidden_size / self.config.num_heads;
         let rotation = rope::vision_tables(&order, head_dim, self.config.rope_theta, device)?;
-
-        let per_batch = (rows_at_once(device) / order.len()).clamp(1, groups);
-        let batches = groups.div_ceil(per_batch);
-        let mut counter = Counter { done: 0, total: batches * self.config.depth, progress };
-        let group_values = order.len() * self.config.patch_len();
-        let mut parts = Vec::with_capacity(batches);
-        for pixels in visual.pixels.chunks(per_batch * group_values) {
-            let groups = pixels.len() / group_values;
-            let shape = (groups * order.len(), self.config.patch_len());
-            let x = Tensor::from_slice(pixels, shape, device)?.to_dtype(self.dtype)?;
-            parts.push(self.encode(&x, groups, &positions, &rotation, &mut counter)?);
-        }
-        Ok(match parts.len() {
-            1 => parts.remove(0),
-            _ => Features::cat(&parts.iter().collect::<Vec<_>>())?,
+        let at_once = (rows_at_once(device) / order.len()).clamp(1, groups);
+        Ok(Encoding {
+            visual,
+            positions,
+            rotation,
+            at_once,
+            next_group: 0,
+            batch: None,
+            parts: Vec::new(),
+            done: 0,
+            total: groups.div_ceil(at_once) * self.blocks.len(),
         })
     }
 
-    fn encode(
-        &self,
-        pixels: &Tensor,
-        groups: usize,
-        positions: &Tensor,
-        rotation: &(Tensor, Tensor),
-        counter: &mut Counter<'_, '_>,
-    ) -> Result<Features, EngineError> {
-        let x = self.patch_embed.forward(pixels)?;
-        let (rows, hidden) = x.dims2()?;
-        let by_group = x.reshape((groups, rows / groups, hidden))?;
-        let mut x = by_group.broadcast_add(positions)?.reshape((rows, hidden))?;
-        let mut deepstack = Vec::with_capacity(self.deepstack_mergers.len());
-        for (index, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, groups, rotation)?;
-            if self.config.deepstack_visual_indexes.get(deepstack.len()) == Some(&index) {
-                deepstack.push(self.deepstack_mergers[deepstack.len()].forward(&x)?);
-            }
-            counter.step()?;
+    /// Runs the next block on the present batch of groups. Returns the features after the last block of the last batch.
+    pub(super) fn advance(&self, encoding: &mut Encoding, device: &Device) -> Result<Option<Features>> {
+        let Batch { mut x, groups, block, mut deepstack } = match encoding.batch.take() {
+            Some(batch) => batch,
+            None => self.next_batch(encoding, device)?,
+        };
+        x = self.blocks[block].forward(&x, groups, &encoding.rotation)?;
+        if self.config.deepstack_visual_indexes.get(deepstack.len()) == Some(&block) {
+            deepstack.push(self.deepstack_mergers[deepstack.len()].forward(&x)?);
         }
-        Ok(Features { merged: self.merger.forward(&x)?, deepstack })
+        encoding.done += 1;
+        if block + 1 < self.blocks.len() {
+            encoding.batch = Some(Batch { x, groups, block: block + 1, deepstack });
+            return Ok(None);
+        }
+        encoding.parts.push(Features { merged: self.merger.forward(&x)?, deepstack });
+        if encoding.done < encoding.total {
+            return Ok(None);
+        }
+        let parts = std::mem::take(&mut encoding.parts);
+        Features::cat(&parts.iter().collect::<Vec<_>>()).map(Some)
+    }
+
+    fn next_batch(&self, encoding: &mut Encoding, device: &Device) -> Result<Batch> {
+        let [groups, rows, columns] = encoding.visual.grid;
+        let (patches, patch_len) = (rows * columns, self.config.patch_len());
+        let first = encoding.next_group;
+        let count = encoding.at_once.min(groups - first);
+        encoding.next_group += count;
+        let values = patches * patch_len;
+        let pixels = &encoding.visual.pixels[first * values..(first + count) * values];
+        let pixels =
+            Tensor::from_slice(pixels, (count * patches, patch_len), device)?.to_dtype(self.dtype)?;
+        let x = self.patch_embed.forward(&pixels)?;
+        let hidden = self.config.hidden_size;
+        let by_group = x.reshape((count, patches, hidden))?;
+        let x = by_group.broadcast_add(&encoding.positions)?.reshape((count * patches, hidden))?;
+        Ok(Batch { x, groups: count, block: 0, deepstack: Vec::new() })
     }
 
     /// Interpolates the learned position embeddings for one frame's patches, bilinear with aligned corners, in f32 as in
@@ -153,21 +159,38 @@ fn taps_of(index: usize, len: usize, side: usize) -> [(usize, f32); 2] {
     [(low, 1.0 - distance), ((low + 1).min(side - 1), 1.0 - (1.0 - distance))]
 }
 
-/// Counts blocks, and turns a cancellation into an error.
-struct Counter<'a, 'b> {
+/// A picture or clip that is being encoded, block by block.
+#[derive(Debug)]
+pub struct Encoding {
+    visual: Visual,
+    positions: Tensor,
+    rotation: (Tensor, Tensor),
+    /// Temporal groups per batch.
+    at_once: usize,
+    next_group: usize,
+    batch: Option<Batch>,
+    /// Features of the finished batches.
+    parts: Vec<Features>,
     done: usize,
     total: usize,
-    progress: &'a mut ProgressFn<'b>,
 }
 
-impl Counter<'_, '_> {
-    fn step(&mut self) -> Result<(), EngineError> {
-        self.done += 1;
-        match (self.progress)(self.done, self.total) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(EngineError::Cancelled),
-        }
+impl Encoding {
+    /// Returns how many blocks are done, and how many there are.
+    #[must_use]
+    pub fn progress(&self) -> (usize, usize) {
+        (self.done, self.total)
     }
+}
+
+/// A batch of temporal groups before its next block.
+#[derive(Debug)]
+struct Batch {
+    x: Tensor,
+    groups: usize,
+    /// Index of the next block.
+    block: usize,
+    deepstack: Vec<Tensor>,
 }
 
 #[derive(Debug, Clone)]

@@ -209,7 +209,11 @@ async fn placeholders_typed_by_a_user_are_only_text() {
 
 #[tokio::test]
 async fn a_full_queue_is_overloaded_and_positions_are_told() {
-    let engine = opened(ModelSource::Demo, |config| config.queue_depth = 2).await;
+    let engine = opened(ModelSource::Demo, |config| {
+        config.max_num_seqs = 1;
+        config.queue_depth = 2;
+    })
+    .await;
     let long = || with(ask(vec![text("tell a long story")]), |options| options.max_tokens = Some(4000));
     let mut running = engine.submit(long()).unwrap();
     while !matches!(running.next().await, Some(Ok(GenerationEvent::Token { .. }))) {}

@@ -1,0 +1,245 @@
+//! Schedules the requests on the engine's thread: decodes one token of every answer in a batch, and between two such steps
+//! works on the prompts of new requests, in slices of a few layers, so that a long clip does not hold up the others.
+//!
+//! Among prompts, the one with the least work left goes first. Requests of jobs rest while a person's or a program's request
+//! is in progress, except in every eighth step. A request starts when the KV of its tokens fits into the budget, or alone;
+//! those of jobs take no memory from others.
+
+use std::time::{Duration, Instant};
+
+use super::cache::MIN_COMMON;
+use super::generation::Generation;
+use super::queue::Takes;
+use super::sequence::{Sequence, Shared};
+use super::sink::Reader;
+use super::worker::{Progress, Runner};
+use crate::qwen3vl::{Kv, TokenSpan};
+use crate::{Done, EngineError};
+
+/// Work on prompts between two decoding steps: at least one layer, then more until this time is over.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// Requests of jobs take part in one of so many steps while others are in progress.
+const BACKGROUND_EVERY: usize = 8;
+
+/// A prompt that so many later ones have overtaken goes first.
+const MAX_PASSED: usize = 8;
+
+/// What runs at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Requests of each kind.
+    pub(crate) max_num_seqs: usize,
+    /// Bytes of KV of running requests.
+    pub(crate) kv_cache_memory_bytes: usize,
+}
+
+/// Schedules requests on one model.
+pub(super) struct Scheduler {
+    shared: Shared,
+    limits: Limits,
+    /// In the order of arrival.
+    running: Vec<Sequence>,
+    /// Requests that have ended, whose readers are behind.
+    ended: Vec<Generation>,
+    steps: usize,
+    /// Is told how long a request took, in milliseconds.
+    observe: Box<dyn Fn(u64)>,
+}
+
+impl Scheduler {
+    /// Creates a scheduler. `observe` is told how long each request took, in milliseconds.
+    pub(super) fn new(shared: Shared, limits: Limits, observe: impl Fn(u64) + 'static) -> Self {
+        let observe = Box::new(observe);
+        Self { shared, limits, running: Vec::new(), ended: Vec::new(), steps: 0, observe }
+    }
+
+    fn interactive(&self) -> usize {
+        self.running.iter().filter(|sequence| !sequence.is_background()).count()
+    }
+
+    /// Decodes one token of each answer that `takes_part`. Returns whether there was one.
+    fn decode(&mut self, takes_part: &[bool]) -> bool {
+        let mut indices = Vec::new();
+        let mut spans = Vec::new();
+        let mut kvs: Vec<&mut Kv> = Vec::new();
+        for (index, sequence) in self.running.iter_mut().enumerate() {
+            if takes_part[index]
+                && let Some((token, kv)) = sequence.next_token()
+            {
+                indices.push(index);
+                spans.push(TokenSpan::Token(token));
+                kvs.push(kv);
+            }
+        }
+        if indices.is_empty() {
+            return false;
+        }
+        let logits = self.shared.model.run(&spans, &mut kvs).and_then(|logits| {
+            logits
+                .iter()
+                .flatten()
+                .map(|row| Ok(row.to_vec1::<f32>()?))
+                .collect::<Result<Vec<_>, EngineError>>()
+        });
+        // From the last one on, since an answer that ends leaves the list.
+        for (at, &index) in indices.iter().enumerate().rev() {
+            match &logits {
+                Ok(rows) => self.accept(index, &rows[at]),
+                Err(error) => self.end(index, Err(error.clone())),
+            }
+        }
+        true
+    }
+
+    fn accept(&mut self, index: usize, logits: &[f32]) {
+        match self.running[index].accept(&self.shared, logits) {
+            Ok(None) => {}
+            Ok(Some(done)) => self.end(index, Ok(done)),
+            Err(error) => self.end(index, Err(error)),
+        }
+    }
+
+    fn end(&mut self, index: usize, result: Result<Done, EngineError>) {
+        let sequence = self.running.remove(index);
+        (self.observe)(sequence.generation.queued.elapsed().as_millis() as u64);
+        let generation = sequence.end(&mut self.shared, result);
+        if generation.sink.flush(Instant::now()) == Reader::Behind {
+            self.ended.push(generation);
+        }
+    }
+
+    /// Works on prompts for a slice of time. Returns whether there was work.
+    fn work_on_prompts(&mut self, takes_part: &[bool]) -> bool {
+        let start = Instant::now();
+        let Some(index) = self.next_prompt(takes_part) else { return false };
+        if !self.running[index].has_started() {
+            let forked = self.fork_for(index);
+            self.running[index].begin(&mut self.shared, forked);
+        }
+        loop {
+            match self.running[index].advance(&mut self.shared) {
+                Err(error) => self.end(index, Err(error)),
+                Ok(Some(logits)) => self.accept(index, &logits),
+                Ok(None) if start.elapsed() < SLICE && !self.running[index].generation.sink.is_gone() => {
+                    continue;
+                }
+                Ok(None) => {}
+            }
+            return true;
+        }
+    }
+
+    /// Chooses the prompt to work on.
+    fn next_prompt(&mut self, takes_part: &[bool]) -> Option<usize> {
+        let prompts = self.running.iter().enumerate();
+        let prompts = prompts.filter(|(index, sequence)| takes_part[*index] && !sequence.decodes());
+        let mut prompts: Vec<_> = prompts.collect();
+        prompts.sort_by_key(|(_, sequence)| {
+            let overtaken = sequence.passed >= MAX_PASSED;
+            (sequence.is_background(), !overtaken, if overtaken { 0 } else { sequence.left() })
+        });
+        let mut chosen = None;
+        for (index, sequence) in prompts {
+            if sequence.has_started() || self.fits(sequence) {
+                chosen = Some(index);
+                break;
+            }
+            // Nothing overtakes it any more: it starts as soon as others have ended.
+            if sequence.passed >= MAX_PASSED {
+                break;
+            }
+        }
+        let chosen = chosen?;
+        if !self.running[chosen].has_started() {
+            for sequence in self.running[..chosen].iter_mut().filter(|sequence| !sequence.decodes()) {
+                sequence.passed += 1;
+            }
+        }
+        Some(chosen)
+    }
+
+    /// Returns whether the KV of a new sequence fits beside that of the running ones.
+    fn fits(&self, new: &Sequence) -> bool {
+        let counts =
+            |other: &&Sequence| other.has_started() && (new.is_background() || !other.is_background());
+        let used: usize = self.running.iter().filter(counts).map(Sequence::reserved).sum();
+        let bytes = (used + new.reserved()) * self.shared.model.kv_bytes_per_token();
+        used == 0 || bytes <= self.limits.kv_cache_memory_bytes
+    }
+
+    /// Copies the KV of a running sequence with the same beginning, where the prefix cache has no longer one.
+    fn fork_for(&self, index: usize) -> Option<Kv> {
+        let keys = self.running[index].keys();
+        let others = self.running.iter().enumerate().filter(|&(other, _)| other != index);
+        let (len, source) = others
+            .map(|(_, other)| (other.common_prefix(keys), other))
+            .max_by_key(|(len, _)| *len)
+            .filter(|&(len, _)| len >= MIN_COMMON && len > self.shared.prefixes.common(keys))?;
+        source.fork(len)
+    }
+
+    /// Sends waiting events, ends the requests whose readers have left, and returns which sequences take part in this step:
+    /// not those whose readers are behind, and usually not those of jobs beside others.
+    fn participants(&mut self) -> Vec<bool> {
+        let now = Instant::now();
+        self.ended.retain(|generation| generation.sink.flush(now) == Reader::Behind);
+        let mut takes_part = Vec::with_capacity(self.running.len());
+        for index in (0..self.running.len()).rev() {
+            match self.running[index].generation.sink.flush(now) {
+                Reader::Ready => takes_part.push(true),
+                Reader::Behind => takes_part.push(false),
+                Reader::Gone => self.end(index, Err(EngineError::Cancelled)),
+            }
+        }
+        takes_part.reverse();
+        let others =
+            || self.running.iter().zip(&takes_part).any(|(other, ready)| *ready && !other.is_background());
+        if !self.steps.is_multiple_of(BACKGROUND_EVERY) && others() {
+            for (takes_part, sequence) in takes_part.iter_mut().zip(&self.running) {
+                *takes_part &= !sequence.is_background();
+            }
+        }
+        takes_part
+    }
+}
+
+impl Runner<Generation> for Scheduler {
+    fn takes(&self) -> Takes {
+        match self.running.len() < self.limits.max_num_seqs {
+            true => Takes::All,
+            // Requests of jobs leave their places to others, and rest.
+            false if self.interactive() < self.limits.max_num_seqs => Takes::Interactive,
+            false => Takes::Nothing,
+        }
+    }
+
+    fn start(&mut self, generation: Generation) {
+        let sequence = Sequence::new(generation, &self.shared.builder);
+        self.running.push(sequence);
+    }
+
+    fn step(&mut self, _waiting: usize) -> Progress {
+        self.steps += 1;
+        let takes_part = self.participants();
+        let worked = self.work_on_prompts(&takes_part);
+        // Work on prompts may have ended a request.
+        let takes_part = if worked { self.participants() } else { takes_part };
+        let decoded = self.decode(&takes_part);
+        match (self.running.is_empty() && self.ended.is_empty(), worked || decoded) {
+            (true, _) => Progress::Idle,
+            (false, true) => Progress::Busy,
+            (false, false) => Progress::Stalled,
+        }
+    }
+
+    fn fail(&mut self, error: &EngineError) {
+        for sequence in &self.running {
+            sequence.generation.sink.send(Err(error.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;

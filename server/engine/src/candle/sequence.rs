@@ -1,0 +1,315 @@
+//! One request on the engine's thread: looks for its prefix in the cache, runs the vision tower and the prefill in small
+//! steps, and decodes in a batch with others.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::answer::Answer;
+use super::cache::{ContentId, FeatureCache, PrefixCache, common_prefix, identity, prefix_keys};
+use super::generation::Generation;
+use super::sink::Reader;
+use crate::qwen3vl::{
+    Encoding, Features, Kv, Model, PREFILL_CHUNK, Pass, PromptBuilder, PromptMedia, TokenSpan,
+};
+use crate::{Done, EngineError, GenerationEvent, Stage, StageTimes, Usage};
+
+/// Tokens of an answer for which memory is counted before it begins; most are shorter.
+const USUAL_ANSWER: usize = 1024;
+
+/// What all sequences share.
+pub(super) struct Shared {
+    /// The network.
+    pub(super) model: Model,
+    /// Makes patches.
+    pub(super) builder: Arc<PromptBuilder>,
+    /// Tokens that end an answer.
+    pub(super) eos: Vec<u32>,
+    /// Vision features of recent content.
+    pub(super) features: FeatureCache,
+    /// KV of recent prompts.
+    pub(super) prefixes: PrefixCache,
+}
+
+/// A request in progress.
+pub(super) struct Sequence {
+    pub(super) generation: Generation,
+    /// Identity and number of tokens of each picture and clip.
+    contents: Vec<(ContentId, usize)>,
+    keys: Vec<u64>,
+    /// `None` until the sequence starts.
+    kv: Option<Kv>,
+    cached_tokens: usize,
+    phase: Phase,
+    clock: StageClock,
+    /// How many later sequences went first.
+    pub(super) passed: usize,
+}
+
+enum Phase {
+    /// Nothing has been done.
+    Waiting,
+    /// The vision tower runs.
+    Vision { seen: Vec<Features>, encoding: Option<Encoding> },
+    /// The prompt is prefilled; a pass may have begun.
+    Prefill { features: Option<Features>, pass: Option<Pass> },
+    /// Tokens are generated.
+    Decode(Box<Answer>),
+}
+
+impl Sequence {
+    pub(super) fn new(generation: Generation, builder: &PromptBuilder) -> Self {
+        let contents = generation.prepared.media.iter().map(|(media, grid)| {
+            let tokens = grid.patches() / builder.config.vision.merge_unit();
+            (identity(media, *grid), tokens)
+        });
+        let contents: Vec<_> = contents.collect();
+        Self {
+            keys: prefix_keys(&generation.prepared.prompt, &contents),
+            contents,
+            kv: None,
+            cached_tokens: 0,
+            phase: Phase::Waiting,
+            clock: StageClock::start(&generation),
+            passed: 0,
+            generation,
+        }
+    }
+
+    pub(super) fn is_background(&self) -> bool {
+        self.generation.request.options.background
+    }
+
+    /// Returns whether the next step is a token.
+    pub(super) fn decodes(&self) -> bool {
+        matches!(self.phase, Phase::Decode(_))
+    }
+
+    /// Returns the number of generated tokens.
+    #[cfg(test)]
+    pub(super) fn tokens(&self) -> usize {
+        match &self.phase {
+            Phase::Decode(answer) => answer.ids().len(),
+            _ => 0,
+        }
+    }
+
+    /// Returns about how much work is left before the first token, in prompt tokens.
+    pub(super) fn left(&self) -> usize {
+        let total = self.keys.len();
+        let visual = self.generation.prepared.prompt.visual().len();
+        match &self.phase {
+            Phase::Waiting => total + visual,
+            Phase::Vision { encoding, .. } => {
+                let (done, blocks) = encoding.as_ref().map_or((0, 1), Encoding::progress);
+                total + visual * (blocks - done) / blocks
+            }
+            Phase::Prefill { .. } => total - self.kv.as_ref().map_or(0, Kv::len),
+            Phase::Decode(_) => 0,
+        }
+    }
+
+    /// Returns the number of tokens that a new sequence with `keys` could copy from this one.
+    pub(super) fn common_prefix(&self, keys: &[u64]) -> usize {
+        let held = self.kv.as_ref().map_or(0, Kv::len);
+        common_prefix(&self.keys, keys).min(held).min(keys.len().saturating_sub(1))
+    }
+
+    pub(super) fn keys(&self) -> &[u64] {
+        &self.keys
+    }
+
+    /// Returns a copy of the first `len` tokens' KV.
+    pub(super) fn fork(&self, len: usize) -> Option<Kv> {
+        self.kv.as_ref()?.fork(len).ok()
+    }
+
+    /// Returns for how many tokens the sequence may need KV: its prompt, and an answer of usual length.
+    pub(super) fn reserved(&self) -> usize {
+        self.generation.prepared.prompt.ids().len() + self.generation.max_tokens.min(USUAL_ANSWER)
+    }
+
+    /// Returns whether the sequence has its KV.
+    pub(super) fn has_started(&self) -> bool {
+        self.kv.is_some()
+    }
+
+    /// Starts with `forked` KV of another sequence, or what the prefix cache has.
+    pub(super) fn begin(&mut self, shared: &mut Shared, forked: Option<Kv>) {
+        let kv = forked.or_else(|| shared.prefixes.take(&self.keys)).unwrap_or_else(|| shared.model.new_kv());
+        self.cached_tokens = kv.len();
+        let needed = self.generation.prepared.prompt.visual().last().is_some_and(|&last| last >= kv.len());
+        self.kv = Some(kv);
+        self.phase = match needed {
+            true => Phase::Vision { seen: Vec::new(), encoding: None },
+            false => Phase::Prefill { features: None, pass: None },
+        };
+    }
+
+    /// Runs one block of the vision tower, or one layer of a prefill chunk. Returns the logits after the prompt at its end.
+    ///
+    /// # Errors
+    /// `Failed` when the device fails.
+    pub(super) fn advance(&mut self, shared: &mut Shared) -> Result<Option<Vec<f32>>, EngineError> {
+        let start = Instant::now();
+        match &mut self.phase {
+            Phase::Waiting | Phase::Decode(_) => Ok(None),
+            Phase::Vision { .. } => {
+                self.look(shared)?;
+                self.clock.times.vision_ms += ms(start);
+                Ok(None)
+            }
+            Phase::Prefill { .. } => {
+                let logits = self.prefill(shared);
+                self.clock.times.prefill_ms += ms(start);
+                logits
+            }
+        }
+    }
+
+    fn look(&mut self, shared: &mut Shared) -> Result<(), EngineError> {
+        let Phase::Vision { seen, encoding } = &mut self.phase else { return Ok(()) };
+        let media = &self.generation.prepared.media;
+        let count = media.len();
+        let background = self.generation.request.options.background;
+        let index = seen.len();
+        if encoding.is_none() {
+            if let Some(features) = shared.features.get(&self.contents[index].0, background) {
+                seen.push(features);
+            } else {
+                self.generation.report(Stage::Preprocess, index, count);
+                let start = Instant::now();
+                let visual = match &media[index].0 {
+                    PromptMedia::Image(image) => shared.builder.processor.image_patches(image),
+                    PromptMedia::Video(clip) => shared.builder.processor.video_patches(clip),
+                };
+                let started = shared.model.start_encoding(visual)?;
+                let took = ms(start);
+                self.clock.times.preprocess_ms += took;
+                self.clock.times.vision_ms -= took;
+                *encoding = Some(started);
+            }
+        }
+        if let Some(running) = encoding {
+            let features = shared.model.advance_encoding(running)?;
+            let (done, total) = running.progress();
+            // Assumes that all media take the same number of blocks, since the others are not known yet.
+            self.generation.report(Stage::Vision, index * total + done, count * total);
+            if let Some(features) = features {
+                shared.features.put(self.contents[index].0, features.clone(), background);
+                seen.push(features);
+                *encoding = None;
+            }
+        }
+        if seen.len() == count {
+            let features = Features::cat(&seen.iter().collect::<Vec<_>>())?;
+            self.phase = Phase::Prefill { features: Some(features), pass: None };
+        }
+        Ok(())
+    }
+
+    fn prefill(&mut self, shared: &mut Shared) -> Result<Option<Vec<f32>>, EngineError> {
+        let (Phase::Prefill { features, pass }, Some(kv)) = (&mut self.phase, &mut self.kv) else {
+            return Ok(None);
+        };
+        let prompt = &self.generation.prepared.prompt;
+        let total = prompt.ids().len();
+        let mut running = match pass.take() {
+            Some(pass) => pass,
+            None => {
+                let end = total.min(kv.len() + PREFILL_CHUNK);
+                let span = TokenSpan::Prompt { prompt, features: features.as_ref(), end };
+                shared.model.start(&[span], &mut [&mut *kv])?
+            }
+        };
+        let Some(logits) = shared.model.advance(&mut running, &mut [&mut *kv])? else {
+            *pass = Some(running);
+            return Ok(None);
+        };
+        let first = self.cached_tokens;
+        self.generation.report(Stage::Prefill, kv.len() - first, total - first);
+        let Some(logits) = logits.into_iter().next().flatten() else { return Ok(None) };
+        let answer = Answer::new(&self.generation, &shared.eos);
+        self.phase = Phase::Decode(Box::new(answer));
+        Ok(Some(logits.to_vec1::<f32>()?))
+    }
+
+    /// Returns the token to decode next and the cache to append it to; `None` before the first token.
+    pub(super) fn next_token(&mut self) -> Option<(u32, &mut Kv)> {
+        let Phase::Decode(answer) = &self.phase else { return None };
+        Some((*answer.ids().last()?, self.kv.as_mut()?))
+    }
+
+    /// Samples and sends a token. Returns the final event after the last one.
+    ///
+    /// # Errors
+    /// `Failed` when no token can be chosen, `Cancelled` when the reader has left.
+    pub(super) fn accept(&mut self, shared: &Shared, logits: &[f32]) -> Result<Option<Done>, EngineError> {
+        let Phase::Decode(answer) = &mut self.phase else { return Ok(None) };
+        let (event, reason) = answer.next(logits, &shared.builder.tokenizer)?;
+        self.clock.token();
+        let tokens = answer.ids().len();
+        if self.generation.sink.send(Ok(event)) == Reader::Gone {
+            return Err(EngineError::Cancelled);
+        }
+        let Some(finish_reason) = reason else { return Ok(None) };
+        let usage = Usage {
+            prompt_tokens: self.generation.prepared.prompt.ids().len(),
+            completion_tokens: tokens,
+            cached_tokens: self.cached_tokens,
+        };
+        Ok(Some(Done { finish_reason, usage, stages: self.clock.finish(), warnings: Vec::new() }))
+    }
+
+    /// Ends the sequence: its KV goes to the prefix cache, and its final event to the reader.
+    pub(super) fn end(mut self, shared: &mut Shared, result: Result<Done, EngineError>) -> Generation {
+        if let Phase::Decode(answer) = &self.phase {
+            self.keys.extend(answer.ids().iter().map(|&id| u64::from(id)));
+        }
+        if let Some(kv) = self.kv {
+            let prompt_len = self.generation.prepared.prompt.ids().len();
+            let background = self.generation.request.options.background;
+            shared.prefixes.put(self.keys, prompt_len, kv, background);
+        }
+        if let Err(error) = &result
+            && !matches!(error, EngineError::Cancelled)
+        {
+            let _span = self.generation.span.enter();
+            tracing::error!(%error, "failed to generate an answer; its client gets the error");
+        }
+        self.generation.sink.send(result.map(GenerationEvent::Done));
+        self.generation
+    }
+}
+
+/// Times of a sequence's stages.
+struct StageClock {
+    submitted: Instant,
+    first_token: Option<Instant>,
+    times: StageTimes,
+}
+
+impl StageClock {
+    fn start(generation: &Generation) -> Self {
+        let times = StageTimes {
+            queue_ms: ms(generation.queued),
+            preprocess_ms: (generation.queued - generation.submitted).as_secs_f64() * 1e3,
+            ..StageTimes::default()
+        };
+        Self { submitted: generation.submitted, first_token: None, times }
+    }
+
+    fn token(&mut self) {
+        if self.first_token.is_none() {
+            self.first_token = Some(Instant::now());
+            self.times.ttft_ms = ms(self.submitted);
+        }
+    }
+
+    fn finish(&self) -> StageTimes {
+        StageTimes { generate_ms: self.first_token.map_or(0.0, ms), ..self.times }
+    }
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
