@@ -26,7 +26,7 @@ pub(super) enum Preset {
     Vss,
     /// The same with answers of 100 tokens
     VssOsl100,
-    /// The same as `vss` for a file of 10 minutes: 60 chunks one after the other; `duration` is the time for the file
+    /// The same as `vss` for a file of 10 minutes: 60 chunks, --max-concurrency at a time; `duration` is the time for the file
     VssFile,
     /// The same with answers of 100 tokens
     VssFileOsl100,

@@ -130,11 +130,6 @@ impl<T: Waiting> Queue<T> {
         }
     }
 
-    /// Returns the number of waiting items.
-    pub(super) fn len(&self) -> usize {
-        self.lock().waiting.len()
-    }
-
     /// Closes the queue, wakes the consumer, and returns the waiting items.
     pub(super) fn close(&self) -> Vec<T> {
         let mut state = self.lock();

@@ -219,7 +219,7 @@ impl Runner<Generation> for Scheduler {
         self.running.push(sequence);
     }
 
-    fn step(&mut self, _waiting: usize) -> Progress {
+    fn step(&mut self) -> Progress {
         self.steps += 1;
         let takes_part = self.participants();
         let worked = self.work_on_prompts(&takes_part);

@@ -87,7 +87,7 @@ fn start(scheduler: &mut Scheduler, request: Request) -> Events {
 }
 
 fn run(scheduler: &mut Scheduler) {
-    while scheduler.step(0) != Progress::Idle {}
+    while scheduler.step() != Progress::Idle {}
 }
 
 /// The ids of an answer, and the tokens of its prompt that were cached.
@@ -127,7 +127,7 @@ fn answers_in_a_batch_equal_those_of_a_request_alone() {
         request.options.max_tokens = Some(10 + 6 * n);
         events.push(start(&mut scheduler, request));
         for _ in 0..4 {
-            scheduler.step(0);
+            scheduler.step();
         }
     }
     run(&mut scheduler);
@@ -142,7 +142,7 @@ fn a_question_about_the_same_clip_copies_what_a_running_one_has_prefilled() {
     let mut scheduler = scheduler(8);
     let mut first = start(&mut scheduler, question(90, "what happens?", 200));
     while !scheduler.running[0].decodes() {
-        scheduler.step(0);
+        scheduler.step();
     }
     let mut second = start(&mut scheduler, question(90, "Describe it.", 20));
     run(&mut scheduler);
@@ -156,7 +156,7 @@ fn a_question_about_the_same_clip_copies_what_a_running_one_has_prefilled() {
 fn a_reader_that_left_costs_no_vision_and_no_prefill() {
     let mut scheduler = scheduler(8);
     drop(start(&mut scheduler, question(90, "what happens?", 100)));
-    assert_eq!(scheduler.step(0), Progress::Idle);
+    assert_eq!(scheduler.step(), Progress::Idle);
     assert!(scheduler.shared.prefixes.is_empty(), "the text model ran");
 }
 
@@ -166,7 +166,7 @@ fn a_reader_that_leaves_during_the_answer_stops_it_and_nothing_else() {
     let leaving = start(&mut scheduler, question(90, "what happens?", 4000));
     let mut staying = start(&mut scheduler, question(30, "what happens?", 50));
     while !scheduler.running.iter().all(Sequence::decodes) {
-        scheduler.step(0);
+        scheduler.step();
     }
     let prompt = scheduler.running[0].keys().len();
     drop(leaving);
@@ -182,7 +182,7 @@ fn a_reader_that_does_not_read_holds_up_only_its_own_answer() {
     let mut scheduler = scheduler(8);
     let mut unread = start(&mut scheduler, question(90, "what happens?", 600));
     let mut read = start(&mut scheduler, question(30, "what happens?", 40));
-    while scheduler.step(0) == Progress::Busy {}
+    while scheduler.step() == Progress::Busy {}
     assert_eq!(answer(&mut read).0.len(), 40);
     assert_eq!(scheduler.running.len(), 1, "the other one waits for its reader");
     let mut ids = Vec::new();
@@ -192,7 +192,7 @@ fn a_reader_that_does_not_read_holds_up_only_its_own_answer() {
                 ids.extend(id);
             }
         }
-        if scheduler.step(0) == Progress::Idle && unread.is_empty() {
+        if scheduler.step() == Progress::Idle && unread.is_empty() {
             break;
         }
     }
@@ -204,7 +204,7 @@ fn alone_read(request: Request) -> Vec<u32> {
     let mut scheduler = scheduler(1);
     let mut events = start(&mut scheduler, request);
     let mut ids = Vec::new();
-    while scheduler.step(0) != Progress::Idle || !events.is_empty() {
+    while scheduler.step() != Progress::Idle || !events.is_empty() {
         while let Ok(event) = events.try_recv() {
             if let GenerationEvent::Token { id, .. } = event.unwrap() {
                 ids.extend(id);
@@ -223,13 +223,13 @@ fn the_shortest_prompt_goes_first_and_jobs_rest_beside_others() {
     };
     let mut job = start(&mut scheduler, background(question(10, "what happens?", 60)));
     while !scheduler.running[0].decodes() {
-        scheduler.step(0);
+        scheduler.step();
     }
     let before = scheduler.running[0].tokens();
     let mut person = start(&mut scheduler, question(20, "what happens?", 60));
     let mut steps = 0;
     while scheduler.interactive() > 0 {
-        scheduler.step(0);
+        scheduler.step();
         steps += 1;
     }
     let during = scheduler.running[0].tokens() - before;
@@ -274,7 +274,7 @@ fn a_request_starts_when_its_memory_fits_and_a_job_takes_none_from_others() {
     }
     let mut most = [0, 0];
     loop {
-        let progress = scheduler.step(0);
+        let progress = scheduler.step();
         let started = |background: bool| {
             let of_kind = |s: &&Sequence| s.has_started() && s.is_background() == background;
             scheduler.running.iter().filter(of_kind).count()

@@ -135,6 +135,7 @@ impl Sequence {
 
     /// Starts with `forked` KV of another sequence, or what the prefix cache has.
     pub(super) fn begin(&mut self, shared: &mut Shared, forked: Option<Kv>) {
+        self.clock.times.queue_ms = ms(self.generation.queued);
         let kv = forked.or_else(|| shared.prefixes.take(&self.keys)).unwrap_or_else(|| shared.model.new_kv());
         self.cached_tokens = kv.len();
         let needed = self.generation.prepared.prompt.visual().last().is_some_and(|&last| last >= kv.len());

@@ -24,8 +24,8 @@ pub(super) trait Runner<T> {
     fn takes(&self) -> Takes;
     /// Starts a task.
     fn start(&mut self, task: T);
-    /// Does some work on the tasks in progress. `waiting` tasks are in the queue.
-    fn step(&mut self, waiting: usize) -> Progress;
+    /// Does some work on the tasks in progress.
+    fn step(&mut self) -> Progress;
     /// Ends all tasks in progress with an error.
     fn fail(&mut self, error: &EngineError);
 }
@@ -154,7 +154,7 @@ impl<T: Task> Thread<T> {
                     runner.start(task);
                     progress = Progress::Busy;
                 }
-                Taken::Nothing => progress = runner.step(self.queue.len()),
+                Taken::Nothing => progress = runner.step(),
                 Taken::Closed => return,
             }
         }
@@ -227,7 +227,7 @@ mod tests {
         fn start(&mut self, task: Plain) {
             self.1 = Some(task);
         }
-        fn step(&mut self, _: usize) -> Progress {
+        fn step(&mut self) -> Progress {
             if let Some(task) = &self.1 {
                 (self.0)(task);
             }

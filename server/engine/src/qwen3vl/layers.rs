@@ -112,8 +112,34 @@ pub(super) enum Weight {
     Quantized(QMatMul),
 }
 
-/// From this number of rows on, multiplying by the dequantized matrix is faster on a CPU.
+/// From this number of rows on, multiplying by the dequantized matrix is faster on a CPU than candle's product of single
+/// blocks.
 const UNPACK_ROWS: usize = 32;
+
+/// Returns whether candle has a product for `weight` that is faster than dequantizing it, whatever the number of rows: it
+/// rearranges the blocks of 16 outputs by 256 inputs for the processor's integer products.
+fn is_repacked(weight: &QTensor) -> bool {
+    let whole = weight
+        .shape()
+        .dims2()
+        .is_ok_and(|(outputs, inputs)| outputs.is_multiple_of(16) && inputs.is_multiple_of(256));
+    whole && has_integer_products()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_integer_products() -> bool {
+    std::arch::is_x86_feature_detected!("avx512vnni") || std::arch::is_x86_feature_detected!("avxvnni")
+}
+
+#[cfg(target_arch = "aarch64")]
+fn has_integer_products() -> bool {
+    std::arch::is_aarch64_feature_detected!("i8mm")
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn has_integer_products() -> bool {
+    false
+}
 
 impl Weight {
     /// `x` is [rows, inputs]; returns [rows, outputs].
@@ -121,7 +147,9 @@ impl Weight {
         match self {
             Self::Dense(weight) if few_rows::suits(x) => few_rows::product(x, weight),
             Self::Dense(weight) => x.matmul(&weight.t()?),
-            Self::Quantized(QMatMul::QTensor(weight)) if x.device().is_cpu() && x.dim(0)? >= UNPACK_ROWS => {
+            Self::Quantized(QMatMul::QTensor(weight))
+                if x.device().is_cpu() && x.dim(0)? >= UNPACK_ROWS && !is_repacked(weight) =>
+            {
                 x.matmul(&weight.dequantize(x.device())?.to_dtype(x.dtype())?.t()?)
             }
             Self::Quantized(weight) => {
@@ -272,13 +300,13 @@ mod tests {
     }
 
     /// Largest difference between a quantized and a dense product, relative to the largest value.
-    fn error_of(quantization: Quantization, inputs: usize, rows: usize) -> f32 {
+    fn error_of(quantization: Quantization, outputs: usize, inputs: usize, rows: usize) -> f32 {
         let value = |i: usize| ((i * 7919 % 1013) as f32 / 506.5 - 1.0) * 0.1;
         let tensor = |rows: usize, seed: usize| {
             let values = (0..rows * inputs).map(|i| value(i + seed)).collect::<Vec<_>>();
             Tensor::from_vec(values, (rows, inputs), &Device::Cpu).unwrap()
         };
-        let (weight, x) = (tensor(24, 0), tensor(rows, 31));
+        let (weight, x) = (tensor(outputs, 0), tensor(rows, 31));
         let weights = Weights::from_static("test", b"\x02\0\0\0\0\0\0\0{}").unwrap();
         let source = TensorScope::new(&weights, &Device::Cpu, DType::F32, "x").quantized(Some(quantization));
         let held = source.hold(weight.clone()).unwrap();
@@ -293,11 +321,15 @@ mod tests {
     #[test]
     fn quantized_products_are_close_for_few_rows_and_for_many() {
         for rows in [1, UNPACK_ROWS, UNPACK_ROWS + 3] {
-            let eight = error_of(Quantization::Q8_0, 512, rows);
-            assert!(eight < 0.02, "q8_0, {rows} rows: {eight}");
-            let four = error_of(Quantization::Q4K, 512, rows);
-            assert!(four < 0.2 && four > eight, "q4k, {rows} rows: {four}");
-            assert_eq!(error_of(Quantization::Q4K, 96, rows), error_of(Quantization::Q8_0, 96, rows));
+            // 48 outputs by 512 inputs are rearranged, 24 are not.
+            for outputs in [24, 48] {
+                let eight = error_of(Quantization::Q8_0, outputs, 512, rows);
+                assert!(eight < 0.02, "q8_0, {rows} rows: {eight}");
+                let four = error_of(Quantization::Q4K, outputs, 512, rows);
+                assert!(four < 0.2 && four > eight, "q4k, {rows} rows: {four}");
+                let of = |quantization| error_of(quantization, outputs, 96, rows);
+                assert_eq!(of(Quantization::Q4K), of(Quantization::Q8_0));
+            }
         }
     }
 }
