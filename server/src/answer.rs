@@ -17,9 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use homereel_engine::{
-    ContentPart, Engine, EngineError, GenerationEvent, Message, ModelInfo, Request, RgbImage,
-};
+use homereel_engine::{ContentPart, Engine, EngineError, GenerationEvent, Message, ModelInfo, Request};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
@@ -31,7 +29,7 @@ use crate::{
 
 pub use conversation::{Conversation, Piece, Turn};
 pub use event::{AskEvent, Finished, StagesMs};
-use reading_rate::{Reading, ReadingRate};
+use reading_rate::{Reading, ReadingRate, pixels};
 
 /// Places for progress in the channel between pipeline and reader.
 const EVENTS: usize = 64;
@@ -394,17 +392,6 @@ impl Pipeline {
         }
         self.sender.try_send(Ok(event)).map_err(|_| EngineError::Cancelled.into())
     }
-}
-
-/// Returns the number of pixels of all frames in `messages`.
-fn pixels(messages: &[Message]) -> u64 {
-    let of_image = |image: &RgbImage| u64::from(image.width) * u64::from(image.height);
-    let of_part = |part: &ContentPart| match part {
-        ContentPart::Text(_) => 0,
-        ContentPart::Image(image) => of_image(image),
-        ContentPart::Video(clip) => clip.frames.iter().map(of_image).sum(),
-    };
-    messages.iter().flat_map(|message| &message.content).map(of_part).sum()
 }
 
 #[cfg(test)]

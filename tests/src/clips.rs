@@ -91,6 +91,15 @@ pub fn test_pattern(seconds: u32) -> anyhow::Result<PathBuf> {
     ffmpeg("pattern.mp4", &["-f", "lavfi", "-i", &source, "-c:v", "libx264", "-pix_fmt", "yuv420p"])
 }
 
+/// A moving test pattern whose frames have more than 768 visual tokens: 2 s of 1280x720 at 10 frames per second.
+///
+/// # Errors
+/// When ffmpeg fails.
+pub fn large_pattern() -> anyhow::Result<PathBuf> {
+    let source = "testsrc=size=1280x720:rate=10:duration=2";
+    ffmpeg("large.mp4", &["-f", "lavfi", "-i", source, "-c:v", "libx264"])
+}
+
 /// Makes a file called `name` that holds `bytes`.
 ///
 /// # Errors

@@ -212,10 +212,7 @@ async fn a_question_is_answered_in_events_and_one_that_nobody_reads_is_cancelled
 
 #[tokio::test]
 async fn on_a_cpu_pages_ask_with_the_reading_budget_and_offer_a_closer_look() -> anyhow::Result<()> {
-    let clip = clips::ffmpeg(
-        "hd.mp4",
-        &["-f", "lavfi", "-i", "testsrc=size=1280x720:rate=10:duration=2", "-c:v", "libx264"],
-    )?;
+    let clip = clips::large_pattern()?;
     let roomy = model::demo_with_video_budget(4 << 20)?;
     let roomy = roomy.path().to_str().context("a path in UTF-8")?;
     // (arguments of the server, offered, heights of the frames: usual and closer)

@@ -1,5 +1,7 @@
 //! How long the model takes before its first token, per pixel of the frames that it reads.
 
+use homereel_engine::{ContentPart, Message, RgbImage};
+
 /// Share of the sums that remains after each answer, so that the rate follows the last ten or so.
 const REMAINS: f64 = 0.9;
 
@@ -48,6 +50,17 @@ impl ReadingRate {
     pub(super) fn expected_s(&self, pixels: u64) -> Option<f64> {
         (self.pixels > 0.0).then(|| self.milliseconds / self.pixels * pixels as f64 / 1e3)
     }
+}
+
+/// Returns the number of pixels of all frames in `messages`.
+pub(super) fn pixels(messages: &[Message]) -> u64 {
+    let of_image = |image: &RgbImage| u64::from(image.width) * u64::from(image.height);
+    let of_part = |part: &ContentPart| match part {
+        ContentPart::Text(_) => 0,
+        ContentPart::Image(image) => of_image(image),
+        ContentPart::Video(clip) => clip.frames.iter().map(of_image).sum(),
+    };
+    messages.iter().flat_map(|message| &message.content).map(of_part).sum()
 }
 
 #[cfg(test)]

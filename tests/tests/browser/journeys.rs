@@ -285,10 +285,7 @@ async fn a_video_is_scrubbed_put_into_an_album_downloaded_and_read_again() -> an
 
 #[tokio::test]
 async fn a_closer_look_is_chosen_for_one_question() -> anyhow::Result<()> {
-    let clip = clips::ffmpeg(
-        "hd.mp4",
-        &["-f", "lavfi", "-i", "testsrc=size=1280x720:rate=10:duration=2", "-c:v", "libx264"],
-    )?;
+    let clip = clips::large_pattern()?;
     let roomy = model::demo_with_video_budget(4 << 20)?;
     let server = Server::start_with(&["--model", roomy.path().to_str().context("a path in UTF-8")?]).await?;
     let id = server.upload(&clip).await?;

@@ -43,12 +43,12 @@ pub(super) struct Scheduler {
     /// Requests that have ended, whose readers are behind.
     ended: Vec<Generation>,
     steps: usize,
-    /// Is told how long a request took, in milliseconds.
+    /// Is told how many milliseconds of the thread's time a request took.
     observe: Box<dyn Fn(u64)>,
 }
 
 impl Scheduler {
-    /// Creates a scheduler. `observe` is told how long each request took, in milliseconds.
+    /// Creates a scheduler. `observe` is told how many milliseconds of the thread's time each request took.
     pub(super) fn new(shared: Shared, limits: Limits, observe: impl Fn(u64) + 'static) -> Self {
         let observe = Box::new(observe);
         Self { shared, limits, running: Vec::new(), ended: Vec::new(), steps: 0, observe }
@@ -101,8 +101,10 @@ impl Scheduler {
     }
 
     fn end(&mut self, index: usize, result: Result<Done, EngineError>) {
+        let at_once = self.running.len() as u64;
         let sequence = self.running.remove(index);
-        (self.observe)(sequence.generation.queued.elapsed().as_millis() as u64);
+        // Requests that run at the same time share the thread.
+        (self.observe)(sequence.taken.elapsed().as_millis() as u64 / at_once);
         let generation = sequence.end(&mut self.shared, result);
         if generation.sink.flush(Instant::now()) == Reader::Behind {
             self.ended.push(generation);

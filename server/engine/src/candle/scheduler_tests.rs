@@ -215,7 +215,21 @@ fn alone_read(request: Request) -> Vec<u32> {
 }
 
 #[test]
-fn the_shortest_prompt_goes_first_and_jobs_rest_beside_others() {
+fn the_shortest_prompt_goes_first() {
+    let mut scheduler = scheduler(8);
+    let mut long = start(&mut scheduler, question(10, &"what happens? ".repeat(60), 20));
+    let mut short = start(&mut scheduler, question(20, "what happens?", 20));
+    while !scheduler.running.iter().any(Sequence::decodes) {
+        scheduler.step();
+    }
+    let decodes: Vec<bool> = scheduler.running.iter().map(Sequence::decodes).collect();
+    assert_eq!(decodes, [false, true]);
+    run(&mut scheduler);
+    assert_eq!((answer(&mut long).0.len(), answer(&mut short).0.len()), (20, 20));
+}
+
+#[test]
+fn jobs_rest_beside_others() {
     let mut scheduler = scheduler(8);
     let background = |mut request: Request| {
         request.options.background = true;

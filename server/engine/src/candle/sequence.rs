@@ -41,6 +41,8 @@ pub(super) struct Sequence {
     cached_tokens: usize,
     phase: Phase,
     clock: StageClock,
+    /// When it left the queue.
+    pub(super) taken: Instant,
     /// How many later sequences went first.
     pub(super) passed: usize,
 }
@@ -70,6 +72,7 @@ impl Sequence {
             cached_tokens: 0,
             phase: Phase::Waiting,
             clock: StageClock::start(&generation),
+            taken: Instant::now(),
             passed: 0,
             generation,
         }
