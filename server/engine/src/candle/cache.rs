@@ -15,9 +15,15 @@ const MAX_BACKGROUND: usize = 8;
 /// Identity of a picture or clip: its content, sampling and size.
 pub(super) type ContentId = [u8; 32];
 
+/// Returns identity and number of tokens of each picture and clip.
+#[must_use]
+pub(super) fn contents(media: &[(PromptMedia, Grid)], merge_unit: usize) -> Vec<(ContentId, usize)> {
+    media.iter().map(|(media, grid)| (identity(media, *grid), grid.patches() / merge_unit)).collect()
+}
+
 /// Returns the identity of a picture or clip: by the caller's key where there is one, else by content.
 #[must_use]
-pub(super) fn identity(media: &PromptMedia, grid: Grid) -> ContentId {
+fn identity(media: &PromptMedia, grid: Grid) -> ContentId {
     let mut hash = Sha256::new();
     hash.update(format!("{}x{}x{}", grid.t, grid.h, grid.w));
     match media {

@@ -9,7 +9,7 @@ use candle_core::DType;
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use super::cache::{FeatureCache, PrefixCache};
+use super::cache::{FeatureCache, PrefixCache, contents};
 use super::constraint::Grammars;
 use super::device::open_device;
 use super::generation::Generation;
@@ -169,17 +169,29 @@ impl Engine for CandleEngine {
         let constraint = frontend.grammars.constrain(&request.options.response_format)?;
         let prepared = frontend.builder.build(&request)?;
         request.messages.clear();
+        // Here, since hashing content without a key takes time.
+        let contents = contents(&prepared.media, frontend.builder.config.vision.merge_unit());
         let left = frontend.builder.context - prepared.prompt.ids().len();
         let max_tokens = request.options.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left);
         let (sink, receiver) = EventSink::channel();
         let queued = Instant::now();
         let span = tracing::Span::current();
         let generation =
-            Generation { request, prepared, constraint, max_tokens, sink, submitted, queued, span };
+            Generation { request, prepared, contents, constraint, max_tokens, sink, submitted, queued, span };
         let seconds = self.mean_ms.load(Ordering::Relaxed).div_ceil(1000);
         self.worker.submit(generation, seconds)?;
         Ok(GenerationEvents::new(receiver))
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_bf16_products() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_bf16_products() -> bool {
+    false
 }
 
 fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Shared), EngineError> {
@@ -192,10 +204,12 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Shared
         (Some(WeightType::Bf16), _) | (None, DeviceKind::Cuda) => DType::BF16,
         (Some(WeightType::F16), _) => DType::F16,
     };
-    if options.device == DeviceKind::Cpu && dtype != DType::F32 {
-        // candle converts such weights to f32 in every product: slower, without less memory.
+    if options.device == DeviceKind::Cpu
+        && (dtype == DType::F16 || dtype == DType::BF16 && !has_bf16_products())
+    {
+        // Converting in every product would be slower than f32.
         return Err(fail(format!(
-            "--dtype {} runs on cuda only; f32 would fit, or --quantize q8_0 for less memory",
+            "this CPU has no products in {}; --dtype f32 would fit, or --quantize q8_0 for less memory",
             dtype.as_str()
         )));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::cache::ContentId;
 use super::constraint::Constraint;
 use super::queue::Waiting;
 use super::sink::EventSink;
@@ -15,6 +16,8 @@ pub(super) struct Generation {
     pub(super) request: Request,
     /// The prompt.
     pub(super) prepared: PreparedPrompt,
+    /// Identity and number of tokens of each picture and clip.
+    pub(super) contents: Vec<(ContentId, usize)>,
     /// The constraint on the answer's form; `None` means free text.
     pub(super) constraint: Option<Constraint>,
     /// Limit of generated tokens.

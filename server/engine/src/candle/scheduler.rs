@@ -217,7 +217,7 @@ impl Runner<Generation> for Scheduler {
     }
 
     fn start(&mut self, generation: Generation) {
-        let sequence = Sequence::new(generation, &self.shared.builder);
+        let sequence = Sequence::new(generation);
         self.running.push(sequence);
     }
 

@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
-use crate::candle::cache::{FeatureCache, PrefixCache};
+use crate::candle::cache::{FeatureCache, PrefixCache, contents};
 use crate::candle::sink::EventSink;
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, Model, Processor, ProcessorConfig, PromptBuilder, PromptWrapper, Tokenizer,
@@ -70,12 +70,15 @@ fn question(grey: u8, text: &str, max_tokens: usize) -> Request {
 /// Starts a request.
 fn start(scheduler: &mut Scheduler, request: Request) -> Events {
     let (sink, receiver) = EventSink::channel();
-    let prepared = scheduler.shared.builder.build(&request).unwrap();
+    let builder = &scheduler.shared.builder;
+    let prepared = builder.build(&request).unwrap();
+    let contents = contents(&prepared.media, builder.config.vision.merge_unit());
     let now = Instant::now();
     let (max_tokens, span) = (request.options.max_tokens.unwrap(), tracing::Span::none());
     scheduler.start(Generation {
         request,
         prepared,
+        contents,
         constraint: None,
         max_tokens,
         sink,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::answer::Answer;
-use super::cache::{ContentId, FeatureCache, PrefixCache, common_prefix, identity, prefix_keys};
+use super::cache::{FeatureCache, PrefixCache, common_prefix, prefix_keys};
 use super::generation::Generation;
 use super::sink::Reader;
 use crate::qwen3vl::{
@@ -33,8 +33,6 @@ pub(super) struct Shared {
 /// A request in progress.
 pub(super) struct Sequence {
     pub(super) generation: Generation,
-    /// Identity and number of tokens of each picture and clip.
-    contents: Vec<(ContentId, usize)>,
     keys: Vec<u64>,
     /// `None` until the sequence starts.
     kv: Option<Kv>,
@@ -59,15 +57,9 @@ enum Phase {
 }
 
 impl Sequence {
-    pub(super) fn new(generation: Generation, builder: &PromptBuilder) -> Self {
-        let contents = generation.prepared.media.iter().map(|(media, grid)| {
-            let tokens = grid.patches() / builder.config.vision.merge_unit();
-            (identity(media, *grid), tokens)
-        });
-        let contents: Vec<_> = contents.collect();
+    pub(super) fn new(generation: Generation) -> Self {
         Self {
-            keys: prefix_keys(&generation.prepared.prompt, &contents),
-            contents,
+            keys: prefix_keys(&generation.prepared.prompt, &generation.contents),
             kv: None,
             cached_tokens: 0,
             phase: Phase::Waiting,
@@ -177,29 +169,34 @@ impl Sequence {
         let background = self.generation.request.options.background;
         let index = seen.len();
         if encoding.is_none() {
-            if let Some(features) = shared.features.get(&self.contents[index].0, background) {
-                seen.push(features);
-            } else {
-                self.generation.report(Stage::Preprocess, index, count);
-                let start = Instant::now();
-                let visual = match &media[index].0 {
-                    PromptMedia::Image(image) => shared.builder.processor.image_patches(image),
-                    PromptMedia::Video(clip) => shared.builder.processor.video_patches(clip),
-                };
-                let started = shared.model.start_encoding(visual)?;
-                let took = ms(start);
-                self.clock.times.preprocess_ms += took;
-                self.clock.times.vision_ms -= took;
-                *encoding = Some(started);
+            match shared.features.get(&self.generation.contents[index].0, background) {
+                Some(features) => seen.push(features),
+                None => {
+                    self.generation.report(Stage::Preprocess, index, count);
+                    *encoding = Some(shared.model.start_encoding(media[index].1.into())?);
+                }
             }
         }
         if let Some(running) = encoding {
-            let features = shared.model.advance_encoding(running)?;
+            let mut preprocess_ms = 0.0;
+            let patches = &mut |groups| {
+                let start = Instant::now();
+                let processor = &shared.builder.processor;
+                let visual = match &media[index].0 {
+                    PromptMedia::Image(image) => processor.image_patches(image),
+                    PromptMedia::Video(clip) => processor.video_group_patches(clip, groups),
+                };
+                preprocess_ms = ms(start);
+                visual.pixels
+            };
+            let features = shared.model.advance_encoding(running, patches)?;
+            self.clock.times.preprocess_ms += preprocess_ms;
+            self.clock.times.vision_ms -= preprocess_ms;
             let (done, total) = running.progress();
             // Assumes that all media take the same number of blocks, since the others are not known yet.
             self.generation.report(Stage::Vision, index * total + done, count * total);
             if let Some(features) = features {
-                shared.features.put(self.contents[index].0, features.clone(), background);
+                shared.features.put(self.generation.contents[index].0, features.clone(), background);
                 seen.push(features);
                 *encoding = None;
             }

@@ -1,18 +1,18 @@
 //! Inputs and intermediate values of the network: patches, prompts with positions, features. The processor and the prompt
 //! builder create them.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use candle_core::Tensor;
 
-use super::{
-    config::{Config, VisionConfig},
-    rope::Positions,
-};
+use super::{config::Config, rope::Positions};
 use crate::EngineError;
 
 /// Called with (units done, units in total); `Break` cancels with [`EngineError::Cancelled`].
 pub type ProgressFn<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
+
+/// Returns the patch rows of some temporal groups of a picture or clip, as in [`Visual::pixels`].
+pub type PatchFn<'a> = dyn FnMut(Range<usize>) -> Vec<f32> + 'a;
 
 /// The patches of one picture or one clip.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,23 +25,12 @@ pub struct Visual {
 }
 
 impl Visual {
-    pub(super) fn check(&self, config: &VisionConfig) -> Result<(), EngineError> {
-        let [groups, rows, columns] = self.grid;
-        let merge = config.spatial_merge_size;
-        let whole = groups > 0 && [rows, columns].iter().all(|&side| side > 0 && side % merge == 0);
-        let values = groups
-            .checked_mul(rows)
-            .and_then(|n| n.checked_mul(columns))
-            .and_then(|n| n.checked_mul(config.patch_len()));
-        if whole && values == Some(self.pixels.len()) {
-            return Ok(());
-        }
-        Err(EngineError::Failed(format!(
-            "a visual of grid {:?} with {} values does not fit patches of {} values merged {merge}x{merge}",
-            self.grid,
-            self.pixels.len(),
-            config.patch_len()
-        )))
+    /// Returns the patch rows of some temporal groups; fewer where there are not as many.
+    #[must_use]
+    pub fn groups(&self, groups: Range<usize>) -> &[f32] {
+        let values = self.pixels.len() / self.grid[0].max(1);
+        let end = self.pixels.len().min(groups.end * values);
+        self.pixels.get(groups.start * values..end).unwrap_or_default()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Result, config::TextConfig, few_rows::Past};
+use super::{Result, config::TextConfig, cpu::Past};
 
 /// Capacity is a multiple of this many tokens.
 const BLOCK: usize = 256;

@@ -7,7 +7,7 @@ use candle_core::{
 };
 use candle_nn::ops;
 
-use super::{Result, config::Activation, few_rows, weights::Weights};
+use super::{Result, config::Activation, cpu, weights::Weights};
 use crate::EngineError;
 
 /// A name prefix in the weights, with the device and type to load tensors as.
@@ -16,9 +16,22 @@ pub(super) struct TensorScope<'a> {
     pub(super) weights: &'a Weights,
     pub(super) device: &'a Device,
     pub(super) dtype: DType,
-    /// Quantization of linear layers; `None` means none.
-    quantization: Option<Quantization>,
+    /// How linear layers hold their matrices.
+    matrices: MatrixFormat,
     prefix: String,
+}
+
+/// How a linear layer holds its matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MatrixFormat {
+    /// In the type of the other tensors.
+    Plain,
+    /// In bf16 beside f32 for all else: the products of a CPU round to bf16, and nothing else does.
+    Bf16,
+    /// Quantized, where the shape allows it.
+    Quantized(Quantization),
+    /// In 8 bits where candle's product for that is faster than f32, else as it is.
+    Q8IfFaster,
 }
 
 /// Quantization of the decoder's matrices: fewer bytes to read per token, at some loss of accuracy.
@@ -29,7 +42,7 @@ pub enum Quantization {
     #[cfg_attr(feature = "clap", value(name = "q8_0"))]
     #[serde(rename = "q8_0")]
     Q8_0,
-    /// 4.5 bits per weight, in blocks of 256; rows of other lengths use `Q8_0`.
+    /// 4.5 bits per weight, in blocks of 256; rows of which the last block would be nearly empty use `Q8_0`.
     #[cfg_attr(feature = "clap", value(name = "q4k"))]
     #[serde(rename = "q4k")]
     Q4K,
@@ -37,12 +50,12 @@ pub enum Quantization {
 
 impl<'a> TensorScope<'a> {
     pub(super) fn new(weights: &'a Weights, device: &'a Device, dtype: DType, prefix: &str) -> Self {
-        Self { weights, device, dtype, quantization: None, prefix: prefix.into() }
+        Self { weights, device, dtype, matrices: MatrixFormat::Plain, prefix: prefix.into() }
     }
 
-    /// Returns the same scope with another quantization of linear layers.
-    pub(super) fn quantized(&self, quantization: Option<Quantization>) -> Self {
-        Self { quantization, ..self.clone() }
+    /// Returns the same scope with another format of matrices.
+    pub(super) fn with_matrices(&self, matrices: MatrixFormat) -> Self {
+        Self { matrices, ..self.clone() }
     }
 
     /// Returns the scope below `name`.
@@ -83,16 +96,26 @@ impl<'a> TensorScope<'a> {
         Ok(Linear { weight: self.hold(Tensor::cat(&weights, 0)?)?, bias: None })
     }
 
-    /// Quantizes a matrix [outputs, inputs] as this scope is set.
+    /// Converts a matrix [outputs, inputs] to the scope's format.
     pub(super) fn hold(&self, weight: Tensor) -> Result<Weight, EngineError> {
-        let inputs = weight.dim(1)?;
-        let kind = match self.quantization {
-            Some(Quantization::Q4K) if inputs.is_multiple_of(256) => GgmlDType::Q4K,
-            Some(_) if inputs.is_multiple_of(32) => GgmlDType::Q8_0,
-            _ => return Ok(Weight::Dense(weight)),
+        let (outputs, inputs) = weight.dims2()?;
+        let padded = inputs.next_multiple_of(REPACKED_INPUTS);
+        // Zeros cost time as well.
+        let pads = self.device.is_cpu() && is_repacked(outputs, padded) && 4 * padded <= 5 * inputs;
+        let kind = match self.matrices {
+            MatrixFormat::Plain => return Ok(Weight::Dense(weight)),
+            MatrixFormat::Bf16 => return Ok(Weight::Dense(weight.to_dtype(DType::BF16)?)),
+            MatrixFormat::Q8IfFaster if !pads => return Ok(Weight::Dense(weight)),
+            MatrixFormat::Quantized(Quantization::Q4K) if pads || inputs == padded => GgmlDType::Q4K,
+            MatrixFormat::Quantized(_) if !pads && !inputs.is_multiple_of(32) => {
+                return Ok(Weight::Dense(weight));
+            }
+            MatrixFormat::Quantized(_) | MatrixFormat::Q8IfFaster => GgmlDType::Q8_0,
         };
-        let quantized = QTensor::quantize_onto(&weight.to_device(&Device::Cpu)?, kind, self.device)?;
-        Ok(Weight::Quantized(QMatMul::from_qtensor(quantized)?))
+        let padding = if pads { padded - inputs } else { 0 };
+        let weight = weight.to_device(&Device::Cpu)?.pad_with_zeros(1, 0, padding)?;
+        let quantized = QTensor::quantize_onto(&weight, kind, self.device)?;
+        Ok(Weight::Quantized { matrix: QMatMul::from_qtensor(quantized)?, padding })
     }
 
     pub(super) fn layer_norm(&self, name: &str, size: usize) -> Result<LayerNorm, EngineError> {
@@ -109,21 +132,26 @@ impl<'a> TensorScope<'a> {
 #[derive(Debug, Clone)]
 pub(super) enum Weight {
     Dense(Tensor),
-    Quantized(QMatMul),
+    Quantized {
+        matrix: QMatMul,
+        /// Zeros behind the inputs.
+        padding: usize,
+    },
 }
 
 /// From this number of rows on, multiplying by the dequantized matrix is faster on a CPU than candle's product of single
 /// blocks.
 const UNPACK_ROWS: usize = 32;
 
-/// Returns whether candle has a product for `weight` that is faster than dequantizing it, whatever the number of rows: it
-/// rearranges the blocks of 16 outputs by 256 inputs for the processor's integer products.
-fn is_repacked(weight: &QTensor) -> bool {
-    let whole = weight
-        .shape()
-        .dims2()
-        .is_ok_and(|(outputs, inputs)| outputs.is_multiple_of(16) && inputs.is_multiple_of(256));
-    whole && has_integer_products()
+/// candle rearranges blocks of this shape for the processor's integer products.
+const REPACKED_OUTPUTS: usize = 16;
+const REPACKED_INPUTS: usize = 256;
+
+/// Returns whether candle's product for a quantized matrix is faster than dequantizing it, whatever the number of rows.
+fn is_repacked(outputs: usize, inputs: usize) -> bool {
+    outputs.is_multiple_of(REPACKED_OUTPUTS)
+        && inputs.is_multiple_of(REPACKED_INPUTS)
+        && has_integer_products()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -145,15 +173,25 @@ impl Weight {
     /// `x` is [rows, inputs]; returns [rows, outputs].
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Dense(weight) if few_rows::suits(x) => few_rows::product(x, weight),
+            Self::Dense(weight) if cpu::suits(x) => cpu::product(x, weight),
             Self::Dense(weight) => x.matmul(&weight.t()?),
-            Self::Quantized(QMatMul::QTensor(weight))
-                if x.device().is_cpu() && x.dim(0)? >= UNPACK_ROWS && !is_repacked(weight) =>
+            Self::Quantized { matrix: QMatMul::QTensor(weight), padding: 0 }
+                if x.device().is_cpu()
+                    && x.dim(0)? >= UNPACK_ROWS
+                    && !{
+                        let (outputs, inputs) = weight.shape().dims2()?;
+                        is_repacked(outputs, inputs)
+                    } =>
             {
-                x.matmul(&weight.dequantize(x.device())?.to_dtype(x.dtype())?.t()?)
+                let weight = weight.dequantize(x.device())?;
+                match cpu::suits(x) {
+                    true => cpu::product(x, &weight),
+                    false => x.matmul(&weight.to_dtype(x.dtype())?.t()?),
+                }
             }
-            Self::Quantized(weight) => {
-                weight.forward(&x.to_dtype(DType::F32)?.contiguous()?)?.to_dtype(x.dtype())
+            Self::Quantized { matrix, padding } => {
+                let x32 = x.to_dtype(DType::F32)?.pad_with_zeros(1, 0, *padding)?.contiguous()?;
+                matrix.forward(&x32)?.to_dtype(x.dtype())
             }
         }
     }
@@ -177,9 +215,37 @@ impl Linear {
 
     /// `x` is [rows, inputs]; returns [rows, outputs].
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = self.weight.forward(x)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
+        self.finish(self.weight.forward(x)?, None, None)
+    }
+
+    /// Returns the activation of what [`Self::forward`] returns.
+    pub(super) fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.finish(self.weight.forward(x)?, Some(activation), None)
+    }
+
+    /// Returns the sum of what [`Self::forward`] returns and `residual` [rows, outputs].
+    pub(super) fn forward_and_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.finish(self.weight.forward(x)?, None, Some(residual))
+    }
+
+    fn finish(&self, y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) -> Result<Tensor> {
+        if cpu::suits(&y) && cpu::Epilogue::suits(activation) {
+            let bias = self.bias.as_ref();
+            return match (bias, activation, residual) {
+                (None, None, None) => Ok(y),
+                _ => cpu::Epilogue { bias, activation, residual }.apply(y),
+            };
+        }
+        let y = match &self.bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        };
+        let y = match activation {
+            Some(activation) => activation.forward(&y)?,
+            None => y,
+        };
+        match residual {
+            Some(residual) => y + residual,
             None => Ok(y),
         }
     }
@@ -194,7 +260,10 @@ pub(super) struct LayerNorm {
 
 impl LayerNorm {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::layer_norm(x, &self.weight, &self.bias, 1e-6)
+        match cpu::suits(x) {
+            true => cpu::layer_norm(x, &self.weight, &self.bias, 1e-6),
+            false => ops::layer_norm(x, &self.weight, &self.bias, 1e-6),
+        }
     }
 }
 
@@ -206,8 +275,19 @@ pub(super) struct RmsNorm {
 }
 
 impl RmsNorm {
+    pub(super) fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    pub(super) fn eps(&self) -> f32 {
+        self.eps
+    }
+
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        ops::rms_norm(x, &self.weight, self.eps)
+        match cpu::suits(x) {
+            true => cpu::rms_norm(x, &self.weight, self.eps),
+            false => ops::rms_norm(x, &self.weight, self.eps),
+        }
     }
 }
 
@@ -222,6 +302,9 @@ impl Activation {
 
     /// Splits `x` [rows, 2n] into gate and up and returns `act(gate) * up` [rows, n].
     pub(super) fn gated(self, x: &Tensor) -> Result<Tensor> {
+        if let Some(gated) = cpu::suits(x).then(|| cpu::gated(x, self)).flatten() {
+            return gated;
+        }
         let n = x.dim(1)? / 2;
         self.forward(&x.narrow(1, 0, n)?.contiguous()?)? * x.narrow(1, n, n)?
     }
@@ -308,9 +391,9 @@ mod tests {
         };
         let (weight, x) = (tensor(outputs, 0), tensor(rows, 31));
         let weights = Weights::from_static("test", b"\x02\0\0\0\0\0\0\0{}").unwrap();
-        let source = TensorScope::new(&weights, &Device::Cpu, DType::F32, "x").quantized(Some(quantization));
-        let held = source.hold(weight.clone()).unwrap();
-        assert!(matches!(held, Weight::Quantized(_)));
+        let source = TensorScope::new(&weights, &Device::Cpu, DType::F32, "x");
+        let held = source.with_matrices(MatrixFormat::Quantized(quantization)).hold(weight.clone()).unwrap();
+        assert!(matches!(held, Weight::Quantized { .. }));
         let got = held.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let want = Weight::Dense(weight).forward(&x).unwrap().flatten_all().unwrap();
         let want = want.to_vec1::<f32>().unwrap();
@@ -329,6 +412,11 @@ mod tests {
                 assert!(four < 0.2 && four > eight, "q4k, {rows} rows: {four}");
                 let of = |quantization| error_of(quantization, outputs, 96, rows);
                 assert_eq!(of(Quantization::Q4K), of(Quantization::Q8_0));
+                // 420 inputs are padded where 512 are rearranged.
+                if is_repacked(outputs, 512) {
+                    let padded = error_of(Quantization::Q8_0, outputs, 420, rows);
+                    assert!(padded < 0.02, "{padded}");
+                }
             }
         }
     }

@@ -3,8 +3,8 @@
 //! [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
 
 mod config;
+mod cpu;
 mod drawn;
-mod few_rows;
 mod generation;
 mod input;
 mod kv;
@@ -24,7 +24,7 @@ mod weights;
 
 pub use config::{Activation, Config, MoeConfig, TextConfig, VisionConfig};
 pub use generation::GenerationConfig;
-pub use input::{Features, ProgressFn, Prompt, Visual};
+pub use input::{Features, PatchFn, ProgressFn, Prompt, Visual};
 pub use kv::Kv;
 pub use layers::Quantization;
 pub use model::{Checkpoint, Model, PREFILL_CHUNK};

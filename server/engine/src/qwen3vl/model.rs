@@ -9,9 +9,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     config::Config,
-    input::{Features, ProgressFn, Prompt, Visual},
+    input::{Features, PatchFn, ProgressFn, Prompt, Visual},
     kv::Kv,
-    layers::{Linear, Quantization, TensorScope},
+    layers::{Linear, MatrixFormat, Quantization, TensorScope},
     pass::TokenSpan,
     rope::TextRotary,
     text::TextModel,
@@ -78,8 +78,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads every tensor to `device` as `dtype` (f32 on a CPU, bf16 on CUDA). The checkpoint's files
-    /// are not needed afterwards.
+    /// Loads every tensor to `device` as `dtype` (f32 on a CPU, bf16 on CUDA; with bf16 on a CPU, matrices are bf16 and all
+    /// else is f32). The checkpoint's files are not needed afterwards.
     ///
     /// # Errors
     /// [`EngineError::Model`] naming a tensor that is missing or differs in shape from the configuration;
@@ -88,8 +88,8 @@ impl Model {
         Self::load_quantized(checkpoint, device, dtype, None)
     }
 
-    /// Loads as [`Model::load`] does, with quantized matrices in the decoder's dense layers and the output head. The vision
-    /// tower, embeddings, norms and experts stay `dtype`.
+    /// Loads as [`Model::load`] does, with quantized matrices in the decoder's dense layers and the output head, and on a CPU
+    /// in the vision tower. Embeddings, norms and experts stay `dtype`.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -101,10 +101,22 @@ impl Model {
     ) -> Result<Self, EngineError> {
         let Checkpoint { config, weights } = checkpoint;
         let text = &config.text;
+        // A CPU computes in f32 whatever it multiplies.
+        let (dtype, plain) = match (device.is_cpu(), dtype) {
+            (true, DType::BF16) => (DType::F32, MatrixFormat::Bf16),
+            _ => (dtype, MatrixFormat::Plain),
+        };
         let source = |prefix| TensorScope::new(weights, device, dtype, prefix);
-        let decoder = source("model.language_model").quantized(quantization);
         // The head decides between tokens, so it is quantized to 8 bits at least.
-        let head_quantization = quantization.map(|_| Quantization::Q8_0);
+        let (layers, head_format) = match quantization {
+            None => (plain, plain),
+            Some(kind) => (MatrixFormat::Quantized(kind), MatrixFormat::Quantized(Quantization::Q8_0)),
+        };
+        let tower = match quantization {
+            Some(_) if device.is_cpu() => MatrixFormat::Q8IfFaster,
+            _ => plain,
+        };
+        let decoder = source("model.language_model").with_matrices(layers);
         let shape = [text.vocab_size, text.hidden_size];
         let embeddings = decoder.tensor("embed_tokens.weight", &shape)?;
         let head = match config.tie_word_embeddings {
@@ -115,8 +127,8 @@ impl Model {
             embeddings,
             rotary: TextRotary::new(text.head_dim, text.rope_theta, text.mrope_section),
             text: TextModel::load(&decoder, text)?,
-            vision: VisionModel::load(&source("model.visual"), &config.vision)?,
-            head: Linear::from_weight(decoder.quantized(head_quantization).hold(head)?),
+            vision: VisionModel::load(&source("model.visual").with_matrices(tower), &config.vision)?,
+            head: Linear::from_weight(decoder.with_matrices(head_format).hold(head)?),
             config: config.clone(),
             device: device.clone(),
             dtype,
@@ -152,11 +164,12 @@ impl Model {
     /// Runs the vision tower on one picture or clip. `progress` counts blocks.
     ///
     /// # Errors
-    /// `Cancelled` when `progress` breaks; otherwise as [`Model::start_encoding`].
+    /// `Cancelled` when `progress` breaks; otherwise as [`Model::start_encoding`] and [`Model::advance_encoding`].
     pub fn encode(&self, visual: &Visual, progress: &mut ProgressFn<'_>) -> Result<Features, EngineError> {
-        let mut encoding = self.start_encoding(visual.clone())?;
+        let mut encoding = self.start_encoding(visual.grid)?;
         loop {
-            let features = self.advance_encoding(&mut encoding)?;
+            let features =
+                self.advance_encoding(&mut encoding, &mut |groups| visual.groups(groups).to_vec())?;
             let (done, total) = encoding.progress();
             if progress(done, total) == ControlFlow::Break(()) {
                 return Err(EngineError::Cancelled);
@@ -167,20 +180,25 @@ impl Model {
         }
     }
 
-    /// Starts to run the vision tower on one picture or clip.
+    /// Starts to run the vision tower on a picture or clip of `grid` (temporal groups, rows and columns of patches).
     ///
     /// # Errors
-    /// `Failed` where the visual's grid does not fit its values or the device fails.
-    pub fn start_encoding(&self, visual: Visual) -> Result<Encoding, EngineError> {
-        self.vision.start(visual, &self.device)
+    /// `Failed` where the grid does not fit the model or the device fails.
+    pub fn start_encoding(&self, grid: [usize; 3]) -> Result<Encoding, EngineError> {
+        self.vision.start(grid, &self.device)
     }
 
-    /// Runs the next block, and returns the features after the last one.
+    /// Runs the next block, and returns the features after the last one. `patches` is called for a few temporal groups at a
+    /// time, so that the patches of a long clip need not be in memory together.
     ///
     /// # Errors
-    /// `Failed` when the device fails.
-    pub fn advance_encoding(&self, encoding: &mut Encoding) -> Result<Option<Features>, EngineError> {
-        Ok(self.vision.advance(encoding, &self.device)?)
+    /// `Failed` when `patches` returns too few or too many values, or the device fails.
+    pub fn advance_encoding(
+        &self,
+        encoding: &mut Encoding,
+        patches: &mut PatchFn<'_>,
+    ) -> Result<Option<Features>, EngineError> {
+        self.vision.advance(encoding, patches, &self.device)
     }
 
     /// Prefills the part of `prompt` that `kv` does not hold (its first `kv.len()` tokens must be this prompt's) and returns

@@ -6,7 +6,7 @@ use candle_core::{DType, Tensor};
 use super::{
     Result,
     config::{Activation, MoeConfig},
-    layers::{Linear, TensorScope, softmax},
+    layers::{Linear, MatrixFormat, TensorScope, softmax},
 };
 use crate::EngineError;
 
@@ -59,7 +59,7 @@ impl Moe {
             load_one_by_one(&experts, hidden, count, inner)?
         };
         Ok(Self {
-            router: source.quantized(None).linear("gate", hidden, count, false)?,
+            router: source.with_matrices(MatrixFormat::Plain).linear("gate", hidden, count, false)?,
             gate_up,
             down,
             top_k: config.num_experts_per_tok,

@@ -95,20 +95,18 @@ impl Model {
     pub fn advance(&self, pass: &mut Pass, kvs: &mut [&mut Kv]) -> Result<Option<SpanLogits>, EngineError> {
         let rotation = (&pass.rotation.0, &pass.rotation.1);
         let deepstack = pass.deepstack.as_ref();
-        pass.x = self.text.layer(pass.layer, &pass.x, rotation, deepstack, &pass.spans, kvs)?;
-        pass.layer += 1;
-        if pass.layer < self.text.depth() {
+        if pass.layer + 1 < self.text.depth() {
+            pass.x = self.text.layer(pass.layer, &pass.x, rotation, deepstack, &pass.spans, kvs)?;
+            pass.layer += 1;
             return Ok(None);
-        }
-        for (span, kv) in pass.spans.iter().zip(kvs) {
-            kv.advance(span.tokens);
         }
         let ends = pass.spans.iter().zip(&pass.wanted).filter(|&(_, &wanted)| wanted);
         let ends: Vec<u32> = ends.map(|(span, _)| (span.start + span.tokens - 1) as u32).collect();
-        if ends.is_empty() {
-            return Ok(Some(vec![None; pass.spans.len()]));
+        let hidden = self.text.last_layer(&pass.x, rotation, deepstack, &pass.spans, kvs, ends)?;
+        for (span, kv) in pass.spans.iter().zip(kvs) {
+            kv.advance(span.tokens);
         }
-        let hidden = self.text.normed_rows(&pass.x, ends)?;
+        let Some(hidden) = hidden else { return Ok(Some(vec![None; pass.spans.len()])) };
         let logits = self.head.forward(&hidden)?.to_dtype(DType::F32)?;
         let mut rows = Vec::with_capacity(pass.spans.len());
         let mut row = 0;

@@ -4,6 +4,8 @@
 //! checkpoint's files. Frames must already have the size that [`Processor::image_size`] or [`Processor::video_size`]
 //! returns; resizing is the video crate's task.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::input::Visual;
@@ -161,11 +163,18 @@ impl Processor {
     /// (`pixel_values_videos`); the last frame fills an incomplete group.
     #[must_use]
     pub fn video_patches(&self, clip: &VideoInput) -> Visual {
+        let groups = clip.frames.len().div_ceil(self.config.video.patch.temporal_patch_size);
+        self.video_group_patches(clip, 0..groups)
+    }
+
+    /// Returns the part of [`Processor::video_patches`] for some temporal groups.
+    #[must_use]
+    pub fn video_group_patches(&self, clip: &VideoInput, groups: Range<usize>) -> Visual {
         let rule = &self.config.video.patch;
-        let groups = clip.frames.len().div_ceil(rule.temporal_patch_size);
+        let size = rule.temporal_patch_size;
         let last = clip.frames.last().into_iter().cycle();
-        let frames: Vec<&RgbImage> =
-            clip.frames.iter().chain(last).take(groups * rule.temporal_patch_size).collect();
+        let frames = clip.frames.iter().chain(last);
+        let frames: Vec<&RgbImage> = frames.skip(groups.start * size).take(groups.len() * size).collect();
         patches(rule, &frames)
     }
 

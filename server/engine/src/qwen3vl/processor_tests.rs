@@ -164,6 +164,14 @@ fn patch_rows_are_in_merge_order_and_channels_come_first() {
         assert_eq!(at(1, 1, 3, 5), value(y0 + 3), "row {row}");
         assert_eq!((at(2, 0, 0, 0), at(2, 1, 0, 0)), (value(0), value(1)), "row {row}");
     }
+    for groups in [0..1, 1..2, 0..2] {
+        let rows = groups.start * 16 * 1536..groups.end * 16 * 1536;
+        assert!(
+            processor.video_group_patches(&clip, groups.clone()).pixels == visual.pixels[rows],
+            "{groups:?}"
+        );
+        assert!(visual.groups(groups.clone()) == processor.video_group_patches(&clip, groups).pixels);
+    }
     // The third frame is repeated to fill its group.
     assert_eq!((rows[16][2 * 512], rows[16][2 * 512 + 256]), (value(2), value(2)));
 }

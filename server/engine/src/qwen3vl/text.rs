@@ -7,7 +7,7 @@ use candle_nn::rotary_emb;
 use super::{
     Result,
     config::{Activation, TextConfig},
-    few_rows,
+    cpu,
     kv::{Kv, LayerKv},
     layers::{Linear, RmsNorm, TensorScope, score_budget, softmax},
     moe::Moe,
@@ -55,18 +55,38 @@ impl TextModel {
         spans: &[RowSpan],
         kvs: &mut [&mut Kv],
     ) -> Result<Tensor> {
-        let mut caches: Vec<&mut LayerKv> = kvs.iter_mut().map(|kv| &mut kv.layers[index]).collect();
-        let x = self.layers[index].forward(x, rotation, spans, &mut caches)?;
+        let layer = &self.layers[index];
+        let x = layer.feed_forward(&layer.attend(index, x, rotation, spans, kvs)?, x)?;
         match deepstack.and_then(|deepstack| Some((&deepstack.rows, deepstack.features.get(index)?))) {
             Some((rows, features)) => x.index_add(rows, features, 0),
             None => Ok(x),
         }
     }
 
-    /// Returns the final norm of `rows` of the last layer's output: [rows, hidden].
-    pub(super) fn normed_rows(&self, x: &Tensor, rows: Vec<u32>) -> Result<Tensor> {
-        let rows = Tensor::new(rows, x.device())?;
-        self.norm.forward(&x.index_select(&rows, 0)?)
+    /// Runs the last layer as [`Self::layer`] does, and the final norm, but only for `rows`, since no later layer needs the
+    /// others: [rows, hidden]. `None` where there are none.
+    pub(super) fn last_layer(
+        &self,
+        x: &Tensor,
+        rotation: (&Tensor, &Tensor),
+        deepstack: Option<&DeepStack>,
+        spans: &[RowSpan],
+        kvs: &mut [&mut Kv],
+        rows: Vec<u32>,
+    ) -> Result<Option<Tensor>> {
+        let index = self.layers.len() - 1;
+        let layer = &self.layers[index];
+        let chosen = |x: &Tensor| x.index_select(&Tensor::new(rows.as_slice(), x.device())?, 0);
+        if deepstack.is_some_and(|deepstack| deepstack.features.len() > index) {
+            let x = self.layer(index, x, rotation, deepstack, spans, kvs)?;
+            return if rows.is_empty() { Ok(None) } else { self.norm.forward(&chosen(&x)?).map(Some) };
+        }
+        let attended = layer.attend(index, x, rotation, spans, kvs)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let x = layer.feed_forward(&chosen(&attended)?, &chosen(x)?)?;
+        self.norm.forward(&x).map(Some)
     }
 }
 
@@ -134,19 +154,26 @@ impl Layer {
         })
     }
 
-    fn forward(
+    /// Returns what the heads of every row gather: [rows, heads * head_dim].
+    fn attend(
         &self,
+        index: usize,
         x: &Tensor,
         rotation: (&Tensor, &Tensor),
         spans: &[RowSpan],
-        caches: &mut [&mut LayerKv],
+        kvs: &mut [&mut Kv],
     ) -> Result<Tensor> {
-        let attended = self.attention.forward(&self.input_norm.forward(x)?, rotation, spans, caches)?;
-        let x = (x + attended)?;
+        let mut caches: Vec<&mut LayerKv> = kvs.iter_mut().map(|kv| &mut kv.layers[index]).collect();
+        self.attention.forward(&self.input_norm.forward(x)?, rotation, spans, &mut caches)
+    }
+
+    /// Does the rest of the layer for rows of `x` [rows, hidden], row by row.
+    fn feed_forward(&self, attended: &Tensor, x: &Tensor) -> Result<Tensor> {
+        let x = self.attention.output.forward_and_add(attended, x)?;
         let normed = self.post_attention_norm.forward(&x)?;
-        x + match &self.mlp {
-            FeedForward::Dense(mlp) => mlp.forward(&normed)?,
-            FeedForward::Experts(moe) => moe.forward(&normed)?,
+        match &self.mlp {
+            FeedForward::Dense(mlp) => mlp.forward_and_add(&normed, &x),
+            FeedForward::Experts(moe) => x + moe.forward(&normed)?,
         }
     }
 }
@@ -174,8 +201,8 @@ impl Mlp {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.down.forward(&self.activation.gated(&self.gate_up.forward(x)?)?)
+    fn forward_and_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+        self.down.forward_and_add(&self.activation.gated(&self.gate_up.forward(x)?)?, residual)
     }
 }
 
@@ -213,12 +240,12 @@ impl Attention {
         spans: &[RowSpan],
         caches: &mut [&mut LayerKv],
     ) -> Result<Tensor> {
+        let qkv = self.qkv.forward(x)?;
+        if cpu::suits(x) {
+            return self.attend_on_cpu(&qkv, (cos, sin), spans, caches);
+        }
         let rows = x.dim(0)?;
-        let all = self
-            .qkv
-            .forward(x)?
-            .reshape((rows, self.heads + 2 * self.kv_heads, self.head_dim))?
-            .transpose(0, 1)?;
+        let all = qkv.reshape((rows, self.heads + 2 * self.kv_heads, self.head_dim))?.transpose(0, 1)?;
         let part = |start, heads| all.narrow(0, start, heads)?.contiguous();
         let rotate = |x: Tensor| rotary_emb::rope(&x.unsqueeze(0)?, cos, sin)?.squeeze(0);
         let q = rotate(self.q_norm.forward(&part(0, self.heads)?)?)?;
@@ -228,24 +255,37 @@ impl Attention {
             1 => Ok(x.clone()),
             _ => x.narrow(1, span.start, span.tokens)?.contiguous(),
         };
-        if few_rows::suits(x) && spans.iter().all(|span| span.tokens == 1) {
-            let pasts = spans.iter().zip(caches);
-            let pasts =
-                pasts.map(|(span, cache)| cache.append_to(span.past, &own(&k, span)?, &own(&v, span)?));
-            let attended = few_rows::attention(&q, &pasts.collect::<Result<Vec<_>>>()?, self.kv_heads)?;
-            return self.output.forward(&attended);
-        }
         let mut attended = Vec::with_capacity(spans.len());
         for (span, cache) in spans.iter().zip(caches) {
             let (k, v) = cache.append(span.past, &own(&k, span)?, &own(&v, span)?)?;
             let rows = self.attend(&own(&q, span)?, &k, &v, span.mask.as_ref())?;
             attended.push(rows.transpose(0, 1)?.reshape((span.tokens, self.heads * self.head_dim))?);
         }
-        let attended = match attended.len() {
-            1 => attended.remove(0),
-            _ => Tensor::cat(&attended, 0)?,
+        match attended.len() {
+            1 => Ok(attended.remove(0)),
+            _ => Tensor::cat(&attended, 0),
+        }
+    }
+
+    fn attend_on_cpu(
+        &self,
+        qkv: &Tensor,
+        rotation: (&Tensor, &Tensor),
+        spans: &[RowSpan],
+        caches: &mut [&mut LayerKv],
+    ) -> Result<Tensor> {
+        let norms =
+            cpu::HeadNorms { q: self.q_norm.weight(), k: self.k_norm.weight(), eps: self.q_norm.eps() };
+        let (q, k, v) = cpu::split_heads(qkv, self.kv_heads, &norms, rotation)?;
+        let append = |(span, cache): (&RowSpan, &mut &mut LayerKv)| {
+            let own = |x: &Tensor| match spans.len() {
+                1 => Ok(x.clone()),
+                _ => x.narrow(1, span.start, span.tokens)?.contiguous(),
+            };
+            Ok((span.tokens, cache.append_to(span.past, &own(&k)?, &own(&v)?)?))
         };
-        self.output.forward(&attended)
+        let pasts = spans.iter().zip(caches).map(append).collect::<Result<Vec<_>>>()?;
+        cpu::attention(&q, &pasts, self.kv_heads, self.head_dim)
     }
 
     /// `q` is [heads, tokens, head_dim], `k` and `v` [kv_heads, total, head_dim]. Queries that share a key head are stacked as

@@ -7,7 +7,8 @@ use candle_nn::rotary_emb;
 use super::{
     Result,
     config::{Activation, VisionConfig},
-    input::{Features, Visual},
+    cpu,
+    input::{Features, PatchFn},
     layers::{LayerNorm, Linear, TensorScope, attend},
     rope,
 };
@@ -56,17 +57,22 @@ impl VisionModel {
         })
     }
 
-    /// Starts to encode one picture or clip.
-    pub(super) fn start(&self, visual: Visual, device: &Device) -> Result<Encoding, EngineError> {
-        let [groups, rows, columns] = visual.grid;
-        visual.check(&self.config)?;
+    /// Starts to encode a picture or clip of `grid`.
+    pub(super) fn start(&self, grid: [usize; 3], device: &Device) -> Result<Encoding, EngineError> {
+        let [groups, rows, columns] = grid;
+        let merge = self.config.spatial_merge_size;
+        if groups == 0 || [rows, columns].iter().any(|&side| side == 0 || side % merge != 0) {
+            return Err(EngineError::Failed(format!(
+                "a visual of grid {grid:?} does not consist of patches merged {merge}x{merge}"
+            )));
+        }
         let order = rope::frame_order(rows, columns, self.config.spatial_merge_size);
         let positions = self.interpolate(&order, rows, columns)?;
         let head_dim = self.config.hidden_size / self.config.num_heads;
         let rotation = rope::vision_tables(&order, head_dim, self.config.rope_theta, device)?;
         let at_once = (rows_at_once(device) / order.len()).clamp(1, groups);
         Ok(Encoding {
-            visual,
+            grid,
             positions,
             rotation,
             at_once,
@@ -79,10 +85,15 @@ impl VisionModel {
     }
 
     /// Runs the next block on the present batch of groups. Returns the features after the last block of the last batch.
-    pub(super) fn advance(&self, encoding: &mut Encoding, device: &Device) -> Result<Option<Features>> {
+    pub(super) fn advance(
+        &self,
+        encoding: &mut Encoding,
+        patches: &mut PatchFn<'_>,
+        device: &Device,
+    ) -> Result<Option<Features>, EngineError> {
         let Batch { mut x, groups, block, mut deepstack } = match encoding.batch.take() {
             Some(batch) => batch,
-            None => self.next_batch(encoding, device)?,
+            None => self.next_batch(encoding, patches, device)?,
         };
         x = self.blocks[block].forward(&x, groups, &encoding.rotation)?;
         if self.config.deepstack_visual_indexes.get(deepstack.len()) == Some(&block) {
@@ -98,19 +109,28 @@ impl VisionModel {
             return Ok(None);
         }
         let parts = std::mem::take(&mut encoding.parts);
-        Features::cat(&parts.iter().collect::<Vec<_>>()).map(Some)
+        Ok(Some(Features::cat(&parts.iter().collect::<Vec<_>>())?))
     }
 
-    fn next_batch(&self, encoding: &mut Encoding, device: &Device) -> Result<Batch> {
-        let [groups, rows, columns] = encoding.visual.grid;
+    fn next_batch(
+        &self,
+        encoding: &mut Encoding,
+        patches_of: &mut PatchFn<'_>,
+        device: &Device,
+    ) -> Result<Batch, EngineError> {
+        let [groups, rows, columns] = encoding.grid;
         let (patches, patch_len) = (rows * columns, self.config.patch_len());
         let first = encoding.next_group;
         let count = encoding.at_once.min(groups - first);
         encoding.next_group += count;
-        let values = patches * patch_len;
-        let pixels = &encoding.visual.pixels[first * values..(first + count) * values];
-        let pixels =
-            Tensor::from_slice(pixels, (count * patches, patch_len), device)?.to_dtype(self.dtype)?;
+        let pixels = patches_of(first..first + count);
+        if pixels.len() != count * patches * patch_len {
+            return Err(EngineError::Failed(format!(
+                "{} values are not {count} groups of {patches} patches of {patch_len} values",
+                pixels.len()
+            )));
+        }
+        let pixels = Tensor::from_vec(pixels, (count * patches, patch_len), device)?.to_dtype(self.dtype)?;
         let x = self.patch_embed.forward(&pixels)?;
         let hidden = self.config.hidden_size;
         let by_group = x.reshape((count, patches, hidden))?;
@@ -162,7 +182,7 @@ fn taps_of(index: usize, len: usize, side: usize) -> [(usize, f32); 2] {
 /// A picture or clip that is being encoded, block by block.
 #[derive(Debug)]
 pub struct Encoding {
-    visual: Visual,
+    grid: [usize; 3],
     positions: Tensor,
     rotation: (Tensor, Tensor),
     /// Temporal groups per batch.
@@ -222,17 +242,20 @@ impl Block {
 
     /// `x` is [groups * patches, hidden]; `rotation` [patches, head_dim / 2].
     fn forward(&self, x: &Tensor, groups: usize, rotation: &(Tensor, Tensor)) -> Result<Tensor> {
-        let x = (x + self.attention(&self.norm1.forward(x)?, groups, rotation)?)?;
-        let inner = self.activation.forward(&self.fc1.forward(&self.norm2.forward(&x)?)?)?;
-        x + self.fc2.forward(&inner)?
+        let attended = self.attention(&self.norm1.forward(x)?, groups, rotation)?;
+        let x = self.proj.forward_and_add(&attended, x)?;
+        let inner = self.fc1.forward_activated(&self.norm2.forward(&x)?, self.activation)?;
+        self.fc2.forward_and_add(&inner, &x)
     }
 
     fn attention(&self, x: &Tensor, groups: usize, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
         let (rows, hidden) = x.dims2()?;
         let (patches, head_dim) = (rows / groups, hidden / self.heads);
-        let qkv = self
-            .qkv
-            .forward(x)?
+        let qkv = self.qkv.forward(x)?;
+        if cpu::suits(&qkv) {
+            return cpu::vision_attention(&qkv, groups, self.heads, (cos, sin));
+        }
+        let qkv = qkv
             .reshape(&[groups, patches, 3, self.heads, head_dim])?
             .permute([2, 0, 3, 1, 4])?
             .contiguous()?;
@@ -242,11 +265,7 @@ impl Block {
             rotary_emb::rope(&x.to_dtype(DType::F32)?, cos, sin)?.to_dtype(x.dtype())?.reshape(batch)
         };
         let attended = attend(&rotate(qkv.get(0)?)?, &rotate(qkv.get(1)?)?, &qkv.get(2)?.reshape(batch)?)?;
-        let rows_of_heads = attended
-            .reshape((groups, self.heads, patches, head_dim))?
-            .transpose(1, 2)?
-            .reshape((rows, hidden))?;
-        self.proj.forward(&rows_of_heads)
+        attended.reshape((groups, self.heads, patches, head_dim))?.transpose(1, 2)?.reshape((rows, hidden))
     }
 }
 

@@ -1,0 +1,236 @@
+//! Products and attention of few rows on a CPU in f32, which is what decoding consists of. A matrix is read once for all
+//! rows, where a general product packs it first.
+
+use std::array::from_fn;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::attention::Past;
+use super::math::{exp, largest, sum_of};
+use super::{MIN_WORK, Result, floats};
+
+/// With more rows, a general product is faster.
+pub(super) const MAX_ROWS: usize = 16;
+
+/// Returns `x W^T`, row by row, for `x` of at most [`MAX_ROWS`] rows of `inputs` and a `weight` with such rows.
+pub(super) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
+    let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
+    // Output by output, so that threads write to different parts.
+    let mut columns = vec![0f32; outputs * rows];
+    let at_once = outputs_at_once(outputs, rows * inputs);
+    let part = |index: usize, columns: &mut [f32]| {
+        let weight = &weight[index * at_once * inputs..][..columns.len() / rows * inputs];
+        Arch::new().dispatch(Product { weight, x, inputs, columns });
+    };
+    match at_once < outputs {
+        true => {
+            let parts = columns.par_chunks_mut(at_once * rows);
+            parts.enumerate().for_each(|(index, columns)| part(index, columns));
+        }
+        false => part(0, &mut columns),
+    }
+    if rows == 1 { columns } else { transposed(&columns, rows) }
+}
+
+/// Returns how many outputs one thread computes.
+fn outputs_at_once(outputs: usize, work_per_output: usize) -> usize {
+    let threads = rayon::current_num_threads().max(1);
+    outputs.div_ceil(threads).max(MIN_WORK / work_per_output.max(1)).next_multiple_of(8)
+}
+
+fn transposed(columns: &[f32], rows: usize) -> Vec<f32> {
+    (0..rows).flat_map(|row| columns.iter().skip(row).step_by(rows).copied()).collect()
+}
+
+/// `columns[output * rows + row] = weight[output] · x[row]`.
+struct Product<'a> {
+    weight: &'a [f32],
+    x: &'a [f32],
+    inputs: usize,
+    columns: &'a mut [f32],
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { weight, x, inputs, columns } = self;
+        let rows = x.len() / inputs;
+        let mut row = 0;
+        // Eight sums at a time hide the latency of an addition. Tiles of outputs stay in the cache for all rows only if the
+        // loop over outputs is the outer one.
+        for (weight, columns) in weight.chunks(8 * inputs).zip(columns.chunks_mut(8 * rows)) {
+            while row < rows {
+                let count = (rows - row).min(4);
+                let x = &x[row * inputs..][..count * inputs];
+                let mut put =
+                    |output: usize, at: usize, value: f32| columns[output * rows + row + at] = value;
+                match count {
+                    1 => tiles::<S, 1, 8>(simd, weight, x, inputs, &mut put),
+                    2 => tiles::<S, 2, 4>(simd, weight, x, inputs, &mut put),
+                    3 => tiles::<S, 3, 2>(simd, weight, x, inputs, &mut put),
+                    _ => tiles::<S, 4, 2>(simd, weight, x, inputs, &mut put),
+                }
+                row += count;
+            }
+            row = 0;
+        }
+    }
+}
+
+/// Computes the products of all rows of `weight` with the `M` rows of `x`, `R` rows of `weight` at a time.
+#[inline(always)]
+fn tiles<S: Simd, const M: usize, const R: usize>(
+    simd: S,
+    weight: &[f32],
+    x: &[f32],
+    inputs: usize,
+    put: &mut impl FnMut(usize, usize, f32),
+) {
+    let outputs = weight.len() / inputs;
+    let whole = outputs / R * R;
+    for first in (0..whole).step_by(R) {
+        let tile = tile::<S, M, R>(simd, &weight[first * inputs..][..R * inputs], x, inputs);
+        for (output, sums) in tile.iter().enumerate() {
+            for (row, &sum) in sums.iter().enumerate() {
+                put(first + output, row, sum);
+            }
+        }
+    }
+    for output in whole..outputs {
+        let [sums] = tile::<S, M, 1>(simd, &weight[output * inputs..][..inputs], x, inputs);
+        for (row, &sum) in sums.iter().enumerate() {
+            put(output, row, sum);
+        }
+    }
+}
+
+#[inline(always)]
+fn tile<S: Simd, const M: usize, const R: usize>(
+    simd: S,
+    weight: &[f32],
+    x: &[f32],
+    inputs: usize,
+) -> [[f32; M]; R] {
+    let vectors = inputs / S::F32_LANES;
+    let split = |values| {
+        let (head, tail): (&[S::f32s], &[f32]) = S::as_simd_f32s(values);
+        (&head[..vectors], tail)
+    };
+    let weights: [_; R] = from_fn(|r| split(&weight[r * inputs..(r + 1) * inputs]));
+    let xs: [_; M] = from_fn(|m| split(&x[m * inputs..(m + 1) * inputs]));
+    let mut sums = [[simd.splat_f32s(0.0); M]; R];
+    for at in 0..vectors {
+        let x: [S::f32s; M] = from_fn(|m| xs[m].0[at]);
+        for r in 0..R {
+            let weight = weights[r].0[at];
+            for m in 0..M {
+                sums[r][m] = simd.mul_add_e_f32s(weight, x[m], sums[r][m]);
+            }
+        }
+    }
+    from_fn(|r| {
+        from_fn(|m| {
+            let tail = weights[r].1.iter().zip(xs[m].1).map(|(w, x)| w * x).sum::<f32>();
+            simd.reduce_sum_f32s(sums[r][m]) + tail
+        })
+    })
+}
+
+/// Attention of one query per sequence: `q` and `out` are [sequences, heads * head_dim], `out` zero.
+pub(super) fn attention(
+    q: &[f32],
+    pasts: &[(usize, Past)],
+    kv_heads: usize,
+    head_dim: usize,
+    out: &mut [f32],
+) -> Result<()> {
+    let scale = (head_dim as f32).powf(-0.5);
+    // Heads that share a key head lie side by side.
+    let width = out.len() / (pasts.len() * kv_heads);
+    let one = |index: usize, out: &mut [f32]| -> Result<()> {
+        let ((_, past), kv_head) = (&pasts[index / kv_heads], index % kv_heads);
+        let queries: Vec<f32> = q[index * width..][..width].iter().map(|value| value * scale).collect();
+        let (keys, values) = (floats(&past.keys)?, floats(&past.values)?);
+        let start = kv_head * past.keys.dim(1)? * head_dim;
+        let own = start..start + past.tokens * head_dim;
+        let (keys, values) = (&keys[own.clone()], &values[own]);
+        Arch::new().dispatch(Attention { queries: &queries, keys, values, head_dim, out });
+        Ok(())
+    };
+    let tokens: usize = pasts.iter().map(|(_, past)| past.tokens).sum();
+    if 2 * tokens * kv_heads * width < 2 * MIN_WORK {
+        return out.chunks_mut(width).enumerate().try_for_each(|(index, out)| one(index, out));
+    }
+    out.par_chunks_mut(width).enumerate().try_for_each(|(index, out)| one(index, out))
+}
+
+/// Attention of the queries that share one key head.
+struct Attention<'a> {
+    /// [group, head_dim], scaled.
+    queries: &'a [f32],
+    /// [tokens, head_dim]
+    keys: &'a [f32],
+    /// [tokens, head_dim]
+    values: &'a [f32],
+    head_dim: usize,
+    /// [group, head_dim], zero.
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Attention<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { queries, keys, values, head_dim, out } = self;
+        let tokens = keys.len() / head_dim;
+        let mut weights = vec![0f32; tokens];
+        for (query, out) in queries.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)) {
+            tiles::<S, 1, 8>(simd, keys, query, head_dim, &mut |token, _, score| weights[token] = score);
+            let most = largest(&weights);
+            weights.iter_mut().for_each(|weight| *weight = exp(*weight - most));
+            let sum = sum_of(&weights, |weight| weight);
+            for (&weight, value) in weights.iter().zip(values.chunks_exact(head_dim)) {
+                let factor = simd.splat_f32s(weight);
+                let (out, out_tail) = S::as_mut_simd_f32s(out);
+                let (value, value_tail) = S::as_simd_f32s(value);
+                for (out, value) in out.iter_mut().zip(value) {
+                    *out = simd.mul_add_e_f32s(factor, *value, *out);
+                }
+                for (out, value) in out_tail.iter_mut().zip(value_tail) {
+                    *out += weight * value;
+                }
+            }
+            out.iter_mut().for_each(|value| *value /= sum);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn products_equal_those_of_candle_for_every_number_of_rows_and_odd_sizes() {
+        let numbers = |count: usize, seed: f32| (0..count).map(move |i| (i as f32 * 0.37 + seed).sin());
+        for (outputs, inputs) in [(1, 1), (7, 5), (33, 40), (768, 192), (2051, 130)] {
+            let weight: Vec<f32> = numbers(outputs * inputs, 0.0).collect();
+            for rows in 1..=MAX_ROWS {
+                let x: Vec<f32> = numbers(rows * inputs, 1.0).collect();
+                let got = product(&x, &weight, inputs);
+                let x = Tensor::from_vec(x, (rows, inputs), &Device::Cpu).unwrap();
+                let weight = Tensor::from_slice(&weight, (outputs, inputs), &Device::Cpu).unwrap();
+                let want = x.matmul(&weight.t().unwrap()).unwrap().flatten_all().unwrap();
+                assert_eq!(got.len(), rows * outputs);
+                for (got, want) in got.iter().zip(want.to_vec1::<f32>().unwrap()) {
+                    assert!((got - want).abs() < 1e-4, "{got}, not {want}");
+                }
+            }
+        }
+    }
+}
