@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, watch};
 
-use crate::{EngineError, ReplicaStatus, Request, RgbImage};
+use crate::{BatchStatus, EngineError, ReplicaStatus, Request, RgbImage};
 
 /// State of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -265,6 +265,11 @@ pub trait Engine: Send + Sync + 'static {
     /// blocks.
     fn preencode_frame(&self, frame: &RgbImage) {
         let _ = frame;
+    }
+
+    /// Returns what the engine has in progress, if it processes requests in a batch of its own.
+    fn batch(&self) -> Option<BatchStatus> {
+        None
     }
 
     /// Returns the state of the replicas behind the engine, if there are any.

@@ -58,6 +58,9 @@ pub struct EngineFlags {
     /// [default: 4294967296]
     #[arg(long, env = "HOMEREEL_KV_CACHE_MEMORY_BYTES", value_name = "BYTES")]
     pub kv_cache_memory_bytes: Option<usize>,
+    /// Prompt tokens that candle processes in one pass, 16 to 65536 [default: 512]
+    #[arg(long, env = "HOMEREEL_MAX_NUM_BATCHED_TOKENS", value_name = "TOKENS")]
+    pub max_num_batched_tokens: Option<usize>,
 }
 
 /// Value of `--engine`.
@@ -114,6 +117,9 @@ pub enum FlagError {
     /// `--max-num-seqs` is out of range.
     #[error("--max-num-seqs is {0}; 1 to 256 would fit")]
     MaxNumSeqs(usize),
+    /// `--max-num-batched-tokens` is out of range.
+    #[error("--max-num-batched-tokens is {0}; 16 to 65536 would fit")]
+    MaxNumBatchedTokens(usize),
     /// `--vllm-url` has a query or a fragment.
     #[error("--vllm-url {0} has a query; http://HOST:PORT would fit")]
     Query(String),
@@ -145,6 +151,10 @@ impl EngineFlags {
         if let Some(given) = max_num_seqs.filter(|given| !(1..=256).contains(given)) {
             return Err(FlagError::MaxNumSeqs(given));
         }
+        let max_num_batched_tokens = self.max_num_batched_tokens.or(file.max_num_batched_tokens);
+        if let Some(given) = max_num_batched_tokens.filter(|given| !(16..=65536).contains(given)) {
+            return Err(FlagError::MaxNumBatchedTokens(given));
+        }
         let kv_cache_memory_bytes = self.kv_cache_memory_bytes.or(file.kv_cache_memory_bytes);
         config.dtype = self.dtype.or(file.dtype);
         config.quantization = self.quantize.or(file.quantize);
@@ -155,6 +165,7 @@ impl EngineFlags {
                 ("--quantize", config.quantization.is_some()),
                 ("--max-num-seqs", max_num_seqs.is_some()),
                 ("--kv-cache-memory-bytes", kv_cache_memory_bytes.is_some()),
+                ("--max-num-batched-tokens", max_num_batched_tokens.is_some()),
             ];
             if let Some((flag, _)) = candle_only.into_iter().find(|(_, given)| *given) {
                 return Err(FlagError::NotCandle(flag));
@@ -163,6 +174,7 @@ impl EngineFlags {
         config.device = device.unwrap_or_default();
         config.max_num_seqs = max_num_seqs.unwrap_or(config.max_num_seqs);
         config.kv_cache_memory_bytes = kv_cache_memory_bytes.unwrap_or(config.kv_cache_memory_bytes);
+        config.max_num_batched_tokens = max_num_batched_tokens.unwrap_or(config.max_num_batched_tokens);
         config.wrapper = self.prompt_wrapper.or(file.prompt_wrapper).unwrap_or_default();
         config.max_model_len = self.max_model_len.or(file.max_model_len);
         Ok(config)

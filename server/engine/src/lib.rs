@@ -36,4 +36,4 @@ pub use request::{
     VideoInput,
 };
 pub use source::{BadModelSource, ModelSource};
-pub use status::{ReplicaMetrics, ReplicaState, ReplicaStatus};
+pub use status::{BatchStatus, ReplicaMetrics, ReplicaState, ReplicaStatus};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::candle::{CandleEngine, CandleOptions, DeviceKind, Limits, WeightType};
-use crate::qwen3vl::{PromptWrapper, Quantization};
+use crate::qwen3vl::{PREFILL_CHUNK, PromptWrapper, Quantization};
 use crate::source::{ModelFiles, ModelSource};
 use crate::vllm::{VllmEngine, VllmOptions};
 use crate::{Engine, EngineError, hub};
@@ -49,6 +49,8 @@ pub struct EngineConfig {
     pub max_num_seqs: usize,
     /// Size of the KV of requests that candle processes at the same time, in bytes.
     pub kv_cache_memory_bytes: usize,
+    /// Prompt tokens that candle processes in one pass.
+    pub max_num_batched_tokens: usize,
     /// Limit of waiting requests.
     pub queue_depth: usize,
     /// Size of the cache of vision features in bytes.
@@ -71,6 +73,7 @@ impl EngineConfig {
             max_model_len: None,
             max_num_seqs: 8,
             kv_cache_memory_bytes: 4 << 30,
+            max_num_batched_tokens: PREFILL_CHUNK,
             queue_depth: 32,
             feature_cache_bytes: 1 << 30,
             prefix_cache_bytes: 1 << 30,
@@ -110,6 +113,7 @@ fn open_candle(config: &EngineConfig) -> Result<Arc<dyn Engine>, EngineError> {
         limits: Limits {
             max_num_seqs: config.max_num_seqs,
             kv_cache_memory_bytes: config.kv_cache_memory_bytes,
+            max_num_batched_tokens: config.max_num_batched_tokens,
         },
         queue_depth: config.queue_depth,
         feature_cache_bytes: config.feature_cache_bytes,

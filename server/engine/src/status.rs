@@ -1,4 +1,4 @@
-//! The state of the replicas behind an engine, for `/system`, `/metrics` and the API.
+//! The state of an engine's batch and of the replicas behind it, for `/system`, `/metrics` and the API.
 
 use serde::Serialize;
 
@@ -62,4 +62,23 @@ pub struct ReplicaMetrics {
     pub mm_cache_queries_total: f64,
     /// Items found in the multimodal processor cache.
     pub mm_cache_hits_total: f64,
+}
+
+/// What the built-in engine has in progress, with vLLM's names where it has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct BatchStatus {
+    /// Sequences that hold KV.
+    pub num_requests_running: usize,
+    /// Requests in the queue, waiting for memory, or paused.
+    pub num_requests_waiting: usize,
+    /// Sequences in the last decoding step.
+    pub batch_size: usize,
+    /// Limit of sequences of people and programs, and of those of jobs.
+    pub max_num_seqs: usize,
+    /// Share of `--kv-cache-memory-bytes` in use, 0 to 1; above 1 while a request that exceeds it runs alone.
+    pub kv_cache_usage_perc: f64,
+    /// Bytes of KV of running sequences.
+    pub kv_cache_bytes: usize,
+    /// Sequences of jobs that were paused for want of memory, since the start.
+    pub num_preemptions_total: u64,
 }

@@ -6,7 +6,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use homereel_engine::Health;
+use homereel_engine::{BatchStatus, Health};
 use serde_json::{Value, json};
 
 use super::{error::Problem, replicas};
@@ -31,11 +31,24 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'stat
 
 /// `GET /metrics`, in the text format of Prometheus.
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
-    #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
-    metrics::gauge!("vllm:num_requests_running").set(state.answers.in_flight() as f64);
+    match state.answers.engine().batch() {
+        Some(batch) => record_batch(&batch),
+        #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
+        None => metrics::gauge!("vllm:num_requests_running").set(state.answers.in_flight() as f64),
+    }
     replicas::record(&state.answers.engine().replicas());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
         .into_response()
+}
+
+/// Sets vLLM's metrics of the batch, and `homereel_batch_size`, for which vLLM has no name.
+#[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^52")]
+fn record_batch(batch: &BatchStatus) {
+    metrics::gauge!("vllm:num_requests_running").set(batch.num_requests_running as f64);
+    metrics::gauge!("vllm:num_requests_waiting").set(batch.num_requests_waiting as f64);
+    metrics::gauge!("vllm:kv_cache_usage_perc").set(batch.kv_cache_usage_perc);
+    metrics::counter!("vllm:num_preemptions_total").absolute(batch.num_preemptions_total);
+    metrics::gauge!("homereel_batch_size").set(batch.batch_size as f64);
 }
 
 /// `GET /api/system`: version, model, disk.
@@ -58,7 +71,7 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
     });
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "engine": { "health": health, "in_flight": state.answers.in_flight() },
+        "engine": { "health": health, "in_flight": state.answers.in_flight(), "batch": engine.batch() },
         "model": model,
         "upstreams": engine.replicas(),
         "library": { "videos": state.library.video_count().await?, "free_bytes": state.library.free_bytes()? },

@@ -1,7 +1,7 @@
 //! `/system`: the server's state for the operator, with advice about problems.
 
 use axum::response::Response;
-use homereel_engine::{Health, ReplicaState, ReplicaStatus};
+use homereel_engine::{BatchStatus, Health, ReplicaState, ReplicaStatus};
 use homereel_library::{JobState, Role, now_ms};
 use homereel_web::{
     format,
@@ -95,6 +95,15 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
         }
     };
     let mut facts = vec![fact("State", health)];
+    if let Some(batch) = engine.batch() {
+        facts.push(fact("Queue", queue(&batch)));
+        let used = format!(
+            "{} ({:.1} % of the budget)",
+            format::size(batch.kv_cache_bytes as u64),
+            100.0 * batch.kv_cache_usage_perc
+        );
+        facts.push(fact("KV cache", used));
+    }
     if let Ok(info) = engine.info() {
         facts.push(fact("Model", info.id));
         facts.push(fact("Backend", info.backend));
@@ -111,6 +120,17 @@ fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {
         }
     }
     facts
+}
+
+fn queue(batch: &BatchStatus) -> String {
+    let paused = match batch.num_preemptions_total {
+        0 => String::new(),
+        times => format!(", jobs paused {} for memory", format::count(times, "time")),
+    };
+    format!(
+        "{} running of {} at most, {} waiting, {} in the last step{paused}",
+        batch.num_requests_running, batch.max_num_seqs, batch.num_requests_waiting, batch.batch_size
+    )
 }
 
 /// The state of a vLLM replica and the metrics that it reports.

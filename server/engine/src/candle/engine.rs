@@ -1,7 +1,6 @@
 //! The engine that runs a model on candle: validates and tokenizes requests on the caller's thread, then queues them for
 //! the thread that owns the model.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -9,6 +8,7 @@ use candle_core::DType;
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::batch::BatchCounters;
 use super::cache::{FeatureCache, PrefixCache, contents};
 use super::constraint::Grammars;
 use super::device::open_device;
@@ -23,7 +23,9 @@ use crate::qwen3vl::{
 };
 use crate::source::ModelFiles;
 use crate::validate::{DEFAULT_MAX_TOKENS, check};
-use crate::{Engine, EngineError, GenerationEvents, Health, ModelInfo, Request, VideoBudget, demo};
+use crate::{
+    BatchStatus, Engine, EngineError, GenerationEvents, Health, ModelInfo, Request, VideoBudget, demo,
+};
 
 /// Configuration of the candle engine.
 #[derive(Debug, Clone)]
@@ -85,10 +87,9 @@ struct Frontend {
 /// Qwen3-VL on candle.
 pub(crate) struct CandleEngine {
     worker: ModelThread<Generation>,
-    max_num_seqs: usize,
+    limits: Limits,
     frontend: Arc<OnceLock<Frontend>>,
-    /// Moving average of the milliseconds per request, for `Retry-After`.
-    mean_ms: Arc<AtomicU64>,
+    batch: Arc<BatchCounters>,
 }
 
 impl CandleEngine {
@@ -101,10 +102,9 @@ impl CandleEngine {
         locate: impl FnOnce() -> Result<ModelFiles, EngineError> + Send + 'static,
     ) -> Result<Self, EngineError> {
         let frontend = Arc::new(OnceLock::new());
-        let mean_ms = Arc::new(AtomicU64::new(1000));
-        let (own, mean) = (Arc::clone(&frontend), Arc::clone(&mean_ms));
-        let depth = options.queue_depth;
-        let max_num_seqs = options.limits.max_num_seqs;
+        let batch = Arc::new(BatchCounters::default());
+        let (own, counters) = (Arc::clone(&frontend), Arc::clone(&batch));
+        let (depth, limits) = (options.queue_depth, options.limits);
         let worker = ModelThread::spawn("engine", depth, move || {
             let files = locate()?;
             let start = Instant::now();
@@ -116,13 +116,10 @@ impl CandleEngine {
                 "loaded the model into memory"
             );
             own.get_or_init(|| loaded);
-            let observe = move |took: u64| {
-                mean.store((3 * mean.load(Ordering::Relaxed) + took) / 4, Ordering::Relaxed);
-            };
-            Ok(Scheduler::new(shared, options.limits, observe))
+            Ok(Scheduler::new(shared, limits, counters))
         })
         .map_err(|error| EngineError::Failed(format!("no thread for the engine: {error}")))?;
-        Ok(Self { worker, max_num_seqs, frontend, mean_ms })
+        Ok(Self { worker, limits, frontend, batch })
     }
 
     fn frontend(&self) -> Result<&Frontend, EngineError> {
@@ -141,7 +138,11 @@ impl Engine for CandleEngine {
     }
 
     fn concurrency(&self) -> usize {
-        self.max_num_seqs
+        self.limits.max_num_seqs
+    }
+
+    fn batch(&self) -> Option<BatchStatus> {
+        Some(self.batch.status(self.worker.queued(), self.limits))
     }
 
     fn watch_health(&self) -> watch::Receiver<Health> {
@@ -178,8 +179,7 @@ impl Engine for CandleEngine {
         let span = tracing::Span::current();
         let generation =
             Generation { request, prepared, contents, constraint, max_tokens, sink, submitted, queued, span };
-        let seconds = self.mean_ms.load(Ordering::Relaxed).div_ceil(1000);
-        self.worker.submit(generation, seconds)?;
+        self.worker.submit(generation, self.batch.seconds_per_request())?;
         Ok(GenerationEvents::new(receiver))
     }
 }
@@ -267,6 +267,7 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Shared
         eos,
         features: FeatureCache::new(options.feature_cache_bytes),
         prefixes: PrefixCache::new(options.prefix_cache_bytes),
+        max_num_batched_tokens: options.limits.max_num_batched_tokens,
     };
     Ok((Frontend { builder, grammars, info }, shared))
 }

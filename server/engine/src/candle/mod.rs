@@ -4,6 +4,7 @@
 //! [`sequence`] is one request in progress.
 
 mod answer;
+mod batch;
 mod cache;
 mod constraint;
 mod device;

@@ -69,6 +69,12 @@ impl<T: Waiting> Queue<T> {
         Self { state: Mutex::new(state), arrived: Condvar::new(), depth }
     }
 
+    /// Returns the number of waiting items.
+    #[must_use]
+    pub(super) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Queues an item behind those of its class and reports its position. Never blocks.
     ///
     /// # Errors

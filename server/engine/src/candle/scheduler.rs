@@ -2,11 +2,13 @@
 //! works on the prompts of new requests, in slices of a few layers, so that a long clip does not hold up the others.
 //!
 //! Among prompts, the one with the least work left goes first. Requests of jobs rest while a person's or a program's request
-//! is in progress, except in every eighth step. A request starts when the KV of its tokens fits into the budget, or alone;
-//! those of jobs take no memory from others.
+//! is in progress, except in every eighth step. A request starts when the KV of its tokens fits into the budget, or alone.
+//! Where it does not fit beside requests of jobs, these are paused: they give up their KV and go on when there is room again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::batch::BatchCounters;
 use super::cache::MIN_COMMON;
 use super::generation::Generation;
 use super::queue::Takes;
@@ -32,6 +34,8 @@ pub(crate) struct Limits {
     pub(crate) max_num_seqs: usize,
     /// Bytes of KV of running requests.
     pub(crate) kv_cache_memory_bytes: usize,
+    /// Prompt tokens per pass.
+    pub(crate) max_num_batched_tokens: usize,
 }
 
 /// Schedules requests on one model.
@@ -43,15 +47,13 @@ pub(super) struct Scheduler {
     /// Requests that have ended, whose readers are behind.
     ended: Vec<Generation>,
     steps: usize,
-    /// Is told how many milliseconds of the thread's time a request took.
-    observe: Box<dyn Fn(u64)>,
+    batch: Arc<BatchCounters>,
 }
 
 impl Scheduler {
-    /// Creates a scheduler. `observe` is told how many milliseconds of the thread's time each request took.
-    pub(super) fn new(shared: Shared, limits: Limits, observe: impl Fn(u64) + 'static) -> Self {
-        let observe = Box::new(observe);
-        Self { shared, limits, running: Vec::new(), ended: Vec::new(), steps: 0, observe }
+    /// Creates a scheduler, which reports to `batch`.
+    pub(super) fn new(shared: Shared, limits: Limits, batch: Arc<BatchCounters>) -> Self {
+        Self { shared, limits, running: Vec::new(), ended: Vec::new(), steps: 0, batch }
     }
 
     fn interactive(&self) -> usize {
@@ -72,6 +74,7 @@ impl Scheduler {
                 kvs.push(kv);
             }
         }
+        self.batch.decoded(indices.len());
         if indices.is_empty() {
             return false;
         }
@@ -104,7 +107,7 @@ impl Scheduler {
         let at_once = self.running.len() as u64;
         let sequence = self.running.remove(index);
         // Requests that run at the same time share the thread.
-        (self.observe)(sequence.taken.elapsed().as_millis() as u64 / at_once);
+        self.batch.took(sequence.taken.elapsed().as_millis() as u64 / at_once);
         let generation = sequence.end(&mut self.shared, result);
         if generation.sink.flush(Instant::now()) == Reader::Behind {
             self.ended.push(generation);
@@ -141,14 +144,16 @@ impl Scheduler {
             let overtaken = sequence.passed >= MAX_PASSED;
             (sequence.is_background(), !overtaken, if overtaken { 0 } else { sequence.left() })
         });
+        let prompts: Vec<usize> = prompts.into_iter().map(|(index, _)| index).collect();
         let mut chosen = None;
-        for (index, sequence) in prompts {
-            if sequence.has_started() || self.fits(sequence) {
+        for index in prompts {
+            let sequence = &self.running[index];
+            if sequence.has_started() || !self.waits_for_prefix(index, takes_part) && self.admit(index) {
                 chosen = Some(index);
                 break;
             }
             // Nothing overtakes it any more: it starts as soon as others have ended.
-            if sequence.passed >= MAX_PASSED {
+            if self.running[index].passed >= MAX_PASSED {
                 break;
             }
         }
@@ -161,13 +166,52 @@ impl Scheduler {
         Some(chosen)
     }
 
-    /// Returns whether the KV of a new sequence fits beside that of the running ones.
-    fn fits(&self, new: &Sequence) -> bool {
-        let counts =
-            |other: &&Sequence| other.has_started() && (new.is_background() || !other.is_background());
-        let used: usize = self.running.iter().filter(counts).map(Sequence::reserved).sum();
-        let bytes = (used + new.reserved()) * self.shared.model.kv_bytes_per_token();
-        used == 0 || bytes <= self.limits.kv_cache_memory_bytes
+    /// Returns whether another sequence is computing what this one begins with, for example the same prompt for another
+    /// answer: this one then copies it.
+    fn waits_for_prefix(&self, index: usize, takes_part: &[bool]) -> bool {
+        let new = &self.running[index];
+        let half = new.keys().len() / 2;
+        self.running.iter().zip(takes_part).any(|(other, takes_part)| {
+            let works = *takes_part && other.has_started() && !other.decodes();
+            let as_urgent = new.is_background() || !other.is_background();
+            let gain = || other.common_keys(new.keys());
+            works
+                && as_urgent
+                && gain() >= MIN_COMMON.max(half)
+                && gain() > self.shared.prefixes.common(new.keys())
+        })
+    }
+
+    /// Returns whether the KV of a new sequence fits beside that of the others, after pausing those of jobs if need be.
+    fn admit(&mut self, index: usize) -> bool {
+        let new = &self.running[index];
+        let started = |background: bool| {
+            let others = self.running.iter().filter(|other| other.has_started());
+            others.filter(|other| other.is_background() == background).map(Sequence::reserved).sum::<usize>()
+        };
+        let fits = |used: usize| {
+            let bytes = (used + new.reserved()) * self.shared.model.kv_bytes_per_token();
+            used == 0 || bytes <= self.limits.kv_cache_memory_bytes
+        };
+        let (interactive, mut background) = (started(false), started(true));
+        if fits(interactive + background) {
+            return true;
+        }
+        if new.is_background() || !fits(interactive) {
+            return false;
+        }
+        let mut paused = Vec::new();
+        for (at, other) in self.running.iter().enumerate().rev() {
+            if other.has_started() && other.is_background() && !fits(interactive + background) {
+                background -= other.reserved();
+                paused.push(at);
+            }
+        }
+        for at in paused {
+            self.running[at].pause(&mut self.shared);
+            self.batch.preempted();
+        }
+        true
     }
 
     /// Copies the KV of a running sequence with the same beginning, where the prefix cache has no longer one.
@@ -206,6 +250,16 @@ impl Scheduler {
     }
 }
 
+impl Scheduler {
+    /// Reports what is in progress.
+    fn report(&self) {
+        let running = self.running.iter().filter(|sequence| sequence.has_started()).count();
+        let tokens: usize = self.running.iter().map(Sequence::held).sum();
+        let bytes = tokens * self.shared.model.kv_bytes_per_token();
+        self.batch.now(running, self.running.len() - running, bytes);
+    }
+}
+
 impl Runner<Generation> for Scheduler {
     fn takes(&self) -> Takes {
         match self.running.len() < self.limits.max_num_seqs {
@@ -228,6 +282,7 @@ impl Runner<Generation> for Scheduler {
         // Work on prompts may have ended a request.
         let takes_part = if worked { self.participants() } else { takes_part };
         let decoded = self.decode(&takes_part);
+        self.report();
         match (self.running.is_empty() && self.ended.is_empty(), worked || decoded) {
             (true, _) => Progress::Idle,
             (false, true) => Progress::Busy,

@@ -18,8 +18,11 @@ use crate::{
 
 type Events = Receiver<Result<GenerationEvent, EngineError>>;
 
+const LIMITS: Limits =
+    Limits { max_num_seqs: 8, kv_cache_memory_bytes: 1 << 30, max_num_batched_tokens: 512 };
+
 fn scheduler(max_num_seqs: usize) -> Scheduler {
-    scheduler_within(Limits { max_num_seqs, kv_cache_memory_bytes: 1 << 30 })
+    scheduler_within(Limits { max_num_seqs, ..LIMITS })
 }
 
 fn scheduler_within(limits: Limits) -> Scheduler {
@@ -40,8 +43,9 @@ fn scheduler_within(limits: Limits) -> Scheduler {
         eos: Vec::new(),
         features: FeatureCache::new(1 << 20),
         prefixes: PrefixCache::new(1 << 30),
+        max_num_batched_tokens: limits.max_num_batched_tokens,
     };
-    Scheduler::new(shared, limits, |_| {})
+    Scheduler::new(shared, limits, Arc::default())
 }
 
 /// A question about a clip whose frames have the value `grey`.
@@ -282,7 +286,7 @@ fn a_request_starts_when_its_memory_fits_and_a_job_takes_none_from_others() {
         let _events = start(&mut scheduler, question(1, "what happens?", 40));
         scheduler.running[0].reserved() * scheduler.shared.model.kv_bytes_per_token()
     };
-    let mut scheduler = scheduler_within(Limits { max_num_seqs: 8, kv_cache_memory_bytes: 5 * one / 2 });
+    let mut scheduler = scheduler_within(Limits { kv_cache_memory_bytes: 5 * one / 2, ..LIMITS });
     let mut events = Vec::new();
     for grey in 0..6 {
         let mut request = question(40 * grey, "what happens?", 40);
@@ -306,7 +310,7 @@ fn a_request_starts_when_its_memory_fits_and_a_job_takes_none_from_others() {
         assert_eq!(answer(events).0, alone(question(40 * grey, "what happens?", 40)), "{grey}");
     }
     // A request that exceeds the budget runs alone.
-    let mut scheduler = scheduler_within(Limits { max_num_seqs: 8, kv_cache_memory_bytes: 1 });
+    let mut scheduler = scheduler_within(Limits { kv_cache_memory_bytes: 1, ..LIMITS });
     let mut events = start(&mut scheduler, question(1, "what happens?", 5));
     run(&mut scheduler);
     assert_eq!(answer(&mut events).0.len(), 5);

@@ -8,9 +8,7 @@ use super::answer::Answer;
 use super::cache::{FeatureCache, PrefixCache, common_prefix, prefix_keys};
 use super::generation::Generation;
 use super::sink::Reader;
-use crate::qwen3vl::{
-    Encoding, Features, Kv, Model, PREFILL_CHUNK, Pass, PromptBuilder, PromptMedia, TokenSpan,
-};
+use crate::qwen3vl::{Encoding, Features, Kv, Model, Pass, PromptBuilder, PromptMedia, TokenSpan};
 use crate::{Done, EngineError, GenerationEvent, Stage, StageTimes, Usage};
 
 /// Tokens of an answer for which memory is counted before it begins; most are shorter.
@@ -28,16 +26,23 @@ pub(super) struct Shared {
     pub(super) features: FeatureCache,
     /// KV of recent prompts.
     pub(super) prefixes: PrefixCache,
+    /// Prompt tokens per pass.
+    pub(super) max_num_batched_tokens: usize,
 }
 
 /// A request in progress.
 pub(super) struct Sequence {
     pub(super) generation: Generation,
+    /// One per token that it needs before it can go on: of the prompt, and of the answer up to the last pause.
     keys: Vec<u64>,
-    /// `None` until the sequence starts.
+    prompt_tokens: usize,
+    /// `None` until the sequence starts, and while it is paused.
     kv: Option<Kv>,
-    cached_tokens: usize,
+    /// Tokens whose KV the prefix cache had when the sequence first started.
+    cached_tokens: Option<usize>,
     phase: Phase,
+    /// The answer so far, while the sequence is paused or starts again.
+    paused: Option<Box<Answer>>,
     clock: StageClock,
     /// When it left the queue.
     pub(super) taken: Instant,
@@ -60,9 +65,11 @@ impl Sequence {
     pub(super) fn new(generation: Generation) -> Self {
         Self {
             keys: prefix_keys(&generation.prepared.prompt, &generation.contents),
+            prompt_tokens: generation.prepared.prompt.ids().len(),
             kv: None,
-            cached_tokens: 0,
+            cached_tokens: None,
             phase: Phase::Waiting,
+            paused: None,
             clock: StageClock::start(&generation),
             taken: Instant::now(),
             passed: 0,
@@ -98,15 +105,19 @@ impl Sequence {
                 let (done, blocks) = encoding.as_ref().map_or((0, 1), Encoding::progress);
                 total + visual * (blocks - done) / blocks
             }
-            Phase::Prefill { .. } => total - self.kv.as_ref().map_or(0, Kv::len),
+            Phase::Prefill { .. } => total - self.held(),
             Phase::Decode(_) => 0,
         }
     }
 
     /// Returns the number of tokens that a new sequence with `keys` could copy from this one.
     pub(super) fn common_prefix(&self, keys: &[u64]) -> usize {
-        let held = self.kv.as_ref().map_or(0, Kv::len);
-        common_prefix(&self.keys, keys).min(held).min(keys.len().saturating_sub(1))
+        self.common_keys(keys).min(self.held())
+    }
+
+    /// Returns the number of tokens that a new sequence with `keys` could copy from this one after its prefill.
+    pub(super) fn common_keys(&self, keys: &[u64]) -> usize {
+        common_prefix(&self.keys, keys).min(keys.len().saturating_sub(1))
     }
 
     pub(super) fn keys(&self) -> &[u64] {
@@ -123,6 +134,11 @@ impl Sequence {
         self.generation.prepared.prompt.ids().len() + self.generation.max_tokens.min(USUAL_ANSWER)
     }
 
+    /// Returns the number of tokens whose KV the sequence holds.
+    pub(super) fn held(&self) -> usize {
+        self.kv.as_ref().map_or(0, Kv::len)
+    }
+
     /// Returns whether the sequence has its KV.
     pub(super) fn has_started(&self) -> bool {
         self.kv.is_some()
@@ -130,9 +146,11 @@ impl Sequence {
 
     /// Starts with `forked` KV of another sequence, or what the prefix cache has.
     pub(super) fn begin(&mut self, shared: &mut Shared, forked: Option<Kv>) {
-        self.clock.times.queue_ms = ms(self.generation.queued);
         let kv = forked.or_else(|| shared.prefixes.take(&self.keys)).unwrap_or_else(|| shared.model.new_kv());
-        self.cached_tokens = kv.len();
+        if self.cached_tokens.is_none() {
+            self.cached_tokens = Some(kv.len());
+            self.clock.times.queue_ms = ms(self.generation.queued);
+        }
         let needed = self.generation.prepared.prompt.visual().last().is_some_and(|&last| last >= kv.len());
         self.kv = Some(kv);
         self.phase = match needed {
@@ -217,7 +235,7 @@ impl Sequence {
         let mut running = match pass.take() {
             Some(pass) => pass,
             None => {
-                let end = total.min(kv.len() + PREFILL_CHUNK);
+                let end = total.min(kv.len() + shared.max_num_batched_tokens);
                 let span = TokenSpan::Prompt { prompt, features: features.as_ref(), end };
                 shared.model.start(&[span], &mut [&mut *kv])?
             }
@@ -226,11 +244,14 @@ impl Sequence {
             *pass = Some(running);
             return Ok(None);
         };
-        let first = self.cached_tokens;
-        self.generation.report(Stage::Prefill, kv.len() - first, total - first);
+        let first = self.cached_tokens.unwrap_or_default().min(kv.len());
+        if self.paused.is_none() {
+            self.generation.report(Stage::Prefill, kv.len() - first, total - first);
+        }
         let Some(logits) = logits.into_iter().next().flatten() else { return Ok(None) };
-        let answer = Answer::new(&self.generation, &shared.eos);
-        self.phase = Phase::Decode(Box::new(answer));
+        let answer = self.paused.take();
+        self.phase =
+            Phase::Decode(answer.unwrap_or_else(|| Box::new(Answer::new(&self.generation, &shared.eos))));
         Ok(Some(logits.to_vec1::<f32>()?))
     }
 
@@ -254,23 +275,37 @@ impl Sequence {
         }
         let Some(finish_reason) = reason else { return Ok(None) };
         let usage = Usage {
-            prompt_tokens: self.generation.prepared.prompt.ids().len(),
+            prompt_tokens: self.prompt_tokens,
             completion_tokens: tokens,
-            cached_tokens: self.cached_tokens,
+            cached_tokens: self.cached_tokens.unwrap_or_default(),
         };
         Ok(Some(Done { finish_reason, usage, stages: self.clock.finish(), warnings: Vec::new() }))
+    }
+
+    /// Gives up the KV and waits: what the prefix cache still has when the sequence starts again is not computed again.
+    pub(super) fn pause(&mut self, shared: &mut Shared) {
+        if let Phase::Decode(answer) = std::mem::replace(&mut self.phase, Phase::Waiting) {
+            let new = &answer.ids()[self.keys.len() - self.prompt_tokens..];
+            self.keys.extend(new.iter().map(|&id| u64::from(id)));
+            self.generation.prepared.prompt.push_generated(new);
+            self.paused = Some(answer);
+        }
+        self.keep_kv(shared);
+    }
+
+    fn keep_kv(&mut self, shared: &mut Shared) {
+        if let Some(kv) = self.kv.take() {
+            shared.prefixes.put(self.keys.clone(), self.prompt_tokens, kv, self.is_background());
+        }
     }
 
     /// Ends the sequence: its KV goes to the prefix cache, and its final event to the reader.
     pub(super) fn end(mut self, shared: &mut Shared, result: Result<Done, EngineError>) -> Generation {
         if let Phase::Decode(answer) = &self.phase {
-            self.keys.extend(answer.ids().iter().map(|&id| u64::from(id)));
+            let new = &answer.ids()[self.keys.len() - self.prompt_tokens..];
+            self.keys.extend(new.iter().map(|&id| u64::from(id)));
         }
-        if let Some(kv) = self.kv {
-            let prompt_len = self.generation.prepared.prompt.ids().len();
-            let background = self.generation.request.options.background;
-            shared.prefixes.put(self.keys, prompt_len, kv, background);
-        }
+        self.keep_kv(shared);
         if let Err(error) = &result
             && !matches!(error, EngineError::Cancelled)
         {

@@ -94,6 +94,12 @@ impl<T: Task> ModelThread<T> {
         }
     }
 
+    /// Returns the number of waiting tasks.
+    #[must_use]
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Queues a task; never blocks.
     ///
     /// # Errors

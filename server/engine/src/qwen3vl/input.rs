@@ -153,6 +153,12 @@ impl Prompt {
         Ok(Self { ids, positions, visual })
     }
 
+    /// Appends generated tokens, so that they are prefilled with the prompt.
+    pub fn push_generated(&mut self, ids: &[u32]) {
+        self.ids.extend_from_slice(ids);
+        self.positions.push_text(ids.len());
+    }
+
     /// Returns the token ids.
     #[must_use]
     pub fn ids(&self) -> &[u32] {

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{Result, config::TextConfig, cpu::Past};
+use super::{Result, config::TextConfig};
 
 /// Capacity is a multiple of this many tokens.
 const BLOCK: usize = 256;
@@ -72,6 +72,14 @@ impl Kv {
     pub(super) fn advance(&mut self, tokens: usize) {
         self.len += tokens;
     }
+}
+
+/// The keys and values of one sequence in one layer: contiguous [kv_heads, capacity, head_dim], of which the first `tokens`
+/// are valid.
+pub(super) struct Past {
+    pub(super) keys: Tensor,
+    pub(super) values: Tensor,
+    pub(super) tokens: usize,
 }
 
 /// The KV of one layer: [heads, capacity, head_dim] each.

@@ -229,14 +229,14 @@ impl Linear {
     }
 
     fn finish(&self, y: Tensor, activation: Option<Activation>, residual: Option<&Tensor>) -> Result<Tensor> {
-        if cpu::suits(&y) && cpu::Epilogue::suits(activation) {
-            let bias = self.bias.as_ref();
-            return match (bias, activation, residual) {
-                (None, None, None) => Ok(y),
-                _ => cpu::Epilogue { bias, activation, residual }.apply(y),
-            };
+        let bias = self.bias.as_ref();
+        if bias.is_none() && activation.is_none() && residual.is_none() {
+            return Ok(y);
         }
-        let y = match &self.bias {
+        if let Some(done) = cpu::finish(&y, bias, activation, residual) {
+            return done.map(|()| y);
+        }
+        let y = match bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
         };
@@ -302,7 +302,7 @@ impl Activation {
 
     /// Splits `x` [rows, 2n] into gate and up and returns `act(gate) * up` [rows, n].
     pub(super) fn gated(self, x: &Tensor) -> Result<Tensor> {
-        if let Some(gated) = cpu::suits(x).then(|| cpu::gated(x, self)).flatten() {
+        if let Some(gated) = cpu::gated(x, self) {
             return gated;
         }
         let n = x.dim(1)? / 2;

@@ -3,6 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::rotary_emb;
+use homereel_kernels::HeadLayout;
 
 use super::{
     Result,
@@ -274,9 +275,8 @@ impl Attention {
         spans: &[RowSpan],
         caches: &mut [&mut LayerKv],
     ) -> Result<Tensor> {
-        let norms =
-            cpu::HeadNorms { q: self.q_norm.weight(), k: self.k_norm.weight(), eps: self.q_norm.eps() };
-        let (q, k, v) = cpu::split_heads(qkv, self.kv_heads, &norms, rotation)?;
+        let layout = HeadLayout { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim };
+        let (q, k, v) = cpu::split_heads(qkv, layout, (&self.q_norm, &self.k_norm), rotation)?;
         let append = |(span, cache): (&RowSpan, &mut &mut LayerKv)| {
             let own = |x: &Tensor| match spans.len() {
                 1 => Ok(x.clone()),
@@ -285,7 +285,7 @@ impl Attention {
             Ok((span.tokens, cache.append_to(span.past, &own(&k)?, &own(&v)?)?))
         };
         let pasts = spans.iter().zip(caches).map(append).collect::<Result<Vec<_>>>()?;
-        cpu::attention(&q, &pasts, self.kv_heads, self.head_dim)
+        cpu::attention(&q, &pasts, layout)
     }
 
     /// `q` is [heads, tokens, head_dim], `k` and `v` [kv_heads, total, head_dim]. Queries that share a key head are stacked as

@@ -1,4 +1,6 @@
 //! Functions that compilers vectorize where they are inlined into a loop of a SIMD dispatch: without branches and calls.
+//! Closures in such loops are marked for inlining as well, since a call loses the processor's features that the dispatch
+//! chose: a fused multiplication and addition then becomes a call of the C library.
 
 use std::f32::consts::{FRAC_2_SQRT_PI, LOG2_E, SQRT_2};
 
@@ -7,7 +9,7 @@ const LANES: usize = 32;
 
 /// Returns eˣ with an error of at most two units in the last place; below e⁻⁸⁷ and above e⁸⁸ the nearest of these two.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Adding 1.5 · 2²³ rounds to an integer, which then is in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
@@ -29,21 +31,37 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// Returns `x · sigmoid(x)`.
 #[inline(always)]
-pub(super) fn silu(x: f32) -> f32 {
+pub(crate) fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
 /// Returns the approximation of GELU with tanh.
 #[inline(always)]
-pub(super) fn gelu_tanh(x: f32) -> f32 {
+pub(crate) fn gelu_tanh(x: f32) -> f32 {
     // (1 + tanh u) / 2 = 1 / (1 + e⁻²ᵘ), and u has the factor √(2/π).
     const FACTOR: f32 = -SQRT_2 * FRAC_2_SQRT_PI;
     x / (1.0 + exp(FACTOR * (0.044_715 * x * x).mul_add(x, x)))
 }
 
+/// Replaces every value by what `f` returns for it.
+#[inline(always)]
+pub(crate) fn replace(values: &mut [f32], f: impl Fn(f32) -> f32) {
+    for value in values {
+        *value = f(*value);
+    }
+}
+
+/// Adds `others` value by value.
+#[inline(always)]
+pub(crate) fn add(values: &mut [f32], others: &[f32]) {
+    for (value, other) in values.iter_mut().zip(others) {
+        *value += other;
+    }
+}
+
 /// Returns the sum of `f` over the values.
 #[inline(always)]
-pub(super) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0f32; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
@@ -51,13 +69,15 @@ pub(super) fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
             *sum += f(value);
         }
     }
-    let rest: f32 = rest.iter().map(|&value| f(value)).sum();
-    sums.iter().sum::<f32>() + rest
+    for (sum, &value) in sums.iter_mut().zip(rest) {
+        *sum += f(value);
+    }
+    sums.iter().sum()
 }
 
 /// Returns the largest value; negative infinity for none.
 #[inline(always)]
-pub(super) fn largest(values: &[f32]) -> f32 {
+pub(crate) fn largest(values: &[f32]) -> f32 {
     let mut most = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
@@ -65,7 +85,10 @@ pub(super) fn largest(values: &[f32]) -> f32 {
             *most = most.max(value);
         }
     }
-    most.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    for (most, &value) in most.iter_mut().zip(rest) {
+        *most = most.max(value);
+    }
+    most.iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 #[cfg(test)]

@@ -6,15 +6,15 @@ use std::array::from_fn;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::attention::Past;
-use super::math::{exp, largest, sum_of};
-use super::{MIN_WORK, Result, floats};
+use crate::MIN_WORK;
+use crate::attention::Past;
+use crate::math::{exp, largest, replace, sum_of};
 
 /// With more rows, a general product is faster.
-pub(super) const MAX_ROWS: usize = 16;
+pub(crate) const MAX_ROWS: usize = 16;
 
 /// Returns `x W^T`, row by row, for `x` of at most [`MAX_ROWS`] rows of `inputs` and a `weight` with such rows.
-pub(super) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
+pub(crate) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
     let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
     // Output by output, so that threads write to different parts.
     let mut columns = vec![0f32; outputs * rows];
@@ -140,31 +140,22 @@ fn tile<S: Simd, const M: usize, const R: usize>(
 }
 
 /// Attention of one query per sequence: `q` and `out` are [sequences, heads * head_dim], `out` zero.
-pub(super) fn attention(
-    q: &[f32],
-    pasts: &[(usize, Past)],
-    kv_heads: usize,
-    head_dim: usize,
-    out: &mut [f32],
-) -> Result<()> {
+pub(crate) fn attention(q: &[f32], pasts: &[Past<'_>], kv_heads: usize, head_dim: usize, out: &mut [f32]) {
     let scale = (head_dim as f32).powf(-0.5);
     // Heads that share a key head lie side by side.
     let width = out.len() / (pasts.len() * kv_heads);
-    let one = |index: usize, out: &mut [f32]| -> Result<()> {
-        let ((_, past), kv_head) = (&pasts[index / kv_heads], index % kv_heads);
+    let one = |index: usize, out: &mut [f32]| {
         let queries: Vec<f32> = q[index * width..][..width].iter().map(|value| value * scale).collect();
-        let (keys, values) = (floats(&past.keys)?, floats(&past.values)?);
-        let start = kv_head * past.keys.dim(1)? * head_dim;
-        let own = start..start + past.tokens * head_dim;
-        let (keys, values) = (&keys[own.clone()], &values[own]);
+        let past = &pasts[index / kv_heads];
+        let (keys, values) = past.head(index % kv_heads, kv_heads, head_dim, past.tokens);
         Arch::new().dispatch(Attention { queries: &queries, keys, values, head_dim, out });
-        Ok(())
     };
-    let tokens: usize = pasts.iter().map(|(_, past)| past.tokens).sum();
+    let tokens: usize = pasts.iter().map(|past| past.tokens).sum();
     if 2 * tokens * kv_heads * width < 2 * MIN_WORK {
-        return out.chunks_mut(width).enumerate().try_for_each(|(index, out)| one(index, out));
+        out.chunks_mut(width).enumerate().for_each(|(index, out)| one(index, out));
+    } else {
+        out.par_chunks_mut(width).enumerate().for_each(|(index, out)| one(index, out));
     }
-    out.par_chunks_mut(width).enumerate().try_for_each(|(index, out)| one(index, out))
 }
 
 /// Attention of the queries that share one key head.
@@ -191,8 +182,16 @@ impl WithSimd for Attention<'_> {
         for (query, out) in queries.chunks_exact(head_dim).zip(out.chunks_exact_mut(head_dim)) {
             tiles::<S, 1, 8>(simd, keys, query, head_dim, &mut |token, _, score| weights[token] = score);
             let most = largest(&weights);
-            weights.iter_mut().for_each(|weight| *weight = exp(*weight - most));
-            let sum = sum_of(&weights, |weight| weight);
+            replace(
+                &mut weights,
+                #[inline(always)]
+                |weight| exp(weight - most),
+            );
+            let sum = sum_of(
+                &weights,
+                #[inline(always)]
+                |weight| weight,
+            );
             for (&weight, value) in weights.iter().zip(values.chunks_exact(head_dim)) {
                 let factor = simd.splat_f32s(weight);
                 let (out, out_tail) = S::as_mut_simd_f32s(out);
@@ -205,32 +204,6 @@ impl WithSimd for Attention<'_> {
                 }
             }
             out.iter_mut().for_each(|value| *value /= sum);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{Device, Tensor};
-
-    use super::*;
-
-    #[test]
-    fn products_equal_those_of_candle_for_every_number_of_rows_and_odd_sizes() {
-        let numbers = |count: usize, seed: f32| (0..count).map(move |i| (i as f32 * 0.37 + seed).sin());
-        for (outputs, inputs) in [(1, 1), (7, 5), (33, 40), (768, 192), (2051, 130)] {
-            let weight: Vec<f32> = numbers(outputs * inputs, 0.0).collect();
-            for rows in 1..=MAX_ROWS {
-                let x: Vec<f32> = numbers(rows * inputs, 1.0).collect();
-                let got = product(&x, &weight, inputs);
-                let x = Tensor::from_vec(x, (rows, inputs), &Device::Cpu).unwrap();
-                let weight = Tensor::from_slice(&weight, (outputs, inputs), &Device::Cpu).unwrap();
-                let want = x.matmul(&weight.t().unwrap()).unwrap().flatten_all().unwrap();
-                assert_eq!(got.len(), rows * outputs);
-                for (got, want) in got.iter().zip(want.to_vec1::<f32>().unwrap()) {
-                    assert!((got - want).abs() < 1e-4, "{got}, not {want}");
-                }
-            }
         }
     }
 }
