@@ -28,7 +28,8 @@ ARCHITECTURE = "docs/design/architecture.md"
 CRATES = {
     "homereel": {"homereel-library", "homereel-engine", "homereel-video", "homereel-web"},
     "homereel-library": {"homereel-video"},
-    "homereel-engine": set(),
+    "homereel-engine": {"homereel-kernels"},
+    "homereel-kernels": set(),
     "homereel-video": set(),
     "homereel-web": set(),
     "homereel-bench": {"homereel-clips", "homereel-engine", "homereel-video", "homereel-web"},

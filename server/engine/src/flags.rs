@@ -42,7 +42,7 @@ pub struct EngineFlags {
     /// Type of the weights [default: f32 on cpu, bf16 on cuda]
     #[arg(long, env = "HOMEREEL_DTYPE")]
     pub dtype: Option<WeightType>,
-    /// Quantize the text model's matrices: less memory and faster answers, slightly less exact
+    /// Quantize the model's matrices: less memory and faster answers, slightly less exact
     #[arg(long, env = "HOMEREEL_QUANTIZE")]
     pub quantize: Option<Quantization>,
     /// Version of transformers whose video prompts are reproduced [default: 5]

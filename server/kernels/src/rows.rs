@@ -89,6 +89,7 @@ fn normalize(x: &[f32], width: usize, one_row: impl Fn(&[f32], &mut [f32]) + Syn
 
 /// Splits rows of `2 * n` values into gate and up, and returns rows of `n` values: `activation(gate) * up`.
 #[must_use]
+#[expect(clippy::redundant_closure, reason = "a function in its place is called, not inlined")]
 pub fn gated(x: &[f32], n: usize, activation: Activation) -> Vec<f32> {
     let mut out = vec![0f32; x.len() / 2];
     by_rows(&mut out, n, COSTLY * n, |first, out| {
@@ -152,6 +153,7 @@ impl Epilogue<'_> {
 }
 
 #[inline(always)]
+#[expect(clippy::redundant_closure, reason = "a function in its place is called, not inlined")]
 fn finish(values: &mut [f32], width: usize, Epilogue { bias, activation, residual }: Epilogue<'_>) {
     for (index, row) in values.chunks_exact_mut(width).enumerate() {
         if let Some(bias) = bias {

@@ -198,6 +198,10 @@ impl PrefixCache {
         self.entries.is_empty()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.entries.iter().map(|entry| entry.kv.bytes()).sum()
+    }
+
     pub(super) fn longest(&self) -> usize {
         self.entries.iter().map(|entry| entry.keys.len()).max().unwrap_or(0)
     }
