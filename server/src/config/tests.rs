@@ -75,7 +75,10 @@ fn an_upstream_needs_a_url_and_takes_no_settings_of_candle() {
         (with_url("ftp://x"), "http://HOST:PORT"),
         (with_url("http://me:secret@x"), "password"),
         (EngineFlags { quantize: Some(Quantization::Q4K), ..with_url("http://x") }, "--quantize"),
-        (EngineFlags { max_num_batched_tokens: Some(64), ..with_url("http://x") }, "--max-num-batched-tokens"),
+        (
+            EngineFlags { max_num_batched_tokens: Some(64), ..with_url("http://x") },
+            "--max-num-batched-tokens",
+        ),
         (EngineFlags { max_num_seqs: Some(0), ..EngineFlags::default() }, "1 to 256"),
         (EngineFlags { max_num_batched_tokens: Some(15), ..EngineFlags::default() }, "16 to 65536"),
     ] {
