@@ -73,7 +73,7 @@ start_engine() {
     vllm)
       # Caches off: every question is cold for every engine.
       scripts/peers/vllm-cpu.sh --port "$port" "$checkpoint" -- --no-enable-prefix-caching --mm-processor-cache-gb 0 \
-        --max-num-seqs 4 >"$log" 2>&1 || return 1
+        --max-num-seqs 8 >"$log" 2>&1 || return 1
       server_pid=vllm
       watched_pid=$(cat "${HOMEREEL_VLLM_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/homereel/vllm-cpu}/$port.pid")
       return 0 ;;
@@ -81,6 +81,10 @@ start_engine() {
       "$python" scripts/peers/transformers_server.py "$checkpoint" --port "$port" --dtype "${engine#transformers-}" >"$log" 2>&1 & ;;
     candle-f32)
       target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$checkpoint" >"$log" 2>&1 &
+      health=/readyz ;;
+    candle-bf16)
+      target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$checkpoint" \
+        --dtype bf16 >"$log" 2>&1 &
       health=/readyz ;;
     candle-*)
       target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$checkpoint" \
@@ -161,11 +165,11 @@ ingest_demo() {
 load_demo() {
   local clips=(--clip-seconds 6 --clip-size 320x240 --clip-fps 30 --clip-codec h264 --fps 2)
   measure "$1" "$2" "${clips[@]}" --num-prompts 20 --num-warmups 2 --random-output-len 64 --ignore-eos --seed 2026
-  # Concurrency: 1, 2 and 4 requests at a time, each with clips of their own.
+  # Concurrency: 1, 2, 4 and 8 requests at a time, each with clips of their own.
   case $1 in
     *-candle-f32 | *-vllm)
-      measure "$1-load" "$2" "${clips[@]}" --num-prompts 16 --num-warmups 0 --random-output-len 32 --ignore-eos \
-        --seed 3026 --max-concurrency 1,2,4
+      measure "$1-load" "$2" "${clips[@]}" --num-prompts 24 --num-warmups 0 --random-output-len 64 --ignore-eos \
+        --seed 3026 --max-concurrency 1,2,4,8
       ingest_demo "${1#demo-}" ;;
   esac
 }
@@ -183,6 +187,7 @@ active_gb() {
   case $1 in
     *q8_0*) echo 1.83 ;;
     *q4k*) echo 0.97 ;;
+    *bf16*) echo 3.44 ;;
     *) echo 6.88 ;;
   esac
 }
@@ -193,6 +198,7 @@ say "measuring the limits of this machine"
 bandwidth=$(awk '/^memory,/ && $(NF - 1) > best { best = $(NF - 1) } END { print best }' "$out/probe.txt")
 
 engines=(candle-f32 candle-q8_0 candle-q4k transformers-float32 vllm)
+! grep -q -m 1 -w avx512_bf16 /proc/cpuinfo || engines+=(candle-bf16)
 run_model demo server/demo-model 240 "${engines[@]}"
 if [ -z "$quick" ]; then
   if [ ! -f "$big/config.json" ]; then

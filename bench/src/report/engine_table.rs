@@ -8,8 +8,9 @@ use homereel_web::bench_result::{BenchResult, Summary};
 use homereel_web::format::number_or_dash;
 
 /// Engines by their name in labels and in the table.
-const ENGINES: [(&str, &str); 5] = [
+const ENGINES: [(&str, &str); 6] = [
     ("candle-f32", "Homereel, f32"),
+    ("candle-bf16", "Homereel, `--dtype bf16`"),
     ("candle-q8_0", "Homereel, `--quantize q8_0`"),
     ("candle-q4k", "Homereel, `--quantize q4k`"),
     ("transformers-float32", "transformers, f32"),
