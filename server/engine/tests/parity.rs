@@ -54,6 +54,38 @@ fn demo_model() -> Result<()> {
     check("demo")
 }
 
+/// In f32 a CPU has kernels of its own. In f16 it runs candle's operations, as other devices do.
+#[test]
+fn operations_of_other_devices() -> Result<()> {
+    for name in ["tied", "vision72", "wide-heads", "sensitive", "demo"] {
+        let checkpoint = Checkpoint::from_dir(name, &checkpoint_dir(name))?;
+        let model = Model::load(&checkpoint, &open_device(DeviceKind::Cpu)?, DType::F16)?;
+        for case in &Golden::read(name)?.cases {
+            let what = format!("{name}/{}, f16", case.name);
+            let features =
+                case.visuals().iter().map(|drawn| encode(&model, drawn)).collect::<Result<Vec<_>>>()?;
+            let all = (!features.is_empty())
+                .then(|| Features::cat(&features.iter().collect::<Vec<_>>()))
+                .transpose()?;
+            let (prompt, mut kv) = (prompt_of(&model, case)?, model.new_kv());
+            let logits = prefill(&model, &prompt, all.as_ref(), &mut kv)?;
+            assert_within(3e-2, &format!("{what}: logits"), &logits, case.tensor("logits").1);
+            // The last token again: alone, and in a batch with another sequence.
+            let last = *prompt.ids().last().unwrap();
+            kv.truncate(prompt.ids().len() - 1);
+            let mut other = kv.fork(kv.len())?;
+            let alone = model.step(last, &mut kv)?.to_vec1::<f32>()?;
+            assert_within(1e-2, &format!("{what}: last token"), &alone, &logits);
+            kv.truncate(prompt.ids().len() - 1);
+            let spans = [TokenSpan::Token(last), TokenSpan::Token(last)];
+            for logits in model.run(&spans, &mut [&mut kv, &mut other])?.into_iter().flatten() {
+                assert_within(1e-2, &format!("{what}: in a batch"), &logits.to_vec1::<f32>()?, &alone);
+            }
+        }
+    }
+    Ok(())
+}
+
 fn load(name: &str) -> Result<Model> {
     let checkpoint = Checkpoint::from_dir(name, &checkpoint_dir(name))?;
     let device = match std::env::var("HOMEREEL_TEST_DEVICE").as_deref() {
@@ -246,12 +278,17 @@ fn best(logits: &[f32]) -> u32 {
 
 /// Largest difference at most 1e-3 of the largest value.
 fn assert_close(what: &str, got: &[f32], want: &[f32]) {
+    assert_within(1e-3, what, got, want);
+}
+
+/// Largest difference at most `tolerance` of the largest value.
+fn assert_within(tolerance: f32, what: &str, got: &[f32], want: &[f32]) {
     assert_eq!(got.len(), want.len(), "{what}: length");
     let scale = want.iter().fold(0f32, |most, value| most.max(value.abs()));
     assert!(scale > 0.1, "{what}: the golden values are all near zero");
     for (index, (got, want)) in got.iter().zip(want).enumerate() {
         assert!(
-            (got - want).abs() <= 1e-3 * scale,
+            (got - want).abs() <= tolerance * scale,
             "{what}: value {index} is {got}, not {want} (scale {scale})"
         );
     }

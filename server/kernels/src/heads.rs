@@ -20,9 +20,9 @@ pub struct HeadLayout {
 /// Norms of the queries' and keys' heads.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadNorms<'a> {
-    /// [head_dim]
+    /// `[head_dim]`
     pub q: &'a [f32],
-    /// [head_dim]
+    /// `[head_dim]`
     pub k: &'a [f32],
     /// Added to the mean square.
     pub eps: f32,
