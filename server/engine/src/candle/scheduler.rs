@@ -145,17 +145,15 @@ impl Scheduler {
             (sequence.is_background(), !overtaken, if overtaken { 0 } else { sequence.left() })
         });
         let prompts: Vec<usize> = prompts.into_iter().map(|(index, _)| index).collect();
-        let mut chosen = None;
+        let (mut chosen, mut starts) = (None, true);
         for index in prompts {
-            let sequence = &self.running[index];
-            if sequence.has_started() || !self.waits_for_prefix(index, takes_part) && self.admit(index) {
+            let started = self.running[index].has_started();
+            if started || starts && !self.waits_for_prefix(index, takes_part) && self.admit(index) {
                 chosen = Some(index);
                 break;
             }
-            // Nothing overtakes it any more: it starts as soon as others have ended.
-            if self.running[index].passed >= MAX_PASSED {
-                break;
-            }
+            // Nothing that has not started overtakes it any more: it starts as soon as others have ended.
+            starts &= self.running[index].passed < MAX_PASSED;
         }
         let chosen = chosen?;
         if !self.running[chosen].has_started() {

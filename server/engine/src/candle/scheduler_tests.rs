@@ -345,6 +345,19 @@ fn answers_to_one_prompt_share_its_vision_and_prefill() {
 }
 
 #[test]
+fn a_request_that_waits_first_in_line_does_not_stop_the_work_that_it_waits_for() {
+    // The second request waits for the first one's prefill, or for its memory.
+    for (greys, kv_cache_memory_bytes) in [([90, 90], LIMITS.kv_cache_memory_bytes), ([30, 60], 1)] {
+        let mut scheduler = scheduler_within(Limits { kv_cache_memory_bytes, ..LIMITS });
+        let mut all = greys.map(|grey| start(&mut scheduler, question(grey, "what happens?", 10)));
+        scheduler.running[0].begin(&mut scheduler.shared, None);
+        scheduler.running[1].passed = MAX_PASSED;
+        run(&mut scheduler);
+        assert!(all.iter_mut().all(|events| answer(events).0.len() == 10));
+    }
+}
+
+#[test]
 fn hundreds_of_requests_of_every_kind_leave_nothing_behind() {
     let mut scheduler = scheduler_within(Limits { kv_cache_memory_bytes: 2 << 20, ..LIMITS });
     scheduler.shared.prefixes = PrefixCache::new(2 << 20);

@@ -2,6 +2,7 @@
 //!
 //! [`Checkpoint`] → [`Model`]; [`Visual`] → [`Features`]; [`Prompt`] → logits.
 
+mod attention;
 mod config;
 mod cpu;
 mod drawn;

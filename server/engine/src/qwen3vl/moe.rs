@@ -5,8 +5,9 @@ use candle_core::{DType, Tensor};
 
 use super::{
     Result,
+    attention::softmax,
     config::{Activation, MoeConfig},
-    layers::{Linear, MatrixFormat, TensorScope, softmax},
+    layers::{Linear, MatrixFormat, TensorScope},
 };
 use crate::EngineError;
 

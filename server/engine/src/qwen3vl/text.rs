@@ -7,10 +7,11 @@ use homereel_kernels::HeadLayout;
 
 use super::{
     Result,
+    attention::{score_budget, softmax},
     config::{Activation, TextConfig},
     cpu,
     kv::{Kv, LayerKv},
-    layers::{Linear, RmsNorm, TensorScope, score_budget, softmax},
+    layers::{Linear, RmsNorm, TensorScope},
     moe::Moe,
 };
 use crate::EngineError;

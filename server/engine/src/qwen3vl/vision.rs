@@ -6,10 +6,11 @@ use candle_nn::rotary_emb;
 
 use super::{
     Result,
+    attention::attend,
     config::{Activation, VisionConfig},
     cpu,
     input::{Features, PatchFn},
-    layers::{LayerNorm, Linear, TensorScope, attend},
+    layers::{LayerNorm, Linear, TensorScope},
     rope,
 };
 use crate::EngineError;
