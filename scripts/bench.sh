@@ -68,7 +68,9 @@ stop_engine() {
 
 # start_engine ENGINE CHECKPOINT: starts the engine on $port and waits until it is healthy; fails if it is not. Sets watched_pid.
 start_engine() {
-  local engine=$1 checkpoint=$2 log=$work/$1.log health=/health
+  local engine=$1 checkpoint=$2 log=$work/$1.log health=/health model=$2
+  # The program's own copy, which it knows to be the demo: it is asked three questions per clip, as the peers are.
+  [ "$checkpoint" != server/demo-model ] || model=demo
   case $engine in
     vllm)
       # Caches off: every question is cold for every engine.
@@ -80,14 +82,14 @@ start_engine() {
     transformers-*)
       "$python" scripts/peers/transformers_server.py "$checkpoint" --port "$port" --dtype "${engine#transformers-}" >"$log" 2>&1 & ;;
     candle-f32)
-      target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$checkpoint" >"$log" 2>&1 &
+      target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$model" >"$log" 2>&1 &
       health=/readyz ;;
     candle-bf16)
-      target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$checkpoint" \
+      target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$model" \
         --dtype bf16 >"$log" 2>&1 &
       health=/readyz ;;
     candle-*)
-      target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$checkpoint" \
+      target/release/homereel serve --listen "127.0.0.1:$port" --data "$work/data-$$" --model "$model" \
         --quantize "${engine#candle-}" >"$log" 2>&1 &
       health=/readyz ;;
   esac
@@ -197,8 +199,9 @@ say "measuring the limits of this machine"
 # The higher of the two bandwidths: a bound that is too low would flag correct figures as impossible.
 bandwidth=$(awk '/^memory,/ && $(NF - 1) > best { best = $(NF - 1) } END { print best }' "$out/probe.txt")
 
-engines=(candle-f32 candle-q8_0 candle-q4k transformers-float32 vllm)
+engines=(candle-f32)
 ! grep -q -m 1 -w avx512_bf16 /proc/cpuinfo || engines+=(candle-bf16)
+engines+=(candle-q8_0 candle-q4k transformers-float32 vllm)
 run_model demo server/demo-model 240 "${engines[@]}"
 if [ -z "$quick" ]; then
   if [ ! -f "$big/config.json" ]; then

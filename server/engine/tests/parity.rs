@@ -78,7 +78,9 @@ fn operations_of_other_devices() -> Result<()> {
             assert_within(1e-2, &format!("{what}: last token"), &alone, &logits);
             kv.truncate(prompt.ids().len() - 1);
             let spans = [TokenSpan::Token(last), TokenSpan::Token(last)];
-            for logits in model.run(&spans, &mut [&mut kv, &mut other])?.into_iter().flatten() {
+            let both = model.run(&spans, &mut [&mut kv, &mut other])?;
+            assert_eq!(both.iter().flatten().count(), 2, "{what}");
+            for logits in both.into_iter().flatten() {
                 assert_within(1e-2, &format!("{what}: in a batch"), &logits.to_vec1::<f32>()?, &alone);
             }
         }

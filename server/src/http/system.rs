@@ -128,8 +128,11 @@ fn queue(batch: &BatchStatus) -> String {
         times => format!(", jobs paused {} for memory", format::count(times, "time")),
     };
     format!(
-        "{} running of {} at most, {} waiting, {} in the last step{paused}",
-        batch.num_requests_running, batch.max_num_seqs, batch.num_requests_waiting, batch.batch_size
+        "{} running (at most {most} questions and {most} of jobs), {} waiting{paused}; {} in the last decoding step",
+        batch.num_requests_running,
+        batch.num_requests_waiting,
+        batch.batch_size,
+        most = batch.max_num_seqs,
     )
 }
 
@@ -340,6 +343,21 @@ mod tests {
             ]
         );
         assert!(speed("").is_empty());
+    }
+
+    #[test]
+    fn the_queue_counts_questions_and_jobs_and_says_when_jobs_were_paused() {
+        let batch = BatchStatus {
+            num_requests_running: 9,
+            num_requests_waiting: 2,
+            batch_size: 5,
+            max_num_seqs: 8,
+            ..BatchStatus::default()
+        };
+        let words = "9 running (at most 8 questions and 8 of jobs), 2 waiting; 5 in the last decoding step";
+        assert_eq!(queue(&batch), words);
+        let paused = queue(&BatchStatus { num_preemptions_total: 1, ..batch });
+        assert!(paused.contains("2 waiting, jobs paused 1 time for memory; 5"), "{paused}");
     }
 
     #[test]

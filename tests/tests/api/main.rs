@@ -105,8 +105,17 @@ async fn probes_and_models_answer() -> anyhow::Result<()> {
     assert_eq!(server.json(&format!("/v1/models/{id}")).await?["id"], id.as_str());
     let system = server.json("/api/system").await?;
     assert_eq!(system["model"]["demo"], true);
+    assert_eq!(system["engine"]["batch"]["max_num_seqs"], 8, "{system}");
     let metrics = server.get("/metrics").await?.text().await?;
-    assert!(metrics.contains("requests_running"), "{metrics}");
+    for metric in [
+        "vllm:num_requests_running 0",
+        "vllm:num_requests_waiting 0",
+        "vllm:kv_cache_usage_perc 0",
+        "vllm:num_preemptions_total 0",
+        "homereel_batch_size 0",
+    ] {
+        assert!(metrics.lines().any(|line| line == metric), "no {metric} in {metrics}");
+    }
     let missing = server.get("/no/such/page").await?;
     assert_eq!(missing.status(), 404);
     Ok(())

@@ -268,69 +268,6 @@ fn jobs_rest_beside_others() {
 }
 
 #[test]
-fn a_job_that_is_paused_at_any_point_goes_on_as_if_it_had_not_been() {
-    let job = || {
-        let mut request = question(10, "what happens?", 40);
-        request.options.background = true;
-        request
-    };
-    let want = alone(job());
-    // A prefix cache of nothing means that all KV is computed again.
-    for (cache, limits) in [(1 << 30, LIMITS), (0, Limits { max_num_batched_tokens: 16, ..LIMITS })] {
-        for pause_after in [1, 2, 5, 7, 12, 30] {
-            let mut scheduler = scheduler_within(limits);
-            scheduler.shared.prefixes = PrefixCache::new(cache);
-            let mut events = start(&mut scheduler, job());
-            for step in 0..=pause_after {
-                scheduler.step();
-                if step == pause_after || step == 3 {
-                    scheduler.running[0].pause(&mut scheduler.shared);
-                }
-            }
-            run(&mut scheduler);
-            let usage = usage(&mut events);
-            assert_eq!(usage.0, want, "paused after step {pause_after}, cache of {cache}");
-            assert_eq!(usage.1.completion_tokens, 40);
-            assert!(usage.1.prompt_tokens < 100 && usage.1.cached_tokens == 0, "{usage:?}");
-        }
-    }
-}
-
-#[test]
-fn a_question_pauses_jobs_where_memory_is_short_and_the_counters_say_so() {
-    let one = {
-        let mut scheduler = scheduler(1);
-        let _events = start(&mut scheduler, question(1, "what happens?", 40));
-        scheduler.running[0].reserved() * scheduler.shared.model.kv_bytes_per_token()
-    };
-    let limits = Limits { kv_cache_memory_bytes: 5 * one / 2, ..LIMITS };
-    let mut scheduler = scheduler_within(limits);
-    let mut jobs = [10, 20].map(|grey| {
-        let mut request = question(grey, "what happens?", 40);
-        request.options.background = true;
-        start(&mut scheduler, request)
-    });
-    while !scheduler.running.iter().all(Sequence::decodes) {
-        scheduler.step();
-    }
-    let status = scheduler.batch.status(3, limits);
-    assert_eq!((status.num_requests_running, status.num_requests_waiting), (2, 3));
-    assert!(status.kv_cache_usage_perc > 0.1 && status.kv_cache_usage_perc < 1.0, "{status:?}");
-    let mut person = start(&mut scheduler, question(30, "what happens?", 40));
-    scheduler.step();
-    let status = scheduler.batch.status(0, limits);
-    assert_eq!((status.num_requests_running, status.num_requests_waiting), (2, 1), "one job made room");
-    assert_eq!(status.num_preemptions_total, 1);
-    run(&mut scheduler);
-    assert_eq!(answer(&mut person).0, alone(question(30, "what happens?", 40)));
-    for (grey, job) in [10, 20].into_iter().zip(&mut jobs) {
-        assert_eq!(answer(job).0, alone(question(grey, "what happens?", 40)));
-    }
-    let status = scheduler.batch.status(0, limits);
-    assert_eq!((status.num_requests_running, status.kv_cache_bytes), (0, 0));
-}
-
-#[test]
 fn answers_to_one_prompt_share_its_vision_and_prefill() {
     let mut scheduler = scheduler(8);
     let mut all: Vec<_> = (0..4).map(|_| start(&mut scheduler, question(90, "what happens?", 20))).collect();
@@ -358,36 +295,6 @@ fn a_request_that_waits_first_in_line_does_not_stop_the_work_that_it_waits_for()
 }
 
 #[test]
-fn hundreds_of_requests_of_every_kind_leave_nothing_behind() {
-    let mut scheduler = scheduler_within(Limits { kv_cache_memory_bytes: 2 << 20, ..LIMITS });
-    scheduler.shared.prefixes = PrefixCache::new(2 << 20);
-    let mut open: Vec<Events> = Vec::new();
-    for n in 0..400_usize {
-        let text = if n.is_multiple_of(7) { "what happens? ".repeat(40) } else { "what happens?".into() };
-        let mut request = question((n % 50) as u8, &text, 1 + n % 9);
-        request.options.background = n.is_multiple_of(3);
-        let events = start(&mut scheduler, request);
-        // Some readers leave at once, some later, and some read only at the end.
-        match n % 5 {
-            0 => drop(events),
-            _ => open.push(events),
-        }
-        while scheduler.takes() == Takes::Nothing || scheduler.running.len() > 12 {
-            scheduler.step();
-        }
-        if n.is_multiple_of(11) && !open.is_empty() {
-            open.swap_remove(n % open.len());
-        }
-    }
-    run(&mut scheduler);
-    assert!(scheduler.running.is_empty() && scheduler.ended.is_empty());
-    assert!(open.iter_mut().all(|events| !answer(events).0.is_empty()));
-    let status = scheduler.batch.status(0, scheduler.limits);
-    assert_eq!((status.num_requests_running, status.kv_cache_bytes), (0, 0));
-    assert!(scheduler.shared.prefixes.bytes() <= 2 << 20);
-}
-
-#[test]
 fn a_full_batch_of_jobs_takes_a_question() {
     let mut scheduler = scheduler(2);
     assert_eq!(scheduler.takes(), Takes::All);
@@ -404,40 +311,5 @@ fn a_full_batch_of_jobs_takes_a_question() {
     assert!(jobs.iter_mut().all(|job| answer(job).0.len() == 20));
 }
 
-#[test]
-fn a_request_starts_when_its_memory_fits_and_a_job_takes_none_from_others() {
-    // Room for two of these and a half.
-    let one = {
-        let mut scheduler = scheduler(1);
-        let _events = start(&mut scheduler, question(1, "what happens?", 40));
-        scheduler.running[0].reserved() * scheduler.shared.model.kv_bytes_per_token()
-    };
-    let mut scheduler = scheduler_within(Limits { kv_cache_memory_bytes: 5 * one / 2, ..LIMITS });
-    let mut events = Vec::new();
-    for grey in 0..6 {
-        let mut request = question(40 * grey, "what happens?", 40);
-        request.options.background = grey < 2;
-        events.push(start(&mut scheduler, request));
-    }
-    let mut most = [0, 0];
-    loop {
-        let progress = scheduler.step();
-        let started = |background: bool| {
-            let of_kind = |s: &&Sequence| s.has_started() && s.is_background() == background;
-            scheduler.running.iter().filter(of_kind).count()
-        };
-        most = [most[0].max(started(false)), most[1].max(started(true))];
-        if progress == Progress::Idle {
-            break;
-        }
-    }
-    assert_eq!(most, [2, 2]);
-    for (grey, events) in (0..6).zip(&mut events) {
-        assert_eq!(answer(events).0, alone(question(40 * grey, "what happens?", 40)), "{grey}");
-    }
-    // A request that exceeds the budget runs alone.
-    let mut scheduler = scheduler_within(Limits { kv_cache_memory_bytes: 1, ..LIMITS });
-    let mut events = start(&mut scheduler, question(1, "what happens?", 5));
-    run(&mut scheduler);
-    assert_eq!(answer(&mut events).0.len(), 5);
-}
+#[path = "scheduler_memory_tests.rs"]
+mod memory;

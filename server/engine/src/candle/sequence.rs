@@ -131,7 +131,9 @@ impl Sequence {
 
     /// Returns for how many tokens the sequence may need KV: its prompt, and an answer of usual length.
     pub(super) fn reserved(&self) -> usize {
-        self.generation.prepared.prompt.ids().len() + self.generation.max_tokens.min(USUAL_ANSWER)
+        let usual = self.prompt_tokens + self.generation.max_tokens.min(USUAL_ANSWER);
+        // After a pause, the keys include the answer so far.
+        usual.max(self.keys.len())
     }
 
     /// Returns the number of tokens whose KV the sequence holds.

@@ -78,7 +78,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads every tensor to `device` as `dtype` (f32 on a CPU, bf16 on CUDA; with bf16 on a CPU, matrices are bf16 and all
+    /// Loads every tensor to `device` as `dtype` (f32 on a CPU, bf16 on CUDA; with bf16 on a CPU, the matrices of linear layers are bf16 and all
     /// else is f32). The checkpoint's files are not needed afterwards.
     ///
     /// # Errors

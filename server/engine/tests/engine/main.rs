@@ -14,7 +14,7 @@ use std::sync::Arc;
 use golden::checkpoint_dir;
 use homereel_engine::{
     ContentPart, Done, Engine, EngineConfig, EngineError, FinishReason, GenerationEvent, GenerationEvents,
-    Health, Message, MessageRole, ModelSource, Quantization, SamplingParams, Stage, open,
+    Health, Message, MessageRole, ModelSource, Quantization, SamplingParams, Stage, WeightType, open,
 };
 use requests::{ask, clip, text, with};
 
@@ -56,9 +56,9 @@ async fn collect(mut events: GenerationEvents) -> Result<(Vec<u32>, String, Done
 
 #[tokio::test]
 async fn quantized_weights_give_nearly_the_same_probabilities() {
-    let first = |quantization: Option<Quantization>| async move {
+    let first = |quantization: Option<Quantization>, dtype: Option<WeightType>| async move {
         let directory = checkpoint_dir("tied");
-        let change = |config: &mut EngineConfig| config.quantization = quantization;
+        let change = |config: &mut EngineConfig| (config.quantization, config.dtype) = (quantization, dtype);
         let engine = opened(ModelSource::Dir(directory), change).await;
         let parts = vec![ContentPart::Video(clip(4, None)), text("which color?")];
         let mut request = ask(parts);
@@ -70,15 +70,21 @@ async fn quantized_weights_give_nearly_the_same_probabilities() {
             }
         }
     };
-    let (_, exact) = first(None).await;
-    for (quantization, name, tolerance) in
-        [(Quantization::Q8_0, "candle cpu q8_0", 0.1), (Quantization::Q4K, "candle cpu q4k", 1.0)]
-    {
-        let (backend, got) = first(Some(quantization)).await;
+    let (_, exact) = first(None, None).await;
+    let mut cases = vec![
+        (Some(Quantization::Q8_0), None, "candle cpu q8_0", 0.1),
+        (Some(Quantization::Q4K), None, "candle cpu q4k", 1.0),
+    ];
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512bf16") {
+        cases.push((None, Some(WeightType::Bf16), "candle cpu bf16", 0.1));
+    }
+    for (quantization, dtype, name, tolerance) in cases {
+        let (backend, got) = first(quantization, dtype).await;
         assert_eq!(backend, name);
         let difference = (got.top[0].2 - exact.top[0].2).abs();
         assert!(difference < tolerance, "{name}: {difference}");
-        assert!(got.top[0].2 != exact.top[0].2, "{name}: nothing was quantized");
+        assert!(got.top[0].2 != exact.top[0].2, "{name}: nothing was rounded");
     }
 }
 
