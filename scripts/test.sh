@@ -14,6 +14,7 @@
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
 #   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
+#   release               (--full) the same deploy with the release build, which users run; the standard step has the ci build
 #   gpu-check             (--full) the check for machines with a GPU, built for the CPU, at tiny sizes
 #   cuda                  (--full) compiles for sm_121 and sm_90 with CUDA 13.0 from PyPI, links, and starts it without a driver
 #   aarch64               (--full) cross-builds for a DGX Spark's processor; a clip and the unit tests by qemu
@@ -23,7 +24,7 @@ cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
 standard=(fmt clippy doc docs deny unit parity e2e truth openai tus browser vllm deploy)
-slow=(gpu-check cuda aarch64)
+slow=(release gpu-check cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
 # Exit status of a step that can't be done on this machine.
@@ -95,14 +96,18 @@ step_browser() {
   binaries && cargo_test --test browser -- --test-threads=2
 }
 
-step_deploy() {
+step_deploy() { deploy_programs ci; }
+step_release() { deploy_programs release; }
+
+# deploy_programs PROFILE
+deploy_programs() {
   if [ "$(id -u)" -ne 0 ]; then
     echo "not root: no machine can be booted to deploy to"
     return $skipped
   fi
   need_packages shellcheck bats systemd systemd-container debootstrap iproute2 openssh-client binutils || return 1
-  # The only step that builds what users run.
-  cargo build --release --workspace --locked -q --bins --test cli && tests/deploy/run.sh
+  # With a test, because tests switch on features of dependencies: the ci build is that of the other steps.
+  cargo build --profile "$1" --workspace --locked -q --bins --test cli && HOMEREEL_PROFILE=$1 tests/deploy/run.sh
 }
 
 step_gpu-check() { HOMEREEL_PROFILE=ci scripts/gpu-check.sh --self-test; }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Tests scripts/deploy.sh on a booted machine (host.sh): every refusal and interruption, a successful deploy, and then a second
 # run, reboot, kill -9, a server that hangs, /etc/homereel/disabled, backup, a broken release, rollback, memory pressure,
-# uninstall. Every deploy is traced (bash -x), and no trace may contain a secret. The program under test is target/release.
-# Needs root.
+# uninstall. Every deploy is traced (bash -x), and no trace may contain a secret. Needs root.
+#
+#   HOMEREEL_PROFILE=release    cargo's profile: the programs under test are in target/PROFILE
 #
 #   run.sh [PART…]     parts, in this order: lint refusals interruptions green again restart kill hang disabled backup reboot
 #                      broken guard end
@@ -15,6 +16,7 @@ host=10.231.77.2 user=op port=8080
 url=http://$host:$port
 state=$HOMEREEL_DEPLOY_STATE/$host
 here=tests/deploy
+programs=target/${HOMEREEL_PROFILE:-release}
 scratch=$(mktemp -d)
 all=(lint refusals interruptions green again restart kill hang disabled backup reboot broken guard end)
 
@@ -30,9 +32,9 @@ trap cleanup EXIT
 section() { printf '\n--- %s (%s s)\n' "$*" "$SECONDS"; }
 flunk() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 inside() { $here/host.sh run "$@"; }
-# Deploys with a trace, as an operator who looks for an error would.
+# Deploys with a trace, as an operator who looks for an error would. Of two --binary the last one counts.
 deploy() {
-  BASH_XTRACEFD=8 bash -x scripts/deploy.sh "$user@$host" --password-file "$scratch/password" --yes "$@" \
+  BASH_XTRACEFD=8 bash -x scripts/deploy.sh "$user@$host" --password-file "$scratch/password" --yes --binary "$programs" "$@" \
     >"$scratch/said" 2>&1 8>>"$scratch/trace"
 }
 # refused MESSAGE ARGUMENT…: the deploy must fail with this message and leave nothing behind.
@@ -217,7 +219,7 @@ part_restart() {
 
 part_kill() {
   local id pid
-  target/release/homereel-bench draw --out "$scratch/clips" --seed 9200001 --kind plain --codec h264 --seconds 12 --size 640x360 >/dev/null
+  "$programs/homereel-bench" draw --out "$scratch/clips" --seed 9200001 --kind plain --codec h264 --seconds 12 --size 640x360 >/dev/null
   id=$(upload "$scratch/clips/9200001.mp4")
   pid=$(inside systemctl show -p MainPID --value homereel)
   inside kill -9 "$pid"
@@ -284,7 +286,7 @@ part_broken() {
   mkdir "$scratch/broken"
   # Exits successfully, whatever the arguments.
   cp /bin/true "$scratch/broken/homereel"
-  cp target/release/homereel-bench "$scratch/broken/"
+  cp "$programs/homereel-bench" "$scratch/broken/"
   if deploy --binary "$scratch/broken"; then flunk "a broken release was deployed"; fi
   grep -q 'it answers again' "$scratch/said" || { cat "$scratch/said"; flunk "no rollback"; }
   [ "$(inside readlink /opt/homereel/current)" = "$good" ] || flunk "not rolled back"
@@ -294,8 +296,8 @@ part_broken() {
   grep -q 'switch | \*\*failed\*\*' "$state/report.md" || flunk "the report does not contain the failure"
   # A good new release, then a rollback on request.
   mkdir "$scratch/newer"
-  objcopy --add-section .note.newer="$here/run.sh" target/release/homereel "$scratch/newer/homereel"
-  cp target/release/homereel-bench "$scratch/newer/"
+  objcopy --add-section .note.newer="$here/run.sh" "$programs/homereel" "$scratch/newer/homereel"
+  cp "$programs/homereel-bench" "$scratch/newer/"
   well --binary "$scratch/newer"
   [ "$(inside readlink /opt/homereel/current)" != "$good" ] || flunk "the newer release does not run"
   well --rollback
