@@ -199,9 +199,7 @@ say "measuring the limits of this machine"
 # The higher of the two bandwidths: a bound that is too low would flag correct figures as impossible.
 bandwidth=$(awk '/^memory,/ && $(NF - 1) > best { best = $(NF - 1) } END { print best }' "$out/probe.txt")
 
-engines=(candle-f32)
-! grep -q -m 1 -w avx512_bf16 /proc/cpuinfo || engines+=(candle-bf16)
-engines+=(candle-q8_0 candle-q4k transformers-float32 vllm)
+engines=(candle-f32 candle-bf16 candle-q8_0 candle-q4k transformers-float32 vllm)
 run_model demo server/demo-model 240 "${engines[@]}"
 if [ -z "$quick" ]; then
   if [ ! -f "$big/config.json" ]; then

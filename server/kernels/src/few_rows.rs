@@ -1,4 +1,4 @@
-//! Products and attention of few rows on a CPU in f32, which is what decoding consists of. A matrix is read once for all
+//! Products and attention of few rows on a CPU, which is what decoding consists of. A matrix is read once for all
 //! rows, where a general product packs it first.
 
 use std::array::from_fn;
@@ -6,22 +6,61 @@ use std::array::from_fn;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::MIN_WORK;
 use crate::attention::Past;
 use crate::math::{exp, largest, replace, sum_of};
+use crate::{MIN_WORK, bf16, vectorized};
 
 /// With more rows, a general product is faster.
 pub(crate) const MAX_ROWS: usize = 16;
 
+/// Outputs whose weights are widened at a time: few enough for the second cache.
+const WIDENED: usize = 64;
+
 /// Returns `x W^T`, row by row, for `x` of at most [`MAX_ROWS`] rows of `inputs` and a `weight` with such rows.
 pub(crate) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
+    by_outputs(x, weight, inputs, |weight, columns| {
+        Arch::new().dispatch(Product { weight, x, inputs, columns });
+    })
+}
+
+/// Returns the same for a `weight` in bf16.
+pub(crate) fn product_bf16(x: &[f32], weight: &[bf16], inputs: usize) -> Vec<f32> {
+    let rows = x.len() / inputs;
+    by_outputs(x, weight, inputs, |weight, columns| {
+        let mut wide = vec![0f32; weight.len().min(WIDENED * inputs)];
+        for (weight, columns) in weight.chunks(WIDENED * inputs).zip(columns.chunks_mut(WIDENED * rows)) {
+            let wide = &mut wide[..weight.len()];
+            widen(weight, wide);
+            Arch::new().dispatch(Product { weight: wide, x, inputs, columns });
+        }
+    })
+}
+
+/// Writes `narrow` as f32 to `wide`. By its bits, because the conversion of the type treats special values one by one.
+pub(crate) fn widen(narrow: &[bf16], wide: &mut [f32]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for (wide, narrow) in wide.iter_mut().zip(narrow) {
+                *wide = f32::from_bits(u32::from(narrow.to_bits()) << 16);
+            }
+        },
+    );
+}
+
+/// Splits the outputs among threads: `part` gets rows of the weight and sets their products with each row of `x`.
+fn by_outputs<W: Sync>(
+    x: &[f32],
+    weight: &[W],
+    inputs: usize,
+    part: impl Fn(&[W], &mut [f32]) + Sync,
+) -> Vec<f32> {
     let (rows, outputs) = (x.len() / inputs, weight.len() / inputs);
     // Output by output, so that threads write to different parts.
     let mut columns = vec![0f32; outputs * rows];
     let at_once = outputs_at_once(outputs, rows * inputs);
     let part = |index: usize, columns: &mut [f32]| {
-        let weight = &weight[index * at_once * inputs..][..columns.len() / rows * inputs];
-        Arch::new().dispatch(Product { weight, x, inputs, columns });
+        part(&weight[index * at_once * inputs..][..columns.len() / rows * inputs], columns);
     };
     match at_once < outputs {
         true => {

@@ -26,7 +26,7 @@ pub(super) struct TensorScope<'a> {
 pub(super) enum MatrixFormat {
     /// In the type of the other tensors.
     Plain,
-    /// In bf16 beside f32 for all else: the products of a CPU round to bf16, and nothing else does.
+    /// In bf16 beside f32 for all else, on a CPU.
     Bf16,
     /// Quantized, where the shape allows it.
     Quantized(Quantization),
