@@ -57,7 +57,7 @@ pub struct ModelInfo {
     pub on_cpu: bool,
     /// Defaults of `generation_config.json` (greedy where it sets none).
     pub sampling: crate::SamplingParams,
-    /// Whether requests may hold tools and other parameters of vLLM's.
+    /// Whether requests may hold parameters of vLLM's beyond those that every engine has ([`crate::GenerationOptions::extra`]).
     pub takes_extras: bool,
 }
 

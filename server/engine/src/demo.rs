@@ -26,3 +26,19 @@ pub(crate) fn file(name: &str) -> Option<&'static [u8]> {
 pub(crate) fn tokenizer() -> crate::qwen3vl::Tokenizer {
     crate::qwen3vl::Tokenizer::from_json(file("tokenizer.json").unwrap()).unwrap()
 }
+
+/// Returns the demo model's `tokenizer.json` with the tags of tool calls as tokens of their own, for tests. In Qwen3-VL's,
+/// they are not `special`.
+#[cfg(test)]
+pub(crate) fn tokenizer_with_tags(special: bool) -> Vec<u8> {
+    let mut json: serde_json::Value = serde_json::from_slice(file("tokenizer.json").unwrap()).unwrap();
+    for token in json["added_tokens"].as_array_mut().unwrap() {
+        for (from, to) in [("<|box_start|>", "<tool_call>"), ("<|box_end|>", "</tool_call>")] {
+            if token["content"] == from {
+                token["content"] = to.into();
+                token["special"] = special.into();
+            }
+        }
+    }
+    json.to_string().into_bytes()
+}

@@ -33,7 +33,7 @@ pub use open::{EngineConfig, EngineKind, open};
 pub use qwen3vl::{PromptWrapper, Quantization};
 pub use request::{
     AnswerFormat, ContentPart, GenerationOptions, Message, MessageRole, Request, RgbImage, SamplingParams,
-    VideoInput,
+    ToolChoice, ToolOptions, VideoInput,
 };
 pub use source::{BadModelSource, ModelSource};
 pub use status::{BatchStatus, ReplicaMetrics, ReplicaState, ReplicaStatus};

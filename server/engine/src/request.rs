@@ -107,8 +107,8 @@ pub struct Message {
     pub role: MessageRole,
     /// The parts, in order.
     pub content: Vec<ContentPart>,
-    /// Additional fields with OpenAI's names (`tool_calls`, `tool_call_id`, …), for engines that accept them
-    /// ([`crate::ModelInfo::takes_extras`]).
+    /// Additional fields with OpenAI's names (`tool_calls`, `tool_call_id`, `name`, `reasoning_content`), for the chat
+    /// template.
     pub extra: Map<String, Value>,
 }
 
@@ -167,6 +167,37 @@ pub enum AnswerFormat {
     JsonObject,
     /// JSON that matches this schema.
     JsonSchema(Value),
+    /// Text that matches this regular expression as a whole; `regex` of vLLM's `structured_outputs`.
+    Regex(String),
+    /// One of these texts; `choice` of vLLM's `structured_outputs`.
+    Choice(Vec<String>),
+    /// Text of this grammar; `grammar` of vLLM's `structured_outputs`.
+    Grammar(String),
+}
+
+/// Which tools the model calls; OpenAI's `tool_choice`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// The model decides.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// At least one.
+    Required,
+    /// The function with this name.
+    Function(String),
+}
+
+/// The tools that the model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolOptions {
+    /// OpenAI's `tools`, each `{"type": "function", "function": {"name", "description", "parameters"}}`.
+    pub tools: Vec<Value>,
+    /// Which of them the model calls.
+    pub choice: ToolChoice,
+    /// Whether the model may call several at once; OpenAI's `parallel_tool_calls`.
+    pub parallel: bool,
 }
 
 /// How to generate an answer; shared by a request and by what callers build one from.
@@ -176,7 +207,7 @@ pub struct GenerationOptions {
     pub sampling: SamplingParams,
     /// Limit of generated tokens; `None` means what the context leaves, up to the engine's default.
     pub max_tokens: Option<usize>,
-    /// Strings that end the answer; they are not part of it.
+    /// Strings that end the answer; they are not part of it, unless `include_stop_str_in_output`.
     pub stop: Vec<String>,
     /// Token ids that end the answer, in addition to the model's own.
     pub stop_token_ids: Vec<u32>,
@@ -184,12 +215,29 @@ pub struct GenerationOptions {
     pub ignore_eos: bool,
     /// Number of alternatives whose log-probabilities to return (0 means only the chosen token's).
     pub logprobs: Option<usize>,
+    /// Number of tokens before which no end token and no stop string ends the answer.
+    pub min_tokens: usize,
+    /// Whether the stop string or the stop token that ended the answer is part of it.
+    pub include_stop_str_in_output: bool,
+    /// What to add to the logits of these token ids, -100 to 100.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// The only token ids that the answer may have; `None` means all. As in vLLM, an end token is one of them only if it is
+    /// named: without it, the answer ends at its limit or a stop string.
+    pub allowed_token_ids: Option<Vec<u32>>,
+    /// Texts that the answer does not contain.
+    pub bad_words: Vec<String>,
+    /// Whether the answer continues the last message, which is the assistant's.
+    pub continue_final_message: bool,
     /// Constraint on the answer's form.
     pub response_format: AnswerFormat,
+    /// The tools that the model may call; `None` means none.
+    pub tools: Option<ToolOptions>,
+    /// Arguments of the checkpoint's chat template (`chat_template_kwargs`).
+    pub template_arguments: Map<String, Value>,
     /// Whether the request gives way to others, where the engine has priorities.
     pub background: bool,
-    /// Additional parameters with OpenAI's and vLLM's names (`tools`, `logit_bias`, …), for engines that accept them
-    /// ([`crate::ModelInfo::takes_extras`]).
+    /// Additional parameters with OpenAI's and vLLM's names (`reasoning_effort`, `cache_salt`, …), for engines that accept
+    /// them ([`crate::ModelInfo::takes_extras`]).
     pub extra: Map<String, Value>,
 }
 

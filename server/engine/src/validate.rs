@@ -1,6 +1,8 @@
 //! Validation of requests, the same for every engine.
 
-use crate::{EngineError, Request, SamplingParams};
+mod form;
+
+use crate::{EngineError, GenerationOptions, Request, SamplingParams};
 
 /// Tokens generated when a request does not limit them: small models ramble.
 pub(crate) const DEFAULT_MAX_TOKENS: usize = 2048;
@@ -9,23 +11,61 @@ const MAX_LOGPROBS: usize = 20;
 /// Stop strings per request, and bytes of each.
 const MAX_STOPS: usize = 16;
 const MAX_STOP_BYTES: usize = 1024;
+/// Entries of `logit_bias`.
+const MAX_BIASES: usize = 1024;
+/// Largest bias, up or down, as in OpenAI's API.
+const MAX_BIAS: f32 = 100.0;
+/// Bad words per request, and bytes of each.
+const MAX_BAD_WORDS: usize = 256;
+const MAX_BAD_WORD_BYTES: usize = 1024;
 
 /// Checks everything in a request except its messages.
 ///
 /// # Errors
 /// `Invalid` naming the parameter, its value and what would fit.
 pub(crate) fn check(request: &Request) -> Result<(), EngineError> {
-    check_sampling(&request.options.sampling)?;
-    check_stops(&request.options.stop)?;
-    if let Some(count) = request.options.logprobs.filter(|count| *count > MAX_LOGPROBS) {
+    let options = &request.options;
+    check_sampling(&options.sampling)?;
+    check_stops(&options.stop)?;
+    if let Some(count) = options.logprobs.filter(|count| *count > MAX_LOGPROBS) {
         let message = format!("top_logprobs is {count}; {MAX_LOGPROBS} would fit");
         return Err(EngineError::invalid("top_logprobs", message));
     }
-    if request.options.max_tokens == Some(0) {
+    if options.max_tokens == Some(0) {
         let message = "max_tokens is 0; at least 1 is needed";
         return Err(EngineError::invalid("max_tokens", message));
     }
-    Ok(())
+    let min_tokens = options.min_tokens;
+    if let Some(max_tokens) = options.max_tokens.filter(|max_tokens| min_tokens > *max_tokens) {
+        let message =
+            format!("min_tokens is {min_tokens} and max_tokens {max_tokens}; up to {max_tokens} would fit");
+        return Err(EngineError::invalid("min_tokens", message));
+    }
+    check_tokens(options)?;
+    form::check(request)
+}
+
+/// Checks the token ids in a request against the number of tokens that a model knows. Stop tokens may be any: those that
+/// the model lacks never come.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_vocabulary(options: &GenerationOptions, tokens: usize) -> Result<(), EngineError> {
+    let biased = options.logit_bias.iter().map(|&(id, _)| ("logit_bias", id));
+    let allowed = options.allowed_token_ids.iter().flatten().map(|&id| ("allowed_token_ids", id));
+    match biased.chain(allowed).find(|(_, id)| *id as usize >= tokens) {
+        None => Ok(()),
+        Some((name, id)) => {
+            let message =
+                format!("{name} has the token id {id}; 0 to {} would fit", tokens.saturating_sub(1));
+            Err(EngineError::invalid(name, message))
+        }
+    }
+}
+
+/// Returns how many tokens an answer may have where the context leaves `left`.
+pub(crate) fn max_tokens(options: &GenerationOptions, left: usize) -> usize {
+    options.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS.max(options.min_tokens)).min(left)
 }
 
 fn check_sampling(sampling: &SamplingParams) -> Result<(), EngineError> {
@@ -74,27 +114,34 @@ fn check_stops(stops: &[String]) -> Result<(), EngineError> {
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_checked_and_named() {
-        check_sampling(&SamplingParams::default()).unwrap();
-        for (change, name) in [
-            ((|s| s.temperature = -1.0) as fn(&mut SamplingParams), "temperature"),
-            (|s| s.top_p = 0.0, "top_p"),
-            (|s| s.min_p = 1.5, "min_p"),
-            (|s| s.repetition_penalty = 0.0, "repetition_penalty"),
-            (|s| s.presence_penalty = f64::NAN, "presence_penalty"),
-            (|s| s.frequency_penalty = 3.0, "frequency_penalty"),
-        ] {
-            let message = {
-                let mut sampling = SamplingParams::default();
-                change(&mut sampling);
-                check_sampling(&sampling).unwrap_err().to_string()
-            };
-            assert!(message.starts_with(name), "{message}");
+fn check_tokens(options: &GenerationOptions) -> Result<(), EngineError> {
+    let biases = options.logit_bias.len();
+    if biases > MAX_BIASES {
+        let message = format!("logit_bias has {biases} entries; {MAX_BIASES} would fit");
+        return Err(EngineError::invalid("logit_bias", message));
+    }
+    for (id, bias) in &options.logit_bias {
+        if !(-MAX_BIAS..=MAX_BIAS).contains(bias) {
+            let message = format!("logit_bias of token {id} is {bias}; -{MAX_BIAS} to {MAX_BIAS} would fit");
+            return Err(EngineError::invalid("logit_bias", message));
         }
     }
+    if options.allowed_token_ids.as_ref().is_some_and(Vec::is_empty) {
+        let message = "allowed_token_ids is empty; at least 1 id is needed";
+        return Err(EngineError::invalid("allowed_token_ids", message));
+    }
+    let words = &options.bad_words;
+    if words.len() > MAX_BAD_WORDS {
+        let message = format!("bad_words has {} strings; {MAX_BAD_WORDS} would fit", words.len());
+        return Err(EngineError::invalid("bad_words", message));
+    }
+    if let Some(word) = words.iter().find(|word| word.is_empty() || word.len() > MAX_BAD_WORD_BYTES) {
+        let message =
+            format!("a string of bad_words has {} bytes; 1 to {MAX_BAD_WORD_BYTES} would fit", word.len());
+        return Err(EngineError::invalid("bad_words", message));
+    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use super::cache::{FeatureCache, PrefixCache, contents};
 use super::constraint::Grammars;
 use super::device::open_device;
 use super::generation::Generation;
+use super::logit_rules::LogitRules;
 use super::scheduler::{Limits, Scheduler};
 use super::sequence::Shared;
 use super::sink::EventSink;
@@ -22,7 +23,7 @@ use crate::qwen3vl::{
     PromptWrapper, Quantization, Tokenizer,
 };
 use crate::source::ModelFiles;
-use crate::validate::{DEFAULT_MAX_TOKENS, check};
+use crate::validate::{check, check_vocabulary, max_tokens};
 use crate::{
     BatchStatus, Engine, EngineError, GenerationEvents, Health, ModelInfo, Request, VideoBudget, demo,
 };
@@ -167,31 +168,33 @@ impl Engine for CandleEngine {
         let frontend = self.frontend()?;
         let submitted = Instant::now();
         check(&request)?;
-        let constraint = frontend.grammars.constrain(&request.options.response_format)?;
+        check_vocabulary(&request.options, frontend.builder.config.text.vocab_size)?;
+        let constraint = frontend.grammars.constrain(&request.options)?;
+        let rules = LogitRules::new(&request.options, &frontend.builder.tokenizer)?;
         let prepared = frontend.builder.build(&request)?;
         request.messages.clear();
         // Here, since hashing content without a key takes time.
         let contents = contents(&prepared.media, frontend.builder.config.vision.merge_unit());
         let left = frontend.builder.context - prepared.prompt.ids().len();
-        let max_tokens = request.options.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left);
+        let max_tokens = max_tokens(&request.options, left);
         let (sink, receiver) = EventSink::channel();
         let queued = Instant::now();
         let span = tracing::Span::current();
-        let generation =
-            Generation { request, prepared, contents, constraint, max_tokens, sink, submitted, queued, span };
+        let generation = Generation {
+            request,
+            prepared,
+            contents,
+            constraint,
+            rules,
+            max_tokens,
+            sink,
+            submitted,
+            queued,
+            span,
+        };
         self.worker.submit(generation, self.batch.seconds_per_request())?;
         Ok(GenerationEvents::new(receiver))
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_bf16_products() -> bool {
-    std::arch::is_x86_feature_detected!("avx512bf16")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_bf16_products() -> bool {
-    false
 }
 
 fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Shared), EngineError> {
@@ -204,14 +207,10 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Shared
         (Some(WeightType::Bf16), _) | (None, DeviceKind::Cuda) => DType::BF16,
         (Some(WeightType::F16), _) => DType::F16,
     };
-    if options.device == DeviceKind::Cpu
-        && (dtype == DType::F16 || dtype == DType::BF16 && !has_bf16_products())
-    {
-        // Converting in every product would be slower than f32.
-        return Err(fail(format!(
-            "this CPU has no products in {}; --dtype f32 would fit, or --quantize q8_0 for less memory",
-            dtype.as_str()
-        )));
+    if options.device == DeviceKind::Cpu && dtype == DType::F16 {
+        let message =
+            "--dtype f16 is for CUDA; on a CPU, bf16 takes as much memory, and --quantize q8_0 less";
+        return Err(fail(message.to_owned()));
     }
     let checkpoint = match files {
         ModelFiles::Demo => {

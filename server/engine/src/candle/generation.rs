@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::cache::ContentId;
 use super::constraint::Constraint;
+use super::logit_rules::LogitRules;
 use super::queue::Waiting;
 use super::sink::EventSink;
 use super::worker::Task;
@@ -20,6 +21,8 @@ pub(super) struct Generation {
     pub(super) contents: Vec<(ContentId, usize)>,
     /// The constraint on the answer's form; `None` means free text.
     pub(super) constraint: Option<Constraint>,
+    /// Rules about single tokens.
+    pub(super) rules: LogitRules,
     /// Limit of generated tokens.
     pub(super) max_tokens: usize,
     /// Where events go.

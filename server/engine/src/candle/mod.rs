@@ -12,12 +12,14 @@ mod engine;
 mod generation;
 #[cfg(feature = "cuda")]
 mod libcuda;
+mod logit_rules;
 mod queue;
 mod sampler;
 mod scheduler;
 mod sequence;
 mod sink;
 mod stop;
+mod tools;
 mod worker;
 
 pub use device::open_device;

@@ -18,7 +18,8 @@ use super::worker::{Progress, Runner};
 use crate::qwen3vl::{Kv, TokenSpan};
 use crate::{Done, EngineError};
 
-/// Work on prompts between two decoding steps: at least one layer, then more until this time is over.
+/// Work on prompts between two decoding steps: at least one layer, then more until this time is over, or as much as the last
+/// decoding step took. Where that is long, one layer at a time would keep new requests waiting for a step per layer.
 const SLICE: Duration = Duration::from_millis(20);
 
 /// Requests of jobs take part in one of so many steps while others are in progress.
@@ -47,13 +48,23 @@ pub(super) struct Scheduler {
     /// Requests that have ended, whose readers are behind.
     ended: Vec<Generation>,
     steps: usize,
+    /// How long the last decoding step took.
+    decoding: Duration,
     batch: Arc<BatchCounters>,
 }
 
 impl Scheduler {
     /// Creates a scheduler, which reports to `batch`.
     pub(super) fn new(shared: Shared, limits: Limits, batch: Arc<BatchCounters>) -> Self {
-        Self { shared, limits, running: Vec::new(), ended: Vec::new(), steps: 0, batch }
+        Self {
+            shared,
+            limits,
+            running: Vec::new(),
+            ended: Vec::new(),
+            steps: 0,
+            decoding: Duration::ZERO,
+            batch,
+        }
     }
 
     fn interactive(&self) -> usize {
@@ -122,11 +133,14 @@ impl Scheduler {
             let forked = self.fork_for(index);
             self.running[index].begin(&mut self.shared, forked);
         }
+        // A new request waits for no more than one step of a job.
+        let background = self.running[index].is_background();
+        let slice = if background { SLICE } else { SLICE.max(self.decoding) };
         loop {
             match self.running[index].advance(&mut self.shared) {
                 Err(error) => self.end(index, Err(error)),
                 Ok(Some(logits)) => self.accept(index, &logits),
-                Ok(None) if start.elapsed() < SLICE && !self.running[index].generation.sink.is_gone() => {
+                Ok(None) if start.elapsed() < slice && !self.running[index].generation.sink.is_gone() => {
                     continue;
                 }
                 Ok(None) => {}
@@ -279,7 +293,9 @@ impl Runner<Generation> for Scheduler {
         let worked = self.work_on_prompts(&takes_part);
         // Work on prompts may have ended a request.
         let takes_part = if worked { self.participants() } else { takes_part };
+        let start = Instant::now();
         let decoded = self.decode(&takes_part);
+        self.decoding = if decoded { start.elapsed() } else { Duration::ZERO };
         self.report();
         match (self.running.is_empty() && self.ended.is_empty(), worked || decoded) {
             (true, _) => Progress::Idle,

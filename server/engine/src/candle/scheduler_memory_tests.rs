@@ -1,6 +1,7 @@
 //! Tests of what requests that run side by side hold in memory, and of jobs that are paused for it.
 
 use super::*;
+use crate::{FinishReason, ToolChoice, ToolOptions};
 
 /// Bytes of KV that [`question`] with 40 tokens of answer needs.
 fn bytes_of_one() -> usize {
@@ -67,6 +68,54 @@ fn a_job_that_is_paused_at_any_point_goes_on_as_if_it_had_not_been() {
             assert_eq!(usage.1.completion_tokens, 40);
             assert!(usage.1.prompt_tokens < 100 && usage.1.cached_tokens == 0, "{usage:?}");
         }
+    }
+}
+
+#[test]
+fn a_job_that_is_paused_in_the_middle_of_a_call_goes_on_with_it() {
+    let job = || {
+        let mut request = question(10, "what happens?", 200);
+        request.options.background = true;
+        let parameters = serde_json::json!({
+            "properties": { "color": { "enum": ["red", "blue"] } },
+            "required": ["color"], "additionalProperties": false,
+        });
+        let function = serde_json::json!({ "name": "paint", "parameters": parameters });
+        let tools = vec![serde_json::json!({ "type": "function", "function": function })];
+        request.options.tools = Some(ToolOptions { tools, choice: ToolChoice::Required, parallel: false });
+        request
+    };
+    let told = |pauses: &[usize]| {
+        let mut scheduler = scheduler(1);
+        let mut events = start(&mut scheduler, job());
+        let mut steps = 0;
+        while scheduler.step() != Progress::Idle {
+            steps += 1;
+            if pauses.contains(&steps) && !scheduler.running.is_empty() {
+                scheduler.running[0].pause(&mut scheduler.shared);
+            }
+        }
+        let (mut arguments, mut end) = (String::new(), None);
+        while let Ok(event) = events.try_recv() {
+            match event.unwrap() {
+                GenerationEvent::Token { text, .. } => assert_eq!(text, ""),
+                GenerationEvent::Delta(delta) => {
+                    arguments += delta["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+                }
+                GenerationEvent::Done(done) => end = Some((done.finish_reason, done.usage.completion_tokens)),
+                GenerationEvent::Queued { .. } | GenerationEvent::Progress { .. } => {}
+            }
+        }
+        (arguments, end.unwrap(), steps)
+    };
+    let (arguments, end, steps) = told(&[]);
+    let color: serde_json::Value = serde_json::from_str(&arguments).unwrap();
+    assert!(color["color"] == "red" || color["color"] == "blue", "{arguments}");
+    assert_eq!(end.0, FinishReason::ToolCalls);
+    for every in [5, 11] {
+        let pauses: Vec<usize> = (1..steps).step_by(every).collect();
+        let (paused, paused_end, _) = told(&pauses);
+        assert_eq!((paused, paused_end), (arguments.clone(), end));
     }
 }
 

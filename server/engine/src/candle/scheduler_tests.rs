@@ -7,6 +7,8 @@ use tokio::sync::mpsc::Receiver;
 
 use super::*;
 use crate::candle::cache::{FeatureCache, PrefixCache, contents};
+use crate::candle::constraint::Grammars;
+use crate::candle::logit_rules::LogitRules;
 use crate::candle::sink::EventSink;
 use crate::qwen3vl::{
     ChatTemplate, Checkpoint, Model, Processor, ProcessorConfig, PromptBuilder, PromptWrapper, Tokenizer,
@@ -79,11 +81,18 @@ fn start(scheduler: &mut Scheduler, request: Request) -> Events {
     let contents = contents(&prepared.media, builder.config.vision.merge_unit());
     let now = Instant::now();
     let (max_tokens, span) = (request.options.max_tokens.unwrap(), tracing::Span::none());
+    let grammars = || {
+        let json = demo::file("tokenizer.json").unwrap();
+        Grammars::new(json, demo::tokenizer().id("<|im_end|>").unwrap()).unwrap()
+    };
+    let constraint =
+        request.options.tools.as_ref().and_then(|_| grammars().constrain(&request.options).unwrap());
     scheduler.start(Generation {
         request,
         prepared,
         contents,
-        constraint: None,
+        constraint,
+        rules: LogitRules::default(),
         max_tokens,
         sink,
         submitted: now,

@@ -9,7 +9,7 @@ use super::cache::{FeatureCache, PrefixCache, common_prefix, prefix_keys};
 use super::generation::Generation;
 use super::sink::Reader;
 use crate::qwen3vl::{Encoding, Features, Kv, Model, Pass, PromptBuilder, PromptMedia, TokenSpan};
-use crate::{Done, EngineError, GenerationEvent, Stage, StageTimes, Usage};
+use crate::{Done, EngineError, EngineErrorKind, GenerationEvent, Stage, StageTimes, Usage};
 
 /// Tokens of an answer for which memory is counted before it begins; most are shorter.
 const USUAL_ANSWER: usize = 1024;
@@ -251,9 +251,11 @@ impl Sequence {
             self.generation.report(Stage::Prefill, kv.len() - first, total - first);
         }
         let Some(logits) = logits.into_iter().next().flatten() else { return Ok(None) };
+        let tokenizer = &shared.builder.tokenizer;
         let answer = self.paused.take();
-        self.phase =
-            Phase::Decode(answer.unwrap_or_else(|| Box::new(Answer::new(&self.generation, &shared.eos))));
+        let answer =
+            answer.unwrap_or_else(|| Box::new(Answer::new(&mut self.generation, &shared.eos, tokenizer)));
+        self.phase = Phase::Decode(answer);
         Ok(Some(logits.to_vec1::<f32>()?))
     }
 
@@ -266,14 +268,17 @@ impl Sequence {
     /// Samples and sends a token. Returns the final event after the last one.
     ///
     /// # Errors
-    /// `Failed` when no token can be chosen, `Cancelled` when the reader has left.
+    /// `Invalid` when the request leaves no token to choose, `Failed` when the logits are no numbers, `Cancelled` when the
+    /// reader has left.
     pub(super) fn accept(&mut self, shared: &Shared, logits: &[f32]) -> Result<Option<Done>, EngineError> {
         let Phase::Decode(answer) = &mut self.phase else { return Ok(None) };
-        let (event, reason) = answer.next(logits, &shared.builder.tokenizer)?;
+        let (events, reason) = answer.next(logits, &shared.builder.tokenizer)?;
         self.clock.token();
         let tokens = answer.ids().len();
-        if self.generation.sink.send(Ok(event)) == Reader::Gone {
-            return Err(EngineError::Cancelled);
+        for event in events {
+            if self.generation.sink.send(Ok(event)) == Reader::Gone {
+                return Err(EngineError::Cancelled);
+            }
         }
         let Some(finish_reason) = reason else { return Ok(None) };
         let usage = Usage {
@@ -309,7 +314,7 @@ impl Sequence {
         }
         self.keep_kv(shared);
         if let Err(error) = &result
-            && !matches!(error, EngineError::Cancelled)
+            && !matches!(error.kind(), EngineErrorKind::Cancelled | EngineErrorKind::Invalid)
         {
             let _span = self.generation.span.enter();
             tracing::error!(%error, "failed to generate an answer; its client gets the error");

@@ -117,8 +117,8 @@ impl ChatTemplate {
         Ok(Self { environment })
     }
 
-    /// Renders a conversation up to the start of the assistant's message. `more` are additional variables: tools and template
-    /// arguments.
+    /// Renders a conversation, with `add_generation_prompt` up to the start of the assistant's message. `more` are additional
+    /// variables: tools and template arguments.
     ///
     /// # Errors
     /// The template's own exception (roles in a wrong order, …), or that it exceeds its limits.
@@ -126,12 +126,13 @@ impl ChatTemplate {
         &self,
         messages: &[TemplateMessage],
         more: &serde_json::Map<String, serde_json::Value>,
+        add_generation_prompt: bool,
     ) -> Result<String, String> {
         let template =
             self.environment.get_template(NAME).map_err(|error| format!("chat template: {error}"))?;
         let more = Value::from_serialize(more);
         let mut prompt = BoundedOutput::default();
-        let context = context! { messages, add_generation_prompt => true, ..more };
+        let context = context! { messages, add_generation_prompt, ..more };
         template.render_captured_to(context, &mut prompt).map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => "chat template: takes too long".to_owned(),
             ErrorKind::WriteFailure => {
@@ -233,7 +234,7 @@ mod tests {
     use super::*;
 
     fn render(source: &str, messages: &[TemplateMessage]) -> Result<String, String> {
-        ChatTemplate::new(source.to_owned())?.render(messages, &Default::default())
+        ChatTemplate::new(source.to_owned())?.render(messages, &Default::default(), true)
     }
 
     fn text(role: &'static str, text: &str) -> TemplateMessage {
@@ -275,7 +276,7 @@ mod tests {
         let mut message = text("assistant", "");
         message.extra.insert("tool_calls".into(), serde_json::json!([{ "id": "a" }]));
         let template = ChatTemplate::new(source.to_owned()).unwrap();
-        assert_eq!(template.render(&[message], more.as_object().unwrap()).unwrap(), "f False a");
+        assert_eq!(template.render(&[message], more.as_object().unwrap(), true).unwrap(), "f False a");
     }
 
     #[test]
@@ -377,7 +378,7 @@ mod tests {
     fn the_template_is_found_in_each_of_its_places() {
         let find = |file: &'static str, body: &'static str| {
             ChatTemplate::read(move |name| (name == file).then(|| body.as_bytes().to_vec()))
-                .and_then(|template| template.render(&[], &Default::default()))
+                .and_then(|template| template.render(&[], &Default::default(), true))
         };
         assert_eq!(find("chat_template.jinja", "a").unwrap(), "a");
         assert_eq!(find("chat_template.json", r#"{"chat_template": "b"}"#).unwrap(), "b");

@@ -18,7 +18,7 @@ use super::response::{self, ResponseContext, Sender};
 use super::served_model::ServedModel;
 use super::transport::{self, TransportRules, VideoTransport};
 use super::{request_body, sse};
-use crate::validate::DEFAULT_MAX_TOKENS;
+use crate::validate::max_tokens;
 use crate::{ContentPart, Done, EngineError, GenerationEvent, Request, Stage};
 
 /// vLLM's priority of background requests; lower numbers go first, and others have 0.
@@ -86,7 +86,7 @@ pub(super) fn prepare(
         Some(builder) => {
             let tokens = builder.build(&request)?.prompt.ids().len();
             let left = builder.context - tokens;
-            (Some(tokens), Some(request.options.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).min(left)))
+            (Some(tokens), Some(max_tokens(&request.options, left)))
         }
     };
     Ok(PreparedRequest { request, transport, mm_kwargs, priority, prompt_tokens, max_tokens })

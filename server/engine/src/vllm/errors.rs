@@ -50,7 +50,7 @@ pub(super) struct ErrorResponse {
 }
 
 /// Parameters that callers can set.
-const PARAMETERS: [&str; 19] = [
+const PARAMETERS: [&str; 23] = [
     "temperature",
     "top_p",
     "top_k",
@@ -70,6 +70,10 @@ const PARAMETERS: [&str; 19] = [
     "logit_bias",
     "structured_outputs",
     "min_tokens",
+    "allowed_token_ids",
+    "bad_words",
+    "continue_final_message",
+    "chat_template_kwargs",
 ];
 
 impl ErrorResponse {

@@ -52,6 +52,8 @@ pub(super) async fn relay(
 /// How the stream ended.
 struct StreamEnd {
     finish_reason: FinishReason,
+    /// About a finish reason that OpenAI does not have.
+    warning: Option<String>,
     usage: Option<WireUsage>,
     tokens: usize,
 }
@@ -78,15 +80,14 @@ async fn pass_on(
             Some(SseData::Chunk(chunk)) => chunk,
             end => {
                 let whole = finish.filter(|_| end.is_some());
-                return whole.map(|finish_reason| StreamEnd { finish_reason, usage, tokens }).ok_or_else(
-                    || {
-                        tracing::warn!(
-                            tokens,
-                            "a replica closed the connection before the end of an answer; will retry if the client has received no token, else the client gets an error"
-                        );
-                        AttemptError::once(EngineError::Incomplete)
-                    },
-                );
+                let Some((finish_reason, warning)) = whole else {
+                    tracing::warn!(
+                        tokens,
+                        "a replica closed the connection before the end of an answer; will retry if the client has received no token, else the client gets an error"
+                    );
+                    return Err(AttemptError::once(EngineError::Incomplete));
+                };
+                return Ok(StreamEnd { finish_reason, warning, usage, tokens });
             }
         };
         if let Some(error) = chunk.error {
@@ -130,18 +131,30 @@ fn size(besides: &serde_json::Map<String, serde_json::Value>) -> usize {
     besides.values().map(|value| value.as_str().map_or_else(|| value.to_string().len(), str::len)).sum()
 }
 
-fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
+/// Returns the finish reason in OpenAI's terms, and a warning where it has another name.
+fn finish_reason(reason: &str) -> Result<(FinishReason, Option<String>), EngineError> {
     match reason {
-        "stop" => Ok(FinishReason::Stop),
-        "length" => Ok(FinishReason::Length),
-        "tool_calls" => Ok(FinishReason::ToolCalls),
-        // `abort`, and reasons of later versions: the answer is incomplete.
-        other => {
+        "stop" => Ok((FinishReason::Stop, None)),
+        "length" => Ok((FinishReason::Length, None)),
+        "tool_calls" => Ok((FinishReason::ToolCalls, None)),
+        "repetition" => {
+            let warning = "the model's server ended the answer since it repeated itself".to_owned();
+            Ok((FinishReason::Stop, Some(warning)))
+        }
+        // The answer is incomplete.
+        "abort" | "error" => {
             tracing::warn!(
-                finish_reason = other,
-                "a replica ended an answer with a finish reason that is not known; the client gets an error"
+                finish_reason = reason,
+                "a replica gave up an answer; will retry if the client has received no token, else the client gets an error"
             );
             Err(EngineError::Incomplete)
+        }
+        other => {
+            let other: String = other.chars().take(100).collect();
+            Ok((
+                FinishReason::Stop,
+                Some(format!("the model's server ended the answer for the reason {other:?}")),
+            ))
         }
     }
 }
@@ -149,7 +162,8 @@ fn finish_reason(reason: &str) -> Result<FinishReason, EngineError> {
 /// Returns the events of a chunk: fields other than text first, then its text.
 fn events_of(mut choice: ChunkChoice) -> Vec<GenerationEvent> {
     let mut besides = serde_json::Map::new();
-    if let Some(reasoning) = choice.delta.reasoning.take().filter(|text| !text.is_empty()) {
+    let names = [choice.delta.reasoning.take(), choice.delta.reasoning_content.take()];
+    if let Some(reasoning) = names.into_iter().flatten().find(|text| !text.is_empty()) {
         besides.insert("reasoning".into(), reasoning.into());
     }
     if let Some(calls) = choice.delta.tool_calls.take().filter(|calls| !calls.is_empty()) {
@@ -211,8 +225,9 @@ fn tokens_of(choice: ChunkChoice) -> Vec<GenerationEvent> {
 }
 
 fn done(end: StreamEnd, first: Option<Instant>, before: ResponseContext) -> Done {
-    let StreamEnd { finish_reason, usage, tokens } = end;
+    let StreamEnd { finish_reason, warning, usage, tokens } = end;
     let ResponseContext { submitted, sent, preprocess_ms, prompt_tokens, mut warnings } = before;
+    warnings.extend(warning);
     let usage = match usage {
         Some(usage) => Usage {
             prompt_tokens: usage.prompt_tokens,
@@ -248,124 +263,5 @@ fn done(end: StreamEnd, first: Option<Instant>, before: ResponseContext) -> Done
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::errors::RetryScope;
-    use super::*;
-
-    fn before(prompt_tokens: Option<usize>) -> ResponseContext {
-        let now = Instant::now();
-        ResponseContext { submitted: now, sent: now, preprocess_ms: 1.0, prompt_tokens, warnings: Vec::new() }
-    }
-
-    async fn told(
-        chunks: &[&str],
-        expected: Option<usize>,
-    ) -> (Vec<GenerationEvent>, Result<Done, AttemptError>) {
-        let body: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
-        let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(body))]);
-        let (sender, mut receiver) = mpsc::channel(64);
-        let mut on_first_token = 0;
-        let result =
-            relay(sse::SseEvents::new(body), before(expected), &sender, || on_first_token += 1).await;
-        assert!(on_first_token <= 1);
-        drop(sender);
-        let mut events = Vec::new();
-        while let Some(event) = receiver.recv().await {
-            events.push(event.unwrap());
-        }
-        (events, result)
-    }
-
-    const ROLE: &str = r#"{"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
-    const RED: &str = r#"{"choices":[{"delta":{"content":"Red"},"finish_reason":null}]}"#;
-    const STOP: &str = r#"{"choices":[{"delta":{"content":"."},"finish_reason":"stop"}]}"#;
-    const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2,
-        "prompt_tokens_details":{"cached_tokens":4}}}"#;
-
-    fn usage() -> String {
-        USAGE.replace('\n', "")
-    }
-
-    #[tokio::test]
-    async fn a_whole_answer_ends_with_its_usage() {
-        let (events, done) = told(&[ROLE, RED, STOP, &usage(), "[DONE]"], Some(9)).await;
-        let done = done.unwrap();
-        assert_eq!(events.len(), 2);
-        assert_eq!(done.usage, Usage { prompt_tokens: 9, completion_tokens: 2, cached_tokens: 4 });
-        assert_eq!((done.finish_reason, done.warnings.len()), (FinishReason::Stop, 0));
-    }
-
-    #[tokio::test]
-    async fn other_counts_than_ours_and_none_at_all_are_told() {
-        let (_, done) = told(&[RED, STOP, &usage(), "[DONE]"], Some(8)).await;
-        assert!(done.unwrap().warnings[0].contains("counted 9 prompt tokens"));
-        let (_, done) = told(&[RED, STOP, "[DONE]"], Some(8)).await;
-        let done = done.unwrap();
-        assert_eq!((done.usage.prompt_tokens, done.usage.completion_tokens), (8, 2));
-        assert!(done.warnings[0].contains("no token counts"));
-    }
-
-    #[tokio::test]
-    async fn what_is_not_whole_is_no_answer() {
-        let aborted = RED.replace("null", "\"abort\"");
-        for chunks in
-            [&[RED][..], &[RED, "[DONE]"], &[RED, STOP], &[RED, &aborted, "[DONE]"], &[RED, "{oops"]]
-        {
-            let (_, done) = told(chunks, None).await;
-            let Err(AttemptError { error: EngineError::Incomplete, retry }) = done else {
-                panic!("{chunks:?}: {done:?}")
-            };
-            assert_eq!(retry, RetryScope::Never, "what has on_first_token is not on_first_token again");
-        }
-        let error = r#"{"error":{"message":"/root died","code":500}}"#;
-        for (chunks, expected) in [
-            (&[RED, error, "[DONE]"][..], RetryScope::Never),
-            (&[ROLE, error], RetryScope::Once),
-            (&[r#"{"error":{"message":"no","code":400}}"#], RetryScope::Never),
-        ] {
-            let (_, done) = told(chunks, None).await;
-            assert_eq!(done.unwrap_err().retry, expected, "{chunks:?}");
-        }
-        let (_, done) = told(&[ROLE], None).await;
-        assert_eq!(done.unwrap_err().retry, RetryScope::Once);
-    }
-
-    #[tokio::test]
-    async fn calls_of_tools_and_thoughts_are_passed_on() {
-        let call = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}}]}"#;
-        let thought = r#"{"choices":[{"delta":{"reasoning_content":"hm"},"finish_reason":null}]}"#;
-        let end = r#"{"choices":[{"delta":{"content":""},"finish_reason":"tool_calls"}]}"#;
-        let (events, done) = told(&[ROLE, thought, call, end, &usage(), "[DONE]"], None).await;
-        let [GenerationEvent::Delta(thought), GenerationEvent::Delta(call)] = &events[..] else {
-            panic!("{events:?}")
-        };
-        assert_eq!(thought["reasoning"], "hm");
-        assert_eq!(call["tool_calls"][0]["function"]["arguments"], "{}");
-        assert_eq!(done.unwrap().finish_reason, FinishReason::ToolCalls);
-    }
-
-    #[tokio::test]
-    async fn tokens_carry_their_ids_and_logprobs() {
-        let chunk = r#"{"choices":[{"delta":{"content":"I only"},"token_ids":[40,355],"logprobs":{"content":[
-            {"token":"I","logprob":-0.5,"top_logprobs":[{"token":"I","logprob":-0.5},{"token":"[]","logprob":-8}]},
-            {"token":" only","logprob":-0.25,"top_logprobs":[]}]}}]}"#
-            .replace('\n', "");
-        let (events, _) = told(&[&chunk], None).await;
-        let [
-            GenerationEvent::Token { text: a, id: Some(40), logprob: Some(first) },
-            GenerationEvent::Token { text: b, id: Some(355), .. },
-        ] = &events[..]
-        else {
-            panic!("{events:?}")
-        };
-        assert_eq!((a.as_str(), b.as_str()), ("I", " only"));
-        assert_eq!(first.top, [("I".to_owned(), Some(40), -0.5), ("[]".to_owned(), None, -8.0)]);
-        let cut = chunk.replace("I only", "I");
-        let (events, _) = told(&[&cut], None).await;
-        let texts: Vec<&str> = events
-            .iter()
-            .map(|event| if let GenerationEvent::Token { text, .. } = event { text.as_str() } else { "" })
-            .collect();
-        assert_eq!(texts, ["", "I"]);
-    }
-}
+#[path = "response_tests.rs"]
+mod tests;

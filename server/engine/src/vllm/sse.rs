@@ -53,8 +53,11 @@ pub(super) struct Delta {
     #[serde(default)]
     pub(super) tool_calls: Option<Vec<serde_json::Value>>,
     /// Reasoning before the answer.
-    #[serde(default, alias = "reasoning_content")]
+    #[serde(default)]
     pub(super) reasoning: Option<String>,
+    /// Its older name; some versions send both.
+    #[serde(default)]
+    pub(super) reasoning_content: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

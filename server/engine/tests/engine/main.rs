@@ -5,6 +5,7 @@
 #[path = "../golden/mod.rs"]
 mod golden;
 
+mod forms;
 mod invalid;
 mod reference;
 mod requests;
@@ -71,20 +72,18 @@ async fn quantized_weights_give_nearly_the_same_probabilities() {
         }
     };
     let (_, exact) = first(None, None).await;
-    let mut cases = vec![
+    let cases = [
         (Some(Quantization::Q8_0), None, "candle cpu q8_0", 0.1),
         (Some(Quantization::Q4K), None, "candle cpu q4k", 1.0),
+        (None, Some(WeightType::Bf16), "candle cpu bf16", 0.1),
     ];
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx512bf16") {
-        cases.push((None, Some(WeightType::Bf16), "candle cpu bf16", 0.1));
-    }
     for (quantization, dtype, name, tolerance) in cases {
         let (backend, got) = first(quantization, dtype).await;
         assert_eq!(backend, name);
         let difference = (got.top[0].2 - exact.top[0].2).abs();
         assert!(difference < tolerance, "{name}: {difference}");
-        assert!(got.top[0].2 != exact.top[0].2, "{name}: nothing was rounded");
+        // This checkpoint is in bf16 already, and products with it are those of f32.
+        assert_eq!(got.top[0].2 != exact.top[0].2, quantization.is_some(), "{name}: what was rounded");
     }
 }
 
