@@ -7,6 +7,7 @@
 
 mod conversation;
 mod event;
+mod pipeline;
 mod reading_rate;
 
 use std::{
@@ -14,22 +15,20 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use homereel_engine::{ContentPart, Engine, EngineError, GenerationEvent, Message, ModelInfo, Request};
+use homereel_engine::{Engine, EngineError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
-use crate::{
-    ask_error::AskError,
-    media::{ClipRequest, MediaDecoder, Source, ms},
-};
+use crate::{ask_error::AskError, media::MediaDecoder};
 
 pub use conversation::{Conversation, Piece, Turn};
 pub use event::{AskEvent, Finished, StagesMs};
-use reading_rate::{Reading, ReadingRate, pixels};
+use pipeline::Pipeline;
+use reading_rate::ReadingRate;
 
 /// Places for progress in the channel between pipeline and reader.
 const EVENTS: usize = 64;
@@ -39,6 +38,9 @@ const MEDIA: usize = 64;
 
 /// Maximum size of the events that wait for a slow reader. Normally a whole answer takes less.
 const WAITING_BYTES: usize = 8 << 20;
+
+/// Places for tokens in that channel; only several long answers to one request could take more.
+const MAX_WAITING: usize = 1 << 20;
 
 /// Who waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,10 +159,12 @@ impl AnswerService {
             Priority::Background => None,
             Priority::Interactive => Some(Arc::new(self.take_permit()?)),
         };
+        let left = conversation.n;
         let waiting_for_token = permit.is_some().then(|| Counted::new(&self.waiting));
         let cancel = cancel.child_token();
         // The engine never waits for a reader, so that one who stops reading does not delay the others.
         let waiting = conversation.options.max_tokens.unwrap_or(usize::MAX).min(info.max_model_len);
+        let waiting = waiting.saturating_mul(conversation.n).min(MAX_WAITING);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let (sender, receiver) = mpsc::channel(EVENTS + MEDIA + waiting);
         let pipeline = Pipeline {
@@ -185,7 +189,7 @@ impl AnswerService {
             }
         };
         tokio::spawn(work.in_current_span());
-        Ok(AnswerStream { receiver, waiting_bytes, ended: false, _guard: cancel.drop_guard() })
+        Ok(AnswerStream { receiver, waiting_bytes, left, _guard: cancel.drop_guard() })
     }
 
     fn take_permit(&self) -> Result<QuestionPermit, AskError> {
@@ -218,179 +222,36 @@ impl Drop for Counted {
     }
 }
 
-/// The events of one answer. Dropping it stops the work.
+/// The events of a request's answers. Dropping it stops the work.
 #[derive(Debug)]
 pub struct AnswerStream {
-    receiver: mpsc::Receiver<Result<AskEvent, AskError>>,
+    receiver: mpsc::Receiver<Result<(usize, AskEvent), AskError>>,
     waiting_bytes: Arc<AtomicUsize>,
-    ended: bool,
+    /// Answers that have not ended.
+    left: usize,
     _guard: DropGuard,
 }
 
 impl AnswerStream {
-    /// Waits for the next event. `None` follows `Done` or an error. Cancel safe.
+    /// Waits for the next event. `None` follows the last `Done` or an error. Cancel safe.
     pub async fn next(&mut self) -> Option<Result<AskEvent, AskError>> {
-        if self.ended {
+        Some(self.next_of_any().await?.map(|(_, event)| event))
+    }
+
+    /// Like [`Self::next`], and returns the number of the answer, which is 0 for events before the first token.
+    pub async fn next_of_any(&mut self) -> Option<Result<(usize, AskEvent), AskError>> {
+        if self.left == 0 {
             return None;
         }
         let event = self.receiver.recv().await.unwrap_or(Err(EngineError::Incomplete.into()));
-        if let Ok(event) = &event {
-            self.waiting_bytes.fetch_sub(event.bytes(), Ordering::Relaxed);
+        match &event {
+            Ok((_, event)) => {
+                self.waiting_bytes.fetch_sub(event.bytes(), Ordering::Relaxed);
+                self.left -= usize::from(matches!(event, AskEvent::Done(_)));
+            }
+            Err(_) => self.left = 0,
         }
-        self.ended = matches!(event, Ok(AskEvent::Done(_)) | Err(_));
         Some(event)
-    }
-}
-
-struct Pipeline {
-    service: AnswerService,
-    info: ModelInfo,
-    sender: mpsc::Sender<Result<AskEvent, AskError>>,
-    /// Places in the channel that progress must leave free.
-    reserved: usize,
-    waiting_bytes: Arc<AtomicUsize>,
-    /// `None` for background requests.
-    permit: Option<Arc<QuestionPermit>>,
-    cancel: CancellationToken,
-}
-
-impl Pipeline {
-    async fn run(&self, conversation: Conversation, mut waiting: Option<Counted>) -> Result<(), AskError> {
-        let started = Instant::now();
-        let mut stages = StagesMs::default();
-        let mut warnings = Vec::new();
-        let messages = self.messages(conversation.turns, &mut stages, &mut warnings).await?;
-        let pixels = pixels(&messages);
-        let request = Request { messages, options: conversation.options };
-        // Tokenizing a long text or compiling a schema takes too long for an async thread. It cannot be interrupted, so
-        // it keeps the permit even if the client leaves.
-        let engine = Arc::clone(&self.service.engine);
-        let permit = self.permit.clone();
-        let span = tracing::Span::current();
-        let work = move || {
-            let _permit = permit;
-            span.in_scope(|| engine.submit(request))
-        };
-        let submitted = tokio::task::spawn_blocking(work).await;
-        let mut events = submitted.map_err(std::io::Error::other)??;
-        let mut first_token = None;
-        while let Some(event) = events.next().await {
-            let event = event?;
-            if matches!(event, GenerationEvent::Token { .. } | GenerationEvent::Delta(_)) {
-                drop(waiting.take());
-            }
-            match event {
-                GenerationEvent::Queued { position } => self.try_emit(AskEvent::Queued { position }),
-                GenerationEvent::Progress { stage, done, total } => {
-                    self.try_emit(AskEvent::Progress { stage, done, total });
-                }
-                GenerationEvent::Token { text, id, logprob } => {
-                    first_token.get_or_insert_with(|| ms(started));
-                    self.emit(AskEvent::Token { text, id, logprob })?;
-                }
-                GenerationEvent::Delta(besides) => {
-                    first_token.get_or_insert_with(|| ms(started));
-                    self.emit(AskEvent::Delta(besides))?;
-                }
-                GenerationEvent::Done(done) => {
-                    if let (Some(_), Some(observe)) = (&self.permit, self.service.observer.get()) {
-                        let computed = done.usage.prompt_tokens.saturating_sub(done.usage.cached_tokens);
-                        observe(done.stages.ttft_ms, computed);
-                    }
-                    self.service.rate.lock().unwrap_or_else(PoisonError::into_inner).record(Reading {
-                        pixels,
-                        vision_ms: done.stages.vision_ms,
-                        prefill_ms: done.stages.prefill_ms,
-                        prompt_tokens: done.usage.prompt_tokens,
-                        cached_tokens: done.usage.cached_tokens,
-                    });
-                    stages.add_engine(&done.stages);
-                    stages.ttft = first_token.unwrap_or_else(|| ms(started));
-                    stages.total = ms(started);
-                    warnings.extend(done.warnings);
-                    stages.record(&done.usage);
-                    let finished = Finished {
-                        finish_reason: done.finish_reason,
-                        usage: done.usage,
-                        stages_ms: stages,
-                        warnings,
-                        model: self.info.id.clone(),
-                    };
-                    return self.emit(AskEvent::Done(finished));
-                }
-            }
-        }
-        Err(EngineError::Incomplete.into())
-    }
-
-    /// Decodes the media of the turns, in order.
-    async fn messages(
-        &self,
-        turns: Vec<Turn>,
-        stages: &mut StagesMs,
-        warnings: &mut Vec<String>,
-    ) -> Result<Vec<Message>, AskError> {
-        let mut messages = Vec::with_capacity(turns.len());
-        for turn in turns {
-            let mut content = Vec::with_capacity(turn.content.len());
-            for piece in turn.content {
-                content.push(match piece {
-                    Piece::Text(text) => ContentPart::Text(text),
-                    Piece::Image(source) => ContentPart::Image(
-                        self.service.media.picture(&self.service.engine, &source, &self.cancel).await?,
-                    ),
-                    Piece::Clip(prepared) => {
-                        warnings.extend(prepared.report.warnings.iter().cloned());
-                        self.emit(AskEvent::Media(prepared.report.clone()))?;
-                        ContentPart::Video(prepared.clip.clone())
-                    }
-                    Piece::Video(source, request) => {
-                        ContentPart::Video(self.video(&source, request, stages, warnings).await?)
-                    }
-                });
-            }
-            messages.push(Message { role: turn.role, content, extra: turn.extra });
-        }
-        Ok(messages)
-    }
-
-    async fn video(
-        &self,
-        source: &Source,
-        request: ClipRequest,
-        stages: &mut StagesMs,
-        warnings: &mut Vec<String>,
-    ) -> Result<homereel_engine::VideoInput, AskError> {
-        let progress = |stage, done, total| self.try_emit(AskEvent::Progress { stage, done, total });
-        let prepared =
-            self.service.media.clip(&*self.service.engine, source, request, &self.cancel, &progress).await?;
-        stages.probe += prepared.probe_ms;
-        stages.decode += prepared.decode_ms;
-        warnings.extend(prepared.report.warnings.iter().cloned());
-        self.emit(AskEvent::Media(prepared.report.clone()))?;
-        Ok(prepared.clip.clone())
-    }
-
-    /// Queues an event that may be dropped: a slow reader does not need old progress.
-    fn try_emit(&self, event: AskEvent) {
-        if self.sender.capacity() > self.reserved {
-            // An error only means that the reader has left.
-            let _ = self.emit(event);
-        }
-    }
-
-    /// Queues an event that must not be lost. A reader that is too far behind loses its answer.
-    fn emit(&self, event: AskEvent) -> Result<(), AskError> {
-        let bytes = event.bytes();
-        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if waiting + bytes > WAITING_BYTES {
-            tracing::warn!(
-                waiting_bytes = waiting,
-                "cancelled an answer, because its client reads too slowly; the client loses the rest of it"
-            );
-            return Err(EngineError::Cancelled.into());
-        }
-        self.sender.try_send(Ok(event)).map_err(|_| EngineError::Cancelled.into())
     }
 }
 

@@ -40,12 +40,31 @@ pub enum AskError {
     /// A file could not be read.
     #[error("failed to read the video: {0}")]
     Io(#[from] std::io::Error),
+    /// A picture or video of the conversation is invalid.
+    #[error("{source}")]
+    Part {
+        /// Number of the turn.
+        turn: usize,
+        /// Number of the piece in the turn.
+        piece: usize,
+        /// What is wrong with it.
+        source: Box<AskError>,
+    },
 }
 
 impl AskError {
     /// Builds an [`AskError::Invalid`] for the parameter `param`.
     pub fn invalid(param: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid { message: message.into(), param }
+    }
+
+    /// Returns the error itself, and the numbers of the turn and piece if it is about one.
+    #[must_use]
+    pub fn split(self) -> (Self, Option<(usize, usize)>) {
+        match self {
+            Self::Part { turn, piece, source } => (*source, Some((turn, piece))),
+            error => (error, None),
+        }
     }
 
     /// Returns the class of this error.
@@ -69,6 +88,7 @@ impl AskError {
                 homereel_engine::EngineErrorKind::Failed => AskErrorKind::Failed,
             },
             Self::Io(_) => AskErrorKind::Failed,
+            Self::Part { source, .. } => source.kind(),
         }
     }
 
@@ -85,6 +105,7 @@ impl AskError {
             {
                 Some("video_url")
             }
+            Self::Part { source, .. } => source.param(),
             _ => None,
         }
     }

@@ -44,6 +44,14 @@ pub struct ServerFlags {
         value_delimiter = ','
     )]
     pub allow_origins: Vec<AllowedOrigin>,
+    /// Name under which requests may name the model, in addition to its own; answers to such requests have it; may be repeated
+    #[arg(
+        long = "served-model-name",
+        env = "HOMEREEL_SERVED_MODEL_NAMES",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub served_model_names: Vec<String>,
     /// PEM file with the certificate chain for HTTPS; it is loaded again when it changes
     #[arg(long, env = "HOMEREEL_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -135,6 +143,8 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<TrustedProxy>,
     /// Other origins whose pages may call the API with a key.
     pub allow_origins: Vec<AllowedOrigin>,
+    /// Further names of the model.
+    pub served_model_names: Vec<String>,
     /// Certificate and key. `None` means plain HTTP.
     pub tls: Option<TlsFiles>,
     /// Maximum number of connections. `None` means the default of [`crate::net::ConnectionLimits`].
@@ -199,6 +209,7 @@ impl ServerConfig {
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             allow_origins: Vec::new(),
+            served_model_names: Vec::new(),
             tls: None,
             max_connections: None,
             max_connections_per_address: None,
@@ -240,6 +251,7 @@ pub fn resolve(
         hosts: either(flags.hosts, from_file.hosts),
         trusted_proxies: either(flags.trusted_proxies, from_file.trusted_proxies),
         allow_origins: either(flags.allow_origins, from_file.allow_origins),
+        served_model_names: either(flags.served_model_names, from_file.served_model_names),
         tls: tls_files(flags.tls_cert.or(from_file.tls_cert), flags.tls_key.or(from_file.tls_key))?,
         max_connections: flags.max_connections.or(from_file.max_connections),
         max_connections_per_address: flags

@@ -3,6 +3,7 @@
 //! Used by the command line, the OpenAI endpoint, pages and jobs. Depends on neither HTTP nor the library.
 
 mod derived;
+mod frame_list;
 mod frames;
 mod source;
 

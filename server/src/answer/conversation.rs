@@ -16,6 +16,8 @@ pub enum Piece {
     Image(Source),
     /// A video and how to sample it.
     Video(Source, ClipRequest),
+    /// The frames of a video as pictures, their number per second, and the limit of their size.
+    Frames(Vec<Source>, f64, ClipRequest),
     /// Frames of a video that are decoded already.
     Clip(Arc<PreparedClip>),
 }
@@ -46,6 +48,8 @@ pub struct Conversation {
     pub turns: Vec<Turn>,
     /// How to generate the answer.
     pub options: GenerationOptions,
+    /// Number of answers.
+    pub n: usize,
 }
 
 impl Conversation {
@@ -72,6 +76,7 @@ impl Conversation {
         Self {
             turns: vec![Turn::new(MessageRole::User, content)],
             options: GenerationOptions { sampling, ..GenerationOptions::default() },
+            n: 1,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Answers that nobody reads.
 
 use homereel_engine::{
-    Done, FinishReason, SamplingParams, StageTimes, Usage,
+    Done, FinishReason, GenerationEvent, SamplingParams, StageTimes, Usage,
     fake::{FakeEngine, ScriptStep},
 };
 use homereel_video::Worker;

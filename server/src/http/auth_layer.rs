@@ -26,6 +26,9 @@ use crate::state::AppState;
 /// Name of the session cookie.
 pub(super) const COOKIE: &str = "homereel_session";
 
+/// Headers in which clients made for other services send their key.
+const KEY_HEADERS: [&str; 2] = ["x-api-key", "api-key"];
+
 /// Bytes of a body that is sent at once, before its reader could log out.
 const SHORT: u64 = 1 << 20;
 
@@ -113,6 +116,9 @@ fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| Credential::Key(key.trim()));
     }
+    if let Some(value) = KEY_HEADERS.iter().find_map(|name| headers.get(*name)) {
+        return Some(Credential::Key(value.to_str().ok()?.trim()));
+    }
     session(headers).map(Credential::Session)
 }
 
@@ -137,7 +143,7 @@ fn unauthorized(request: &Request) -> Response {
     let message = if request.headers().contains_key(header::AUTHORIZATION) {
         "unknown API key; `homereel keys add NAME` creates one"
     } else {
-        "this server needs an API key (Authorization: Bearer KEY; `homereel keys add NAME` creates one) or a login at /login"
+        "this server needs an API key (Authorization: Bearer KEY, or x-api-key: KEY; `homereel keys add NAME` creates one) or a login at /login"
     };
     let failure = Failure::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
     let mut response = render(path, failure);
@@ -161,5 +167,12 @@ mod tests {
         assert_eq!(credential(&cookies), Some(Credential::Session("x=y")));
         assert_eq!(credential(&headers(&[(header::AUTHORIZATION, "Basic abc")])), None);
         assert_eq!(credential(&headers(&[])), None);
+        for name in KEY_HEADERS {
+            let with_cookie = headers(&[
+                (header::HeaderName::from_static(name), "abc"),
+                (header::COOKIE, "homereel_session=x"),
+            ]);
+            assert_eq!(credential(&with_cookie), Some(Credential::Key("abc")));
+        }
     }
 }

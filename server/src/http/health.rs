@@ -29,6 +29,11 @@ pub(super) async fn readyz(State(state): State<AppState>) -> (StatusCode, &'stat
     }
 }
 
+/// `GET /version`, as vLLM has it.
+pub(super) async fn version() -> Json<Value> {
+    Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
 /// `GET /metrics`, in the text format of Prometheus.
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     match state.answers.engine().batch() {

@@ -20,6 +20,7 @@ mod moments;
 mod openai;
 mod origin;
 mod pages;
+mod path;
 mod playback;
 mod replicas;
 mod routes;

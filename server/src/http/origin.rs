@@ -20,9 +20,8 @@ use crate::{config::ServerConfig, net::ClientInfo, state::AppState};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Headers of requests that pages of allowed origins may send.
-const ALLOWED_HEADERS: &str = "authorization, content-type, x-request-id, tus-resumable, upload-length, upload-offset, \
-                               upload-metadata, upload-checksum, x-http-method-override";
+/// Headers of requests that pages of allowed origins may send, where the browser does not name them.
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type");
 
 /// Headers of responses that they may read.
 const EXPOSED_HEADERS: &str = "location, retry-after, x-request-id, tus-resumable, tus-version, tus-max-size, \
@@ -67,7 +66,7 @@ pub(super) async fn check(
     let preflight = *request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if preflight {
-        preflight_response()
+        preflight_response(request.headers())
     } else {
         // An allowed origin acts with a key, never as the person who is logged in in this browser.
         request.headers_mut().remove(header::COOKIE);
@@ -88,11 +87,14 @@ fn allowed_origin(config: &ServerConfig, request: &Request) -> Option<HeaderValu
     allowed.then(|| value.clone())
 }
 
-fn preflight_response() -> Response {
+/// Allows whatever headers the page asks for: clients have their own (x-stainless-lang, openai-beta, …), and none has a
+/// meaning here that an API key does not give.
+fn preflight_response(headers: &HeaderMap) -> Response {
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let headers = [
-        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST, PATCH, DELETE"),
-        (header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS),
-        (header::ACCESS_CONTROL_MAX_AGE, "7200"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE")),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(ALLOWED_HEADERS)),
+        (header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200")),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
 }

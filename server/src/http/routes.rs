@@ -12,11 +12,12 @@ use axum::{
     routing::{MethodRouter, delete, get, options, patch, post},
 };
 use homereel_library::Role;
+use tower::ServiceExt as _;
 
 use super::{
     albums, ask, ask_all, assets,
     auth_layer::{self, Required},
-    bench, error, events, files, health, household, html, jobs, layers, login, moments, openai, pages,
+    bench, error, events, files, health, household, html, jobs, layers, login, moments, openai, pages, path,
     playback, replicas, search, system, trash, tus, upload, videos,
 };
 use crate::state::AppState;
@@ -29,6 +30,8 @@ fn public() -> Group {
     Group::default()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        // vLLM's name for it.
+        .route("/health", get(health::readyz))
         .route("/login", get(login::page).post(login::log_in).layer(DefaultBodyLimit::max(MAX_LOGIN)))
         .route("/logout", post(login::log_out))
         .route("/static/{name}", get(assets::asset))
@@ -77,6 +80,7 @@ fn viewer() -> Group {
         .route("/v1/models", get(openai::models::list))
         .route("/v1/models/{*id}", get(openai::models::show))
         .route("/metrics", get(health::metrics))
+        .route("/version", get(health::version))
 }
 
 /// Routes that add, ask and edit.
@@ -150,7 +154,9 @@ pub fn router(state: AppState) -> Router {
         .merge(role(Role::Admin, admin()))
         .fallback(html::no_such_url.layer(require(Required::ByMethod)))
         .method_not_allowed_fallback(error::no_such_method.layer(require(Required::ByMethod)));
-    layers::around(table, &state).with_state(state)
+    let table = layers::around(table, &state).with_state(state);
+    // Around the table, because a URL is changed before its route is found.
+    Router::new().fallback_service(table.map_request(path::normalized))
 }
 
 /// Routes that require the same role.

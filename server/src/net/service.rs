@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes},
-    http::{Request, Response, StatusCode, header, uri::Authority},
+    http::{HeaderValue, Request, Response, StatusCode, header, uri::Authority},
     response::IntoResponse as _,
 };
 use hyper::{
@@ -75,10 +75,15 @@ impl Service<Request<Incoming>> for ConnectionService {
             counted = self.admission.count_request(address);
             client.over_limit = counted.is_none();
         }
-        let mut request = request.map(|body| Body::new(TimedBody::new(body)));
+        let expects_continue = request.headers().contains_key(header::EXPECT);
+        let mut request = request.map(|body| Body::new(TimedBody::new(body, expects_continue)));
         request.extensions_mut().insert(client);
         Box::pin(async move {
-            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            if expects_continue && !response.status().is_success() {
+                // The client does not send the body, which hyper would wait for.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok(tracked(response, busy, counted))
         })
     }

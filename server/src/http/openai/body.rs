@@ -1,5 +1,6 @@
 //! Reads the body of a chat request: bounded, with the media on disk.
 
+mod base64_text;
 mod media;
 mod scanner;
 
@@ -15,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::error::{Failure, broken_body};
 use crate::budget::MemoryBudget;
-pub(super) use media::SpooledMedia;
+pub(super) use media::{MAX_FRAMES, SpooledFile, SpooledMedia};
 use scanner::{MAX_JSON, MAX_VALUES, Scanner};
 
 /// Chunks up to this size are scanned where they arrive, larger ones on a blocking thread.

@@ -1,12 +1,14 @@
 //! OpenAI's API: `POST /v1/chat/completions`.
 //!
-//! [`body`] reads the request, [`wire`] has its types, [`convert`] turns a request into a conversation, [`media_url`] resolves
-//! images and videos, and [`reply`] builds the response, whole or streamed.
+//! [`body`] reads the request, [`parameters`] says what becomes of each parameter, [`wire`] has the types of messages,
+//! [`convert`] turns a request into a conversation, [`media_url`] resolves pictures and videos, and [`reply`] builds the
+//! response, whole or streamed.
 
 mod body;
 mod convert;
 mod media_url;
 pub(super) mod models;
+mod parameters;
 mod reply;
 mod wire;
 
@@ -15,11 +17,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::{
     Json,
     extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use homereel_engine::Stage;
 
-use super::error::{Failure, OpenAiError};
+use super::error::{Failure, OpenAiError, shown};
 use crate::{
     answer::{AnswerStream, AskEvent, Priority},
     ask_error::AskError,
@@ -36,6 +39,7 @@ pub(super) async fn completions(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
+    refuse_encoded(request.headers())?;
     let limits = convert::RequestLimits { videos: state.config.max_videos, images: state.config.max_images };
     let body = body::read(
         &state.bodies,
@@ -43,7 +47,7 @@ pub(super) async fn completions(
         body::BodyLimits {
             bytes: state.config.max_body_bytes,
             // More than a request may have, so that the error names the kind that there are too many of.
-            media: 2 * (limits.videos + limits.images),
+            media: 2 * (limits.videos + limits.images) + body::MAX_FRAMES,
             scratch: state.library.scratch_dir(),
         },
     );
@@ -52,18 +56,13 @@ pub(super) async fn completions(
     // Parsing is CPU work, so it runs on a blocking thread, which also frees the body.
     let draft = tokio::task::spawn_blocking(move || convert::read(body, &limits, &known));
     let Draft { want, conversation } = draft.await.map_err(Failure::internal)??;
-    if !names(want.model.as_deref(), &info) {
-        return Err(models::unknown(want.model.as_deref().unwrap_or_default(), &info.id).into());
-    }
+    let model = models::named(want.model.as_deref(), &info, &state.config.served_model_names)?;
     let conversation = conversation.resolve(&state.library).await?;
     let mut answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
-    let head = reply::ReplyHead {
-        id: format!("chatcmpl-{}", homereel_library::new_id()),
-        created: now_s(),
-        model: info.id,
-    };
+    let head =
+        reply::ReplyHead { id: format!("chatcmpl-{}", homereel_library::new_id()), created: now_s(), model };
     if want.stream {
-        let first = first_events(&mut answering).await?;
+        let first = first_events(&mut answering).await.map_err(|error| reply::located(error, &want))?;
         return Ok(
             ([("x-accel-buffering", "no")], reply::stream(head, first, answering, want)).into_response()
         );
@@ -72,11 +71,11 @@ pub(super) async fn completions(
 }
 
 /// Waits for the first event, so that an invalid video or a prompt that is too long still gets a 4xx status.
-async fn first_events(answering: &mut AnswerStream) -> Result<Vec<AskEvent>, AskError> {
+async fn first_events(answering: &mut AnswerStream) -> Result<Vec<(usize, AskEvent)>, AskError> {
     let mut first = Vec::new();
-    while let Ok(Some(event)) = tokio::time::timeout(PATIENCE, answering.next()).await {
+    while let Ok(Some(event)) = tokio::time::timeout(PATIENCE, answering.next_of_any()).await {
         let event = event?;
-        let probing = matches!(event, AskEvent::Progress { stage: Stage::Probe, .. });
+        let probing = matches!(event.1, AskEvent::Progress { stage: Stage::Probe, .. });
         first.push(event);
         if !probing {
             break;
@@ -85,12 +84,16 @@ async fn first_events(answering: &mut AnswerStream) -> Result<Vec<AskEvent>, Ask
     Ok(first)
 }
 
-/// Returns whether the requested model is loaded. A missing name matches, and `demo` matches the demo model.
-fn names(asked: Option<&str>, info: &homereel_engine::ModelInfo) -> bool {
-    match asked {
-        None | Some("") => true,
-        Some("demo") => info.demo || info.id == "demo",
-        Some(asked) => asked == info.id,
+/// Compressed bodies are refused: what they expand to is not known before.
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), Failure> {
+    let encoding = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or_default());
+    match encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        None => Ok(()),
+        Some(encoding) => {
+            let message =
+                format!("bodies in {} are not supported; send it without Content-Encoding", shown(encoding));
+            Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", message))
+        }
     }
 }
 

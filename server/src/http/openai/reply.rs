@@ -7,7 +7,7 @@ use futures_util::Stream;
 use homereel_engine::{TokenLogprob, Usage};
 use serde_json::{Map, Value, json};
 
-use super::super::error::OpenAiError;
+use super::super::error::{Failure, OpenAiError};
 use super::convert::ReplyOptions;
 use crate::{
     answer::{AnswerStream, AskEvent, Finished},
@@ -26,55 +26,121 @@ pub(super) struct ReplyHead {
     pub(super) model: String,
 }
 
-/// Waits for the end of the answer and returns it as one object.
+/// One answer of a reply that is not streamed.
+#[derive(Debug, Default)]
+struct Choice {
+    text: String,
+    logprobs: Vec<Value>,
+    /// What the answer has besides text.
+    besides: Map<String, Value>,
+    finish_reason: Value,
+}
+
+impl Choice {
+    fn into_json(self, index: usize, want: &ReplyOptions) -> Value {
+        let mut message = json!({ "role": "assistant", "content": self.text, "refusal": null });
+        if self.besides.contains_key("tool_calls") && self.text.is_empty() {
+            message["content"] = Value::Null;
+        }
+        for (name, value) in self.besides {
+            message[name] = value;
+        }
+        // A field of streams; clients send the message back as it is.
+        for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
+            call.as_object_mut().map(|call| call.shift_remove("index"));
+        }
+        if message["tool_calls"].is_null() {
+            message.as_object_mut().map(|message| message.shift_remove("tool_calls"));
+        }
+        let logprobs = if want.logprobs { json!({ "content": self.logprobs }) } else { Value::Null };
+        json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason })
+    }
+}
+
+/// Waits for the end of all answers and returns them as one object.
 pub(super) async fn whole(
     head: ReplyHead,
     mut answering: AnswerStream,
     want: &ReplyOptions,
-) -> Result<Value, AskError> {
-    let mut text = String::new();
-    let mut media = Vec::new();
-    let mut logprobs = Vec::new();
-    let mut besides = Map::new();
-    while let Some(event) = answering.next().await {
-        match event? {
+) -> Result<Value, Failure> {
+    let mut choices: Vec<Choice> = Vec::new();
+    let mut totals = Totals::default();
+    while let Some(event) = answering.next_of_any().await {
+        let (index, event) = event.map_err(|error| located(error, want))?;
+        if choices.len() <= index {
+            choices.resize_with(index + 1, Choice::default);
+        }
+        let choice = &mut choices[index];
+        match event {
             AskEvent::Queued { .. } | AskEvent::Progress { .. } => {}
-            AskEvent::Media(report) => media.push(report),
+            AskEvent::Media(report) => totals.media.push(report),
             AskEvent::Token { text: piece, id, logprob } => {
-                logprobs.extend(logprob.as_ref().map(|logprob| token_logprob(&piece, id, logprob)));
-                text.push_str(&piece);
+                choice.logprobs.extend(logprob.as_ref().map(|logprob| token_logprob(&piece, id, logprob)));
+                choice.text.push_str(&piece);
             }
-            AskEvent::Delta(piece) => join(&mut besides, piece),
+            AskEvent::Delta(piece) => join(&mut choice.besides, piece),
             AskEvent::Done(finished) => {
-                let mut message = json!({ "role": "assistant", "content": text, "refusal": null });
-                if besides.contains_key("tool_calls") && text.is_empty() {
-                    message["content"] = Value::Null;
-                }
-                for (name, value) in besides {
-                    message[name] = value;
-                }
-                let logprobs = if want.logprobs { json!({ "content": logprobs }) } else { Value::Null };
-                return Ok(json!({
-                    "id": head.id, "object": "chat.completion", "created": head.created, "model": head.model,
-                    "choices": [{
-                        "index": 0,
-                        "message": message,
-                        "logprobs": logprobs,
-                        "finish_reason": finished.finish_reason,
-                    }],
-                    "usage": usage(&finished.usage),
-                    "homereel": extras(&finished, &media),
-                }));
+                choice.finish_reason = json!(finished.finish_reason);
+                totals.add(finished);
             }
         }
     }
-    Err(homereel_engine::EngineError::Incomplete.into())
+    let extras = totals.extras(want);
+    let choices = choices.into_iter().enumerate().map(|(index, choice)| choice.into_json(index, want));
+    Ok(json!({
+        "id": head.id, "object": "chat.completion", "created": head.created, "model": head.model,
+        "choices": choices.collect::<Vec<_>>(),
+        "usage": usage(&totals.usage),
+        "homereel": extras,
+    }))
+}
+
+/// What is reported of all answers together.
+#[derive(Debug, Default)]
+struct Totals {
+    media: Vec<MediaReport>,
+    usage: Usage,
+    /// Of the answer that ended last.
+    last: Option<Finished>,
+}
+
+impl Totals {
+    fn add(&mut self, finished: Finished) {
+        // The answers share the prompt.
+        self.usage.prompt_tokens = finished.usage.prompt_tokens;
+        self.usage.cached_tokens = match self.last {
+            Some(_) => self.usage.cached_tokens.min(finished.usage.cached_tokens),
+            None => finished.usage.cached_tokens,
+        };
+        self.usage.completion_tokens += finished.usage.completion_tokens;
+        self.last = Some(finished);
+    }
+
+    /// Returns the fields outside of OpenAI's format.
+    fn extras(&self, want: &ReplyOptions) -> Value {
+        let finished = self.last.as_ref();
+        let warnings: Vec<&String> = want
+            .warnings
+            .iter()
+            .chain(finished.into_iter().flat_map(|finished| &finished.warnings))
+            .collect();
+        json!({ "stages_ms": finished.map(|finished| finished.stages_ms), "media": self.media, "warnings": warnings })
+    }
+}
+
+/// Names the part of the request that an error is about.
+pub(super) fn located(error: AskError, want: &ReplyOptions) -> Failure {
+    let (error, place) = error.split();
+    let failure = Failure::from(error);
+    let Some((turn, piece)) = place else { return failure };
+    let field = want.places.get(turn).and_then(|parts| parts.get(piece)).copied().unwrap_or_default();
+    Failure { param: Some(format!("messages[{turn}].content[{piece}].{field}")), ..failure }
 }
 
 /// Streams the answer: progress as comments, which clients ignore, then chunks, then `[DONE]`.
 pub(super) fn stream(
     head: ReplyHead,
-    first: Vec<AskEvent>,
+    first: Vec<(usize, AskEvent)>,
     answering: AnswerStream,
     want: ReplyOptions,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
@@ -82,12 +148,12 @@ pub(super) fn stream(
         head,
         answering,
         want,
-        media: Vec::new(),
+        totals: Totals::default(),
         queue: Vec::new(),
-        started: false,
+        started: Vec::new(),
         over: false,
     };
-    state.queue = first.into_iter().flat_map(|event| state.render(event)).collect();
+    state.queue = first.into_iter().flat_map(|(index, event)| state.render(index, event)).collect();
     state.queue.reverse();
     let events = futures_util::stream::unfold(state, |mut state| async move {
         let event = state.next().await?;
@@ -100,10 +166,11 @@ struct ReplyStream {
     head: ReplyHead,
     answering: AnswerStream,
     want: ReplyOptions,
-    media: Vec<MediaReport>,
+    totals: Totals,
     /// Events to send before the next one is requested, in reverse order.
     queue: Vec<Event>,
-    started: bool,
+    /// Per answer, whether its first chunk was sent.
+    started: Vec<bool>,
     over: bool,
 }
 
@@ -116,80 +183,86 @@ impl ReplyStream {
             if self.over {
                 return None;
             }
-            let events = match self.answering.next().await? {
-                Ok(event) => self.render(event),
-                Err(error) => {
+            let events = match self.answering.next_of_any().await {
+                Some(Ok((index, event))) => self.render(index, event),
+                Some(Err(error)) => {
                     self.over = true;
                     // The status was sent long ago, so the error is an event in OpenAI's format, without
                     // [DONE].
-                    vec![Event::default().data(OpenAiError(error.into()).body().to_string())]
+                    vec![Event::default().data(OpenAiError(located(error, &self.want)).body().to_string())]
                 }
+                None => self.end(),
             };
             self.queue = events;
             self.queue.reverse();
         }
     }
 
-    fn render(&mut self, event: AskEvent) -> Vec<Event> {
+    fn render(&mut self, index: usize, event: AskEvent) -> Vec<Event> {
         match event {
             AskEvent::Queued { position } => vec![comment(format!("queued {position}"))],
             AskEvent::Progress { stage, done, total } => {
                 vec![comment(format!("{} {done}/{total}", stage.as_str()))]
             }
             AskEvent::Media(report) => {
-                self.media.push(report);
+                self.totals.media.push(report);
                 Vec::new()
             }
             AskEvent::Token { text, id, logprob } => {
-                let mut events = self.role();
+                let mut events = self.role(index);
                 let logprobs = match logprob.filter(|_| self.want.logprobs) {
                     Some(logprob) => json!({ "content": [token_logprob(&text, id, &logprob)] }),
                     None if text.is_empty() => return events,
                     None => Value::Null,
                 };
-                events.push(self.chunk(json!([{
-                    "index": 0, "delta": { "content": text }, "logprobs": logprobs, "finish_reason": null,
-                }])));
+                events.push(self.chunk(index, json!({ "content": text }), logprobs));
                 events
             }
             AskEvent::Delta(besides) => {
-                let mut events = self.role();
-                events.push(self.chunk(json!([{
-                    "index": 0, "delta": besides, "logprobs": null, "finish_reason": null,
-                }])));
+                let mut events = self.role(index);
+                events.push(self.chunk(index, Value::Object(besides), Value::Null));
                 events
             }
             AskEvent::Done(finished) => {
-                self.over = true;
-                let mut events = self.role();
+                let mut events = self.role(index);
                 let mut last = self.body(json!([{
-                    "index": 0, "delta": {}, "logprobs": null, "finish_reason": finished.finish_reason,
+                    "index": index, "delta": {}, "logprobs": null, "finish_reason": finished.finish_reason,
                 }]));
-                last["homereel"] = extras(&finished, &self.media);
+                self.totals.add(finished);
+                last["homereel"] = self.totals.extras(&self.want);
                 events.push(Event::default().data(last.to_string()));
-                if self.want.include_usage {
-                    let mut counts = self.body(json!([]));
-                    counts["usage"] = usage(&finished.usage);
-                    events.push(Event::default().data(counts.to_string()));
-                }
-                events.push(Event::default().data("[DONE]"));
                 events
             }
         }
     }
 
-    /// The first chunk has the role.
-    fn role(&mut self) -> Vec<Event> {
-        if std::mem::replace(&mut self.started, true) {
-            return Vec::new();
+    /// Returns what follows the last answer.
+    fn end(&mut self) -> Vec<Event> {
+        self.over = true;
+        let mut events = Vec::new();
+        if self.want.include_usage {
+            let mut counts = self.body(json!([]));
+            counts["usage"] = usage(&self.totals.usage);
+            events.push(Event::default().data(counts.to_string()));
         }
-        vec![self.chunk(json!([{
-            "index": 0, "delta": { "role": "assistant", "content": "" }, "logprobs": null, "finish_reason": null,
-        }]))]
+        events.push(Event::default().data("[DONE]"));
+        events
     }
 
-    fn chunk(&self, choices: Value) -> Event {
-        Event::default().data(self.body(choices).to_string())
+    /// The first chunk of an answer has the role.
+    fn role(&mut self, index: usize) -> Vec<Event> {
+        if self.started.len() <= index {
+            self.started.resize(index + 1, false);
+        }
+        if std::mem::replace(&mut self.started[index], true) {
+            return Vec::new();
+        }
+        vec![self.chunk(index, json!({ "role": "assistant", "content": "" }), Value::Null)]
+    }
+
+    fn chunk(&self, index: usize, delta: Value, logprobs: Value) -> Event {
+        let choice = json!([{ "index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null }]);
+        Event::default().data(self.body(choice).to_string())
     }
 
     fn body(&self, choices: Value) -> Value {
@@ -258,11 +331,6 @@ fn usage(usage: &Usage) -> Value {
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": { "cached_tokens": usage.cached_tokens },
     })
-}
-
-/// Fields outside of OpenAI's format.
-fn extras(finished: &Finished, media: &[MediaReport]) -> Value {
-    json!({ "stages_ms": finished.stages_ms, "media": media, "warnings": finished.warnings })
 }
 
 fn token_logprob(text: &str, id: Option<u32>, logprob: &TokenLogprob) -> Value {

@@ -1,5 +1,7 @@
 //! Tests the endpoint with a scripted engine, without sockets.
 
+mod requests;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{
@@ -158,10 +160,20 @@ async fn settings_reach_the_engine() {
         .chat(&question(json!({
             "temperature": 0.5, "top_p": 0.9, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1,
             "presence_penalty": 0.2, "frequency_penalty": 0.3, "seed": 7, "max_completion_tokens": 9,
-            "stop": "x", "stop_token_ids": [3], "ignore_eos": true, "user": "ignored",
+            "stop": "x", "stop_token_ids": [3], "ignore_eos": true, "user": "me", "store": false,
+            "min_tokens": 2.0, "logit_bias": { "5": -100 }, "allowed_token_ids": [1], "bad_words": ["no"],
+            "include_stop_str_in_output": true, "temperatur": 1,
         })))
         .await;
     assert_eq!(status, StatusCode::OK, "{told}");
+    assert_eq!(
+        told["homereel"]["warnings"],
+        json!([
+            "the parameter temperatur is unknown and has no effect",
+            "user has no effect: requests are told apart by their API key",
+            "a warning",
+        ])
+    );
     let request = app.engine.requests().remove(0);
     let sampling = &request.options.sampling;
     assert_eq!((sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p), (0.5, 0.9, 5, 0.1));
@@ -171,7 +183,12 @@ async fn settings_reach_the_engine() {
         (request.options.max_tokens, request.options.stop, request.options.stop_token_ids),
         (Some(9), vec!["x".into()], vec![3])
     );
-    assert!(request.options.ignore_eos);
+    assert!(request.options.ignore_eos && request.options.include_stop_str_in_output);
+    assert_eq!((request.options.min_tokens, request.options.logit_bias), (2, vec![(5, -100.0)]));
+    assert_eq!(
+        (request.options.allowed_token_ids, request.options.bad_words),
+        (Some(vec![1]), vec!["no".into()])
+    );
 }
 
 #[tokio::test]
@@ -183,14 +200,43 @@ async fn what_does_not_fit_is_refused_and_named() {
     for (body, status, param, word) in [
         (json!({ "temperature": "hot" }), 400, "temperature", "temperature"),
         (json!({ "temperature": 9 }), 400, "temperature", "9"),
-        (json!({ "top_p": 0 }), 400, "top_p", "top_p"),
-        (json!({ "max_tokens": -1 }), 400, "max_tokens", "-1"),
-        (json!({ "n": 2 }), 400, "n", "2"),
-        (json!({ "tools": [{}] }), 400, "tools", "tools"),
+        (json!({ "top_p": 1.5 }), 400, "top_p", "1.5"),
+        (json!({ "max_tokens": 0 }), 400, "max_tokens", "-1 for no limit"),
+        (json!({ "max_tokens": 2.5 }), 400, "max_tokens", "2.5"),
+        (json!({ "n": 17 }), 400, "n", "17"),
+        (json!({ "n": 0 }), 400, "n", "16"),
+        (json!({ "tools": [{}] }), 400, "tools[0].type", "function"),
+        (json!({ "tools": [{ "type": "function" }] }), 400, "tools[0].function.name", "missing"),
+        (json!({ "tools": "x" }), 400, "tools", "array"),
+        (json!({ "tool_choice": "required" }), 400, "tool_choice", "tools"),
+        (json!({ "tool_choice": "perhaps" }), 400, "tool_choice", "auto"),
+        (json!({ "functions": [{}] }), 400, "functions", "tools"),
+        (json!({ "modalities": ["audio"] }), 400, "modalities", "text"),
+        (json!({ "chat_template": "x" }), 400, "chat_template", "server"),
+        (json!({ "logit_bias": { "x": 1 } }), 400, "logit_bias", "ids"),
+        (json!({ "min_tokens": -1 }), 400, "min_tokens", "-1"),
+        (
+            json!({ "structured_outputs": { "regex": "a", "choice": ["a"] } }),
+            400,
+            "structured_outputs",
+            "several",
+        ),
+        (
+            json!({ "guided_regex": "a", "response_format": { "type": "json_object" } }),
+            400,
+            "guided_regex",
+            "exclude",
+        ),
+        (
+            json!({ "continue_final_message": true, "add_generation_prompt": true }),
+            400,
+            "add_generation_prompt",
+            "exclude",
+        ),
         (json!({ "response_format": { "type": "yaml" } }), 400, "response_format", "yaml"),
         (json!({ "response_format": { "type": "json_schema" } }), 400, "response_format", "schema"),
         (json!({ "top_logprobs": 2 }), 400, "top_logprobs", "logprobs"),
-        (json!({ "stop": [""] }), 400, "stop", "stop"),
+        (json!({ "stop": vec!["x"; 17] }), 400, "stop", "16"),
         (
             json!({ "media_io_kwargs": { "video": { "fps": 1, "num_frames": 2 } } }),
             400,
@@ -203,6 +249,11 @@ async fn what_does_not_fit_is_refused_and_named() {
         (json!({ "messages": [{ "role": "king", "content": "x" }] }), 400, "messages[0].role", "king"),
         (json!({ "messages": [{ "role": "user" }] }), 400, "messages[0].content", "content"),
         (part(json!({ "type": "smell" })), 400, "messages[0].content[0].type", "smell"),
+        (part(json!({ "type": "input_audio" })), 400, "messages[0].content[0].type", "sound"),
+        (part(json!({ "type": "video", "video": [] })), 400, "messages[0].content[0].video", "0 frames"),
+        (part(json!({ "type": "file" })), 400, "messages[0].content[0]", "URL"),
+        (part(json!({ "type": "file", "file": {} })), 400, "messages[0].content[0].file", "url"),
+        (part(json!(1)), 400, "messages[0].content[0]", "a part"),
         (video("homereel:nope"), 404, "video_url", "nope"),
         (video("https://example.org/x.mp4"), 400, "messages[0].content[0].video_url", "https"),
         (json!({ "messages": [{ "role": "user", "content": many }] }), 400, "messages", "1000"),

@@ -1,141 +1,20 @@
-//! The JSON that clients of `/v1/chat/completions` send. Strings borrow from the body. What only vLLM uses stays text,
-//! because a tree of small values takes many times the memory. Unknown fields are ignored, as OpenAI does.
+//! The JSON of messages and their parts, in every form in which clients send it. Strings borrow from the body. Tool calls
+//! stay text, because a tree of small values takes many times the memory.
+
+mod lenient;
 
 use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{
+        IgnoredAny, MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
 };
 use serde_json::value::RawValue;
 
-/// The body.
-#[derive(Debug, Deserialize)]
-#[serde(expecting = "a JSON object")]
-pub(super) struct ChatRequest<'a> {
-    #[serde(default)]
-    pub(super) model: Option<String>,
-    #[serde(borrow)]
-    pub(super) messages: Vec<WireMessage<'a>>,
-    #[serde(default)]
-    pub(super) stream: Option<bool>,
-    #[serde(default)]
-    pub(super) stream_options: Option<StreamOptions>,
-    #[serde(default)]
-    pub(super) max_tokens: Option<i64>,
-    #[serde(default)]
-    pub(super) max_completion_tokens: Option<i64>,
-    #[serde(default)]
-    pub(super) temperature: Option<f64>,
-    #[serde(default)]
-    pub(super) top_p: Option<f64>,
-    #[serde(default)]
-    pub(super) top_k: Option<i64>,
-    #[serde(default)]
-    pub(super) min_p: Option<f64>,
-    #[serde(default)]
-    pub(super) repetition_penalty: Option<f64>,
-    #[serde(default)]
-    pub(super) presence_penalty: Option<f64>,
-    #[serde(default)]
-    pub(super) frequency_penalty: Option<f64>,
-    #[serde(default)]
-    pub(super) seed: Option<i64>,
-    #[serde(default)]
-    pub(super) stop: Option<StringOrStrings>,
-    #[serde(default)]
-    pub(super) stop_token_ids: Option<Vec<u32>>,
-    #[serde(default)]
-    pub(super) ignore_eos: Option<bool>,
-    #[serde(default)]
-    pub(super) n: Option<i64>,
-    #[serde(default)]
-    pub(super) logprobs: Option<bool>,
-    #[serde(default)]
-    pub(super) top_logprobs: Option<i64>,
-    #[serde(borrow, default)]
-    pub(super) tools: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) response_format: Option<ResponseFormat<'a>>,
-    #[serde(default)]
-    pub(super) media_io_kwargs: Option<MediaIoKwargs>,
-    #[serde(default)]
-    pub(super) mm_processor_kwargs: Option<VideoKwargs>,
-    #[serde(borrow, default)]
-    pub(super) tool_choice: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) parallel_tool_calls: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) structured_outputs: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) logit_bias: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) bad_words: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) allowed_token_ids: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) min_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) include_stop_str_in_output: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) skip_special_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) spaces_between_special_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) repetition_detection: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) reasoning_effort: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) include_reasoning: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) thinking_token_budget: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) chat_template_kwargs: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) priority: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    pub(super) cache_salt: Option<&'a RawValue>,
-}
-
-/// Parameters that pass through to vLLM, by name, as they were sent.
-pub(super) type RawExtras<'a> = Vec<(&'static str, &'a RawValue)>;
-
-impl<'a> ChatRequest<'a> {
-    /// Returns parameters that pass through to vLLM. An allowlist, because vLLM has parameters that make it
-    /// fetch from other machines (`kv_transfer_params`), run the caller's template, or answer without end.
-    pub(super) fn extras(&self) -> RawExtras<'a> {
-        given([
-            ("tools", self.tools.filter(|tools| !is_empty(tools))),
-            ("tool_choice", self.tool_choice),
-            ("parallel_tool_calls", self.parallel_tool_calls),
-            ("structured_outputs", self.structured_outputs),
-            ("logit_bias", self.logit_bias),
-            ("bad_words", self.bad_words),
-            ("allowed_token_ids", self.allowed_token_ids),
-            ("min_tokens", self.min_tokens),
-            ("include_stop_str_in_output", self.include_stop_str_in_output),
-            ("skip_special_tokens", self.skip_special_tokens),
-            ("spaces_between_special_tokens", self.spaces_between_special_tokens),
-            ("repetition_detection", self.repetition_detection),
-            ("reasoning_effort", self.reasoning_effort),
-            ("include_reasoning", self.include_reasoning),
-            ("thinking_token_budget", self.thinking_token_budget),
-            ("chat_template_kwargs", self.chat_template_kwargs),
-            ("priority", self.priority),
-            ("cache_salt", self.cache_salt),
-        ])
-    }
-}
-
-fn given<'a>(extras: impl IntoIterator<Item = (&'static str, Option<&'a RawValue>)>) -> RawExtras<'a> {
-    extras.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-/// Returns whether a value is an empty array.
-pub(super) fn is_empty(value: &RawValue) -> bool {
-    let inside = value.get().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    inside.is_some_and(|inside| inside.trim().is_empty())
-}
+pub(super) use lenient::{Media, StringOrStrings, Whole};
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct StreamOptions {
@@ -143,12 +22,15 @@ pub(super) struct StreamOptions {
     pub(super) include_usage: Option<bool>,
 }
 
+/// How to constrain the answer's form. `schema` beside `type` is llama.cpp's form.
 #[derive(Debug, Deserialize)]
 pub(super) struct ResponseFormat<'a> {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(borrow, default)]
     pub(super) json_schema: Option<JsonSchema<'a>>,
+    #[serde(borrow, default)]
+    pub(super) schema: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,11 +39,21 @@ pub(super) struct JsonSchema<'a> {
     pub(super) schema: Option<&'a RawValue>,
 }
 
-/// vLLM's per-modality settings.
+/// vLLM's constraints on the answer's form.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct MediaIoKwargs {
+pub(super) struct StructuredOutputs<'a> {
+    #[serde(borrow, default)]
+    pub(super) json: Option<&'a RawValue>,
     #[serde(default)]
-    pub(super) video: Option<VideoKwargs>,
+    pub(super) json_object: Option<bool>,
+    #[serde(default)]
+    pub(super) regex: Option<String>,
+    #[serde(default)]
+    pub(super) choice: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) grammar: Option<String>,
+    #[serde(borrow, default)]
+    pub(super) structural_tag: Option<&'a RawValue>,
 }
 
 /// How to sample videos, and whether to limit each frame to 768 visual tokens. `start` and `end` (seconds) are Homereel's own.
@@ -170,7 +62,7 @@ pub(super) struct VideoKwargs {
     #[serde(default)]
     pub(super) fps: Option<f64>,
     #[serde(default)]
-    pub(super) num_frames: Option<i64>,
+    pub(super) num_frames: Option<Whole>,
     #[serde(default)]
     pub(super) start: Option<f64>,
     #[serde(default)]
@@ -187,20 +79,16 @@ pub(super) struct WireMessage<'a> {
     #[serde(borrow, default)]
     pub(super) tool_calls: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    pub(super) tool_call_id: Option<&'a RawValue>,
-    #[serde(borrow, default, alias = "reasoning_content")]
+    pub(super) tool_call_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) name: Option<Cow<'a, str>>,
+    /// Why the model refused; OpenAI's messages have it instead of content.
+    #[serde(borrow, default)]
+    pub(super) refusal: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     pub(super) reasoning: Option<&'a RawValue>,
-}
-
-impl<'a> WireMessage<'a> {
-    /// Returns parameters that pass through to vLLM.
-    pub(super) fn extras(&self) -> RawExtras<'a> {
-        given([
-            ("tool_calls", self.tool_calls.filter(|calls| !is_empty(calls))),
-            ("tool_call_id", self.tool_call_id),
-            ("reasoning", self.reasoning),
-        ])
-    }
+    #[serde(borrow, default)]
+    pub(super) reasoning_content: Option<&'a RawValue>,
 }
 
 /// A string or a list of parts.
@@ -210,27 +98,63 @@ pub(super) enum Content<'a> {
     Parts(Vec<WirePart<'a>>),
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct WirePart<'a> {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    #[serde(borrow, default)]
-    pub(super) text: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    pub(super) image_url: Option<MediaUrl<'a>>,
-    #[serde(borrow, default)]
-    pub(super) video_url: Option<MediaUrl<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct MediaUrl<'a> {
+/// A part, in the forms of OpenAI (chat and responses), vLLM, Qwen, llama.cpp and LangChain.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PartFields<'a> {
+    #[serde(rename = "type", borrow)]
+    pub(super) kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    pub(super) url: Cow<'a, str>,
+    pub(super) text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) refusal: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) image_url: Option<Media<'a>>,
+    #[serde(borrow)]
+    pub(super) video_url: Option<Media<'a>>,
+    #[serde(borrow)]
+    pub(super) image: Option<Media<'a>>,
+    #[serde(borrow)]
+    pub(super) video: Option<Media<'a>>,
+    #[serde(borrow)]
+    pub(super) input_image: Option<Media<'a>>,
+    #[serde(borrow)]
+    pub(super) input_video: Option<Media<'a>>,
+    #[serde(borrow)]
+    pub(super) file: Option<Media<'a>>,
+    /// Media beside the type, as in LangChain's blocks and in the Responses API.
+    #[serde(borrow)]
+    pub(super) url: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) base64: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) data: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) file_data: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) file_url: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) file_id: Option<Cow<'a, str>>,
+    /// Of this part; otherwise those of the request are used.
+    pub(super) fps: Option<f64>,
+    #[serde(alias = "nframes")]
+    pub(super) num_frames: Option<Whole>,
+    #[serde(alias = "video_start")]
+    pub(super) start: Option<f64>,
+    #[serde(alias = "video_end")]
+    pub(super) end: Option<f64>,
+    pub(super) cap_pixels_per_frame: Option<bool>,
+    /// Qwen's limits of size, which have no effect.
+    pub(super) min_pixels: Option<IgnoredAny>,
+    pub(super) max_pixels: Option<IgnoredAny>,
+    pub(super) total_pixels: Option<IgnoredAny>,
+    pub(super) resized_height: Option<IgnoredAny>,
+    pub(super) resized_width: Option<IgnoredAny>,
 }
 
-/// One string or several.
+/// A part; a string is a text.
 #[derive(Debug)]
-pub(super) struct StringOrStrings(pub(super) Vec<String>);
+pub(super) struct WirePart<'a>(pub(super) PartFields<'a>);
 
 // Not `untagged`: an untagged enum copies its input and loses the path of an error.
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
@@ -255,21 +179,28 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     }
 }
 
-impl<'de> Deserialize<'de> for StringOrStrings {
+impl<'de: 'a, 'a> Deserialize<'de> for WirePart<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct StringsVisitor;
-        impl<'de> Visitor<'de> for StringsVisitor {
-            type Value = StringOrStrings;
+        struct PartVisitor;
+        impl<'de> Visitor<'de> for PartVisitor {
+            type Value = WirePart<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or an array of strings")
+                f.write_str("a part: an object, or a string as text")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(text_part(Cow::Borrowed(text)))
             }
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(StringOrStrings(vec![text.to_owned()]))
+                Ok(text_part(Cow::Owned(text.to_owned())))
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, texts: A) -> Result<Self::Value, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(texts)).map(StringOrStrings)
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Self::Value, A::Error> {
+                PartFields::deserialize(MapAccessDeserializer::new(fields)).map(WirePart)
             }
         }
-        deserializer.deserialize_any(StringsVisitor)
+        deserializer.deserialize_any(PartVisitor)
     }
+}
+
+fn text_part(text: Cow<'_, str>) -> WirePart<'_> {
+    WirePart(PartFields { kind: Some(Cow::Borrowed("text")), text: Some(text), ..PartFields::default() })
 }

@@ -1,8 +1,8 @@
-//! Splits a chat request's body as it arrives: the `data:` URLs of media parts go to files, everything else into memory.
+//! Splits a request's body as it arrives: the media in it go to files, everything else into memory.
 //!
-//! A media part's URL is the string at `messages[].content[].image_url.url` or `video_url.url`. In the JSON that remains,
-//! a marker stands for it, which only this request knows. The scanner looks at no more of the JSON than it needs; the
-//! parser checks the rest.
+//! Media are the strings in a part of a message (`messages[].content[]`, at any depth, except its text) that are `data:`
+//! URLs, and base64 under the keys where clients send it without a URL. In the JSON that remains, a marker stands for each,
+//! which only this request knows. The scanner looks at no more of the JSON than it needs; the parser checks the rest.
 
 use super::{
     BodyError,
@@ -24,6 +24,9 @@ const MAX_KEY: usize = 16;
 /// The scheme of a URL that contains its data.
 const SCHEME: &[u8] = b"data:";
 
+/// White space before a scheme, which browsers ignore; more is no URL.
+const MAX_SPACE: usize = 64;
+
 /// An array or object that is not closed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Container {
@@ -32,14 +35,15 @@ enum Container {
     Object(Key),
 }
 
-/// The keys on the way to a media part's URL.
+/// The keys that tell where media are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     Messages,
     Content,
-    /// `image_url` or `video_url`.
-    Media,
-    Url,
+    /// Holds a part's text, which is never media.
+    Text,
+    /// Holds base64, with or without a `data:` URL around it.
+    Data,
     Other,
 }
 
@@ -48,22 +52,16 @@ impl Key {
         match text {
             b"messages" => Self::Messages,
             b"content" => Self::Content,
-            b"image_url" | b"video_url" => Self::Media,
-            b"url" => Self::Url,
+            b"text" => Self::Text,
+            b"data" | b"base64" | b"file_data" => Self::Data,
             _ => Self::Other,
         }
     }
 }
 
-/// Where a media part's URL is.
-const MEDIA_URL: [Container; 6] = [
-    Container::Object(Key::Messages),
-    Container::Array,
-    Container::Object(Key::Content),
-    Container::Array,
-    Container::Object(Key::Media),
-    Container::Object(Key::Url),
-];
+/// Where parts of messages are.
+const PARTS: [Container; 4] =
+    [Container::Object(Key::Messages), Container::Array, Container::Object(Key::Content), Container::Array];
 
 /// What the next byte belongs to.
 #[derive(Debug)]
@@ -74,9 +72,10 @@ enum State {
     InKey { text: Option<Vec<u8>>, escaped: bool },
     /// A string that stays in the JSON.
     InText { escaped: bool },
-    /// The first characters of a media part's URL.
-    InScheme { matched: usize },
-    /// A `data:` URL, after its scheme.
+    /// The first characters of a string that may be media, of which the last `matched` may be a scheme. `is_data` means that
+    /// it is base64 if it is no URL.
+    InScheme { read: Vec<u8>, matched: usize, is_data: bool },
+    /// Media, after the scheme.
     InMedia { writer: Box<MediaWriter>, escape: Escape },
 }
 
@@ -172,21 +171,7 @@ impl Scanner {
                     }
                     end
                 }
-                State::InScheme { matched } => {
-                    let known = *matched;
-                    if bytes[0].eq_ignore_ascii_case(&SCHEME[known]) {
-                        *matched += 1;
-                        if known + 1 == SCHEME.len() {
-                            self.begin_media()?;
-                        }
-                        1
-                    } else {
-                        // Another URL: it stays in the JSON. The part that matched has the same meaning in lower case.
-                        self.json.extend_from_slice(&SCHEME[..known]);
-                        self.state = State::InText { escaped: false };
-                        0
-                    }
-                }
+                State::InScheme { .. } => self.scheme(bytes[0])?,
                 State::InMedia { writer, escape } => {
                     let (used, closes) = media(writer, escape, bytes)?;
                     if closes {
@@ -224,8 +209,12 @@ impl Scanner {
             }
             b':' => self.key_next = false,
             b'"' if self.key_next => self.state = State::InKey { text: Some(Vec::new()), escaped: false },
-            b'"' if self.open == MEDIA_URL => self.state = State::InScheme { matched: 0 },
-            b'"' => self.state = State::InText { escaped: false },
+            b'"' => {
+                self.state = match self.media_key() {
+                    Some(key) => State::InScheme { read: Vec::new(), matched: 0, is_data: key == Key::Data },
+                    None => State::InText { escaped: false },
+                }
+            }
             _ => {}
         }
         Ok(1)
@@ -236,11 +225,55 @@ impl Scanner {
         if self.values > MAX_VALUES { Err(BodyError::TooManyValues) } else { Ok(()) }
     }
 
-    fn begin_media(&mut self) -> Result<(), BodyError> {
+    /// Returns the key of the string that begins, if it may be media.
+    fn media_key(&self) -> Option<Key> {
+        let part = self.open.strip_prefix(&PARTS)?;
+        let key = part.iter().rev().find_map(|container| match container {
+            Container::Object(key) => Some(*key),
+            Container::Array => None,
+        })?;
+        (key != Key::Text).then_some(key)
+    }
+
+    /// Takes a byte of a string's beginning. Returns how many were used.
+    fn scheme(&mut self, byte: u8) -> Result<usize, BodyError> {
+        let State::InScheme { read, matched, is_data } = &mut self.state else { return Ok(0) };
+        let escapes = *matched == 0 && read.last() == Some(&b'\\');
+        let is_space = match escapes {
+            true => matches!(byte, b'n' | b'r' | b't'),
+            false => matches!(byte, b' ' | b'\\'),
+        };
+        if *matched == 0 && is_space && read.len() < MAX_SPACE {
+            read.push(byte);
+            return Ok(1);
+        }
+        if !escapes && byte.eq_ignore_ascii_case(&SCHEME[*matched]) {
+            read.push(byte);
+            *matched += 1;
+            if *matched == SCHEME.len() {
+                self.begin_media(MediaWriter::url)?;
+            }
+            return Ok(1);
+        }
+        let (read, is_data) = (std::mem::take(read), *is_data);
+        if is_data && !(read.is_empty() && byte == b'"') {
+            self.begin_media(MediaWriter::base64)?;
+            self.push(&read)?;
+        } else {
+            self.json.extend_from_slice(&read);
+            self.state = State::InText { escaped: escapes };
+        }
+        Ok(0)
+    }
+
+    fn begin_media(
+        &mut self,
+        create: impl FnOnce(&std::path::Path) -> Result<MediaWriter, BodyError>,
+    ) -> Result<(), BodyError> {
         if self.media.len() == self.max_media {
             return Err(BodyError::TooManyMedia { most: self.max_media });
         }
-        let writer = Box::new(MediaWriter::create(&self.scratch)?);
+        let writer = Box::new(create(&self.scratch)?);
         self.state = State::InMedia { writer, escape: Escape::None };
         Ok(())
     }
@@ -302,74 +335,5 @@ fn media(writer: &mut MediaWriter, escape: &mut Escape, bytes: &[u8]) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    /// The JSON, and the contents of the files.
-    fn scan(body: &[u8], step: usize) -> Result<(String, Vec<Vec<u8>>), BodyError> {
-        let mut scanner = Scanner::new("mark-".into(), 4, std::env::temp_dir());
-        for chunk in body.chunks(step) {
-            scanner.push(chunk)?;
-        }
-        let (json, media) = scanner.finish();
-        let files = media.iter().map(|one| fs::read(&one.path).unwrap()).collect();
-        Ok((String::from_utf8(json).unwrap(), files))
-    }
-
-    fn part(url: &str) -> String {
-        format!(r#"{{"type":"video_url","video_url":{{"url":"{url}"}}}}"#)
-    }
-
-    fn body(parts: &[String]) -> String {
-        format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{}]}}],"n":1}}"#, parts.join(","))
-    }
-
-    #[test]
-    fn media_go_to_files_whatever_the_chunks_are() {
-        let text = r#"{"type":"text","text":"say \"data:\" and \\ é"}"#.to_owned();
-        let sent =
-            body(&[part("data:video/mp4;base64,aGVsbG8="), text.clone(), part("DATA:,h%69\\/\\u002B")]);
-        let left = body(&[part("mark-0"), text, part("mark-1")]);
-        for step in [1, 2, 3, 7, 64, 1000] {
-            let (json, files) = scan(sent.as_bytes(), step).unwrap();
-            assert_eq!(json, left, "{step}");
-            assert_eq!(files, [b"hello".to_vec(), b"hi/+".to_vec()], "{step}");
-        }
-    }
-
-    #[test]
-    fn every_other_string_stays_where_it_is() {
-        for sent in [
-            body(&[part("https://example.org/a.mp4")]),
-            body(&[part("dat")]),
-            body(&[part("da\\u0074a:,x")]),
-            body(&[part("")]),
-            r#"{"tools":[{"url":"data:video/mp4;base64,aGk="}]}"#.to_owned(),
-            r#"{"messages":[{"content":"data:,x"}]}"#.to_owned(),
-            r#"{"messages":[{"content":[{"image_url":{"detail":"data:,x"}}]}]}"#.to_owned(),
-            r#"{"a":{"messages":[{"content":[{"image_url":{"url":"data:,x"}}]}]}}"#.to_owned(),
-            r#"]]}}{"messages"#.to_owned(),
-        ] {
-            for step in [1, 1000] {
-                assert_eq!(scan(sent.as_bytes(), step).unwrap(), (sent.clone(), vec![]));
-            }
-        }
-    }
-
-    #[test]
-    fn json_is_bounded_in_bytes_values_depth_and_media() {
-        let text = format!(r#"{{"a":"{}"}}"#, "x".repeat(MAX_JSON));
-        assert!(matches!(scan(text.as_bytes(), 1 << 16), Err(BodyError::JsonTooLarge)));
-        let values = format!("[{}", "[0],".repeat(MAX_VALUES));
-        assert!(matches!(scan(values.as_bytes(), 1 << 16), Err(BodyError::TooManyValues)));
-        let deep = "[".repeat(MAX_DEPTH + 1);
-        assert!(matches!(scan(deep.as_bytes(), 1 << 16), Err(BodyError::TooDeep)));
-        let many = body(&vec![part("data:,x"); 5]);
-        assert!(matches!(scan(many.as_bytes(), 1 << 16), Err(BodyError::TooManyMedia { most: 4 })));
-        // Media are not part of the JSON.
-        let large = body(&[part(&format!("data:;base64,{}", "AAAA".repeat(MAX_JSON / 2)))]);
-        assert_eq!(scan(large.as_bytes(), 1 << 16).unwrap().1[0].len(), 3 * (MAX_JSON / 2));
-    }
-}
+#[path = "scanner_tests.rs"]
+mod tests;

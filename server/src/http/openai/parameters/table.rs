@@ -1,0 +1,140 @@
+//! The table of the parameters.
+
+/// What becomes of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Support {
+    /// It has its effect.
+    Works,
+    /// A warning names it.
+    NoEffect,
+    /// The request is refused.
+    Refused,
+}
+
+impl Support {
+    /// Returns the word in the documentation.
+    #[cfg(test)]
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Works => "works",
+            Self::NoEffect => "no effect",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+use Support::{NoEffect, Refused, Works};
+
+/// A parameter.
+#[derive(Debug)]
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    /// With our own engine.
+    pub(super) own: Support,
+    /// With `--engine vllm`.
+    pub(super) vllm: Support,
+    /// Values, as JSON, that ask for what happens anyway.
+    pub(super) neutral: &'static [&'static str],
+    /// Where it has no effect or is refused: why. Otherwise what is special.
+    pub(super) note: &'static str,
+}
+
+const fn works(name: &'static str, note: &'static str) -> Parameter {
+    Parameter { name, own: Works, vllm: Works, neutral: &[], note }
+}
+
+const fn only_vllm(name: &'static str, neutral: &'static [&'static str]) -> Parameter {
+    Parameter { name, own: NoEffect, vllm: Works, neutral, note: "only with --engine vllm" }
+}
+
+const fn no_effect(name: &'static str, neutral: &'static [&'static str], note: &'static str) -> Parameter {
+    Parameter { name, own: NoEffect, vllm: NoEffect, neutral, note }
+}
+
+const fn refused(name: &'static str, neutral: &'static [&'static str], note: &'static str) -> Parameter {
+    Parameter { name, own: Refused, vllm: Refused, neutral, note }
+}
+
+/// Every parameter of OpenAI's and vLLM's chat completions, and Homereel's own.
+pub(super) const PARAMETERS: &[Parameter] = &[
+    works("messages", ""),
+    works("model", "a missing name means the loaded model"),
+    works("stream", ""),
+    works("stream_options", "include_usage"),
+    works("max_tokens", "-1 means no limit"),
+    works("max_completion_tokens", "takes precedence over max_tokens"),
+    works("temperature", "0 to 2; the default is the checkpoint's"),
+    works("top_p", "0 means greedy"),
+    works("n", "1 to 16; the answers share one prefill"),
+    works("stop", "at most 16 strings"),
+    works("seed", ""),
+    works("presence_penalty", "-2 to 2"),
+    works("frequency_penalty", "-2 to 2"),
+    works("logprobs", ""),
+    works("top_logprobs", "0 to 20"),
+    works("logit_bias", ""),
+    works("response_format", "text, json_object, json_schema; constrains the answer token by token"),
+    works("tools", "functions"),
+    works("tool_choice", "auto, none, required, or a function"),
+    works("parallel_tool_calls", ""),
+    works("top_k", "-1 and 0 mean off"),
+    works("min_p", ""),
+    works("repetition_penalty", ""),
+    works("min_tokens", ""),
+    works("stop_token_ids", ""),
+    works("include_stop_str_in_output", ""),
+    works("ignore_eos", ""),
+    works("bad_words", ""),
+    works("allowed_token_ids", ""),
+    works("structured_outputs", "json, json_object, regex, choice, grammar (Lark, with vLLM its own forms)"),
+    works("guided_json", "older name of structured_outputs.json"),
+    works("guided_regex", "older name of structured_outputs.regex"),
+    works("guided_choice", "older name of structured_outputs.choice"),
+    works("guided_grammar", "older name of structured_outputs.grammar"),
+    works("continue_final_message", "the answer continues the last message, which is the assistant's"),
+    works("add_generation_prompt", "excludes continue_final_message"),
+    works("chat_template_kwargs", ""),
+    works("media_io_kwargs", "video: fps, num_frames, start, end, cap_pixels_per_frame"),
+    works("mm_processor_kwargs", "fps, num_frames, start, end, cap_pixels_per_frame"),
+    only_vllm("skip_special_tokens", &["true"]),
+    only_vllm("spaces_between_special_tokens", &["true"]),
+    only_vllm("repetition_detection", &[]),
+    only_vllm("reasoning_effort", &["\"none\""]),
+    only_vllm("include_reasoning", &["true"]),
+    only_vllm("thinking_token_budget", &[]),
+    only_vllm("priority", &["0"]),
+    only_vllm("cache_salt", &[]),
+    no_effect("user", &[], "requests are told apart by their API key"),
+    no_effect("safety_identifier", &[], "requests are told apart by their API key"),
+    no_effect("metadata", &["{}"], "answers are not stored"),
+    no_effect("store", &["false"], "answers are not stored"),
+    no_effect("service_tier", &["\"auto\"", "\"default\""], "there is one tier"),
+    no_effect("prompt_cache_key", &[], "prompts are cached by their content"),
+    no_effect("prompt_cache_retention", &[], "prompts are cached while there is memory"),
+    no_effect("prediction", &[], "it would only save time"),
+    no_effect("verbosity", &["\"medium\""], "the model does not know it"),
+    no_effect("echo", &["false"], ""),
+    no_effect("best_of", &["1"], ""),
+    no_effect("length_penalty", &["1", "1.0"], "it belongs to beam search"),
+    no_effect("early_stopping", &["false"], "it belongs to beam search"),
+    no_effect("prompt_logprobs", &[], ""),
+    no_effect("return_tokens_as_token_ids", &["false"], ""),
+    no_effect("return_token_ids", &["false"], ""),
+    no_effect("truncate_prompt_tokens", &["-1"], "a prompt that is too long is refused"),
+    no_effect("add_special_tokens", &["false"], "the chat template adds them"),
+    no_effect("detokenize", &["true"], ""),
+    no_effect("documents", &["[]"], "send them as text"),
+    no_effect("request_id", &[], "the header X-Request-Id works"),
+    no_effect("guided_decoding_backend", &[], ""),
+    no_effect("guided_whitespace_pattern", &[], ""),
+    no_effect("vllm_xargs", &["{}"], ""),
+    refused("functions", &["[]"], "send tools"),
+    refused("function_call", &["\"none\"", "\"auto\""], "send tool_choice"),
+    refused("modalities", &["[\"text\"]", "[]"], "answers are text"),
+    refused("audio", &[], "answers are text"),
+    refused("web_search_options", &[], "the server does not search the web"),
+    refused("use_beam_search", &["false"], ""),
+    refused("chat_template", &[], "templates run on the server; the checkpoint's own is used"),
+    refused("logits_processors", &["[]"], "they would be code that runs on the server"),
+    refused("kv_transfer_params", &["{}"], "vLLM would fetch from other machines"),
+];
