@@ -10,6 +10,8 @@
 #   e2e                   the real binary by command line and HTTP, good input and bad
 #   truth                 300 fresh clips: are the answers true?
 #   openai                the official OpenAI Python client
+#   clients               other projects' clients in their default settings: LangChain, pydantic-ai, instructor, LiteLLM, and for Node
+#                         OpenAI's and Vercel's AI SDK
 #   tus                   the official tus client (tus-js-client) uploads with interruptions
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
@@ -23,7 +25,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
-standard=(fmt clippy doc docs deny unit parity e2e truth openai tus browser vllm deploy)
+standard=(fmt clippy doc docs deny unit parity e2e truth openai clients tus browser vllm deploy)
 slow=(release gpu-check cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
@@ -52,12 +54,26 @@ step_docs() {
 
 step_unit() { cargo_test --lib --bins --test worker; }
 step_parity() { cargo_test --test network --test parity --test engine; }
-step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test crash --test full_disk; }
+step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test forms --test crash --test full_disk; }
 step_truth() { binaries && cargo_test --test truth -- --nocapture; }
 
 step_openai() {
   need_venv "$tools/openai" openai==3.54.0 || return 1
   binaries && HOMEREEL_OPENAI_PYTHON="$tools/openai/bin/python" cargo_test --test openai -- --nocapture
+}
+
+# Where there is no node, those for Python only.
+step_clients() {
+  need_venv "$tools/clients" openai==3.3.0 langchain-openai==1.7.4 pydantic-ai-slim==2.68.0 instructor==1.17.0 litellm==1.110.2 \
+    || return 1
+  local filter=python
+  if command -v npm >/dev/null; then
+    need_node_modules "$tools/clients-node" openai@7.59.0 ai@7.0.173 @ai-sdk/openai@4.0.118 @ai-sdk/openai-compatible@3.0.92 zod@4.6.7 \
+      || return 1
+    filter=''
+  fi
+  binaries && HOMEREEL_CLIENTS_PYTHON="$tools/clients/bin/python" HOMEREEL_CLIENTS_NODE="$tools/clients-node" \
+    cargo_test --test clients -- --nocapture $filter
 }
 
 # With npm's own client; where there is no node, nothing is said of it.

@@ -1,0 +1,41 @@
+// Asks a server with Vercel's AI SDK, by its provider for compatible servers and by OpenAI's own:
+// ai_sdk_client.mjs BASE_URL FILE QUESTION. Prints what it was told as JSON.
+
+import { readFileSync } from "node:fs";
+import { createOpenAI } from "@ai-sdk/openai";
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { generateObject, generateText, streamText, tool } from "ai";
+import { z } from "zod";
+
+const [url, file, question] = process.argv.slice(2);
+const compatible = createOpenAICompatible({ name: "homereel", baseURL: url, supportsStructuredOutputs: true });
+const model = compatible("demo");
+const video = { type: "file", data: readFileSync(file), mediaType: "video/mp4" };
+const messages = [{ role: "user", content: [video, { type: "text", text: question }] }];
+const asked = { model, temperature: 0, maxRetries: 0 };
+const sighting = z.object({ shape: z.enum(["star", "square"]), second: z.number().int().min(0).max(59) });
+
+const whole = await generateText({ ...asked, messages });
+const stream = streamText({ ...asked, messages });
+let streamed = "";
+for await (const text of stream.textStream) streamed += text;
+const called = await generateText({
+  ...asked,
+  messages,
+  tools: { report: tool({ description: "Reports an object.", inputSchema: sighting }) },
+  toolChoice: "required",
+});
+const object = await generateObject({ ...asked, messages, schema: sighting });
+const chat = createOpenAI({ baseURL: url, apiKey: "unused" }).chat("demo");
+const openai = await generateText({ model: chat, temperature: 0, maxRetries: 0, prompt: "What color is the object?" });
+
+console.log(JSON.stringify({
+  whole: whole.text,
+  tokens: whole.usage.outputTokens,
+  streamed,
+  finish: await stream.finishReason,
+  call: called.toolCalls[0].toolName,
+  arguments: called.toolCalls[0].input,
+  object: object.object,
+  openai: openai.text.length > 0,
+}));

@@ -1,0 +1,138 @@
+//! Clients of other projects, in their default settings, get true answers and valid tool calls. `scripts/test.sh clients`
+//! installs them: `HOMEREEL_CLIENTS_PYTHON` is a Python with the packages, `HOMEREEL_CLIENTS_NODE` a directory with
+//! `node_modules`.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, ensure};
+use homereel_clips::Skill;
+use homereel_tests::{Server, clips};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+const QUESTION: &str = "What color is the object?";
+
+/// A server and a clip with a known answer.
+struct Asked {
+    server: Server,
+    file: PathBuf,
+    answer: String,
+}
+
+impl Asked {
+    async fn new() -> anyhow::Result<Self> {
+        let server = Server::start().await?;
+        let clip = clips::simple(1)?;
+        let truth = clip.questions.iter().find(|q| q.skill == Skill::Colour).context("a colour")?;
+        Ok(Self { server, answer: truth.answer.clone(), file: clip.file.clone() })
+    }
+
+    /// Runs a client with the server's URL, a file and the question, and returns the JSON that it printed.
+    async fn by(&self, program: &OsStr, script: &str, file: &Path) -> anyhow::Result<Value> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
+        let mut command = Command::new(program);
+        if let Some(modules) = std::env::var_os("HOMEREEL_CLIENTS_NODE")
+            && script.extension() == Some("mjs".as_ref())
+        {
+            // Node looks for packages beside the script.
+            let copy = Path::new(&modules).join(script.file_name().context("a name")?);
+            std::fs::copy(&script, &copy)?;
+            command.arg(copy);
+        } else {
+            command.arg(script);
+        }
+        let told = command
+            .args([self.server.url("/v1").as_ref(), file.as_os_str(), QUESTION.as_ref()])
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        ensure!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        Ok(serde_json::from_slice(&told.stdout)?)
+    }
+
+    async fn by_python(&self, script: &str, file: &Path) -> anyhow::Result<Value> {
+        let python = std::env::var_os("HOMEREEL_CLIENTS_PYTHON")
+            .context("HOMEREEL_CLIENTS_PYTHON is not set; run scripts/test.sh clients")?;
+        self.by(&python, script, file).await
+    }
+
+    async fn by_node(&self, script: &str) -> anyhow::Result<Value> {
+        self.by("node".as_ref(), script, &self.file).await
+    }
+}
+
+/// Whether these are arguments that the tool's schema allows.
+fn is_sighting(arguments: &Value) -> bool {
+    arguments["shape"].is_string()
+        && arguments["second"].as_i64().is_some_and(|second| (0..60).contains(&second))
+}
+
+#[tokio::test]
+async fn python_langchain() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    let told = asked.by_python("langchain_client.py", &asked.file).await?;
+    assert_eq!((&told["whole"], &told["streamed"]), (&json!(asked.answer), &json!(asked.answer)), "{told}");
+    assert_eq!((&told["call"], &told["after_the_call"]), (&json!("Sighting"), &json!(true)), "{told}");
+    for name in ["arguments", "streamed_arguments", "structured"] {
+        assert!(is_sighting(&told[name]), "{told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn python_pydantic_ai_and_instructor() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    let directory = tempfile::tempdir()?;
+    let picture = directory.path().join("first.png");
+    let ffmpeg = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(&asked.file)
+        .args(["-frames:v", "1"])
+        .arg(&picture)
+        .status()
+        .await?;
+    ensure!(ffmpeg.success(), "ffmpeg failed");
+    let told = asked.by_python("pydantic_client.py", &picture).await?;
+    assert!(told["text"].as_str().is_some_and(|text| !text.is_empty()), "{told}");
+    assert!(is_sighting(&told["default"]) && is_sighting(&told["instructor"]), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn python_litellm() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    let told = asked.by_python("litellm_client.py", &asked.file).await?;
+    assert_eq!(told, json!({ "whole": asked.answer, "streamed": asked.answer, "error": true }));
+    Ok(())
+}
+
+#[tokio::test]
+async fn node_openai() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    let told = asked.by_node("openai_client.mjs").await?;
+    assert_eq!((&told["whole"], &told["streamed"]), (&json!(asked.answer), &json!(asked.answer)), "{told}");
+    assert_eq!(told["several"], json!([asked.answer, asked.answer]), "{told}");
+    assert_eq!((&told["call"], &told["finish"]), (&json!("report"), &json!("tool_calls")), "{told}");
+    for name in ["arguments", "streamed_arguments", "structured"] {
+        assert!(is_sighting(&told[name]), "{told}");
+    }
+    // `index` is a field of streams.
+    assert_eq!((&told["index"], &told["aborted"]), (&json!(false), &json!(true)), "{told}");
+    assert_eq!(told["error"], json!([400, "temperature"]), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn node_ai_sdk() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    let told = asked.by_node("ai_sdk_client.mjs").await?;
+    assert_eq!((&told["whole"], &told["streamed"]), (&json!(asked.answer), &json!(asked.answer)), "{told}");
+    assert_eq!((&told["finish"], &told["call"]), (&json!("stop"), &json!("report")), "{told}");
+    assert!(told["tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{told}");
+    assert!(is_sighting(&told["arguments"]) && is_sighting(&told["object"]), "{told}");
+    assert_eq!(told["openai"], true, "{told}");
+    Ok(())
+}
