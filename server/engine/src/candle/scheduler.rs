@@ -1,7 +1,7 @@
 //! Schedules the requests on the engine's thread: decodes one token of every answer in a batch, and between two such steps
 //! works on the prompts of new requests, in slices of a few layers, so that a long clip does not hold up the others.
 //!
-//! Among prompts, the one with the least work left goes first. Requests of jobs rest while a person's or a program's request
+//! Among prompts, the one with the least work left goes first, but those that arrive later do not hold it up for ever. Requests of jobs rest while a person's or a program's request
 //! is in progress, except in every eighth step. A request starts when the KV of its tokens fits into the budget, or alone.
 //! Where it does not fit beside requests of jobs, these are paused: they give up their KV and go on when there is room again.
 
@@ -25,8 +25,11 @@ const SLICE: Duration = Duration::from_millis(20);
 /// Requests of jobs take part in one of so many steps while others are in progress.
 const BACKGROUND_EVERY: usize = 8;
 
-/// A prompt that so many later ones have overtaken goes first.
+/// A prompt that so many later ones have overtaken before it could start goes first.
 const MAX_PASSED: usize = 8;
+
+/// After so many later ones have overtaken it, a prompt that has started gets a slice before the next one does.
+const MAX_AHEAD: usize = 2;
 
 /// What runs at the same time.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +53,8 @@ pub(super) struct Scheduler {
     steps: usize,
     /// How long the last decoding step took.
     decoding: Duration,
+    /// [`SLICE`]; shorter in tests, whose models are small.
+    slice: Duration,
     batch: Arc<BatchCounters>,
 }
 
@@ -63,6 +68,7 @@ impl Scheduler {
             ended: Vec::new(),
             steps: 0,
             decoding: Duration::ZERO,
+            slice: SLICE,
             batch,
         }
     }
@@ -135,7 +141,7 @@ impl Scheduler {
         }
         // A new request waits for no more than one step of a job.
         let background = self.running[index].is_background();
-        let slice = if background { SLICE } else { SLICE.max(self.decoding) };
+        let slice = if background { self.slice } else { self.slice.max(self.decoding) };
         loop {
             match self.running[index].advance(&mut self.shared) {
                 Err(error) => self.end(index, Err(error)),
@@ -155,7 +161,7 @@ impl Scheduler {
         let prompts = prompts.filter(|(index, sequence)| takes_part[*index] && !sequence.decodes());
         let mut prompts: Vec<_> = prompts.collect();
         prompts.sort_by_key(|(_, sequence)| {
-            let overtaken = sequence.passed >= MAX_PASSED;
+            let overtaken = !sequence.has_started() && sequence.passed >= MAX_PASSED;
             (sequence.is_background(), !overtaken, if overtaken { 0 } else { sequence.left() })
         });
         let prompts: Vec<usize> = prompts.into_iter().map(|(index, _)| index).collect();
@@ -170,10 +176,21 @@ impl Scheduler {
             starts &= self.running[index].passed < MAX_PASSED;
         }
         let chosen = chosen?;
-        if !self.running[chosen].has_started() {
-            for sequence in self.running[..chosen].iter_mut().filter(|sequence| !sequence.decodes()) {
-                sequence.passed += 1;
-            }
+        if self.running[chosen].has_started() {
+            return Some(chosen);
+        }
+        let kind = self.running[chosen].is_background();
+        let held_up = self.running[..chosen].iter().zip(takes_part).position(|(older, takes_part)| {
+            let works = *takes_part && older.has_started() && !older.decodes();
+            works && older.is_background() == kind && older.passed >= MAX_AHEAD
+        });
+        if let Some(older) = held_up {
+            self.running[older].passed = 0;
+            return Some(older);
+        }
+        self.running[chosen].passed = 0;
+        for sequence in self.running[..chosen].iter_mut().filter(|sequence| !sequence.decodes()) {
+            sequence.passed += 1;
         }
         Some(chosen)
     }

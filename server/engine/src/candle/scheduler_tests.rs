@@ -303,6 +303,41 @@ fn a_request_that_waits_first_in_line_does_not_stop_the_work_that_it_waits_for()
     }
 }
 
+/// A request without a clip, for one token.
+fn text(text: &str) -> Request {
+    let message = Message::new(MessageRole::User, vec![ContentPart::Text(text.into())]);
+    let options = GenerationOptions { max_tokens: Some(1), ignore_eos: true, ..GenerationOptions::default() };
+    Request { messages: vec![message], options }
+}
+
+#[test]
+fn a_long_prompt_goes_on_while_short_ones_arrive_and_does_not_hold_them_up() {
+    let mut scheduler = scheduler(8);
+    // One layer per slice.
+    scheduler.slice = Duration::ZERO;
+    let mut long = start(&mut scheduler, text(&"what happens then? ".repeat(400)));
+    scheduler.step();
+    let (mut shorts, mut most) = (0, 0);
+    while scheduler.running.len() == 1 {
+        let mut short = start(&mut scheduler, text(&format!("{shorts}?")));
+        let mut steps = 0;
+        // The long prompt may end before the short one.
+        while short.try_recv().map_or(true, |event| !matches!(event, Ok(GenerationEvent::Token { .. }))) {
+            scheduler.step();
+            steps += 1;
+        }
+        (shorts, most) = (shorts + 1, most.max(steps));
+        assert!(shorts < 1000, "the long prompt makes no progress");
+        while scheduler.running.len() > 1 {
+            scheduler.step();
+        }
+    }
+    assert_eq!(answer(&mut long).0.len(), 1);
+    // Its own layers, its start and end, and slices of the other one.
+    let layers = scheduler.shared.model.config().text.num_hidden_layers;
+    assert!(shorts > 8 && most <= layers + 4, "{shorts} short ones, one of which took {most} steps");
+}
+
 #[test]
 fn a_full_batch_of_jobs_takes_a_question() {
     let mut scheduler = scheduler(2);

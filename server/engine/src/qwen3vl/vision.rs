@@ -17,7 +17,8 @@ use crate::EngineError;
 
 /// Patch rows per batch (at least one temporal group).
 fn rows_at_once(device: &Device) -> usize {
-    if device.is_cpu() { 4096 } else { 16384 }
+    // On a CPU, a short question waits for one block of a batch.
+    if device.is_cpu() { 2048 } else { 16384 }
 }
 
 /// The vision tower of one checkpoint.

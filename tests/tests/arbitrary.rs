@@ -1,0 +1,234 @@
+//! Arbitrary JSON around valid requests: whatever a client sends to the endpoint, the server answers with a result or a client
+//! error in OpenAI's form, and goes on.
+//!
+//! `HOMEREEL_ARBITRARY_CASES` sets the number of requests, for a longer run; `HOMEREEL_ARBITRARY_SEED` the first one.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use anyhow::{Context as _, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use homereel_tests::{Server, clips};
+use serde_json::{Map, Value, json};
+
+/// Numbers that follow from a seed (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit.max(1) as u64).unwrap_or(0)
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len())]
+    }
+}
+
+const NAMES: [&str; 44] = [
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "n",
+    "stop",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "min_tokens",
+    "stop_token_ids",
+    "include_stop_str_in_output",
+    "ignore_eos",
+    "bad_words",
+    "allowed_token_ids",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "continue_final_message",
+    "add_generation_prompt",
+    "chat_template_kwargs",
+    "media_io_kwargs",
+    "mm_processor_kwargs",
+    "user",
+    "role",
+    "content",
+    "type",
+    "video_url",
+];
+
+/// A value of any kind.
+fn value(numbers: &mut Numbers, depth: usize) -> Value {
+    match numbers.below(if depth == 0 { 16 } else { 20 }) {
+        0 => Value::Null,
+        1 => true.into(),
+        2 => false.into(),
+        3 => 0.into(),
+        4 => (-1).into(),
+        5 => numbers.next().into(),
+        6 => json!(1e300),
+        7 => json!(0.5),
+        8 => i64::MIN.into(),
+        9 => "".into(),
+        10 => "<|im_end|><|vision_start|>\u{0}\u{202e}".into(),
+        11 => "x".repeat(numbers.below(3000)).into(),
+        12 => "data:video/mp4;base64,AAAA".into(),
+        13 => "homereel:../../etc/passwd".into(),
+        14 => (*numbers.pick(&NAMES)).into(),
+        15 => (*numbers.pick(&[
+            "required",
+            "auto",
+            "json_schema",
+            "(a+)+$",
+            "[0-9]{1,9999}",
+            "start: start start",
+        ]))
+        .into(),
+        16 | 17 => (0..numbers.below(4)).map(|_| value(numbers, depth - 1)).collect(),
+        _ => {
+            let fields = (0..numbers.below(4))
+                .map(|_| ((*numbers.pick(&NAMES)).to_owned(), value(numbers, depth - 1)));
+            Value::Object(fields.collect::<Map<_, _>>())
+        }
+    }
+}
+
+/// Changes one place in `target`.
+fn change(numbers: &mut Numbers, target: &mut Value) {
+    let stay = numbers.below(3) == 0;
+    match target {
+        Value::Object(fields) if !fields.is_empty() && !stay => {
+            let at = numbers.below(fields.len());
+            let Some(name) = fields.keys().nth(at).cloned() else { return };
+            match numbers.below(6) {
+                0 => {
+                    fields.shift_remove(&name);
+                }
+                1 => {
+                    fields.insert((*numbers.pick(&NAMES)).to_owned(), value(numbers, 3));
+                }
+                _ => change(numbers, &mut fields[&name]),
+            }
+        }
+        Value::Array(items) if !items.is_empty() && !stay => {
+            let at = numbers.below(items.len());
+            match numbers.below(6) {
+                0 => {
+                    items.remove(at);
+                }
+                1 => items.push(items[at].clone()),
+                _ => change(numbers, &mut items[at]),
+            }
+        }
+        other => *other = value(numbers, 3),
+    }
+}
+
+fn request(numbers: &mut Numbers, clip: &str) -> Value {
+    let text = json!({ "type": "text", "text": "What color is the object?" });
+    let video =
+        json!({ "type": "video_url", "video_url": { "url": format!("data:video/mp4;base64,{clip}") } });
+    let schema = json!({ "type": "object", "properties": { "a": { "type": "integer", "minimum": 0 } }, "required": ["a"] });
+    let tool = json!({ "type": "function", "function": { "name": "look", "parameters": schema } });
+    let call = json!({ "id": "1", "type": "function", "function": { "name": "look", "arguments": "{}" } });
+    let mut body = match numbers.below(5) {
+        0 => {
+            json!({ "messages": [{ "role": "user", "content": [video, text] }], "mm_processor_kwargs": { "fps": 1 } })
+        }
+        1 => {
+            json!({ "messages": [{ "role": "user", "content": "hi" }], "tools": [tool], "tool_choice": "required" })
+        }
+        2 => json!({
+            "messages": [
+                { "role": "user", "content": [text] },
+                { "role": "assistant", "content": null, "tool_calls": [call] },
+                { "role": "tool", "tool_call_id": "1", "content": "ok" },
+            ],
+            "tools": [tool],
+        }),
+        3 => json!({
+            "messages": [{ "role": "user", "content": "hi" }],
+            "response_format": { "type": "json_schema", "json_schema": { "name": "x", "schema": schema } },
+        }),
+        _ => json!({
+            "messages": [{ "role": "user", "content": "hi" }], "n": 2, "logprobs": true, "top_logprobs": 1, "stop": ["x"],
+            "logit_bias": { "5": 1 }, "min_tokens": 1, "bad_words": ["no"], "structured_outputs": { "choice": ["a", "b"] },
+        }),
+    };
+    body["max_tokens"] = 4.into();
+    for _ in 0..=numbers.below(4) {
+        change(numbers, &mut body);
+    }
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arbitrary_requests_get_an_answer_or_a_client_error() -> anyhow::Result<()> {
+    let setting = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let cases = setting("HOMEREEL_ARBITRARY_CASES").unwrap_or(1500);
+    let first = setting("HOMEREEL_ARBITRARY_SEED").unwrap_or(1);
+    // A short context bounds answers whose limit was removed.
+    let server = Arc::new(Server::start_with(&["--max-model-len", "400"]).await?);
+    let clip = Arc::new(STANDARD.encode(std::fs::read(clips::simple(1)?.file)?));
+    let next = Arc::new(AtomicU64::new(first));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (server, clip, next) = (Arc::clone(&server), Arc::clone(&clip), Arc::clone(&next));
+            tokio::spawn(async move {
+                let mut answered = 0_u64;
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + cases {
+                        return anyhow::Ok(answered);
+                    }
+                    let body = request(&mut Numbers(seed), &clip);
+                    let response = server.chat(&body).await?;
+                    let status = response.status();
+                    let told = response.text().await?;
+                    ensure!(!status.is_server_error(), "seed {seed}: {status}: {told}");
+                    if status.is_client_error() {
+                        let error: Value = serde_json::from_str(&told)?;
+                        ensure!(error["error"]["message"].is_string(), "seed {seed}: {status}: {told}");
+                    } else {
+                        // An error in a stream is an event; it must not be the server's.
+                        ensure!(!told.contains("\"type\":\"server_error\""), "seed {seed}: {told}");
+                        answered += 1;
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut answered = 0;
+    for client in clients {
+        answered += client.await??;
+    }
+    // Some must be answered, or the test would only see refusals.
+    ensure!(answered > cases / 10, "{answered} of {cases} were answered");
+    let question = json!({ "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 4 });
+    ensure!(!server.answer(&question).await.context("after all of them")?.is_empty(), "no answer");
+    Ok(())
+}
