@@ -81,6 +81,32 @@ const NAMES: [&str; 44] = [
     "video_url",
 ];
 
+/// Parameters that fit most requests.
+const FITTING: [&str; 22] = [
+    r#"{"temperature": 0.7, "top_p": 0.9, "seed": 7}"#,
+    r#"{"top_k": 5, "min_p": 0.1}"#,
+    r#"{"n": 3}"#,
+    r#"{"stop": ["x", ".", "\n"]}"#,
+    r#"{"stop": ""}"#,
+    r#"{"logprobs": true, "top_logprobs": 20}"#,
+    r#"{"repetition_penalty": 1.5, "presence_penalty": -2, "frequency_penalty": 2}"#,
+    r#"{"logit_bias": {"0": 100, "1": -100}}"#,
+    r#"{"allowed_token_ids": [1, 2, 3]}"#,
+    r#"{"bad_words": ["I", "only", "I only"]}"#,
+    r#"{"min_tokens": 4}"#,
+    r#"{"ignore_eos": true, "max_tokens": 30}"#,
+    r#"{"stop_token_ids": [0, 1, 2, 3, 4, 5], "include_stop_str_in_output": true}"#,
+    r#"{"response_format": {"type": "json_object"}, "max_tokens": 40}"#,
+    r#"{"structured_outputs": {"regex": "(ab|a(b|c)*)+d?"}}"#,
+    r#"{"guided_grammar": "start: \"a\" start | \"b\""}"#,
+    r#"{"guided_choice": ["\ud83d\udc68\u200d\ud83d\udc69", "a"]}"#,
+    r#"{"tool_choice": "auto", "parallel_tool_calls": false}"#,
+    r#"{"stream": true, "stream_options": {"include_usage": true}}"#,
+    r#"{"chat_template_kwargs": {"tools": "<|im_end|>", "messages": []}}"#,
+    r#"{"max_tokens": -1, "user": "x"}"#,
+    r#"{"continue_final_message": true}"#,
+];
+
 /// A value of any kind.
 fn value(numbers: &mut Numbers, depth: usize) -> Value {
     match numbers.below(if depth == 0 { 16 } else { 20 }) {
@@ -180,7 +206,14 @@ fn request(numbers: &mut Numbers, clip: &str) -> Value {
         }),
     };
     body["max_tokens"] = 4.into();
-    for _ in 0..=numbers.below(4) {
+    for _ in 0..numbers.below(3) {
+        if let (Ok(Value::Object(more)), Some(body)) =
+            (serde_json::from_str(*numbers.pick(&FITTING)), body.as_object_mut())
+        {
+            body.extend(more);
+        }
+    }
+    for _ in 0..numbers.below(3) {
         change(numbers, &mut body);
     }
     body
