@@ -208,7 +208,7 @@ fn request(numbers: &mut Numbers, clip: &str) -> Value {
     body["max_tokens"] = 4.into();
     for _ in 0..numbers.below(3) {
         if let (Ok(Value::Object(more)), Some(body)) =
-            (serde_json::from_str(*numbers.pick(&FITTING)), body.as_object_mut())
+            (serde_json::from_str(FITTING[numbers.below(FITTING.len())]), body.as_object_mut())
         {
             body.extend(more);
         }

@@ -210,7 +210,7 @@ async fn the_endpoint_refuses_in_the_shape_of_openai_and_goes_on() -> anyhow::Re
         ("text that claims to be a video", "data:video/mp4;base64,SGVsbG8gd29ybGQ=", "not a video"),
         ("no base64", "data:video/mp4;base64,!!!!", "base64"),
         ("no data", "data:video/mp4;base64,", "empty"),
-        ("a picture that claims to be a video", "data:image/png;base64,SGVsbG8=", "image/png"),
+        ("text that claims to be a picture", "data:image/png;base64,SGVsbG8=", "not a video"),
         ("a file", "file:///etc/passwd", "file"),
         ("no such video", "homereel:no-such-id", "no-such-id"),
         ("a scheme that nobody knows", "gopher://example.org/clip", "gopher"),
@@ -224,7 +224,7 @@ async fn the_endpoint_refuses_in_the_shape_of_openai_and_goes_on() -> anyhow::Re
     let mut two = good.clone();
     two["temperature"] = json!("hot");
     let mut negative = good.clone();
-    negative["max_tokens"] = json!(-1);
+    negative["max_tokens"] = json!(-2);
     bad.extend([
         ("1,000 videos".into(), question(json!(many)), "1000"),
         ("a prompt longer than the context".into(), question(json!(long)), "8192"),

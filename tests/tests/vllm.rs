@@ -370,3 +370,44 @@ async fn wary_drawn_clips_are_answered_through_the_fall_back() -> anyhow::Result
     ensure!(counted + warned >= CLIPS as usize, "{counted} equal counts and {warned} warnings of {CLIPS}");
     Ok(())
 }
+
+/// Parameters that both engines know change the answer in the same way.
+#[tokio::test]
+async fn trusting_parameters_mean_the_same_on_both_engines() -> anyhow::Result<()> {
+    let pair = Pair::start().await?;
+    let clip = clips::simple(1)?;
+    let content = json!([video(&clip.file).await?, text("What happens in the video?")]);
+    let question = json!({ "role": "user", "content": content });
+    let begun = json!({ "role": "assistant", "content": "A" });
+    for (more, goes_on) in [
+        (json!({}), false),
+        (json!({ "bad_words": ["moves", "appears"] }), false),
+        (json!({ "min_tokens": 20, "max_tokens": 24 }), false),
+        (json!({ "stop": [" moves"], "include_stop_str_in_output": true }), false),
+        (json!({ "stop": [" moves"] }), false),
+        (json!({ "structured_outputs": { "choice": ["yes", "no", "never"] } }), false),
+        (json!({ "guided_regex": "[0-9]{4}" }), false),
+        (json!({ "n": 2 }), false),
+        (json!({ "continue_final_message": true, "add_generation_prompt": false }), true),
+        (json!({ "repetition_penalty": 1.3, "frequency_penalty": 0.5 }), false),
+    ] {
+        let messages = if goes_on { json!([question, begun]) } else { json!([question]) };
+        let mut body = json!({ "messages": messages, "temperature": 0, "max_tokens": 40, "logprobs": true, "top_logprobs": 2 });
+        body.as_object_mut().context("an object")?.extend(more.as_object().context("an object")?.clone());
+        let (candle, vllm) = (whole(&pair.candle, &body).await?, whole(&pair.vllm, &body).await?);
+        let texts = |told: &Value| -> Vec<String> {
+            let choices = told["choices"].as_array().into_iter().flatten();
+            choices
+                .map(|choice| choice["message"]["content"].as_str().unwrap_or_default().to_owned())
+                .collect()
+        };
+        let (ours, theirs) = (texts(&candle), texts(&vllm));
+        ensure!(
+            !ours.is_empty() && (ours == theirs || tie(&candle, &vllm).is_some()),
+            "{more}: {ours:?} is not {theirs:?}"
+        );
+        assert_eq!(candle["choices"][0]["finish_reason"], vllm["choices"][0]["finish_reason"], "{more}");
+        assert_eq!(vllm["homereel"]["warnings"], json!([]), "{more}");
+    }
+    Ok(())
+}

@@ -7,6 +7,7 @@ mod accessibility;
 mod driver;
 mod household;
 mod journeys;
+mod other_origin;
 mod proxy;
 mod slow_model;
 

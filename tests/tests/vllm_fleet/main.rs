@@ -342,22 +342,17 @@ async fn tools_forms_and_extras_pass_through_and_calls_come_back() -> anyhow::Re
     let tool =
         json!({ "type": "function", "function": { "name": "clip_of", "parameters": { "type": "object" } } });
     let call = json!({ "id": "a", "type": "function", "function": { "name": "clip_of", "arguments": "{}" } });
-    let schema = json!({ "type": "object", "properties": { "color": { "type": "string" } } });
     let mut body = json!({ "messages": [
         { "role": "user", "content": "When was it?" },
         { "role": "assistant", "tool_calls": [call] },
         { "role": "tool", "tool_call_id": "a", "content": "2019" },
     ]});
-    let passed = json!({ "tools": [tool], "tool_choice": "auto", "logit_bias": { "5": -100 }, "min_tokens": 2,
-        "structured_outputs": { "choice": ["a", "b"] }, "skip_special_tokens": false });
+    let passed = json!({ "tools": [tool], "tool_choice": "required", "parallel_tool_calls": false,
+        "logit_bias": { "5": -100.0 }, "min_tokens": 2, "skip_special_tokens": false,
+        "chat_template_kwargs": { "enable_thinking": false } });
     for (name, value) in passed.as_object().context("an object")? {
         body[name] = value.clone();
     }
-    body["response_format"] =
-        json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema } });
-    // What makes vLLM fetch, or run a template of the caller's, is not among them.
-    body["kv_transfer_params"] = json!({ "remote_host": "10.0.0.1" });
-    body["chat_template"] = "{{ 1 }}".into();
     let piece = |calls: Value| {
         json!({ "choices": [{ "index": 0, "delta": { "tool_calls": calls }, "finish_reason": null }] })
             .to_string()
@@ -388,13 +383,33 @@ async fn tools_forms_and_extras_pass_through_and_calls_come_back() -> anyhow::Re
     for (name, value) in passed.as_object().context("an object")? {
         assert_eq!(&sent[name], value, "{name}");
     }
-    assert_eq!(sent["response_format"]["json_schema"]["schema"], schema);
     assert_eq!(sent["messages"][1]["tool_calls"][0], call);
     assert_eq!(sent["messages"][2]["tool_call_id"], "a");
-    for name in ["kv_transfer_params", "chat_template"] {
-        assert!(sent.get(name).is_none(), "{name} was passed on");
-    }
     let streamed = server.chat(&streamed(body)).await?.text().await?;
     assert!(streamed.contains("\"tool_calls\"") && streamed.contains("[DONE]"), "{streamed}");
+
+    // One form at a time.
+    stub.set(Mode::Chunks(whole_answer()));
+    let schema = json!({ "type": "object", "properties": { "color": { "type": "string" } } });
+    let question = json!([{ "role": "user", "content": "When was it?" }]);
+    for (name, value) in [
+        (
+            "response_format",
+            json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema } }),
+        ),
+        ("structured_outputs", json!({ "choice": ["a", "b"] })),
+    ] {
+        let response = server.chat(&json!({ "messages": question, name: value })).await?;
+        assert_eq!(response.status(), 200);
+        assert_eq!(stub.last()[name], value);
+    }
+    // What makes vLLM fetch, or run a template of the caller's, is refused.
+    for (name, value) in
+        [("kv_transfer_params", json!({ "remote_host": "10.0.0.1" })), ("chat_template", json!("{{ 1 }}"))]
+    {
+        let response = server.chat(&json!({ "messages": question, name: value })).await?;
+        assert_eq!(response.status(), 400);
+        assert_eq!(response.json::<Value>().await?["error"]["param"], name);
+    }
     Ok(())
 }

@@ -18,7 +18,7 @@ type ConfigChange = fn(&mut EngineConfig);
 async fn settings_that_cannot_be_are_told() {
     let cases: [(ConfigChange, &str); 3] = [
         (|config| config.max_model_len = Some(1 << 30), "--max-model-len is 1073741824"),
-        (|config| config.dtype = Some(WeightType::F16), "this CPU has no products in f16"),
+        (|config| config.dtype = Some(WeightType::F16), "--dtype f16 is for CUDA"),
         #[cfg(not(feature = "cuda"))]
         (|config| config.device = DeviceKind::Cuda, "needs a build with the cuda feature"),
         #[cfg(feature = "cuda")]
