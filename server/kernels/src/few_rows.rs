@@ -26,6 +26,19 @@ pub(crate) fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
 /// Returns the same for a `weight` in bf16.
 pub(crate) fn product_bf16(x: &[f32], weight: &[bf16], inputs: usize) -> Vec<f32> {
     let rows = x.len() / inputs;
+    if rows == 1 {
+        // Each weight is used once, so it is widened in a register.
+        return by_outputs(x, weight, inputs, |weight, columns| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (sum, weight) in columns.iter_mut().zip(weight.chunks_exact(inputs)) {
+                        *sum = dot(weight, x);
+                    }
+                },
+            );
+        });
+    }
     by_outputs(x, weight, inputs, |weight, columns| {
         let mut wide = vec![0f32; weight.len().min(WIDENED * inputs)];
         for (weight, columns) in weight.chunks(WIDENED * inputs).zip(columns.chunks_mut(WIDENED * rows)) {
@@ -34,6 +47,23 @@ pub(crate) fn product_bf16(x: &[f32], weight: &[bf16], inputs: usize) -> Vec<f32
             Arch::new().dispatch(Product { weight: wide, x, inputs, columns });
         }
     })
+}
+
+/// Values that are multiplied at a time: four sums of 16 hide the latency of an addition.
+const AT_ONCE: usize = 64;
+
+#[inline(always)]
+fn dot(weight: &[bf16], x: &[f32]) -> f32 {
+    let mut sums = [0f32; AT_ONCE];
+    let (weights, xs) = (weight.chunks_exact(AT_ONCE), x.chunks_exact(AT_ONCE));
+    let tail = weights.remainder().iter().zip(xs.remainder()).map(|(w, x)| w.to_f32() * x).sum::<f32>();
+    for (weight, x) in weights.zip(xs) {
+        for at in 0..AT_ONCE {
+            let wide = f32::from_bits(u32::from(weight[at].to_bits()) << 16);
+            sums[at] = wide.mul_add(x[at], sums[at]);
+        }
+    }
+    sums.iter().sum::<f32>() + tail
 }
 
 /// Writes `narrow` as f32 to `wide`. By its bits, because the conversion of the type treats special values one by one.
