@@ -55,14 +55,14 @@ const AT_ONCE: usize = 64;
 #[inline(always)]
 fn dot(weight: &[bf16], x: &[f32]) -> f32 {
     let mut sums = [0f32; AT_ONCE];
-    let (weights, xs) = (weight.chunks_exact(AT_ONCE), x.chunks_exact(AT_ONCE));
-    let tail = weights.remainder().iter().zip(xs.remainder()).map(|(w, x)| w.to_f32() * x).sum::<f32>();
-    for (weight, x) in weights.zip(xs) {
+    let ((weights, weight_tail), (xs, x_tail)) = (weight.as_chunks::<AT_ONCE>(), x.as_chunks::<AT_ONCE>());
+    for (weight, x) in weights.iter().zip(xs) {
         for at in 0..AT_ONCE {
             let wide = f32::from_bits(u32::from(weight[at].to_bits()) << 16);
             sums[at] = wide.mul_add(x[at], sums[at]);
         }
     }
+    let tail = weight_tail.iter().zip(x_tail).map(|(weight, x)| weight.to_f32() * x).sum::<f32>();
     sums.iter().sum::<f32>() + tail
 }
 

@@ -75,15 +75,15 @@ async fn quantized_weights_give_nearly_the_same_probabilities() {
     let cases = [
         (Some(Quantization::Q8_0), None, "candle cpu q8_0", 0.1),
         (Some(Quantization::Q4K), None, "candle cpu q4k", 1.0),
-        (None, Some(WeightType::Bf16), "candle cpu bf16", 0.1),
+        // This checkpoint is in bf16 already, and products with it are those of f32, but for the order of sums.
+        (None, Some(WeightType::Bf16), "candle cpu bf16", 1e-4),
     ];
     for (quantization, dtype, name, tolerance) in cases {
         let (backend, got) = first(quantization, dtype).await;
         assert_eq!(backend, name);
         let difference = (got.top[0].2 - exact.top[0].2).abs();
         assert!(difference < tolerance, "{name}: {difference}");
-        // This checkpoint is in bf16 already, and products with it are those of f32.
-        assert_eq!(got.top[0].2 != exact.top[0].2, quantization.is_some(), "{name}: what was rounded");
+        assert!(quantization.is_none() || got.top[0].2 != exact.top[0].2, "{name}: nothing was rounded");
     }
 }
 
