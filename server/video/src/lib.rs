@@ -85,5 +85,6 @@ pub use rendition::Rendition;
 pub use request::{DecodeRequest, Decoder, Target};
 pub use resize::resize;
 pub use sandbox::Sandbox;
+pub use sniff::not_a_video;
 pub use sprites::Sprites;
 pub use still::{OpenedPicture, open_picture};

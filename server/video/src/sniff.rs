@@ -3,7 +3,8 @@
 use std::{fs::File, os::unix::fs::FileExt};
 
 /// Returns what `file` is, if its first bytes show that it is not a video.
-pub(crate) fn not_a_video(file: &File) -> Option<&'static str> {
+#[must_use]
+pub fn not_a_video(file: &File) -> Option<&'static str> {
     let mut head = [0u8; 512];
     let read = file.read_at(&mut head, 0).ok()?;
     kind(&head[..read])

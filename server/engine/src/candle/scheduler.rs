@@ -1,9 +1,10 @@
 //! Schedules the requests on the engine's thread: decodes one token of every answer in a batch, and between two such steps
 //! works on the prompts of new requests, in slices of a few layers, so that a long clip does not hold up the others.
 //!
-//! Among prompts, the one with the least work left goes first, but those that arrive later do not hold it up for ever. Requests of jobs rest while a person's or a program's request
-//! is in progress, except in every eighth step. A request starts when the KV of its tokens fits into the budget, or alone.
-//! Where it does not fit beside requests of jobs, these are paused: they give up their KV and go on when there is room again.
+//! Among prompts, the one with the least work left goes first, and later ones cannot hold up an older one for ever. Requests of
+//! jobs rest while a person's or a program's request is in progress, except in every eighth step. A request starts when the KV
+//! of its tokens fits into the budget, or alone. Where it does not fit beside requests of jobs, these are paused: they give up
+//! their KV and go on when there is room again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

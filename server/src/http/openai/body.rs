@@ -27,7 +27,7 @@ const SMALL: usize = 4096;
 pub(super) struct BodyLimits {
     /// Maximum size, media included.
     pub(super) bytes: usize,
-    /// Maximum number of media.
+    /// Maximum number of media, each frame of a list counted; one list may exceed it.
     pub(super) media: usize,
     /// Directory of the media.
     pub(super) scratch: PathBuf,
@@ -68,7 +68,7 @@ pub(super) enum BodyError {
     TooManyValues,
     #[error("the body is nested too deeply")]
     TooDeep,
-    #[error("the messages have more than {most} videos and images")]
+    #[error("the messages have more than {most} videos, images and frames")]
     TooManyMedia { most: usize },
     #[error("failed to write a file: {0}")]
     Disk(#[from] std::io::Error),

@@ -4,6 +4,8 @@ mod form;
 mod options;
 mod turns;
 
+use std::collections::HashSet;
+
 use homereel_engine::{GenerationOptions, ModelInfo};
 use serde_json::{Map, Value, value::RawValue};
 
@@ -18,6 +20,9 @@ const MAX_TEXT: usize = 2 << 20;
 
 /// Maximum number of answers to one request.
 const MAX_ANSWERS: i64 = 16;
+
+/// Maximum number of warnings; a body may have 250,000 unknown parameters.
+const MAX_WARNINGS: usize = 32;
 
 /// Parameters that only vLLM knows. An allowlist, because vLLM has others that make it fetch from other machines, run the
 /// caller's template, or answer without end.
@@ -88,6 +93,7 @@ pub(super) fn read(mut body: ChatBody, limits: &RequestLimits, info: &ModelInfo)
     }
     let logprobs = options.logprobs.is_some();
     let (turns, places) = turns::turns(messages, frames, limits, &mut body.media, &mut warnings)?;
+    shorten(&mut warnings);
     let want = ReplyOptions {
         model,
         stream,
@@ -98,6 +104,16 @@ pub(super) fn read(mut body: ChatBody, limits: &RequestLimits, info: &ModelInfo)
     };
     let n = usize::try_from(n).unwrap_or(1);
     Ok(Draft { want, conversation: UnresolvedConversation::new(turns, options, n) })
+}
+
+/// Keeps each warning once, and the first ones of very many.
+fn shorten(warnings: &mut Vec<String>) {
+    let mut seen = HashSet::new();
+    warnings.retain(|warning| seen.insert(warning.clone()));
+    if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
+        warnings.truncate(MAX_WARNINGS);
+        warnings.push(format!("there are {more} more warnings"));
+    }
 }
 
 /// Takes the parameters that pass through to vLLM.

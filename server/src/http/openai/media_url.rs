@@ -62,6 +62,12 @@ pub(super) fn resolve(
         // An animation in a file part is a video.
         Wanted::Any => is_picture(&file.path, false)?,
     };
+    if !is_picture && wanted != Wanted::Video {
+        let what = std::fs::File::open(&file.path).ok().and_then(|file| homereel_video::not_a_video(&file));
+        if let Some(what) = what {
+            return Err(Failure::invalid(param, format!("neither a picture nor a video: {what}")));
+        }
+    }
     match is_picture {
         true => Ok(Found::Picture(picture(param, file)?)),
         false => Ok(Found::Video(Source::scratch(file.path, Some(file.sha256)))),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::super::error::{Failure, OpenAiError};
 use super::convert::ReplyOptions;
 use crate::{
-    answer::{AnswerStream, AskEvent, Finished},
+    answer::{AnswerStream, AskEvent, Finished, StagesMs},
     ask_error::AskError,
     media::MediaReport,
 };
@@ -37,20 +37,19 @@ struct Choice {
 }
 
 impl Choice {
-    fn into_json(self, index: usize, want: &ReplyOptions) -> Value {
+    fn into_json(mut self, index: usize, want: &ReplyOptions) -> Value {
         let mut message = json!({ "role": "assistant", "content": self.text, "refusal": null });
-        if self.besides.contains_key("tool_calls") && self.text.is_empty() {
-            message["content"] = Value::Null;
+        if let Some(Value::Array(calls)) = self.besides.get_mut("tool_calls") {
+            // A field of streams; clients send the message back as it is.
+            for call in calls.iter_mut().filter_map(Value::as_object_mut) {
+                call.shift_remove("index");
+            }
+            if self.text.is_empty() {
+                message["content"] = Value::Null;
+            }
         }
         for (name, value) in self.besides {
             message[name] = value;
-        }
-        // A field of streams; clients send the message back as it is.
-        for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
-            call.as_object_mut().map(|call| call.shift_remove("index"));
-        }
-        if message["tool_calls"].is_null() {
-            message.as_object_mut().map(|message| message.shift_remove("tool_calls"));
         }
         let logprobs = if want.logprobs { json!({ "content": self.logprobs }) } else { Value::Null };
         json!({ "index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason })
@@ -100,31 +99,33 @@ pub(super) async fn whole(
 struct Totals {
     media: Vec<MediaReport>,
     usage: Usage,
+    /// Of all answers, each once.
+    warnings: Vec<String>,
     /// Of the answer that ended last.
-    last: Option<Finished>,
+    stages_ms: Option<StagesMs>,
 }
 
 impl Totals {
     fn add(&mut self, finished: Finished) {
         // The answers share the prompt.
         self.usage.prompt_tokens = finished.usage.prompt_tokens;
-        self.usage.cached_tokens = match self.last {
+        self.usage.cached_tokens = match self.stages_ms {
             Some(_) => self.usage.cached_tokens.min(finished.usage.cached_tokens),
             None => finished.usage.cached_tokens,
         };
         self.usage.completion_tokens += finished.usage.completion_tokens;
-        self.last = Some(finished);
+        for warning in finished.warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        self.stages_ms = Some(finished.stages_ms);
     }
 
     /// Returns the fields outside of OpenAI's format.
     fn extras(&self, want: &ReplyOptions) -> Value {
-        let finished = self.last.as_ref();
-        let warnings: Vec<&String> = want
-            .warnings
-            .iter()
-            .chain(finished.into_iter().flat_map(|finished| &finished.warnings))
-            .collect();
-        json!({ "stages_ms": finished.map(|finished| finished.stages_ms), "media": self.media, "warnings": warnings })
+        let warnings: Vec<&String> = want.warnings.iter().chain(&self.warnings).collect();
+        json!({ "stages_ms": self.stages_ms, "media": self.media, "warnings": warnings })
     }
 }
 

@@ -196,7 +196,7 @@ impl MediaWriter {
         if self.open.size == 0 {
             self.fail(match self.is_frame_list {
                 true => format!("frame {} of the list is empty", self.files.len()),
-                false => "the data: URL is empty".into(),
+                false => "the data are empty".into(),
             });
         }
         Ok(())
@@ -260,7 +260,7 @@ fn split_base64(head: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn not_base64(fault: &str) -> String {
-    format!("the data: URL is not valid base64: {fault}")
+    format!("the data are not valid base64: {fault}")
 }
 
 #[cfg(test)]

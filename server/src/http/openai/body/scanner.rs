@@ -101,6 +101,8 @@ pub(super) struct Scanner {
     values: usize,
     json: Vec<u8>,
     media: Vec<SpooledMedia>,
+    /// Files of the media; a list of frames has several.
+    files: usize,
     marker: String,
     max_media: usize,
     scratch: std::path::PathBuf,
@@ -117,6 +119,7 @@ impl Scanner {
             values: 0,
             json: Vec::new(),
             media: Vec::new(),
+            files: 0,
             marker,
             max_media,
             scratch,
@@ -270,7 +273,7 @@ impl Scanner {
         &mut self,
         create: impl FnOnce(&std::path::Path) -> Result<MediaWriter, BodyError>,
     ) -> Result<(), BodyError> {
-        if self.media.len() == self.max_media {
+        if self.files >= self.max_media {
             return Err(BodyError::TooManyMedia { most: self.max_media });
         }
         let writer = Box::new(create(&self.scratch)?);
@@ -282,7 +285,9 @@ impl Scanner {
         if let State::InMedia { writer, .. } = std::mem::replace(&mut self.state, State::Between) {
             let marker = format!("{}{}\"", self.marker, self.media.len());
             self.json.extend_from_slice(marker.as_bytes());
-            self.media.push(writer.finish()?);
+            let media = writer.finish()?;
+            self.files += media.files.len();
+            self.media.push(media);
         }
         Ok(())
     }

@@ -97,6 +97,8 @@ fn json_is_bounded_in_bytes_values_depth_and_media() {
     assert!(matches!(scan(deep.as_bytes(), 1 << 16), Err(BodyError::TooDeep)));
     let many = body(&vec![part("data:,x"); 5]);
     assert!(matches!(scan(many.as_bytes(), 1 << 16), Err(BodyError::TooManyMedia { most: 4 })));
+    let frames = body(&[part("data:video/jpeg;base64,aGk=,aGk=,aGk=,aGk="), part("data:,x")]);
+    assert!(matches!(scan(frames.as_bytes(), 1 << 16), Err(BodyError::TooManyMedia { most: 4 })));
     // Media are not part of the JSON.
     let large = body(&[part(&format!("data:;base64,{}", "AAAA".repeat(MAX_JSON / 2)))]);
     assert_eq!(scan(large.as_bytes(), 1 << 16).unwrap().1[0].len(), 3 * (MAX_JSON / 2));

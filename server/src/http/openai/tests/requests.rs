@@ -134,3 +134,28 @@ async fn urls_with_a_slash_too_many_are_found_and_compressed_bodies_refused() {
     assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     assert!(json_of(response).await["error"]["message"].as_str().unwrap().contains("gzip"));
 }
+
+#[tokio::test]
+async fn very_many_unknown_parameters_make_a_short_list_of_warnings() {
+    let app = app(script()).await;
+    let unknown: serde_json::Map<String, Value> = (0..1000).map(|at| (format!("x{at}"), json!(1))).collect();
+    let (status, told) = app.chat(&question(Value::Object(unknown))).await;
+    assert_eq!(status, StatusCode::OK, "{told}");
+    let warnings = told["homereel"]["warnings"].as_array().unwrap();
+    // 32, how many more, and the engine's own.
+    assert_eq!((warnings.len(), &warnings[32]), (34, &json!("there are 968 more warnings")));
+}
+
+#[tokio::test]
+async fn a_file_that_is_neither_picture_nor_video_is_named() {
+    let app = app(script()).await;
+    for part in [
+        json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,SGVsbG8gd29ybGQ=" } }),
+        json!({ "type": "file", "file": { "file_data": "data:video/mp4;base64,SGVsbG8gd29ybGQ=" } }),
+    ] {
+        let (status, told) = app.chat(&json!({ "messages": [{ "role": "user", "content": [part] }] })).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        let message = told["error"]["message"].as_str().unwrap();
+        assert!(message.contains("neither a picture nor a video: a text file"), "{message}");
+    }
+}
