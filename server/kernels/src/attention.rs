@@ -4,7 +4,7 @@
 use gemmkit::{MatMut, MatRef, Parallelism, gemm};
 use rayon::prelude::*;
 
-use crate::few_rows::{self, MAX_ROWS};
+use crate::few_rows;
 use crate::heads::rotate;
 use crate::math::{exp, largest, replace, sum_of};
 use crate::{by_rows, vectorized};
@@ -42,7 +42,7 @@ impl Past<'_> {
 pub fn attention(q: &[f32], pasts: &[Past<'_>], kv_heads: usize, head_dim: usize) -> Vec<f32> {
     let mut out = vec![0f32; q.len()];
     let rows: usize = pasts.iter().map(|past| past.new_tokens).sum();
-    if rows == pasts.len() && rows <= MAX_ROWS {
+    if rows == pasts.len() {
         few_rows::attention(q, pasts, kv_heads, head_dim, &mut out);
         return out;
     }
