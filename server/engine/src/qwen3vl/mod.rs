@@ -6,6 +6,7 @@ mod attention;
 mod config;
 mod cpu;
 mod drawn;
+mod flash;
 mod generation;
 mod input;
 mod kv;

@@ -9,7 +9,7 @@ use super::{
     Result,
     attention::{score_budget, softmax},
     config::{Activation, TextConfig},
-    cpu,
+    cpu, flash,
     kv::{Kv, LayerKv},
     layers::{Linear, RmsNorm, TensorScope},
     moe::Moe,
@@ -101,7 +101,7 @@ pub(super) struct RowSpan {
     pub(super) tokens: usize,
     /// Tokens in the sequence's cache before these.
     pub(super) past: usize,
-    /// Causal mask [tokens, past + tokens]; `None` for one token, which attends to all.
+    /// Causal mask [tokens, past + tokens]; `None` for one token, which attends to all, and for kernels that need none.
     mask: Option<Tensor>,
 }
 
@@ -115,6 +115,7 @@ impl RowSpan {
     ) -> Result<Self> {
         let mask = match tokens {
             1 => None,
+            _ if flash::suits(device, dtype) => None,
             _ => Some(causal_mask(tokens, past, device, dtype)?),
         };
         Ok(Self { start, tokens, past, mask })
@@ -260,7 +261,12 @@ impl Attention {
         let mut attended = Vec::with_capacity(spans.len());
         for (span, cache) in spans.iter().zip(caches) {
             let (k, v) = cache.append(span.past, &own(&k, span)?, &own(&v, span)?)?;
-            let rows = self.attend(&own(&q, span)?, &k, &v, span.mask.as_ref())?;
+            let q = own(&q, span)?;
+            if flash::suits(q.device(), q.dtype()) {
+                attended.push(flash::causal(&q, &k, &v)?);
+                continue;
+            }
+            let rows = self.attend(&q, &k, &v, span.mask.as_ref())?;
             attended.push(rows.transpose(0, 1)?.reshape((span.tokens, self.heads * self.head_dim))?);
         }
         match attended.len() {

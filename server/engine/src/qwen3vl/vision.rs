@@ -8,7 +8,7 @@ use super::{
     Result,
     attention::attend,
     config::{Activation, VisionConfig},
-    cpu,
+    cpu, flash,
     input::{Features, PatchFn},
     layers::{LayerNorm, Linear, TensorScope},
     rope,
@@ -266,6 +266,11 @@ impl Block {
         let rotate = |x: Tensor| {
             rotary_emb::rope(&x.to_dtype(DType::F32)?, cos, sin)?.to_dtype(x.dtype())?.reshape(batch)
         };
+        if flash::suits(x.device(), x.dtype()) {
+            let by_row = |x: Tensor| x.reshape((groups, self.heads, patches, head_dim))?.transpose(1, 2);
+            let (q, k) = (by_row(rotate(qkv.get(0)?)?)?, by_row(rotate(qkv.get(1)?)?)?);
+            return flash::full(&q, &k, &by_row(qkv.get(2)?)?)?.reshape((rows, hidden));
+        }
         let attended = attend(&rotate(qkv.get(0)?)?, &rotate(qkv.get(1)?)?, &qkv.get(2)?.reshape(batch)?)?;
         attended.reshape((groups, self.heads, patches, head_dim))?.transpose(1, 2)?.reshape((rows, hidden))
     }
