@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
-use crate::{ask_error::AskError, media::MediaDecoder};
+use crate::{ask_error::AskError, media::MediaDecoder, telemetry};
 
 pub use conversation::{Conversation, Piece, Turn};
 pub use event::{AskEvent, Finished, StagesMs};
@@ -58,6 +58,8 @@ pub struct AnswerService {
     media: MediaDecoder,
     /// Permits for interactive requests that run or wait.
     permits: Arc<Semaphore>,
+    /// Number of permits, free and taken.
+    max_requests: Arc<Mutex<usize>>,
     interactive: Arc<watch::Sender<usize>>,
     /// Number of interactive requests that wait for their first token.
     waiting: Arc<watch::Sender<usize>>,
@@ -83,6 +85,7 @@ impl AnswerService {
             engine,
             media,
             permits: Arc::new(Semaphore::new(permits)),
+            max_requests: Arc::new(Mutex::new(permits)),
             interactive: Arc::new(watch::Sender::new(0)),
             waiting: Arc::new(watch::Sender::new(0)),
             observer: Arc::default(),
@@ -93,6 +96,25 @@ impl AnswerService {
     /// Sets what is told of the first tokens of interactive requests. Only the first call has an effect.
     pub fn observe_first_tokens(&self, observer: impl Fn(f64, usize) + Send + Sync + 'static) {
         let _ = self.observer.set(Box::new(observer));
+    }
+
+    /// Changes the maximum number of interactive requests. Those that run or wait go on: where they are more, no other is
+    /// accepted until enough of them have ended.
+    pub fn set_max_requests(&self, wanted: usize) {
+        let mut permits = self.max_requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *permits, wanted);
+        if wanted >= before {
+            self.permits.add_permits(wanted - before);
+            return;
+        }
+        let excess = u32::try_from(before - wanted).unwrap_or(u32::MAX);
+        let semaphore = Arc::clone(&self.permits);
+        tokio::spawn(async move {
+            // The semaphore is never closed.
+            if let Ok(permits) = semaphore.acquire_many(excess).await {
+                permits.forget();
+            }
+        });
     }
 
     /// Returns how long the model takes to read `pixels` pixels of frames before its first token, in seconds, by the last
@@ -150,10 +172,11 @@ impl AnswerService {
     /// `Overloaded` when all permits are taken, `NotReady` while the model loads.
     pub fn ask(
         &self,
-        conversation: Conversation,
+        mut conversation: Conversation,
         priority: Priority,
         cancel: &CancellationToken,
     ) -> Result<AnswerStream, AskError> {
+        conversation.options.request_id = telemetry::request_id();
         let info = self.engine.info()?;
         let permit = match priority {
             Priority::Background => None,

@@ -47,7 +47,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server: web pages, library, and OpenAI-compatible API
-    Serve(ServeArgs),
+    Serve {
+        #[command(flatten)]
+        serve: ServeArgs,
+        /// Check the settings, the certificate, the library's directory, the password and the model, and start nothing
+        #[arg(long)]
+        check: bool,
+    },
     /// Ask a question about a video and print the answer
     Ask(AskArgs),
     /// Check that a running server answers a question about a short clip correctly
@@ -128,7 +134,7 @@ impl Command {
     fn writes_the_library(&self) -> bool {
         matches!(
             self,
-            Self::Serve(_)
+            Self::Serve { check: false, .. }
                 | Self::Keys(_)
                 | Self::Password(_)
                 | Self::Guard(_)
@@ -183,7 +189,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve { serve, check } => serve::run(serve, check).await,
         Command::Ask(args) => {
             log_quietly();
             ask::run(args).await

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod ask_error;
+pub mod audit;
 pub mod budget;
 pub mod captions;
 pub mod cli;
@@ -16,11 +17,13 @@ mod files;
 pub mod http;
 pub mod import;
 pub mod jobs;
+pub mod live;
 pub mod machine;
 pub mod media;
 pub mod net;
 mod printable;
 pub mod prompts;
+mod reload;
 pub mod serve;
 pub mod shutdown;
 pub mod state;

@@ -27,6 +27,8 @@ use service::ConnectionService;
 use stream::TimedStream;
 use tls::Tls;
 
+use crate::live::Live;
+
 /// Maximum size of a request's header section.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
@@ -46,7 +48,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Default)]
 pub struct NetConfig {
     /// Caps on connections.
-    pub limits: ConnectionLimits,
+    pub limits: Live<ConnectionLimits>,
     /// Proxies whose forwarded headers are believed.
     pub trusted: TrustedProxies,
     /// Certificate and key. `None` means plain HTTP.
@@ -79,7 +81,7 @@ pub async fn serve(
     let draining = CancellationToken::new();
     let shared = Arc::new(Shared {
         router,
-        admission: Admission::new(config.limits),
+        admission: Admission::new(config.limits.clone()),
         config,
         http,
         draining: draining.clone(),

@@ -12,6 +12,7 @@ use crate::{
     config::ServerConfig,
     http, import, jobs,
     net::{self, ConnectionLimits, NetConfig, TrustedProxies, tls::Tls},
+    reload::{self, Settings},
     shutdown::Lifecycle,
     state::AppState,
     supervisor, telemetry,
@@ -45,23 +46,27 @@ pub async fn listen(config: &mut ServerConfig) -> anyhow::Result<TcpListener> {
 ///
 /// # Errors
 /// When a part of the server failed.
-pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()> {
+pub async fn serve(state: AppState, listener: TcpListener, settings: Settings) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
-    let net_config = net_config(&state.config)?;
+    let net_config = net_config(&state.config.get())?;
+    reload::on_hangup(&state, &net_config, settings)?;
     let runner = tokio::spawn(jobs::run(state.job_context()));
     tokio::spawn(watch_engine(state.clone()));
     tokio::spawn(import::sweep(state.import_context()));
-    if let Some(directory) = state.config.watch.clone() {
+    if let Some(directory) = state.config.get().watch.clone() {
         tokio::spawn(import::watch(state.import_context(), directory));
     }
     tokio::spawn(telemetry::upkeep(state.metrics.clone()));
     tracing::info!(
-        url = %state.config.url(address),
-        data = %state.config.data.display(),
+        url = %state.config.get().url(address),
+        data = %state.config.get().data.display(),
         "started the HTTP server"
     );
     warn_if_open(&state);
     print_setup_link(&state).await?;
+    if let Some(tls) = &net_config.tls {
+        tokio::spawn(tls.clone().watch());
+    }
     // Requests are accepted from here on. A model may take minutes to load: pages show that, and `/readyz`
     // waits for it.
     supervisor::ready();
@@ -87,11 +92,14 @@ pub async fn serve(state: AppState, listener: TcpListener) -> anyhow::Result<()>
     Ok(())
 }
 
-fn net_config(config: &ServerConfig) -> anyhow::Result<NetConfig> {
+/// Checks the settings of connections and loads the certificate.
+///
+/// # Errors
+/// When a file of the certificate does not fit, or the limits do not fit this process.
+pub(crate) fn net_config(config: &ServerConfig) -> anyhow::Result<NetConfig> {
     let tls = match &config.tls {
         Some(files) => {
             let tls = Tls::load(&files.certificate, &files.key)?;
-            tokio::spawn(tls.clone().watch());
             Some(tls)
         }
         None => None,
@@ -99,12 +107,12 @@ fn net_config(config: &ServerConfig) -> anyhow::Result<NetConfig> {
     let limits =
         ConnectionLimits::within_descriptors(config.max_connections, config.max_connections_per_address)
             .map_err(anyhow::Error::msg)?;
-    Ok(NetConfig { limits, trusted: TrustedProxies(config.trusted_proxies.clone()), tls })
+    Ok(NetConfig { limits: limits.into(), trusted: TrustedProxies(config.trusted_proxies.clone()), tls })
 }
 
 /// Without a login, a proxy in front of a loopback address passes on everyone who reaches it.
 fn warn_if_open(state: &AppState) {
-    let config = &state.config;
+    let config = &state.config.get();
     let proxied = !config.hosts.is_empty() || !config.trusted_proxies.is_empty();
     if proxied && !state.auth.required() {
         let hosts = config.hosts.join(" ");
@@ -135,7 +143,7 @@ async fn print_setup_link(state: &AppState) -> anyhow::Result<()> {
         );
     } else {
         let token = state.auth.make_link().await?;
-        let url = http::login_link(state.config.listen, state.config.tls.is_some(), &token);
+        let url = http::login_link(state.config.get().listen, state.config.get().tls.is_some(), &token);
         tracing::warn!(%url, "no household password is set, whoever opens this link first sets it");
     }
     Ok(())
@@ -208,7 +216,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let (state, engine) = state(data.path()).await;
         engine.set_health(Health::Failed("out of memory".into()));
-        let result = within(serve(state, TcpListener::bind(LOCAL).await.unwrap())).await;
+        let result = within(serve(state, TcpListener::bind(LOCAL).await.unwrap(), Settings::default())).await;
         assert!(result.unwrap_err().to_string().contains("engine"));
     }
 
@@ -217,7 +225,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let (state, _engine) = state(data.path()).await;
         state.lifecycle.drain();
-        within(serve(state, TcpListener::bind(LOCAL).await.unwrap())).await.unwrap();
+        within(serve(state, TcpListener::bind(LOCAL).await.unwrap(), Settings::default())).await.unwrap();
     }
 
     #[tokio::test]

@@ -9,10 +9,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     answer::AnswerService,
+    audit::AuditLog,
     budget::MemoryBudget,
     config::{self, ServerConfig},
     import::ImportContext,
     jobs::{JobContext, JobSlots, Jobs},
+    live::Live,
     media::MediaDecoder,
     shutdown::Lifecycle,
 };
@@ -27,6 +29,8 @@ pub struct AppState {
     pub answers: AnswerService,
     /// Passwords, sessions, API keys.
     pub auth: Auth,
+    /// Records logins, changes of users and keys, and deletions.
+    pub audit: AuditLog,
     /// Videos, texts, answers, jobs.
     pub library: Library,
     /// Cancels and retries background jobs.
@@ -34,7 +38,7 @@ pub struct AppState {
     /// Slots of the model's lane.
     pub slots: JobSlots,
     /// Settings.
-    pub config: Arc<ServerConfig>,
+    pub config: Live<Arc<ServerConfig>>,
     /// Shutdown state of the process.
     pub lifecycle: Lifecycle,
     /// Renders `/metrics`.
@@ -71,13 +75,14 @@ impl AppState {
         let observed = slots.clone();
         answers.observe_first_tokens(move |ttft_ms, tokens| observed.observe(ttft_ms, tokens));
         Ok(Self {
+            audit: AuditLog::new(&config.data),
             auth,
             answers,
             slots,
             jobs: Jobs::new(library.clone()),
             library,
             bodies: MemoryBudget::new(BODY_MEMORY),
-            config: Arc::new(config),
+            config: Arc::new(config).into(),
             lifecycle,
             metrics,
         })
@@ -91,11 +96,11 @@ impl AppState {
             answers: self.answers.clone(),
             jobs: self.jobs.clone(),
             lifecycle: self.lifecycle.clone(),
-            window_s: self.config.window_s,
-            budget: self.config.reading_budget,
+            window_s: self.config.get().window_s,
+            budget: self.config.get().reading_budget,
             slots: self.slots.clone(),
             // The other video workers are free for questions and the model's lane.
-            media_jobs: self.config.video_workers.div_ceil(2),
+            media_jobs: self.config.get().video_workers.div_ceil(2),
         }
     }
 
@@ -106,7 +111,7 @@ impl AppState {
             library: self.library.clone(),
             media: self.answers.media().clone(),
             lifecycle: self.lifecycle.clone(),
-            max_upload_bytes: self.config.max_upload_bytes,
+            max_upload_bytes: self.config.get().max_upload_bytes,
         }
     }
 }

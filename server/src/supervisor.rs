@@ -24,6 +24,14 @@ pub(crate) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
+/// Reports that the server loads its settings again.
+pub(crate) fn reloading() {
+    // Without the time, systemd cannot tell this reload from an earlier one.
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, now]);
+    }
+}
+
 /// Sets the status line that `systemctl status` shows.
 pub(crate) fn status(words: &str) {
     notify(&[NotifyState::Status(words)]);

@@ -34,6 +34,21 @@ pub fn log(default: &str) {
     let _ = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
 }
 
+tokio::task_local! {
+    /// Id of the HTTP request that the task works on.
+    static REQUEST_ID: String;
+}
+
+/// Runs `work` as part of the request `id`: at most 128 ASCII letters, digits, `-`, `_` and `.`.
+pub(crate) async fn with_request_id<T>(id: String, work: impl Future<Output = T>) -> T {
+    REQUEST_ID.scope(id, work).await
+}
+
+/// Returns the id of the request that this task works on; `None` outside of one.
+pub(crate) fn request_id() -> Option<String> {
+    REQUEST_ID.try_with(String::clone).ok()
+}
+
 /// Installs the recorder behind `/metrics`.
 ///
 /// # Errors

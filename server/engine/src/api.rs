@@ -57,6 +57,8 @@ pub struct ModelInfo {
     pub on_cpu: bool,
     /// Defaults of `generation_config.json` (greedy where it sets none).
     pub sampling: crate::SamplingParams,
+    /// Bytes of the KV cache per token; `None` where a backend decides.
+    pub kv_bytes_per_token: Option<usize>,
     /// Whether requests may hold parameters of vLLM's beyond those that every engine has ([`crate::GenerationOptions::extra`]).
     pub takes_extras: bool,
 }
@@ -189,6 +191,15 @@ pub enum GenerationEvent {
     Done(Done),
 }
 
+/// The tokens of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptTokens {
+    /// Token ids in order, a placeholder for each visual token included.
+    pub ids: Vec<u32>,
+    /// Number of visual tokens of each picture and clip, in order of appearance.
+    pub visual: Vec<usize>,
+}
+
 /// A bounded stream of events; dropping it cancels the request.
 #[derive(Debug)]
 pub struct GenerationEvents {
@@ -253,6 +264,13 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// `Invalid` where the rule does not apply (aspect ratio above 200).
     fn image_size(&self, width: u32, height: u32) -> Result<(u32, u32), EngineError>;
+
+    /// Returns the tokens of a request's prompt, however long; the content of its frames does not matter. `None` where the
+    /// checkpoint's files are not known, so that only the backend can count them. Takes as long as [`Engine::submit`].
+    ///
+    /// # Errors
+    /// As [`Engine::submit`], except for `ContextLength` and `Overloaded`.
+    fn prompt_tokens(&self, request: &Request) -> Result<Option<PromptTokens>, EngineError>;
 
     /// Tokenizes and queues a request. Takes milliseconds for a page of text; never waits for the queue.
     ///

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Engine, EngineError, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo, Request,
-    SamplingParams, VideoBudget,
+    Engine, EngineError, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo, PromptTokens,
+    Request, SamplingParams, VideoBudget,
 };
 
 /// One step of a script.
@@ -48,6 +48,7 @@ impl FakeEngine {
             backend: "fake".to_owned(),
             on_cpu: false,
             sampling: SamplingParams::default(),
+            kv_bytes_per_token: None,
             takes_extras: false,
         };
         Self {
@@ -117,6 +118,10 @@ impl Engine for FakeEngine {
     fn image_size(&self, width: u32, height: u32) -> Result<(u32, u32), EngineError> {
         let whole = |edge: u32| (edge.min(4096) / 32).max(1) * 32;
         Ok((whole(width), whole(height)))
+    }
+
+    fn prompt_tokens(&self, _: &Request) -> Result<Option<PromptTokens>, EngineError> {
+        Ok(None)
     }
 
     fn submit(&self, request: Request) -> Result<GenerationEvents, EngineError> {

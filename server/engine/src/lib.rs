@@ -24,8 +24,8 @@ mod validate;
 mod vllm;
 
 pub use api::{
-    Done, Engine, FinishReason, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo, Stage,
-    StageTimes, TokenLogprob, Usage, VideoBudget,
+    Done, Engine, FinishReason, FrameRate, GenerationEvent, GenerationEvents, Health, ModelInfo,
+    PromptTokens, Stage, StageTimes, TokenLogprob, Usage, VideoBudget,
 };
 pub use candle::{DeviceKind, WeightType, open_device};
 pub use error::{EngineError, EngineErrorKind};

@@ -236,6 +236,8 @@ pub struct GenerationOptions {
     pub template_arguments: Map<String, Value>,
     /// Whether the request gives way to others, where the engine has priorities.
     pub background: bool,
+    /// Id of the request for the log of a backend (`X-Request-Id`): ASCII letters, digits, `-`, `_` and `.`.
+    pub request_id: Option<String>,
     /// Additional parameters with OpenAI's and vLLM's names (`reasoning_effort`, `cache_salt`, …), for engines that accept
     /// them ([`crate::ModelInfo::takes_extras`]).
     pub extra: Map<String, Value>,

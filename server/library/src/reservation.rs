@@ -11,12 +11,19 @@ use tokio::sync::Mutex;
 pub(crate) const RESERVE: u64 = 64 << 20;
 
 /// The quota and what is reserved.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Space {
-    pub(crate) quota: Option<u64>,
+    /// `u64::MAX` means none.
+    pub(crate) quota: AtomicU64,
     pub(crate) reserved: AtomicU64,
     /// Held from the check of free space to the reservation.
     pub(crate) turn: Mutex<()>,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Self { quota: AtomicU64::new(u64::MAX), reserved: AtomicU64::default(), turn: Mutex::default() }
+    }
 }
 
 /// Reserved space, released on drop.

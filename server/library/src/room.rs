@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use crate::{
     error::LibraryError,
     library::Library,
-    reservation::{RESERVE, Reservation, Space},
+    reservation::{RESERVE, Reservation},
 };
 
 /// Bytes by which the reservation of an upload of unknown length grows.
@@ -14,15 +14,20 @@ const GROWTH: u64 = 16 << 20;
 impl Library {
     /// Sets the quota in bytes for originals, including those in the trash and unfinished uploads.
     #[must_use]
-    pub fn with_quota(mut self, quota: Option<u64>) -> Self {
-        self.room = Arc::new(Space { quota, ..Space::default() });
+    pub fn with_quota(self, quota: Option<u64>) -> Self {
+        self.set_quota(quota);
         self
+    }
+
+    /// Changes the quota.
+    pub fn set_quota(&self, quota: Option<u64>) {
+        self.room.quota.store(quota.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Returns the quota; `None` means that only the disk limits originals.
     #[must_use]
     pub fn quota(&self) -> Option<u64> {
-        self.room.quota
+        Some(self.room.quota.load(Ordering::Relaxed)).filter(|quota| *quota < u64::MAX)
     }
 
     /// Checks that an upload of `needed` bytes fits on the disk and into the quota.
@@ -31,7 +36,7 @@ impl Library {
     /// `NoSpace` and `OverQuota` with their numbers; `Database`, `Io`.
     pub async fn check_room(&self, needed: u64) -> Result<(), LibraryError> {
         self.check_disk(needed)?;
-        let Some(quota) = self.room.quota else { return Ok(()) };
+        let Some(quota) = self.quota() else { return Ok(()) };
         let left = quota.saturating_sub(self.used().await?);
         if left < needed {
             return Err(LibraryError::OverQuota { needed, left, quota });
@@ -65,7 +70,7 @@ impl Library {
         reservation: &mut Reservation,
         bytes: u64,
     ) -> Result<(), LibraryError> {
-        if self.room.quota.is_none() || bytes <= reservation.bytes {
+        if self.quota().is_none() || bytes <= reservation.bytes {
             return Ok(());
         }
         let _turn = self.room.turn.lock().await;

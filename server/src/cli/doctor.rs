@@ -8,12 +8,17 @@ mod program;
 
 use std::fmt::Write as _;
 
-use anyhow::bail;
+use anyhow::ensure;
+use homereel_engine::EngineConfig;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{DoctorArgs, UsageError, terminal::print_text};
-use crate::{config, printable};
+use crate::{
+    config::{self, ServerConfig},
+    printable,
+    serve::net_config,
+};
 
 /// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -92,10 +97,34 @@ pub(super) async fn run(args: DoctorArgs) -> anyhow::Result<()> {
         _ => table(&findings.checks),
     };
     print_text(&text)?;
-    if !ok {
-        let missing = findings.checks.iter().filter(|check| check.state == CheckState::Fail);
-        bail!("not ready: {}", missing.map(|check| check.name).collect::<Vec<_>>().join(", "));
-    }
+    outcome(&findings.checks)
+}
+
+/// Checks what `serve` would start with, and prints the results. Starts nothing and writes nothing.
+pub(super) async fn check_settings(server: &ServerConfig, engine: &EngineConfig) -> anyhow::Result<()> {
+    let connections = match net_config(server) {
+        Ok(config) if config.tls.is_some() => {
+            Check::new("connections", CheckState::Ok, "HTTPS; the certificate and its key fit together")
+        }
+        Ok(_) => Check::new("connections", CheckState::Ok, "plain HTTP"),
+        Err(error) => Check::new("connections", CheckState::Fail, format!("{error:#}")),
+    };
+    let checks = [
+        Check::new("settings", CheckState::Ok, "valid"),
+        connections,
+        machine::port(server.listen).await,
+        program::data(&server.data),
+        program::password(server).await,
+        program::model(engine).await,
+    ];
+    print_text(&table(&checks))?;
+    outcome(&checks)
+}
+
+fn outcome(checks: &[Check]) -> anyhow::Result<()> {
+    let failed: Vec<&str> =
+        checks.iter().filter(|check| check.state == CheckState::Fail).map(|check| check.name).collect();
+    ensure!(failed.is_empty(), "not ready: {}", failed.join(", "));
     Ok(())
 }
 

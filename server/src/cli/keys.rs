@@ -6,13 +6,15 @@ use super::{
     KeysCommand, UsageError,
     terminal::{print_lines, warn},
 };
+use crate::audit::{AuditEntry, AuditLog};
 
 /// Runs one subcommand. A new key is the only output on stdout, so that it can be piped.
 pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
     let lines = match command {
         KeysCommand::Add { name, role, data } => {
-            let auth = Auth::open(&data.resolve()?).await?;
-            let new = auth.add_key(&name, role).await.map_err(told)?;
+            let data = data.resolve()?;
+            let new = Auth::open(&data).await?.add_key(&name, role).await.map_err(told)?;
+            AuditLog::new(&data).record(&AuditEntry::of_command("add_key", &name));
             warn(&format!(
                 "this key is shown once; programs send it as `Authorization: Bearer KEY` (role {})",
                 role.as_str()
@@ -34,7 +36,9 @@ pub(super) async fn run(command: KeysCommand) -> anyhow::Result<()> {
             }
         }
         KeysCommand::Revoke { name, data } => {
-            Auth::open(&data.resolve()?).await?.revoke_key(&name).await.map_err(told)?;
+            let data = data.resolve()?;
+            Auth::open(&data).await?.revoke_key(&name).await.map_err(told)?;
+            AuditLog::new(&data).record(&AuditEntry::of_command("revoke_key", &name));
             vec![format!("{name} is revoked")]
         }
     };

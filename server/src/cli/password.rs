@@ -9,17 +9,22 @@ use super::{
     PasswordCommand, UsageError,
     terminal::{print, warn},
 };
-use crate::http;
+use crate::{
+    audit::{AuditEntry, AuditLog},
+    http,
+};
 
 /// Runs one subcommand.
 pub(super) async fn run(command: PasswordCommand) -> anyhow::Result<()> {
     match command {
         PasswordCommand::Link { listen, tls_cert, if_unset, data } => {
-            let auth = Auth::open(&data.resolve()?).await?;
+            let data = data.resolve()?;
+            let auth = Auth::open(&data).await?;
             if if_unset && auth.has_password().await? {
                 return Ok(());
             }
             let token = auth.make_link().await?;
+            AuditLog::new(&data).record(&AuditEntry::of_command("make_password_link", "household"));
             let hours = LINK_LIFE.as_secs() / 3600;
             warn(&format!(
                 "this link is valid once, for {hours} hours: whoever opens it first sets the household's password"
@@ -38,7 +43,9 @@ pub(super) async fn run(command: PasswordCommand) -> anyhow::Result<()> {
             let limit = MAX_PASSWORD as u64 + 2;
             input.by_ref().take(limit).read_to_string(&mut text).context("failed to read standard input")?;
             let password = text.lines().next().unwrap_or_default().to_owned();
-            Auth::open(&data.resolve()?).await?.set_password(password).await?;
+            let data = data.resolve()?;
+            Auth::open(&data).await?.set_password(password).await?;
+            AuditLog::new(&data).record(&AuditEntry::of_command("set_password", "household"));
             print("the password is set; a server that required no login requires one after its next start")
         }
     }

@@ -5,17 +5,24 @@ use std::sync::Arc;
 use homereel_engine::{DeviceKind, Engine, EngineConfig, EngineKind};
 use homereel_video::Worker;
 
-use super::{ServeArgs, UsageError};
-use crate::{config, media::MediaDecoder, serve, shutdown::Lifecycle, state::AppState, telemetry};
+use super::{ServeArgs, UsageError, doctor};
+use crate::{
+    config, media::MediaDecoder, reload::Settings, serve, shutdown::Lifecycle, state::AppState, telemetry,
+};
 
 /// Niceness of a model that runs on the CPU.
 const NICE: i32 = 10;
 
-/// Runs the server until a signal or a fatal error.
-pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+/// Runs the server until a signal or a fatal error; with `check`, only checks what it would start with.
+pub(super) async fn run(args: ServeArgs, check: bool) -> anyhow::Result<()> {
     telemetry::log("info");
+    let settings = Settings { file: args.config, server: args.server, engine: args.engine };
     let (mut server, engine) =
-        config::resolve(args.config.as_ref(), args.server, args.engine).map_err(UsageError)?;
+        config::resolve(settings.file.as_ref(), settings.server.clone(), settings.engine.clone())
+            .map_err(UsageError)?;
+    if check {
+        return doctor::check_settings(&server, &engine).await;
+    }
     let lifecycle = Lifecycle::default();
     lifecycle.listen()?;
     let metrics = telemetry::metrics()?;
@@ -26,7 +33,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let engine = open_engine(engine)?;
     let listener = serve::listen(&mut server).await?;
     let state = AppState::open(server, engine, MediaDecoder::new(worker), metrics, lifecycle).await?;
-    serve::serve(state, listener).await
+    serve::serve(state, listener, settings).await
 }
 
 /// Opens the engine. A model on the CPU gets a lower scheduling priority: a page needs milliseconds of CPU

@@ -165,7 +165,7 @@ async fn start(
     let budget = match question.cap_pixels_per_frame {
         Some(true) => VideoBudget::Capped,
         Some(false) => VideoBudget::Full,
-        None => page_budget(&info, &state.config),
+        None => page_budget(&info, &state.config.get()),
     };
     let frames = ClipRequest { sampling: frames, budget, background: false };
     let mut sampling = info.sampling;

@@ -91,15 +91,23 @@ pub(super) async fn require(
     if who.role < role {
         let message = format!("this requires the role {}; yours is {}", role.as_str(), who.role.as_str());
         let failure = Failure::new(StatusCode::FORBIDDEN, "forbidden", message);
-        if html::wants_page(&request) {
-            let cx = PageContext { user: CurrentUser(Some(who)), state };
-            return html::or_error(&cx, Err(failure));
-        }
-        return render(path, failure);
+        let refused = if html::wants_page(&request) {
+            let cx = PageContext { user: CurrentUser(Some(who.clone())), state };
+            html::or_error(&cx, Err(failure))
+        } else {
+            render(path, failure)
+        };
+        return with_identity(refused, who);
     }
     let ended = state.auth.ended(credential, who.clone());
-    request.extensions_mut().insert(who);
-    ended_by(next.run(request).await, ended)
+    request.extensions_mut().insert(who.clone());
+    with_identity(ended_by(next.run(request).await, ended), who)
+}
+
+/// Tells the layers outside of this one who the caller is.
+fn with_identity(mut response: Response, who: Identity) -> Response {
+    response.extensions_mut().insert(who);
+    response
 }
 
 /// Ends a long body (events, a file) with the login that asked for it.

@@ -38,7 +38,7 @@ const PLOTS: [(&str, &str); 3] = [
 /// `GET /bench`
 pub(super) async fn page(cx: PageContext) -> Response {
     let work = async || {
-        let directory = cx.state.config.data.join("bench");
+        let directory = cx.state.config.get().data.join("bench");
         let (runs, unread) = read(directory.clone()).await?;
         let plots = PLOTS.iter().filter(|(name, _)| draw(name, &runs).is_ok_and(|svg| svg.is_some()));
         html::render(&BenchPage {
@@ -55,7 +55,7 @@ pub(super) async fn page(cx: PageContext) -> Response {
 /// `GET /bench/{name}.svg`
 pub(super) async fn svg(cx: PageContext, extract::Path(name): extract::Path<String>) -> Response {
     let work = async || {
-        let (runs, _) = read(cx.state.config.data.join("bench")).await?;
+        let (runs, _) = read(cx.state.config.get().data.join("bench")).await?;
         let known = name.strip_suffix(".svg").filter(|name| PLOTS.iter().any(|(plot, _)| plot == name));
         let name = known.ok_or_else(|| Failure::not_found("there is no such plot"))?;
         let svg = draw(name, &runs).map_err(Failure::internal)?;

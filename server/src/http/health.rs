@@ -83,10 +83,10 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
         "storage": state.library.storage().await?,
         "machine": crate::machine::look().await,
         "limits": {
-            "upload_bytes": state.config.max_upload_bytes,
-            "quota_bytes": state.config.quota,
-            "body_bytes": state.config.max_body_bytes,
-            "requests": state.config.max_requests,
+            "upload_bytes": state.config.get().max_upload_bytes,
+            "quota_bytes": state.config.get().quota,
+            "body_bytes": state.config.get().max_body_bytes,
+            "requests": state.config.get().max_requests,
         },
     })))
 }

@@ -16,7 +16,7 @@ use homereel_web::{
 use serde::Deserialize;
 
 use super::{
-    auth_layer,
+    audit_layer, auth_layer,
     error::Failure,
     html::{self, PageContext},
     views,
@@ -138,7 +138,7 @@ pub(super) async fn change_password(
         if form.password != form.repeat {
             return Err(Failure::invalid("repeat", "the new password and its repetition are not the same"));
         }
-        if cx.state.config.password_file.is_some() && who.name == HOUSEHOLD {
+        if cx.state.config.get().password_file.is_some() && who.name == HOUSEHOLD {
             let message = "the household's password is set by --password-file; change it in that file";
             return Err(Failure::new(StatusCode::CONFLICT, "declared_elsewhere", message));
         }
@@ -150,12 +150,15 @@ pub(super) async fn change_password(
 
 /// `POST /household/users`
 pub(super) async fn add_user(cx: PageContext, form: Result<Form<UserForm>, FormRejection>) -> Response {
-    let work = async || {
+    let mut name = String::new();
+    let work = async {
         let Form(form) = form?;
-        cx.state.auth.add_user(&form.name, form.role, form.password).await?;
+        name = form.name;
+        cx.state.auth.add_user(&name, form.role, form.password).await?;
         Ok::<_, Failure>(HouseholdAction::Added)
     };
-    told(&cx, work().await).await
+    let result = work.await;
+    audit_layer::about(name, told(&cx, result).await)
 }
 
 /// `POST /household/users/{id}/role`
@@ -200,11 +203,12 @@ pub(super) async fn add_key(cx: PageContext, form: Result<Form<KeyForm>, FormRej
     };
     match work().await {
         Ok(new) => {
+            let name = new.key.name.clone();
             let said = PageMessage { key: Some((new.key.name, new.token)), ..PageMessage::default() };
             let mut response = html::or_error(&cx, shown(&cx, said).await);
             // Not even the browser's cache keeps it.
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
+            audit_layer::about(name, response)
         }
         Err(failure) => told(&cx, Err(failure)).await,
     }

@@ -23,10 +23,11 @@ use tower_http::{
 use tracing::Instrument as _;
 
 use super::{
+    audit_layer,
     error::{Failure, Problem},
     origin,
 };
-use crate::state::AppState;
+use crate::{state::AppState, telemetry};
 
 /// Scripts, styles, images and video may only come from this server.
 const CSP: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; \
@@ -44,6 +45,7 @@ pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppSta
                 .quality(CompressionLevel::Fastest)
                 .compress_when(SizeAbove::new(1024).and(is_of_words)),
         )
+        .layer(middleware::from_fn_with_state(state.clone(), audit_layer::record))
         .layer(middleware::from_fn_with_state(state.clone(), origin::check))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CSP))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -73,7 +75,8 @@ async fn identify(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let span = tracing::info_span!("request", id, %method, route);
     let started = std::time::Instant::now();
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response =
+        telemetry::with_request_id(id.clone(), next.run(request)).instrument(span.clone()).await;
     let status = response.status();
     let elapsed = started.elapsed();
     span.in_scope(|| {

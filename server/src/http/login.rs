@@ -13,6 +13,7 @@ use homereel_web::pages::LoginPage;
 use serde::Deserialize;
 
 use super::{
+    audit_layer,
     auth_layer::{COOKIE, session},
     error::Failure,
     html::{self, PageContext},
@@ -94,7 +95,10 @@ pub(super) async fn log_in(
             Ok(session) => {
                 let life = SESSION_LIFE.as_secs();
                 let cookie = format!("{COOKIE}={}; {}; Max-Age={life}", session.token, attributes(client));
-                Ok(([(header::SET_COOKIE, cookie)], Redirect::to(&next)).into_response())
+                let name = form.name.filter(|name| !name.is_empty());
+                let name = name.unwrap_or_else(|| "household".into());
+                let response = ([(header::SET_COOKIE, cookie)], Redirect::to(&next)).into_response();
+                Ok(audit_layer::about(name, response))
             }
             Err(error) => {
                 let once = form.once.filter(|_| !matches!(error, AuthError::DeadLink));

@@ -5,6 +5,7 @@ mod albums;
 mod ask;
 mod ask_all;
 mod assets;
+mod audit_layer;
 mod auth_layer;
 mod bench;
 pub mod error;

@@ -42,7 +42,7 @@ pub(super) async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let allowed = allowed_origin(&state.config, &request);
+    let allowed = allowed_origin(&state.config.get(), &request);
     let refusal = too_many(client)
         .or_else(|| foreign_host(&state, request.headers(), request.uri().authority()))
         .or_else(|| if allowed.is_some() { None } else { foreign_origin(&request) })
@@ -56,7 +56,7 @@ pub(super) async fn check(
         };
     }
     let Some(origin) = allowed else {
-        let varies = !state.config.allow_origins.is_empty() && is_api(request.uri().path());
+        let varies = !state.config.get().allow_origins.is_empty() && is_api(request.uri().path());
         let mut response = next.run(request).await;
         if varies {
             response.headers_mut().append(header::VARY, HeaderValue::from_static("origin"));
@@ -116,9 +116,9 @@ fn foreign_host(state: &AppState, headers: &HeaderMap, authority: Option<&Author
     if state.auth.required() {
         return None;
     }
+    let config = state.config.get();
     let listed = headers.get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
-    let foreign =
-        listed.chain(authority.map(Authority::as_str)).find(|host| !known_host(host, &state.config))?;
+    let foreign = listed.chain(authority.map(Authority::as_str)).find(|host| !known_host(host, &config))?;
     let message = format!("host {} is not a name of this server; allow it with --host", shown(foreign));
     Some(Failure::new(StatusCode::FORBIDDEN, "unknown_host", message))
 }

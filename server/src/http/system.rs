@@ -56,7 +56,7 @@ async fn show(cx: &PageContext) -> Result<Response, Failure> {
     ];
     // Paths on the machine are shown to admins only.
     if cx.user.has(Role::Admin) {
-        disk.push(fact("Directory", cx.state.config.data.display().to_string()));
+        disk.push(fact("Directory", cx.state.config.get().data.display().to_string()));
     }
     let lists = [
         ("Model", model),
@@ -190,7 +190,7 @@ async fn work(state: &AppState) -> Result<Vec<Fact>, Failure> {
     Ok(vec![
         fact(
             "Questions in progress",
-            format!("{} of {} at most", state.answers.in_flight(), state.config.max_requests),
+            format!("{} of {} at most", state.answers.in_flight(), state.config.get().max_requests),
         ),
         fact("Jobs running", number(JobState::Running).to_string()),
         fact(

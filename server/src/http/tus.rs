@@ -38,7 +38,7 @@ const LIST: u32 = 100;
 pub(super) async fn describe(State(state): State<AppState>) -> Response {
     let headers = [
         ("tus-version", VERSION.to_owned()),
-        ("tus-max-size", state.config.max_upload_bytes.to_string()),
+        ("tus-max-size", state.config.get().max_upload_bytes.to_string()),
         ("tus-extension", "creation,creation-with-upload,checksum,termination,expiration".to_owned()),
         ("tus-checksum-algorithm", checksum::ALGORITHMS.to_owned()),
     ];
@@ -58,7 +58,7 @@ async fn try_create(state: &AppState, user: CurrentUser, request: Request) -> Re
     tus_version(request.headers())?;
     let AnnouncedUpload { mut new, has_body } = announced(request.headers())?;
     new.owner = user.0.map(|who| who.account());
-    let upload = state.library.create_upload(new, state.config.max_upload_bytes).await?;
+    let upload = state.library.create_upload(new, state.config.get().max_upload_bytes).await?;
     let location = format!("/api/uploads/{}", upload.id);
     let mut response = if has_body {
         let checksum = Checksum::of(request.headers())?;
@@ -297,7 +297,7 @@ fn answer(result: Result<Response, Failure>, state: &AppState) -> Response {
         set(&mut response, HeaderName::from_static("tus-version"), VERSION);
     }
     if status == StatusCode::PAYLOAD_TOO_LARGE {
-        let max = state.config.max_upload_bytes.to_string();
+        let max = state.config.get().max_upload_bytes.to_string();
         set(&mut response, HeaderName::from_static("tus-max-size"), &max);
     }
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -154,7 +154,7 @@ async fn take<E: std::error::Error + 'static>(
     expected: Option<u64>,
     bytes: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<Stored, Failure> {
-    let mut incoming = state.library.incoming(expected, state.config.max_upload_bytes).await?;
+    let mut incoming = state.library.incoming(expected, state.config.get().max_upload_bytes).await?;
     let mut bytes = std::pin::pin!(bytes);
     while let Some(chunk) = bytes.next().await {
         let chunk = chunk.map_err(|error| broken_body(&error, incoming.size()))?;

@@ -13,6 +13,8 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::live::Live;
+
 /// Most connections that the default allows.
 const DEFAULT_MOST: usize = 4096;
 
@@ -183,13 +185,13 @@ impl ConnectionTable {
 /// Admits connections within [`ConnectionLimits`]. Cheap to clone; clones share the places.
 #[derive(Debug, Clone)]
 pub(super) struct Admission {
-    limits: ConnectionLimits,
+    limits: Live<ConnectionLimits>,
     next: Arc<AtomicU64>,
     places: Arc<Mutex<ConnectionTable>>,
 }
 
 impl Admission {
-    pub(super) fn new(limits: ConnectionLimits) -> Self {
+    pub(super) fn new(limits: Live<ConnectionLimits>) -> Self {
         Self { limits, next: Arc::default(), places: Arc::default() }
     }
 
@@ -197,11 +199,11 @@ impl Admission {
     /// cap per address.
     pub(super) fn admit(&self, address: IpAddr, trusted: bool) -> Option<Admitted> {
         let address = canonical(address);
+        let limits = self.limits.get();
         let mut places = lock(&self.places);
         let own = places.per_address.get(&address).copied().unwrap_or(0);
-        let full =
-            (!trusted && own >= self.limits.per_address && !places.evict(|place| place.address == address))
-                || (places.by_id.len() >= self.limits.total && !places.evict(|_| true));
+        let full = (!trusted && own >= limits.per_address && !places.evict(|place| place.address == address))
+            || (places.by_id.len() >= limits.total && !places.evict(|_| true));
         if full {
             metrics::counter!("homereel_connections_refused_total").increment(1);
             return None;
@@ -223,8 +225,9 @@ impl Admission {
     /// Counts a request of `client`, which is behind a trusted proxy. `None` means that the client has too many.
     pub(super) fn count_request(&self, client: IpAddr) -> Option<CountedRequest> {
         let client = canonical(client);
+        let limits = self.limits.get();
         let mut places = lock(&self.places);
-        if places.per_address.get(&client).is_some_and(|count| *count >= self.limits.per_address) {
+        if places.per_address.get(&client).is_some_and(|count| *count >= limits.per_address) {
             return None;
         }
         places.count(client);
@@ -303,7 +306,7 @@ mod tests {
     }
 
     fn admission(total: usize, per_address: usize) -> Admission {
-        Admission::new(ConnectionLimits { total, per_address })
+        Admission::new(ConnectionLimits { total, per_address }.into())
     }
 
     #[test]

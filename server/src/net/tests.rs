@@ -37,7 +37,7 @@ impl TestServer {
 
     async fn with_limits(router: Router, total: usize, per_address: usize) -> Self {
         let limits = ConnectionLimits { total, per_address };
-        Self::start(router, NetConfig { limits, ..NetConfig::default() }).await
+        Self::start(router, NetConfig { limits: limits.into(), ..NetConfig::default() }).await
     }
 
     async fn connect(&self) -> TcpStream {

@@ -73,7 +73,8 @@ impl Tls {
         }
     }
 
-    pub(super) fn reload(&self) {
+    /// Loads the files again.
+    pub fn reload(&self) {
         match self.files.read() {
             Ok(config) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);

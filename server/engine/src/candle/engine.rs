@@ -25,7 +25,8 @@ use crate::qwen3vl::{
 use crate::source::ModelFiles;
 use crate::validate::{check, check_vocabulary, max_tokens};
 use crate::{
-    BatchStatus, Engine, EngineError, GenerationEvents, Health, ModelInfo, Request, VideoBudget, demo,
+    BatchStatus, Engine, EngineError, GenerationEvents, Health, ModelInfo, PromptTokens, Request,
+    VideoBudget, demo,
 };
 
 /// Configuration of the candle engine.
@@ -164,6 +165,11 @@ impl Engine for CandleEngine {
         self.frontend()?.builder.processor.image_size(width, height)
     }
 
+    fn prompt_tokens(&self, request: &Request) -> Result<Option<PromptTokens>, EngineError> {
+        check(request)?;
+        self.frontend()?.builder.tokens_of(request).map(Some)
+    }
+
     fn submit(&self, mut request: Request) -> Result<GenerationEvents, EngineError> {
         let frontend = self.frontend()?;
         let submitted = Instant::now();
@@ -248,6 +254,7 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Shared
         Some(Quantization::Q4K) => "q4k",
     };
     let backend = format!("candle {device_name} {weights}");
+    let model = Model::load_quantized(&checkpoint, &device, dtype, options.quantization)?;
     let info = ModelInfo {
         id: id.clone(),
         demo: *files == ModelFiles::Demo,
@@ -256,9 +263,9 @@ fn load(options: &CandleOptions, files: &ModelFiles) -> Result<(Frontend, Shared
         backend,
         on_cpu: options.device == DeviceKind::Cpu,
         sampling,
+        kv_bytes_per_token: Some(model.kv_bytes_per_token()),
         takes_extras: false,
     };
-    let model = Model::load_quantized(&checkpoint, &device, dtype, options.quantization)?;
     let builder = Arc::new(builder);
     let shared = Shared {
         model,

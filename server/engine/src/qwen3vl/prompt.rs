@@ -11,7 +11,7 @@ use super::input::Prompt;
 use super::processor::{Grid, Processor};
 use super::template::ChatTemplate;
 use super::tokenizer::Tokenizer;
-use crate::{ContentPart, EngineError, Message, Request, RgbImage, VideoInput};
+use crate::{ContentPart, EngineError, Message, PromptTokens, Request, RgbImage, VideoInput};
 
 /// Pictures per request.
 const MAX_IMAGES: usize = 64;
@@ -100,17 +100,7 @@ impl PromptBuilder {
     /// # Errors
     /// `Invalid` for content that the model cannot be shown, `ContextLength` when the prompt is too long.
     pub fn build(&self, request: &Request) -> Result<PreparedPrompt, EngineError> {
-        let media = self.media(&request.messages)?;
-        let pieces = self.pieces(request)?;
-        let (ids, used) = self.expand(pieces, &media)?;
-        if used != media.len() {
-            let message = format!(
-                "the model's chat template shows {used} of the {} pictures and videos; those of \
-                 user messages are shown",
-                media.len()
-            );
-            return Err(EngineError::invalid("messages", message));
-        }
+        let (ids, media) = self.expanded(request)?;
         if ids.len() >= self.context {
             let hint = self.hint(ids.len(), &media);
             let (prompt_tokens, context) = (ids.len(), self.context);
@@ -123,6 +113,31 @@ impl PromptBuilder {
         let videos = grids(|media| matches!(media, PromptMedia::Video(_)));
         let prompt = Prompt::new(&self.config, ids, &images, &videos)?;
         Ok(PreparedPrompt { prompt, media })
+    }
+
+    /// Returns the tokens of a request's prompt, however long. The content of its frames does not matter.
+    ///
+    /// # Errors
+    /// `Invalid` for content that the model cannot be shown.
+    pub fn tokens_of(&self, request: &Request) -> Result<PromptTokens, EngineError> {
+        let (ids, media) = self.expanded(request)?;
+        Ok(PromptTokens { ids, visual: media.iter().map(|(_, grid)| self.tokens(*grid)).collect() })
+    }
+
+    /// Returns the token ids of a request, and its media in order of appearance.
+    fn expanded(&self, request: &Request) -> Result<(Vec<u32>, Vec<(PromptMedia, Grid)>), EngineError> {
+        let media = self.media(&request.messages)?;
+        let pieces = self.pieces(request)?;
+        let (ids, used) = self.expand(pieces, &media)?;
+        if used != media.len() {
+            let message = format!(
+                "the model's chat template shows {used} of the {} pictures and videos; those of \
+                 user messages are shown",
+                media.len()
+            );
+            return Err(EngineError::invalid("messages", message));
+        }
+        Ok((ids, media))
     }
 
     fn media(&self, messages: &[Message]) -> Result<Vec<(PromptMedia, Grid)>, EngineError> {

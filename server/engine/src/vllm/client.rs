@@ -179,15 +179,22 @@ impl Client {
         Some(metrics::parse(&String::from_utf8_lossy(&body)))
     }
 
-    /// Sends a request for a streamed answer.
-    pub(super) async fn chat(&self, mut pieces: Vec<Bytes>) -> Result<Response, TransportError> {
+    /// Sends a request for a streamed answer. vLLM makes its own id of `request_id`, which must not be in use there.
+    pub(super) async fn chat(
+        &self,
+        mut pieces: Vec<Bytes>,
+        request_id: Option<&str>,
+    ) -> Result<Response, TransportError> {
         let body = match pieces.len() {
             1 => Body::from(pieces.swap_remove(0)),
             _ => Body::wrap_stream(futures_util::stream::iter(pieces.into_iter().map(Ok::<_, Infallible>))),
         };
-        let request =
-            self.http.post(self.chat_url()).header(header::CONTENT_TYPE, "application/json").body(body);
-        self.send(request).await
+        let request = self.http.post(self.chat_url()).header(header::CONTENT_TYPE, "application/json");
+        let request = match request_id {
+            None => request,
+            Some(id) => request.header("x-request-id", format!("{id}-{:08x}", rand::random::<u32>())),
+        };
+        self.send(request.body(body)).await
     }
 
     fn chat_url(&self) -> String {

@@ -74,13 +74,7 @@ pub(super) fn prepare(
 ) -> Result<PreparedRequest, EngineError> {
     let mm_kwargs = replica.accepts_mm_kwargs();
     let priority = request.options.background && replica.accepts_priority();
-    let neutralized = request_body::neutralize(&mut request, &model.specials);
-    let rules =
-        TransportRules { mm_kwargs, sized: model.builder.is_some(), frame_rate: model.info.frame_rate };
-    let mut transport = transport::plan(&mut request, rules);
-    if neutralized {
-        transport.warnings.push("the text spells control tokens of the model; they were broken up".into());
-    }
+    let transport = adapt(model, &mut request, mm_kwargs);
     let (prompt_tokens, max_tokens) = match &model.builder {
         None => (None, request.options.max_tokens),
         Some(builder) => {
@@ -90,6 +84,18 @@ pub(super) fn prepare(
         }
     };
     Ok(PreparedRequest { request, transport, mm_kwargs, priority, prompt_tokens, max_tokens })
+}
+
+/// Breaks up control tokens in the text, and plans how the clips are transported, which can change their times.
+pub(super) fn adapt(model: &ServedModel, request: &mut Request, mm_kwargs: bool) -> VideoTransport {
+    let neutralized = request_body::neutralize(request, &model.specials);
+    let rules =
+        TransportRules { mm_kwargs, sized: model.builder.is_some(), frame_rate: model.info.frame_rate };
+    let mut transport = transport::plan(request, rules);
+    if neutralized {
+        transport.warnings.push("the text spells control tokens of the model; they were broken up".into());
+    }
+    transport
 }
 
 /// Sends the request to `slot` and, until the first token, to other replicas on failure; relays the answer.
@@ -174,7 +180,7 @@ async fn attempt(
         let EncodedRequest { pieces, has_settings, prompt_tokens, warnings, .. } = encoded.clone();
         let sent = Instant::now();
         send_progress(sender, Stage::Prefill, 0, prompt_tokens.unwrap_or(1));
-        let response = match replica.client.chat(pieces).await {
+        let response = match replica.client.chat(pieces, request.options.request_id.as_deref()).await {
             Ok(response) => response,
             Err(TransportError::Unreachable { cause, delivered }) => {
                 tracing::warn!(

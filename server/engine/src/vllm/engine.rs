@@ -13,8 +13,8 @@ use super::pool::Pool;
 use super::{dispatch, encode, health_check};
 use crate::validate::check;
 use crate::{
-    Engine, EngineError, GenerationEvent, GenerationEvents, Health, ModelInfo, ReplicaStatus, Request,
-    RgbImage, VideoBudget,
+    Engine, EngineError, GenerationEvent, GenerationEvents, Health, ModelInfo, PromptTokens, ReplicaStatus,
+    Request, RgbImage, VideoBudget,
 };
 
 /// Unread events before the replica is slowed down.
@@ -90,6 +90,16 @@ impl Engine for VllmEngine {
 
     fn preencode_frame(&self, frame: &RgbImage) {
         encode::preencode_frame(frame);
+    }
+
+    fn prompt_tokens(&self, request: &Request) -> Result<Option<PromptTokens>, EngineError> {
+        let model = self.pool.ready()?;
+        check(request)?;
+        let Some(builder) = &model.builder else { return Ok(None) };
+        let mut request = request.clone();
+        let mm_kwargs = self.pool.replicas.iter().any(|replica| replica.accepts_mm_kwargs());
+        dispatch::adapt(&model, &mut request, mm_kwargs);
+        builder.tokens_of(&request).map(Some)
     }
 
     fn submit(&self, request: Request) -> Result<GenerationEvents, EngineError> {

@@ -79,6 +79,7 @@ impl ServedModel {
             backend: backend(options),
             on_cpu: false,
             sampling,
+            kv_bytes_per_token: None,
             takes_extras: true,
         };
         let specials = builder.as_ref().map_or_else(Vec::new, |builder| {

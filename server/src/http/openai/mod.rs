@@ -40,12 +40,15 @@ pub(super) async fn completions(
 ) -> Result<Response, OpenAiError> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
     refuse_encoded(request.headers())?;
-    let limits = convert::RequestLimits { videos: state.config.max_videos, images: state.config.max_images };
+    let limits = convert::RequestLimits {
+        videos: state.config.get().max_videos,
+        images: state.config.get().max_images,
+    };
     let body = body::read(
         &state.bodies,
         request.into_body(),
         body::BodyLimits {
-            bytes: state.config.max_body_bytes,
+            bytes: state.config.get().max_body_bytes,
             // More than a request may have, so that the error names the kind that there are too many of.
             media: 2 * (limits.videos + limits.images) + body::MAX_FRAMES,
             scratch: state.library.scratch_dir(),
@@ -56,7 +59,7 @@ pub(super) async fn completions(
     // Parsing is CPU work, so it runs on a blocking thread, which also frees the body.
     let draft = tokio::task::spawn_blocking(move || convert::read(body, &limits, &known));
     let Draft { want, conversation } = draft.await.map_err(Failure::internal)??;
-    let model = models::named(want.model.as_deref(), &info, &state.config.served_model_names)?;
+    let model = models::named(want.model.as_deref(), &info, &state.config.get().served_model_names)?;
     let conversation = conversation.resolve(&state.library).await?;
     let mut answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
     let head =

@@ -13,7 +13,8 @@ use crate::{ask_error::AskError, state::AppState};
 /// `GET /v1/models`.
 pub(in crate::http) async fn list(State(state): State<AppState>) -> Result<Json<Value>, OpenAiError> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
-    let names = std::iter::once(&info.id).chain(&state.config.served_model_names);
+    let config = state.config.get();
+    let names = std::iter::once(&info.id).chain(&config.served_model_names);
     Ok(Json(json!({ "object": "list", "data": names.map(|name| card(name, &info)).collect::<Vec<_>>() })))
 }
 
@@ -23,7 +24,7 @@ pub(in crate::http) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, OpenAiError> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
-    let name = named(Some(&id), &info, &state.config.served_model_names)?;
+    let name = named(Some(&id), &info, &state.config.get().served_model_names)?;
     Ok(Json(card(&name, &info)))
 }
 

@@ -56,7 +56,7 @@ async fn show(
     let unfinished = videos.iter().any(|card| card.state.kind.unfinished());
     html::render(&LibraryPage {
         shell: html::shell(cx, "Your videos", "videos", unfinished),
-        upload_limit: format::size(cx.state.config.max_upload_bytes),
+        upload_limit: format::size(cx.state.config.get().max_upload_bytes),
         base_url: base_url(client, headers),
         count: format::count(count, "video"),
         videos,

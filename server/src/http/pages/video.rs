@@ -112,7 +112,7 @@ fn video_page(
         _ => none.to_owned(),
     };
     let (look_closer, answer_begins) = match &video.probe {
-        Some(probe) => reading::offer(&cx.state.answers, &cx.state.config, probe),
+        Some(probe) => reading::offer(&cx.state.answers, &cx.state.config.get(), probe),
         None => (false, String::new()),
     };
     let warning = |warning: Option<&String>| warning.cloned();

@@ -10,6 +10,7 @@ use axum::{
 use homereel_library::Auth;
 use tower::ServiceExt as _;
 
+use super::super::audit_layer::AUDITED;
 use super::*;
 use crate::state::tests::state_with;
 
@@ -186,6 +187,21 @@ async fn every_url_and_method_requires_the_role_of_the_list() {
     }
     let table: Vec<_> = table.iter().map(|(url, method, role)| (*url, method.as_str(), *role)).collect();
     assert_eq!(table, EXPECTED);
+}
+
+#[test]
+fn every_action_of_an_admin_and_every_deletion_is_in_the_audit_log() {
+    let audited = |method: &str, url: &str| {
+        AUDITED.iter().any(|(audited, route, _)| audited.as_str() == method && *route == url)
+    };
+    for (url, method, role) in EXPECTED {
+        let acts = (*role == "admin" && *method != "GET") || url.contains("/v1/") && *method == "DELETE";
+        assert!(!acts || audited(method, url), "{method} {url}");
+    }
+    for (method, route, _) in AUDITED {
+        let exists = EXPECTED.iter().any(|(url, listed, _)| *url == route && *listed == method.as_str());
+        assert!(exists || route.starts_with("/v1/"), "{method} {route}");
+    }
 }
 
 #[tokio::test]
