@@ -6,6 +6,7 @@
 //! engine.
 
 mod conversation;
+mod estimate;
 mod event;
 mod pipeline;
 mod reading_rate;
@@ -26,6 +27,7 @@ use tracing::Instrument as _;
 use crate::{ask_error::AskError, media::MediaDecoder, telemetry};
 
 pub use conversation::{Conversation, Piece, Turn};
+pub use estimate::{Estimate, EstimateLimits, Seconds};
 pub use event::{AskEvent, Finished, StagesMs};
 use pipeline::Pipeline;
 use reading_rate::ReadingRate;
@@ -65,7 +67,7 @@ pub struct AnswerService {
     waiting: Arc<watch::Sender<usize>>,
     /// Is told of the first tokens of interactive requests.
     observer: Arc<OnceLock<Observer>>,
-    rate: Arc<Mutex<ReadingRate>>,
+    rate: Arc<ReadingRate>,
 }
 
 /// Gets the milliseconds from an engine's `submit` to its first token, and the number of prompt tokens computed.
@@ -121,7 +123,7 @@ impl AnswerService {
     /// answers of this process; `None` before the first one.
     #[must_use]
     pub fn expected_reading_s(&self, pixels: u64) -> Option<f64> {
-        self.rate.lock().unwrap_or_else(PoisonError::into_inner).expected_s(pixels)
+        self.rate.expected_s(pixels)
     }
 
     /// Returns the engine.

@@ -23,6 +23,7 @@ pub mod media;
 pub mod net;
 mod printable;
 pub mod prompts;
+mod rate;
 mod reload;
 pub mod serve;
 pub mod shutdown;

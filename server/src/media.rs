@@ -5,6 +5,7 @@
 mod derived;
 mod frame_list;
 mod frames;
+mod outline;
 mod source;
 
 use std::{io, path::Path, sync::Arc, time::Instant};
@@ -18,9 +19,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::ask_error::AskError;
+use crate::{ask_error::AskError, rate::Rate};
 pub(crate) use derived::rendition_bytes;
 use frames::FrameCache;
+pub use outline::Outline;
 pub use source::Source;
 
 /// Maximum number of pixels of an image in a request.
@@ -95,6 +97,20 @@ pub struct MediaDecoder {
     probes: Arc<ByteCache<Probe>>,
     clips: Arc<ByteCache<PreparedClip>>,
     store: Arc<FrameCache>,
+    /// Time per pixel of the videos' own frames, skipped ones included.
+    decode_rate: Arc<Rate>,
+}
+
+/// A clip whose frames are chosen, but not decoded.
+struct PlannedClip {
+    probe: Arc<Probe>,
+    /// The worker that has the file open, if the probe was not cached.
+    opened: Option<Opened>,
+    plan: Plan,
+    /// Width and height for the model.
+    size: (u32, u32),
+    /// Duration of the probe in milliseconds.
+    probe_ms: f64,
 }
 
 impl MediaDecoder {
@@ -108,6 +124,7 @@ impl MediaDecoder {
             probes: Arc::new(ByteCache::new(64 << 20)),
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),
             store: Arc::default(),
+            decode_rate: Arc::default(),
         }
     }
 
@@ -198,14 +215,9 @@ impl MediaDecoder {
         progress: &(dyn Fn(Stage, usize, usize) + Sync),
     ) -> Result<Arc<PreparedClip>, AskError> {
         progress(Stage::Probe, 0, 1);
-        let started = Instant::now();
-        let (probe, opened) = self.open(source, cancel).await?;
-        let probe_ms = ms(started);
+        let PlannedClip { probe, opened, plan, size: (width, height), probe_ms } =
+            self.planned(engine, source, request, cancel).await?;
         progress(Stage::Probe, 1, 1);
-
-        let plan = Self::plan(engine, &probe, &request.sampling)?;
-        let (width, height) =
-            engine.video_size(plan.indices.len(), probe.video.width, probe.video.height, request.budget)?;
         let key = source.sha256().map(|sha256| clip_key(sha256, &plan, width, height));
         if let Some(known) = key.as_deref().and_then(|key| self.clips.get(key)) {
             progress(Stage::Decode, plan.indices.len(), plan.indices.len());
@@ -234,28 +246,12 @@ impl MediaDecoder {
             None => homereel_video::decode(&self.worker, source.open()?, decode, cancel).await?,
         };
         let (frames, mut warnings) = frames_of(engine, stream, total, progress).await?;
-        let mut all_warnings = probe.warnings.clone();
-        all_warnings.append(&mut warnings);
-        let report = MediaReport {
-            frames: frames.len(),
-            timestamps: plan.times.clone(),
-            width,
-            height,
-            duration_s: probe.duration_s,
-            native_fps: probe.video.fps,
-            total_frames: probe.video.frame_count,
-            warnings: all_warnings,
-        };
-        let clip = VideoInput {
-            frames,
-            times: plan.times,
-            indices: plan.indices,
-            native_fps: probe.video.fps,
-            total_frames: probe.video.frame_count,
-            duration_s: probe.duration_s,
-            key: key.clone(),
-        };
-        let prepared = Arc::new(PreparedClip { clip, report, probe_ms, decode_ms: ms(started) });
+        let decode_ms = ms(started);
+        self.decode_rate.record(decoded_pixels(&probe, &plan), decode_ms);
+        let mut report = report(&probe, &plan, (width, height));
+        report.warnings.append(&mut warnings);
+        let clip = clip(&probe, plan, frames, key.clone());
+        let prepared = Arc::new(PreparedClip { clip, report, probe_ms, decode_ms });
         count_clip("video");
         if let Some(key) = key {
             if !request.background {
@@ -266,6 +262,23 @@ impl MediaDecoder {
             }
         }
         Ok(prepared)
+    }
+
+    /// Probes a source and plans its frames.
+    async fn planned(
+        &self,
+        engine: &dyn Engine,
+        source: &Source,
+        request: ClipRequest,
+        cancel: &CancellationToken,
+    ) -> Result<PlannedClip, AskError> {
+        let started = Instant::now();
+        let (probe, opened) = self.open(source, cancel).await?;
+        let probe_ms = ms(started);
+        let plan = Self::plan(engine, &probe, &request.sampling)?;
+        let size =
+            engine.video_size(plan.indices.len(), probe.video.width, probe.video.height, request.budget)?;
+        Ok(PlannedClip { probe, opened, plan, size, probe_ms })
     }
 
     fn cache_clip(&self, key: &str, prepared: &Arc<PreparedClip>) {
@@ -312,6 +325,39 @@ async fn frames_of(
     }
     let warnings = stream.end().map(|end| end.warnings.clone()).unwrap_or_default();
     Ok((frames, warnings))
+}
+
+fn report(probe: &Probe, plan: &Plan, (width, height): (u32, u32)) -> MediaReport {
+    MediaReport {
+        frames: plan.indices.len(),
+        timestamps: plan.times.clone(),
+        width,
+        height,
+        duration_s: probe.duration_s,
+        native_fps: probe.video.fps,
+        total_frames: probe.video.frame_count,
+        warnings: probe.warnings.clone(),
+    }
+}
+
+fn clip(probe: &Probe, plan: Plan, frames: Vec<RgbImage>, key: Option<String>) -> VideoInput {
+    VideoInput {
+        frames,
+        times: plan.times,
+        indices: plan.indices,
+        native_fps: probe.video.fps,
+        total_frames: probe.video.frame_count,
+        duration_s: probe.duration_s,
+        key,
+    }
+}
+
+/// Returns the pixels of the frames from the first to the last of a plan, which decoding goes through.
+#[expect(clippy::cast_precision_loss, reason = "pixels are far below 2^52")]
+fn decoded_pixels(probe: &Probe, plan: &Plan) -> f64 {
+    let (first, last) = (plan.indices.first(), plan.indices.last());
+    let frames = last.zip(first).map_or(0, |(last, first)| last.saturating_sub(*first) + 1);
+    frames as f64 * f64::from(probe.video.width) * f64::from(probe.video.height)
 }
 
 /// Counts clips by the source of their frames: memory, disk, or the video.

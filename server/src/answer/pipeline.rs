@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
@@ -116,7 +116,7 @@ impl Pipeline {
             let computed = done.usage.prompt_tokens.saturating_sub(done.usage.cached_tokens);
             observe(done.stages.ttft_ms, computed);
         }
-        self.service.rate.lock().unwrap_or_else(PoisonError::into_inner).record(Reading {
+        self.service.rate.record(Reading {
             pixels,
             vision_ms: done.stages.vision_ms,
             prefill_ms: done.stages.prefill_ms,

@@ -2,18 +2,14 @@
 
 use homereel_engine::{ContentPart, Message, RgbImage};
 
-/// Share of the sums that remains after each answer, so that the rate follows the last ten or so.
-const REMAINS: f64 = 0.9;
+use crate::rate::Rate;
 
 /// Least share of a prompt that must be computed: what the prefix cache holds takes no time.
 const MIN_COMPUTED: f64 = 0.9;
 
-/// Time and pixels of the last answers, both with the same decay, so that large clips weigh more than small ones.
+/// Milliseconds per pixel of the last answers.
 #[derive(Debug, Default)]
-pub(super) struct ReadingRate {
-    milliseconds: f64,
-    pixels: f64,
-}
+pub(super) struct ReadingRate(Rate);
 
 /// What one answer tells about the rate.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +29,7 @@ pub(super) struct Reading {
 impl ReadingRate {
     /// Records an answer, unless a cache saved part of the work.
     #[expect(clippy::cast_precision_loss, reason = "pixels and tokens are far below 2^52")]
-    pub(super) fn record(&mut self, reading: Reading) {
+    pub(super) fn record(&self, reading: Reading) {
         let computed = reading.prompt_tokens.saturating_sub(reading.cached_tokens) as f64;
         if reading.pixels == 0
             || reading.vision_ms <= 0.0
@@ -41,14 +37,13 @@ impl ReadingRate {
         {
             return;
         }
-        self.milliseconds = REMAINS * self.milliseconds + reading.vision_ms + reading.prefill_ms;
-        self.pixels = REMAINS * self.pixels + reading.pixels as f64;
+        self.0.record(reading.pixels as f64, reading.vision_ms + reading.prefill_ms);
     }
 
     /// Returns the expected time for `pixels`, in seconds; `None` before the first answer.
     #[expect(clippy::cast_precision_loss, reason = "pixels are far below 2^52")]
     pub(super) fn expected_s(&self, pixels: u64) -> Option<f64> {
-        (self.pixels > 0.0).then(|| self.milliseconds / self.pixels * pixels as f64 / 1e3)
+        self.0.expected_s(pixels as f64)
     }
 }
 
@@ -77,7 +72,7 @@ mod tests {
 
     #[test]
     fn work_that_a_cache_saved_does_not_count() {
-        let mut rate = ReadingRate::default();
+        let rate = ReadingRate::default();
         assert_eq!(rate.expected_s(1), None);
         rate.record(Reading { cached_tokens: 900, ..READING });
         rate.record(Reading { vision_ms: 0.0, ..READING });
@@ -85,16 +80,5 @@ mod tests {
         assert_eq!(rate.expected_s(1), None);
         rate.record(READING);
         assert_eq!(rate.expected_s(3_000_000), Some(3.0));
-    }
-
-    #[test]
-    fn the_rate_follows_the_last_answers() {
-        let mut rate = ReadingRate::default();
-        rate.record(READING);
-        for _ in 0..60 {
-            rate.record(Reading { vision_ms: 100.0, prefill_ms: 100.0, ..READING });
-        }
-        let expected = rate.expected_s(1_000_000).unwrap();
-        assert!((0.2..0.21).contains(&expected), "{expected}");
     }
 }
