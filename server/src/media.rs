@@ -5,6 +5,7 @@
 mod derived;
 mod frame_list;
 mod frames;
+mod kind;
 mod source;
 
 use std::{io, path::Path, sync::Arc, time::Instant};
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ask_error::AskError;
 pub(crate) use derived::rendition_bytes;
 use frames::FrameCache;
+pub(crate) use kind::{MAX_PICTURE, is_picture};
 pub use source::Source;
 
 /// Maximum number of pixels of an image in a request.

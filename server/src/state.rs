@@ -11,6 +11,7 @@ use crate::{
     answer::AnswerService,
     budget::MemoryBudget,
     config::{self, ServerConfig},
+    fetch::Fetcher,
     import::ImportContext,
     jobs::{JobContext, JobSlots, Jobs},
     media::MediaDecoder,
@@ -41,6 +42,8 @@ pub struct AppState {
     pub metrics: PrometheusHandle,
     /// Memory budget of the JSON of all request bodies together.
     pub bodies: MemoryBudget,
+    /// Fetches media of requests from allowed hosts.
+    pub fetcher: Fetcher,
 }
 
 impl AppState {
@@ -60,7 +63,8 @@ impl AppState {
         let library = Library::open(&config.data)
             .await
             .with_context(|| format!("failed to open the library in {}", config.data.display()))?
-            .with_quota(config.quota);
+            .with_quota(config.quota)
+            .with_files_quota(config.files_max_bytes);
         let auth = open_auth(&config, &library).await?;
         let frames = library.frames_dir();
         let media = media
@@ -77,6 +81,7 @@ impl AppState {
             jobs: Jobs::new(library.clone()),
             library,
             bodies: MemoryBudget::new(BODY_MEMORY),
+            fetcher: Fetcher::new(config.allow_media_hosts.clone()).context("failed to set up TLS")?,
             config: Arc::new(config),
             lifecycle,
             metrics,
@@ -107,6 +112,7 @@ impl AppState {
             media: self.answers.media().clone(),
             lifecycle: self.lifecycle.clone(),
             max_upload_bytes: self.config.max_upload_bytes,
+            files_keep_s: self.config.files_keep_s,
         }
     }
 }

@@ -10,11 +10,27 @@ use tokio::sync::Mutex;
 /// Bytes kept free for the database, posters and the rest of the system.
 pub(crate) const RESERVE: u64 = 64 << 20;
 
-/// The quota and what is reserved.
+/// What space is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A video of the library.
+    Video,
+    /// A file that requests name by its id.
+    File,
+    /// A file of one request. Only the disk limits it.
+    Scratch,
+}
+
+/// The quotas and what is reserved.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     pub(crate) quota: Option<u64>,
+    /// Maximum size of all files. `None` means that only the disk and the quota limit them.
+    pub(crate) files_quota: Option<u64>,
+    /// Reserved for videos and files.
     pub(crate) reserved: AtomicU64,
+    /// The part of it that is reserved for files.
+    pub(crate) reserved_for_files: AtomicU64,
     /// Held from the check of free space to the reservation.
     pub(crate) turn: Mutex<()>,
 }
@@ -22,12 +38,35 @@ pub(crate) struct Space {
 /// Reserved space, released on drop.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    pub(crate) space: Arc<Space>,
+    space: Arc<Space>,
+    pub(crate) purpose: Purpose,
     pub(crate) bytes: u64,
+}
+
+impl Reservation {
+    pub(crate) fn new(space: &Arc<Space>, purpose: Purpose, bytes: u64) -> Self {
+        let mut reservation = Self { space: Arc::clone(space), purpose, bytes: 0 };
+        reservation.grow(bytes);
+        reservation
+    }
+
+    pub(crate) fn grow(&mut self, more: u64) {
+        for reserved in self.counters() {
+            reserved.fetch_add(more, Ordering::Relaxed);
+        }
+        self.bytes += more;
+    }
+
+    fn counters(&self) -> impl Iterator<Item = &AtomicU64> {
+        let all = (self.purpose != Purpose::Scratch).then_some(&self.space.reserved);
+        all.into_iter().chain((self.purpose == Purpose::File).then_some(&self.space.reserved_for_files))
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.space.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+        for reserved in self.counters() {
+            reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }

@@ -85,6 +85,7 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
         "limits": {
             "upload_bytes": state.config.max_upload_bytes,
             "quota_bytes": state.config.quota,
+            "files_bytes": state.config.files_max_bytes,
             "body_bytes": state.config.max_body_bytes,
             "requests": state.config.max_requests,
         },
