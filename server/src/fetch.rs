@@ -197,7 +197,7 @@ impl Fetcher {
         for _ in 0..=MAX_REDIRECTS {
             let request = client.get(url.clone()).header(header::ACCEPT_ENCODING, "identity").send();
             let response = timeout(HEAD, request).await.map_err(|_| FetchError::TooSlow)?;
-            let response = response.map_err(|error| refused(&error))?;
+            let response = response.map_err(refused)?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -234,8 +234,10 @@ fn client(names: CheckedResolver) -> reqwest::Result<Client> {
 }
 
 /// Returns why a request failed.
-fn refused(error: &reqwest::Error) -> FetchError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+fn refused(error: reqwest::Error) -> FetchError {
+    // It may contain a secret.
+    let error = error.without_url();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(this) = cause {
         if this.is::<LocalAddress>() {
             return FetchError::Local;

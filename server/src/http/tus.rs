@@ -6,15 +6,14 @@
 //! chunk waits for the probe: 204 with `Homereel-Video` or `Homereel-File`, or the reason of the rejection.
 
 mod checksum;
+mod destination;
 mod headers;
-
-use std::convert::Infallible;
 
 use axum::{
     Json,
     body::Body,
-    extract::{FromRequestParts, Path, Query, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt as _;
@@ -25,6 +24,7 @@ use serde_json::{Value, json};
 
 use self::{
     checksum::Checksum,
+    destination::Destination,
     headers::{AnnouncedUpload, VERSION, announced, number, text, tus_version},
 };
 use super::{
@@ -41,43 +41,6 @@ use crate::{
 const LIST: u32 = 100;
 
 const HOMEREEL_FILE: HeaderName = HeaderName::from_static("homereel-file");
-
-/// Where the uploads of a URL go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Destination {
-    Library,
-    Files,
-}
-
-impl<S: Sync> FromRequestParts<S> for Destination {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(if parts.uri.path().starts_with(Self::Files.url()) { Self::Files } else { Self::Library })
-    }
-}
-
-impl Destination {
-    fn url(self) -> &'static str {
-        match self {
-            Self::Library => "/api/uploads",
-            Self::Files => "/v1/files/uploads",
-        }
-    }
-
-    /// Returns an upload to this destination. Those of others to their files do not exist.
-    async fn upload(self, state: &AppState, user: &CurrentUser, id: &str) -> Result<Upload, Failure> {
-        let upload = state.library.upload(id).await?;
-        let is_here = match self {
-            Self::Library => upload.purpose.is_none(),
-            Self::Files => upload.purpose.is_some() && upload.owner == user.account(),
-        };
-        if !is_here {
-            return Err(LibraryError::NotFound { what: "upload", id: upload.id }.into());
-        }
-        Ok(upload)
-    }
-}
 
 /// `OPTIONS`: protocol version and extensions.
 pub(super) async fn describe(State(state): State<AppState>) -> Response {
