@@ -31,11 +31,25 @@ const MAX_REDIRECTS: usize = 3;
 const MAX_FETCHES: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Time to connect, until the head of a response, between two pieces of its body, and for everything.
+/// Time to connect.
 const CONNECT: Duration = Duration::from_secs(10);
-const HEAD: Duration = Duration::from_secs(30);
-const IDLE: Duration = Duration::from_secs(30);
-const TOTAL: Duration = Duration::from_secs(300);
+
+/// Times that a fetch may take.
+#[derive(Debug, Clone, Copy)]
+struct Deadlines {
+    /// Until the head of a response, with the time to connect.
+    head: Duration,
+    /// Between two pieces of its body.
+    idle: Duration,
+    /// For everything, redirects included.
+    total: Duration,
+}
+
+const DEADLINES: Deadlines = Deadlines {
+    head: Duration::from_secs(30),
+    idle: Duration::from_secs(30),
+    total: Duration::from_secs(300),
+};
 
 /// Why a URL was not fetched. Texts are for the client: they tell nothing of the other server.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +129,7 @@ pub struct Fetcher {
     /// `None` means that no host is allowed.
     client: Option<Client>,
     turns: Arc<Semaphore>,
+    deadlines: Deadlines,
 }
 
 impl Fetcher {
@@ -135,7 +150,12 @@ impl Fetcher {
             true => None,
             false => Some(client(CheckedResolver { inner: names, permitted })?),
         };
-        Ok(Self { hosts: hosts.into(), client, turns: Arc::new(Semaphore::new(MAX_FETCHES)) })
+        Ok(Self {
+            hosts: hosts.into(),
+            client,
+            turns: Arc::new(Semaphore::new(MAX_FETCHES)),
+            deadlines: DEADLINES,
+        })
     }
 
     /// Fetches a URL of at most `limit` bytes to a scratch file of the library, which is removed when it is dropped.
@@ -152,9 +172,9 @@ impl Fetcher {
         let _turn = turn.map_err(|_| FetchError::Overloaded)?.map_err(|_| FetchError::Overloaded)?;
         let work = async {
             let response = self.follow(client, url).await?;
-            receive(response, library, limit).await
+            receive(response, library, limit, self.deadlines.idle).await
         };
-        timeout(TOTAL, work).await.map_err(|_| FetchError::TooSlow)?
+        timeout(self.deadlines.total, work).await.map_err(|_| FetchError::TooSlow)?
     }
 
     /// Parses a URL and checks everything about it that needs no lookup.
@@ -196,21 +216,28 @@ impl Fetcher {
     async fn follow(&self, client: &Client, mut url: Url) -> Result<Response, FetchError> {
         for _ in 0..=MAX_REDIRECTS {
             let request = client.get(url.clone()).header(header::ACCEPT_ENCODING, "identity").send();
-            let response = timeout(HEAD, request).await.map_err(|_| FetchError::TooSlow)?;
+            let response = timeout(self.deadlines.head, request).await.map_err(|_| FetchError::TooSlow)?;
             let response = response.map_err(refused)?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
             let next = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-            let next = next.filter(|next| next.len() <= MAX_URL && !next.contains('\\'));
-            let next = url.join(next.ok_or(FetchError::Status)?).map_err(|_| FetchError::Redirect)?;
-            let downgraded = url.scheme() == "https" && next.scheme() != "https";
-            if downgraded || self.check(&next).is_err() {
-                return Err(FetchError::Redirect);
-            }
-            url = next;
+            url = self.redirected(&url, next.ok_or(FetchError::Status)?)?;
         }
         Err(FetchError::Redirects)
+    }
+
+    /// Returns where a redirect leads, under the rules of a URL of the client.
+    fn redirected(&self, from: &Url, location: &str) -> Result<Url, FetchError> {
+        if location.len() > MAX_URL || location.contains('\\') {
+            return Err(FetchError::Redirect);
+        }
+        let to = from.join(location).map_err(|_| FetchError::Redirect)?;
+        let is_downgrade = from.scheme() == "https" && to.scheme() != "https";
+        if is_downgrade || self.check(&to).is_err() {
+            return Err(FetchError::Redirect);
+        }
+        Ok(to)
     }
 }
 
@@ -249,7 +276,12 @@ fn refused(error: reqwest::Error) -> FetchError {
 }
 
 /// Receives the body of a response.
-async fn receive(response: Response, library: &Library, limit: u64) -> Result<Sealed, FetchError> {
+async fn receive(
+    response: Response,
+    library: &Library,
+    limit: u64,
+    idle: Duration,
+) -> Result<Sealed, FetchError> {
     if response.status() != StatusCode::OK {
         return Err(FetchError::Status);
     }
@@ -258,7 +290,7 @@ async fn receive(response: Response, library: &Library, limit: u64) -> Result<Se
         return Err(FetchError::Encoded);
     }
     let incoming = library.incoming_scratch(response.content_length(), limit).await;
-    save(response.bytes_stream(), incoming.map_err(|error| storing(error, limit))?, limit).await
+    save(response.bytes_stream(), incoming.map_err(|error| storing(error, limit))?, limit, idle).await
 }
 
 /// Writes a body to a file.
@@ -266,9 +298,10 @@ async fn save<E>(
     body: impl Stream<Item = Result<Bytes, E>>,
     mut incoming: Incoming,
     limit: u64,
+    idle: Duration,
 ) -> Result<Sealed, FetchError> {
     let mut body = std::pin::pin!(body);
-    while let Some(chunk) = timeout(IDLE, body.next()).await.map_err(|_| FetchError::TooSlow)? {
+    while let Some(chunk) = timeout(idle, body.next()).await.map_err(|_| FetchError::TooSlow)? {
         let chunk = chunk.map_err(|_| FetchError::Broken)?;
         incoming.write(&chunk).await.map_err(|error| storing(error, limit))?;
     }

@@ -47,7 +47,7 @@ pub struct ImportContext {
 #[derive(Debug)]
 pub enum Imported {
     /// A video of the library.
-    Video(Stored),
+    Video(Box<Stored>),
     /// A file that requests name by its id.
     File(StoredFile),
 }
@@ -100,9 +100,9 @@ pub fn expiry_ms(keep_s: u64) -> i64 {
 pub async fn store(cx: &ImportContext, upload: &Upload) -> Result<Imported, ImportError> {
     let library = &cx.library;
     let result = match (library.seal_upload(upload).await?, &upload.purpose) {
-        (Storing::Known(stored), _) => Ok(Imported::Video(*stored)),
+        (Storing::Known(stored), _) => Ok(Imported::Video(stored)),
         (Storing::Bytes { sealed, _writer }, None) => {
-            add(cx, *sealed, &upload.name).await.map(Imported::Video)
+            add(cx, *sealed, &upload.name).await.map(|stored| Imported::Video(Box::new(stored)))
         }
         (Storing::Bytes { sealed, _writer }, Some(purpose)) => {
             let new = NewFile {

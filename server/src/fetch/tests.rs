@@ -273,19 +273,63 @@ async fn a_body_that_never_ends_or_never_comes_is_given_up() {
     tokio::time::resume();
     let library = Library::open(data.path()).await.unwrap();
     tokio::time::pause();
+    let Deadlines { idle, total, .. } = DEADLINES;
     let trickle = stream::unfold((), |()| async {
-        tokio::time::sleep(IDLE - Duration::from_secs(1)).await;
+        tokio::time::sleep(DEADLINES.idle - Duration::from_secs(1)).await;
         Some((Ok::<_, io::Error>(Bytes::from_static(b"x")), ()))
     });
     let started = tokio::time::Instant::now();
     let incoming = library.incoming_scratch(None, 1 << 30).await.unwrap();
-    let endless = timeout(TOTAL, save(trickle, incoming, 1 << 30)).await;
-    assert!(endless.is_err() && started.elapsed() >= TOTAL);
+    let endless = timeout(total, save(trickle, incoming, 1 << 30, idle)).await;
+    assert!(endless.is_err() && started.elapsed() >= total);
     let started = tokio::time::Instant::now();
     let incoming = library.incoming_scratch(None, 1 << 30).await.unwrap();
-    let silent = save(stream::pending::<Result<Bytes, io::Error>>(), incoming, 1 << 30).await;
-    assert!(matches!(silent, Err(FetchError::TooSlow)) && started.elapsed() >= IDLE, "{silent:?}");
+    let silent = save(stream::pending::<Result<Bytes, io::Error>>(), incoming, 1 << 30, idle).await;
+    assert!(matches!(silent, Err(FetchError::TooSlow)) && started.elapsed() >= idle, "{silent:?}");
     assert_eq!(std::fs::read_dir(library.scratch_dir()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn every_deadline_ends_a_fetch() {
+    let home = home().await;
+    let never = Duration::from_secs(1 << 30);
+    for (deadlines, response) in [
+        (Deadlines { head: Duration::ZERO, idle: never, total: never }, ""),
+        (Deadlines { head: never, idle: never, total: Duration::ZERO }, ""),
+        (
+            Deadlines { head: never, idle: Duration::ZERO, total: never },
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n",
+        ),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let silent = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(response.as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let mut fetcher = strict(&[&address.to_string()], &Names::of(&[]));
+        fetcher.deadlines = deadlines;
+        let fetched = fetcher.fetch(&format!("http://{address}/"), &home.library, 100).await;
+        assert!(matches!(fetched, Err(FetchError::TooSlow)), "{deadlines:?}: {fetched:?}");
+        silent.abort();
+    }
+}
+
+#[test]
+fn a_redirect_does_not_leave_https() {
+    let fetcher = strict(&["clips.example"], &Names::of(&[]));
+    let leads = |from: &str, to: &str| fetcher.redirected(&from.parse().unwrap(), to).map(String::from);
+    assert_eq!(
+        leads("http://clips.example/a/b", "https://clips.example/c").unwrap(),
+        "https://clips.example/c"
+    );
+    assert_eq!(leads("https://clips.example/a/b", "../c").unwrap(), "https://clips.example/c");
+    for to in
+        ["http://clips.example/c", "\\\\evil.example/c", "//evil.example/c", "file:///etc/passwd", "data:,x"]
+    {
+        assert!(matches!(leads("https://clips.example/a", to), Err(FetchError::Redirect)), "{to}");
+    }
 }
 
 #[tokio::test]
