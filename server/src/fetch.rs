@@ -67,8 +67,11 @@ pub enum FetchError {
     #[error("the URL {0}")]
     Form(&'static str),
     /// The host of the URL is not allowed.
-    #[error("the host of the URL is not allowed; --allow-media-host allows hosts, with their port")]
-    Host,
+    #[error("the host {host} is not allowed; --allow-media-host allows hosts, with their port")]
+    Host {
+        /// The host of the client's URL, with a port that is not the scheme's default.
+        host: String,
+    },
     /// The host resolves to an address that is not of the internet.
     #[error(
         "could not be fetched: the host is not on the internet; allow its address with --allow-media-host instead"
@@ -208,7 +211,7 @@ impl Fetcher {
         // An address is only allowed as such, so it needs no further check; a name is checked when it is resolved.
         match self.hosts.iter().any(|host| host.allows(url)) {
             true => Ok(()),
-            false => Err(FetchError::Host),
+            false => Err(FetchError::Host { host: host_of(url) }),
         }
     }
 
@@ -239,6 +242,13 @@ impl Fetcher {
         }
         Ok(to)
     }
+}
+
+/// Returns the host and port of a URL, shortened for an error.
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let host: String = host.chars().take(100).collect();
+    url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
 }
 
 fn client(names: CheckedResolver) -> reqwest::Result<Client> {

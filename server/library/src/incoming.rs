@@ -15,7 +15,7 @@ use crate::{
     error::LibraryError,
     jobs::{job::Step, rows::insert_ingest},
     library::Library,
-    reservation::{Purpose, Reservation},
+    reservation::{Reservation, SpaceUse},
     values::{is_hash, new_id, now_ms, to_json},
     video::Video,
 };
@@ -115,7 +115,7 @@ impl Library {
     /// # Errors
     /// `TooLarge`, `NoSpace` and `OverQuota` immediately if `expected` exceeds a limit; `Io`.
     pub async fn incoming(&self, expected: Option<u64>, limit: u64) -> Result<Incoming, LibraryError> {
-        self.incoming_for(Purpose::Video, expected, limit).await
+        self.incoming_for(SpaceUse::Video, expected, limit).await
     }
 
     /// Does the same for a file that requests name by its id.
@@ -123,7 +123,7 @@ impl Library {
     /// # Errors
     /// As [`Self::incoming`], and `FilesFull`.
     pub async fn incoming_file(&self, expected: Option<u64>, limit: u64) -> Result<Incoming, LibraryError> {
-        self.incoming_for(Purpose::File, expected, limit).await
+        self.incoming_for(SpaceUse::File, expected, limit).await
     }
 
     /// Does the same for a file of one request, which is not stored. Quotas do not count it.
@@ -135,12 +135,12 @@ impl Library {
         expected: Option<u64>,
         limit: u64,
     ) -> Result<Incoming, LibraryError> {
-        self.incoming_for(Purpose::Scratch, expected, limit).await
+        self.incoming_for(SpaceUse::Scratch, expected, limit).await
     }
 
     async fn incoming_for(
         &self,
-        purpose: Purpose,
+        space_use: SpaceUse,
         expected: Option<u64>,
         limit: u64,
     ) -> Result<Incoming, LibraryError> {
@@ -148,7 +148,7 @@ impl Library {
         if needed > limit {
             return Err(LibraryError::TooLarge { limit });
         }
-        let reservation = self.reserve_room(purpose, needed).await?;
+        let reservation = self.reserve_room(space_use, needed).await?;
         let path = Scratch::new(self.root.join("incoming").join(new_id()));
         let file = File::create_new(path.path())?;
         if needed > 0 {

@@ -12,7 +12,7 @@ pub(crate) const RESERVE: u64 = 64 << 20;
 
 /// What space is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub(crate) enum SpaceUse {
     /// A video of the library.
     Video,
     /// A file that requests name by its id.
@@ -39,13 +39,13 @@ pub(crate) struct Space {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     space: Arc<Space>,
-    pub(crate) purpose: Purpose,
+    pub(crate) space_use: SpaceUse,
     pub(crate) bytes: u64,
 }
 
 impl Reservation {
-    pub(crate) fn new(space: &Arc<Space>, purpose: Purpose, bytes: u64) -> Self {
-        let mut reservation = Self { space: Arc::clone(space), purpose, bytes: 0 };
+    pub(crate) fn new(space: &Arc<Space>, space_use: SpaceUse, bytes: u64) -> Self {
+        let mut reservation = Self { space: Arc::clone(space), space_use, bytes: 0 };
         reservation.grow(bytes);
         reservation
     }
@@ -58,8 +58,8 @@ impl Reservation {
     }
 
     fn counters(&self) -> impl Iterator<Item = &AtomicU64> {
-        let all = (self.purpose != Purpose::Scratch).then_some(&self.space.reserved);
-        all.into_iter().chain((self.purpose == Purpose::File).then_some(&self.space.reserved_for_files))
+        let all = (self.space_use != SpaceUse::Scratch).then_some(&self.space.reserved);
+        all.into_iter().chain((self.space_use == SpaceUse::File).then_some(&self.space.reserved_for_files))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use crate::{
     error::LibraryError,
     library::Library,
-    reservation::{Purpose, RESERVE, Reservation, Space},
+    reservation::{RESERVE, Reservation, Space, SpaceUse},
 };
 
 /// Bytes by which the reservation of an upload of unknown length grows.
@@ -61,11 +61,11 @@ impl Library {
         Ok(())
     }
 
-    async fn check_room_of(&self, purpose: Purpose, needed: u64) -> Result<(), LibraryError> {
-        match purpose {
-            Purpose::Video => self.check_room(needed).await,
-            Purpose::File => self.check_room_for_file(needed).await,
-            Purpose::Scratch => self.check_disk(needed),
+    async fn check_room_of(&self, space_use: SpaceUse, needed: u64) -> Result<(), LibraryError> {
+        match space_use {
+            SpaceUse::Video => self.check_room(needed).await,
+            SpaceUse::File => self.check_room_for_file(needed).await,
+            SpaceUse::Scratch => self.check_disk(needed),
         }
     }
 
@@ -84,12 +84,12 @@ impl Library {
     /// Reserves space for an upload of `bytes` bytes.
     pub(crate) async fn reserve_room(
         &self,
-        purpose: Purpose,
+        space_use: SpaceUse,
         bytes: u64,
     ) -> Result<Reservation, LibraryError> {
         let _turn = self.room.turn.lock().await;
-        self.check_room_of(purpose, bytes).await?;
-        Ok(Reservation::new(&self.room, purpose, bytes))
+        self.check_room_of(space_use, bytes).await?;
+        Ok(Reservation::new(&self.room, space_use, bytes))
     }
 
     /// Extends `reservation` to `bytes`, for an upload of unknown length.
@@ -98,11 +98,11 @@ impl Library {
         reservation: &mut Reservation,
         bytes: u64,
     ) -> Result<(), LibraryError> {
-        let purpose = reservation.purpose;
-        let unlimited = match purpose {
-            Purpose::Video => self.room.quota.is_none(),
-            Purpose::File => self.room.quota.is_none() && self.room.files_quota.is_none(),
-            Purpose::Scratch => false,
+        let space_use = reservation.space_use;
+        let unlimited = match space_use {
+            SpaceUse::Video => self.room.quota.is_none(),
+            SpaceUse::File => self.room.quota.is_none() && self.room.files_quota.is_none(),
+            SpaceUse::Scratch => false,
         };
         if unlimited || bytes <= reservation.bytes {
             return Ok(());
@@ -110,10 +110,10 @@ impl Library {
         let _turn = self.room.turn.lock().await;
         let more = bytes - reservation.bytes;
         // Extends by more than needed where that fits, so that not every chunk runs a query.
-        let more = match self.check_room_of(purpose, more.saturating_add(GROWTH)).await {
+        let more = match self.check_room_of(space_use, more.saturating_add(GROWTH)).await {
             Ok(()) => more + GROWTH,
             Err(_) => {
-                self.check_room_of(purpose, more).await.map_err(|error| match error {
+                self.check_room_of(space_use, more).await.map_err(|error| match error {
                     LibraryError::OverQuota { left, quota, .. } => {
                         LibraryError::OverQuota { needed: bytes, left: left + reservation.bytes, quota }
                     }

@@ -305,6 +305,7 @@ async fn every_deadline_ends_a_fetch() {
         let address = listener.local_addr().unwrap();
         let silent = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read(&mut [0; 4096]).await.unwrap();
             stream.write_all(response.as_bytes()).await.unwrap();
             std::future::pending::<()>().await;
         });

@@ -152,7 +152,7 @@ impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
         let (status, code) = match error {
             FetchError::Library(error) => return error.into(),
-            FetchError::Disabled { .. } | FetchError::Form(_) | FetchError::Host => {
+            FetchError::Disabled { .. } | FetchError::Form(_) | FetchError::Host { .. } => {
                 (StatusCode::BAD_REQUEST, "unsupported_url")
             }
             FetchError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),

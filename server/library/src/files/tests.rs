@@ -119,11 +119,11 @@ async fn an_expired_file_is_not_found_and_then_deleted() {
     let data = tempfile::tempdir().unwrap();
     let library = Library::open(data.path()).await.unwrap();
     let short =
-        put(&library, b"short", NewFile { expires_ms: now_ms() + 3600_000, ..new(None) }).await.unwrap();
+        put(&library, b"short", NewFile { expires_ms: now_ms() + 3_600_000, ..new(None) }).await.unwrap();
     let long = put(&library, b"long", new(None)).await.unwrap();
     let now = now_ms();
     assert_eq!(library.expire_at(now).await.unwrap().files, 0);
-    assert_eq!(library.expire_at(now + 3601_000).await.unwrap().files, 1);
+    assert_eq!(library.expire_at(now + 3_601_000).await.unwrap().files, 1);
     assert!(library.file(&short.id, None).await.is_err());
     assert!(library.file(&long.id, None).await.is_ok());
     assert_eq!(contents(&library), 1);

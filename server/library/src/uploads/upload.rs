@@ -18,7 +18,7 @@ use crate::{
     error::LibraryError,
     incoming::{Scratch, display_name, reserve},
     library::Library,
-    reservation::Purpose,
+    reservation::SpaceUse,
     values::{id, new_id, now_ms, shorten},
 };
 
@@ -146,8 +146,8 @@ impl Library {
         // Held until the row exists, so that concurrent requests cannot pass the limits together.
         let _turn = self.uploads.creation.lock().await;
         self.check_open(new.owner.as_deref()).await?;
-        let purpose = if new.purpose.is_some() { Purpose::File } else { Purpose::Video };
-        let _reservation = self.reserve_room(purpose, new.length).await?;
+        let space_use = if new.purpose.is_some() { SpaceUse::File } else { SpaceUse::Video };
+        let _reservation = self.reserve_room(space_use, new.length).await?;
         let id = new_id();
         let path = Scratch::new(self.upload_path(&id));
         let (library, length) = (self.clone(), new.length);
