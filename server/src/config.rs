@@ -12,7 +12,12 @@ use serde::Deserialize;
 
 pub use origin::AllowedOrigin;
 
+pub use crate::fetch::AllowedHost;
 use crate::{jobs::JobsLimit, net::TrustedProxy};
+
+/// Shortest time for which files are kept, in seconds, as in OpenAI's API; and the longest.
+pub const MIN_FILES_KEEP_S: u64 = 3600;
+const MAX_FILES_KEEP_S: u64 = 30 * 24 * 3600;
 
 /// Flags of `serve`; the TOML file has the same names.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -44,6 +49,15 @@ pub struct ServerFlags {
         value_delimiter = ','
     )]
     pub allow_origins: Vec<AllowedOrigin>,
+    /// Host (name, *.name or address, with an optional port) from which pictures and videos that requests name by URL are
+    /// fetched; may be repeated [default: none]
+    #[arg(
+        long = "allow-media-host",
+        env = "HOMEREEL_ALLOW_MEDIA_HOSTS",
+        value_name = "HOST[:PORT]",
+        value_delimiter = ','
+    )]
+    pub allow_media_hosts: Vec<AllowedHost>,
     /// Name under which requests may name the model, in addition to its own; answers to such requests have it; may be repeated
     #[arg(
         long = "served-model-name",
@@ -67,9 +81,16 @@ pub struct ServerFlags {
     /// Maximum size of one upload [default: 64 GiB]
     #[arg(long, env = "HOMEREEL_MAX_UPLOAD_BYTES", value_name = "BYTES")]
     pub max_upload_bytes: Option<u64>,
-    /// Maximum size of all videos, including the trash and unfinished uploads [default: limited by the disk]
+    /// Maximum size of all videos, including the trash, files of /v1/files and unfinished uploads [default: limited by the
+    /// disk]
     #[arg(long, env = "HOMEREEL_QUOTA", value_name = "BYTES")]
     pub quota: Option<u64>,
+    /// Maximum size of all files of /v1/files, including unfinished uploads of them [default: 16 GiB]
+    #[arg(long, env = "HOMEREEL_FILES_MAX_BYTES", value_name = "BYTES")]
+    pub files_max_bytes: Option<u64>,
+    /// Time in seconds after which a file of /v1/files expires; requests may ask for a shorter one [default: 86400]
+    #[arg(long, env = "HOMEREEL_FILES_KEEP", value_name = "SECONDS")]
+    pub files_keep: Option<u64>,
     /// Size of the on-disk cache of decoded frames, which speeds up further questions about a video; 0 disables it
     /// [default: 2 GiB]
     #[arg(long, env = "HOMEREEL_FRAME_CACHE_BYTES", value_name = "BYTES")]
@@ -143,6 +164,8 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<TrustedProxy>,
     /// Other origins whose pages may call the API with a key.
     pub allow_origins: Vec<AllowedOrigin>,
+    /// Hosts from which media of requests are fetched.
+    pub allow_media_hosts: Vec<AllowedHost>,
     /// Further names of the model.
     pub served_model_names: Vec<String>,
     /// Certificate and key. `None` means plain HTTP.
@@ -155,6 +178,10 @@ pub struct ServerConfig {
     pub max_upload_bytes: u64,
     /// Maximum size of all videos. `None` means that only the disk limits it.
     pub quota: Option<u64>,
+    /// Maximum size of all files of `/v1/files`.
+    pub files_max_bytes: u64,
+    /// Seconds after which a file expires.
+    pub files_keep_s: u64,
     /// Size of the on-disk cache of decoded frames.
     pub frame_cache_bytes: u64,
     /// Maximum size of one JSON body.
@@ -209,12 +236,15 @@ impl ServerConfig {
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             allow_origins: Vec::new(),
+            allow_media_hosts: Vec::new(),
             served_model_names: Vec::new(),
             tls: None,
             max_connections: None,
             max_connections_per_address: None,
             max_upload_bytes: 64 << 30,
             quota: None,
+            files_max_bytes: 16 << 30,
+            files_keep_s: 24 * 3600,
             frame_cache_bytes: 2 << 30,
             max_body_bytes: 512 << 20,
             max_requests: 32,
@@ -251,6 +281,7 @@ pub fn resolve(
         hosts: either(flags.hosts, from_file.hosts),
         trusted_proxies: either(flags.trusted_proxies, from_file.trusted_proxies),
         allow_origins: either(flags.allow_origins, from_file.allow_origins),
+        allow_media_hosts: either(flags.allow_media_hosts, from_file.allow_media_hosts),
         served_model_names: either(flags.served_model_names, from_file.served_model_names),
         tls: tls_files(flags.tls_cert.or(from_file.tls_cert), flags.tls_key.or(from_file.tls_key))?,
         max_connections: flags.max_connections.or(from_file.max_connections),
@@ -262,6 +293,11 @@ pub fn resolve(
             .or(from_file.max_upload_bytes)
             .unwrap_or(defaults.max_upload_bytes),
         quota: flags.quota.or(from_file.quota),
+        files_max_bytes: flags
+            .files_max_bytes
+            .or(from_file.files_max_bytes)
+            .unwrap_or(defaults.files_max_bytes),
+        files_keep_s: flags.files_keep.or(from_file.files_keep).unwrap_or(defaults.files_keep_s),
         frame_cache_bytes: flags
             .frame_cache_bytes
             .or(from_file.frame_cache_bytes)
@@ -285,6 +321,11 @@ pub fn resolve(
         (1.0..=3600.0).contains(&server.window_s),
         "window_seconds is {}; 1 to 3600 would fit",
         server.window_s
+    );
+    ensure!(
+        (MIN_FILES_KEEP_S..=MAX_FILES_KEEP_S).contains(&server.files_keep_s),
+        "files_keep is {}; {MIN_FILES_KEEP_S} to {MAX_FILES_KEEP_S} (seconds) would fit",
+        server.files_keep_s
     );
     for (name, value) in [("max_requests", server.max_requests), ("video_workers", server.video_workers)] {
         ensure!((1..=1024).contains(&value), "{name} is {value}; 1 to 1024 would fit");

@@ -1,13 +1,15 @@
 //! Imports files: probes a file that was received completely, and adds it to the library or rejects it with a reason.
 //!
-//! Callers receive the bytes: forms and raw uploads (`http/upload.rs`), resumable uploads (`http/tus.rs`) and
-//! the watched directory ([`watch`]). Independent of HTTP.
+//! Callers receive the bytes: forms and raw uploads (`http/upload.rs`), files of requests (`http/openai/files.rs`), resumable
+//! uploads of both (`http/tus.rs`), and the watched directory ([`watch`]). Independent of HTTP.
 
 mod watch;
 
 use std::time::Duration;
 
-use homereel_library::{Expired, Library, LibraryError, Sealed, Stored, Storing, Upload};
+use homereel_library::{
+    Expired, Library, LibraryError, NewFile, Sealed, Stored, StoredFile, Storing, Upload, now_ms,
+};
 use homereel_video::ProbeSummary;
 
 use tokio::time::Instant;
@@ -23,7 +25,7 @@ pub use watch::watch;
 /// Interval between retries of uploads whose import failed for a temporary reason.
 const RETRY_PERIOD: Duration = Duration::from_secs(60);
 
-/// Interval at which expired uploads and trash are deleted.
+/// Interval at which expired uploads, files and trash are deleted.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(3600);
 
 /// Dependencies of importing. Cheap to clone.
@@ -37,6 +39,17 @@ pub struct ImportContext {
     pub lifecycle: Lifecycle,
     /// Maximum size of a file.
     pub max_upload_bytes: u64,
+    /// Seconds for which files of requests are kept.
+    pub files_keep_s: u64,
+}
+
+/// What an upload became.
+#[derive(Debug)]
+pub enum Imported {
+    /// A video of the library.
+    Video(Box<Stored>),
+    /// A file that requests name by its id.
+    File(StoredFile),
 }
 
 /// Why a file was not imported.
@@ -63,25 +76,54 @@ pub async fn add(cx: &ImportContext, sealed: Sealed, name: &str) -> Result<Store
     Ok(sealed.commit(name, media_type(&probe, name), &probe.summary).await?)
 }
 
-/// Adds a complete upload to the library. A file without video is rejected and deleted. After any other
-/// failure the file is kept, and [`sweep`] retries.
+/// Stores a received file for requests to name it by its id. It must be a picture or a video.
 ///
 /// # Errors
-/// See [`add`].
-pub async fn store(cx: &ImportContext, upload: &Upload) -> Result<Stored, ImportError> {
+/// `Probe` when it is neither, `Library` when it cannot be stored.
+pub async fn add_file(cx: &ImportContext, sealed: Sealed, new: NewFile) -> Result<StoredFile, ImportError> {
+    let source = Source::file(sealed.path().to_owned(), Some(sealed.sha256.clone()));
+    cx.media.check(&source, sealed.size, cx.lifecycle.hard()).await?;
+    Ok(sealed.commit_file(new).await?)
+}
+
+/// Returns when a file expires that is stored now and kept for so long.
+#[must_use]
+pub fn expiry_ms(keep_s: u64) -> i64 {
+    now_ms().saturating_add(i64::try_from(keep_s.saturating_mul(1000)).unwrap_or(i64::MAX))
+}
+
+/// Stores a complete upload as a video of the library or a file. What is neither is rejected and deleted. After any other
+/// failure the bytes are kept, and [`sweep`] retries.
+///
+/// # Errors
+/// See [`add`] and [`add_file`].
+pub async fn store(cx: &ImportContext, upload: &Upload) -> Result<Imported, ImportError> {
     let library = &cx.library;
-    let result = match library.seal_upload(upload).await? {
-        Storing::Known(stored) => Ok(*stored),
-        Storing::Bytes { sealed, _writer } => add(cx, *sealed, &upload.name).await,
+    let result = match (library.seal_upload(upload).await?, &upload.purpose) {
+        (Storing::Known(stored), _) => Ok(Imported::Video(stored)),
+        (Storing::Bytes { sealed, _writer }, None) => {
+            add(cx, *sealed, &upload.name).await.map(|stored| Imported::Video(Box::new(stored)))
+        }
+        (Storing::Bytes { sealed, _writer }, Some(purpose)) => {
+            let new = NewFile {
+                id: upload.id.clone(),
+                owner: upload.owner.clone(),
+                name: upload.name.clone(),
+                purpose: purpose.clone(),
+                expires_ms: expiry_ms(cx.files_keep_s),
+            };
+            add_file(cx, *sealed, new).await.map(Imported::File)
+        }
     };
     match &result {
-        Ok(stored) => library.upload_done(&upload.id, stored).await?,
+        Ok(Imported::Video(stored)) => library.upload_done(&upload.id, stored).await?,
+        Ok(Imported::File(_)) => library.upload_became_file(&upload.id).await?,
         Err(ImportError::Probe(error)) if is_final(error) => {
             library.upload_refused(&upload.id, &error.to_string()).await?;
         }
         Err(error) => {
             let retry_s = RETRY_PERIOD.as_secs();
-            tracing::warn!(%error, upload.id, retry_s, "failed to move a complete upload into the library; will retry");
+            tracing::warn!(%error, upload.id, retry_s, "failed to store a complete upload; will retry");
         }
     }
     result
@@ -93,7 +135,7 @@ fn is_final(error: &AskError) -> bool {
 }
 
 /// Runs periodic work until the server drains: imports complete uploads that an aborted process left behind,
-/// and deletes expired uploads and trash.
+/// and deletes expired uploads, files and trash.
 pub async fn sweep(cx: ImportContext) {
     store_pending(&cx).await;
     recover_originals(&cx).await;
@@ -151,13 +193,13 @@ async fn store_pending(cx: &ImportContext) {
 
 async fn expire(cx: &ImportContext) {
     match cx.library.expire().await {
-        Ok(Expired { uploads: 0, videos: 0 }) => {}
-        Ok(Expired { uploads, videos }) => {
-            tracing::info!(uploads, videos, "deleted expired uploads and trash");
+        Ok(Expired { uploads: 0, files: 0, videos: 0 }) => {}
+        Ok(Expired { uploads, files, videos }) => {
+            tracing::info!(uploads, files, videos, "deleted expired uploads, files and trash");
         }
         Err(error) => {
             let retry_s = EXPIRY_PERIOD.as_secs();
-            tracing::error!(%error, retry_s, "failed to delete expired uploads and trash; will retry");
+            tracing::error!(%error, retry_s, "failed to delete expired uploads, files and trash; will retry");
         }
     }
 }
@@ -166,7 +208,7 @@ async fn expire(cx: &ImportContext) {
 pub fn store_soon(
     cx: &ImportContext,
     upload: Upload,
-) -> tokio::task::JoinHandle<Result<Stored, ImportError>> {
+) -> tokio::task::JoinHandle<Result<Imported, ImportError>> {
     let cx = cx.clone();
     tokio::spawn(async move { store(&cx, &upload).await })
 }

@@ -12,6 +12,7 @@ pub mod budget;
 pub mod captions;
 pub mod cli;
 pub mod config;
+pub mod fetch;
 mod file_name;
 mod files;
 pub mod http;

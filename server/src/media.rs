@@ -5,6 +5,7 @@
 mod derived;
 mod frame_list;
 mod frames;
+mod kind;
 mod outline;
 mod source;
 
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{ask_error::AskError, rate::Rate};
 pub(crate) use derived::rendition_bytes;
 use frames::FrameCache;
+pub(crate) use kind::{MAX_PICTURE, is_picture};
 pub use outline::Outline;
 pub use source::Source;
 

@@ -71,6 +71,7 @@ fn applied(state: &AppState, net: &NetConfig, settings: &Settings) -> anyhow::Re
     let ignored = fixed(&old, &new);
     net.limits.set(limits);
     state.library.set_quota(new.quota);
+    state.library.set_files_quota(new.files_max_bytes);
     state.answers.set_max_requests(new.max_requests);
     state.config.set(Arc::new(ServerConfig {
         hosts: new.hosts,
@@ -84,6 +85,7 @@ fn applied(state: &AppState, net: &NetConfig, settings: &Settings) -> anyhow::Re
         max_videos: new.max_videos,
         max_images: new.max_images,
         quota: new.quota,
+        files_max_bytes: new.files_max_bytes,
         ..(*old).clone()
     }));
     Ok(ignored)
@@ -102,6 +104,8 @@ fn fixed(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
         ("jobs", old.jobs == new.jobs),
         ("reading_budget", old.reading_budget == new.reading_budget),
         ("decoder", old.decoder == new.decoder),
+        ("allow_media_hosts", old.allow_media_hosts == new.allow_media_hosts),
+        ("files_keep", old.files_keep_s == new.files_keep_s),
         ("password_file", old.password_file == new.password_file),
         ("insecure_no_auth", old.insecure_no_auth == new.insecure_no_auth),
         ("window_seconds", old.window_s == new.window_s),

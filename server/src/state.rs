@@ -12,6 +12,7 @@ use crate::{
     audit::AuditLog,
     budget::MemoryBudget,
     config::{self, ServerConfig},
+    fetch::Fetcher,
     import::ImportContext,
     jobs::{JobContext, JobSlots, Jobs},
     live::Live,
@@ -45,6 +46,8 @@ pub struct AppState {
     pub metrics: PrometheusHandle,
     /// Memory budget of the JSON of all request bodies together.
     pub bodies: MemoryBudget,
+    /// Fetches media of requests from allowed hosts.
+    pub fetcher: Fetcher,
 }
 
 impl AppState {
@@ -64,7 +67,8 @@ impl AppState {
         let library = Library::open(&config.data)
             .await
             .with_context(|| format!("failed to open the library in {}", config.data.display()))?
-            .with_quota(config.quota);
+            .with_quota(config.quota)
+            .with_files_quota(config.files_max_bytes);
         let auth = open_auth(&config, &library).await?;
         let frames = library.frames_dir();
         let media = media
@@ -82,6 +86,7 @@ impl AppState {
             jobs: Jobs::new(library.clone()),
             library,
             bodies: MemoryBudget::new(BODY_MEMORY),
+            fetcher: Fetcher::new(config.allow_media_hosts.clone()).context("failed to set up TLS")?,
             config: Arc::new(config).into(),
             lifecycle,
             metrics,
@@ -112,6 +117,7 @@ impl AppState {
             media: self.answers.media().clone(),
             lifecycle: self.lifecycle.clone(),
             max_upload_bytes: self.config.get().max_upload_bytes,
+            files_keep_s: self.config.get().files_keep_s,
         }
     }
 }

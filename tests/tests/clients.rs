@@ -136,3 +136,35 @@ async fn node_ai_sdk() -> anyhow::Result<()> {
     assert_eq!(told["openai"], true, "{told}");
     Ok(())
 }
+
+/// What the official clients were told of a file that they uploaded, asked about and deleted.
+fn check_files(told: &Value, answer: &str) -> anyhow::Result<()> {
+    let seconds = |name: &str| told["file"][name].as_i64().with_context(|| format!("{name} in {told}"));
+    assert_eq!(seconds("expires_at")? - seconds("created_at")?, 3600, "{told}");
+    for (name, expected) in
+        [("object", "file"), ("filename", "clip.mp4"), ("purpose", "user_data"), ("status", "processed")]
+    {
+        assert_eq!(told["file"][name], expected, "{told}");
+    }
+    for name in ["same", "listed", "content", "deleted"] {
+        assert_eq!(told[name], true, "{name}: {told}");
+    }
+    assert_eq!(
+        (&told["answer"], &told["gone"], &told["refused"]),
+        (&json!(answer), &json!(404), &json!("file")),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn python_openai_files() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    check_files(&asked.by_python("openai_files.py", &asked.file).await?, &asked.answer)
+}
+
+#[tokio::test]
+async fn node_openai_files() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    check_files(&asked.by_node("openai_files.mjs").await?, &asked.answer)
+}

@@ -155,6 +155,19 @@ async fn uploads_that_do_not_fit_are_refused_at_once_and_what_was_told_to_be_her
     let mut server = Server::start_in(disk.path(), &[]).await?;
     let clip = padded(&clips::simple(20)?.file, 24 * MIB)?;
 
+    // Files of requests have OpenAI's error, also where the length is not known before.
+    disk.leave(RESERVE + 10 * MIB)?;
+    let chunks: Vec<_> = clip.chunks(1 << 20).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
+    let streamed = reqwest::Body::wrap_stream(stream::iter(chunks));
+    for part in [multipart::Part::bytes(clip.clone()), multipart::Part::stream(streamed)] {
+        let form = multipart::Form::new().text("purpose", "user_data").part("file", part.file_name("a.mp4"));
+        let refused = server.client().post(server.url("/v1/files")).multipart(form).send().await?;
+        let status = refused.status();
+        let told: Value = refused.json().await?;
+        ensure!(status == 507 && told["error"]["code"] == "no_space", "{status}: {told}");
+        ensure!((files(&server, "files")?, files(&server, "incoming")?) == (0, 0), "nothing stays");
+    }
+
     // Before the first byte, by every way in, with both numbers.
     disk.leave(RESERVE + 10 * MIB)?;
     let by_form =

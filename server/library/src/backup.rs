@@ -54,6 +54,7 @@ pub async fn backup(data: &Path, file: &Path) -> Result<Backup, LibraryError> {
     connection.close().await?;
 
     let mut copy = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&part)).await?;
+    clear_files(&mut copy).await?;
     let rows = sqlx::query("SELECT sha256, size FROM videos ORDER BY sha256").fetch_all(&mut copy).await?;
     copy.close().await?;
     let list = beside(file, "sha256");
@@ -72,6 +73,16 @@ pub async fn backup(data: &Path, file: &Path) -> Result<Backup, LibraryError> {
     Ok(Backup { videos: rows.len(), bytes, list })
 }
 
+/// Deletes the files of `/v1/files` from a copy: they are temporary, and their contents are not backed up. A database that no
+/// server of this version opened has none.
+pub(crate) async fn clear_files(copy: &mut SqliteConnection) -> Result<(), LibraryError> {
+    let table = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'files'");
+    if table.fetch_optional(&mut *copy).await?.is_some() {
+        sqlx::query("DELETE FROM files").execute(&mut *copy).await?;
+    }
+    Ok(())
+}
+
 impl Library {
     /// Opens the library under `root` read-only, also while a server has it open.
     ///
@@ -86,6 +97,7 @@ impl Library {
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
             uploads: Arc::default(),
+            pins: Arc::default(),
             room: Arc::default(),
             searches: Arc::default(),
             _lock: Arc::new(fs::File::open(root.join("homereel.db"))?),

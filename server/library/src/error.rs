@@ -69,6 +69,19 @@ pub enum LibraryError {
         /// The quota in bytes.
         quota: u64,
     },
+    /// The quota of files has no space for the upload.
+    #[error(
+        "the files of /v1/files may have {quota} bytes in all: {needed} bytes are needed and {left} are left; delete \
+         files, or raise --files-max-bytes"
+    )]
+    FilesFull {
+        /// Bytes that the upload needs, as far as known.
+        needed: u64,
+        /// Bytes left of the quota.
+        left: u64,
+        /// The quota in bytes.
+        quota: u64,
+    },
     /// Writing a file or the database failed because the disk is full.
     #[error("the disk is full: make room, and what waits goes on")]
     DiskFull,
@@ -147,7 +160,9 @@ impl LibraryError {
             Self::Locked => LibraryErrorKind::Unavailable,
             Self::Invalid(_) => LibraryErrorKind::Invalid,
             Self::TooLarge { .. } => LibraryErrorKind::TooLarge,
-            Self::NoSpace { .. } | Self::OverQuota { .. } | Self::DiskFull => LibraryErrorKind::NoSpace,
+            Self::NoSpace { .. } | Self::OverQuota { .. } | Self::FilesFull { .. } | Self::DiskFull => {
+                LibraryErrorKind::NoSpace
+            }
             Self::Damaged { .. }
             | Self::Malformed { .. }
             | Self::Database(_)

@@ -15,7 +15,7 @@ use crate::{
     error::LibraryError,
     jobs::{job::Step, rows::insert_ingest},
     library::Library,
-    reservation::Reservation,
+    reservation::{Reservation, SpaceUse},
     values::{is_hash, new_id, now_ms, to_json},
     video::Video,
 };
@@ -44,7 +44,7 @@ pub struct Incoming {
 /// A durable upload that is not yet part of the library. Dropping it removes its file.
 #[derive(Debug)]
 pub struct Sealed {
-    library: Library,
+    pub(crate) library: Library,
     path: Scratch,
     /// SHA-256 of the bytes, in lower-case hexadecimal.
     pub sha256: String,
@@ -115,11 +115,40 @@ impl Library {
     /// # Errors
     /// `TooLarge`, `NoSpace` and `OverQuota` immediately if `expected` exceeds a limit; `Io`.
     pub async fn incoming(&self, expected: Option<u64>, limit: u64) -> Result<Incoming, LibraryError> {
+        self.incoming_for(SpaceUse::Video, expected, limit).await
+    }
+
+    /// Does the same for a file that requests name by its id.
+    ///
+    /// # Errors
+    /// As [`Self::incoming`], and `FilesFull`.
+    pub async fn incoming_file(&self, expected: Option<u64>, limit: u64) -> Result<Incoming, LibraryError> {
+        self.incoming_for(SpaceUse::File, expected, limit).await
+    }
+
+    /// Does the same for a file of one request, which is not stored. Quotas do not count it.
+    ///
+    /// # Errors
+    /// As [`Self::incoming`].
+    pub async fn incoming_scratch(
+        &self,
+        expected: Option<u64>,
+        limit: u64,
+    ) -> Result<Incoming, LibraryError> {
+        self.incoming_for(SpaceUse::Scratch, expected, limit).await
+    }
+
+    async fn incoming_for(
+        &self,
+        space_use: SpaceUse,
+        expected: Option<u64>,
+        limit: u64,
+    ) -> Result<Incoming, LibraryError> {
         let needed = expected.unwrap_or(0);
         if needed > limit {
             return Err(LibraryError::TooLarge { limit });
         }
-        let reservation = self.reserve_room(needed).await?;
+        let reservation = self.reserve_room(space_use, needed).await?;
         let path = Scratch::new(self.root.join("incoming").join(new_id()));
         let file = File::create_new(path.path())?;
         if needed > 0 {
@@ -328,7 +357,7 @@ pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// Renames a synced file and syncs the directory.
-fn rename_durably(source: &Path, target: &Path) -> io::Result<()> {
+pub(crate) fn rename_durably(source: &Path, target: &Path) -> io::Result<()> {
     fs::rename(source, target)?;
     match target.parent() {
         Some(directory) => File::open(directory)?.sync_all(),

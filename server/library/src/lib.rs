@@ -5,7 +5,8 @@
 //! **Invariant:** a row of `videos` exists only after its original was fsynced and renamed into place; at most one
 //! process has a data directory open (see [`Library::open`]).
 //!
-//! An upload passes through three types: [`Incoming`] is being written, [`Sealed`] is durable, [`Stored`] is a video.
+//! An upload passes through three types: [`Incoming`] is being written, [`Sealed`] is durable, [`Stored`] is a video, or
+//! [`StoredFile`] a file that requests name by its id.
 
 mod albums;
 mod answers;
@@ -16,6 +17,7 @@ mod changes;
 mod derived;
 mod directories;
 mod error;
+mod files;
 mod incoming;
 mod jobs;
 mod library;
@@ -47,6 +49,7 @@ pub use cache::ByteCache;
 pub use changes::Change;
 pub use derived::NewRendition;
 pub use error::{LibraryError, LibraryErrorKind};
+pub use files::{FileQuery, NewFile, PinnedFile, StoredFile};
 pub use incoming::{Incoming, Sealed, Stored};
 pub use jobs::{Job, JobState, Lane, Step};
 pub use library::Library;

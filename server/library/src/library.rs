@@ -15,8 +15,14 @@ use sqlx::{
 use tokio::sync::{Mutex, broadcast};
 
 use crate::{
-    changes::Change, directories, error::LibraryError, migrations, private, reservation::Space,
-    search::recent::Recent, uploads::slots::Slots,
+    changes::Change,
+    directories,
+    error::LibraryError,
+    files::{FILES, pins::Pins},
+    migrations, private,
+    reservation::Space,
+    search::recent::Recent,
+    uploads::slots::Slots,
 };
 
 /// Changes buffered for a slow listener before it gets [`broadcast::error::RecvError::Lagged`].
@@ -39,11 +45,13 @@ pub struct Library {
     pub(crate) pool: SqlitePool,
     pub(crate) root: Arc<PathBuf>,
     pub(crate) changes: broadcast::Sender<Change>,
-    /// Held while an original and its row change together, so that an upload of bytes that are being deleted does not end as a
-    /// row without a file.
+    /// Held while an original, or the content of a file, and its row change together, so that an upload of bytes that are being
+    /// deleted does not end as a row without a file.
     pub(crate) originals: Arc<Mutex<()>>,
     /// Writers of resumable uploads.
     pub(crate) uploads: Arc<Slots>,
+    /// Contents of files that requests are reading.
+    pub(crate) pins: Arc<Pins>,
     /// Limits and reservations of disk space.
     pub(crate) room: Arc<Space>,
     /// Results of recent searches.
@@ -59,7 +67,7 @@ impl Library {
     /// # Errors
     /// `InUse` when another process has the directory open; `Io` or `Database` otherwise.
     pub async fn open(root: &Path) -> Result<Self, LibraryError> {
-        for directory in ["originals", "incoming", "uploads"] {
+        for directory in ["originals", "incoming", "uploads", FILES] {
             private::create_dir(&root.join(directory))?;
         }
         private::tighten(root);
@@ -72,12 +80,14 @@ impl Library {
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
             uploads: Arc::default(),
+            pins: Arc::default(),
             room: Arc::default(),
             searches: Arc::default(),
             _lock: Arc::new(lock),
         };
         library.requeue_running().await?;
         library.remove_nameless_uploads().await?;
+        library.remove_nameless_contents().await?;
         library.remove_all_doomed().await?;
         library.fail_running_answers().await?;
         Ok(library)

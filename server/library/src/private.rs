@@ -86,7 +86,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let root = parent.path().join("new");
         let library = Library::open(&root).await.unwrap();
-        for directory in ["", "originals", "incoming", "uploads", "posters", "sprites", "renditions"] {
+        for directory in ["", "originals", "incoming", "uploads", "files", "posters", "sprites", "renditions"]
+        {
             assert_eq!(mode(&root.join(directory)), 0o700, "{directory}");
         }
         for file in ["homereel.db", "homereel.db-wal", "homereel.db-shm"] {

@@ -9,7 +9,7 @@ use sqlx::{
 };
 
 use crate::{
-    backup::beside,
+    backup::{beside, clear_files},
     directories::remove_file,
     error::LibraryError,
     incoming::Scratch,
@@ -92,6 +92,7 @@ async fn prepare(part: &Path, keep_keys: bool) -> Result<Restored, LibraryError>
     check_columns(&mut copy, &IDS, is_id, "an id of 32 hexadecimal digits").await?;
     check_columns(&mut copy, &HASHES, is_hash, "a SHA-256 of 64 lower-case hexadecimal digits").await?;
     clear(&mut copy, "login_links").await?;
+    clear_files(&mut copy).await?;
     let sessions_left_out = clear(&mut copy, "sessions").await?;
     let keys_left_out = if keep_keys { 0 } else { clear(&mut copy, "api_keys").await? };
     let missing: Vec<String> = sqlx::query_scalar("SELECT sha256 FROM videos").fetch_all(&mut copy).await?;

@@ -1,4 +1,4 @@
-//! Deletes what was kept long enough: expired uploads, and videos after 30 days in the trash.
+//! Deletes what was kept long enough: expired uploads and files, and videos after 30 days in the trash.
 //!
 //! A wrong system clock must not delete anything. Retention therefore has its own time, stored in the library: it follows
 //! the system clock, but advances by at most six hours per call of [`Library::expire`], which the server makes once per hour.
@@ -17,12 +17,14 @@ const SETTING: &str = "retention_ms";
 pub struct Expired {
     /// Number of uploads.
     pub uploads: usize,
+    /// Number of files.
+    pub files: usize,
     /// Number of videos.
     pub videos: usize,
 }
 
 impl Library {
-    /// Deletes expired uploads, and videos that have been in the trash for 30 days. Call it once per hour of uptime, and not
+    /// Deletes expired uploads and files, and videos that have been in the trash for 30 days. Call it once per hour of uptime, and not
     /// at the start: restarts must not advance the retention time.
     ///
     /// # Errors
@@ -33,7 +35,11 @@ impl Library {
 
     pub(crate) async fn expire_at(&self, system_ms: i64) -> Result<Expired, LibraryError> {
         let now = self.advance_retention(system_ms).await?;
-        Ok(Expired { uploads: self.expire_uploads(now).await?, videos: self.expire_trash(now).await? })
+        Ok(Expired {
+            uploads: self.expire_uploads(now).await?,
+            files: self.expire_files(now).await?,
+            videos: self.expire_trash(now).await?,
+        })
     }
 
     /// Advances the retention time and returns it.

@@ -24,6 +24,8 @@ pub struct Storage {
     pub trash_bytes: u64,
     /// Space reserved by unfinished uploads.
     pub uploads_bytes: u64,
+    /// Contents of the files of `/v1/files`.
+    pub files_bytes: u64,
     /// Free for new videos.
     pub free_bytes: u64,
     /// Kept free for the database and the rest of the system.
@@ -126,16 +128,19 @@ impl Library {
         )
         .fetch_one(&self.pool)
         .await?;
+        let files = self.files_bytes().await?;
         let stat = rustix::fs::statvfs(self.root.as_path()).map_err(std::io::Error::from)?;
         let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
         let free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(RESERVE);
-        let left =
-            self.quota().map_or(u64::MAX, |quota| quota.saturating_sub(bytes(videos + trash + uploads)));
+        let left = self.quota().map_or(u64::MAX, |quota| {
+            quota.saturating_sub(bytes(videos + trash + uploads).saturating_add(files))
+        });
         Ok(Storage {
             videos: bytes(count),
             videos_bytes: bytes(videos),
             trash_bytes: bytes(trash),
             uploads_bytes: bytes(uploads),
+            files_bytes: files,
             free_bytes: free.min(left),
             reserve_bytes: RESERVE,
             disk_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),

@@ -38,6 +38,22 @@ fn jobs_and_the_reading_budget_are_read_from_the_file() {
 }
 
 #[test]
+fn files_and_media_hosts_are_read_and_checked() {
+    let read = |text: &str| {
+        let file = file(&format!("[server]\n{text}"));
+        let flags = ServerFlags { data: Some("/x".into()), ..ServerFlags::default() };
+        resolve(Some(&file.path().to_owned()), flags, EngineFlags::default())
+            .map(|(server, _)| (server.files_keep_s, server.files_max_bytes, server.allow_media_hosts.len()))
+            .map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(read(""), Ok((86_400, 16 << 30, 0)));
+    let all = "files_keep = 3600\nfiles_max_bytes = 9\nallow_media_hosts = [\"a.example\", \"10.0.0.1:80\"]";
+    assert_eq!(read(all), Ok((3600, 9, 2)));
+    assert!(read("files_keep = 3599").unwrap_err().contains("3600 to 2592000"));
+    assert!(read("allow_media_hosts = [\"*\"]").unwrap_err().contains("is not a host"));
+}
+
+#[test]
 fn unknown_keys_are_named() {
     let file = file("[server]\nlissten = \"127.0.0.1:1\"");
     let error = engine(Some(&file.path().to_owned()), EngineFlags::default()).unwrap_err();

@@ -56,6 +56,11 @@ impl Required {
 pub(super) struct CurrentUser(pub(super) Option<Identity>);
 
 impl CurrentUser {
+    /// Returns who owns what the caller uploads. `None` where no login is required: everybody is the same owner.
+    pub(super) fn account(&self) -> Option<String> {
+        self.0.as_ref().map(Identity::account)
+    }
+
     /// Returns whether the caller has at least `role`. Without a login, every caller has every role.
     pub(super) fn has(&self, role: Role) -> bool {
         self.0.as_ref().is_none_or(|who| who.role >= role)

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::{
     ask_error::{AskError, AskErrorKind},
+    fetch::FetchError,
     import::ImportError,
     net::RequestBodyError,
 };
@@ -144,6 +145,29 @@ impl From<ImportError> for Failure {
             ImportError::Probe(error) => Self { param: None, ..Self::from(error) },
             ImportError::Library(error) => error.into(),
         }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        let (status, code) = match error {
+            FetchError::Library(error) => return error.into(),
+            FetchError::Disabled { .. } | FetchError::Form(_) | FetchError::Host { .. } => {
+                (StatusCode::BAD_REQUEST, "unsupported_url")
+            }
+            FetchError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            FetchError::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+            FetchError::Local
+            | FetchError::Redirect
+            | FetchError::Redirects
+            | FetchError::Unreachable
+            | FetchError::Status
+            | FetchError::Encoded
+            | FetchError::Broken
+            | FetchError::TooSlow
+            | FetchError::Empty => (StatusCode::BAD_REQUEST, "fetch_failed"),
+        };
+        Self { retry_after_s: error.retry_after_s(), ..Self::new(status, code, error.to_string()) }
     }
 }
 

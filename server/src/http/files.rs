@@ -119,7 +119,7 @@ pub(super) async fn ranged(
     }
     let file = ServeFile::new(path).try_call(request).await.map_err(Failure::internal)?;
     if file.status() == StatusCode::NOT_FOUND {
-        return Err(Failure::not_found("the file of this video is missing"));
+        return Err(Failure::not_found("the file is missing"));
     }
     let mut response = file.map(Body::new);
     let out = response.headers_mut();
@@ -153,7 +153,7 @@ fn matches(value: &HeaderValue, etag: &str) -> bool {
 }
 
 /// Builds `Content-Disposition` for any name: an ASCII fallback and the name as in RFC 5987.
-fn disposition(kind: &str, name: &str) -> String {
+pub(super) fn disposition(kind: &str, name: &str) -> String {
     let safe =
         |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ') { c } else { '_' };
     let ascii: String = name.chars().map(safe).collect();

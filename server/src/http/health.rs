@@ -74,6 +74,7 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
             },
         })
     });
+    let config = state.config.get();
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "engine": { "health": health, "in_flight": state.answers.in_flight(), "batch": engine.batch() },
@@ -83,10 +84,11 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
         "storage": state.library.storage().await?,
         "machine": crate::machine::look().await,
         "limits": {
-            "upload_bytes": state.config.get().max_upload_bytes,
-            "quota_bytes": state.config.get().quota,
-            "body_bytes": state.config.get().max_body_bytes,
-            "requests": state.config.get().max_requests,
+            "upload_bytes": config.max_upload_bytes,
+            "quota_bytes": config.quota,
+            "files_bytes": config.files_max_bytes,
+            "body_bytes": config.max_body_bytes,
+            "requests": config.max_requests,
         },
     })))
 }

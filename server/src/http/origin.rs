@@ -26,7 +26,7 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("authorization, co
 /// Headers of responses that they may read.
 const EXPOSED_HEADERS: &str = "location, retry-after, x-request-id, tus-resumable, tus-version, tus-max-size, \
                                tus-extension, upload-length, upload-offset, upload-metadata, upload-expires, \
-                               homereel-video";
+                               homereel-video, homereel-file";
 
 /// Name of this machine in its network. Empty if it is unknown.
 static MACHINE: LazyLock<String> = LazyLock::new(|| {

@@ -77,6 +77,11 @@ fn viewer() -> Group {
         .route("/api/jobs", get(jobs::list))
         .route("/api/system", get(health::system))
         // OpenAI's API and Prometheus.
+        .route("/v1/files", get(openai::files::list))
+        .route("/v1/files/{id}", get(openai::files::show))
+        .route("/v1/files/{id}/content", get(openai::files::content))
+        .route("/v1/files/uploads", options(tus::describe))
+        .route("/v1/files/uploads/{id}", options(tus::describe).head(tus::offset))
         .route("/v1/models", get(openai::models::list))
         .route("/v1/models/{*id}", get(openai::models::show))
         .route("/metrics", get(health::metrics))
@@ -121,6 +126,13 @@ fn member() -> Group {
         .route("/api/jobs/{id}/retry", post(jobs::retry))
         // OpenAI's API.
         .route("/v1/chat/completions", post(openai::completions))
+        .route("/v1/files", post(openai::files::create).layer(DefaultBodyLimit::disable()))
+        .route("/v1/files/{id}", delete(openai::files::delete))
+        .route("/v1/files/uploads", post(tus::create).layer(DefaultBodyLimit::disable()))
+        .route(
+            "/v1/files/uploads/{id}",
+            patch(tus::append).delete(tus::end).post(tus::override_).layer(DefaultBodyLimit::disable()),
+        )
 }
 
 /// Routes that delete videos, manage users and keys, or take a replica out of service.

@@ -139,5 +139,8 @@ pub(super) fn storage_words(storage: &Storage) -> String {
     if storage.uploads_bytes > 0 {
         words.push_str(&format!("; {} are used by unfinished uploads", format::size(storage.uploads_bytes)));
     }
+    if storage.files_bytes > 0 {
+        words.push_str(&format!("; {} are used by files of API requests", format::size(storage.files_bytes)));
+    }
     words
 }

@@ -1,11 +1,12 @@
-//! `/api/uploads`: resumable uploads with tus 1.0.0 (core, creation, creation-with-upload, checksum,
-//! termination, expiration), and extensions for Homereel's own page: unfinished uploads, and whether a file
-//! is known.
+//! Resumable uploads with tus 1.0.0 (core, creation, creation-with-upload, checksum, termination, expiration): to the library
+//! at `/api/uploads`, with extensions for Homereel's own page (unfinished uploads, and whether a file is known), and to the
+//! files of requests at `/v1/files/uploads`, where every caller sees only their own.
 //!
 //! The received bytes of an interrupted chunk are kept, unless it has a checksum. The response to the last
-//! chunk waits for the probe: 204 with `Homereel-Video`, or the reason of the rejection.
+//! chunk waits for the probe: 204 with `Homereel-Video` or `Homereel-File`, or the reason of the rejection.
 
 mod checksum;
+mod destination;
 mod headers;
 
 use axum::{
@@ -23,16 +24,23 @@ use serde_json::{Value, json};
 
 use self::{
     checksum::Checksum,
+    destination::Destination,
     headers::{AnnouncedUpload, VERSION, announced, number, text, tus_version},
 };
 use super::{
     auth_layer::CurrentUser,
-    error::{Failure, Problem},
+    error::{Failure, Problem, render},
+    openai::files,
 };
-use crate::{import, state::AppState};
+use crate::{
+    import::{self, Imported},
+    state::AppState,
+};
 
 /// Number of uploads in one list.
 const LIST: u32 = 100;
+
+const HOMEREEL_FILE: HeaderName = HeaderName::from_static("homereel-file");
 
 /// `OPTIONS`: protocol version and extensions.
 pub(super) async fn describe(State(state): State<AppState>) -> Response {
@@ -49,17 +57,30 @@ pub(super) async fn describe(State(state): State<AppState>) -> Response {
     response
 }
 
-/// `POST /api/uploads`
-pub(super) async fn create(State(state): State<AppState>, user: CurrentUser, request: Request) -> Response {
-    answer(try_create(&state, user, request).await, &state)
+/// `POST /api/uploads`, `POST /v1/files/uploads`
+pub(super) async fn create(
+    State(state): State<AppState>,
+    to: Destination,
+    user: CurrentUser,
+    request: Request,
+) -> Response {
+    answer(try_create(&state, to, &user, request).await, &state, to)
 }
 
-async fn try_create(state: &AppState, user: CurrentUser, request: Request) -> Result<Response, Failure> {
+async fn try_create(
+    state: &AppState,
+    to: Destination,
+    user: &CurrentUser,
+    request: Request,
+) -> Result<Response, Failure> {
     tus_version(request.headers())?;
-    let AnnouncedUpload { mut new, has_body } = announced(request.headers())?;
-    new.owner = user.0.map(|who| who.account());
+    let AnnouncedUpload { mut new, purpose, has_body } = announced(request.headers())?;
+    new.owner = user.account();
+    if to == Destination::Files {
+        new.purpose = Some(files::purpose("Upload-Metadata", purpose)?);
+    }
     let upload = state.library.create_upload(new, state.config.get().max_upload_bytes).await?;
-    let location = format!("/api/uploads/{}", upload.id);
+    let location = format!("{}/{}", to.url(), upload.id);
     let mut response = if has_body {
         let checksum = Checksum::of(request.headers())?;
         let receiving = state.library.receive(&upload.id, 0, checksum.is_none()).await?;
@@ -72,42 +93,62 @@ async fn try_create(state: &AppState, user: CurrentUser, request: Request) -> Re
     Ok(response)
 }
 
-/// `HEAD /api/uploads/{id}`: the current offset.
+/// `HEAD /api/uploads/{id}`, `HEAD /v1/files/uploads/{id}`: the current offset; the file that it became.
 pub(super) async fn offset(
     State(state): State<AppState>,
+    to: Destination,
+    user: CurrentUser,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    answer(try_offset(&state, &id, &headers).await, &state)
+    answer(try_offset(&state, to, &user, &id, &headers).await, &state, to)
 }
 
-async fn try_offset(state: &AppState, id: &str, headers: &HeaderMap) -> Result<Response, Failure> {
+async fn try_offset(
+    state: &AppState,
+    to: Destination,
+    user: &CurrentUser,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
     tus_version(headers)?;
+    to.upload(state, user, id).await?;
     let upload = state.library.settled_upload(id).await?;
     if upload.state == UploadState::Refused {
         return Err(LibraryError::Ended(upload.error.unwrap_or_default()).into());
     }
     let mut response = with_offset(StatusCode::OK.into_response(), &upload);
     set(&mut response, HeaderName::from_static("upload-length"), &upload.length.to_string());
+    if to == Destination::Files && upload.state == UploadState::Done {
+        set(&mut response, HOMEREEL_FILE, &format!("{}{id}", files::PREFIX));
+    }
     if !upload.metadata.is_empty() {
         set(&mut response, HeaderName::from_static("upload-metadata"), &upload.metadata);
     }
     Ok(response)
 }
 
-/// `PATCH /api/uploads/{id}`: the next chunk.
+/// `PATCH /api/uploads/{id}`, `PATCH /v1/files/uploads/{id}`: the next chunk.
 pub(super) async fn append(
     State(state): State<AppState>,
+    to: Destination,
+    user: CurrentUser,
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    answer(try_append(&state, &id, request).await, &state)
+    answer(try_append(&state, to, &user, &id, request).await, &state, to)
 }
 
-async fn try_append(state: &AppState, id: &str, request: Request) -> Result<Response, Failure> {
+async fn try_append(
+    state: &AppState,
+    to: Destination,
+    user: &CurrentUser,
+    id: &str,
+    request: Request,
+) -> Result<Response, Failure> {
     let headers = request.headers();
     tus_version(headers)?;
-    let upload = state.library.upload(id).await?;
+    let upload = to.upload(state, user, id).await?;
     if text(headers, header::CONTENT_TYPE.as_str()) != Some("application/offset+octet-stream") {
         return Err(Failure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -134,7 +175,7 @@ async fn try_append(state: &AppState, id: &str, request: Request) -> Result<Resp
     take(state, receiving, checksum, request.into_body()).await
 }
 
-/// Writes a chunk. After the last one, imports the video.
+/// Writes a chunk. After the last one, imports the video or file.
 async fn take(
     state: &AppState,
     mut receiving: Receiving,
@@ -195,13 +236,20 @@ async fn take(
             }
             failure => failure,
         })?;
-        set(&mut response, HeaderName::from_static("homereel-video"), &stored.video.id);
-        let how = match (stored.restored, stored.duplicate) {
-            (true, _) => "restored",
-            (false, true) => "duplicate",
-            (false, false) => "new",
-        };
-        set(&mut response, HeaderName::from_static("homereel-stored"), how);
+        match stored {
+            Imported::File(file) => {
+                set(&mut response, HOMEREEL_FILE, &format!("{}{}", files::PREFIX, file.id));
+            }
+            Imported::Video(stored) => {
+                set(&mut response, HeaderName::from_static("homereel-video"), &stored.video.id);
+                let how = match (stored.restored, stored.duplicate) {
+                    (true, _) => "restored",
+                    (false, true) => "duplicate",
+                    (false, false) => "new",
+                };
+                set(&mut response, HeaderName::from_static("homereel-stored"), how);
+            }
+        }
     }
     Ok(response)
 }
@@ -210,30 +258,40 @@ fn incomplete(reason: &str) -> Failure {
     Failure::new(StatusCode::BAD_REQUEST, "incomplete_body", reason)
 }
 
-/// `DELETE /api/uploads/{id}`: aborts an upload.
+/// `DELETE /api/uploads/{id}`, `DELETE /v1/files/uploads/{id}`: aborts an upload.
 pub(super) async fn end(
     State(state): State<AppState>,
+    to: Destination,
+    user: CurrentUser,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response {
     let work = async {
         tus_version(&headers)?;
+        to.upload(&state, &user, &id).await?;
         state.library.delete_upload(&id).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     };
-    answer(work.await, &state)
+    answer(work.await, &state, to)
 }
 
 /// `POST` with `X-HTTP-Method-Override`, for clients whose network blocks other methods.
-pub(super) async fn override_(state: State<AppState>, path: Path<String>, request: Request) -> Response {
+pub(super) async fn override_(
+    state: State<AppState>,
+    to: Destination,
+    user: CurrentUser,
+    path: Path<String>,
+    request: Request,
+) -> Response {
     let method = request.headers().get("x-http-method-override").and_then(|value| value.to_str().ok());
     match method.and_then(|method| method.parse::<Method>().ok()) {
-        Some(Method::PATCH) => append(state, path, request).await,
-        Some(Method::DELETE) => end(state, path, request.headers().clone()).await,
-        Some(Method::HEAD) => offset(state, path, request.headers().clone()).await,
+        Some(Method::PATCH) => append(state, to, user, path, request).await,
+        Some(Method::DELETE) => end(state, to, user, path, request.headers().clone()).await,
+        Some(Method::HEAD) => offset(state, to, user, path, request.headers().clone()).await,
         _ => {
             let message = "an upload supports PATCH, HEAD and DELETE, or POST with one of them in X-HTTP-Method-Override";
-            answer(Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)), &state.0)
+            let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+            answer(Err(failure), &state.0, to)
         }
     }
 }
@@ -246,9 +304,11 @@ pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, P
 /// `GET /api/uploads/{id}`: the state of an upload.
 pub(super) async fn show(
     State(state): State<AppState>,
+    to: Destination,
+    user: CurrentUser,
     Path(id): Path<String>,
 ) -> Result<Json<Upload>, Problem> {
-    Ok(Json(state.library.upload(&id).await?))
+    Ok(Json(to.upload(&state, &user, &id).await?))
 }
 
 /// Query for a file before it is sent.
@@ -288,10 +348,10 @@ fn with_offset(mut response: Response, upload: &Upload) -> Response {
 }
 
 /// Adds the protocol's headers to a response or an error.
-fn answer(result: Result<Response, Failure>, state: &AppState) -> Response {
+fn answer(result: Result<Response, Failure>, state: &AppState, to: Destination) -> Response {
     let (status, mut response) = match result {
         Ok(response) => (response.status(), response),
-        Err(failure) => (failure.status, Problem(failure).into_response()),
+        Err(failure) => (failure.status, render(to.url(), failure)),
     };
     if status == StatusCode::PRECONDITION_FAILED {
         set(&mut response, HeaderName::from_static("tus-version"), VERSION);

@@ -3,7 +3,7 @@
 //! Bytes are streamed to disk and hashed on the way; no file is held in memory. A file is probed before it is
 //! added to the library. A file without video is rejected with its name and the reason.
 
-mod overhead;
+pub(super) mod overhead;
 
 use std::time::Duration;
 

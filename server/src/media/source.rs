@@ -1,6 +1,7 @@
-//! A video file to decode. Independent of URLs: a download is saved to a file first.
+//! A picture or video file to decode. Independent of URLs: a download is saved to a file first.
 
 use std::{
+    any::Any,
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,6 +22,20 @@ pub struct Source {
 enum SourceFile {
     Kept(PathBuf),
     Scratch(TempPath),
+    /// A file that exists while its owner lives.
+    Owned {
+        path: PathBuf,
+        is_kept: bool,
+        _owner: Owner,
+    },
+}
+
+struct Owner(#[expect(dead_code, reason = "it is held, not read")] Box<dyn Any + Send + Sync>);
+
+impl std::fmt::Debug for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Owner")
+    }
 }
 
 impl Source {
@@ -37,6 +52,14 @@ impl Source {
         Self { path: Arc::new(SourceFile::Scratch(path)), sha256 }
     }
 
+    /// Creates a source from a file that exists as long as `owner` lives. `is_kept` says whether its frames may be cached on
+    /// disk.
+    #[must_use]
+    pub fn owned(path: PathBuf, sha256: String, is_kept: bool, owner: impl Any + Send + Sync) -> Self {
+        let owned = SourceFile::Owned { path, is_kept, _owner: Owner(Box::new(owner)) };
+        Self { path: Arc::new(owned), sha256: Some(sha256) }
+    }
+
     /// Returns the hash of the content, if known.
     #[must_use]
     pub fn sha256(&self) -> Option<&str> {
@@ -46,7 +69,8 @@ impl Source {
     /// Returns the content hash of a permanent file. Content of temporary files must leave no traces in
     /// on-disk caches.
     pub(super) fn kept(&self) -> Option<&str> {
-        self.sha256().filter(|_| matches!(*self.path, SourceFile::Kept(_)))
+        let is_kept = matches!(*self.path, SourceFile::Kept(_) | SourceFile::Owned { is_kept: true, .. });
+        self.sha256().filter(|_| is_kept)
     }
 
     /// Opens the file. Directories, devices and pipes are refused, because a worker could wait for them
@@ -56,7 +80,7 @@ impl Source {
     /// `Io`.
     pub fn open(&self) -> Result<File, AskError> {
         let path: &Path = match &*self.path {
-            SourceFile::Kept(path) => path,
+            SourceFile::Kept(path) | SourceFile::Owned { path, .. } => path,
             SourceFile::Scratch(path) => path,
         };
         Ok(files::open_regular(path)?)

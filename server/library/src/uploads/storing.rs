@@ -1,10 +1,14 @@
-//! Stores a complete resumable upload as a video.
+//! Stores a complete resumable upload as a video or a file.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use sha2::Digest as _;
+use tokio::sync::OwnedMutexGuard;
 
-use super::upload::{REMEMBER, Upload, UploadState, millis};
+use super::{
+    slots::Hashing,
+    upload::{REMEMBER, Upload, UploadState, millis},
+};
 use crate::{
     changes::Change,
     directories::remove_file,
@@ -62,17 +66,14 @@ impl Library {
                 .await?;
             let lost = || LibraryError::NotFound { what: "file of the upload", id: upload.id.clone() };
             let sha256 = known.filter(|sha256| is_hash(sha256)).ok_or_else(lost)?;
+            if upload.purpose.is_some() {
+                return self.renamed(self.content_path(&sha256), sha256, &upload, hashing).ok_or_else(lost);
+            }
             if let Some(video) = self.video_by_hash(&sha256).await? {
                 let stored = Stored { video, duplicate: false, restored: false };
                 return Ok(Storing::Known(Box::new(stored)));
             }
-            // Killed between the rename and the row.
-            let original = self.original_path(&sha256);
-            if !original.exists() {
-                return Err(lost());
-            }
-            let sealed = Sealed::of_upload(self.clone(), original, sha256, upload.length);
-            return Ok(Storing::Bytes { sealed: Box::new(sealed), _writer: Box::new(hashing) });
+            return self.renamed(self.original_path(&sha256), sha256, &upload, hashing).ok_or_else(lost);
         }
         let (length, file) = (upload.length, path.clone());
         let (sha, hashing) = tokio::task::spawn_blocking(move || {
@@ -92,6 +93,21 @@ impl Library {
         })
     }
 
+    /// Takes the bytes that a killed process renamed before it inserted their row. `None` means that they are lost.
+    fn renamed(
+        &self,
+        path: PathBuf,
+        sha256: String,
+        upload: &Upload,
+        writer: OwnedMutexGuard<Hashing>,
+    ) -> Option<Storing> {
+        if !path.exists() {
+            return None;
+        }
+        let sealed = Sealed::of_upload(self.clone(), path, sha256, upload.length);
+        Some(Storing::Bytes { sealed: Box::new(sealed), _writer: Box::new(writer) })
+    }
+
     /// Records that an upload became a video.
     ///
     /// # Errors
@@ -100,6 +116,14 @@ impl Library {
         self.end_upload(id, "done", Some(stored), None).await?;
         self.announce(Change::Video { id: stored.video.id.clone() });
         Ok(())
+    }
+
+    /// Records that an upload became a file.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn upload_became_file(&self, id: &str) -> Result<(), LibraryError> {
+        self.end_upload(id, "done", None, None).await
     }
 
     /// Records why an upload was rejected.

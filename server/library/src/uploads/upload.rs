@@ -18,6 +18,7 @@ use crate::{
     error::LibraryError,
     incoming::{Scratch, display_name, reserve},
     library::Library,
+    reservation::SpaceUse,
     values::{id, new_id, now_ms, shorten},
 };
 
@@ -64,6 +65,12 @@ pub struct Upload {
     /// `Upload-Metadata` as received.
     #[serde(skip)]
     pub metadata: String,
+    /// The user or API key that started it.
+    #[serde(skip)]
+    pub owner: Option<String>,
+    /// Purpose of the file that it becomes, with the id of the upload. `None` means that it becomes a video of the library.
+    #[serde(skip)]
+    pub purpose: Option<String>,
     /// State.
     pub state: UploadState,
     /// Id of the resulting video.
@@ -89,6 +96,8 @@ impl FromRow<'_, SqliteRow> for Upload {
             length: bytes("length")?,
             received: bytes("received")?,
             metadata: row.try_get("metadata")?,
+            owner: row.try_get("owner")?,
+            purpose: row.try_get("purpose")?,
             state: match row.try_get::<&str, _>("state")? {
                 "receiving" => UploadState::Receiving,
                 "storing" => UploadState::Storing,
@@ -117,13 +126,16 @@ pub struct NewUpload {
     pub claimed: Option<String>,
     /// The user or API key ([`crate::Identity::account`]); `None` where no login is required.
     pub owner: Option<String>,
+    /// Purpose of the file that it becomes. `None` means that it becomes a video of the library.
+    pub purpose: Option<String>,
 }
 
 impl Library {
     /// Starts an upload and reserves disk space for all of it, so that it cannot run out of space halfway.
     ///
     /// # Errors
-    /// `Invalid` for an empty upload, `TooLarge`, `NoSpace` and `OverQuota` with their numbers, `Conflict` when too many are open.
+    /// `Invalid` for an empty upload, `TooLarge`, `NoSpace`, `OverQuota` and `FilesFull` with their numbers, `Conflict` when too
+    /// many are open.
     pub async fn create_upload(&self, new: NewUpload, limit: u64) -> Result<Upload, LibraryError> {
         if new.length == 0 {
             return Err(LibraryError::Invalid("the upload is empty: its length is 0 bytes".into()));
@@ -134,7 +146,8 @@ impl Library {
         // Held until the row exists, so that concurrent requests cannot pass the limits together.
         let _turn = self.uploads.creation.lock().await;
         self.check_open(new.owner.as_deref()).await?;
-        let _reservation = self.reserve_room(new.length).await?;
+        let space_use = if new.purpose.is_some() { SpaceUse::File } else { SpaceUse::Video };
+        let _reservation = self.reserve_room(space_use, new.length).await?;
         let id = new_id();
         let path = Scratch::new(self.upload_path(&id));
         let (library, length) = (self.clone(), new.length);
@@ -148,8 +161,8 @@ impl Library {
         .map_err(io::Error::other)??;
         let now = now_ms();
         sqlx::query(
-            "INSERT INTO uploads (id, name, length, metadata, claimed, owner, created_ms, expires_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO uploads (id, name, length, metadata, claimed, owner, purpose, created_ms, expires_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&id)
         .bind(display_name(&new.name))
@@ -157,6 +170,7 @@ impl Library {
         .bind(&new.metadata)
         .bind(&new.claimed)
         .bind(&new.owner)
+        .bind(&new.purpose)
         .bind(now)
         .bind(now + millis(KEEP))
         .execute(&self.pool)
@@ -193,23 +207,23 @@ impl Library {
         row.ok_or_else(|| LibraryError::NotFound { what: "upload", id: shorten(id) })
     }
 
-    /// Returns at most `limit` unfinished uploads, newest first.
+    /// Returns at most `limit` unfinished uploads to the library, newest first.
     ///
     /// # Errors
     /// `Database`.
     pub async fn uploads(&self, limit: u32) -> Result<Vec<Upload>, LibraryError> {
-        let sql = "SELECT * FROM uploads WHERE state <> 'done' ORDER BY id DESC LIMIT ?";
+        let sql = "SELECT * FROM uploads WHERE state <> 'done' AND purpose IS NULL ORDER BY id DESC LIMIT ?";
         Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.pool).await?)
     }
 
-    /// Returns the unfinished upload whose client declared this hash.
+    /// Returns the unfinished upload to the library whose client declared this hash.
     ///
     /// # Errors
     /// `Database`.
     pub async fn upload_claimed(&self, sha256: &str, length: u64) -> Result<Option<Upload>, LibraryError> {
         let sql =
             "SELECT * FROM uploads WHERE claimed = ? AND length = ? AND state IN ('receiving', 'storing')
-                   ORDER BY received DESC LIMIT 1";
+                   AND purpose IS NULL ORDER BY received DESC LIMIT 1";
         Ok(sqlx::query_as(sql).bind(sha256).bind(signed(length)).fetch_optional(&self.pool).await?)
     }
 

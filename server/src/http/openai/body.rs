@@ -97,7 +97,7 @@ impl From<BodyError> for Failure {
 pub(super) async fn read(budget: &MemoryBudget, body: Body, limits: BodyLimits) -> Result<ChatBody, Failure> {
     let too_large = || {
         Failure::too_large(format!(
-            "the body is larger than {} bytes; upload the video to /api/videos and refer to it as homereel:ID",
+            "the body is larger than {} bytes; upload the file to /v1/files and send its file_id, or to /api/videos and send homereel:ID",
             limits.bytes
         ))
     };

@@ -13,7 +13,7 @@ use super::super::error::Failure;
 use super::body::ChatBody;
 use super::parameters::{Parameters, parse};
 use super::wire::{StreamOptions, Whole};
-pub(super) use turns::UnresolvedConversation;
+pub(super) use turns::{PartFailure, UnresolvedConversation};
 
 /// Maximum text of a conversation in bytes; longer than any model's context.
 const MAX_TEXT: usize = 2 << 20;
@@ -57,7 +57,7 @@ pub(super) struct ReplyOptions {
     pub(super) places: Vec<Vec<&'static str>>,
 }
 
-/// A validated request, whose library videos are not yet looked up.
+/// A validated request, whose references are not yet resolved.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) want: ReplyOptions,
@@ -103,7 +103,7 @@ pub(super) fn read(mut body: ChatBody, limits: &RequestLimits, info: &ModelInfo)
         places,
     };
     let n = usize::try_from(n).unwrap_or(1);
-    Ok(Draft { want, conversation: UnresolvedConversation::new(turns, options, n) })
+    Ok(Draft { want, conversation: UnresolvedConversation::new(turns, options, n, *limits) })
 }
 
 /// Keeps each warning once, and the first ones of very many.

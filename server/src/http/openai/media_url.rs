@@ -1,15 +1,13 @@
-//! Resolves where a part's media are to files. Nothing is fetched: only what the request embeds and videos of the library
-//! are accepted. Declared media types do not matter; the content tells a picture from a video.
+//! Resolves what a part embeds to files, and recognizes what it refers to. Declared media types do not matter; the content
+//! tells a picture from a video.
 
-use std::{io::Read as _, path::Path};
+use std::fs::File;
 
-use super::super::error::{Failure, shown};
+use super::super::error::Failure;
 use super::body::{MAX_FRAMES, MediaByMarker, SpooledFile};
+use super::references::{Reference, refusal};
 use super::wire::Media;
-use crate::media::Source;
-
-/// Maximum size of a picture in bytes.
-const MAX_PICTURE: u64 = 64 << 20;
+use crate::media::{MAX_PICTURE, Source, is_picture};
 
 /// What a part announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +27,8 @@ pub(super) enum Found {
     Picture(Source),
     /// A video.
     Video(Source),
-    /// The library's video with this id.
-    Library(String),
+    /// Something that the request does not embed.
+    Elsewhere(Reference),
     /// The frames of a video, each a picture.
     Frames(Vec<Source>),
 }
@@ -42,8 +40,8 @@ pub(super) fn resolve(
     wanted: Wanted,
     media: &mut MediaByMarker,
 ) -> Result<Found, Failure> {
-    if let Some(id) = url.trim_ascii().strip_prefix("homereel:") {
-        return Ok(Found::Library(id.to_owned()));
+    if let Some(reference) = Reference::of(url) {
+        return Ok(Found::Elsewhere(reference));
     }
     let media = media.take(url).ok_or_else(|| refusal(param, url))?;
     if let Some(fault) = media.fault {
@@ -56,22 +54,33 @@ pub(super) fn resolve(
     }
     let empty = || Failure::invalid(param, "the data: URL is empty");
     let file = media.files.into_iter().next().ok_or_else(empty)?;
-    let is_picture = match wanted {
-        Wanted::Video => false,
-        Wanted::Picture => is_picture(&file.path, true)?,
+    let is_picture = is_picture_for(&opened(&file)?, file.size, wanted)
+        .map_err(|failure| Failure { param: failure.param.and(Some(param.to_owned())), ..failure })?;
+    let source = Source::scratch(file.path, Some(file.sha256));
+    Ok(if is_picture { Found::Picture(source) } else { Found::Video(source) })
+}
+
+/// Returns whether the content of a part is a picture rather than a video.
+///
+/// # Errors
+/// When it is certainly neither, or too large a picture.
+pub(super) fn is_picture_for(file: &File, size: u64, wanted: Wanted) -> Result<bool, Failure> {
+    let begins_like_picture = match wanted {
+        Wanted::Video => return Ok(false),
+        Wanted::Picture => begins_like_picture(file, true)?,
         // An animation in a file part is a video.
-        Wanted::Any => is_picture(&file.path, false)?,
+        Wanted::Any => begins_like_picture(file, false)?,
     };
-    if !is_picture && wanted != Wanted::Video {
-        let what = std::fs::File::open(&file.path).ok().and_then(|file| homereel_video::not_a_video(&file));
-        if let Some(what) = what {
-            return Err(Failure::invalid(param, format!("neither a picture nor a video: {what}")));
-        }
+    if !begins_like_picture {
+        return match homereel_video::not_a_video(file) {
+            Some(what) => Err(Failure::invalid("", format!("neither a picture nor a video: {what}"))),
+            None => Ok(false),
+        };
     }
-    match is_picture {
-        true => Ok(Found::Picture(picture(param, file)?)),
-        false => Ok(Found::Video(Source::scratch(file.path, Some(file.sha256)))),
+    if size > MAX_PICTURE {
+        return Err(Failure::invalid("", format!("the picture is larger than {MAX_PICTURE} bytes")));
     }
+    Ok(true)
 }
 
 /// Resolves a list of frames.
@@ -90,6 +99,10 @@ pub(super) fn frames(
         };
         match resolve(param, url, Wanted::Picture, media)? {
             Found::Picture(source) => Ok(source),
+            Found::Elsewhere(_) => {
+                let message = "a frame of the list is a reference; only embedded frames (data:) would fit";
+                Err(Failure::invalid(param, message))
+            }
             _ => Err(Failure::invalid(param, "a frame of the list is not a picture")),
         }
     };
@@ -105,66 +118,19 @@ fn picture(param: &'static str, file: SpooledFile) -> Result<Source, Failure> {
 
 fn is_one_clip(files: &[SpooledFile]) -> Result<bool, Failure> {
     match files {
-        [file] => Ok(!is_picture(&file.path, true)?),
+        [file] => Ok(!begins_like_picture(&opened(file)?, true)?),
         _ => Ok(false),
     }
 }
 
-/// Returns whether a file begins like a picture; `animated` says whether a GIF is one.
-fn is_picture(path: &Path, animated: bool) -> Result<bool, Failure> {
-    let mut head = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(64).read_to_end(&mut head))
-        .map_err(|error| Failure::internal(format!("failed to read a file of a request: {error}")))?;
-    Ok(match image::guess_format(&head) {
-        Ok(image::ImageFormat::Gif) => animated,
-        Ok(_) => true,
-        Err(_) => false,
-    })
+fn begins_like_picture(file: &File, animated: bool) -> Result<bool, Failure> {
+    is_picture(file, animated).map_err(unreadable)
 }
 
-/// Explains why a URL that is neither embedded nor of the library is refused.
-fn refusal(param: &'static str, url: &str) -> Failure {
-    let message = match url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()) {
-        Some(scheme) if matches!(scheme.as_str(), "http" | "https") => format!(
-            "{scheme} URLs are not fetched: no host is allowed; upload to /api/videos and send homereel:ID, or data:"
-        ),
-        Some(scheme) if scheme == "file" => {
-            "file URLs are not opened; upload to /api/videos and send homereel:ID, or data:".into()
-        }
-        _ => format!("{} is not a supported URL; data: or homereel:ID would fit", shown(url)),
-    };
-    Failure { code: "unsupported_url", ..Failure::invalid(param, message) }
+fn opened(file: &SpooledFile) -> Result<File, Failure> {
+    File::open(&file.path).map_err(unreadable)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_no_data_url_is_refused_by_name() {
-        for (url, word) in [
-            ("http://10.0.0.1/x.mp4", "http URLs"),
-            ("file:///etc/passwd", "file URLs"),
-            ("gopher://x", "gopher"),
-            ("clip.mp4", "clip.mp4"),
-        ] {
-            let found = resolve("video_url", url, Wanted::Video, &mut MediaByMarker::default());
-            let failure = found.map(|_| ()).unwrap_err();
-            assert!(failure.message.contains(word), "{url}: {}", failure.message);
-            assert_eq!(failure.param.as_deref(), Some("video_url"));
-        }
-    }
-
-    #[test]
-    fn the_content_tells_a_picture_from_a_video() {
-        let is = |head: &[u8], animated| {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), head).unwrap();
-            is_picture(file.path(), animated).unwrap()
-        };
-        assert!(is(b"\x89PNG\r\n\x1a\n....", false) && is(b"\xff\xd8\xff\xe0....", false));
-        assert!(is(b"GIF89a....", true) && !is(b"GIF89a....", false));
-        assert!(!is(b"\0\0\0\x18ftypmp42....", true) && !is(b"\x1a\x45\xdf\xa3....", true) && !is(b"", true));
-    }
+fn unreadable(error: std::io::Error) -> Failure {
+    Failure::internal(format!("failed to read a file of a request: {error}"))
 }

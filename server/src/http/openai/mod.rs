@@ -1,14 +1,16 @@
-//! OpenAI's API: `POST /v1/chat/completions`.
+//! OpenAI's API: `POST /v1/chat/completions`, and `/v1/files` in [`files`].
 //!
 //! [`body`] reads the request, [`parameters`] says what becomes of each parameter, [`wire`] has the types of messages,
-//! [`convert`] turns a request into a conversation, [`media_url`] resolves pictures and videos, and [`reply`] builds the
-//! response, whole or streamed.
+//! [`convert`] turns a request into a conversation, [`media_url`] finds pictures and videos in it, [`references`] resolves
+//! those that it only names, and [`reply`] builds the response, whole or streamed.
 
 mod body;
 mod convert;
+pub(super) mod files;
 mod media_url;
 pub(super) mod models;
 mod parameters;
+mod references;
 mod reply;
 mod wire;
 
@@ -22,13 +24,17 @@ use axum::{
 };
 use homereel_engine::Stage;
 
-use super::error::{Failure, OpenAiError, shown};
+use super::{
+    auth_layer::CurrentUser,
+    error::{Failure, OpenAiError, shown},
+};
 use crate::{
     answer::{AnswerStream, AskEvent, Priority},
     ask_error::AskError,
     state::AppState,
 };
 use convert::Draft;
+use references::Resolver;
 
 /// How long the response head of a stream is held back for the first event.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,6 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// `POST /v1/chat/completions`.
 pub(super) async fn completions(
     State(state): State<AppState>,
+    user: CurrentUser,
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
@@ -60,7 +67,14 @@ pub(super) async fn completions(
     let draft = tokio::task::spawn_blocking(move || convert::read(body, &limits, &known));
     let Draft { want, conversation } = draft.await.map_err(Failure::internal)??;
     let model = models::named(want.model.as_deref(), &info, &state.config.get().served_model_names)?;
-    let conversation = conversation.resolve(&state.library).await?;
+    let mut resolver = Resolver {
+        library: &state.library,
+        fetcher: &state.fetcher,
+        owner: user.account(),
+        bytes_left: state.config.get().max_body_bytes as u64,
+    };
+    let resolved = conversation.resolve(&mut resolver).await;
+    let conversation = resolved.map_err(|failure| reply::placed(failure, &want))?;
     let mut answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
     let head =
         reply::ReplyHead { id: format!("chatcmpl-{}", homereel_library::new_id()), created: now_s(), model };

@@ -8,7 +8,7 @@ use homereel_engine::{TokenLogprob, Usage};
 use serde_json::{Map, Value, json};
 
 use super::super::error::{Failure, OpenAiError};
-use super::convert::ReplyOptions;
+use super::convert::{PartFailure, ReplyOptions};
 use crate::{
     answer::{AnswerStream, AskEvent, Finished, StagesMs},
     ask_error::AskError,
@@ -134,6 +134,14 @@ pub(super) fn located(error: AskError, want: &ReplyOptions) -> Failure {
     let (error, place) = error.split();
     let failure = Failure::from(error);
     let Some((turn, piece)) = place else { return failure };
+    placed(PartFailure { turn, piece, failure }, want)
+}
+
+/// Names the part that an error is about, unless it is about all of them or the server.
+pub(super) fn placed(PartFailure { turn, piece, failure }: PartFailure, want: &ReplyOptions) -> Failure {
+    if !failure.status.is_client_error() || failure.param.as_deref() == Some("messages") {
+        return failure;
+    }
     let field = want.places.get(turn).and_then(|parts| parts.get(piece)).copied().unwrap_or_default();
     Failure { param: Some(format!("messages[{turn}].content[{piece}].{field}")), ..failure }
 }

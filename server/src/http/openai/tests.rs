@@ -254,7 +254,7 @@ async fn what_does_not_fit_is_refused_and_named() {
         (part(json!({ "type": "file" })), 400, "messages[0].content[0]", "URL"),
         (part(json!({ "type": "file", "file": {} })), 400, "messages[0].content[0].file", "url"),
         (part(json!(1)), 400, "messages[0].content[0]", "a part"),
-        (video("homereel:nope"), 404, "video_url", "nope"),
+        (video("homereel:nope"), 404, "messages[0].content[0].video_url", "nope"),
         (video("https://example.org/x.mp4"), 400, "messages[0].content[0].video_url", "https"),
         (json!({ "messages": [{ "role": "user", "content": many }] }), 400, "messages", "1000"),
     ] {

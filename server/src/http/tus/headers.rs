@@ -16,6 +16,8 @@ const MAX_METADATA: usize = 8192;
 #[derive(Debug)]
 pub(super) struct AnnouncedUpload {
     pub(super) new: NewUpload,
+    /// What the file is for, as the client says.
+    pub(super) purpose: Option<String>,
     /// Whether the request contains the first chunk.
     pub(super) has_body: bool,
 }
@@ -74,8 +76,9 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<AnnouncedUpload, Failure>
         metadata: metadata.to_owned(),
         claimed,
         owner: None,
+        purpose: None,
     };
-    Ok(AnnouncedUpload { new, has_body })
+    Ok(AnnouncedUpload { new, purpose: value("purpose"), has_body })
 }
 
 /// Parses `key base64,key base64,key`.

@@ -19,7 +19,7 @@ const MAX_OVERHEAD: usize = 1 << 20;
 
 /// Counts the bytes of a form since the last content of a file. Clones share the count.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Overhead(Arc<AtomicUsize>);
+pub(in crate::http) struct Overhead(Arc<AtomicUsize>);
 
 /// The form has too much that is not a file.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ struct TooMuchOverhead;
 
 impl Overhead {
     /// Wraps a body that fails when the count exceeds its limit.
-    pub(super) fn bound(&self, body: Body) -> Body {
+    pub(in crate::http) fn bound(&self, body: Body) -> Body {
         let count = self.clone();
         let mut chunks = body.into_data_stream();
         let mut pause = false;
@@ -53,13 +53,13 @@ impl Overhead {
     }
 
     /// Starts to count anew: content of a file arrived.
-    pub(super) fn reset(&self) {
+    pub(in crate::http) fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }
 
 /// Returns the failure of a form.
-pub(super) fn failure(error: MultipartError) -> Failure {
+pub(in crate::http) fn failure(error: MultipartError) -> Failure {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(this) = cause {
         if let Some(too_much) = this.downcast_ref::<TooMuchOverhead>() {

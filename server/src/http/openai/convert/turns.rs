@@ -1,11 +1,11 @@
-//! Converts messages and their parts, and looks up the videos of the library.
+//! Converts messages and their parts, and resolves what they refer to.
 
 use homereel_engine::{GenerationOptions, MessageRole};
-use homereel_library::{Library, LibraryError};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::super::body::MediaByMarker;
 use super::super::media_url::{self, Found, Wanted};
+use super::super::references::{Reference, Resolved, Resolver};
 use super::super::wire::{Content, Media, PartFields, VideoKwargs, WireMessage, WirePart};
 use super::options::apply;
 use super::{MAX_TEXT, RequestLimits, bounded};
@@ -21,13 +21,24 @@ const MAX_MESSAGES: usize = 1024;
 /// Frames per second of a list of frames that names none, as in Qwen's own code.
 const LIST_FPS: f64 = 2.0;
 
-/// A conversation, whose library videos are not yet looked up.
+/// A conversation, whose references are not yet resolved.
 #[derive(Debug)]
 pub(in crate::http::openai) struct UnresolvedConversation {
     turns: Vec<DraftTurn>,
     options: GenerationOptions,
     /// Number of answers.
     n: usize,
+    limits: RequestLimits,
+}
+
+/// What is wrong with a part of a message.
+#[derive(Debug)]
+pub(in crate::http::openai) struct PartFailure {
+    /// Number of the turn.
+    pub(in crate::http::openai) turn: usize,
+    /// Number of the part in the turn.
+    pub(in crate::http::openai) piece: usize,
+    pub(in crate::http::openai) failure: Failure,
 }
 
 #[derive(Debug)]
@@ -42,7 +53,7 @@ enum DraftPiece {
     Text(String),
     Image(Source),
     Video(Source, ClipRequest),
-    Library(String, ClipRequest),
+    Elsewhere(Reference, Wanted, ClipRequest),
     Frames(Vec<Source>, f64, ClipRequest),
 }
 
@@ -79,22 +90,37 @@ pub(super) fn turns(
     Ok((turns, places))
 }
 
+/// Checks the numbers of videos and images, as far as they are known: what is elsewhere may turn out as either, so it is
+/// counted once more when it is resolved.
 fn count(turns: &[DraftTurn], limits: &RequestLimits) -> Result<(), Failure> {
-    let (mut text, mut videos, mut images) = (0, 0, 0);
+    let (mut text, mut videos, mut images, mut either) = (0, 0, 0, 0);
     for piece in turns.iter().flat_map(|turn| &turn.pieces) {
         match piece {
             DraftPiece::Text(piece) => text += piece.len(),
             DraftPiece::Image(_) => images += 1,
-            DraftPiece::Video(..) | DraftPiece::Library(..) | DraftPiece::Frames(..) => videos += 1,
+            DraftPiece::Elsewhere(Reference::Library(_), ..) | DraftPiece::Elsewhere(_, Wanted::Video, _) => {
+                videos += 1;
+            }
+            DraftPiece::Elsewhere(..) => either += 1,
+            DraftPiece::Video(..) | DraftPiece::Frames(..) => videos += 1,
         }
     }
     if text > MAX_TEXT {
         let message = format!("the messages have {text} bytes of text; at most {MAX_TEXT} would fit");
         return Err(Failure::invalid("messages", message));
     }
-    for (what, found, limit) in [("video", videos, limits.videos), ("image", images, limits.images)] {
+    check_counts(videos, images, either, limits)
+}
+
+fn check_counts(videos: usize, images: usize, either: usize, limits: &RequestLimits) -> Result<(), Failure> {
+    let all = (videos + images + either, limits.videos + limits.images);
+    for (what, found, limit) in [
+        ("videos", videos, limits.videos),
+        ("images", images, limits.images),
+        ("videos and images", all.0, all.1),
+    ] {
         if found > limit {
-            let message = format!("the request has {found} {what}s; at most {limit} would fit");
+            let message = format!("the request has {found} {what}; at most {limit} would fit");
             return Err(Failure::invalid("messages", message));
         }
     }
@@ -256,7 +282,7 @@ fn piece(
     let piece = match found {
         Found::Picture(source) => DraftPiece::Image(source),
         Found::Video(source) => DraftPiece::Video(source, request),
-        Found::Library(id) => DraftPiece::Library(id, request),
+        Found::Elsewhere(reference) => DraftPiece::Elsewhere(reference, wanted, request),
         Found::Frames(sources) => {
             let sampling = request.sampling;
             if sampling.num_frames.is_some() || sampling.start.is_some() || sampling.end.is_some() {
@@ -305,36 +331,48 @@ fn media<'a>(part: PartFields<'a>) -> Option<(Media<'a>, &'static str)> {
 }
 
 impl UnresolvedConversation {
-    pub(super) fn new(turns: Vec<DraftTurn>, options: GenerationOptions, n: usize) -> Self {
-        Self { turns, options, n }
+    pub(super) fn new(
+        turns: Vec<DraftTurn>,
+        options: GenerationOptions,
+        n: usize,
+        limits: RequestLimits,
+    ) -> Self {
+        Self { turns, options, n, limits }
     }
 
-    /// Looks up the library's videos.
-    pub(in crate::http::openai) async fn resolve(self, library: &Library) -> Result<Conversation, Failure> {
+    /// Resolves what the parts refer to, one after the other: looks up videos and files, and fetches URLs.
+    pub(in crate::http::openai) async fn resolve(
+        self,
+        resolver: &mut Resolver<'_>,
+    ) -> Result<Conversation, PartFailure> {
         let mut turns = Vec::with_capacity(self.turns.len());
-        for DraftTurn { role, pieces, extra } in self.turns {
+        let (mut videos, mut images) = (0, 0);
+        for (turn, DraftTurn { role, pieces, extra }) in self.turns.into_iter().enumerate() {
             let mut content = Vec::with_capacity(pieces.len());
-            for piece in pieces {
-                content.push(match piece {
+            for (piece, draft) in pieces.into_iter().enumerate() {
+                let here = |failure| PartFailure { turn, piece, failure };
+                let resolved = match draft {
                     DraftPiece::Text(text) => Piece::Text(text),
                     DraftPiece::Image(source) => Piece::Image(source),
                     DraftPiece::Video(source, frames) => Piece::Video(source, frames),
-                    DraftPiece::Library(id, frames) => Piece::Video(stored(library, &id).await?, frames),
                     DraftPiece::Frames(sources, fps, frames) => Piece::Frames(sources, fps, frames),
-                });
+                    DraftPiece::Elsewhere(reference, wanted, frames) => {
+                        match resolver.resolve(reference, wanted).await.map_err(here)? {
+                            Resolved::Picture(source) => Piece::Image(source),
+                            Resolved::Video(source) => Piece::Video(source, frames),
+                        }
+                    }
+                };
+                match &resolved {
+                    Piece::Image(_) => images += 1,
+                    Piece::Video(..) | Piece::Frames(..) => videos += 1,
+                    Piece::Text(_) | Piece::Clip(_) => {}
+                }
+                check_counts(videos, images, 0, &self.limits).map_err(here)?;
+                content.push(resolved);
             }
             turns.push(Turn { role, content, extra });
         }
         Ok(Conversation { turns, options: self.options, n: self.n })
-    }
-}
-
-async fn stored(library: &Library, id: &str) -> Result<Source, Failure> {
-    match library.video(id).await {
-        Ok(video) => Ok(Source::file(library.original_path(&video.sha256), Some(video.sha256))),
-        Err(error @ LibraryError::NotFound { .. }) => {
-            Err(Failure { param: Some("video_url".into()), ..Failure::not_found(error.to_string()) })
-        }
-        Err(error) => Err(error.into()),
     }
 }
