@@ -93,7 +93,7 @@ fn is_final(error: &AskError) -> bool {
 }
 
 /// Runs periodic work until the server drains: imports complete uploads that an aborted process left behind,
-/// and deletes expired uploads and trash.
+/// and deletes expired uploads, trash and responses.
 pub async fn sweep(cx: ImportContext) {
     store_pending(&cx).await;
     recover_originals(&cx).await;
@@ -151,13 +151,13 @@ async fn store_pending(cx: &ImportContext) {
 
 async fn expire(cx: &ImportContext) {
     match cx.library.expire().await {
-        Ok(Expired { uploads: 0, videos: 0 }) => {}
-        Ok(Expired { uploads, videos }) => {
-            tracing::info!(uploads, videos, "deleted expired uploads and trash");
+        Ok(Expired { uploads: 0, videos: 0, responses: 0 }) => {}
+        Ok(Expired { uploads, videos, responses }) => {
+            tracing::info!(uploads, videos, responses, "deleted expired uploads, trash and responses");
         }
         Err(error) => {
             let retry_s = EXPIRY_PERIOD.as_secs();
-            tracing::error!(%error, retry_s, "failed to delete expired uploads and trash; will retry");
+            tracing::error!(%error, retry_s, "failed to delete expired uploads, trash or responses; will retry");
         }
     }
 }

@@ -85,6 +85,7 @@ impl Library {
             root: Arc::new(root.to_owned()),
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
+            response_files: Arc::default(),
             uploads: Arc::default(),
             room: Arc::default(),
             searches: Arc::default(),

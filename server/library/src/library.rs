@@ -15,7 +15,7 @@ use sqlx::{
 use tokio::sync::{Mutex, broadcast};
 
 use crate::{
-    changes::Change, directories, error::LibraryError, migrations, private, reservation::Space,
+    changes::Change, directories, error::LibraryError, migrations, private, reservation::Space, responses,
     search::recent::Recent, uploads::slots::Slots,
 };
 
@@ -42,6 +42,8 @@ pub struct Library {
     /// Held while an original and its row change together, so that an upload of bytes that are being deleted does not end as a
     /// row without a file.
     pub(crate) originals: Arc<Mutex<()>>,
+    /// Held while files of kept responses and their rows change together.
+    pub(crate) response_files: Arc<Mutex<()>>,
     /// Writers of resumable uploads.
     pub(crate) uploads: Arc<Slots>,
     /// Limits and reservations of disk space.
@@ -59,7 +61,7 @@ impl Library {
     /// # Errors
     /// `InUse` when another process has the directory open; `Io` or `Database` otherwise.
     pub async fn open(root: &Path) -> Result<Self, LibraryError> {
-        for directory in ["originals", "incoming", "uploads"] {
+        for directory in ["originals", "incoming", "uploads", responses::DIRECTORY] {
             private::create_dir(&root.join(directory))?;
         }
         private::tighten(root);
@@ -71,6 +73,7 @@ impl Library {
             root: Arc::new(root.to_owned()),
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
+            response_files: Arc::default(),
             uploads: Arc::default(),
             room: Arc::default(),
             searches: Arc::default(),
@@ -79,6 +82,7 @@ impl Library {
         library.requeue_running().await?;
         library.remove_nameless_uploads().await?;
         library.remove_all_doomed().await?;
+        library.remove_stray_media().await?;
         library.fail_running_answers().await?;
         Ok(library)
     }

@@ -1,4 +1,4 @@
-//! Deletes what was kept long enough: expired uploads, and videos after 30 days in the trash.
+//! Deletes what was kept long enough: expired uploads and responses, and videos after 30 days in the trash.
 //!
 //! A wrong system clock must not delete anything. Retention therefore has its own time, stored in the library: it follows
 //! the system clock, but advances by at most six hours per call of [`Library::expire`], which the server makes once per hour.
@@ -19,10 +19,12 @@ pub struct Expired {
     pub uploads: usize,
     /// Number of videos.
     pub videos: usize,
+    /// Number of responses of the Responses API.
+    pub responses: usize,
 }
 
 impl Library {
-    /// Deletes expired uploads, and videos that have been in the trash for 30 days. Call it once per hour of uptime, and not
+    /// Deletes expired uploads and responses, and videos that have been in the trash for 30 days. Call it once per hour of uptime, and not
     /// at the start: restarts must not advance the retention time.
     ///
     /// # Errors
@@ -33,7 +35,11 @@ impl Library {
 
     pub(crate) async fn expire_at(&self, system_ms: i64) -> Result<Expired, LibraryError> {
         let now = self.advance_retention(system_ms).await?;
-        Ok(Expired { uploads: self.expire_uploads(now).await?, videos: self.expire_trash(now).await? })
+        Ok(Expired {
+            uploads: self.expire_uploads(now).await?,
+            videos: self.expire_trash(now).await?,
+            responses: self.expire_responses(now).await?,
+        })
     }
 
     /// Advances the retention time and returns it.
@@ -50,7 +56,7 @@ impl Library {
             tracing::info!(
                 system_ms,
                 retention_ms = now,
-                "postponed the expiry of trash and uploads, because the system clock jumped ahead or the server was off"
+                "postponed the expiry of trash, uploads and responses, because the system clock jumped ahead or the server was off"
             );
         }
         Ok(now)

@@ -121,6 +121,9 @@ fn member() -> Group {
         .route("/api/jobs/{id}/retry", post(jobs::retry))
         // OpenAI's API.
         .route("/v1/chat/completions", post(openai::completions))
+        .route("/v1/responses", post(openai::responses::create))
+        .route("/v1/responses/{id}", get(openai::responses::show).delete(openai::responses::delete))
+        .route("/v1/responses/{id}/input_items", get(openai::responses::input_items))
 }
 
 /// Routes that delete videos, manage users and keys, or take a replica out of service.

@@ -139,5 +139,11 @@ pub(super) fn storage_words(storage: &Storage) -> String {
     if storage.uploads_bytes > 0 {
         words.push_str(&format!("; {} are used by unfinished uploads", format::size(storage.uploads_bytes)));
     }
+    if storage.responses_bytes > 0 {
+        words.push_str(&format!(
+            "; {} are used by media of kept responses",
+            format::size(storage.responses_bytes)
+        ));
+    }
     words
 }

@@ -1,7 +1,7 @@
 //! Resolves where a part's media are to files. Nothing is fetched: only what the request embeds and videos of the library
 //! are accepted. Declared media types do not matter; the content tells a picture from a video.
 
-use std::{io::Read as _, path::Path};
+use std::io::Read as _;
 
 use super::super::error::{Failure, shown};
 use super::body::{MAX_FRAMES, MediaByMarker, SpooledFile};
@@ -58,19 +58,19 @@ pub(super) fn resolve(
     let file = media.files.into_iter().next().ok_or_else(empty)?;
     let is_picture = match wanted {
         Wanted::Video => false,
-        Wanted::Picture => is_picture(&file.path, true)?,
+        Wanted::Picture => is_picture(&file.source, true)?,
         // An animation in a file part is a video.
-        Wanted::Any => is_picture(&file.path, false)?,
+        Wanted::Any => is_picture(&file.source, false)?,
     };
     if !is_picture && wanted != Wanted::Video {
-        let what = std::fs::File::open(&file.path).ok().and_then(|file| homereel_video::not_a_video(&file));
+        let what = file.source.open().ok().and_then(|file| homereel_video::not_a_video(&file));
         if let Some(what) = what {
             return Err(Failure::invalid(param, format!("neither a picture nor a video: {what}")));
         }
     }
     match is_picture {
         true => Ok(Found::Picture(picture(param, file)?)),
-        false => Ok(Found::Video(Source::scratch(file.path, Some(file.sha256)))),
+        false => Ok(Found::Video(file.source)),
     }
 }
 
@@ -100,21 +100,22 @@ fn picture(param: &'static str, file: SpooledFile) -> Result<Source, Failure> {
     if file.size > MAX_PICTURE {
         return Err(Failure::invalid(param, format!("the picture is larger than {MAX_PICTURE} bytes")));
     }
-    Ok(Source::scratch(file.path, Some(file.sha256)))
+    Ok(file.source)
 }
 
 fn is_one_clip(files: &[SpooledFile]) -> Result<bool, Failure> {
     match files {
-        [file] => Ok(!is_picture(&file.path, true)?),
+        [file] => Ok(!is_picture(&file.source, true)?),
         _ => Ok(false),
     }
 }
 
 /// Returns whether a file begins like a picture; `animated` says whether a GIF is one.
-fn is_picture(path: &Path, animated: bool) -> Result<bool, Failure> {
+fn is_picture(source: &Source, animated: bool) -> Result<bool, Failure> {
     let mut head = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(64).read_to_end(&mut head))
+    source
+        .open()
+        .and_then(|file| Ok(file.take(64).read_to_end(&mut head)?))
         .map_err(|error| Failure::internal(format!("failed to read a file of a request: {error}")))?;
     Ok(match image::guess_format(&head) {
         Ok(image::ImageFormat::Gif) => animated,
@@ -161,7 +162,7 @@ mod tests {
         let is = |head: &[u8], animated| {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), head).unwrap();
-            is_picture(file.path(), animated).unwrap()
+            is_picture(&Source::file(file.path().to_owned(), None), animated).unwrap()
         };
         assert!(is(b"\x89PNG\r\n\x1a\n....", false) && is(b"\xff\xd8\xff\xe0....", false));
         assert!(is(b"GIF89a....", true) && !is(b"GIF89a....", false));
