@@ -67,7 +67,7 @@ pub struct ServerFlags {
     /// Maximum size of one upload [default: 64 GiB]
     #[arg(long, env = "HOMEREEL_MAX_UPLOAD_BYTES", value_name = "BYTES")]
     pub max_upload_bytes: Option<u64>,
-    /// Maximum size of all videos, including the trash and unfinished uploads [default: limited by the disk]
+    /// Maximum size of all videos, including the trash, unfinished uploads and media of kept responses [default: limited by the disk]
     #[arg(long, env = "HOMEREEL_QUOTA", value_name = "BYTES")]
     pub quota: Option<u64>,
     /// Size of the on-disk cache of decoded frames, which speeds up further questions about a video; 0 disables it

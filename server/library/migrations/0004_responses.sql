@@ -2,10 +2,11 @@
 CREATE TABLE responses (
     id         TEXT PRIMARY KEY,
     owner      TEXT,                              -- the user or API key that asked; NULL where no login is required
-    object     TEXT NOT NULL,                     -- JSON: the response as it was sent
-    items      TEXT NOT NULL,                     -- JSON: array of the conversation's items before the response's own output
+    bytes      INTEGER NOT NULL,                  -- of both texts
     created_ms INTEGER NOT NULL,
-    expires_ms INTEGER NOT NULL
+    expires_ms INTEGER NOT NULL,
+    object     TEXT NOT NULL,                     -- JSON: the response as it was sent
+    items      TEXT NOT NULL                      -- JSON: array of the conversation's items before the response's own output
 ) STRICT;
 
 CREATE INDEX responses_by_owner ON responses (owner, created_ms DESC, id DESC);

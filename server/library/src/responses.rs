@@ -114,14 +114,16 @@ impl Library {
         let mut transaction = self.begin().await?;
         let now = now_ms();
         sqlx::query(
-            "INSERT INTO responses (id, owner, object, items, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO responses (id, owner, bytes, created_ms, expires_ms, object, items)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&new.id)
         .bind(&new.owner)
-        .bind(&new.object)
-        .bind(&new.items)
+        .bind(i64::try_from(new.object.len() + new.items.len()).unwrap_or(i64::MAX))
         .bind(now)
         .bind(now.saturating_add(KEEP_MS))
+        .bind(&new.object)
+        .bind(&new.items)
         .execute(&mut *transaction)
         .await?;
         for (media, _) in &new.media {
@@ -263,8 +265,7 @@ async fn surplus(
     owner: Option<&str>,
     limits: OwnerLimits,
 ) -> Result<Vec<String>, LibraryError> {
-    let sql = "SELECT id, length(CAST(object AS BLOB)) + length(CAST(items AS BLOB)) FROM responses
-               WHERE owner IS ? ORDER BY created_ms DESC, id DESC";
+    let sql = "SELECT id, bytes FROM responses WHERE owner IS ? ORDER BY created_ms DESC, id DESC";
     let responses: Vec<(String, i64)> = sqlx::query_as(sql).bind(owner).fetch_all(&mut **transaction).await?;
     let sql = "SELECT response_id, sha256, size FROM response_uses JOIN response_media USING (sha256)
                WHERE response_id IN (SELECT id FROM responses WHERE owner IS ?)";

@@ -38,8 +38,8 @@ pub struct Restored {
     pub keys_left_out: i64,
 }
 
-/// Replaces the database of the library in `data` by the copy `file`, without its sessions, one-time links and kept responses and, unless
-/// `keep_keys`, without its API keys. No server may be using it; an existing database is kept as
+/// Replaces the database of the library in `data` by the copy `file`, without its sessions, one-time links and kept responses
+/// and, unless `keep_keys`, without its API keys. No server may be using it; an existing database is kept as
 /// `homereel.db.before-restore`.
 ///
 /// # Errors

@@ -151,6 +151,3 @@ fn error_code(failure: &Failure) -> &'static str {
         _ => "server_error",
     }
 }
-
-#[cfg(test)]
-mod tests;
