@@ -107,7 +107,6 @@ async fn a_conversation_about_a_clip_goes_on_after_the_server_was_killed() -> an
     assert_eq!(again["usage"]["input_tokens"], second["usage"]["input_tokens"], "the same frames and texts");
     assert_eq!(again["homereel"]["media"][0]["frames"], 4, "{again}");
     let continued = json!({ "previous_response_id": third["id"], "input": QUESTION, "temperature": 0 });
-    told(&server, &continued).await?;
 
     let items = server.json(&format!("/v1/responses/{}/input_items?order=asc&limit=2", id(&again))).await?;
     assert_eq!((&items["data"][0]["role"], &items["data"][1]["role"]), (&json!("user"), &json!("assistant")));
@@ -116,14 +115,27 @@ async fn a_conversation_about_a_clip_goes_on_after_the_server_was_killed() -> an
     assert_eq!(std::fs::read_dir(&media)?.count(), 1, "one file for all of them");
     let storage = server.json("/api/storage").await?;
     assert_eq!(storage["responses_bytes"].as_u64(), Some(clips::simple(1)?.file.metadata()?.len()));
+    let last = told(&server, &continued).await?;
     for response in [&first, &second, &third, &again] {
-        let url = server.url(&format!("/v1/responses/{}", id(response)));
-        let told: Value = server.client().delete(url).send().await?.error_for_status()?.json().await?;
-        assert_eq!(told["deleted"], true);
+        delete(&server, response).await?;
     }
+    // The last one has all of the conversation.
+    let more = json!({ "previous_response_id": last["id"], "input": QUESTION, "store": false });
+    assert_eq!(told(&server, &more).await?["homereel"]["media"][0]["frames"], 4);
+    assert_eq!(std::fs::read_dir(&media)?.count(), 1);
+    delete(&server, &last).await?;
+    assert_eq!(std::fs::read_dir(&media)?.count(), 0);
+    assert_eq!(server.json("/api/storage").await?["responses_bytes"], 0);
     let gone = server.respond(&follow_up).await?;
     assert_eq!(gone.status().as_u16(), 400);
     assert_eq!(gone.json::<Value>().await?["error"]["param"], "previous_response_id");
+    Ok(())
+}
+
+async fn delete(server: &Server, response: &Value) -> anyhow::Result<()> {
+    let url = server.url(&format!("/v1/responses/{}", id(response)));
+    let told: Value = server.client().delete(url).send().await?.error_for_status()?.json().await?;
+    ensure!(told["deleted"] == true, "{told}");
     Ok(())
 }
 
@@ -154,7 +166,10 @@ async fn a_tool_is_called_and_its_result_answered() -> anyhow::Result<()> {
     let events = streamed(&server, &body).await?;
     let done = events.iter().find(|event| event["type"] == "response.function_call_arguments.done");
     let done = done.context("the end of a call")?;
-    let deltas = events.iter().filter(|event| event["type"] == "response.function_call_arguments.delta");
+    // There may be several calls.
+    let deltas = events.iter().filter(|event| {
+        event["type"] == "response.function_call_arguments.delta" && event["item_id"] == done["item_id"]
+    });
     let streamed: String = deltas.filter_map(|event| event["delta"].as_str()).collect();
     assert_eq!(done["arguments"], streamed.as_str());
 
@@ -190,5 +205,69 @@ async fn callers_do_not_see_each_other_s_responses() -> anyhow::Result<()> {
         assert_eq!(server.client().get(&url).bearer_auth(key).send().await?.status().as_u16(), shown);
         assert_eq!(ask(key, follow_up.clone()).await?.0, continued);
     }
+    Ok(())
+}
+
+/// Returns a picture as a `data:` URL.
+fn picture() -> anyhow::Result<String> {
+    let file = clips::ffmpeg("red.png", &["-f", "lavfi", "-i", "color=red:size=64x64", "-frames:v", "1"])?;
+    Ok(format!("data:image/png;base64,{}", STANDARD.encode(std::fs::read(file)?)))
+}
+
+#[tokio::test]
+async fn pictures_and_frames_are_shown_again_also_those_of_tools() -> anyhow::Result<()> {
+    let (server, picture) = (Server::start().await?, picture()?);
+    let list = format!("data:video/jpeg;base64,{0},{0}", picture.split_once(',').context("data")?.1);
+    let look = json!({ "type": "function_call", "call_id": "1", "name": "look", "arguments": "{}" });
+    let output = json!([{ "type": "input_image", "image_url": picture, "detail": "high" }]);
+    let input = json!([
+        { "role": "user", "content": [
+            { "type": "input_image", "image_url": { "url": picture } },
+            { "type": "input_video", "video": [picture, picture], "fps": 1 },
+            { "type": "input_video", "video_url": list },
+        ] },
+        look,
+        { "type": "function_call_output", "call_id": "1", "output": output },
+    ]);
+    let first = told(&server, &json!({ "input": input, "temperature": 0 })).await?;
+    assert_eq!(
+        first["homereel"]["warnings"],
+        json!(["detail high has no effect: the model's own rule sets the size"])
+    );
+    let listed = server.json(&format!("/v1/responses/{}/input_items?order=asc", id(&first))).await?;
+    let parts = &listed["data"][0]["content"];
+    let reference = parts[0]["image_url"].as_str().context("a URL")?;
+    assert!(reference.starts_with("sha256:") && reference.len() == 71, "{listed}");
+    assert_eq!(parts[1]["video"], json!([reference, reference]), "{listed}");
+    assert_eq!(listed["data"][2]["output"][0]["image_url"], reference, "{listed}");
+    assert_eq!(std::fs::read_dir(server.data().join("responses"))?.count(), 1);
+    // The whole conversation in one request has as many tokens as the follow-up.
+    let follow_up = json!({ "previous_response_id": first["id"], "input": "x", "temperature": 0 });
+    let continued = told(&server, &follow_up).await?;
+    let mut whole = input.as_array().context("items")?.clone();
+    whole.push(first["output"][0].clone());
+    whole.push(json!({ "role": "user", "content": "x" }));
+    let whole = told(&server, &json!({ "input": whole, "temperature": 0 })).await?;
+    assert_eq!(continued["usage"]["input_tokens"], whole["usage"]["input_tokens"]);
+    assert_eq!(text(&continued), text(&whole));
+    // A reference to the bytes is of use in its conversation only.
+    let part = json!({ "type": "input_image", "image_url": reference });
+    let alone = json!({ "input": [{ "role": "user", "content": [part] }] });
+    assert_eq!(server.respond(&alone).await?.status().as_u16(), 400);
+    let mut inside = alone;
+    inside["previous_response_id"] = first["id"].clone();
+    told(&server, &inside).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_response_that_does_not_fit_the_quota_is_answered_but_not_kept() -> anyhow::Result<()> {
+    let (server, asked) = (Server::start_with(&["--quota", "1000"]).await?, Asked::new()?);
+    let response = told(&server, &asked.question("input_video", "video_url")).await?;
+    assert_eq!((text(&response), &response["store"]), (asked.colour.as_str(), &json!(false)));
+    let warnings = response["homereel"]["warnings"].to_string();
+    ensure!(warnings.contains("is not kept: there is no space"), "{warnings}");
+    assert_eq!(server.get(&format!("/v1/responses/{}", id(&response))).await?.status().as_u16(), 404);
+    assert_eq!(std::fs::read_dir(server.data().join("responses"))?.count(), 0);
     Ok(())
 }

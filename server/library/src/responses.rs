@@ -87,6 +87,10 @@ impl Library {
     }
 
     async fn store_response_within(&self, new: NewResponse, limits: OwnerLimits) -> Result<(), LibraryError> {
+        let files: Vec<PathBuf> = new.media.iter().map(|(_, path)| path.clone()).collect();
+        // Takes a while for large files, and others can store theirs meanwhile.
+        let synced = move || files.iter().try_for_each(|path| File::open(path)?.sync_all());
+        tokio::task::spawn_blocking(synced).await.map_err(io::Error::other)??;
         let _turn = self.response_files.lock().await;
         let stored = self.place_and_insert(&new, limits).await;
         let placed = new.media.into_iter().map(|(media, _)| media.sha256);
@@ -289,11 +293,10 @@ async fn surplus(
     Ok(responses.into_iter().skip(within).map(|(id, _)| id).collect())
 }
 
-/// Puts files into `directory`, durably. They are linked where the file system has hard links, else copied.
+/// Puts synced files into `directory`, durably. They are linked where the file system has hard links, else copied.
 fn place(directory: &Path, files: &[(ResponseMedia, PathBuf)]) -> io::Result<()> {
     for (media, source) in files {
         let target = directory.join(&media.sha256);
-        File::open(source)?.sync_all()?;
         match fs::hard_link(source, &target) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -44,12 +44,12 @@ pub(in crate::http) async fn create(
     user: CurrentUser,
     request: Request,
 ) -> Result<Response, OpenAiError> {
-    created(&state, owner(&user), request).await.map_err(|failure| OpenAiError(renamed(failure)))
+    Ok(created(&state, owner(&user), request).await?)
 }
 
 async fn created(state: &AppState, owner: Option<String>, request: Request) -> Result<Response, Failure> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
-    let body = receive(state, request).await?;
+    let body = receive(state, request).await.map_err(renamed)?;
     let (body, known) = Known::of(state, owner.as_deref(), body).await?;
     let (model_info, limits, id) = (info.clone(), request_limits(state), new_id());
     let response_id = id.clone();
@@ -62,7 +62,8 @@ async fn created(state: &AppState, owner: Option<String>, request: Request) -> R
         draft.await.map_err(Failure::internal)??;
     let model = models::named(want.model.as_deref(), &info, &state.config.served_model_names)?;
     let conversation = conversation.resolve(&state.library).await?;
-    let mut answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
+    let answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard());
+    let mut answering = answering.map_err(|error| renamed(error.into()))?;
     let head = ReplyHead { id: format!("{PREFIX}{id}"), created: now_s(), model };
     let record = store.then(|| Record { library: state.library.clone(), id, owner, kept });
     let streamed = want.stream;
@@ -132,7 +133,7 @@ fn located(error: AskError, builder: &ResponseBuilder) -> Failure {
     renamed(super::reply::located(error, builder.want()))
 }
 
-/// Gives a parameter the name that it has here; the engine and what both APIs share use chat's.
+/// Gives the parameter of an error the name that it has here. Engines and the reader of bodies use chat's names.
 fn renamed(failure: Failure) -> Failure {
     let name = |name: &str| match name {
         "messages" => "input".to_owned(),
