@@ -68,6 +68,10 @@ impl MediaByMarker {
             Some(hashes) => (hashes, true),
             None => (url.strip_prefix(FILE)?, false),
         };
+        // Not `sha256-frames:` with one hash ten thousand times.
+        if hashes.split(',').count() > MAX_FRAMES {
+            return None;
+        }
         let files = hashes.split(',').map(|hash| self.earlier.get(hash).cloned());
         Some(SpooledMedia { files: files.collect::<Option<_>>()?, is_frame_list, fault: None })
     }

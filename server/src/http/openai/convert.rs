@@ -2,6 +2,7 @@
 
 pub(super) mod form;
 pub(super) mod options;
+pub(super) mod place;
 pub(super) mod turns;
 
 use std::collections::HashSet;
@@ -13,7 +14,8 @@ use super::super::error::Failure;
 use super::body::ChatBody;
 use super::parameters::{Api, Parameters, parse};
 use super::wire::{ResponseFormat, StreamOptions, Whole};
-pub(super) use turns::{TurnPlace, UnresolvedConversation};
+use place::TurnPlace;
+pub(super) use turns::UnresolvedConversation;
 
 /// Maximum text of a conversation in bytes; longer than any model's context.
 const MAX_TEXT: usize = 2 << 20;

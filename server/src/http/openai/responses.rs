@@ -1,12 +1,16 @@
 //! OpenAI's Responses API: `POST /v1/responses`, and the kept responses under `/v1/responses/{id}`.
 //!
-//! A request is converted to the same conversation as a chat request. [`request`] parses it, [`items`] converts the items of a
-//! conversation, [`output`] builds the output of the answer with its events, [`object`] the response around it, [`stream`]
-//! streams it, and [`record`] keeps what a follow-up needs. Responses are kept in the library for 24 hours, unless the request
-//! says `"store": false`; media that a request embeds are kept as files beside them, by the SHA-256 of their content
-//! (see [`homereel_library::Library::store_response`]). A response that is kept is durable before its completion is sent.
+//! A request is converted to the same conversation as a chat request. [`request`] parses it, [`conversation`] reads its items,
+//! which [`items`] converts to messages and [`canonical`] makes last, [`output`] builds the output of the answer with its
+//! events, [`object`] the response around it, [`stream`] sends it, and [`record`] keeps what a follow-up needs.
+//!
+//! Responses are kept in the library for 24 hours, unless the request says `"store": false`. Each has all items of its
+//! conversation, so that deleting an earlier one breaks no later one. Media that a request embeds are kept as files named by the
+//! SHA-256 of their content (see [`homereel_library::Library::store_response`]); items refer to them as `sha256:…`, and a
+//! follow-up sees them with the same sampling. **Invariant:** a response that is kept is durable before its end is sent.
 
 mod canonical;
+mod conversation;
 mod input_items;
 mod items;
 mod object;

@@ -4,10 +4,11 @@ use homereel_engine::{GenerationOptions, MessageRole};
 use homereel_library::{Library, LibraryError};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::super::body::MediaByMarker;
+use super::super::body::{MAX_FRAMES, MediaByMarker};
 use super::super::media_url::{self, Found, Wanted};
 use super::super::wire::{Content, Media, PartFields, VideoKwargs, WireMessage, WirePart};
 use super::options::apply;
+use super::place::{Place, TurnPlace};
 use super::{MAX_TEXT, RequestLimits, bounded};
 use crate::http::error::{Failure, shown};
 use crate::{
@@ -44,42 +45,6 @@ enum DraftPiece {
     Video(Source, ClipRequest),
     Library(String, ClipRequest),
     Frames(Vec<Source>, f64, ClipRequest),
-}
-
-/// Where a message of a conversation comes from, for errors.
-#[derive(Debug, Clone)]
-pub(in crate::http::openai) enum Place {
-    /// The request: the message or item (`messages[1]`), and the name of its field with the parts.
-    Request(String, &'static str),
-    /// The response that the request continues.
-    Earlier,
-}
-
-impl Place {
-    /// Returns the name of the message or item.
-    pub(in crate::http::openai) fn item(&self) -> &str {
-        match self {
-            Self::Request(item, _) => item,
-            Self::Earlier => "previous_response_id",
-        }
-    }
-
-    /// Returns the name of the field with the parts.
-    fn parts(&self) -> String {
-        match self {
-            Self::Request(item, field) => format!("{item}.{field}"),
-            Self::Earlier => self.item().to_owned(),
-        }
-    }
-
-    /// Returns the name of a part, or of a field of it.
-    pub(in crate::http::openai) fn part(&self, at: usize, field: &str) -> String {
-        match self {
-            Self::Request(item, parts) if field.is_empty() => format!("{item}.{parts}[{at}]"),
-            Self::Request(item, parts) => format!("{item}.{parts}[{at}].{field}"),
-            Self::Earlier => self.item().to_owned(),
-        }
-    }
 }
 
 /// A message, whatever API sent it.
@@ -164,35 +129,28 @@ pub(in crate::http::openai) fn turns(
     Ok((turns, places))
 }
 
-/// Where the parts of a turn come from.
-#[derive(Debug, Clone)]
-pub(in crate::http::openai) struct TurnPlace {
-    place: Place,
-    /// Per part, the name of the field with its media.
-    fields: Vec<&'static str>,
-}
-
-impl TurnPlace {
-    /// Returns the name of the field with the media of a part.
-    pub(in crate::http::openai) fn part(&self, at: usize) -> String {
-        self.place.part(at, self.fields.get(at).copied().unwrap_or_default())
-    }
-}
-
 fn count(param: &str, turns: &[DraftTurn], limits: &RequestLimits) -> Result<(), Failure> {
-    let (mut text, mut videos, mut images) = (0, 0, 0);
+    let (mut text, mut videos, mut images, mut frames) = (0, 0, 0, 0);
     for piece in turns.iter().flat_map(|turn| &turn.pieces) {
         match piece {
             DraftPiece::Text(piece) => text += piece.len(),
             DraftPiece::Image(_) => images += 1,
-            DraftPiece::Video(..) | DraftPiece::Library(..) | DraftPiece::Frames(..) => videos += 1,
+            DraftPiece::Video(..) | DraftPiece::Library(..) => videos += 1,
+            DraftPiece::Frames(sources, ..) => {
+                videos += 1;
+                frames += sources.len();
+            }
         }
     }
     if text > MAX_TEXT {
         let message = format!("the messages have {text} bytes of text; at most {MAX_TEXT} would fit");
         return Err(Failure::invalid(param, message));
     }
-    for (what, found, limit) in [("video", videos, limits.videos), ("image", images, limits.images)] {
+    // What a body may embed; a reference to an earlier frame takes no space in it.
+    let most_frames = 2 * (limits.videos + limits.images + MAX_FRAMES);
+    for (what, found, limit) in
+        [("video", videos, limits.videos), ("image", images, limits.images), ("frame", frames, most_frames)]
+    {
         if found > limit {
             let message = format!("the request has {found} {what}s; at most {limit} would fit");
             return Err(Failure::invalid(param, message));

@@ -6,7 +6,10 @@ use homereel_engine::MessageRole;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 
-use super::super::convert::turns::{DraftMessage, Place, role};
+use super::super::convert::{
+    place::Place,
+    turns::{DraftMessage, role},
+};
 use super::super::wire::{Content, WirePart};
 use crate::http::error::{Failure, shown};
 use crate::media::ClipRequest;
