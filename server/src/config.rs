@@ -81,8 +81,8 @@ pub struct ServerFlags {
     /// Maximum size of one upload [default: 64 GiB]
     #[arg(long, env = "HOMEREEL_MAX_UPLOAD_BYTES", value_name = "BYTES")]
     pub max_upload_bytes: Option<u64>,
-    /// Maximum size of all videos, including the trash, files of /v1/files and unfinished uploads [default: limited by the
-    /// disk]
+    /// Maximum size of all videos, including the trash, files of /v1/files, unfinished uploads and media of kept responses
+    /// [default: limited by the disk]
     #[arg(long, env = "HOMEREEL_QUOTA", value_name = "BYTES")]
     pub quota: Option<u64>,
     /// Maximum size of all files of /v1/files, including unfinished uploads of them [default: 16 GiB]

@@ -135,7 +135,7 @@ fn is_final(error: &AskError) -> bool {
 }
 
 /// Runs periodic work until the server drains: imports complete uploads that an aborted process left behind,
-/// and deletes expired uploads, files and trash.
+/// and deletes expired uploads, files, trash and responses.
 pub async fn sweep(cx: ImportContext) {
     store_pending(&cx).await;
     recover_originals(&cx).await;
@@ -193,13 +193,23 @@ async fn store_pending(cx: &ImportContext) {
 
 async fn expire(cx: &ImportContext) {
     match cx.library.expire().await {
-        Ok(Expired { uploads: 0, files: 0, videos: 0 }) => {}
-        Ok(Expired { uploads, files, videos }) => {
-            tracing::info!(uploads, files, videos, "deleted expired uploads, files and trash");
+        Ok(Expired { uploads: 0, files: 0, videos: 0, responses: 0 }) => {}
+        Ok(Expired { uploads, files, videos, responses }) => {
+            tracing::info!(
+                uploads,
+                files,
+                videos,
+                responses,
+                "deleted expired uploads, files, trash and responses"
+            );
         }
         Err(error) => {
             let retry_s = EXPIRY_PERIOD.as_secs();
-            tracing::error!(%error, retry_s, "failed to delete expired uploads, files and trash; will retry");
+            tracing::error!(
+                %error,
+                retry_s,
+                "failed to delete expired uploads, files, trash or responses; will retry"
+            );
         }
     }
 }

@@ -29,6 +29,27 @@ streamed = None
 for chunk in model.bind_tools([Sighting], tool_choice="any").stream([message]):
     streamed = chunk if streamed is None else streamed + chunk
 result = {"role": "tool", "tool_call_id": called.tool_calls[0]["id"], "content": "noted"}
+
+
+def by_responses():
+    """Asks by the Responses API."""
+    model = ChatOpenAI(
+        model="demo", base_url=url, api_key="unused", temperature=0, max_retries=0, timeout=60, use_responses_api=True
+    )
+    file = {"type": "file", "file": {"file_data": f"data:video/mp4;base64,{data}", "filename": "clip.mp4"}}
+    message = HumanMessage([file, {"type": "text", "text": question}])
+    called = model.bind_tools([Sighting], tool_choice="any").invoke([message])
+    result = {"role": "tool", "tool_call_id": called.tool_calls[0]["id"], "content": "noted"}
+    return {
+        "whole": model.invoke([message]).text,
+        "streamed": "".join(chunk.text for chunk in model.stream([message])),
+        "call": called.tool_calls[0]["name"],
+        "arguments": Sighting(**called.tool_calls[0]["args"]).model_dump(),
+        "after_the_call": bool(model.bind_tools([Sighting]).invoke([message, called, result]).text),
+        "structured": model.with_structured_output(Sighting).invoke([message]).model_dump(),
+    }
+
+
 json.dump(
     {
         "whole": model.invoke([message]).content,
@@ -38,6 +59,7 @@ json.dump(
         "streamed_arguments": Sighting(**streamed.tool_calls[0]["args"]).model_dump(),
         "after_the_call": bool(model.bind_tools([Sighting]).invoke([message, called, result]).content),
         "structured": model.with_structured_output(Sighting, method="json_schema").invoke([message]).model_dump(),
+        "responses": by_responses(),
     },
     sys.stdout,
 )

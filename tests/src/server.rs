@@ -137,6 +137,14 @@ impl Server {
         Ok(self.client.post(self.url("/v1/chat/completions")).json(body).send().await?)
     }
 
+    /// Posts `body` to `/v1/responses`.
+    ///
+    /// # Errors
+    /// When there is no answer at all; an error status is an answer.
+    pub async fn respond(&self, body: &Value) -> anyhow::Result<Response> {
+        Ok(self.client.post(self.url("/v1/responses")).json(body).send().await?)
+    }
+
     /// Asks by `/v1/chat/completions` and returns the answer's text.
     ///
     /// # Errors

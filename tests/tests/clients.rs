@@ -79,6 +79,18 @@ async fn python_langchain() -> anyhow::Result<()> {
     for name in ["arguments", "streamed_arguments", "structured"] {
         assert!(is_sighting(&told[name]), "{told}");
     }
+    let responses = &told["responses"];
+    assert_eq!(
+        (&responses["whole"], &responses["streamed"]),
+        (&json!(asked.answer), &json!(asked.answer)),
+        "{told}"
+    );
+    assert_eq!(
+        (&responses["call"], &responses["after_the_call"]),
+        (&json!("Sighting"), &json!(true)),
+        "{told}"
+    );
+    assert!(is_sighting(&responses["arguments"]) && is_sighting(&responses["structured"]), "{told}");
     Ok(())
 }
 
@@ -125,6 +137,35 @@ async fn node_openai() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Checks what a client of the Responses API was told.
+fn check_responses(told: &Value, asked: &Asked) {
+    for name in ["whole", "streamed"] {
+        assert_eq!(told[name], asked.answer.as_str(), "{told}");
+    }
+    assert_eq!((&told["call"], &told["status"]), (&json!("report"), &json!("completed")), "{told}");
+    for name in ["arguments", "streamed_arguments", "structured"] {
+        assert!(is_sighting(&told[name]), "{told}");
+    }
+    for name in ["after_the_call", "continued", "kept", "deleted"] {
+        assert_eq!(told[name], true, "{name}: {told}");
+    }
+    assert_eq!(told["error"], json!([400, "temperature"]), "{told}");
+}
+
+#[tokio::test]
+async fn python_openai_responses() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    check_responses(&asked.by_python("responses_client.py", &asked.file).await?, &asked);
+    Ok(())
+}
+
+#[tokio::test]
+async fn node_openai_responses() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    check_responses(&asked.by_node("responses_client.mjs").await?, &asked);
+    Ok(())
+}
+
 #[tokio::test]
 async fn node_ai_sdk() -> anyhow::Result<()> {
     let asked = Asked::new().await?;
@@ -134,6 +175,16 @@ async fn node_ai_sdk() -> anyhow::Result<()> {
     assert!(told["tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{told}");
     assert!(is_sighting(&told["arguments"]) && is_sighting(&told["object"]), "{told}");
     assert_eq!(told["openai"], true, "{told}");
+    // OpenAI's own provider uses the Responses API by default.
+    let responses = &told["responses"];
+    assert_eq!(
+        (&responses["whole"], &responses["streamed"]),
+        (&json!(asked.answer), &json!(asked.answer)),
+        "{told}"
+    );
+    assert_eq!((&responses["finish"], &responses["call"]), (&json!("stop"), &json!("report")), "{told}");
+    assert!(is_sighting(&responses["arguments"]) && is_sighting(&responses["object"]), "{told}");
+    assert_eq!((&responses["steps"], &responses["continued"]), (&json!(2), &json!(true)), "{told}");
     Ok(())
 }
 

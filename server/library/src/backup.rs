@@ -96,6 +96,7 @@ impl Library {
             root: Arc::new(root.to_owned()),
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
+            response_files: Arc::default(),
             uploads: Arc::default(),
             pins: Arc::default(),
             room: Arc::default(),

@@ -21,6 +21,7 @@ use crate::{
     files::{FILES, pins::Pins},
     migrations, private,
     reservation::Space,
+    responses,
     search::recent::Recent,
     uploads::slots::Slots,
 };
@@ -48,6 +49,8 @@ pub struct Library {
     /// Held while an original, or the content of a file, and its row change together, so that an upload of bytes that are being
     /// deleted does not end as a row without a file.
     pub(crate) originals: Arc<Mutex<()>>,
+    /// Held while files of kept responses and their rows change together.
+    pub(crate) response_files: Arc<Mutex<()>>,
     /// Writers of resumable uploads.
     pub(crate) uploads: Arc<Slots>,
     /// Contents of files that requests are reading.
@@ -67,7 +70,7 @@ impl Library {
     /// # Errors
     /// `InUse` when another process has the directory open; `Io` or `Database` otherwise.
     pub async fn open(root: &Path) -> Result<Self, LibraryError> {
-        for directory in ["originals", "incoming", "uploads", FILES] {
+        for directory in ["originals", "incoming", "uploads", FILES, responses::DIRECTORY] {
             private::create_dir(&root.join(directory))?;
         }
         private::tighten(root);
@@ -79,6 +82,7 @@ impl Library {
             root: Arc::new(root.to_owned()),
             changes: broadcast::Sender::new(CHANGES),
             originals: Arc::default(),
+            response_files: Arc::default(),
             uploads: Arc::default(),
             pins: Arc::default(),
             room: Arc::default(),
@@ -89,6 +93,7 @@ impl Library {
         library.remove_nameless_uploads().await?;
         library.remove_nameless_contents().await?;
         library.remove_all_doomed().await?;
+        library.remove_stray_media().await?;
         library.fail_running_answers().await?;
         Ok(library)
     }

@@ -38,8 +38,8 @@ pub struct Restored {
     pub keys_left_out: i64,
 }
 
-/// Replaces the database of the library in `data` by the copy `file`, without its sessions and one-time links and, unless
-/// `keep_keys`, without its API keys. No server may be using it; an existing database is kept as
+/// Replaces the database of the library in `data` by the copy `file`, without its sessions, one-time links and kept responses
+/// and, unless `keep_keys`, without its API keys. No server may be using it; an existing database is kept as
 /// `homereel.db.before-restore`.
 ///
 /// # Errors
@@ -93,11 +93,22 @@ async fn prepare(part: &Path, keep_keys: bool) -> Result<Restored, LibraryError>
     check_columns(&mut copy, &HASHES, is_hash, "a SHA-256 of 64 lower-case hexadecimal digits").await?;
     clear(&mut copy, "login_links").await?;
     clear_files(&mut copy).await?;
+    // Kept for a day only, and without their media. Backups of earlier versions have none.
+    for table in ["response_uses", "response_media", "responses"] {
+        if has_table(&mut copy, table).await? {
+            clear(&mut copy, table).await?;
+        }
+    }
     let sessions_left_out = clear(&mut copy, "sessions").await?;
     let keys_left_out = if keep_keys { 0 } else { clear(&mut copy, "api_keys").await? };
     let missing: Vec<String> = sqlx::query_scalar("SELECT sha256 FROM videos").fetch_all(&mut copy).await?;
     copy.close().await?;
     Ok(Restored { videos: missing.len(), missing, sessions_left_out, keys_left_out })
+}
+
+async fn has_table(copy: &mut SqliteConnection, name: &str) -> Result<bool, LibraryError> {
+    let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?";
+    Ok(sqlx::query(sql).bind(name).fetch_optional(copy).await?.is_some())
 }
 
 /// Deletes all rows of a table and returns their number.

@@ -1,4 +1,4 @@
-//! Deletes what was kept long enough: expired uploads and files, and videos after 30 days in the trash.
+//! Deletes what was kept long enough: expired uploads, files and responses, and videos after 30 days in the trash.
 //!
 //! A wrong system clock must not delete anything. Retention therefore has its own time, stored in the library: it follows
 //! the system clock, but advances by at most six hours per call of [`Library::expire`], which the server makes once per hour.
@@ -21,10 +21,13 @@ pub struct Expired {
     pub files: usize,
     /// Number of videos.
     pub videos: usize,
+    /// Number of responses of the Responses API.
+    pub responses: usize,
 }
 
 impl Library {
-    /// Deletes expired uploads and files, and videos that have been in the trash for 30 days. Call it once per hour of uptime, and not
+    /// Deletes expired uploads, files and responses, and videos that have been in the trash for 30 days. Call it once per hour of
+    /// uptime, and not
     /// at the start: restarts must not advance the retention time.
     ///
     /// # Errors
@@ -39,6 +42,7 @@ impl Library {
             uploads: self.expire_uploads(now).await?,
             files: self.expire_files(now).await?,
             videos: self.expire_trash(now).await?,
+            responses: self.expire_responses(now).await?,
         })
     }
 
@@ -56,7 +60,7 @@ impl Library {
             tracing::info!(
                 system_ms,
                 retention_ms = now,
-                "postponed the expiry of trash and uploads, because the system clock jumped ahead or the server was off"
+                "postponed the expiry of trash, uploads and responses, because the system clock jumped ahead or the server was off"
             );
         }
         Ok(now)

@@ -12,7 +12,7 @@ use crate::{
 const GROWTH: u64 = 16 << 20;
 
 impl Library {
-    /// Sets the quota in bytes for originals, including those in the trash, files and unfinished uploads.
+    /// Sets the quota in bytes for originals, including those in the trash, files, unfinished uploads, and media of kept responses.
     #[must_use]
     pub fn with_quota(self, quota: Option<u64>) -> Self {
         self.set_quota(quota);
@@ -146,7 +146,8 @@ impl Library {
     /// Returns the bytes that count against the quota.
     async fn used(&self) -> Result<u64, LibraryError> {
         let sql = "SELECT bytes + trash_bytes +
-                       (SELECT coalesce(sum(length), 0) FROM uploads WHERE state IN ('receiving', 'storing')) FROM totals";
+                       (SELECT coalesce(sum(length), 0) FROM uploads WHERE state IN ('receiving', 'storing')) +
+                       (SELECT coalesce(sum(size), 0) FROM response_media) FROM totals";
         let rows: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await?;
         let reserved = self.room.reserved.load(Ordering::Relaxed);
         Ok(u64::try_from(rows)

@@ -26,6 +26,8 @@ pub struct Storage {
     pub uploads_bytes: u64,
     /// Contents of the files of `/v1/files`.
     pub files_bytes: u64,
+    /// Media of kept responses of the Responses API.
+    pub responses_bytes: u64,
     /// Free for new videos.
     pub free_bytes: u64,
     /// Kept free for the database and the rest of the system.
@@ -122,9 +124,10 @@ impl Library {
     /// # Errors
     /// `Database`, `Io`.
     pub async fn storage(&self) -> Result<Storage, LibraryError> {
-        let (count, videos, trash, uploads): (i64, i64, i64, i64) = sqlx::query_as(
+        let (count, videos, trash, uploads, responses): (i64, i64, i64, i64, i64) = sqlx::query_as(
             "SELECT videos, bytes, trash_bytes,
-                 (SELECT coalesce(sum(length), 0) FROM uploads WHERE state IN ('receiving', 'storing')) FROM totals",
+                 (SELECT coalesce(sum(length), 0) FROM uploads WHERE state IN ('receiving', 'storing')),
+                 (SELECT coalesce(sum(size), 0) FROM response_media) FROM totals",
         )
         .fetch_one(&self.pool)
         .await?;
@@ -132,15 +135,15 @@ impl Library {
         let stat = rustix::fs::statvfs(self.root.as_path()).map_err(std::io::Error::from)?;
         let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
         let free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(RESERVE);
-        let left = self.quota().map_or(u64::MAX, |quota| {
-            quota.saturating_sub(bytes(videos + trash + uploads).saturating_add(files))
-        });
+        let used = bytes(videos + trash + uploads + responses).saturating_add(files);
+        let left = self.quota().map_or(u64::MAX, |quota| quota.saturating_sub(used));
         Ok(Storage {
             videos: bytes(count),
             videos_bytes: bytes(videos),
             trash_bytes: bytes(trash),
             uploads_bytes: bytes(uploads),
             files_bytes: files,
+            responses_bytes: bytes(responses),
             free_bytes: free.min(left),
             reserve_bytes: RESERVE,
             disk_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),

@@ -133,6 +133,9 @@ fn member() -> Group {
             "/v1/files/uploads/{id}",
             patch(tus::append).delete(tus::end).post(tus::override_).layer(DefaultBodyLimit::disable()),
         )
+        .route("/v1/responses", post(openai::responses::create))
+        .route("/v1/responses/{id}", get(openai::responses::show).delete(openai::responses::delete))
+        .route("/v1/responses/{id}/input_items", get(openai::responses::input_items))
 }
 
 /// Routes that delete videos, manage users and keys, or take a replica out of service.

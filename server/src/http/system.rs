@@ -52,6 +52,7 @@ async fn show(cx: &PageContext) -> Result<Response, Failure> {
         fact("Trash", format::size(storage.trash_bytes)),
         fact("Unfinished uploads", format::size(storage.uploads_bytes)),
         fact("Files of /v1/files", format::size(storage.files_bytes)),
+        fact("Media of kept responses", format::size(storage.responses_bytes)),
         fact("Free", format!("{} of {}", format::size(storage.free_bytes), format::size(storage.disk_bytes))),
         fact("Kept free for the system", format::size(storage.reserve_bytes)),
     ];

@@ -142,5 +142,11 @@ pub(super) fn storage_words(storage: &Storage) -> String {
     if storage.files_bytes > 0 {
         words.push_str(&format!("; {} are used by files of API requests", format::size(storage.files_bytes)));
     }
+    if storage.responses_bytes > 0 {
+        words.push_str(&format!(
+            "; {} are used by media of kept responses",
+            format::size(storage.responses_bytes)
+        ));
+    }
     words
 }

@@ -66,6 +66,14 @@ impl Source {
         self.sha256.as_deref()
     }
 
+    /// Returns the path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        match &*self.path {
+            SourceFile::Kept(path) | SourceFile::Owned { path, .. } => path,
+            SourceFile::Scratch(path) => path,
+        }
+    }
+
     /// Returns the content hash of a permanent file. Content of temporary files must leave no traces in
     /// on-disk caches.
     pub(super) fn kept(&self) -> Option<&str> {
@@ -79,10 +87,6 @@ impl Source {
     /// # Errors
     /// `Io`.
     pub fn open(&self) -> Result<File, AskError> {
-        let path: &Path = match &*self.path {
-            SourceFile::Kept(path) | SourceFile::Owned { path, .. } => path,
-            SourceFile::Scratch(path) => path,
-        };
-        Ok(files::open_regular(path)?)
+        Ok(files::open_regular(self.path())?)
     }
 }

@@ -1,10 +1,10 @@
-//! Reads the body of a chat request: bounded, with the media on disk.
+//! Reads the body of a request to the endpoint: bounded, with the media on disk.
 
 mod base64_text;
 mod media;
 mod scanner;
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use axum::{
     body::{Body, HttpBody as _},
@@ -41,21 +41,58 @@ pub(super) struct ChatBody {
     /// The media.
     pub(super) media: MediaByMarker,
     /// The JSON's share of the memory budget.
-    _permits: Vec<OwnedSemaphorePermit>,
+    pub(super) permits: Vec<OwnedSemaphorePermit>,
 }
 
-/// The media of a body, each of which can be taken once.
+/// Prefix of a URL that stands for a file of an earlier response: its SHA-256 follows.
+const FILE: &str = "sha256:";
+
+/// Prefix of a URL that stands for a list of frames of an earlier response: their SHA-256, separated by commas, follow.
+const FRAMES: &str = "sha256-frames:";
+
+/// The media of a body, each of which can be taken once, and those of an earlier response that it continues.
 #[derive(Debug, Default)]
 pub(super) struct MediaByMarker {
     marker: String,
     media: Vec<Option<SpooledMedia>>,
+    earlier: HashMap<String, SpooledFile>,
 }
 
 impl MediaByMarker {
     /// Returns the media that `url` stands for. `None` means that it is a URL of another kind.
     pub(super) fn take(&mut self, url: &str) -> Option<SpooledMedia> {
-        let number = url.strip_prefix(&self.marker).filter(|_| !self.marker.is_empty())?;
-        self.media.get_mut(number.parse::<usize>().ok()?)?.take()
+        if let Some(number) = self.number(url) {
+            return self.media.get_mut(number)?.take();
+        }
+        let (hashes, is_frame_list) = match url.strip_prefix(FRAMES) {
+            Some(hashes) => (hashes, true),
+            None => (url.strip_prefix(FILE)?, false),
+        };
+        // Not `sha256-frames:` with one hash ten thousand times.
+        if hashes.split(',').count() > MAX_FRAMES {
+            return None;
+        }
+        let files = hashes.split(',').map(|hash| self.earlier.get(hash).cloned());
+        Some(SpooledMedia { files: files.collect::<Option<_>>()?, is_frame_list, fault: None })
+    }
+
+    /// Adds a file of an earlier response.
+    pub(super) fn add_earlier(&mut self, file: SpooledFile) {
+        if let Some(sha256) = file.source.sha256() {
+            self.earlier.insert(sha256.to_owned(), file);
+        }
+    }
+
+    /// Returns the files of the media that `url` stands for in this body, and the URL for them in a later one.
+    pub(super) fn lasting(&self, url: &str) -> Option<(String, &[SpooledFile])> {
+        let media = self.media.get(self.number(url)?)?.as_ref()?;
+        let hashes: Vec<&str> = media.files.iter().filter_map(|file| file.source.sha256()).collect();
+        let prefix = if media.is_frame_list { FRAMES } else { FILE };
+        Some((format!("{prefix}{}", hashes.join(",")), &media.files))
+    }
+
+    fn number(&self, url: &str) -> Option<usize> {
+        url.strip_prefix(&self.marker).filter(|_| !self.marker.is_empty())?.parse().ok()
     }
 }
 
@@ -68,7 +105,7 @@ pub(super) enum BodyError {
     TooManyValues,
     #[error("the body is nested too deeply")]
     TooDeep,
-    #[error("the messages have more than {most} videos, images and frames")]
+    #[error("the request has more than {most} videos, images and frames")]
     TooManyMedia { most: usize },
     #[error("failed to write a file: {0}")]
     Disk(#[from] std::io::Error),
@@ -127,8 +164,9 @@ pub(super) async fn read(budget: &MemoryBudget, body: Body, limits: BodyLimits) 
     match (scanner, fault) {
         (Some(scanner), None) => {
             let (json, media) = scanner.finish();
-            let media = MediaByMarker { marker, media: media.into_iter().map(Some).collect() };
-            Ok(ChatBody { json, media, _permits: permits })
+            let media = media.into_iter().map(Some).collect();
+            let media = MediaByMarker { marker, media, earlier: HashMap::new() };
+            Ok(ChatBody { json, media, permits })
         }
         (_, fault) => Err(fault.unwrap_or_else(|| Failure::internal("the scanner of a body is lost"))),
     }
@@ -144,7 +182,8 @@ async fn scan(mut scanner: Scanner, chunk: Bytes) -> Result<Scanner, Failure> {
     Ok(tokio::task::spawn_blocking(work).await.map_err(Failure::internal)??)
 }
 
-fn overloaded() -> Failure {
+/// A request does not fit into the memory of all requests together.
+pub(super) fn overloaded() -> Failure {
     Failure {
         retry_after_s: Some(5),
         ..Failure::new(

@@ -1,18 +1,20 @@
-//! Converts a body to a conversation. Validates every value; the error names the one that does not fit.
+//! Converts a body to a conversation, and has what the two APIs share in that. Validates every value; the error names the one that does not fit.
 
-mod form;
-mod options;
-mod turns;
+pub(super) mod form;
+pub(super) mod options;
+pub(super) mod place;
+pub(super) mod turns;
 
 use std::collections::HashSet;
 
-use homereel_engine::{GenerationOptions, ModelInfo};
+use homereel_engine::{AnswerFormat, GenerationOptions, ModelInfo, ToolOptions};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::super::error::Failure;
 use super::body::ChatBody;
-use super::parameters::{Parameters, parse};
-use super::wire::{StreamOptions, Whole};
+use super::parameters::{Api, Parameters, parse};
+use super::wire::{ResponseFormat, StreamOptions, Whole};
+use place::TurnPlace;
 pub(super) use turns::{PartFailure, UnresolvedConversation};
 
 /// Maximum text of a conversation in bytes; longer than any model's context.
@@ -53,8 +55,8 @@ pub(super) struct ReplyOptions {
     pub(super) logprobs: bool,
     /// What of the request has no effect.
     pub(super) warnings: Vec<String>,
-    /// Per message and part, the name of the field with its media.
-    pub(super) places: Vec<Vec<&'static str>>,
+    /// Where each message of the conversation comes from.
+    pub(super) places: Vec<TurnPlace>,
 }
 
 /// A validated request, whose references are not yet resolved.
@@ -64,10 +66,44 @@ pub(super) struct Draft {
     pub(super) conversation: UnresolvedConversation,
 }
 
-/// Parses and validates a body.
+/// What the APIs name differently.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// OpenAI's constraint on the answer's form, with the name of its parameter.
+    pub(super) format: Option<(&'static str, AnswerFormat)>,
+    pub(super) tools: Option<ToolOptions>,
+    pub(super) max_tokens: Option<usize>,
+    pub(super) logprobs: Option<usize>,
+    pub(super) continues: bool,
+}
+
+/// Parses how to generate the answer.
+pub(super) fn generation(
+    parameters: &mut Parameters<'_>,
+    info: &ModelInfo,
+    named: Named,
+) -> Result<GenerationOptions, Failure> {
+    let options = GenerationOptions {
+        response_format: form::answer_format(parameters, named.format)?,
+        tools: named.tools,
+        max_tokens: named.max_tokens,
+        logprobs: named.logprobs,
+        continue_final_message: named.continues,
+        template_arguments: parameters.take("chat_template_kwargs")?.unwrap_or_default(),
+        extra: if info.takes_extras { extras(parameters)? } else { Map::new() },
+        ..options::options(parameters, info.sampling.clone())?
+    };
+    if json_len(&options.template_arguments) > MAX_TEXT {
+        let message = format!("chat_template_kwargs has more than {MAX_TEXT} bytes");
+        return Err(Failure::invalid("chat_template_kwargs", message));
+    }
+    Ok(options)
+}
+
+/// Parses and validates the body of a chat request.
 pub(super) fn read(mut body: ChatBody, limits: &RequestLimits, info: &ModelInfo) -> Result<Draft, Failure> {
     let mut parameters = Parameters::parse(&body.json)?;
-    let mut warnings = parameters.review(info.takes_extras)?;
+    let mut warnings = parameters.review(Api::Chat, info.takes_extras)?;
     let messages = parameters.require("messages")?;
     let n = parameters.take::<Whole>("n")?.map_or(1, |n| n.0);
     if !(1..=MAX_ANSWERS).contains(&n) {
@@ -77,22 +113,20 @@ pub(super) fn read(mut body: ChatBody, limits: &RequestLimits, info: &ModelInfo)
     let model = parameters.take("model")?;
     let stream = parameters.take("stream")?.unwrap_or(false);
     let frames = options::frames(&mut parameters, &mut warnings)?;
-    let form = form::answer_format(&mut parameters)?;
-    let tools = form::tools(&mut parameters)?;
-    let sampled = options::options(&mut parameters, info.sampling.clone())?;
-    let options = GenerationOptions {
-        response_format: form,
-        tools,
-        template_arguments: parameters.take("chat_template_kwargs")?.unwrap_or_default(),
-        extra: if info.takes_extras { extras(&mut parameters)? } else { Map::new() },
-        ..sampled
+    let format = parameters.take::<ResponseFormat<'_>>("response_format")?;
+    let format = format.map(|format| form::response_format("response_format", &format)).transpose()?;
+    let max_tokens = options::limit(&mut parameters, "max_tokens")?;
+    let named = Named {
+        format: format.map(|format| ("response_format", format)),
+        tools: form::tools(&mut parameters)?,
+        max_tokens: options::limit(&mut parameters, "max_completion_tokens")?.or(max_tokens),
+        logprobs: options::logprobs(&mut parameters)?,
+        continues: options::continues(&mut parameters)?,
     };
-    if json_len(&options.template_arguments) > MAX_TEXT {
-        let message = format!("chat_template_kwargs has more than {MAX_TEXT} bytes");
-        return Err(Failure::invalid("chat_template_kwargs", message));
-    }
+    let options = generation(&mut parameters, info, named)?;
     let logprobs = options.logprobs.is_some();
-    let (turns, places) = turns::turns(messages, frames, limits, &mut body.media, &mut warnings)?;
+    let messages = turns::messages(messages, frames)?;
+    let (turns, places) = turns::turns("messages", messages, limits, &mut body.media, &mut warnings)?;
     shorten(&mut warnings);
     let want = ReplyOptions {
         model,
@@ -107,7 +141,7 @@ pub(super) fn read(mut body: ChatBody, limits: &RequestLimits, info: &ModelInfo)
 }
 
 /// Keeps each warning once, and the first ones of very many.
-fn shorten(warnings: &mut Vec<String>) {
+pub(super) fn shorten(warnings: &mut Vec<String>) {
     let mut seen = HashSet::new();
     warnings.retain(|warning| seen.insert(warning.clone()));
     if let Some(more) = warnings.len().checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
@@ -128,7 +162,7 @@ fn extras(parameters: &mut Parameters<'_>) -> Result<Map<String, Value>, Failure
 }
 
 /// Parses a value of at most [`MAX_TEXT`] bytes.
-fn bounded(name: &str, value: &RawValue) -> Result<Value, Failure> {
+pub(super) fn bounded(name: &str, value: &RawValue) -> Result<Value, Failure> {
     let bytes = value.get().len();
     if bytes > MAX_TEXT {
         let message = format!("{name} has {bytes} bytes; at most {MAX_TEXT} would fit");

@@ -56,8 +56,7 @@ pub(super) fn resolve(
     let file = media.files.into_iter().next().ok_or_else(empty)?;
     let is_picture = is_picture_for(&opened(&file)?, file.size, wanted)
         .map_err(|failure| Failure { param: failure.param.and(Some(param.to_owned())), ..failure })?;
-    let source = Source::scratch(file.path, Some(file.sha256));
-    Ok(if is_picture { Found::Picture(source) } else { Found::Video(source) })
+    Ok(if is_picture { Found::Picture(file.source) } else { Found::Video(file.source) })
 }
 
 /// Returns whether the content of a part is a picture rather than a video.
@@ -113,7 +112,7 @@ fn picture(param: &'static str, file: SpooledFile) -> Result<Source, Failure> {
     if file.size > MAX_PICTURE {
         return Err(Failure::invalid(param, format!("the picture is larger than {MAX_PICTURE} bytes")));
     }
-    Ok(Source::scratch(file.path, Some(file.sha256)))
+    Ok(file.source)
 }
 
 fn is_one_clip(files: &[SpooledFile]) -> Result<bool, Failure> {
@@ -128,7 +127,7 @@ fn begins_like_picture(file: &File, animated: bool) -> Result<bool, Failure> {
 }
 
 fn opened(file: &SpooledFile) -> Result<File, Failure> {
-    File::open(&file.path).map_err(unreadable)
+    Ok(file.source.open()?)
 }
 
 fn unreadable(error: std::io::Error) -> Failure {

@@ -1,8 +1,8 @@
-//! OpenAI's API: `POST /v1/chat/completions`, and `/v1/files` in [`files`].
+//! OpenAI's API: `POST /v1/chat/completions`, `/v1/responses` in [`responses`], and `/v1/files` in [`files`].
 //!
 //! [`body`] reads the request, [`parameters`] says what becomes of each parameter, [`wire`] has the types of messages,
 //! [`convert`] turns a request into a conversation, [`media_url`] finds pictures and videos in it, [`references`] resolves
-//! those that it only names, and [`reply`] builds the response, whole or streamed.
+//! those that it only names, [`reply`] builds the response, whole or streamed, and [`sse`] streams it.
 
 mod body;
 mod convert;
@@ -12,9 +12,11 @@ pub(super) mod models;
 mod parameters;
 mod references;
 mod reply;
+pub(super) mod responses;
+mod sse;
 mod wire;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
     Json,
@@ -22,22 +24,18 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use homereel_engine::Stage;
 
 use super::{
     auth_layer::CurrentUser,
     error::{Failure, OpenAiError, shown},
 };
 use crate::{
-    answer::{AnswerStream, AskEvent, Priority},
+    answer::{Conversation, Priority},
     ask_error::AskError,
     state::AppState,
 };
-use convert::Draft;
+use convert::{Draft, ReplyOptions, UnresolvedConversation};
 use references::Resolver;
-
-/// How long the response head of a stream is held back for the first event.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `POST /v1/chat/completions`.
 pub(super) async fn completions(
@@ -46,59 +44,61 @@ pub(super) async fn completions(
     request: Request,
 ) -> Result<Response, OpenAiError> {
     let info = state.answers.engine().info().map_err(AskError::from)?;
-    refuse_encoded(request.headers())?;
-    let limits = convert::RequestLimits {
-        videos: state.config.get().max_videos,
-        images: state.config.get().max_images,
-    };
-    let body = body::read(
-        &state.bodies,
-        request.into_body(),
-        body::BodyLimits {
-            bytes: state.config.get().max_body_bytes,
-            // More than a request may have, so that the error names the kind that there are too many of.
-            media: 2 * (limits.videos + limits.images) + body::MAX_FRAMES,
-            scratch: state.library.scratch_dir(),
-        },
-    );
-    let body = body.await?;
-    let known = info.clone();
+    let body = receive(&state, request).await?;
+    let (known, limits) = (info.clone(), request_limits(&state));
     // Parsing is CPU work, so it runs on a blocking thread, which also frees the body.
     let draft = tokio::task::spawn_blocking(move || convert::read(body, &limits, &known));
     let Draft { want, conversation } = draft.await.map_err(Failure::internal)??;
     let model = models::named(want.model.as_deref(), &info, &state.config.get().served_model_names)?;
-    let mut resolver = Resolver {
-        library: &state.library,
-        fetcher: &state.fetcher,
-        owner: user.account(),
-        bytes_left: state.config.get().max_body_bytes as u64,
-    };
-    let resolved = conversation.resolve(&mut resolver).await;
-    let conversation = resolved.map_err(|failure| reply::placed(failure, &want))?;
+    let conversation = resolved(&state, user.account(), conversation, &want).await?;
     let mut answering = state.answers.ask(conversation, Priority::Interactive, state.lifecycle.hard())?;
     let head =
         reply::ReplyHead { id: format!("chatcmpl-{}", homereel_library::new_id()), created: now_s(), model };
     if want.stream {
-        let first = first_events(&mut answering).await.map_err(|error| reply::located(error, &want))?;
-        return Ok(
-            ([("x-accel-buffering", "no")], reply::stream(head, first, answering, want)).into_response()
-        );
+        let first = sse::first_events(&mut answering).await.map_err(|error| reply::located(error, &want))?;
+        let renderer = reply::ChunkRenderer::new(head, want);
+        return Ok(unbuffered(sse::stream(renderer, Vec::new(), first, answering)));
     }
     Ok(Json(reply::whole(head, answering, &want).await?).into_response())
 }
 
-/// Waits for the first event, so that an invalid video or a prompt that is too long still gets a 4xx status.
-async fn first_events(answering: &mut AnswerStream) -> Result<Vec<(usize, AskEvent)>, AskError> {
-    let mut first = Vec::new();
-    while let Ok(Some(event)) = tokio::time::timeout(PATIENCE, answering.next_of_any()).await {
-        let event = event?;
-        let probing = matches!(event.1, AskEvent::Progress { stage: Stage::Probe, .. });
-        first.push(event);
-        if !probing {
-            break;
-        }
-    }
-    Ok(first)
+/// Reads the body of a request, with its media on disk.
+async fn receive(state: &AppState, request: Request) -> Result<body::ChatBody, Failure> {
+    refuse_encoded(request.headers())?;
+    let convert::RequestLimits { videos, images } = request_limits(state);
+    let limits = body::BodyLimits {
+        bytes: state.config.get().max_body_bytes,
+        // More than a request may have, so that the error names the kind that there are too many of.
+        media: 2 * (videos + images) + body::MAX_FRAMES,
+        scratch: state.library.scratch_dir(),
+    };
+    body::read(&state.bodies, request.into_body(), limits).await
+}
+
+fn request_limits(state: &AppState) -> convert::RequestLimits {
+    let config = state.config.get();
+    convert::RequestLimits { videos: config.max_videos, images: config.max_images }
+}
+
+/// Looks up and fetches what a conversation refers to, on behalf of `owner`.
+async fn resolved(
+    state: &AppState,
+    owner: Option<String>,
+    conversation: UnresolvedConversation,
+    want: &ReplyOptions,
+) -> Result<Conversation, Failure> {
+    let mut resolver = Resolver {
+        library: &state.library,
+        fetcher: &state.fetcher,
+        owner,
+        bytes_left: state.config.get().max_body_bytes as u64,
+    };
+    conversation.resolve(&mut resolver).await.map_err(|failure| reply::placed(failure, want))
+}
+
+/// Marks a stream for proxies, which would hold it back.
+fn unbuffered(stream: impl IntoResponse) -> Response {
+    ([("x-accel-buffering", "no")], stream).into_response()
 }
 
 /// Compressed bodies are refused: what they expand to is not known before.

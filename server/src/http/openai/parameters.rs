@@ -1,7 +1,8 @@
-//! The parameters of chat completions: their values in a body, and what becomes of each with our own engine and with vLLM.
+//! The parameters of chat completions and responses: their values in a body, and what becomes of each with our own engine and
+//! with vLLM.
 //!
 //! No parameter is ignored in silence: it works, or it is refused, or a warning of the response names it. The table in
-//! docs/reference/parameters.md is [`PARAMETERS`]; a test compares them.
+//! docs/reference/parameters.md is [`table`]; a test compares them.
 
 mod table;
 
@@ -11,7 +12,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::error::{Failure, shown};
-use table::{PARAMETERS, Support};
+pub(super) use table::Api;
+use table::Support;
 
 /// The values of a body that are not taken yet, by name.
 #[derive(Debug)]
@@ -61,10 +63,10 @@ impl<'a> Parameters<'a> {
     ///
     /// # Errors
     /// Names the first parameter that is refused.
-    pub(super) fn review(&self, vllm: bool) -> Result<Vec<String>, Failure> {
+    pub(super) fn review(&self, api: Api, vllm: bool) -> Result<Vec<String>, Failure> {
         let mut warnings = Vec::new();
         for (name, value) in &self.0 {
-            let Some(parameter) = PARAMETERS.iter().find(|parameter| parameter.name == name) else {
+            let Some(parameter) = api.parameters().find(|parameter| parameter.name == name) else {
                 warnings.push(format!("the parameter {} is unknown and has no effect", shown(name)));
                 continue;
             };
@@ -126,17 +128,21 @@ fn cut(message: &str) -> String {
 mod tests {
     use super::*;
 
-    fn review(body: &str, vllm: bool) -> Result<Vec<String>, String> {
-        Parameters::parse(body.as_bytes()).unwrap().review(vllm).map_err(|failure| failure.message)
+    fn review(api: Api, body: &str, vllm: bool) -> Result<Vec<String>, String> {
+        Parameters::parse(body.as_bytes()).unwrap().review(api, vllm).map_err(|failure| failure.message)
     }
 
     #[test]
     fn every_parameter_works_or_is_refused_or_is_named() {
-        for parameter in PARAMETERS {
+        for (api, parameter) in [Api::Chat, Api::Responses]
+            .into_iter()
+            .flat_map(|api| api.parameters().map(move |one| (api, one)))
+        {
+            assert_eq!(api.parameters().filter(|other| other.name == parameter.name).count(), 1);
             // A value that is neutral for none.
             let body = format!(r#"{{"{}": "some value"}}"#, parameter.name);
             for (vllm, support) in [(false, parameter.own), (true, parameter.vllm)] {
-                match (support, review(&body, vllm)) {
+                match (support, review(api, &body, vllm)) {
                     (Support::Works, Ok(warnings)) => assert!(warnings.is_empty(), "{warnings:?}"),
                     (Support::NoEffect, Ok(warnings)) => assert!(warnings[0].starts_with(parameter.name)),
                     (Support::Refused, Err(message)) => assert!(message.starts_with(parameter.name)),
@@ -145,30 +151,29 @@ mod tests {
             }
             for neutral in parameter.neutral.iter().chain(&["null"]) {
                 let body = format!(r#"{{"{}": {neutral}}}"#, parameter.name);
-                assert_eq!((review(&body, false), review(&body, true)), (Ok(vec![]), Ok(vec![])), "{body}");
+                let reviews = (review(api, &body, false), review(api, &body, true));
+                assert_eq!(reviews, (Ok(vec![]), Ok(vec![])), "{body}");
             }
         }
         assert_eq!(
-            review(r#"{"temperatur": 1}"#, true).unwrap(),
+            review(Api::Chat, r#"{"temperatur": 1}"#, true).unwrap(),
             ["the parameter temperatur is unknown and has no effect"]
         );
     }
 
     #[test]
-    fn the_documented_table_is_this_one() {
+    fn the_documented_tables_are_these() {
         let documented = include_str!("../../../../docs/reference/parameters.md");
-        for parameter in PARAMETERS {
-            let row = format!(
-                "| `{}` | {} | {} | {} |",
-                parameter.name,
-                parameter.own.as_str(),
-                parameter.vllm.as_str(),
-                parameter.note
-            );
-            assert!(documented.contains(&row), "docs/reference/parameters.md lacks the row:\n{row}");
+        for (heading, parameters) in table::TABLES {
+            let section = documented.split_once(&format!("\n## {heading}\n")).expect(heading).1;
+            let section = section.split_once("\n#").map_or(section, |(section, _)| section);
+            let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+            let expected = parameters.iter().map(|parameter| {
+                let (own, vllm) = (parameter.own.as_str(), parameter.vllm.as_str());
+                format!("| `{}` | {own} | {vllm} | {} |", parameter.name, parameter.note)
+            });
+            assert_eq!(rows, expected.collect::<Vec<_>>(), "{heading} of docs/reference/parameters.md");
         }
-        let rows = documented.lines().filter(|line| line.starts_with("| `")).count();
-        assert_eq!(rows, PARAMETERS.len(), "the page has rows that the table lacks");
     }
 
     #[test]

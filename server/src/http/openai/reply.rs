@@ -1,22 +1,17 @@
-//! Builds responses: one object, or chunks as server-sent events. Does not depend on the request's types.
+//! Builds chat completions: one object, or chunks as server-sent events. Does not depend on the request's types.
 
-use std::{convert::Infallible, time::Duration};
-
-use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::Stream;
+use axum::response::sse::Event;
 use homereel_engine::{TokenLogprob, Usage};
 use serde_json::{Map, Value, json};
 
 use super::super::error::{Failure, OpenAiError};
 use super::convert::{PartFailure, ReplyOptions};
+use super::sse::{Renderer, progress};
 use crate::{
     answer::{AnswerStream, AskEvent, Finished, StagesMs},
     ask_error::AskError,
     media::MediaReport,
 };
-
-/// Interval of keep-alives on a silent stream.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Fields that every chunk repeats.
 #[derive(Debug)]
@@ -96,17 +91,17 @@ pub(super) async fn whole(
 
 /// What is reported of all answers together.
 #[derive(Debug, Default)]
-struct Totals {
-    media: Vec<MediaReport>,
-    usage: Usage,
+pub(super) struct Totals {
+    pub(super) media: Vec<MediaReport>,
+    pub(super) usage: Usage,
     /// Of all answers, each once.
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     /// Of the answer that ended last.
     stages_ms: Option<StagesMs>,
 }
 
 impl Totals {
-    fn add(&mut self, finished: Finished) {
+    pub(super) fn add(&mut self, finished: Finished) {
         // The answers share the prompt.
         self.usage.prompt_tokens = finished.usage.prompt_tokens;
         self.usage.cached_tokens = match self.stages_ms {
@@ -123,7 +118,7 @@ impl Totals {
     }
 
     /// Returns the fields outside of OpenAI's format.
-    fn extras(&self, want: &ReplyOptions) -> Value {
+    pub(super) fn extras(&self, want: &ReplyOptions) -> Value {
         let warnings: Vec<&String> = want.warnings.iter().chain(&self.warnings).collect();
         json!({ "stages_ms": self.stages_ms, "media": self.media, "warnings": warnings })
     }
@@ -142,77 +137,31 @@ pub(super) fn placed(PartFailure { turn, piece, failure }: PartFailure, want: &R
     if !failure.status.is_client_error() || failure.param.as_deref() == Some("messages") {
         return failure;
     }
-    let field = want.places.get(turn).and_then(|parts| parts.get(piece)).copied().unwrap_or_default();
-    Failure { param: Some(format!("messages[{turn}].content[{piece}].{field}")), ..failure }
+    match want.places.get(turn) {
+        Some(place) => Failure { param: Some(place.part(piece)), ..failure },
+        None => failure,
+    }
 }
 
-/// Streams the answer: progress as comments, which clients ignore, then chunks, then `[DONE]`.
-pub(super) fn stream(
+/// Renders chat completions as chunks, which `[DONE]` follows.
+pub(super) struct ChunkRenderer {
     head: ReplyHead,
-    first: Vec<(usize, AskEvent)>,
-    answering: AnswerStream,
-    want: ReplyOptions,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let mut state = ReplyStream {
-        head,
-        answering,
-        want,
-        totals: Totals::default(),
-        queue: Vec::new(),
-        started: Vec::new(),
-        over: false,
-    };
-    state.queue = first.into_iter().flat_map(|(index, event)| state.render(index, event)).collect();
-    state.queue.reverse();
-    let events = futures_util::stream::unfold(state, |mut state| async move {
-        let event = state.next().await?;
-        Some((Ok(event), state))
-    });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-}
-
-struct ReplyStream {
-    head: ReplyHead,
-    answering: AnswerStream,
     want: ReplyOptions,
     totals: Totals,
-    /// Events to send before the next one is requested, in reverse order.
-    queue: Vec<Event>,
     /// Per answer, whether its first chunk was sent.
     started: Vec<bool>,
-    over: bool,
 }
 
-impl ReplyStream {
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.queue.pop() {
-                return Some(event);
-            }
-            if self.over {
-                return None;
-            }
-            let events = match self.answering.next_of_any().await {
-                Some(Ok((index, event))) => self.render(index, event),
-                Some(Err(error)) => {
-                    self.over = true;
-                    // The status was sent long ago, so the error is an event in OpenAI's format, without
-                    // [DONE].
-                    vec![Event::default().data(OpenAiError(located(error, &self.want)).body().to_string())]
-                }
-                None => self.end(),
-            };
-            self.queue = events;
-            self.queue.reverse();
-        }
+impl ChunkRenderer {
+    pub(super) fn new(head: ReplyHead, want: ReplyOptions) -> Self {
+        Self { head, want, totals: Totals::default(), started: Vec::new() }
     }
+}
 
+impl Renderer for ChunkRenderer {
     fn render(&mut self, index: usize, event: AskEvent) -> Vec<Event> {
         match event {
-            AskEvent::Queued { position } => vec![comment(format!("queued {position}"))],
-            AskEvent::Progress { stage, done, total } => {
-                vec![comment(format!("{} {done}/{total}", stage.as_str()))]
-            }
+            AskEvent::Queued { .. } | AskEvent::Progress { .. } => progress(&event).into_iter().collect(),
             AskEvent::Media(report) => {
                 self.totals.media.push(report);
                 Vec::new()
@@ -245,9 +194,12 @@ impl ReplyStream {
         }
     }
 
-    /// Returns what follows the last answer.
-    fn end(&mut self) -> Vec<Event> {
-        self.over = true;
+    fn fail(&mut self, error: AskError) -> Vec<Event> {
+        // In OpenAI's format, without [DONE].
+        vec![Event::default().data(OpenAiError(located(error, &self.want)).body().to_string())]
+    }
+
+    async fn end(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         if self.want.include_usage {
             let mut counts = self.body(json!([]));
@@ -257,7 +209,9 @@ impl ReplyStream {
         events.push(Event::default().data("[DONE]"));
         events
     }
+}
 
+impl ChunkRenderer {
     /// The first chunk of an answer has the role.
     fn role(&mut self, index: usize) -> Vec<Event> {
         if self.started.len() <= index {
@@ -328,11 +282,6 @@ fn joined_list(mut list: Vec<Value>, pieces: Vec<Value>) -> Value {
     list.into()
 }
 
-/// A comment: `EventSource` and OpenAI clients ignore it.
-fn comment(text: String) -> Event {
-    Event::default().comment(text)
-}
-
 fn usage(usage: &Usage) -> Value {
     json!({
         "prompt_tokens": usage.prompt_tokens,
@@ -342,7 +291,8 @@ fn usage(usage: &Usage) -> Value {
     })
 }
 
-fn token_logprob(text: &str, id: Option<u32>, logprob: &TokenLogprob) -> Value {
+/// Returns the log-probabilities of a token in OpenAI's form.
+pub(super) fn token_logprob(text: &str, id: Option<u32>, logprob: &TokenLogprob) -> Value {
     // While a character is incomplete the token has no text; the alternatives may have it.
     let token =
         logprob.top.iter().find(|(_, top, _)| id.is_some() && *top == id).map_or(text, |(token, _, _)| token);

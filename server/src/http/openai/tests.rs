@@ -1,6 +1,7 @@
 //! Tests the endpoint with a scripted engine, without sockets.
 
 mod requests;
+mod responses;
 
 use std::{sync::Arc, time::Duration};
 
@@ -71,7 +72,11 @@ impl App {
     }
 
     async fn post(&self, body: impl Into<Body>) -> Response {
-        let request = Request::post("/v1/chat/completions").header("content-type", "application/json");
+        self.post_to("/v1/chat/completions", body).await
+    }
+
+    async fn post_to(&self, url: &str, body: impl Into<Body>) -> Response {
+        let request = Request::post(url).header("content-type", "application/json");
         self.send(request.body(body.into()).unwrap()).await
     }
 

@@ -135,6 +135,9 @@ pub(super) struct PartFields<'a> {
     pub(super) file_url: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(super) file_id: Option<Cow<'a, str>>,
+    /// Beside the type, as in the Responses API.
+    #[serde(borrow)]
+    pub(super) detail: Option<Cow<'a, str>>,
     /// Of this part; otherwise those of the request are used.
     pub(super) fps: Option<f64>,
     #[serde(alias = "nframes")]

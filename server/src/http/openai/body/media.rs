@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{BodyError, base64_text::Base64Text};
+use crate::media::Source;
 
 /// Maximum length of the part before the data: media type and parameters.
 const MAX_HEAD: usize = 1024;
@@ -22,9 +23,9 @@ pub(in crate::http::openai) const MAX_FRAMES: usize = 768;
 const FRAME_LIST: &str = "video/jpeg";
 
 /// A decoded `data:` URL.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::http::openai) struct SpooledMedia {
-    /// The files: one, or one per frame of a list. They are deleted when this is dropped.
+    /// The files: one, or one per frame of a list. They are deleted with their last clone.
     pub(in crate::http::openai) files: Vec<SpooledFile>,
     /// Whether the files are the frames of one video.
     pub(in crate::http::openai) is_frame_list: bool,
@@ -33,14 +34,12 @@ pub(in crate::http::openai) struct SpooledMedia {
 }
 
 /// A file of a decoded `data:` URL.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::http::openai) struct SpooledFile {
-    /// The file, which is deleted when this is dropped.
-    pub(in crate::http::openai) path: TempPath,
+    /// The temporary file, with the hash of its bytes.
+    pub(in crate::http::openai) source: Source,
     /// Number of bytes.
     pub(in crate::http::openai) size: u64,
-    /// Hash of the bytes, in hexadecimal.
-    pub(in crate::http::openai) sha256: String,
 }
 
 /// How the data are encoded.
@@ -242,7 +241,8 @@ impl OpenFile {
     }
 
     fn finish(self) -> SpooledFile {
-        SpooledFile { path: self.path, size: self.size, sha256: format!("{:x}", self.hash.finalize()) }
+        let sha256 = format!("{:x}", self.hash.finalize());
+        SpooledFile { source: Source::scratch(self.path, Some(sha256)), size: self.size }
     }
 }
 
@@ -277,7 +277,7 @@ mod tests {
         let media = writer.finish().unwrap();
         match media.fault {
             Some(fault) => Err(fault),
-            None => Ok(media.files.iter().map(|file| fs::read(&file.path).unwrap()).collect()),
+            None => Ok(media.files.iter().map(|file| fs::read(file.source.path()).unwrap()).collect()),
         }
     }
 
@@ -345,7 +345,10 @@ mod tests {
         writer.push(b"aGk=").unwrap();
         let media = writer.finish().unwrap();
         let [file] = media.files.as_slice() else { panic!("one file") };
-        assert_eq!(file.sha256, "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4");
+        assert_eq!(
+            file.source.sha256().unwrap(),
+            "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4"
+        );
         assert_eq!(file.size, 2);
     }
 }

@@ -1,6 +1,7 @@
 //! Splits a request's body as it arrives: the media in it go to files, everything else into memory.
 //!
-//! Media are the strings in a part of a message (`messages[].content[]`, at any depth, except its text) that are `data:`
+//! Media are the strings in a part of a message (`messages[].content[]`, or in the Responses API `input[].content[]` and
+//! `input[].output[]`, at any depth, except its text) that are `data:`
 //! URLs, and base64 under the keys where clients send it without a URL. In the JSON that remains, a marker stands for each,
 //! which only this request knows. The scanner looks at no more of the JSON than it needs; the parser checks the rest.
 
@@ -50,8 +51,8 @@ enum Key {
 impl Key {
     fn of(text: &[u8]) -> Self {
         match text {
-            b"messages" => Self::Messages,
-            b"content" => Self::Content,
+            b"messages" | b"input" => Self::Messages,
+            b"content" | b"output" => Self::Content,
             b"text" => Self::Text,
             b"data" | b"base64" | b"file_data" => Self::Data,
             _ => Self::Other,

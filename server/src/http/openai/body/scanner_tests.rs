@@ -11,7 +11,8 @@ fn scan(body: &[u8], step: usize) -> Result<(String, Vec<Vec<u8>>), BodyError> {
         scanner.push(chunk)?;
     }
     let (json, media) = scanner.finish();
-    let files = media.iter().flat_map(|one| &one.files).map(|file| fs::read(&file.path).unwrap()).collect();
+    let files =
+        media.iter().flat_map(|one| &one.files).map(|file| fs::read(file.source.path()).unwrap()).collect();
     Ok((String::from_utf8(json).unwrap(), files))
 }
 

@@ -11,12 +11,12 @@ use crate::http::error::{Failure, shown};
 /// Maximum size of a JSON schema in bytes.
 const MAX_SCHEMA: usize = 256 << 10;
 
-/// Parses `response_format`, `structured_outputs` and its older names.
-pub(super) fn answer_format(parameters: &mut Parameters<'_>) -> Result<AnswerFormat, Failure> {
-    let mut formats = Vec::new();
-    if let Some(format) = parameters.take::<ResponseFormat<'_>>("response_format")? {
-        formats.push(("response_format", response_format(&format)?));
-    }
+/// Parses `structured_outputs` and its older names. `given` is the form that OpenAI's parameter of this name constrains.
+pub(super) fn answer_format(
+    parameters: &mut Parameters<'_>,
+    given: Option<(&'static str, AnswerFormat)>,
+) -> Result<AnswerFormat, Failure> {
+    let mut formats: Vec<_> = given.into_iter().collect();
     if let Some(outputs) = parameters.take::<StructuredOutputs<'_>>("structured_outputs")? {
         formats.extend(structured_outputs(outputs)?.map(|format| ("structured_outputs", format)));
     }
@@ -43,28 +43,26 @@ pub(super) fn answer_format(parameters: &mut Parameters<'_>) -> Result<AnswerFor
     }
 }
 
-fn response_format(format: &ResponseFormat<'_>) -> Result<AnswerFormat, Failure> {
+/// Converts OpenAI's constraint in the parameter `param`.
+pub(in crate::http::openai) fn response_format(
+    param: &'static str,
+    format: &ResponseFormat<'_>,
+) -> Result<AnswerFormat, Failure> {
     let beside = format.schema;
     match format.kind.as_str() {
         "text" => Ok(AnswerFormat::Text),
         // With a schema: llama.cpp's form.
         "json_object" => match beside {
-            Some(given) => schema("response_format", given),
+            Some(given) => schema(param, given),
             None => Ok(AnswerFormat::JsonObject),
         },
         "json_schema" => match format.json_schema.as_ref().and_then(|json| json.schema).or(beside) {
-            Some(given) => schema("response_format", given),
-            None => Err(Failure::invalid(
-                "response_format",
-                "response_format json_schema needs json_schema.schema, an object",
-            )),
+            Some(given) => schema(param, given),
+            None => Err(Failure::invalid(param, format!("{param} json_schema needs a schema, an object"))),
         },
         other => Err(Failure::invalid(
-            "response_format",
-            format!(
-                "response_format {} is unknown; text, json_object or json_schema would fit",
-                shown(other)
-            ),
+            param,
+            format!("{param} {} is unknown; text, json_object or json_schema would fit", shown(other)),
         )),
     }
 }
@@ -111,18 +109,23 @@ fn structured_outputs(outputs: StructuredOutputs<'_>) -> Result<Option<AnswerFor
     }
 }
 
+/// Parses `tools`, an array of JSON.
+pub(in crate::http::openai) fn tool_list(parameters: &mut Parameters<'_>) -> Result<Vec<Value>, Failure> {
+    let given = parameters.take::<&RawValue>("tools")?;
+    match given.map(|tools| bounded("tools", tools)).transpose()? {
+        None => Ok(Vec::new()),
+        Some(Value::Array(tools)) => Ok(tools),
+        Some(_) => Err(Failure::invalid("tools", "tools is not an array")),
+    }
+}
+
 /// Parses `tools`, `tool_choice` and `parallel_tool_calls`.
 pub(super) fn tools(parameters: &mut Parameters<'_>) -> Result<Option<ToolOptions>, Failure> {
-    let given = parameters.take::<&RawValue>("tools")?;
+    let tools = tool_list(parameters)?;
     let choice = parameters.take::<&RawValue>("tool_choice")?;
     let choice = choice.map(|choice| bounded("tool_choice", choice).and_then(|choice| tool_choice(&choice)));
     let choice = choice.transpose()?;
     let parallel = parameters.take("parallel_tool_calls")?.unwrap_or(true);
-    let tools = match given.map(|tools| bounded("tools", tools)).transpose()? {
-        None => Vec::new(),
-        Some(Value::Array(tools)) => tools,
-        Some(_) => return Err(Failure::invalid("tools", "tools is not an array")),
-    };
     for (at, tool) in tools.iter().enumerate() {
         let kind = tool.get("type").and_then(Value::as_str).unwrap_or_default();
         if kind != "function" {
@@ -134,14 +137,24 @@ pub(super) fn tools(parameters: &mut Parameters<'_>) -> Result<Option<ToolOption
             return Err(Failure::invalid(param.clone(), format!("{param} is missing")));
         }
     }
-    match (tools.is_empty(), choice.unwrap_or_default()) {
+    chosen(tools, choice.unwrap_or_default(), parallel)
+}
+
+/// Returns the options of tools in chat's form.
+pub(in crate::http::openai) fn chosen(
+    tools: Vec<Value>,
+    choice: ToolChoice,
+    parallel: bool,
+) -> Result<Option<ToolOptions>, Failure> {
+    match (tools.is_empty(), choice) {
         (true, ToolChoice::Auto | ToolChoice::None) => Ok(None),
         (true, _) => Err(Failure::invalid("tool_choice", "tool_choice needs tools")),
         (false, choice) => Ok(Some(ToolOptions { tools, choice, parallel })),
     }
 }
 
-fn tool_choice(choice: &Value) -> Result<ToolChoice, Failure> {
+/// Converts `tool_choice`.
+pub(in crate::http::openai) fn tool_choice(choice: &Value) -> Result<ToolChoice, Failure> {
     let name = || choice.pointer("/function/name").or_else(|| choice.get("name")).and_then(Value::as_str);
     match (choice.as_str(), choice.get("type").and_then(Value::as_str)) {
         (Some("auto"), _) => Ok(ToolChoice::Auto),

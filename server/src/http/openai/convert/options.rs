@@ -20,42 +20,45 @@ const MAX_STOP_BYTES: usize = 1024;
 /// Maximum number of alternatives per token.
 const MAX_LOGPROBS: i64 = 20;
 
-/// Parses how to generate the answer, except its form.
+/// Parses how to generate the answer, except its form and what the APIs name differently.
 pub(super) fn options(
     parameters: &mut Parameters<'_>,
     defaults: SamplingParams,
 ) -> Result<GenerationOptions, Failure> {
-    let max_tokens = limit(parameters, "max_tokens")?;
-    let max_tokens = limit(parameters, "max_completion_tokens")?.or(max_tokens);
     let min_tokens = parameters.take::<Whole>("min_tokens")?.map_or(0, |min| min.0);
     let min_tokens = usize::try_from(min_tokens).map_err(|_| {
         Failure::invalid("min_tokens", format!("min_tokens is {min_tokens}; at least 0 would fit"))
     })?;
+    Ok(GenerationOptions {
+        sampling: sampling(parameters, defaults)?,
+        min_tokens,
+        stop: stop(parameters)?,
+        stop_token_ids: parameters.take("stop_token_ids")?.unwrap_or_default(),
+        include_stop_str_in_output: parameters.take("include_stop_str_in_output")?.unwrap_or(false),
+        ignore_eos: parameters.take("ignore_eos")?.unwrap_or(false),
+        logit_bias: logit_bias(parameters)?,
+        allowed_token_ids: parameters.take("allowed_token_ids")?,
+        bad_words: parameters.take("bad_words")?.unwrap_or_default(),
+        ..GenerationOptions::default()
+    })
+}
+
+/// Parses `continue_final_message` and `add_generation_prompt`.
+pub(super) fn continues(parameters: &mut Parameters<'_>) -> Result<bool, Failure> {
     let continues = parameters.take("continue_final_message")?.unwrap_or(false);
     if parameters.take("add_generation_prompt")?.unwrap_or(!continues) == continues {
         let message =
             "add_generation_prompt and continue_final_message exclude each other; one of them must be true";
         return Err(Failure::invalid("add_generation_prompt", message));
     }
-    Ok(GenerationOptions {
-        sampling: sampling(parameters, defaults)?,
-        max_tokens,
-        min_tokens,
-        stop: stop(parameters)?,
-        stop_token_ids: parameters.take("stop_token_ids")?.unwrap_or_default(),
-        include_stop_str_in_output: parameters.take("include_stop_str_in_output")?.unwrap_or(false),
-        ignore_eos: parameters.take("ignore_eos")?.unwrap_or(false),
-        logprobs: logprobs(parameters)?,
-        logit_bias: logit_bias(parameters)?,
-        allowed_token_ids: parameters.take("allowed_token_ids")?,
-        bad_words: parameters.take("bad_words")?.unwrap_or_default(),
-        continue_final_message: continues,
-        ..GenerationOptions::default()
-    })
+    Ok(continues)
 }
 
 /// Parses a limit of tokens. -1 means none.
-fn limit(parameters: &mut Parameters<'_>, name: &'static str) -> Result<Option<usize>, Failure> {
+pub(in crate::http::openai) fn limit(
+    parameters: &mut Parameters<'_>,
+    name: &'static str,
+) -> Result<Option<usize>, Failure> {
     match parameters.take::<Whole>(name)? {
         None | Some(Whole(-1)) => Ok(None),
         Some(Whole(n)) => match usize::try_from(n) {
@@ -79,17 +82,22 @@ fn stop(parameters: &mut Parameters<'_>) -> Result<Vec<String>, Failure> {
     Ok(stop)
 }
 
-fn logprobs(parameters: &mut Parameters<'_>) -> Result<Option<usize>, Failure> {
-    let wanted = parameters.take("logprobs")?.unwrap_or(false);
+/// Parses `top_logprobs`.
+pub(in crate::http::openai) fn top_logprobs(parameters: &mut Parameters<'_>) -> Result<usize, Failure> {
     let top = parameters.take::<Whole>("top_logprobs")?.map_or(0, |top| top.0);
-    let top = match usize::try_from(top) {
-        Ok(count) if top <= MAX_LOGPROBS => count,
+    match usize::try_from(top) {
+        Ok(count) if top <= MAX_LOGPROBS => Ok(count),
         _ => {
             let message = format!("top_logprobs is {top}; 0 to {MAX_LOGPROBS} would fit");
-            return Err(Failure::invalid("top_logprobs", message));
+            Err(Failure::invalid("top_logprobs", message))
         }
-    };
-    match (wanted, top) {
+    }
+}
+
+/// Parses `logprobs` and `top_logprobs`.
+pub(super) fn logprobs(parameters: &mut Parameters<'_>) -> Result<Option<usize>, Failure> {
+    let wanted = parameters.take("logprobs")?.unwrap_or(false);
+    match (wanted, top_logprobs(parameters)?) {
         (true, top) => Ok(Some(top)),
         (false, 0) => Ok(None),
         (false, _) => Err(Failure::invalid("top_logprobs", "top_logprobs needs \"logprobs\": true")),
@@ -145,7 +153,7 @@ fn sampling(parameters: &mut Parameters<'_>, defaults: SamplingParams) -> Result
 const VIDEO_KWARGS: [&str; 5] = ["fps", "num_frames", "start", "end", "cap_pixels_per_frame"];
 
 /// Parses the sampling and size of videos. `media_io_kwargs.video` takes precedence over `mm_processor_kwargs`.
-pub(super) fn frames(
+pub(in crate::http::openai) fn frames(
     parameters: &mut Parameters<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<ClipRequest, Failure> {

@@ -3,11 +3,12 @@
 use homereel_engine::{GenerationOptions, MessageRole};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::super::body::MediaByMarker;
+use super::super::body::{MAX_FRAMES, MediaByMarker};
 use super::super::media_url::{self, Found, Wanted};
 use super::super::references::{Reference, Resolved, Resolver};
 use super::super::wire::{Content, Media, PartFields, VideoKwargs, WireMessage, WirePart};
 use super::options::apply;
+use super::place::{Place, TurnPlace};
 use super::{MAX_TEXT, RequestLimits, bounded};
 use crate::http::error::{Failure, shown};
 use crate::{
@@ -42,7 +43,7 @@ pub(in crate::http::openai) struct PartFailure {
 }
 
 #[derive(Debug)]
-pub(super) struct DraftTurn {
+pub(in crate::http::openai) struct DraftTurn {
     role: MessageRole,
     pieces: Vec<DraftPiece>,
     extra: Map<String, Value>,
@@ -57,43 +58,92 @@ enum DraftPiece {
     Frames(Vec<Source>, f64, ClipRequest),
 }
 
-/// What the parts of a request share.
+/// A message, whatever API sent it.
+#[derive(Debug)]
+pub(in crate::http::openai) struct DraftMessage<'a> {
+    pub(in crate::http::openai) place: Place,
+    pub(in crate::http::openai) role: MessageRole,
+    pub(in crate::http::openai) content: Option<Content<'a>>,
+    /// Further fields for the chat template.
+    pub(in crate::http::openai) extra: Map<String, Value>,
+    /// How to sample its videos.
+    pub(in crate::http::openai) frames: ClipRequest,
+}
+
+/// What the parts of a message share.
 struct Parts<'m> {
     frames: ClipRequest,
     media: &'m mut MediaByMarker,
     warnings: &'m mut Vec<String>,
 }
 
-/// Converts messages. Returns also the name of the field with the media of each part.
-pub(super) fn turns(
-    messages: Vec<WireMessage<'_>>,
+/// Converts the messages of a chat request.
+pub(super) fn messages<'a>(
+    messages: Vec<WireMessage<'a>>,
     frames: ClipRequest,
+) -> Result<Vec<DraftMessage<'a>>, Failure> {
+    if messages.len() > MAX_MESSAGES {
+        return Err(too_many("messages", messages.len()));
+    }
+    let draft = |(at, message): (usize, WireMessage<'a>)| {
+        let place = format!("messages[{at}]");
+        let role = role(&place, &message.role)?;
+        let extra = extra(&place, &message)?;
+        let content = message.content.or(message.refusal.map(Content::Text));
+        let place = Place::Request(place, "content");
+        Ok(DraftMessage { place, role, content, extra, frames })
+    };
+    messages.into_iter().enumerate().map(draft).collect()
+}
+
+/// Returns the role of this name.
+pub(in crate::http::openai) fn role(place: &str, name: &str) -> Result<MessageRole, Failure> {
+    match name {
+        "system" | "developer" => Ok(MessageRole::System),
+        "user" => Ok(MessageRole::User),
+        "assistant" => Ok(MessageRole::Assistant),
+        "tool" => Ok(MessageRole::Tool),
+        other => Err(Failure::invalid(
+            format!("{place}.role"),
+            format!("role {} is unknown; system, user, assistant or tool would fit", shown(other)),
+        )),
+    }
+}
+
+fn too_many(param: &str, found: usize) -> Failure {
+    let message = format!("there are {found} messages; at most {MAX_MESSAGES} would fit");
+    Failure::invalid(param, message)
+}
+
+/// Converts the messages that the parameter `param` has. Returns also where each of their parts comes from.
+pub(in crate::http::openai) fn turns(
+    param: &'static str,
+    messages: Vec<DraftMessage<'_>>,
     limits: &RequestLimits,
     media: &mut MediaByMarker,
     warnings: &mut Vec<String>,
-) -> Result<(Vec<DraftTurn>, Vec<Vec<&'static str>>), Failure> {
+) -> Result<(Vec<DraftTurn>, Vec<TurnPlace>), Failure> {
     if messages.is_empty() {
-        return Err(Failure::invalid("messages", "messages is empty; at least 1 would fit"));
+        return Err(Failure::invalid(param, format!("{param} is empty; at least 1 would fit")));
     }
     if messages.len() > MAX_MESSAGES {
-        let message = format!("there are {} messages; at most {MAX_MESSAGES} would fit", messages.len());
-        return Err(Failure::invalid("messages", message));
+        return Err(too_many(param, messages.len()));
     }
-    let mut parts = Parts { frames, media, warnings };
     let (mut turns, mut places) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
-    for (at, message) in messages.into_iter().enumerate() {
-        let (turn, place) = turn(at, message, &mut parts)?;
+    for message in messages {
+        let mut parts = Parts { frames: message.frames, media: &mut *media, warnings: &mut *warnings };
+        let (turn, place) = turn(message, &mut parts)?;
         turns.push(turn);
         places.push(place);
     }
-    count(&turns, limits)?;
+    count(param, &turns, limits)?;
     Ok((turns, places))
 }
 
 /// Checks the numbers of videos and images, as far as they are known: what is elsewhere may turn out as either, so it is
 /// counted once more when it is resolved.
-fn count(turns: &[DraftTurn], limits: &RequestLimits) -> Result<(), Failure> {
-    let (mut text, mut videos, mut images, mut either) = (0, 0, 0, 0);
+fn count(param: &str, turns: &[DraftTurn], limits: &RequestLimits) -> Result<(), Failure> {
+    let (mut text, mut videos, mut images, mut either, mut frames) = (0, 0, 0, 0, 0);
     for piece in turns.iter().flat_map(|turn| &turn.pieces) {
         match piece {
             DraftPiece::Text(piece) => text += piece.len(),
@@ -102,14 +152,25 @@ fn count(turns: &[DraftTurn], limits: &RequestLimits) -> Result<(), Failure> {
                 videos += 1;
             }
             DraftPiece::Elsewhere(..) => either += 1,
-            DraftPiece::Video(..) | DraftPiece::Frames(..) => videos += 1,
+            DraftPiece::Video(..) => videos += 1,
+            DraftPiece::Frames(sources, ..) => {
+                videos += 1;
+                frames += sources.len();
+            }
         }
     }
     if text > MAX_TEXT {
         let message = format!("the messages have {text} bytes of text; at most {MAX_TEXT} would fit");
-        return Err(Failure::invalid("messages", message));
+        return Err(Failure::invalid(param, message));
+    }
+    // What a body may embed; a reference to an earlier frame takes no space in it.
+    let most_frames = 2 * (limits.videos + limits.images + MAX_FRAMES);
+    if frames > most_frames {
+        let message = format!("the request has {frames} frames; at most {most_frames} would fit");
+        return Err(Failure::invalid(param, message));
     }
     check_counts(videos, images, either, limits)
+        .map_err(|failure| Failure { param: Some(param.to_owned()), ..failure })
 }
 
 fn check_counts(videos: usize, images: usize, either: usize, limits: &RequestLimits) -> Result<(), Failure> {
@@ -127,51 +188,27 @@ fn check_counts(videos: usize, images: usize, either: usize, limits: &RequestLim
     Ok(())
 }
 
-fn turn(
-    at: usize,
-    message: WireMessage<'_>,
-    parts: &mut Parts<'_>,
-) -> Result<(DraftTurn, Vec<&'static str>), Failure> {
-    let place = format!("messages[{at}]");
-    let role = match message.role.as_str() {
-        "system" | "developer" => MessageRole::System,
-        "user" => MessageRole::User,
-        "assistant" => MessageRole::Assistant,
-        "tool" => MessageRole::Tool,
-        other => {
-            return Err(Failure::invalid(
-                format!("{place}.role"),
-                format!("role {} is unknown; system, user, assistant or tool would fit", shown(other)),
-            ));
+fn turn(message: DraftMessage<'_>, parts: &mut Parts<'_>) -> Result<(DraftTurn, TurnPlace), Failure> {
+    let DraftMessage { place, role, content, extra, frames: _ } = message;
+    let (pieces, fields) = match content {
+        // An assistant message that only calls tools, or that ended before its first token.
+        None if role == MessageRole::Assistant => (Vec::new(), Vec::new()),
+        None => {
+            let message = format!("{} has no content; a string would fit", place.item());
+            return Err(Failure::invalid(place.parts(), message));
         }
-    };
-    let extra = extra(&place, &message)?;
-    let (pieces, places) = match message.content {
-        None => match message.refusal {
-            Some(refusal) => (vec![DraftPiece::Text(refusal.into_owned())], vec![""]),
-            // An assistant message that only calls tools, or that ended before its first token.
-            None if role == MessageRole::Assistant => (Vec::new(), Vec::new()),
-            None => {
-                let message = format!("{place} has no content; a string would fit");
-                return Err(Failure::invalid(format!("{place}.content"), message));
-            }
-        },
         Some(Content::Text(text)) => (vec![DraftPiece::Text(text.into_owned())], vec![""]),
         Some(Content::Parts(given)) => {
-            let pieces = given.into_iter().enumerate().map(|(part_at, WirePart(fields))| {
+            let pieces = given.into_iter().enumerate().map(|(at, WirePart(fields))| {
                 piece(fields, role, parts).map_err(|failure| {
-                    let place = format!("{place}.content[{part_at}]");
-                    let param = match failure.param {
-                        Some(param) if !param.is_empty() => format!("{place}.{param}"),
-                        _ => place,
-                    };
+                    let param = place.part(at, failure.param.as_deref().unwrap_or_default());
                     Failure { param: Some(param), ..failure }
                 })
             });
             pieces.collect::<Result<Vec<_>, _>>()?.into_iter().unzip()
         }
     };
-    Ok((DraftTurn { role, pieces, extra }, places))
+    Ok((DraftTurn { role, pieces, extra }, TurnPlace { place, fields }))
 }
 
 /// Returns the fields of a message besides role and content, for the chat template.
@@ -211,8 +248,8 @@ fn piece(
     parts: &mut Parts<'_>,
 ) -> Result<(DraftPiece, &'static str), Failure> {
     let lacking = |param: &str| Failure::invalid(param, format!("a part of type {param} needs {param}"));
-    let kind = part.kind.clone().unwrap_or_else(|| guessed(&part).into());
-    let kind = kind.as_ref();
+    let kind = kind(&part).to_owned();
+    let kind = kind.as_str();
     if let "text" | "input_text" | "output_text" = kind {
         let text = part.text.ok_or_else(|| lacking("text"))?;
         return Ok((DraftPiece::Text(text.into_owned()), "text"));
@@ -222,9 +259,7 @@ fn piece(
         return Ok((DraftPiece::Text(text.into_owned()), "refusal"));
     }
     let wanted = match kind {
-        "image_url" | "input_image" | "image" => Wanted::Picture,
-        "video_url" | "input_video" | "video" => Wanted::Video,
-        "file" | "input_file" => Wanted::Any,
+        kind if let Some(wanted) = wanted(kind) => wanted,
         "input_audio" | "audio_url" | "audio" => {
             return Err(Failure::invalid(
                 "type",
@@ -245,13 +280,10 @@ fn piece(
         let message = format!("{kind} is only supported in messages of users and tools");
         return Err(Failure::invalid("type", message));
     }
-    let settings = VideoKwargs {
-        fps: part.fps,
-        num_frames: part.num_frames,
-        start: part.start,
-        end: part.end,
-        cap_pixels_per_frame: part.cap_pixels_per_frame,
-    };
+    let detailed = "the model's own rule sets the size";
+    if let Some(detail) = part.detail.as_deref().filter(|detail| *detail != "auto") {
+        parts.warnings.push(format!("detail {} has no effect: {detailed}", shown(detail)));
+    }
     for (name, given) in [
         ("min_pixels", part.min_pixels.is_some()),
         ("max_pixels", part.max_pixels.is_some()),
@@ -266,18 +298,16 @@ fn piece(
         }
     }
     let (media, param) =
-        media(part).ok_or_else(|| Failure::invalid("", format!("a part of type {kind} needs a URL")))?;
-    let mut request = parts.frames;
-    apply(&mut request, param, settings)?;
+        media(&part).ok_or_else(|| Failure::invalid("", format!("a part of type {kind} needs a URL")))?;
+    let request = sampling(&part, param, parts.frames)?;
     let found = match media {
-        Media::One(url) => media_url::resolve(param, &url, wanted, parts.media)?,
-        Media::Detailed(url, detail) => {
-            parts
-                .warnings
-                .push(format!("detail {} has no effect: the model's own rule sets the size", shown(&detail)));
-            media_url::resolve(param, &url, wanted, parts.media)?
+        PartMedia::Url(url, detail) => {
+            if let Some(detail) = detail {
+                parts.warnings.push(format!("detail {} has no effect: {detailed}", shown(detail)));
+            }
+            media_url::resolve(param, url, wanted, parts.media)?
         }
-        Media::Frames(frames) => Found::Frames(media_url::frames(param, &frames, parts.media)?),
+        PartMedia::Frames(frames) => Found::Frames(media_url::frames(param, frames, parts.media)?),
     };
     let piece = match found {
         Found::Picture(source) => DraftPiece::Image(source),
@@ -295,9 +325,39 @@ fn piece(
     Ok((piece, param))
 }
 
-/// Returns the type of a part that has none, by its fields.
-fn guessed(part: &PartFields<'_>) -> &'static str {
-    if part.text.is_some() {
+/// Returns how to sample the video of a part; `frames` is how to sample those of its message.
+pub(in crate::http::openai) fn sampling(
+    part: &PartFields<'_>,
+    param: &str,
+    frames: ClipRequest,
+) -> Result<ClipRequest, Failure> {
+    let mut request = frames;
+    let settings = VideoKwargs {
+        fps: part.fps,
+        num_frames: part.num_frames,
+        start: part.start,
+        end: part.end,
+        cap_pixels_per_frame: part.cap_pixels_per_frame,
+    };
+    apply(&mut request, param, settings)?;
+    Ok(request)
+}
+
+/// Returns what a part of this type announces; `None` means no media.
+pub(in crate::http::openai) fn wanted(kind: &str) -> Option<Wanted> {
+    match kind {
+        "image_url" | "input_image" | "image" => Some(Wanted::Picture),
+        "video_url" | "input_video" | "video" => Some(Wanted::Video),
+        "file" | "input_file" => Some(Wanted::Any),
+        _ => None,
+    }
+}
+
+/// Returns the type of a part. Without one, its fields tell it.
+pub(in crate::http::openai) fn kind<'p>(part: &'p PartFields<'_>) -> &'p str {
+    if let Some(kind) = &part.kind {
+        kind
+    } else if part.text.is_some() {
         "text"
     } else if part.image_url.is_some() || part.image.is_some() || part.input_image.is_some() {
         "image_url"
@@ -308,30 +368,46 @@ fn guessed(part: &PartFields<'_>) -> &'static str {
     }
 }
 
+/// Where a part's media are.
+#[derive(Debug)]
+pub(in crate::http::openai) enum PartMedia<'p> {
+    /// A URL, and the detail that its object asks for.
+    Url(&'p str, Option<&'p str>),
+    Frames(&'p [Media<'p>]),
+}
+
 /// Returns where a part's media are, and the name of the field.
-fn media<'a>(part: PartFields<'a>) -> Option<(Media<'a>, &'static str)> {
-    let one = |url: Option<std::borrow::Cow<'a, str>>| url.map(Media::One);
+pub(in crate::http::openai) fn media<'p>(part: &'p PartFields<'_>) -> Option<(PartMedia<'p>, &'static str)> {
+    let given = |media: &'p Option<Media<'_>>| {
+        media.as_ref().map(|media| match media {
+            Media::One(url) => PartMedia::Url(url, None),
+            Media::Detailed(url, detail) => PartMedia::Url(url, Some(detail)),
+            Media::Frames(frames) => PartMedia::Frames(frames),
+        })
+    };
+    let url =
+        |url: &'p Option<std::borrow::Cow<'_, str>>| url.as_deref().map(|url| PartMedia::Url(url, None));
     [
-        (part.video_url, "video_url"),
-        (part.image_url, "image_url"),
-        (part.video, "video"),
-        (part.image, "image"),
-        (part.input_video, "input_video"),
-        (part.input_image, "input_image"),
-        (part.file, "file"),
-        (one(part.url), "url"),
-        (one(part.base64), "base64"),
-        (one(part.data), "data"),
-        (one(part.file_data), "file_data"),
-        (one(part.file_url), "file_url"),
-        (one(part.file_id), "file_id"),
+        (given(&part.video_url), "video_url"),
+        (given(&part.image_url), "image_url"),
+        (given(&part.video), "video"),
+        (given(&part.image), "image"),
+        (given(&part.input_video), "input_video"),
+        (given(&part.input_image), "input_image"),
+        (given(&part.file), "file"),
+        (url(&part.url), "url"),
+        (url(&part.base64), "base64"),
+        (url(&part.data), "data"),
+        (url(&part.file_data), "file_data"),
+        (url(&part.file_url), "file_url"),
+        (url(&part.file_id), "file_id"),
     ]
     .into_iter()
     .find_map(|(media, name)| Some((media?, name)))
 }
 
 impl UnresolvedConversation {
-    pub(super) fn new(
+    pub(in crate::http::openai) fn new(
         turns: Vec<DraftTurn>,
         options: GenerationOptions,
         n: usize,

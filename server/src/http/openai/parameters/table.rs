@@ -55,27 +55,45 @@ const fn refused(name: &'static str, neutral: &'static [&'static str], note: &'s
     Parameter { name, own: Refused, vllm: Refused, neutral, note }
 }
 
-/// Every parameter of OpenAI's and vLLM's chat completions, and Homereel's own.
-pub(super) const PARAMETERS: &[Parameter] = &[
-    works("messages", ""),
+/// An API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http::openai) enum Api {
+    /// `POST /v1/chat/completions`.
+    Chat,
+    /// `POST /v1/responses`.
+    Responses,
+}
+
+impl Api {
+    /// Returns its parameters.
+    pub(super) fn parameters(self) -> impl Iterator<Item = &'static Parameter> {
+        let own = match self {
+            Self::Chat => CHAT,
+            Self::Responses => RESPONSES,
+        };
+        COMMON.iter().chain(own)
+    }
+}
+
+/// The tables of the documentation, with their headings.
+#[cfg(test)]
+pub(super) const TABLES: [(&str, &[Parameter]); 3] = [
+    ("Parameters of both", COMMON),
+    ("Parameters of chat completions only", CHAT),
+    ("Parameters of responses only", RESPONSES),
+];
+
+/// What OpenAI's and vLLM's APIs have in common, and Homereel's own parameters.
+const COMMON: &[Parameter] = &[
     works("model", "a missing name means the loaded model"),
     works("stream", ""),
-    works("stream_options", "include_usage"),
-    works("max_tokens", "-1 means no limit"),
-    works("max_completion_tokens", "takes precedence over max_tokens"),
     works("temperature", "0 to 2; the default is the checkpoint's"),
     works("top_p", "0 means greedy"),
-    works("n", "1 to 16; the answers share one prefill"),
     works("stop", "at most 16 strings"),
     works("seed", ""),
     works("presence_penalty", "-2 to 2"),
     works("frequency_penalty", "-2 to 2"),
-    works("logprobs", ""),
-    works("top_logprobs", "0 to 20"),
     works("logit_bias", ""),
-    works("response_format", "text, json_object, json_schema; constrains the answer token by token"),
-    works("tools", "functions"),
-    works("tool_choice", "auto, none, required, or a function"),
     works("parallel_tool_calls", ""),
     works("top_k", "-1 and 0 mean off"),
     works("min_p", ""),
@@ -91,30 +109,22 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     works("guided_regex", "older name of structured_outputs.regex"),
     works("guided_choice", "older name of structured_outputs.choice"),
     works("guided_grammar", "older name of structured_outputs.grammar"),
-    works("continue_final_message", "the answer continues the last message, which is the assistant's"),
-    works("add_generation_prompt", "excludes continue_final_message"),
     works("chat_template_kwargs", ""),
     works("media_io_kwargs", "video: fps, num_frames, start, end, cap_pixels_per_frame"),
     works("mm_processor_kwargs", "fps, num_frames, start, end, cap_pixels_per_frame"),
     only_vllm("skip_special_tokens", &["true"]),
     only_vllm("spaces_between_special_tokens", &["true"]),
     only_vllm("repetition_detection", &[]),
-    only_vllm("reasoning_effort", &["\"none\""]),
     only_vllm("include_reasoning", &["true"]),
     only_vllm("thinking_token_budget", &[]),
     only_vllm("priority", &["0"]),
     only_vllm("cache_salt", &[]),
     no_effect("user", &[], "requests are told apart by their API key"),
     no_effect("safety_identifier", &[], "requests are told apart by their API key"),
-    no_effect("metadata", &["{}"], "answers are not stored"),
-    no_effect("store", &["false"], "answers are not stored"),
     no_effect("service_tier", &["\"auto\"", "\"default\""], "there is one tier"),
     no_effect("prompt_cache_key", &[], "prompts are cached by their content"),
     no_effect("prompt_cache_retention", &[], "prompts are cached while there is memory"),
-    no_effect("prediction", &[], "it would only save time"),
-    no_effect("verbosity", &["\"medium\""], "the model does not know it"),
     no_effect("echo", &["false"], ""),
-    no_effect("best_of", &["1"], ""),
     no_effect("length_penalty", &["1", "1.0"], "it belongs to beam search"),
     no_effect("early_stopping", &["false"], "it belongs to beam search"),
     no_effect("prompt_logprobs", &[], ""),
@@ -128,13 +138,75 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     no_effect("guided_decoding_backend", &[], ""),
     no_effect("guided_whitespace_pattern", &[], ""),
     no_effect("vllm_xargs", &["{}"], ""),
+    refused("use_beam_search", &["false"], ""),
+    refused("chat_template", &[], "templates run on the server; the checkpoint's own is used"),
+    refused("logits_processors", &["[]"], "they would be code that runs on the server"),
+    refused("kv_transfer_params", &["{}"], "vLLM would fetch from other machines"),
+];
+
+/// What chat completions have besides.
+const CHAT: &[Parameter] = &[
+    works("messages", ""),
+    works("stream_options", "include_usage"),
+    works("max_tokens", "-1 means no limit"),
+    works("max_completion_tokens", "takes precedence over max_tokens"),
+    works("n", "1 to 16; the answers share one prefill"),
+    works("logprobs", ""),
+    works("top_logprobs", "0 to 20"),
+    works("response_format", "text, json_object, json_schema; constrains the answer token by token"),
+    works("tools", "functions"),
+    works("tool_choice", "auto, none, required, or a function"),
+    works("continue_final_message", "the answer continues the last message, which is the assistant's"),
+    works("add_generation_prompt", "excludes continue_final_message"),
+    only_vllm("reasoning_effort", &["\"none\""]),
+    no_effect("metadata", &["{}"], "answers are not stored"),
+    no_effect("store", &["false"], "answers are not stored"),
+    no_effect("prediction", &[], "it would only save time"),
+    no_effect("verbosity", &["\"medium\""], "the model does not know it"),
+    no_effect("best_of", &["1"], ""),
     refused("functions", &["[]"], "send tools"),
     refused("function_call", &["\"none\"", "\"auto\""], "send tool_choice"),
     refused("modalities", &["[\"text\"]", "[]"], "answers are text"),
     refused("audio", &[], "answers are text"),
     refused("web_search_options", &[], "the server does not search the web"),
-    refused("use_beam_search", &["false"], ""),
-    refused("chat_template", &[], "templates run on the server; the checkpoint's own is used"),
-    refused("logits_processors", &["[]"], "they would be code that runs on the server"),
-    refused("kv_transfer_params", &["{}"], "vLLM would fetch from other machines"),
+];
+
+/// What responses have besides. Chat's names of the same things are refused, so that none is overlooked.
+const RESPONSES: &[Parameter] = &[
+    works("input", "a string, or items"),
+    works(
+        "instructions",
+        "comes first as a message of the system; that of an earlier response is not repeated",
+    ),
+    works("previous_response_id", ""),
+    works("store", "true by default: kept for 24 hours"),
+    works("stream_options", "include_obfuscation false; usage is always included"),
+    works("max_output_tokens", "-1 means no limit"),
+    works("max_tool_calls", "it limits calls of built-in tools, and there are none"),
+    works("tools", "functions; built-in tools are refused"),
+    works("tool_choice", "auto, none, required, a function, or allowed_tools"),
+    works("text", "format: text, json_object, json_schema; constrains the answer token by token"),
+    works("include", "message.output_text.logprobs; a warning names others"),
+    works("top_logprobs", "0 to 20; needs message.output_text.logprobs in include"),
+    works("metadata", "at most 16 texts"),
+    only_vllm("reasoning", &["{}", "{\"effort\":\"none\"}", "{\"effort\": \"none\"}"]),
+    no_effect("truncation", &["\"disabled\""], "a prompt that is too long is refused"),
+    no_effect("prompt_cache_options", &["{}"], "prompts are cached by their content"),
+    no_effect("context_management", &["[]"], "a prompt that is too long is refused"),
+    no_effect("enable_response_messages", &["false"], ""),
+    refused("background", &["false"], "stay connected, with or without stream"),
+    refused("conversation", &[], "send previous_response_id"),
+    refused("prompt", &[], "the server has no templates of prompts"),
+    refused("moderation", &[], "the server does not moderate"),
+    refused("messages", &[], "send input"),
+    refused("max_tokens", &[], "send max_output_tokens"),
+    refused("max_completion_tokens", &[], "send max_output_tokens"),
+    refused("response_format", &[], "send text.format"),
+    refused("reasoning_effort", &[], "send reasoning.effort"),
+    refused("verbosity", &[], "send text.verbosity"),
+    refused("logprobs", &["false"], "send include with message.output_text.logprobs"),
+    refused("n", &["1"], "a response is one answer"),
+    refused("functions", &["[]"], "send tools"),
+    refused("continue_final_message", &["false"], "only chat completions have it"),
+    refused("add_generation_prompt", &["true"], "only chat completions have it"),
 ];
