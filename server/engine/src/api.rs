@@ -272,6 +272,18 @@ pub trait Engine: Send + Sync + 'static {
     /// As [`Engine::submit`], except for `ContextLength` and `Overloaded`.
     fn prompt_tokens(&self, request: &Request) -> Result<Option<PromptTokens>, EngineError>;
 
+    /// Returns the token ids of `text`, in which special tokens have no effect. `None` where the tokenizer is not known.
+    ///
+    /// # Errors
+    /// As [`Engine::info`]; `Invalid` for a text that cannot be tokenized.
+    fn text_tokens(&self, text: &str) -> Result<Option<Vec<u32>>, EngineError>;
+
+    /// Returns the text of one token, special tokens by their name. `None` where the tokenizer is not known.
+    ///
+    /// # Errors
+    /// As [`Engine::info`].
+    fn token_text(&self, id: u32) -> Result<Option<String>, EngineError>;
+
     /// Tokenizes and queues a request. Takes milliseconds for a page of text; never waits for the queue.
     ///
     /// # Errors

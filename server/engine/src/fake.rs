@@ -124,6 +124,14 @@ impl Engine for FakeEngine {
         Ok(None)
     }
 
+    fn text_tokens(&self, _: &str) -> Result<Option<Vec<u32>>, EngineError> {
+        Ok(None)
+    }
+
+    fn token_text(&self, _: u32) -> Result<Option<String>, EngineError> {
+        Ok(None)
+    }
+
     fn submit(&self, request: Request) -> Result<GenerationEvents, EngineError> {
         self.info()?;
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);

@@ -116,6 +116,33 @@ impl AnswerService {
         Ok(estimate)
     }
 
+    /// Returns the tokens of a conversation's prompt; probes its videos, but decodes none. `None` where only the backend knows
+    /// the tokenizer.
+    ///
+    /// # Errors
+    /// As [`AnswerService::estimate`].
+    pub async fn prompt_tokens(
+        &self,
+        conversation: &Conversation,
+        cancel: &CancellationToken,
+    ) -> Result<Option<PromptTokens>, AskError> {
+        let _permit = self.take_permit()?;
+        let outlined = self.outlined(conversation, None, cancel).await?;
+        self.tokens(outlined.messages, conversation).await
+    }
+
+    async fn tokens(
+        &self,
+        messages: Vec<Message>,
+        conversation: &Conversation,
+    ) -> Result<Option<PromptTokens>, AskError> {
+        let request = Request { messages, options: conversation.options.clone() };
+        let engine = Arc::clone(&self.engine);
+        // Tokenizing a long text takes too long for an async thread.
+        let tokens = tokio::task::spawn_blocking(move || engine.prompt_tokens(&request)).await;
+        Ok(tokens.map_err(std::io::Error::other)??)
+    }
+
     /// Finds the largest number of frames that fits: first with the request's budget of pixels, then with the capped one.
     async fn suggestion(
         &self,
@@ -156,11 +183,7 @@ impl AnswerService {
         let frame_bytes: usize =
             outlined.messages.iter().flat_map(|message| &message.content).map(bytes).sum();
         let pixels = pixels(&outlined.messages);
-        let request = Request { messages: outlined.messages, options: conversation.options.clone() };
-        let engine = Arc::clone(&self.engine);
-        // Tokenizing a long text takes too long for an async thread.
-        let tokens = tokio::task::spawn_blocking(move || engine.prompt_tokens(&request)).await;
-        let tokens: Option<PromptTokens> = tokens.map_err(std::io::Error::other)??;
+        let tokens = self.tokens(outlined.messages, conversation).await?;
         let prompt_tokens = tokens.as_ref().map(|tokens| tokens.ids.len());
         let answer = conversation.options.max_tokens.unwrap_or(ANSWER_TOKENS);
         let kv_tokens =

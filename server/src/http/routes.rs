@@ -126,6 +126,9 @@ fn member() -> Group {
         .route("/api/jobs/{id}/retry", post(jobs::retry))
         // OpenAI's API.
         .route("/v1/chat/completions", post(openai::completions))
+        .route("/v1/videos/estimate", post(openai::estimate::estimate))
+        // vLLM's name for it.
+        .route("/tokenize", post(openai::tokenize::tokenize))
         .route("/v1/files", post(openai::files::create).layer(DefaultBodyLimit::disable()))
         .route("/v1/files/{id}", delete(openai::files::delete))
         .route("/v1/files/uploads", post(tus::create).layer(DefaultBodyLimit::disable()))

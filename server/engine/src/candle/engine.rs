@@ -170,6 +170,14 @@ impl Engine for CandleEngine {
         self.frontend()?.builder.tokens_of(request).map(Some)
     }
 
+    fn text_tokens(&self, text: &str) -> Result<Option<Vec<u32>>, EngineError> {
+        self.frontend()?.builder.text_tokens(text).map(Some)
+    }
+
+    fn token_text(&self, id: u32) -> Result<Option<String>, EngineError> {
+        Ok(Some(self.frontend()?.builder.tokenizer.token_text(id)))
+    }
+
     fn submit(&self, mut request: Request) -> Result<GenerationEvents, EngineError> {
         let frontend = self.frontend()?;
         let submitted = Instant::now();

@@ -124,6 +124,14 @@ impl PromptBuilder {
         Ok(PromptTokens { ids, visual: media.iter().map(|(_, grid)| self.tokens(*grid)).collect() })
     }
 
+    /// Returns the token ids of a text, in which special tokens have no effect.
+    ///
+    /// # Errors
+    /// `Invalid` for a text that cannot be tokenized.
+    pub fn text_tokens(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        self.tokenizer.encode(text).map_err(|error| EngineError::invalid("prompt", error))
+    }
+
     /// Returns the token ids of a request, and its media in order of appearance.
     fn expanded(&self, request: &Request) -> Result<(Vec<u32>, Vec<(PromptMedia, Grid)>), EngineError> {
         let media = self.media(&request.messages)?;

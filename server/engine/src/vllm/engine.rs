@@ -102,6 +102,16 @@ impl Engine for VllmEngine {
         builder.tokens_of(&request).map(Some)
     }
 
+    fn text_tokens(&self, text: &str) -> Result<Option<Vec<u32>>, EngineError> {
+        let model = self.pool.ready()?;
+        model.builder.as_ref().map(|builder| builder.text_tokens(text)).transpose()
+    }
+
+    fn token_text(&self, id: u32) -> Result<Option<String>, EngineError> {
+        let model = self.pool.ready()?;
+        Ok(model.builder.as_ref().map(|builder| builder.tokenizer.token_text(id)))
+    }
+
     fn submit(&self, request: Request) -> Result<GenerationEvents, EngineError> {
         let submitted = Instant::now();
         let model = self.pool.ready()?;

@@ -100,10 +100,15 @@ pub(super) fn generation(
     Ok(options)
 }
 
-/// Parses and validates the body of a chat request.
-pub(super) fn read(mut body: ChatBody, limits: &RequestLimits, info: &ModelInfo) -> Result<Draft, Failure> {
+/// Parses and validates the body of a chat request, or of another one of `api` that has the parameters of chat.
+pub(super) fn read(
+    mut body: ChatBody,
+    limits: &RequestLimits,
+    info: &ModelInfo,
+    api: Api,
+) -> Result<Draft, Failure> {
     let mut parameters = Parameters::parse(&body.json)?;
-    let mut warnings = parameters.review(Api::Chat, info.takes_extras)?;
+    let mut warnings = parameters.review(api, info.takes_extras)?;
     let messages = parameters.require("messages")?;
     let n = parameters.take::<Whole>("n")?.map_or(1, |n| n.0);
     if !(1..=MAX_ANSWERS).contains(&n) {

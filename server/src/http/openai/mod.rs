@@ -1,4 +1,5 @@
-//! OpenAI's API: `POST /v1/chat/completions`, `/v1/responses` in [`responses`], and `/v1/files` in [`files`].
+//! OpenAI's API: `POST /v1/chat/completions`, `/v1/responses` in [`responses`], and `/v1/files` in [`files`]; and what is like
+//! it: [`estimate`] and [`tokenize`].
 //!
 //! [`body`] reads the request, [`parameters`] says what becomes of each parameter, [`wire`] has the types of messages,
 //! [`convert`] turns a request into a conversation, [`media_url`] finds pictures and videos in it, [`references`] resolves
@@ -6,6 +7,7 @@
 
 mod body;
 mod convert;
+pub(super) mod estimate;
 pub(super) mod files;
 mod media_url;
 pub(super) mod models;
@@ -14,6 +16,7 @@ mod references;
 mod reply;
 pub(super) mod responses;
 mod sse;
+pub(super) mod tokenize;
 mod wire;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,6 +38,7 @@ use crate::{
     state::AppState,
 };
 use convert::{Draft, ReplyOptions, UnresolvedConversation};
+use parameters::Api;
 use references::Resolver;
 
 /// `POST /v1/chat/completions`.
@@ -47,7 +51,7 @@ pub(super) async fn completions(
     let body = receive(&state, request).await?;
     let (known, limits) = (info.clone(), request_limits(&state));
     // Parsing is CPU work, so it runs on a blocking thread, which also frees the body.
-    let draft = tokio::task::spawn_blocking(move || convert::read(body, &limits, &known));
+    let draft = tokio::task::spawn_blocking(move || convert::read(body, &limits, &known, Api::Chat));
     let Draft { want, conversation } = draft.await.map_err(Failure::internal)??;
     let model = models::named(want.model.as_deref(), &info, &state.config.get().served_model_names)?;
     let conversation = resolved(&state, user.account(), conversation, &want).await?;

@@ -50,6 +50,11 @@ impl<'a> Parameters<'a> {
         self.0.remove(name).map(|value| parse(name, value)).transpose()
     }
 
+    /// Returns whether there is a value that is not taken yet.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// Takes a value that must be there.
     ///
     /// # Errors
@@ -134,7 +139,7 @@ mod tests {
 
     #[test]
     fn every_parameter_works_or_is_refused_or_is_named() {
-        for (api, parameter) in [Api::Chat, Api::Responses]
+        for (api, parameter) in [Api::Chat, Api::Responses, Api::Estimate, Api::Tokenize]
             .into_iter()
             .flat_map(|api| api.parameters().map(move |one| (api, one)))
         {

@@ -62,25 +62,33 @@ pub(in crate::http::openai) enum Api {
     Chat,
     /// `POST /v1/responses`.
     Responses,
+    /// `POST /v1/videos/estimate`.
+    Estimate,
+    /// `POST /tokenize`.
+    Tokenize,
 }
 
 impl Api {
     /// Returns its parameters.
     pub(super) fn parameters(self) -> impl Iterator<Item = &'static Parameter> {
-        let own = match self {
-            Self::Chat => CHAT,
-            Self::Responses => RESPONSES,
+        let (own, more): (&[Parameter], &[Parameter]) = match self {
+            Self::Chat => (CHAT, &[]),
+            Self::Responses => (RESPONSES, &[]),
+            Self::Estimate => (CHAT, ESTIMATE),
+            Self::Tokenize => (CHAT, TOKENIZE),
         };
-        COMMON.iter().chain(own)
+        COMMON.iter().chain(own).chain(more)
     }
 }
 
 /// The tables of the documentation, with their headings.
 #[cfg(test)]
-pub(super) const TABLES: [(&str, &[Parameter]); 3] = [
+pub(super) const TABLES: [(&str, &[Parameter]); 5] = [
     ("Parameters of both", COMMON),
     ("Parameters of chat completions only", CHAT),
     ("Parameters of responses only", RESPONSES),
+    ("Parameters of estimates besides those of chat completions", ESTIMATE),
+    ("Parameters of tokenize besides those of chat completions", TOKENIZE),
 ];
 
 /// What OpenAI's and vLLM's APIs have in common, and Homereel's own parameters.
@@ -210,3 +218,10 @@ const RESPONSES: &[Parameter] = &[
     refused("continue_final_message", &["false"], "only chat completions have it"),
     refused("add_generation_prompt", &["true"], "only chat completions have it"),
 ];
+
+/// What estimates have besides chat's parameters.
+const ESTIMATE: &[Parameter] = &[works("limits", "prompt_tokens, seconds, memory_bytes")];
+
+/// What `/tokenize` has besides chat's parameters.
+const TOKENIZE: &[Parameter] =
+    &[works("prompt", "a text, instead of messages"), works("return_token_strs", "")];
