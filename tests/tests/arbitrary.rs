@@ -227,7 +227,7 @@ fn request(numbers: &mut Numbers, clip: &str) -> Value {
 fn changed(numbers: &mut Numbers, mut body: Value, fitting: &[&str]) -> Value {
     for _ in 0..numbers.below(3) {
         if let (Ok(Value::Object(more)), Some(body)) =
-            (serde_json::from_str(numbers.pick::<&str>(fitting)), body.as_object_mut())
+            (serde_json::from_str(fitting[numbers.below(fitting.len())]), body.as_object_mut())
         {
             body.extend(more);
         }
