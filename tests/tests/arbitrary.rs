@@ -34,7 +34,9 @@ impl Numbers {
     }
 }
 
-const NAMES: [&str; 58] = [
+const NAMES: [&str; 60] = [
+    "limits",
+    "prompt",
     "model",
     "messages",
     "stream",
@@ -321,7 +323,16 @@ async fn send(api: Api) -> anyhow::Result<()> {
                     }
                     let mut numbers = Numbers(seed);
                     let response = match api {
-                        Api::Chat => server.chat(&request(&mut numbers, &clip)).await?,
+                        Api::Chat => {
+                            // These take the same bodies.
+                            let path = match seed % 8 {
+                                0 => "/v1/videos/estimate",
+                                1 => "/tokenize",
+                                _ => "/v1/chat/completions",
+                            };
+                            let body = request(&mut numbers, &clip);
+                            server.client().post(server.url(path)).json(&body).send().await?
+                        }
                         Api::Responses => {
                             server.respond(&response_request(&mut numbers, &clip, &previous)).await?
                         }
