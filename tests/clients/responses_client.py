@@ -82,7 +82,7 @@ json.dump(
         "status": final.status,
         "call": call.name,
         "arguments": json.loads(call.arguments),
-        "streamed_arguments": json.loads("".join(event.delta for event in calling)),
+        "streamed_arguments": json.loads("".join(event.delta for event in calling if event.item_id == calling[0].item_id)),
         "structured": client.responses.parse(**asked, text_format=Sighting).output_parsed.model_dump(),
         "after_the_call": bool(after.output_text),
         "continued": bool(continued.output_text) and pages == ["message"] * 3 and final.output_text == whole.output_text,

@@ -91,6 +91,48 @@ async fn a_clip_goes_out_as_its_frames_and_the_answer_comes_back() -> anyhow::Re
 }
 
 #[tokio::test]
+async fn a_response_has_the_reasoning_and_calls_of_vllm_and_continues_from_them() -> anyhow::Result<()> {
+    let stub = StubVllm::start().await?;
+    let piece = |delta: Value, finish: Option<&str>| {
+        json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] }).to_string()
+    };
+    let call = |index: usize, function: Value| json!({ "tool_calls": [{ "index": index, "id": format!("call_{index}"), "type": "function", "function": function }] });
+    stub.set(Mode::Chunks(vec![
+        piece(json!({ "reasoning_content": "hm" }), None),
+        piece(call(0, json!({ "name": "look", "arguments": "{" })), None),
+        piece(call(1, json!({ "name": "look", "arguments": "{}" })), None),
+        piece(json!({ "tool_calls": [{ "index": 0, "function": { "arguments": "}" } }] }), None),
+        piece(json!({}), Some("tool_calls")),
+        "[DONE]".into(),
+    ]));
+    let server = server_on(&stub).await?;
+    let tools = json!([{ "type": "function", "name": "look", "parameters": { "type": "object" } }]);
+    let asked = json!({ "input": "x", "tools": tools, "reasoning": { "effort": "high", "summary": "auto" } });
+    let first: Value = server.respond(&asked).await?.json().await?;
+    assert_eq!(stub.last()["reasoning_effort"], "high");
+    assert_eq!(first["homereel"]["warnings"][0], "reasoning.summary has no effect", "{first}");
+    assert_eq!(first["reasoning"]["effort"], "high");
+    let output = first["output"].as_array().context("output")?;
+    let kinds: Vec<&str> = output.iter().filter_map(|item| item["type"].as_str()).collect();
+    assert_eq!(kinds, ["reasoning", "function_call", "function_call"], "{first}");
+    assert_eq!(output[0]["content"], json!([{ "type": "reasoning_text", "text": "hm" }]));
+    assert_eq!((&output[1]["arguments"], &output[2]["call_id"]), (&json!("{}"), &json!("call_1")));
+
+    stub.set(Mode::Answer);
+    let results = ["call_0", "call_1"]
+        .map(|id| json!({ "type": "function_call_output", "call_id": id, "output": "a star" }));
+    let follow_up = json!({ "input": results, "previous_response_id": first["id"], "tools": tools });
+    let second: Value = server.respond(&follow_up).await?.json().await?;
+    assert_eq!(second["output"][0]["content"][0]["text"], "Red.", "{second}");
+    let sent = stub.last();
+    let messages = sent["messages"].as_array().context("messages")?;
+    assert_eq!(messages.len(), 4, "{sent}");
+    assert_eq!(messages[1]["tool_calls"].as_array().map(Vec::len), Some(2), "{sent}");
+    assert_eq!((&messages[1]["reasoning"], &messages[3]["tool_call_id"]), (&json!("hm"), &json!("call_1")));
+    Ok(())
+}
+
+#[tokio::test]
 async fn cap_pixels_per_frame_limits_the_size_of_each_frame() -> anyhow::Result<()> {
     let stub = StubVllm::start().await?;
     // Without the checkpoint's files, only our own limits apply, and a short clip keeps its size.
