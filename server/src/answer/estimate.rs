@@ -192,7 +192,10 @@ impl AnswerService {
             frames: frame_bytes,
             kv_cache: info.kv_bytes_per_token.zip(kv_tokens).map(|(bytes, tokens)| bytes * tokens),
         };
-        let read = if pixels == 0 { Some(0.0) } else { self.expected_reading_s(pixels) };
+        let read = match prompt_tokens {
+            Some(tokens) => self.rate.expected_of_prompt_s(pixels, tokens),
+            None => self.expected_reading_s(pixels),
+        };
         let decode = outlined.decode_s;
         let seconds =
             Seconds { decode, read, first_token: decode.zip(read).map(|(decode, read)| decode + read) };

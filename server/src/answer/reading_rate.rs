@@ -7,9 +7,16 @@ use crate::rate::Rate;
 /// Least share of a prompt that must be computed: what the prefix cache holds takes no time.
 const MIN_COMPUTED: f64 = 0.9;
 
-/// Milliseconds per pixel of the last answers.
+/// Times of the last answers.
 #[derive(Debug, Default)]
-pub(super) struct ReadingRate(Rate);
+pub(super) struct ReadingRate {
+    /// Vision tower and prefill, per pixel.
+    both: Rate,
+    /// Vision tower, per pixel.
+    vision: Rate,
+    /// Prefill, per token computed.
+    prefill: Rate,
+}
 
 /// What one answer tells about the rate.
 #[derive(Debug, Clone, Copy)]
@@ -37,13 +44,22 @@ impl ReadingRate {
         {
             return;
         }
-        self.0.record(reading.pixels as f64, reading.vision_ms + reading.prefill_ms);
+        let pixels = reading.pixels as f64;
+        self.both.record(pixels, reading.vision_ms + reading.prefill_ms);
+        self.vision.record(pixels, reading.vision_ms);
+        self.prefill.record(computed, reading.prefill_ms);
     }
 
     /// Returns the expected time for `pixels`, in seconds; `None` before the first answer.
     #[expect(clippy::cast_precision_loss, reason = "pixels are far below 2^52")]
     pub(super) fn expected_s(&self, pixels: u64) -> Option<f64> {
-        self.0.expected_s(pixels as f64)
+        self.both.expected_s(pixels as f64)
+    }
+
+    /// Returns the expected time for `pixels` in a prompt of `tokens`, in seconds; `None` before the first answer.
+    #[expect(clippy::cast_precision_loss, reason = "pixels and tokens are far below 2^52")]
+    pub(super) fn expected_of_prompt_s(&self, pixels: u64, tokens: usize) -> Option<f64> {
+        Some(self.vision.expected_s(pixels as f64)? + self.prefill.expected_s(tokens as f64)?)
     }
 }
 
@@ -80,5 +96,7 @@ mod tests {
         assert_eq!(rate.expected_s(1), None);
         rate.record(READING);
         assert_eq!(rate.expected_s(3_000_000), Some(3.0));
+        // 0.6 s per million pixels, 0.4 s per thousand tokens.
+        assert_eq!(rate.expected_of_prompt_s(2_000_000, 500), Some(1.4));
     }
 }

@@ -11,7 +11,7 @@ use homereel_library::Identity;
 use crate::{audit::AuditEntry, net::ClientInfo, state::AppState, telemetry};
 
 /// The requests that are recorded: method, route, and the action's name in the log.
-pub(super) const AUDITED: [(Method, &str, &str); 17] = [
+pub(super) const AUDITED: [(Method, &str, &str); 19] = [
     (Method::POST, "/login", "log_in"),
     (Method::POST, "/logout", "log_out"),
     (Method::POST, "/household/password", "change_password"),
@@ -27,6 +27,8 @@ pub(super) const AUDITED: [(Method, &str, &str); 17] = [
     (Method::DELETE, "/api/trash", "empty_trash"),
     (Method::POST, "/api/replicas/{id}/drain", "drain_replica"),
     (Method::POST, "/api/replicas/{id}/resume", "resume_replica"),
+    (Method::DELETE, "/api/uploads/{id}", "delete_upload"),
+    (Method::DELETE, "/v1/files/uploads/{id}", "delete_upload"),
     (Method::DELETE, "/v1/files/{id}", "delete_file"),
     (Method::DELETE, "/v1/responses/{id}", "delete_response"),
 ];
