@@ -58,6 +58,9 @@ pub enum PromptMedia {
     Video(VideoInput),
 }
 
+/// Pictures and clips in order of appearance, with their grids.
+type MediaWithGrids = Vec<(PromptMedia, Grid)>;
+
 /// A prompt with its pictures and clips.
 #[derive(Debug, Clone)]
 pub struct PreparedPrompt {
@@ -133,7 +136,7 @@ impl PromptBuilder {
     }
 
     /// Returns the token ids of a request, and its media in order of appearance.
-    fn expanded(&self, request: &Request) -> Result<(Vec<u32>, Vec<(PromptMedia, Grid)>), EngineError> {
+    fn expanded(&self, request: &Request) -> Result<(Vec<u32>, MediaWithGrids), EngineError> {
         let media = self.media(&request.messages)?;
         let pieces = self.pieces(request)?;
         let (ids, used) = self.expand(pieces, &media)?;
@@ -148,7 +151,7 @@ impl PromptBuilder {
         Ok((ids, media))
     }
 
-    fn media(&self, messages: &[Message]) -> Result<Vec<(PromptMedia, Grid)>, EngineError> {
+    fn media(&self, messages: &[Message]) -> Result<MediaWithGrids, EngineError> {
         let parts = || messages.iter().flat_map(|message| &message.content);
         let count = |keep: fn(&ContentPart) -> bool| parts().filter(|part| keep(part)).count();
         for (what, count, max) in [
