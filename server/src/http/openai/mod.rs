@@ -9,7 +9,7 @@ mod convert;
 pub(super) mod files;
 mod media_url;
 pub(super) mod models;
-mod parameters;
+pub(super) mod parameters;
 mod references;
 mod reply;
 pub(super) mod responses;

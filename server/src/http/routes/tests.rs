@@ -15,7 +15,7 @@ use super::*;
 use crate::state::tests::state_with;
 
 /// The whole table, sorted by URL. `HEAD` is listed where it has a handler of its own.
-const EXPECTED: &[(&str, &str, &str)] = &[
+pub(in crate::http) const EXPECTED: &[(&str, &str, &str)] = &[
     ("/", "GET", "viewer"),
     ("/albums", "GET", "viewer"),
     ("/albums/{tag}", "GET", "viewer"),
@@ -67,6 +67,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("/ask", "POST", "member"),
     ("/bench", "GET", "viewer"),
     ("/bench/{name}", "GET", "viewer"),
+    ("/docs", "GET", "viewer"),
     ("/health", "GET", "public"),
     ("/healthz", "GET", "public"),
     ("/household", "GET", "viewer"),
@@ -89,6 +90,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("/login", "POST", "public"),
     ("/logout", "POST", "public"),
     ("/metrics", "GET", "viewer"),
+    ("/openapi.json", "GET", "viewer"),
     ("/readyz", "GET", "public"),
     ("/search", "GET", "viewer"),
     ("/static/{name}", "GET", "public"),
