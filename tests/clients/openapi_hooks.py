@@ -14,6 +14,9 @@ KNOWN = json.loads(os.environ["HOMEREEL_KNOWN"])
 with open(os.environ["HOMEREEL_CLIP"], "rb") as clip:
     CLIP = clip.read()
 
+# Tokens of an answer.
+TOKENS = 2
+
 # Names of the limit of tokens, the one that takes precedence first.
 LIMITS = {
     "/v1/chat/completions": ("max_completion_tokens", "max_tokens"),
@@ -38,8 +41,8 @@ def brief(body: dict, path: str) -> dict:
                 body[name] = [{"role": "user", "content": "Hello"}]
     for name in LIMITS[path]:
         limit = body.get(name)
-        if limit is None or limit == -1 or isinstance(limit, (int, float)) and limit > 8:
-            body[name] = 8
+        if limit is None or limit == -1 or isinstance(limit, (int, float)) and limit > TOKENS:
+            body[name] = TOKENS
     return body
 
 
