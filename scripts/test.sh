@@ -12,6 +12,7 @@
 #   openai                the official OpenAI Python client
 #   clients               other projects' clients in their default settings: LangChain, pydantic-ai, instructor, LiteLLM, and for Node
 #                         OpenAI's and Vercel's AI SDK
+#   openapi               Schemathesis: 5,000 requests made from /openapi.json; every answer is as the document says
 #   tus                   the official tus client (tus-js-client) uploads with interruptions
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
@@ -25,7 +26,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
-standard=(fmt clippy doc docs deny unit parity e2e truth openai clients tus browser vllm deploy)
+standard=(fmt clippy doc docs deny unit parity e2e truth openai clients openapi tus browser vllm deploy)
 slow=(release gpu-check cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
@@ -74,6 +75,11 @@ step_clients() {
   fi
   binaries && HOMEREEL_CLIENTS_PYTHON="$tools/clients/bin/python" HOMEREEL_CLIENTS_NODE="$tools/clients-node" \
     cargo_test --test clients -- --nocapture $filter
+}
+
+step_openapi() {
+  need_venv "$tools/schemathesis" schemathesis==4.32.5 || return 1
+  binaries && HOMEREEL_SCHEMATHESIS="$tools/schemathesis/bin" cargo_test --test openapi -- --nocapture
 }
 
 # With npm's own client; where there is no node, nothing is said of it.

@@ -9,7 +9,7 @@ use tokio::process::Command;
 const GPU_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A snapshot of the machine's state.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct MachineStatus {
     /// Name of the CPU.
     pub cpu: Option<String>,
@@ -32,7 +32,7 @@ pub struct MachineStatus {
 }
 
 /// A GPU. `None` means that nvidia-smi does not report the value.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Gpu {
     /// Name of the GPU.
     pub name: String,

@@ -37,7 +37,7 @@ const MAX_FRAMES: usize = 768;
 const CACHE_BYTES: usize = 384 << 20;
 
 /// What the model saw of a video.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MediaReport {
     /// Number of frames that the model sees.
     pub frames: usize,

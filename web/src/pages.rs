@@ -1,10 +1,13 @@
 //! Pages: one struct each, rendered by the template of the same name.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 
 use crate::views::{
-    AlbumCard, AnswerView, ApiKeyView, BenchRow, Card, Fact, FactList, FoundView, JobProgress, JobView, Link,
-    Made, ModelStatus, MomentView, Note, Person, SelectOption, Shell, StateKind, StateLabel, Time, Trashed,
+    AlbumCard, AnswerView, ApiKeyView, BenchRow, Card, DocsFamily, Fact, FactList, FoundView, JobProgress,
+    JobView, Link, Made, ModelStatus, MomentView, Note, Person, SelectOption, Shell, StateKind, StateLabel,
+    Time, Trashed,
 };
 
 /// `/`: upload and the list of videos.
@@ -255,6 +258,20 @@ pub struct SystemPage {
     pub now: Time,
     /// Formatted disk usage.
     pub storage: String,
+}
+
+/// `/docs`: the API.
+#[derive(Debug, Template)]
+#[template(path = "docs.html")]
+pub struct DocsPage<'a> {
+    /// The frame.
+    pub shell: Shell,
+    /// Version of the API.
+    pub version: &'static str,
+    /// The operations.
+    pub families: &'a [DocsFamily],
+    /// What each status of an error means.
+    pub errors: &'a BTreeMap<String, String>,
 }
 
 /// `/bench`: results of benchmarks.

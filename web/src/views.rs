@@ -128,6 +128,53 @@ pub struct FactList {
     pub facts: Vec<Fact>,
 }
 
+/// A family of the API's operations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocsFamily {
+    /// Its name.
+    pub title: String,
+    /// What it is about.
+    pub about: String,
+    /// Its operations.
+    pub operations: Vec<DocsOperation>,
+}
+
+/// An operation of the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocsOperation {
+    /// Its name, which is unique.
+    pub id: String,
+    /// The HTTP method.
+    pub method: String,
+    /// The path, with parameters in braces.
+    pub path: String,
+    /// The role that it requires.
+    pub role: String,
+    /// What it does.
+    pub summary: String,
+    /// Further details, or empty.
+    pub about: String,
+    /// Parameters and fields of the body.
+    pub takes: Vec<DocsField>,
+    /// Statuses of success with their content.
+    pub returns: Vec<DocsField>,
+    /// Statuses of errors.
+    pub failures: String,
+}
+
+/// A parameter, a field of a body, or a status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocsField {
+    /// Its name.
+    pub name: String,
+    /// Where it is, and its type; or the content of an answer.
+    pub kind: String,
+    /// Whether it must be there.
+    pub required: bool,
+    /// What it means, or empty.
+    pub about: String,
+}
+
 /// A benchmark result in the table of `/bench`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BenchRow {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// The state of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaState {
     /// It has never served: its model is loading, or nothing listens there.
@@ -20,6 +21,7 @@ pub enum ReplicaState {
 
 /// One replica.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReplicaStatus {
     /// Index in the order of the configuration.
     pub id: usize,
@@ -47,6 +49,7 @@ pub struct ReplicaStatus {
 
 /// Metrics of a replica, with vLLM's names. Counters stay monotonic across restarts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReplicaMetrics {
     /// Requests in execution, of all clients.
     pub num_requests_running: f64,
@@ -66,6 +69,7 @@ pub struct ReplicaMetrics {
 
 /// What the built-in engine has in progress, with vLLM's names where it has them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BatchStatus {
     /// Sequences that hold KV.
     pub num_requests_running: usize,

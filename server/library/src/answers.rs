@@ -12,6 +12,7 @@ use crate::{
 
 /// State of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerStatus {
     /// The engine is generating it.
@@ -37,6 +38,7 @@ impl AnswerStatus {
 
 /// A question and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Answer {
     /// 32 hexadecimal digits that sort by time.
     pub id: String,

@@ -4,6 +4,7 @@ use crate::jobs::job::{Job, Step};
 
 /// A change.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Change {
     /// A video was added or changed.

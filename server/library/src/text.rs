@@ -26,6 +26,7 @@ impl TextKind {
 
 /// A moment: a time span of a video and what happens in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Moment {
     /// Start in seconds.
     pub start: f64,
@@ -37,8 +38,10 @@ pub struct Moment {
 
 /// A text and its origin.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Text<T> {
     /// The text. `None` when the model's answer was not usable (see `warning`).
+    #[cfg_attr(feature = "openapi", schema(schema_with = or_null::<T>))]
     pub content: Option<T>,
     /// A warning for readers.
     pub warning: Option<String>,
@@ -52,8 +55,18 @@ pub struct Text<T> {
     pub edited_ms: Option<i64>,
 }
 
+/// Returns the schema of `Option<T>`, which utoipa takes for that of a `T` where `T` is a parameter.
+#[cfg(feature = "openapi")]
+fn or_null<T: utoipa::ToSchema>() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+    use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
+
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    Schema::AnyOf(AnyOfBuilder::new().item(T::schema()).item(null).build()).into()
+}
+
 /// The texts of one video. `None` means that a text does not exist yet.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Texts {
     /// The description.
     pub description: Option<Text<String>>,

@@ -15,6 +15,7 @@ const TRASH_MS: i64 = TRASH_DAYS * 24 * 3600 * 1000;
 
 /// Disk usage in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Storage {
     /// Number of videos, not counting the trash.
     pub videos: u64,

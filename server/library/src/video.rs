@@ -11,6 +11,7 @@ use crate::{
 
 /// State of the poster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Poster {
     /// Not made yet.
@@ -33,6 +34,7 @@ impl Poster {
 
 /// A video of the library.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Video {
     /// 32 hexadecimal digits that sort by time.
     pub id: String,

@@ -12,6 +12,7 @@ use crate::{
 
 /// One stretch of a long video.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Window {
     /// Counted from 0.
     pub number: usize,

@@ -74,7 +74,7 @@ pub struct Finished {
 }
 
 /// Durations of the stages in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct StagesMs {
     /// Waiting for the engine.
     pub queue: f64,

@@ -2,7 +2,7 @@
 
 use axum::{
     Form,
-    extract::{Path, Query, rejection::FormRejection},
+    extract::rejection::FormRejection,
     response::{IntoResponse, Redirect, Response},
 };
 use homereel_library::{Album, Video};
@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::{
     error::Failure,
+    extract::{Path, Query},
     html::{self, PageContext},
     videos, views,
 };

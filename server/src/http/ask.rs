@@ -8,7 +8,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Form, Json,
-    extract::{FromRequest, Path, Request},
+    extract::{FromRequest, Request},
     http::{StatusCode, header},
     response::{
         IntoResponse, Redirect, Response,
@@ -26,6 +26,7 @@ use tracing::Instrument as _;
 
 use super::{
     error::{Failure, Problem},
+    extract::Path,
     html::{self, PageContext},
     pages::reading::page_budget,
 };

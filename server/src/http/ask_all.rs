@@ -6,7 +6,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::{
     Form, Json,
     extract::{
-        Query, State,
+        State,
         rejection::{FormRejection, JsonRejection},
     },
     response::{
@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::{Failure, Problem},
+    extract::Query,
     html::{self, PageContext},
     views,
 };

@@ -1,12 +1,13 @@
 //! `GET /static/{name}`: the stylesheet, scripts and icons that are embedded in the program.
 
 use axum::{
-    extract::{Path, Query},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use homereel_web::assets;
 use serde::Deserialize;
+
+use super::extract::{Path, Query};
 
 /// Serves a static file. A URL with the file's version may be cached forever.
 pub(super) async fn asset(

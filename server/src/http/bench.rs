@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 
 use axum::{
-    extract,
     http::header,
     response::{IntoResponse, Response},
 };
@@ -19,6 +18,7 @@ use homereel_web::{
 
 use super::{
     error::Failure,
+    extract,
     html::{self, PageContext},
 };
 

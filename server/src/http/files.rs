@@ -4,7 +4,7 @@
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -14,6 +14,7 @@ use serde::Deserialize;
 use tower_http::services::ServeFile;
 
 use super::error::{Failure, Problem};
+use crate::http::extract::{Path, Query};
 use crate::{file_name::with_extension, state::AppState};
 
 /// Characters that `filename*` may contain unescaped (RFC 5987).

@@ -4,7 +4,7 @@
 
 use axum::{
     Form,
-    extract::{Path, Query, rejection::FormRejection},
+    extract::rejection::FormRejection,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use super::{
     audit_layer, auth_layer,
     error::Failure,
+    extract::{Path, Query},
     html::{self, PageContext},
     views,
 };

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::{Failure, Problem},
+    extract::{Path, Query},
     html::{self, PageContext},
     views,
 };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use axum::{
     Form,
-    extract::{Query, Request, rejection::FormRejection},
+    extract::{Request, rejection::FormRejection},
     http::{HeaderMap, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -16,6 +16,7 @@ use super::{
     audit_layer,
     auth_layer::{COOKIE, session},
     error::Failure,
+    extract::Query,
     html::{self, PageContext},
 };
 use crate::{net::ClientInfo, state::AppState};

@@ -1,14 +1,17 @@
 //! `/api/videos/{id}/moments.{json,vtt,srt,md}`: the moments of a video in several file formats.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
 use homereel_library::{Moment, Video};
 use serde_json::json;
 
-use super::error::{Failure, Problem};
+use super::{
+    error::{Failure, Problem},
+    extract::Path,
+};
 use crate::{captions, state::AppState};
 
 /// `GET /api/videos/{id}/moments.json`

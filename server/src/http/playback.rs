@@ -2,13 +2,14 @@
 //! the original if browsers can play it, otherwise the rendition.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, Method, header},
     response::{IntoResponse, Response},
 };
 
 use super::{
     error::{Failure, Problem},
+    extract::Path,
     files::ranged,
 };
 use crate::state::AppState;

@@ -1,14 +1,11 @@
 //! `/api/replicas`: drains and resumes vLLM replicas. Also sets the replicas' gauges in `/metrics`.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use homereel_engine::{ReplicaState, ReplicaStatus};
 use serde_json::{Value, json};
 
 use super::error::{Failure, Problem};
+use crate::http::extract::Path;
 use crate::state::AppState;
 
 /// `POST /api/replicas/{id}/drain`: the replica finishes its requests and gets no new ones.

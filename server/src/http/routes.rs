@@ -17,8 +17,8 @@ use tower::ServiceExt as _;
 use super::{
     albums, ask, ask_all, assets,
     auth_layer::{self, Required},
-    bench, error, events, files, health, household, html, jobs, layers, login, moments, openai, pages, path,
-    playback, replicas, search, system, trash, tus, upload, videos,
+    bench, error, events, files, health, household, html, jobs, layers, login, moments, openai, openapi,
+    pages, path, playback, replicas, search, system, trash, tus, upload, videos,
 };
 use crate::state::AppState;
 
@@ -54,6 +54,9 @@ fn viewer() -> Group {
         .route("/system", get(system::page))
         .route("/bench", get(bench::page))
         .route("/bench/{name}", get(bench::svg))
+        // The API's description, as a page and for programs.
+        .route("/docs", get(openapi::page))
+        .route("/openapi.json", get(openapi::json))
         // The library's API.
         .route("/api/videos", get(videos::list))
         .route("/api/videos/{id}", get(videos::show))
@@ -195,4 +198,4 @@ impl Group {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::State,
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::{Failure, Problem, shown},
+    extract::Query,
     html::{self, PageContext},
     views,
 };

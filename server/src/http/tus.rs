@@ -12,7 +12,7 @@ mod headers;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -30,6 +30,7 @@ use self::{
 use super::{
     auth_layer::CurrentUser,
     error::{Failure, Problem, render},
+    extract::{Path, Query},
     openai::files,
 };
 use crate::{

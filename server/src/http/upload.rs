@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::{
     Json,
     body::BodyDataStream,
-    extract::{FromRequest, Multipart, Query, Request},
+    extract::{FromRequest, Multipart, Request},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::{
     error::{Failure, Problem, broken_body},
+    extract::Query,
     html::{self, PageContext},
 };
 use crate::{import, state::AppState};

@@ -3,7 +3,7 @@
 use axum::{
     Form, Json,
     extract::{
-        Path, Query, State,
+        State,
         rejection::{FormRejection, JsonRejection},
     },
     http::StatusCode,
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::{
     error::{Failure, Problem},
+    extract::{Path, Query},
     html::{self, PageContext},
 };
 use crate::state::AppState;

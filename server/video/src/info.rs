@@ -30,6 +30,7 @@ impl std::ops::Deref for Probe {
 
 /// The facts of a clip without its frames, small enough for a database row. Frames cannot be planned from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProbeSummary {
     /// Container, by ffmpeg's short name (`mov,mp4,m4a,3gp,3g2,mj2`).
     pub container: String,
@@ -68,6 +69,7 @@ pub struct FrameIndex {
 
 /// The selected video stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VideoStream {
     /// Index in the container.
     pub index: usize,
@@ -103,6 +105,7 @@ pub struct VideoStream {
 
 /// The timebase of a stream, with which a decoder finds a frame of [`FrameIndex::frame_times`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Timebase {
     /// Seconds per tick, numerator.
     pub num: i32,
@@ -147,6 +150,7 @@ pub struct RandomAccessPoint {
 
 /// An audio stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AudioStream {
     /// Codec, by ffmpeg's name.
     pub codec: String,
@@ -158,6 +162,7 @@ pub struct AudioStream {
 
 /// Sources of the date, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DateSource {
     /// The camera's local time with its offset (QuickTime).
@@ -181,6 +186,7 @@ pub struct CaptureDate {
 
 /// Geographic coordinates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Location {
     /// Degrees north.
     pub latitude: f64,

@@ -10,6 +10,7 @@ pub(super) const MAX_ATTEMPTS: i64 = 4;
 
 /// State of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Waits to run.
@@ -38,6 +39,7 @@ impl JobState {
 
 /// Steps of an ingest job, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Reads the file's streams and metadata.
@@ -148,6 +150,7 @@ impl Step {
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Job {
     /// 32 hexadecimal digits that sort by time.
     pub id: String,

@@ -28,6 +28,7 @@ pub struct Filter {
 
 /// The kind of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PieceKind {
     /// The name of the file.
@@ -73,6 +74,7 @@ impl PieceKind {
 
 /// Part of a snippet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SnippetPart {
     /// The text.
     pub text: String,
@@ -83,6 +85,7 @@ pub struct SnippetPart {
 
 /// A match in one text of a video.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Hit {
     /// Kind of text.
     pub kind: PieceKind,

@@ -39,6 +39,7 @@ const HANDOVER: Duration = Duration::from_secs(10);
 
 /// State of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UploadState {
     /// Bytes are missing.
@@ -53,6 +54,7 @@ pub enum UploadState {
 
 /// An upload.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Upload {
     /// 32 hexadecimal digits that sort by time.
     pub id: String,

@@ -5,7 +5,7 @@ mod form;
 
 use axum::{
     Json,
-    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, header},
     response::{IntoResponse as _, Response},
 };
@@ -18,13 +18,15 @@ use super::super::{
     error::{Failure, OpenAiError, shown},
     files::{disposition, ranged},
 };
+use crate::http::extract::{Path, Query};
 use crate::{import, state::AppState};
 
 /// Prefix of an id, as in OpenAI's API.
 pub(in crate::http) const PREFIX: &str = "file-";
 
 /// OpenAI's purposes of an upload.
-const PURPOSES: [&str; 6] = ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"];
+pub(in crate::http) const PURPOSES: [&str; 6] =
+    ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"];
 
 /// Maximum number of files in one page of the list, as in OpenAI's API.
 const MAX_LIST: u32 = 10_000;
@@ -65,9 +67,8 @@ pub(in crate::http) struct ListQuery {
 pub(in crate::http) async fn list(
     State(state): State<AppState>,
     user: CurrentUser,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    Query(query): Query<ListQuery>,
 ) -> Result<Json<Value>, OpenAiError> {
-    let Query(query) = query.map_err(|rejection| Failure::invalid("", rejection.body_text()))?;
     let given = |value: Option<String>| value.filter(|value| !value.is_empty());
     let limit = match given(query.limit) {
         None => MAX_LIST,

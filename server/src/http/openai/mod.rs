@@ -11,7 +11,7 @@ pub(super) mod estimate;
 pub(super) mod files;
 mod media_url;
 pub(super) mod models;
-mod parameters;
+pub(super) mod parameters;
 mod references;
 mod reply;
 pub(super) mod responses;

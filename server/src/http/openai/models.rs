@@ -1,13 +1,11 @@
 //! `/v1/models`: the loaded model under each of its names, in OpenAI's format.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use homereel_engine::ModelInfo;
 use serde_json::{Value, json};
 
 use super::super::error::{Failure, OpenAiError, shown};
+use crate::http::extract::Path;
 use crate::{ask_error::AskError, state::AppState};
 
 /// `GET /v1/models`.

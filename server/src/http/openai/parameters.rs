@@ -4,6 +4,7 @@
 //! No parameter is ignored in silence: it works, or it is refused, or a warning of the response names it. The table in
 //! docs/reference/parameters.md is [`table`]; a test compares them.
 
+pub(in crate::http) mod schema;
 mod table;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::error::{Failure, shown};
-pub(super) use table::Api;
+pub(in crate::http) use table::Api;
 use table::Support;
 
 /// The values of a body that are not taken yet, by name.

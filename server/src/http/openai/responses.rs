@@ -22,7 +22,7 @@ mod tools;
 
 use axum::{
     Json,
-    extract::{Path, RawQuery, Request, State},
+    extract::{RawQuery, Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -34,6 +34,7 @@ use super::super::{
     error::{Failure, OpenAiError, shown},
 };
 use super::{models, now_s, receive, reply::ReplyHead, request_limits, resolved, sse, unbuffered};
+use crate::http::extract::Path;
 use crate::{answer::Priority, ask_error::AskError, state::AppState};
 use object::ResponseBuilder;
 use record::{Known, Record};

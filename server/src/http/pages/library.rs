@@ -1,7 +1,6 @@
 //! `GET /`: the newest videos and the upload form.
 
 use axum::{
-    extract::Query,
     http::{HeaderMap, header},
     response::Response,
 };
@@ -11,6 +10,7 @@ use serde::Deserialize;
 use crate::{
     http::{
         error::Failure,
+        extract::Query,
         html::{self, PageContext},
         trash, views,
     },

@@ -1,9 +1,6 @@
 //! `GET /videos/{id}`: the page of one video.
 
-use axum::{
-    extract::{Path, Query},
-    response::Response,
-};
+use axum::response::Response;
 use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Video};
 use homereel_web::{
     pages::VideoPage,
@@ -13,6 +10,7 @@ use serde::Deserialize;
 
 use crate::{
     http::{
+        extract::{Path, Query},
         html::{self, PageContext},
         pages::reading,
         videos::ANSWERS,

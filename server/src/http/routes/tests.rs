@@ -15,7 +15,7 @@ use super::*;
 use crate::state::tests::state_with;
 
 /// The whole table, sorted by URL. `HEAD` is listed where it has a handler of its own.
-const EXPECTED: &[(&str, &str, &str)] = &[
+pub(in crate::http) const EXPECTED: &[(&str, &str, &str)] = &[
     ("/", "GET", "viewer"),
     ("/albums", "GET", "viewer"),
     ("/albums/{tag}", "GET", "viewer"),
@@ -67,6 +67,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("/ask", "POST", "member"),
     ("/bench", "GET", "viewer"),
     ("/bench/{name}", "GET", "viewer"),
+    ("/docs", "GET", "viewer"),
     ("/health", "GET", "public"),
     ("/healthz", "GET", "public"),
     ("/household", "GET", "viewer"),
@@ -89,6 +90,7 @@ const EXPECTED: &[(&str, &str, &str)] = &[
     ("/login", "POST", "public"),
     ("/logout", "POST", "public"),
     ("/metrics", "GET", "viewer"),
+    ("/openapi.json", "GET", "viewer"),
     ("/readyz", "GET", "public"),
     ("/search", "GET", "viewer"),
     ("/static/{name}", "GET", "public"),
@@ -241,4 +243,23 @@ async fn urls_and_methods_without_a_route_require_a_login() {
     }
     assert_eq!(server.status(&get, "/jobs/pause", viewer).await, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(server.status(&Method::DELETE, "/login", anonymous).await, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_path_or_query_that_does_not_fit_is_refused_in_the_format_of_the_api() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Guarded::new(data.path()).await;
+    let admin = server.keys[3].1.as_deref();
+    for (method, url, kind) in [
+        (Method::GET, "/api/videos?limit=x", "application/problem+json"),
+        (Method::GET, "/api/videos/%ff", "application/problem+json"),
+        (Method::DELETE, "/api/videos/1?permanently=perhaps", "application/problem+json"),
+        (Method::POST, "/api/replicas/first/drain", "application/problem+json"),
+        (Method::GET, "/v1/files?limit=1&limit=2", "application/json"),
+        (Method::GET, "/v1/files/%ff", "application/json"),
+    ] {
+        let response = server.call(&method, url, admin).await;
+        let found = (response.status(), response.headers()[header::CONTENT_TYPE].to_str().unwrap());
+        assert_eq!(found, (StatusCode::BAD_REQUEST, kind), "{url}");
+    }
 }

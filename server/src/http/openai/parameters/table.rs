@@ -57,7 +57,7 @@ const fn refused(name: &'static str, neutral: &'static [&'static str], note: &'s
 
 /// An API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http::openai) enum Api {
+pub(in crate::http) enum Api {
     /// `POST /v1/chat/completions`.
     Chat,
     /// `POST /v1/responses`.

@@ -1,0 +1,232 @@
+//! Videos, their files, search, the trash.
+
+use axum::http::{Method, StatusCode};
+use homereel_library::Role::{Admin, Member, Viewer};
+use utoipa::openapi::{Required, path::ParameterIn};
+
+use super::operation::{Route, get, post, route};
+use super::schema::{
+    Shape, any, boolean, bytes, choice, events, integer, integer_in, list, nullable, number, number_in,
+    object, pattern, shared, text,
+};
+
+/// Videos of the library.
+pub(super) fn videos() -> Vec<Route> {
+    vec![
+        get("/api/videos", Viewer, "Lists the videos, newest first")
+            .query("limit", integer_in(0, u32::MAX.into()), "at most 100, which is the default")
+            .query("offset", integer_in(0, u32::MAX.into()), "0 by default")
+            .returns(
+                StatusCode::OK,
+                object([("videos", list(shared("Video"))), ("total", integer())], []),
+            ),
+        post("/api/videos", Member, "Uploads videos")
+            .about(
+                "A form with up to 100 files, or one file as the body. A file that is no video is refused with the reason; the \
+                 others of a form are stored. Browsers, which accept HTML, get a page or are redirected to the list.",
+            )
+            .query("name", text(), "name of a file that is the body; otherwise that of Content-Disposition")
+            .body("multipart/form-data", object([("file", bytes())], []))
+            .body("application/octet-stream", bytes())
+            .body("video/mp4", bytes())
+            .returns(StatusCode::CREATED, shared("StoredVideos"))
+            .returns(StatusCode::OK, shared("StoredVideos"))
+            .returns_as(StatusCode::SEE_OTHER, &[])
+            .fails(&[422, 507]),
+        get("/api/videos/{id}", Viewer, "Returns a video with its jobs, windows and answers").returns(
+            StatusCode::OK,
+            all_of_video([
+                ("jobs", list(shared("Job"))),
+                ("windows", list(shared("Window"))),
+                ("answers", list(shared("Answer"))),
+            ]),
+        ),
+        route(Method::PATCH, "/api/videos/{id}", Member, "Changes a video")
+            .about("Fields that are missing stay as they are.")
+            .json_body(object(
+                [],
+                [
+                    ("name", text()),
+                    ("place", text()),
+                    ("favourite", boolean()),
+                    ("description", text()),
+                    ("tags", list(text())),
+                ],
+            ))
+            .returns(StatusCode::OK, shared("Video"))
+            .fails(&[409]),
+        route(Method::DELETE, "/api/videos/{id}", Admin, "Moves a video to the trash")
+            .query("permanently", boolean(), "deletes a video that is in the trash")
+            .returns_as(StatusCode::NO_CONTENT, &[])
+            .fails(&[409]),
+        post("/api/videos/{id}/restore", Member, "Restores a video from the trash")
+            .returns(StatusCode::OK, shared("Video"))
+            .fails(&[409]),
+        post("/api/videos/{id}/reread", Member, "Processes a video again")
+            .returns(StatusCode::ACCEPTED, object([("jobs", list(shared("Job")))], []))
+            .fails(&[409]),
+        post("/api/videos/{id}/ask", Member, "Asks about a video")
+            .about(
+                "The answer is a stream of the events `asked`, `queued`, `progress`, `media`, `token`, `delta`, and at last `done` \
+                 or `error`. A form of a page waits for the answer and is redirected to it.",
+            )
+            .json_body(object(
+                [("question", text())],
+                [
+                    ("fps", nullable(number())),
+                    ("num_frames", nullable(integer_in(0, u32::MAX.into()))),
+                    ("start", nullable(number())),
+                    ("end", nullable(number())),
+                    ("cap_pixels_per_frame", nullable(boolean())),
+                    ("max_tokens", nullable(integer_in(0, u32::MAX.into()))),
+                    ("temperature", nullable(number_in(0.0, 2.0))),
+                    ("seed", nullable(integer_in(0, i64::MAX))),
+                ],
+            ))
+            .returns_as(StatusCode::OK, &[("text/event-stream", events())])
+            .returns_as(StatusCode::SEE_OTHER, &[])
+            .fails(&[409, 429]),
+    ]
+}
+
+/// What players and downloads read.
+pub(super) fn media() -> Vec<Route> {
+    let file = |url, summary| get(url, Viewer, summary);
+    vec![
+        ranged(
+            file("/api/videos/{id}/file", "Returns the original").query(
+                "download",
+                text(),
+                "any value but 0 saves it under its name",
+            ),
+            "video/*",
+        ),
+        ranged(
+            file("/api/videos/{id}/playback.mp4", "Returns what browsers play")
+                .about("The original where browsers play it, else the rendition; 404 until that is ready."),
+            "video/*",
+        ),
+        ranged(file("/api/videos/{id}/poster.jpg", "Returns the poster"), "image/jpeg"),
+        ranged(file("/api/videos/{id}/card.jpg", "Returns a thumbnail of 320 pixels"), "image/jpeg"),
+        file("/api/videos/{id}/sprites.vtt", "Returns the index of the scrub sprites")
+            .returns_as(StatusCode::OK, &[("text/vtt", text())]),
+        ranged(
+            file("/api/videos/{id}/sprites/{name}", "Returns a sheet of scrub sprites")
+                .about("`name` is a number with `.jpg`, as in the index."),
+            "image/jpeg",
+        ),
+        file("/api/videos/{id}/moments.json", "Returns the moments").returns(
+            StatusCode::OK,
+            object([("video", text()), ("model", text()), ("moments", list(shared("Moment")))], []),
+        ),
+        file("/api/videos/{id}/moments.vtt", "Returns the moments as WebVTT")
+            .returns_as(StatusCode::OK, &[("text/vtt", text())]),
+        file("/api/videos/{id}/moments.srt", "Returns the moments as SubRip")
+            .returns_as(StatusCode::OK, &[("application/x-subrip", text())]),
+        file("/api/videos/{id}/moments.md", "Returns the moments as Markdown")
+            .returns_as(StatusCode::OK, &[("text/markdown", text())]),
+    ]
+}
+
+/// Adds range requests and validators.
+pub(super) fn ranged(route: Route, kind: &str) -> Route {
+    let header = |route: Route, name, about| {
+        route.parameter(ParameterIn::Header, name, Required::False, text(), about)
+    };
+    let route = header(route, "Range", "one range of bytes");
+    let route = header(route, "If-None-Match", "the ETag of the client's copy");
+    route
+        .returns_with(StatusCode::OK, &[(kind, bytes())], &[("ETag", text(), "changes with the content")])
+        .returns_as(StatusCode::PARTIAL_CONTENT, &[(kind, bytes())])
+        .returns_as(StatusCode::NOT_MODIFIED, &[])
+        .returns_as(StatusCode::RANGE_NOT_SATISFIABLE, &[(kind, bytes())])
+}
+
+/// Search, questions about all videos, the trash, the disk.
+pub(super) fn library() -> Vec<Route> {
+    let number = || pattern("^[0-9]*$");
+    vec![
+        get("/api/search", Viewer, "Finds videos and seconds in them")
+            .query("q", text(), "words")
+            .query("from", pattern("^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"), "first day")
+            .query("to", pattern("^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"), "last day")
+            .query("camera", text(), "")
+            .query("length", pattern("^([0-9]*-[0-9]*)?$"), "range in seconds, `60-600` or `3600-`")
+            .query("tag", text(), "")
+            .query("favourite", text(), "any value restricts the search to favourites")
+            .query("limit", number(), "at most 100; 20 by default")
+            .query("offset", number(), "at most 100000")
+            .returns(StatusCode::OK, shared("SearchResults")),
+        post("/api/ask", Member, "Asks about all videos")
+            .about(
+                "It is answered from descriptions and moments. The answer is a stream of the events `notes`, `queued`, `progress`, \
+                 `token`, and at last `done` or `error`.",
+            )
+            .json_body(object([("question", text())], []))
+            .returns_as(StatusCode::OK, &[("text/event-stream", events())])
+            .fails(&[429]),
+        get("/api/trash", Viewer, "Lists the trash")
+            .returns(StatusCode::OK, object([("videos", list(shared("Video")))], [])),
+        route(Method::DELETE, "/api/trash", Admin, "Empties the trash")
+            .returns(StatusCode::OK, object([("deleted", integer())], [])),
+        get("/api/storage", Viewer, "Returns the use of the disk").returns(StatusCode::OK, shared("Storage")),
+    ]
+}
+
+/// Schemas of this family.
+pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
+    let refused = object([("name", text()), ("detail", text())], []);
+    let place = object(
+        [
+            ("kind", shared("PieceKind")),
+            ("start", nullable(number())),
+            ("end", nullable(number())),
+            ("answer_id", nullable(text())),
+            ("snippet", list(shared("SnippetPart"))),
+            ("url", text()),
+        ],
+        [],
+    );
+    let found = object(
+        [
+            ("id", text()),
+            ("name", text()),
+            ("url", text()),
+            ("duration_s", nullable(number())),
+            ("taken_ms", integer()),
+            ("camera", nullable(text())),
+            ("places", list(place)),
+        ],
+        [],
+    );
+    let results = [
+        ("query", text()),
+        ("total", integer()),
+        ("next_offset", nullable(integer())),
+        ("videos", list(found)),
+    ];
+    let stored = all_of_video([("duplicate", boolean()), ("restored", boolean())]);
+    vec![
+        ("StoredVideos", object([("videos", list(stored)), ("refused", list(refused))], [])),
+        ("SearchResults", object(results, [])),
+        (
+            "Problem",
+            object(
+                [
+                    ("type", choice(&["about:blank"])),
+                    ("title", text()),
+                    ("status", integer_in(400, 599)),
+                    ("detail", text()),
+                    ("code", text()),
+                ],
+                [("param", any())],
+            ),
+        ),
+    ]
+}
+
+/// A video with more fields.
+fn all_of_video<const N: usize>(more: [(&str, Shape); N]) -> Shape {
+    let both = utoipa::openapi::schema::AllOfBuilder::new().item(shared("Video")).item(object(more, []));
+    utoipa::openapi::Schema::AllOf(both.build()).into()
+}
