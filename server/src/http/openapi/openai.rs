@@ -35,6 +35,10 @@ pub(super) fn answers() -> Vec<Route> {
                 &[("application/json", shared("ChatCompletion")), ("text/event-stream", events())],
             )
             .fails(&OF_ANSWERS),
+        post("/v1/videos/estimate", Member, "Estimates tokens, seconds and memory of a chat request")
+            .body("application/json", body(Api::Estimate, "messages"))
+            .returns(StatusCode::OK, shared("Estimate"))
+            .fails(&OF_ANSWERS),
         post("/v1/responses", Member, "Answers, and keeps the response")
             .about("With `stream`, the answer is a stream of events.")
             .body("application/json", body(Api::Responses, "input"))
@@ -147,6 +151,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
         ("File", file),
         ("Extras", extras),
         ("ChatCompletion", chat_completion()),
+        ("Estimate", estimate()),
         ("Response", response()),
         ("Logprob", logprob()),
     ]
@@ -156,6 +161,37 @@ fn logprob() -> Shape {
     let one = || [("token", text()), ("logprob", number()), ("bytes", list(integer_in(0, 255)))];
     let [token, logprob, bytes] = one();
     object([token, logprob, bytes, ("top_logprobs", list(object(one(), [])))], [])
+}
+
+fn estimate() -> Shape {
+    let video = object(
+        [
+            ("frames", integer()),
+            ("width", integer()),
+            ("height", integer()),
+            ("duration_s", number()),
+            ("visual_tokens", nullable(integer())),
+        ],
+        [],
+    );
+    let seconds = ["decode", "read", "first_token"].map(|name| (name, nullable(number())));
+    let suggestion = object([("num_frames", integer()), ("cap_pixels_per_frame", boolean())], []);
+    object(
+        [
+            ("object", choice(&["video.estimate"])),
+            ("model", text()),
+            ("prompt_tokens", nullable(integer())),
+            ("max_model_len", integer()),
+            ("videos", list(video)),
+            ("visual_tokens", nullable(integer())),
+            ("seconds", object(seconds, [])),
+            ("memory_bytes", object([("frames", integer()), ("kv_cache", nullable(integer()))], [])),
+            ("fits", boolean()),
+            ("suggestion", nullable(suggestion)),
+            ("homereel", object([("warnings", list(text()))], [])),
+        ],
+        [],
+    )
 }
 
 fn chat_completion() -> Shape {

@@ -73,6 +73,14 @@ fn shape(parameter: &Parameter) -> Shape {
         "chat_template_kwargs" | "stream_options" => map(any()),
         "media_io_kwargs" => object([], [("video", shared("FrameOptions"))]),
         "mm_processor_kwargs" => shared("FrameOptions"),
+        "limits" => object(
+            [],
+            [
+                ("prompt_tokens", nullable(integer())),
+                ("seconds", nullable(number())),
+                ("memory_bytes", nullable(integer())),
+            ],
+        ),
         "response_format" => shared("AnswerFormat"),
         "text" => object(
             [],
