@@ -99,7 +99,7 @@ pub(super) fn resumable(all: &'static str, one: &'static str, done: &'static str
         )
         .parameter(ParameterIn::Header, "Upload-Offset", Required::False, count(), about);
     let show = version(route(Method::HEAD, one, Viewer, "Returns the offset of an upload"))
-        .returns_with(StatusCode::OK, &[], &[offset.clone()])
+        .returns_with(StatusCode::OK, &[], std::slice::from_ref(&offset))
         .fails(&[410, 412, 423]);
     let end = version(route(Method::DELETE, one, Member, "Ends an upload"))
         .returns_as(StatusCode::NO_CONTENT, &[])

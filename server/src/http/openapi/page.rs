@@ -130,7 +130,7 @@ fn kind(schema: &Value) -> String {
         return name.to_owned();
     }
     if let Some(values) = schema["enum"].as_array() {
-        return values.iter().map(|value| words(value)).collect::<Vec<_>>().join(" | ");
+        return values.iter().map(words).collect::<Vec<_>>().join(" | ");
     }
     for together in ["anyOf", "oneOf", "allOf"] {
         if let Some(shapes) = schema[together].as_array() {
