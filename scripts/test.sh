@@ -12,7 +12,7 @@
 #   openai                the official OpenAI Python client
 #   clients               other projects' clients in their default settings: LangChain, pydantic-ai, instructor, LiteLLM, and for Node
 #                         OpenAI's and Vercel's AI SDK
-#   openapi               (--full) Schemathesis: 5,000 requests made from /openapi.json; every answer is as the document says
+#   openapi               Schemathesis: 5,000 requests made from /openapi.json; every answer is as the document says
 #   tus                   the official tus client (tus-js-client) uploads with interruptions
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
@@ -26,8 +26,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
-standard=(fmt clippy doc docs deny unit parity e2e truth openai clients tus browser vllm deploy)
-slow=(openapi release gpu-check cuda aarch64)
+standard=(fmt clippy doc docs deny unit parity e2e truth openai clients openapi tus browser vllm deploy)
+slow=(release gpu-check cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
 # Exit status of a step that can't be done on this machine.

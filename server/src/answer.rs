@@ -8,6 +8,7 @@
 mod conversation;
 mod estimate;
 mod event;
+mod outlines;
 mod pipeline;
 mod reading_rate;
 
@@ -27,7 +28,7 @@ use tracing::Instrument as _;
 use crate::{ask_error::AskError, media::MediaDecoder, telemetry};
 
 pub use conversation::{Conversation, Piece, Turn};
-pub use estimate::{Estimate, EstimateLimits, Seconds};
+pub use estimate::{Estimate, EstimateLimits, Seconds, TextTokens};
 pub use event::{AskEvent, Finished, StagesMs};
 use pipeline::Pipeline;
 use reading_rate::ReadingRate;

@@ -149,6 +149,7 @@ async fn invalid_estimates_and_texts_are_refused_by_name() -> anyhow::Result<()>
         ),
         ("/tokenize", json!({ "prompt": "a", "messages": [] }), "prompt"),
         ("/tokenize", json!({ "prompt": 1 }), "prompt"),
+        ("/tokenize", json!({ "prompt": "a".repeat((2 << 20) + 1) }), "prompt"),
         ("/tokenize", json!({}), "messages"),
         ("/tokenize", json!({ "prompt": "a", "model": "other" }), "model"),
     ] {
@@ -158,6 +159,8 @@ async fn invalid_estimates_and_texts_are_refused_by_name() -> anyhow::Result<()>
             "{path} {param}: {status} {told}"
         );
     }
+    let many = json!({ "max_tokens": 9_000_000_000_000_000_000_u64, "n": 16 });
+    ensure!(estimated(&server, &about(&url, many)?).await?["fits"] == true);
     let text = "A red ball.\n<|im_end|> ü 😀";
     let body = json!({ "prompt": text, "return_token_strs": true, "frobnicate": 1 });
     let (_, told) = post(&server, "/tokenize", &body).await?;

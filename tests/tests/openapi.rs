@@ -47,7 +47,7 @@ async fn every_answer_is_as_the_document_says() -> anyhow::Result<()> {
             "none",
             "--no-shrink",
         ])
-        .args(["--workers", "2", "--request-timeout", "60", "--warnings", "off", "--no-color"])
+        .args(["--workers", "2", "--request-timeout", "300", "--warnings", "off", "--no-color"])
         .arg("--report-json-path")
         .arg(&cases)
         .env("SCHEMATHESIS_HOOKS", "openapi_hooks")

@@ -109,6 +109,8 @@ async fn logins_keys_and_deletions_are_in_the_audit_log() -> anyhow::Result<()> 
     let made = client.post(server.url("/household/keys")).header(header::COOKIE, &cookie);
     made.form(&[("name", "phone"), ("role", "member")]).send().await?.error_for_status()?;
 
+    client.post(server.url("/logout")).header(header::COOKIE, &cookie).send().await?.error_for_status()?;
+
     let log = fs::read_to_string(server.data().join("audit.jsonl"))?;
     let entries = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
     let told: Vec<_> = entries
@@ -126,6 +128,7 @@ async fn logins_keys_and_deletions_are_in_the_audit_log() -> anyhow::Result<()> 
         format!("delete_video \"key tv\" \"{url}\" false"),
         format!("delete_video {owner} \"{url}\" true"),
         format!("add_key {owner} \"phone\" true"),
+        format!("log_out {owner} \"/logout\" true"),
     ];
     ensure!(told == expected, "{told:#?}");
     ensure!(

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use homereel_engine::{ContentPart, Message, PromptTokens, Request, VideoBudget, VideoInput};
+use homereel_engine::{ContentPart, Engine, EngineError, Message, PromptTokens, Request};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::{AnswerService, Conversation, Piece, reading_rate::pixels};
-use crate::{
-    ask_error::AskError,
-    media::{MediaReport, Outline},
-};
+use super::{AnswerService, Conversation, QuestionPermit, outlines::Outlines, reading_rate::pixels};
+use crate::ask_error::AskError;
 
 /// Tokens of an answer that names no limit, for the memory.
 const ANSWER_TOKENS: usize = 512;
@@ -73,7 +70,7 @@ pub struct Memory {
 
 impl Memory {
     fn total(self) -> usize {
-        self.frames + self.kv_cache.unwrap_or(0)
+        self.frames.saturating_add(self.kv_cache.unwrap_or(0))
     }
 }
 
@@ -97,6 +94,15 @@ pub struct EstimateLimits {
     pub memory_bytes: Option<usize>,
 }
 
+/// The tokens of a text or prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextTokens {
+    /// Token ids in order.
+    pub ids: Vec<u32>,
+    /// The text of each, where it was asked for.
+    pub texts: Option<Vec<String>>,
+}
+
 impl AnswerService {
     /// Estimates what a conversation would cost; probes its videos, but decodes none. `cancel` stops the work.
     ///
@@ -109,9 +115,10 @@ impl AnswerService {
         cancel: &CancellationToken,
     ) -> Result<Estimate, AskError> {
         let _permit = self.take_permit()?;
-        let mut estimate = self.cost(conversation, limits, None, cancel).await?;
+        let outlines = self.outlines(conversation, cancel).await?;
+        let mut estimate = self.cost(conversation, limits, &outlines).await?;
         if !estimate.fits {
-            estimate.suggestion = self.suggestion(conversation, &estimate, limits, cancel).await?;
+            estimate.suggestion = self.suggestion(conversation, limits, outlines, cancel).await?;
         }
         Ok(estimate)
     }
@@ -124,11 +131,44 @@ impl AnswerService {
     pub async fn prompt_tokens(
         &self,
         conversation: &Conversation,
+        with_texts: bool,
         cancel: &CancellationToken,
-    ) -> Result<Option<PromptTokens>, AskError> {
-        let _permit = self.take_permit()?;
-        let outlined = self.outlined(conversation, None, cancel).await?;
-        self.tokens(outlined.messages, conversation).await
+    ) -> Result<Option<TextTokens>, AskError> {
+        let permit = self.take_permit()?;
+        let outlines = self.outlines(conversation, cancel).await?;
+        let (messages, options) = (outlines.messages(conversation), conversation.options.clone());
+        let request = Request { messages, options };
+        self.tokenized(permit, with_texts, move |engine| {
+            Ok(engine.prompt_tokens(&request)?.map(|tokens| tokens.ids))
+        })
+        .await
+    }
+
+    /// Returns the tokens of a text. `None` where only the backend knows the tokenizer.
+    ///
+    /// # Errors
+    /// `Overloaded`, `NotReady`, and `Invalid` for a text that cannot be tokenized.
+    pub async fn text_tokens(&self, text: String, with_texts: bool) -> Result<Option<TextTokens>, AskError> {
+        let permit = self.take_permit()?;
+        self.tokenized(permit, with_texts, move |engine| engine.text_tokens(&text)).await
+    }
+
+    /// Runs `ids` on a blocking thread, because a long text takes a while. It cannot be interrupted, so it keeps the permit even
+    /// if the client leaves.
+    async fn tokenized(
+        &self,
+        permit: QuestionPermit,
+        with_texts: bool,
+        ids: impl FnOnce(&dyn Engine) -> Result<Option<Vec<u32>>, EngineError> + Send + 'static,
+    ) -> Result<Option<TextTokens>, AskError> {
+        let engine = Arc::clone(&self.engine);
+        let work = move || {
+            let _permit = permit;
+            let Some(ids) = ids(&*engine)? else { return Ok(None) };
+            let texts = with_texts.then(|| token_texts(&*engine, &ids)).transpose()?;
+            Ok(Some(TextTokens { ids, texts }))
+        };
+        tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
     }
 
     async fn tokens(
@@ -143,22 +183,23 @@ impl AnswerService {
         Ok(tokens.map_err(std::io::Error::other)??)
     }
 
-    /// Finds the largest number of frames that fits: first with the request's budget of pixels, then with the capped one.
+    /// Finds the largest number of frames of each video that fits: first with the request's budget of pixels, then with the
+    /// capped one.
     async fn suggestion(
         &self,
         conversation: &Conversation,
-        estimate: &Estimate,
         limits: EstimateLimits,
+        mut outlines: Outlines,
         cancel: &CancellationToken,
     ) -> Result<Option<Suggestion>, AskError> {
-        let most = estimate.videos.iter().map(|video| video.frames).max().unwrap_or(0);
+        let most = outlines.most_frames(conversation);
         for cap_pixels_per_frame in [false, true] {
             let (mut fits, mut too_many) = (0, most + 1);
             while too_many - fits > 1 {
                 let num_frames = usize::midpoint(fits, too_many);
                 let setting = Suggestion { num_frames, cap_pixels_per_frame };
-                let cost = self.cost(conversation, limits, Some(setting), cancel).await?;
-                if cost.fits {
+                self.outline_again(conversation, setting, &mut outlines, cancel).await?;
+                if self.cost(conversation, limits, &outlines).await?.fits {
                     fits = num_frames;
                 } else {
                     too_many = num_frames;
@@ -175,28 +216,29 @@ impl AnswerService {
         &self,
         conversation: &Conversation,
         limits: EstimateLimits,
-        setting: Option<Suggestion>,
-        cancel: &CancellationToken,
+        outlines: &Outlines,
     ) -> Result<Estimate, AskError> {
         let info = self.engine.info()?;
-        let outlined = self.outlined(conversation, setting, cancel).await?;
-        let frame_bytes: usize =
-            outlined.messages.iter().flat_map(|message| &message.content).map(bytes).sum();
-        let pixels = pixels(&outlined.messages);
-        let tokens = self.tokens(outlined.messages, conversation).await?;
+        let messages = outlines.messages(conversation);
+        let (pixels, frame_bytes) = (pixels(&messages), frame_bytes(&messages));
+        let tokens = self.tokens(messages, conversation).await?;
         let prompt_tokens = tokens.as_ref().map(|tokens| tokens.ids.len());
         let answer = conversation.options.max_tokens.unwrap_or(ANSWER_TOKENS);
-        let kv_tokens =
-            prompt_tokens.map(|prompt| (prompt + answer * conversation.n).min(info.max_model_len));
+        // Several answers share the prompt.
+        let answers = answer.min(info.max_model_len).saturating_mul(conversation.n);
+        let kv_tokens = prompt_tokens.map(|prompt| prompt.saturating_add(answers));
         let memory = Memory {
             frames: frame_bytes,
-            kv_cache: info.kv_bytes_per_token.zip(kv_tokens).map(|(bytes, tokens)| bytes * tokens),
+            kv_cache: info
+                .kv_bytes_per_token
+                .zip(kv_tokens)
+                .map(|(bytes, tokens)| bytes.saturating_mul(tokens)),
         };
         let read = match prompt_tokens {
             Some(tokens) => self.rate.expected_of_prompt_s(pixels, tokens),
             None => self.expected_reading_s(pixels),
         };
-        let decode = outlined.decode_s;
+        let decode = outlines.decode_s();
         let seconds =
             Seconds { decode, read, first_token: decode.zip(read).map(|(decode, read)| decode + read) };
         let fits = prompt_tokens.is_none_or(|prompt| {
@@ -204,7 +246,7 @@ impl AnswerService {
         }) && limits.memory_bytes.is_none_or(|most| memory.total() <= most)
             && limits.seconds.zip(seconds.first_token).is_none_or(|(most, seconds)| seconds <= most);
         let visual = tokens.map(|tokens| tokens.visual);
-        let videos = outlined.videos.into_iter().map(|(at, report)| VideoEstimate {
+        let videos = outlines.videos().map(|(at, report)| VideoEstimate {
             frames: report.frames,
             width: report.width,
             height: report.height,
@@ -222,91 +264,17 @@ impl AnswerService {
             suggestion: None,
         })
     }
-
-    /// Returns the messages of a conversation with outlines of its media.
-    async fn outlined(
-        &self,
-        conversation: &Conversation,
-        setting: Option<Suggestion>,
-        cancel: &CancellationToken,
-    ) -> Result<Outlined, AskError> {
-        let mut outlined = Outlined { messages: Vec::new(), videos: Vec::new(), decode_s: Some(0.0) };
-        let mut media = 0;
-        for (turn_at, turn) in conversation.turns.iter().enumerate() {
-            let mut content = Vec::with_capacity(turn.content.len());
-            for (at, piece) in turn.content.iter().enumerate() {
-                if let Piece::Text(text) = piece {
-                    content.push(ContentPart::Text(text.clone()));
-                    continue;
-                }
-                let outline = self.outline(piece, setting, cancel).await;
-                let outline = outline.map_err(|source| AskError::Part {
-                    turn: turn_at,
-                    piece: at,
-                    source: Box::new(source),
-                })?;
-                outlined.decode_s = outlined.decode_s.zip(outline.decode_s).map(|(all, one)| all + one);
-                outlined.videos.extend(outline.report.map(|report| (media, report)));
-                content.push(outline.part);
-                media += 1;
-            }
-            outlined.messages.push(Message { role: turn.role, content, extra: turn.extra.clone() });
-        }
-        Ok(outlined)
-    }
-
-    async fn outline(
-        &self,
-        piece: &Piece,
-        setting: Option<Suggestion>,
-        cancel: &CancellationToken,
-    ) -> Result<Outline, AskError> {
-        let engine = &*self.engine;
-        match piece {
-            Piece::Text(text) => {
-                Ok(Outline { part: ContentPart::Text(text.clone()), report: None, decode_s: Some(0.0) })
-            }
-            Piece::Image(source) => self.media.picture_outline(&self.engine, source, cancel).await,
-            Piece::Clip(clip) => Ok(known(clip.clip.clone(), clip.report.clone())),
-            Piece::Video(source, request) => {
-                let mut request = *request;
-                if let Some(setting) = setting {
-                    request.sampling.fps = None;
-                    request.sampling.num_frames = Some(setting.num_frames);
-                    if setting.cap_pixels_per_frame {
-                        request.budget = VideoBudget::Capped;
-                    }
-                }
-                self.media.outline(engine, source, request, cancel).await
-            }
-            // The client chose these frames, so no setting changes them.
-            Piece::Frames(frames, fps, request) => {
-                let clip = self
-                    .media
-                    .frame_list(engine, frames, *fps, request.budget, cancel, &|_, _, _| {})
-                    .await?;
-                Ok(known(clip.clip.clone(), clip.report.clone()))
-            }
-        }
-    }
 }
 
-struct Outlined {
-    messages: Vec<Message>,
-    /// With the index among all media.
-    videos: Vec<(usize, MediaReport)>,
-    decode_s: Option<f64>,
-}
-
-fn known(clip: VideoInput, report: MediaReport) -> Outline {
-    Outline { part: ContentPart::Video(clip), report: Some(report), decode_s: Some(0.0) }
-}
-
-/// Returns the bytes of a part's pixels.
-fn bytes(part: &ContentPart) -> usize {
-    match part {
+fn frame_bytes(messages: &[Message]) -> usize {
+    let of_part = |part: &ContentPart| match part {
         ContentPart::Text(_) => 0,
         ContentPart::Image(image) => image.rgb.len(),
         ContentPart::Video(clip) => clip.frames.iter().map(|frame| frame.rgb.len()).sum(),
-    }
+    };
+    messages.iter().flat_map(|message| &message.content).map(of_part).sum()
+}
+
+fn token_texts(engine: &dyn Engine, ids: &[u32]) -> Result<Vec<String>, EngineError> {
+    ids.iter().map(|id| Ok(engine.token_text(*id)?.unwrap_or_default())).collect()
 }

@@ -33,6 +33,9 @@ pub(super) const AUDITED: [(Method, &str, &str); 19] = [
     (Method::DELETE, "/v1/responses/{id}", "delete_response"),
 ];
 
+/// Maximum length of a target in characters; paths and names in forms may be long.
+const MAX_TARGET: usize = 256;
+
 /// What a handler did something to, where the path does not tell: an extension of the response.
 #[derive(Debug, Clone)]
 struct AuditTarget(String);
@@ -56,6 +59,7 @@ pub(super) async fn record(
     let status = response.status();
     let by = response.extensions().get::<Identity>().map(Identity::account);
     let target = response.extensions_mut().remove::<AuditTarget>().map_or(path, |target| target.0);
+    let target = target.chars().take(MAX_TARGET).collect();
     let entry = AuditEntry {
         action,
         by,

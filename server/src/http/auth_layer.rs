@@ -110,7 +110,7 @@ pub(super) async fn require(
 }
 
 /// Tells the layers outside of this one who the caller is.
-fn with_identity(mut response: Response, who: Identity) -> Response {
+pub(super) fn with_identity(mut response: Response, who: Identity) -> Response {
     response.extensions_mut().insert(who);
     response
 }

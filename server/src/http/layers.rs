@@ -1,19 +1,19 @@
 //! The middleware of all requests, in order: request id, trace, security headers, host and origin check, compression,
 //! panic handler. (Roles are in the route table.)
 
-use std::any::Any;
+use std::panic::AssertUnwindSafe;
 
 use axum::{
     Router,
     extract::{MatchedPath, Request},
     http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header},
     middleware::{self, Next},
-    response::{IntoResponse, Response},
+    response::Response,
 };
+use futures_util::FutureExt as _;
 use homereel_library::new_id;
 use tower_http::{
     CompressionLevel,
-    catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer,
         predicate::{Predicate as _, SizeAbove},
@@ -24,7 +24,7 @@ use tracing::Instrument as _;
 
 use super::{
     audit_layer,
-    error::{Failure, Problem},
+    error::{Failure, render},
     origin,
 };
 use crate::{state::AppState, telemetry};
@@ -39,7 +39,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) fn around(table: Router<AppState>, state: &AppState) -> Router<AppState> {
     let fixed = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     table
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(catch_panics))
         .layer(
             CompressionLayer::new()
                 .quality(CompressionLevel::Fastest)
@@ -96,9 +96,39 @@ fn sane(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-/// Response for a handler that panicked; the panic's message is only logged.
-fn panicked(cause: Box<dyn Any + Send + 'static>) -> Response {
-    let text = cause.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    Problem(Failure::internal(format!("a handler panicked: {text}"))).into_response()
+/// Answers for a handler that panicked, in the format of the URL's errors. The panic's message is only logged.
+async fn catch_panics(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    // What a panic leaves half changed is dropped with the request.
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(cause) => {
+            let text = cause.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            render(&path, Failure::internal(format!("a handler panicked: {text}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, routing::get};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_in_the_format_of_the_url_and_says_nothing() {
+        async fn panics() -> &'static str {
+            panic!("a secret")
+        }
+        for (url, kind) in [("/v1/x", "application/json"), ("/api/x", "application/problem+json")] {
+            let app = Router::new().route(url, get(panics)).layer(middleware::from_fn(catch_panics));
+            let response = app.oneshot(Request::get(url).body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(response.headers()[header::CONTENT_TYPE], kind);
+            let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+            assert!(!String::from_utf8_lossy(&body).contains("secret"), "{body:?}");
+        }
+    }
 }

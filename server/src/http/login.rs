@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     audit_layer,
-    auth_layer::{COOKIE, session},
+    auth_layer::{COOKIE, session, with_identity},
     error::Failure,
     extract::Query,
     html::{self, PageContext},
@@ -112,13 +112,19 @@ pub(super) async fn log_in(
 
 /// `POST /logout`.
 pub(super) async fn log_out(cx: PageContext, client: ClientInfo, request: Request) -> Response {
-    if let Some(token) = session(request.headers())
-        && let Err(error) = cx.state.auth.log_out(token).await
-    {
-        return html::or_error(&cx, Err(error.into()));
-    }
     let cookie = format!("{COOKIE}=; {}; Max-Age=0", attributes(client));
-    ([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
+    let response = ([(header::SET_COOKIE, cookie)], Redirect::to("/login")).into_response();
+    let Some(token) = session(request.headers()) else { return response };
+    let work = async || {
+        let who = cx.state.auth.identify(Credential::Session(token)).await?;
+        cx.state.auth.log_out(token).await?;
+        Ok(who)
+    };
+    match work().await {
+        Ok(Some(who)) => with_identity(response, who),
+        Ok(None) => response,
+        Err(error) => html::or_error(&cx, Err(error)),
+    }
 }
 
 /// Renders the page with the error. An internal failure is not the reader's and is returned as it is.

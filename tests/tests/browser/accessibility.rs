@@ -93,6 +93,7 @@ async fn furnished() -> anyhow::Result<(Server, Pages)> {
         page("trash", "/trash"),
         page("system", "/system"),
         page("bench", "/bench"),
+        page("docs", "/docs"),
         page("household", "/household"),
         page("not-found", "/nowhere"),
         page("no-video", "/videos/none"),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) priorities: bool,
     /// Requests for streamed answers.
     pub(crate) requests: Vec<Value>,
+    /// Their `X-Request-Id`.
+    pub(crate) request_ids: Vec<String>,
 }
 
 /// A running stub; ends with its handle.
@@ -101,6 +103,7 @@ impl StubVllm {
             refuses: (false, false),
             priorities: false,
             requests: Vec::new(),
+            request_ids: Vec::new(),
         };
         let inner = Arc::new(Shared {
             inner: Mutex::new(inner),
@@ -150,6 +153,11 @@ impl StubVllm {
         self.lock().requests.last().cloned().unwrap_or_default()
     }
 
+    /// The ids of the requests for streamed answers, where they had one.
+    pub(crate) fn request_ids(&self) -> Vec<String> {
+        self.lock().request_ids.clone()
+    }
+
     pub(crate) fn left(&self) -> watch::Receiver<usize> {
         self.inner.left.subscribe()
     }
@@ -183,12 +191,14 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> &'static str {
     shared.lock().metrics
 }
 
-async fn chat(State(shared): State<Arc<Shared>>, Json(request): Json<Value>) -> Response {
+async fn chat(State(shared): State<Arc<Shared>>, headers: HeaderMap, Json(request): Json<Value>) -> Response {
     let streamed = request["stream"] == true;
     let mut inner = shared.lock();
     let refuses = if streamed { inner.refuses.1 } else { inner.refuses.0 };
     if streamed {
         inner.requests.push(request.clone());
+        let id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        inner.request_ids.extend(id.map(str::to_owned));
         shared.came.send_modify(|count| *count += 1);
     }
     if !streamed && inner.dead {

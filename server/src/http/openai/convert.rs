@@ -1,7 +1,9 @@
-//! Converts a body to a conversation, and has what the two APIs share in that. Validates every value; the error names the one that does not fit.
+//! Converts a body to a conversation, and has what the two APIs share in that. Validates every value; the error names the one
+//! that does not fit.
 
 pub(super) mod form;
 pub(super) mod options;
+pub(super) mod part;
 pub(super) mod place;
 pub(super) mod turns;
 
@@ -18,7 +20,7 @@ use place::TurnPlace;
 pub(super) use turns::{PartFailure, UnresolvedConversation};
 
 /// Maximum text of a conversation in bytes; longer than any model's context.
-const MAX_TEXT: usize = 2 << 20;
+pub(super) const MAX_TEXT: usize = 2 << 20;
 
 /// Maximum number of answers to one request.
 const MAX_ANSWERS: i64 = 16;

@@ -1,6 +1,7 @@
 //! Tests the endpoint with a scripted engine, without sockets.
 
 mod requests;
+mod response_input;
 mod responses;
 
 use std::{sync::Arc, time::Duration};

@@ -1,13 +1,11 @@
 //! `POST /tokenize`: the token ids of a text or of a chat request's prompt, in vLLM's format.
 
-use std::sync::Arc;
-
 use axum::{
     Json,
     extract::{Request, State},
     http::StatusCode,
 };
-use homereel_engine::{Engine, ModelInfo};
+use homereel_engine::ModelInfo;
 use serde_json::{Value, json};
 
 use super::super::{
@@ -21,7 +19,7 @@ use super::{
     parameters::{Api, Parameters},
     receive, reply, request_limits, resolved,
 };
-use crate::{ask_error::AskError, state::AppState};
+use crate::{answer::TextTokens, ask_error::AskError, state::AppState};
 
 /// What a request asks to tokenize.
 enum Wanted {
@@ -35,31 +33,27 @@ pub(in crate::http) async fn tokenize(
     user: CurrentUser,
     request: Request,
 ) -> Result<Json<Value>, OpenAiError> {
-    let engine = state.answers.engine();
-    let info = engine.info().map_err(AskError::from)?;
+    let info = state.answers.engine().info().map_err(AskError::from)?;
     let body = receive(&state, request).await?;
     let (known, limits) = (info.clone(), request_limits(&state));
     let parsed = tokio::task::spawn_blocking(move || read(body, &limits, &known));
     let (wanted, with_texts) = parsed.await.map_err(Failure::internal)??;
-    let (model, warnings, ids) = match wanted {
+    let (model, warnings, tokens) = match wanted {
         Wanted::Text { text, model, warnings } => {
-            let engine = Arc::clone(engine);
-            let ids = tokio::task::spawn_blocking(move || engine.text_tokens(&text)).await;
-            (model, warnings, ids.map_err(Failure::internal)?.map_err(AskError::from)?)
+            (model, warnings, state.answers.text_tokens(text, with_texts).await?)
         }
         Wanted::Chat(draft) => {
             let Draft { want, conversation } = *draft;
             let conversation = resolved(&state, user.account(), conversation, &want).await?;
             let cancel = state.lifecycle.hard().child_token();
             let _stop = cancel.clone().drop_guard();
-            let tokens = state.answers.prompt_tokens(&conversation, &cancel).await;
+            let tokens = state.answers.prompt_tokens(&conversation, with_texts, &cancel).await;
             let tokens = tokens.map_err(|error| reply::located(error, &want))?;
-            (want.model, want.warnings, tokens.map(|tokens| tokens.ids))
+            (want.model, want.warnings, tokens)
         }
     };
     models::named(model.as_deref(), &info, &state.config.get().served_model_names)?;
-    let ids = ids.ok_or_else(unknown_tokenizer)?;
-    let texts = with_texts.then(|| texts(&**engine, &ids)).transpose()?;
+    let TextTokens { ids, texts } = tokens.ok_or_else(unknown_tokenizer)?;
     Ok(Json(json!({
         "count": ids.len(), "max_model_len": info.max_model_len, "tokens": ids, "token_strs": texts,
         "homereel": { "warnings": warnings },
@@ -79,14 +73,13 @@ fn read(body: ChatBody, limits: &RequestLimits, info: &ModelInfo) -> Result<(Wan
             "prompt and messages exclude each other; one of them would fit",
         ));
     }
+    if text.len() > convert::MAX_TEXT {
+        let message = format!("prompt has {} bytes; at most {} would fit", text.len(), convert::MAX_TEXT);
+        return Err(Failure::invalid("prompt", message));
+    }
     let warnings = parameters.review(Api::Tokenize, info.takes_extras)?;
     let model = parameters.take("model")?;
     Ok((Wanted::Text { text, model, warnings }, with_texts))
-}
-
-fn texts(engine: &dyn Engine, ids: &[u32]) -> Result<Vec<String>, Failure> {
-    let text = |id: &u32| engine.token_text(*id).map_err(|error| AskError::from(error).into());
-    ids.iter().map(|id| text(id).map(Option::unwrap_or_default)).collect()
 }
 
 fn unknown_tokenizer() -> Failure {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::super::body::{MediaByMarker, SpooledFile};
-use super::super::convert::turns::{PartMedia, kind, media, sampling, wanted};
+use super::super::convert::part::{PartMedia, kind, media, sampling, wanted};
 use super::super::media_url::Wanted;
 use super::super::wire::{Content, Media, PartFields, WirePart};
 use super::items::{Kind, WireItem};
