@@ -100,7 +100,7 @@ pub struct MediaDecoder {
     clips: Arc<ByteCache<PreparedClip>>,
     store: Arc<FrameCache>,
     /// Time per pixel of the videos' own frames, skipped ones included.
-    decode_rate: Arc<Rate>,
+    decode_rate: Arc<Rate<3>>,
 }
 
 /// A clip whose frames are chosen, but not decoded.
@@ -249,7 +249,7 @@ impl MediaDecoder {
         };
         let (frames, mut warnings) = frames_of(engine, stream, total, progress).await?;
         let decode_ms = ms(started);
-        self.decode_rate.record(decoded_pixels(&probe, &plan), decode_ms);
+        self.decode_rate.record(decoding_work(&probe, &plan), decode_ms);
         let mut report = report(&probe, &plan, (width, height));
         report.warnings.append(&mut warnings);
         let clip = clip(&probe, plan, frames, key.clone());
@@ -354,12 +354,14 @@ fn clip(probe: &Probe, plan: Plan, frames: Vec<RgbImage>, key: Option<String>) -
     }
 }
 
-/// Returns the pixels of the frames from the first to the last of a plan, which decoding goes through.
+/// Returns what decoding a plan consists of: one start, the pixels of the frames from the first to the last, which it goes
+/// through, and those of the frames that it converts and resizes.
 #[expect(clippy::cast_precision_loss, reason = "pixels are far below 2^52")]
-fn decoded_pixels(probe: &Probe, plan: &Plan) -> f64 {
+fn decoding_work(probe: &Probe, plan: &Plan) -> [f64; 3] {
     let (first, last) = (plan.indices.first(), plan.indices.last());
-    let frames = last.zip(first).map_or(0, |(last, first)| last.saturating_sub(*first) + 1);
-    frames as f64 * f64::from(probe.video.width) * f64::from(probe.video.height)
+    let passed = last.zip(first).map_or(0, |(last, first)| last.saturating_sub(*first) + 1);
+    let pixels = f64::from(probe.video.width) * f64::from(probe.video.height);
+    [1.0, passed as f64 * pixels, plan.indices.len() as f64 * pixels]
 }
 
 /// Counts clips by the source of their frames: memory, disk, or the video.

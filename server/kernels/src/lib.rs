@@ -8,9 +8,11 @@
 //! Where the lengths of slices do not fit the widths, as indexing does.
 
 mod attention;
+mod blocks;
 mod few_rows;
 mod heads;
 mod math;
+mod matrix_unit;
 mod product;
 mod rows;
 
@@ -18,6 +20,7 @@ use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 pub use attention::{Past, attention, vision_attention};
+pub use blocks::{BlockFormat, Blocks, product_quantized};
 pub use heads::{HeadLayout, HeadNorms, QkvHeads, split_heads};
 pub use product::{bf16, product, product_bf16};
 pub use rows::{Activation, Epilogue, gated, layer_norm, rms_norm};
@@ -36,6 +39,16 @@ fn by_rows(values: &mut [f32], width: usize, cost: usize, work: impl Fn(usize, &
     let parts = (4 * rayon::current_num_threads()).min(rows * cost / MIN_WORK);
     let at_once = rows.div_ceil(parts).max(1);
     values.par_chunks_mut(at_once * width).enumerate().for_each(|(part, rows)| work(part * at_once, rows));
+}
+
+/// Returns `value` in bf16, rounded to the nearest. By its bits, because the conversion of the type treats special values one by
+/// one.
+#[inline(always)]
+fn rounded(value: f32) -> bf16 {
+    let bits = value.to_bits();
+    // An overflow of the sum would need a NaN.
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    bf16::from_bits(if value.is_nan() { 0x7fc0 } else { rounded as u16 })
 }
 
 /// Runs `work`, a closure marked for inlining, with the processor's vector instructions.

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::MIN_WORK;
 use crate::few_rows;
+use crate::matrix_unit::{self, MatrixUnit};
 
 /// Weights that are widened at a time: 4 MiB, which the products find in a cache.
 const WIDENED: usize = 1 << 20;
@@ -23,10 +24,16 @@ pub fn product(x: &[f32], weight: &[f32], inputs: usize) -> Vec<f32> {
     y
 }
 
-/// Returns the same for a `weight` in bf16. The products are those of f32.
+/// Returns the same for a `weight` in bf16. On a matrix unit, `x` is rounded to bf16; elsewhere the products are those of f32.
 #[must_use]
 pub fn product_bf16(x: &[f32], weight: &[bf16], inputs: usize) -> Vec<f32> {
     let rows = x.len() / inputs;
+    if let Some(unit) = MatrixUnit::for_rows(rows) {
+        let row = |output: usize, values: &mut [bf16]| {
+            values.copy_from_slice(&weight[output * inputs..][..inputs]);
+        };
+        return matrix_unit::product(unit, x, inputs, weight.len() / inputs, row);
+    }
     if few_rows::few(rows, inputs) {
         return few_rows::product_bf16(x, weight, inputs);
     }
@@ -74,6 +81,7 @@ mod tests {
                 let x = numbers(rows * inputs, 1.0);
                 let got = product(&x, &weight, inputs);
                 let rounded = product_bf16(&x, &narrow, inputs);
+                let both_narrow = MatrixUnit::for_rows(rows).is_some();
                 assert_eq!((got.len(), rounded.len()), (rows * outputs, rows * outputs));
                 for (at, (got, rounded)) in got.iter().zip(rounded).enumerate() {
                     let (row, output) = (at / outputs, at % outputs);
@@ -81,7 +89,8 @@ mod tests {
                     let want: f64 = pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                     assert!(near(*got, want), "{got}, not {want}");
                     let pairs = x[row * inputs..][..inputs].iter().zip(&narrow[output * inputs..][..inputs]);
-                    let want: f64 = pairs.map(|(a, b)| f64::from(*a) * f64::from(b.to_f32())).sum();
+                    let factor = |a: f32| if both_narrow { bf16::from_f32(a).to_f32() } else { a };
+                    let want: f64 = pairs.map(|(a, b)| f64::from(factor(*a)) * f64::from(b.to_f32())).sum();
                     assert!(near(rounded, want), "{rounded}, not {want}");
                 }
             }

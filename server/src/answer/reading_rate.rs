@@ -11,11 +11,11 @@ const MIN_COMPUTED: f64 = 0.9;
 #[derive(Debug, Default)]
 pub(super) struct ReadingRate {
     /// Vision tower and prefill, per pixel.
-    both: Rate,
-    /// Vision tower, per pixel.
-    vision: Rate,
-    /// Prefill, per token computed.
-    prefill: Rate,
+    both: Rate<1>,
+    /// Vision tower, per request and per pixel.
+    vision: Rate<2>,
+    /// Prefill, per request and per token computed.
+    prefill: Rate<2>,
 }
 
 /// What one answer tells about the rate.
@@ -45,21 +45,22 @@ impl ReadingRate {
             return;
         }
         let pixels = reading.pixels as f64;
-        self.both.record(pixels, reading.vision_ms + reading.prefill_ms);
-        self.vision.record(pixels, reading.vision_ms);
-        self.prefill.record(computed, reading.prefill_ms);
+        self.both.record([pixels], reading.vision_ms + reading.prefill_ms);
+        self.vision.record([1.0, pixels], reading.vision_ms);
+        self.prefill.record([1.0, computed], reading.prefill_ms);
     }
 
     /// Returns the expected time for `pixels`, in seconds; `None` before the first answer.
     #[expect(clippy::cast_precision_loss, reason = "pixels are far below 2^52")]
     pub(super) fn expected_s(&self, pixels: u64) -> Option<f64> {
-        self.both.expected_s(pixels as f64)
+        self.both.expected_s([pixels as f64])
     }
 
     /// Returns the expected time for `pixels` in a prompt of `tokens`, in seconds; `None` before the first answer.
     #[expect(clippy::cast_precision_loss, reason = "pixels and tokens are far below 2^52")]
     pub(super) fn expected_of_prompt_s(&self, pixels: u64, tokens: usize) -> Option<f64> {
-        Some(self.vision.expected_s(pixels as f64)? + self.prefill.expected_s(tokens as f64)?)
+        let vision = self.vision.expected_s([1.0, pixels as f64])?;
+        Some(vision + self.prefill.expected_s([1.0, tokens as f64])?)
     }
 }
 
@@ -95,8 +96,19 @@ mod tests {
         rate.record(Reading { pixels: 0, ..READING });
         assert_eq!(rate.expected_s(1), None);
         rate.record(READING);
-        assert_eq!(rate.expected_s(3_000_000), Some(3.0));
-        // 0.6 s per million pixels, 0.4 s per thousand tokens.
-        assert_eq!(rate.expected_of_prompt_s(2_000_000, 500), Some(1.4));
+        let near = |got: Option<f64>, want: f64| assert!((got.unwrap() - want).abs() < 0.01, "{got:?}, not {want}");
+        near(rate.expected_s(3_000_000), 3.0);
+        for _ in 0..40 {
+            rate.record(READING);
+            rate.record(Reading {
+                pixels: 3_000_000,
+                vision_ms: 1600.0,
+                prefill_ms: 700.0,
+                prompt_tokens: 2000,
+                ..READING
+            });
+        }
+        // 0.1 s and 0.5 s per million pixels, 0.1 s and 0.3 s per thousand tokens.
+        near(rate.expected_of_prompt_s(2_000_000, 1500), 1.1 + 0.55);
     }
 }

@@ -7,7 +7,7 @@ use homereel_engine::{ContentPart, Engine, RgbImage};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ClipRequest, MAX_PICTURE_PIXELS, MediaDecoder, MediaReport, Source, clip, decoded_pixels, report,
+    ClipRequest, MAX_PICTURE_PIXELS, MediaDecoder, MediaReport, Source, clip, decoding_work, report,
 };
 use crate::ask_error::AskError;
 
@@ -35,7 +35,7 @@ impl MediaDecoder {
         cancel: &CancellationToken,
     ) -> Result<Outline, AskError> {
         let planned = self.planned(engine, source, request, cancel).await?;
-        let decode_s = self.decode_rate.expected_s(decoded_pixels(&planned.probe, &planned.plan));
+        let decode_s = self.decode_rate.expected_s(decoding_work(&planned.probe, &planned.plan));
         let report = report(&planned.probe, &planned.plan, planned.size);
         let frames = vec![black(planned.size); planned.plan.indices.len()];
         let part = ContentPart::Video(clip(&planned.probe, planned.plan, frames, None));

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
+use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor, WithDType};
 use homereel_kernels as kernels;
 
@@ -25,6 +26,25 @@ pub(super) fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         _ => kernels::product(&values, &floats(weight)?, inputs),
     };
     Tensor::from_vec(y, (rows, weight.dim(0)?), x.device())
+}
+
+/// Returns the same for a quantized `weight`, whose rows may be longer by zeros. `None` means that candle's product is faster, or
+/// the only one.
+pub(super) fn product_quantized(x: &Tensor, weight: &QTensor) -> Result<Option<Tensor>> {
+    let format = match weight.dtype() {
+        GgmlDType::Q8_0 => kernels::BlockFormat::Q8_0,
+        GgmlDType::Q4K => kernels::BlockFormat::Q4K,
+        _ => return Ok(None),
+    };
+    if !suits(x) {
+        return Ok(None);
+    }
+    let (outputs, _) = weight.shape().dims2()?;
+    let (rows, inputs) = x.dims2()?;
+    let x = x.contiguous()?;
+    let blocks = kernels::Blocks { bytes: &weight.data()?, format, outputs };
+    let y = kernels::product_quantized(&floats(&x)?, inputs, blocks);
+    y.map(|y| Tensor::from_vec(y, (rows, outputs), x.device())).transpose()
 }
 
 /// Root mean square normalization of the rows of `x`.

@@ -172,6 +172,11 @@ fn has_integer_products() -> bool {
 impl Weight {
     /// `x` is [rows, inputs]; returns [rows, outputs].
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if let Self::Quantized { matrix: QMatMul::QTensor(weight), .. } = self
+            && let Some(y) = cpu::product_quantized(x, weight)?
+        {
+            return Ok(y);
+        }
         match self {
             Self::Dense(weight) if cpu::suits(x) => cpu::product(x, weight),
             Self::Dense(weight) => x.matmul(&weight.t()?),
