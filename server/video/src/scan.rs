@@ -27,7 +27,7 @@ const MAX_SIDE: u32 = 8192;
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
 
 /// Packets at the start of a file that are searched for the date of recording.
-const DATED_PACKETS: u64 = 200;
+const DATED_PACKETS: u64 = 64;
 
 /// Limits of a scan.
 #[derive(Debug, Clone, Copy)]

@@ -69,6 +69,7 @@ pub(crate) fn tagged(
         .chain(recorded)
         .chain(dates.texts.iter().filter_map(|text| text::parse(text)))
         .chain(named("date_recorded"))
+        .chain(named("creationdate"))
         .chain(named("date"))
         .map(|time| (time, DateSource::Camera));
     // ffmpeg reads the headers of QuickTime with one epoch only.

@@ -7,8 +7,8 @@ use jiff::{
 
 use super::TakenTime;
 
-/// Bytes of a packet that are searched: the data is before the picture.
-const MAX: usize = 64 << 10;
+/// Bytes of a packet that are searched. In H.264, the data is before the picture; in DV, in each tenth or twelfth.
+const MAX: usize = 16 << 10;
 
 /// Begins the user data of AVCHD: its identifier and name.
 const MDPM: [u8; 20] = *b"\x17\xee\x8c\x60\xf8\x4d\x11\xd9\x8c\xd6\x08\x00\x20\x0c\x9a\x66MDPM";
