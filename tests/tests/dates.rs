@@ -19,7 +19,16 @@ const JULY: u64 = 1_310_644_800;
 /// A clip without tags; each comment makes other bytes.
 fn clip(comment: &str, options: &[&str]) -> anyhow::Result<PathBuf> {
     let comment = format!("comment={comment}");
-    let source = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=5:duration=1", "-c:v", "libx264", "-metadata", &comment];
+    let source = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=size=64x64:rate=5:duration=1",
+        "-c:v",
+        "libx264",
+        "-metadata",
+        &comment,
+    ];
     clips::ffmpeg("dated.mov", &[&source, options].concat())
 }
 
@@ -131,7 +140,8 @@ async fn the_day_is_that_of_the_place_everywhere() -> anyhow::Result<()> {
     let list = server.get("/").await?.text().await?;
     assert!(list.contains(r#"<time datetime="2023-10-06T08:00:00">6 Oct 2023, 08:00</time>"#), "{list}");
     assert!(list.contains(r#"<time datetime="1987-06-14">14 Jun 1987</time><span>a guess</span>"#), "{list}");
-    let ask = server.client().post(server.url("/api/ask")).json(&json!({"question": "Where was the breakfast?"}));
+    let ask =
+        server.client().post(server.url("/api/ask")).json(&json!({"question": "Where was the breakfast?"}));
     let notes = ask.send().await?.text().await?;
     assert!(notes.contains(r#""day":"2023-10-06""#), "{notes}");
 
@@ -166,20 +176,28 @@ async fn a_person_corrects_the_date_for_good() -> anyhow::Result<()> {
     ] {
         let (status, video) = patch(&server, json!(text)).await?;
         assert_eq!((status, &video["taken"]["time"]), (200, &json!(time)), "{text}");
-        assert_eq!((&video["taken"]["source"], &video["taken"]["guessed"]), (&json!("person"), &json!(false)));
+        assert_eq!(
+            (&video["taken"]["source"], &video["taken"]["guessed"]),
+            (&json!("person"), &json!(false))
+        );
     }
     for bad in ["1987", "14.6.1987", "1887-01-01", "9000-01-01", "2022-07-01T10:00[Nowhere]", ""] {
         let (status, problem) = patch(&server, json!(bad)).await?;
         assert_eq!(status, 400, "{bad}: {problem}");
     }
-    // Neither a new start nor a new probe changes it.
+    // Neither a new start nor a new description changes it.
+    let described = async |server: &Server| {
+        let end = Instant::now() + PATIENCE;
+        while server.json(&url).await?["jobs"][0]["state"] != "done" {
+            ensure!(Instant::now() < end, "it is not described: {}", server.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    };
     server.kill_and_restart().await?;
+    described(&server).await?;
     server.client().post(server.url(&format!("{url}/reread"))).send().await?.error_for_status()?;
-    let end = Instant::now() + PATIENCE;
-    while server.json(&url).await?["jobs"][0]["state"] != "done" {
-        ensure!(Instant::now() < end, "it is not described: {}", server.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    described(&server).await?;
     assert_eq!(server.json(&url).await?["taken"]["time"], "1968-07-02T15:00:00-05:00");
     // The form of the page, and back to what the file says.
     let form = |day: &str, clock: &str, zone: &str| {
@@ -189,7 +207,10 @@ async fn a_person_corrects_the_date_for_good() -> anyhow::Result<()> {
     form("1958-08-03", "10:15", "Europe/Berlin").await?.error_for_status()?;
     let page = server.get(&format!("/videos/{id}")).await?.text().await?;
     assert!(page.contains("3 Aug 1958, 10:15, UTC+01:00, entered by hand"), "{page}");
-    assert!(page.contains(r#"type="date" value="1958-08-03""#) && page.contains(r#"value="10:15:00""#), "{page}");
+    assert!(
+        page.contains(r#"type="date" value="1958-08-03""#) && page.contains(r#"value="10:15:00""#),
+        "{page}"
+    );
     form("", "", "").await?.error_for_status()?;
     assert_eq!(server.json(&url).await?["taken"], video["taken"]);
     Ok(())

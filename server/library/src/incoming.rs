@@ -292,7 +292,14 @@ impl Incoming {
 impl Sealed {
     /// Wraps the bytes of a resumable upload, whose file belongs to its row.
     pub(crate) fn of_upload(library: Library, path: PathBuf, sha256: String, size: u64) -> Self {
-        Self { library, path: Scratch { path, ours: false }, sha256, size, modified_ms: None, _reservation: None }
+        Self {
+            library,
+            path: Scratch { path, ours: false },
+            sha256,
+            size,
+            modified_ms: None,
+            _reservation: None,
+        }
     }
 
     /// Returns the path of the bytes.

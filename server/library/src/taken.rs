@@ -112,7 +112,8 @@ impl DateFacts {
             Some(time) => Some(CaptureDate { time, source: DateSource::Person }),
             None => capture_date(self.probe.as_ref(), &self.name, modified, now()),
         };
-        let local = date.as_ref().map_or_else(|| local_time(self.created_ms), |date| date.time.local(&home()));
+        let local =
+            date.as_ref().map_or_else(|| local_time(self.created_ms), |date| date.time.local(&home()));
         DateColumns {
             taken: date.as_ref().map(|date| date.time.to_string()),
             source: date.map(|date| date.source.as_str()),
@@ -141,12 +142,16 @@ fn now() -> Timestamp {
 }
 
 /// The facts of a row; a row of an earlier release has no name of its file.
-const SELECT: &str = "SELECT id, coalesce(file_name, name) AS file_name, file_ms, created_ms, probe, taken, taken_source
+const SELECT: &str =
+    "SELECT id, coalesce(file_name, name) AS file_name, file_ms, created_ms, probe, taken, taken_source
                       FROM videos WHERE id";
 
 const UPDATE: &str = "UPDATE videos SET taken = ?, taken_source = ?, local_ms = ? WHERE id = ?";
 
-fn update(columns: DateColumns, id: &str) -> sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments<'_>> {
+fn update(
+    columns: DateColumns,
+    id: &str,
+) -> sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments<'_>> {
     sqlx::query(UPDATE).bind(columns.taken).bind(columns.source).bind(columns.local_ms).bind(id)
 }
 

@@ -27,7 +27,8 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn video_rows(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
-        let sql = "SELECT * FROM videos WHERE deleted_ms IS NULL ORDER BY local_ms DESC, id DESC LIMIT ? OFFSET ?";
+        let sql =
+            "SELECT * FROM videos WHERE deleted_ms IS NULL ORDER BY local_ms DESC, id DESC LIMIT ? OFFSET ?";
         Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
     }
 

@@ -57,8 +57,10 @@ pub(super) struct UploadQuery {
 /// Parses the file's own time.
 pub(super) fn modified_ms(param: &str, text: &str) -> Result<i64, Failure> {
     text.trim().parse().map_err(|_| {
-        let message =
-            format!("{LAST_MODIFIED} is {}; milliseconds since 1970 such as 1310601600000 would fit", shown(text));
+        let message = format!(
+            "{LAST_MODIFIED} is {}; milliseconds since 1970 such as 1310601600000 would fit",
+            shown(text)
+        );
         Failure::invalid(param, message)
     })
 }

@@ -43,9 +43,7 @@ fn date(video: &Video) -> Time {
     let Some(taken) = &video.taken else { return time(video.created_ms) };
     let local = taken.local;
     match taken.time {
-        TakenTime::Day(day) => {
-            Time { iso: day.to_string(), text: day.strftime("%-d %b %Y").to_string() }
-        }
+        TakenTime::Day(day) => Time { iso: day.to_string(), text: day.strftime("%-d %b %Y").to_string() },
         _ => Time { iso: local.to_string(), text: local.strftime("%-d %b %Y, %H:%M").to_string() },
     }
 }
@@ -69,7 +67,7 @@ fn taken(video: &Video) -> String {
         TakenTime::Zoned(..) => format!(", UTC{}", &taken.time.to_string()[19..]),
         TakenTime::Instant(moment) => {
             let utc = TimeZone::UTC.to_datetime(moment).strftime("%H:%M");
-            format!(" here ({utc} UTC, time zone of the place unknown)")
+            format!(" in the server's time zone ({utc} UTC, zone of the place unknown)")
         }
     };
     let source = match taken.source {

@@ -117,9 +117,7 @@ impl HeaderClock {
     fn read(&self, instant: Timestamp) -> (TakenTime, DateSource) {
         match self {
             Self::Utc => (TakenTime::Instant(instant), DateSource::Container),
-            Self::Local => {
-                (TakenTime::Local(TimeZone::UTC.to_datetime(instant)), DateSource::Camera)
-            }
+            Self::Local => (TakenTime::Local(TimeZone::UTC.to_datetime(instant)), DateSource::Camera),
             Self::Offset(offset) => {
                 (TakenTime::Zoned(offset.to_datetime(instant), *offset), DateSource::Camera)
             }

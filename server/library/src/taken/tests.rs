@@ -83,7 +83,10 @@ async fn what_a_person_entered_stays() {
     let library = Library::open(data.path()).await.unwrap();
     sqlx::query("DELETE FROM settings").execute(&library.pool).await.unwrap();
     settle(&library.pool).await.unwrap();
-    assert_eq!(library.video(&id).await.unwrap(), Video { probe: library.video(&id).await.unwrap().probe, ..video });
+    assert_eq!(
+        library.video(&id).await.unwrap(),
+        Video { probe: library.video(&id).await.unwrap().probe, ..video }
+    );
     let video = library.set_taken(&id, None).await.unwrap();
     assert_eq!(text(&video), Some(("2015-03-02T01:00:00Z".into(), DateSource::Container, false)));
     for bad in ["1887-01-01", "1904-01-01", "9999-01-01"] {

@@ -10,8 +10,14 @@ use super::FileDates;
 /// Maximum number of boxes that are looked at.
 const MAX_BOXES: u32 = 10_000;
 
-/// Maximum bytes of a text box that are read.
-const MAX_TEXT: u64 = 256 << 10;
+/// Maximum bytes of a header or a short text that are read.
+const MAX_SHORT: u64 = 128;
+
+/// Maximum bytes of a box of XML that are read.
+const MAX_XML: u64 = 256 << 10;
+
+/// Maximum number of boxes of XML that are read.
+const MAX_XMLS: u32 = 8;
 
 /// Maximum depth of boxes in boxes.
 const MAX_DEPTH: u32 = 6;
@@ -36,6 +42,7 @@ struct Found {
     media: Vec<u64>,
     track: Vec<u64>,
     boxes: u32,
+    xmls: u32,
 }
 
 pub(super) fn read(file: &File) -> FileDates {
@@ -74,7 +81,7 @@ fn walk(file: &File, mut at: u64, end: u64, depth: u32, found: &mut Found) {
 }
 
 fn visit(file: &File, kind: [u8; 4], body: u64, end: u64, depth: u32, found: &mut Found) {
-    let bytes = |from: u64| bytes(file, from, end);
+    let bytes = |from: u64| bytes(file, from, end, MAX_SHORT);
     match &kind {
         b"ftyp" => {
             let brand = bytes(body);
@@ -90,19 +97,21 @@ fn visit(file: &File, kind: [u8; 4], body: u64, end: u64, depth: u32, found: &mu
         b"mdhd" => found.media.extend(created(&bytes(body))),
         b"tkhd" => found.track.extend(created(&bytes(body))),
         b"date" => found.original.push(String::from_utf8_lossy(&bytes(body)).chars().take(80).collect()),
-        b"uuid" => {
-            let content = bytes(body);
-            if let Some(xmp) = content.strip_prefix(&XMP) {
-                found.xml.extend(in_xml(xmp));
-            }
-        }
-        b"XMP_" | b"xml " => found.xml.extend(in_xml(&bytes(body))),
+        b"uuid" if bytes(body).starts_with(&XMP) => xml(file, body, end, found),
+        b"XMP_" | b"xml " => xml(file, body, end, found),
         _ => {}
     }
 }
 
-fn bytes(file: &File, from: u64, end: u64) -> Vec<u8> {
-    let length = usize::try_from(end.saturating_sub(from).min(MAX_TEXT)).unwrap_or(0);
+fn xml(file: &File, body: u64, end: u64, found: &mut Found) {
+    if found.xmls < MAX_XMLS {
+        found.xmls += 1;
+        found.xml.extend(in_xml(&bytes(file, body, end, MAX_XML)));
+    }
+}
+
+fn bytes(file: &File, from: u64, end: u64, max: u64) -> Vec<u8> {
+    let length = usize::try_from(end.saturating_sub(from).min(max)).unwrap_or(0);
     let mut bytes = vec![0; length];
     let read = file.read_at(&mut bytes, from).unwrap_or(0);
     bytes.truncate(read);

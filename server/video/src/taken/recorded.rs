@@ -48,7 +48,8 @@ fn mdpm(packet: &[u8]) -> Option<TakenTime> {
     // Unused, summer time, sign, four bits of hours, half an hour.
     let seconds = i32::from(zone >> 1 & 0x0f) * 3600 + i32::from(zone & 1) * 1800;
     let seconds = if zone & 0x20 == 0 { seconds } else { -seconds };
-    let offset = Offset::from_seconds(seconds).ok().filter(|_| zone & 0x80 == 0 && seconds.abs() <= 14 * 3600);
+    let offset =
+        Offset::from_seconds(seconds).ok().filter(|_| zone & 0x80 == 0 && seconds.abs() <= 14 * 3600);
     Some(offset.map_or(TakenTime::Local(local), |offset| TakenTime::Zoned(local, offset)))
 }
 

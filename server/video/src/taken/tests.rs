@@ -152,7 +152,10 @@ fn the_headers_of_quicktime_are_read_with_either_epoch() {
     // Old phones counted from 1970.
     let nokia = "2009-08-07T06:05:04Z";
     assert_eq!(in_file(&film(b"isom", unix(nokia), 0, 0), "mov,mp4"), container(nokia));
-    assert_eq!(in_file(&film(b"3gp5", unix("2024-01-02T12:00:00Z"), 0, 0), "mov"), container("2024-01-02T12:00:00Z"));
+    assert_eq!(
+        in_file(&film(b"3gp5", unix("2024-01-02T12:00:00Z"), 0, 0), "mov"),
+        container("2024-01-02T12:00:00Z")
+    );
     // Films from before 1970: what ffmpeg reads as 2034 and 2024.
     assert_eq!(in_file(&film(b"isom", 2_035_454_400, 0, 0), "mov,mp4"), container("1968-07-01T12:00:00Z"));
     assert_eq!(in_file(&film(b"isom", 1_704_196_800, 0, 0), "mov,mp4"), container("1958-01-01T12:00:00Z"));
@@ -172,7 +175,10 @@ fn user_data_and_xml_of_quicktime_are_read() {
         assert_eq!(in_file(&boxed, "mov"), camera("2013-10-06T12:34:56"), "{xmp}");
     }
     let sony = atom(b"xml ", b"\0\0\0\0<NonRealTimeMeta><CreationDate value=\"2019-05-14T12:34:56+09:00\"/>");
-    assert_eq!(in_file(&atom(b"meta", &[&[0; 4], sony.as_slice()].concat()), "mov"), camera("2019-05-14T12:34:56+09:00"));
+    assert_eq!(
+        in_file(&atom(b"meta", &[&[0; 4], sony.as_slice()].concat()), "mov"),
+        camera("2019-05-14T12:34:56+09:00")
+    );
 }
 
 #[test]
@@ -305,10 +311,16 @@ fn the_ladder_goes_from_tags_to_the_name_to_the_file() {
         capture_date(probe, name, modified, now()).map(|date| (date.time.to_string(), date.source))
     };
     let named = "VID-20190215-WA0001.mp4";
-    assert_eq!(by(Some(&probe), named, modified).unwrap(), ("2023-10-06T12:34:56+02:00".into(), DateSource::Camera));
+    assert_eq!(
+        by(Some(&probe), named, modified).unwrap(),
+        ("2023-10-06T12:34:56+02:00".into(), DateSource::Camera)
+    );
     probe.creation_time = Some("2034-07-02T12:00:00Z".into());
     assert_eq!(by(Some(&probe), named, modified).unwrap(), ("2019-02-15".into(), DateSource::FileName));
-    assert_eq!(by(None, "MVI_0042.mp4", modified).unwrap(), ("2011-07-14T10:00:00Z".into(), DateSource::FileTime));
+    assert_eq!(
+        by(None, "MVI_0042.mp4", modified).unwrap(),
+        ("2011-07-14T10:00:00Z".into(), DateSource::FileTime)
+    );
     for never in ["1970-01-01T00:00:00Z", "1980-01-01T00:00:00Z", "2030-01-01T00:00:00Z"] {
         assert_eq!(by(None, "MVI_0042.mp4", Some(never.parse().unwrap())), None, "{never}");
     }
@@ -341,8 +353,30 @@ fn a_time_is_read_as_it_is_written() {
 #[test]
 fn arbitrary_input_gives_a_credible_date_or_none() {
     const PIECES: [&str; 24] = [
-        "2019", "02", "15", "-", "_", ".", ":", " ", "T", "at", "PM", "+", "0200", "Z", "Aug", "é", "\u{202f}",
-        "20190215", "211320", "20190215211320", "99", "PXL_", "0", "/",
+        "2019",
+        "02",
+        "15",
+        "-",
+        "_",
+        ".",
+        ":",
+        " ",
+        "T",
+        "at",
+        "PM",
+        "+",
+        "0200",
+        "Z",
+        "Aug",
+        "é",
+        "\u{202f}",
+        "20190215",
+        "211320",
+        "20190215211320",
+        "99",
+        "PXL_",
+        "0",
+        "/",
     ];
     let mut random = StdRng::seed_from_u64(19);
     let sane = |date: Option<CaptureDate>| {
@@ -352,12 +386,18 @@ fn arbitrary_input_gives_a_credible_date_or_none() {
     };
     for _ in 0..20_000 {
         let text: String = match random.random_range(0..3) {
-            0 => (0..random.random_range(0..12)).map(|_| PIECES[random.random_range(0..PIECES.len())]).collect(),
+            0 => (0..random.random_range(0..12))
+                .map(|_| PIECES[random.random_range(0..PIECES.len())])
+                .collect(),
             1 => (0..random.random_range(0..40)).map(|_| random.random::<char>()).collect(),
-            _ => (0..random.random_range(0..40)).map(|_| char::from(random.random_range(b' '..b'~'))).collect(),
+            _ => {
+                (0..random.random_range(0..40)).map(|_| char::from(random.random_range(b' '..b'~'))).collect()
+            }
         };
         sane(capture_date(None, &text, None, now()));
-        for key in ["com.apple.quicktime.creationdate", "date", "creation_time", "com.samsung.android.utc_offset"] {
+        for key in
+            ["com.apple.quicktime.creationdate", "date", "creation_time", "com.samsung.android.utc_offset"]
+        {
             let tags = tags(&[(key, &text), ("creation_time", "2020-01-05T11:19:45Z")]);
             let found = tagged(&tags, &FileDates::default(), None, now());
             assert!(found.is_some(), "{key} {text:?}");

@@ -40,10 +40,16 @@ async fn tags_are_read_in_every_container() {
         ("utc.mkv", "-metadata creation_time=2011-06-07T08:09:10Z".into(), "2011-06-07T08:09:10Z", Container),
         ("recorded.mkv", "-metadata DATE_RECORDED=1994-08-20".into(), "1994-08-20", Camera),
         ("utc.mp4", "-metadata creation_time=2015-03-02T01:00:00Z".into(), "2015-03-02T01:00:00Z", Container),
-        ("utc.wmv", "-c:v wmv2 -metadata creation_time=2005-05-31T12:01:35Z".into(), "2005-05-31T12:01:35Z", Container),
+        (
+            "utc.wmv",
+            "-c:v wmv2 -metadata creation_time=2005-05-31T12:01:35Z".into(),
+            "2005-05-31T12:01:35Z",
+            Container,
+        ),
         (
             "packs.dv",
-            "-c:v dvvideo -s 720x576 -r 25 -pix_fmt yuv420p -metadata creation_time=2003-05-04T10:11:12Z".into(),
+            "-c:v dvvideo -s 720x576 -r 25 -pix_fmt yuv420p -metadata creation_time=2003-05-04T10:11:12Z"
+                .into(),
             "2003-05-04T10:11:12",
             Camera,
         ),
@@ -84,7 +90,9 @@ async fn camcorders_and_old_cameras_have_their_own_places_for_dates() {
         let expected = (Some("2012-07-28T15:30:45+01:00".into()), Some(Camera));
         assert_eq!(again(&clips, name).await, expected, "{name}");
     }
-    for (name, text) in [("canon.avi", "Tue Aug 17 21:30:00 2004\n\0"), ("slashes.avi", "2004/08/17/ 21:30\0")] {
+    for (name, text) in
+        [("canon.avi", "Tue Aug 17 21:30:00 2004\n\0"), ("slashes.avi", "2004/08/17/ 21:30\0")]
+    {
         dated(&clips, name, "-c:v mjpeg").await;
         let mut file = fs::read(clips.path(name)).unwrap();
         let at = file.windows(4).position(|window| window == b"JUNK").unwrap();
@@ -101,8 +109,8 @@ async fn places_and_cameras_are_read_in_every_container() {
     let clips = Clips::new();
     let key = "-movflags use_metadata_tags -metadata com.apple.quicktime.location.ISO6709=";
     for (name, options, latitude, longitude) in [
-        ("loci.3gp", "-metadata location=+48.8577+002.2950/".to_owned(), 48.8577, 2.295),
-        ("west.3gp", "-metadata location=-33.8568-151.2153/".to_owned(), -33.8568, -151.2153),
+        ("loci.3gp", "-c:v libx264 -metadata location=+48.8577+002.2950/".to_owned(), 48.8577, 2.295),
+        ("west.3gp", "-c:v libx264 -metadata location=-33.8568-151.2153/".to_owned(), -33.8568, -151.2153),
         ("xyz.mov", "-metadata location=-54.8019-068.3030".to_owned(), -54.8019, -68.303),
         ("tag.mkv", "-metadata LOCATION=-54.8019-068.3030/".to_owned(), -54.8019, -68.303),
         ("key.mov", format!("{key}+48.8577+002.295+35.000/"), 48.8577, 2.295),
