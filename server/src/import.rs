@@ -160,7 +160,8 @@ async fn recover_originals(cx: &ImportContext) {
         }
     };
     for sealed in nameless {
-        let name = format!("recovered {}", &sealed.sha256[..8]);
+        // Not eight digits, which could be a date.
+        let name = format!("recovered {}", &sealed.sha256[..7]);
         let path = sealed.path().to_owned();
         match add(cx, sealed, &name).await {
             Ok(stored) => tracing::warn!(

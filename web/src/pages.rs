@@ -108,6 +108,8 @@ pub struct VideoPage {
     pub newer: Option<String>,
     /// URL of the next older video.
     pub older: Option<String>,
+    /// Day, time and zone at which it was taken, for editing.
+    pub taken: [String; 3],
     /// Facts of the file.
     pub facts: Vec<Fact>,
     /// When it was added.

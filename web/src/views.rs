@@ -93,7 +93,8 @@ pub struct StateLabel {
 /// A point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Time {
-    /// RFC 3339, for `datetime=`; the script shows it in the user's time zone.
+    /// For `datetime=`. A moment in UTC (`…Z`), which the script shows in the user's time zone, or a day or local time, which
+    /// everybody sees as it is.
     pub iso: String,
     /// The same as text with its time zone, without JavaScript.
     pub text: String,
@@ -213,8 +214,10 @@ pub struct Card {
     pub length: String,
     /// Formatted size.
     pub size: String,
-    /// When it was recorded, or added if that is unknown.
+    /// The local time at which it was recorded, or when it was added if that is unknown.
     pub date: Time,
+    /// What is not sure about the date: `a guess`, `added`, or empty.
+    pub date_note: &'static str,
     /// State of its processing.
     pub state: StateLabel,
 }

@@ -23,11 +23,13 @@ function size(bytes) {
 
 const seconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 2 : 1)} s`;
 
-/** Shows times in the user's time zone. */
+/** Shows moments (`…Z`) in the user's time zone, and days and local times as they are, in the user's language. */
 function localTimes(within) {
   for (const time of within.querySelectorAll('time[datetime]')) {
-    const at = new Date(time.dateTime);
-    if (!isNaN(at)) time.textContent = at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'day' in time.dataset ? undefined : 'short' });
+    const local = !time.dateTime.endsWith('Z'), clock = time.dateTime.includes('T') && !('day' in time.dataset);
+    const at = new Date(local ? `${time.dateTime.slice(0, 19)}${time.dateTime.includes('T') ? '' : 'T00:00'}Z` : time.dateTime);
+    const zone = local ? { timeZone: 'UTC' } : {};
+    if (!isNaN(at)) time.textContent = at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: clock ? 'short' : undefined, ...zone });
   }
 }
 
@@ -241,7 +243,7 @@ async function alreadyHere(parts, video) {
 
 async function create(parts, sha256, signal) {
   const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
-  const metadata = [`filename ${base64(parts.file.name)}`];
+  const metadata = [`filename ${base64(parts.file.name)}`, `lastModified ${base64(String(parts.file.lastModified))}`];
   if (sha256) metadata.push(`sha256 ${base64(sha256)}`);
   const response = await fetch('/api/uploads', {
     method: 'POST', signal, headers: { ...TUS, 'Upload-Length': parts.file.size, 'Upload-Metadata': metadata.join(',') },

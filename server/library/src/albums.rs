@@ -48,7 +48,7 @@ impl Library {
         let count: i64 = sqlx::query_scalar(counted).bind(tag).fetch_one(&self.pool).await?;
         let sql = "SELECT * FROM videos WHERE deleted_ms IS NULL AND id IN
                    (SELECT video_id FROM pieces WHERE kind = 'tag' AND text = ? COLLATE NOCASE)
-                   ORDER BY taken_ms, id LIMIT ? OFFSET ?";
+                   ORDER BY local_ms, id LIMIT ? OFFSET ?";
         let videos = sqlx::query_as(sql).bind(tag).bind(limit).bind(offset).fetch_all(&self.pool).await?;
         Ok((u64::try_from(count).unwrap_or_default(), videos))
     }

@@ -16,6 +16,7 @@ use crate::{
     jobs::{job::Step, rows::insert_ingest},
     library::Library,
     reservation::{Reservation, SpaceUse},
+    taken::DateFacts,
     values::{is_hash, new_id, now_ms, to_json},
     video::Video,
 };
@@ -50,6 +51,8 @@ pub struct Sealed {
     pub sha256: String,
     /// Number of bytes.
     pub size: u64,
+    /// The file's own time, in milliseconds since 1970 (UTC). `None` means that it is unknown.
+    pub modified_ms: Option<i64>,
     /// Space reserved until a row counts it. `None` for a resumable upload, whose row counts it already.
     _reservation: Option<Reservation>,
 }
@@ -280,6 +283,7 @@ impl Incoming {
             path: sink.path,
             sha256,
             size: self.size,
+            modified_ms: None,
             _reservation: Some(self.reservation),
         })
     }
@@ -288,7 +292,14 @@ impl Incoming {
 impl Sealed {
     /// Wraps the bytes of a resumable upload, whose file belongs to its row.
     pub(crate) fn of_upload(library: Library, path: PathBuf, sha256: String, size: u64) -> Self {
-        Self { library, path: Scratch { path, ours: false }, sha256, size, _reservation: None }
+        Self {
+            library,
+            path: Scratch { path, ours: false },
+            sha256,
+            size,
+            modified_ms: None,
+            _reservation: None,
+        }
     }
 
     /// Returns the path of the bytes.
@@ -315,18 +326,32 @@ impl Sealed {
             .map_err(io::Error::other)??;
         let id = new_id();
         let now = now_ms();
+        let facts = DateFacts {
+            name: display_name(name),
+            file_ms: self.modified_ms,
+            created_ms: now,
+            probe: Some(probe.clone()),
+            entered: None,
+        };
+        let date = facts.decide();
         let mut transaction = library.begin().await?;
         let inserted = sqlx::query(
-            "INSERT INTO videos (id, sha256, name, size, mime, created_ms, probe) VALUES (?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT (sha256) DO NOTHING",
+            "INSERT INTO videos (id, sha256, name, size, mime, created_ms, probe, file_name, file_ms, taken, taken_source,
+                                 local_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sha256) DO NOTHING",
         )
         .bind(&id)
         .bind(&self.sha256)
-        .bind(display_name(name))
+        .bind(&facts.name)
         .bind(i64::try_from(self.size).unwrap_or(i64::MAX))
         .bind(mime)
         .bind(now)
         .bind(to_json("videos.probe", probe)?)
+        .bind(&facts.name)
+        .bind(facts.file_ms)
+        .bind(date.taken)
+        .bind(date.source)
+        .bind(date.local_ms)
         .execute(&mut *transaction)
         .await?;
         sqlx::query("DELETE FROM doomed WHERE sha256 = ?")

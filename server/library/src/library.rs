@@ -23,6 +23,7 @@ use crate::{
     reservation::Space,
     responses,
     search::recent::Recent,
+    taken,
     uploads::slots::Slots,
 };
 
@@ -89,6 +90,7 @@ impl Library {
             searches: Arc::default(),
             _lock: Arc::new(lock),
         };
+        taken::settle(&library.pool).await?;
         library.requeue_running().await?;
         library.remove_nameless_uploads().await?;
         library.remove_nameless_contents().await?;

@@ -121,6 +121,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_dates_of_existing_videos_are_kept() {
+        let data = tempfile::tempdir().unwrap();
+        old_library(data.path(), UNRELEASED.len()).await;
+        let rows = [
+            ("2001-02-03T04:05:06Z", "2001-02-03T04:05:06Z"),
+            ("2023-10-06T08:00:00+09:00", "2023-10-06T08:00:00+09:00"),
+            ("2016-05-31T17:01:35", "2016-05-31T17:01:35"),
+        ];
+        for (number, (stored, _)) in rows.iter().enumerate() {
+            let mut probe = homereel_video::fixtures::summary();
+            probe.creation_time = Some((*stored).into());
+            let probe = serde_json::to_string(&probe).unwrap();
+            let id = format!("{number:032}");
+            let row = format!(
+                "INSERT INTO videos (id, sha256, name, size, mime, created_ms, poster, probe)
+                     VALUES ('{id}', '{id}{id}', 'Birthday.mp4', 7, 'video/mp4', 1000, 'ready', '{probe}')"
+            );
+            execute(data.path(), &row).await;
+        }
+        let library = Library::open(data.path()).await.unwrap();
+        for (number, (_, expected)) in rows.iter().enumerate() {
+            let taken = library.video(&format!("{number:032}")).await.unwrap().taken.unwrap();
+            assert_eq!(taken.time.to_string(), *expected);
+            let in_facts = "SELECT count(*) FROM facts JOIN videos v ON v.id = video_id WHERE facts.taken_ms = v.local_ms";
+            let agree: i64 = sqlx::query_scalar(in_facts).fetch_one(&library.pool).await.unwrap();
+            assert_eq!(agree, 3);
+        }
+    }
+
+    #[tokio::test]
     async fn a_library_of_all_unreleased_migrations_is_opened_with_its_rows() {
         let data = tempfile::tempdir().unwrap();
         old_library(data.path(), UNRELEASED.len()).await;

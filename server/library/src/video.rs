@@ -1,10 +1,12 @@
 //! A row of `videos`.
 
 use homereel_video::ProbeSummary;
+use jiff::civil::DateTime;
 use serde::Serialize;
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
 use crate::{
+    taken::{Taken, local_time},
     text::Texts,
     values::{from_json, hash, id},
 };
@@ -48,7 +50,9 @@ pub struct Video {
     pub mime: String,
     /// When it was added, in milliseconds since 1970 (UTC).
     pub created_ms: i64,
-    /// When it was taken by the file's metadata, else when it was added; in milliseconds since 1970 (UTC).
+    /// When it was taken; `None` means that nothing is known.
+    pub taken: Option<Taken>,
+    /// When it was taken, else when it was added; in milliseconds since 1970 (UTC). Where the zone is unknown, the server's.
     pub taken_ms: i64,
     /// Where it was taken, as entered by a person.
     pub place: Option<String>,
@@ -67,18 +71,28 @@ pub struct Video {
     pub texts: Texts,
 }
 
+impl Video {
+    /// Returns the local time at which it was taken, else at which it was added.
+    #[must_use]
+    pub fn local(&self) -> DateTime {
+        self.taken.as_ref().map_or_else(|| local_time(self.created_ms), |taken| taken.local)
+    }
+}
+
 impl FromRow<'_, SqliteRow> for Video {
     fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
         let probe: Option<String> = row.try_get("probe")?;
         let probe = probe.map(|text| from_json("videos.probe", &text)).transpose();
+        let (taken, created_ms) = (Taken::of(row)?, row.try_get("created_ms")?);
         Ok(Self {
             id: id(row, "id")?,
             sha256: hash(row, "sha256")?,
             name: row.try_get("name")?,
             size: u64::try_from(row.try_get::<i64, _>("size")?).unwrap_or_default(),
             mime: row.try_get("mime")?,
-            created_ms: row.try_get("created_ms")?,
-            taken_ms: row.try_get("taken_ms")?,
+            created_ms,
+            taken_ms: taken.as_ref().map_or(created_ms, Taken::moment_ms),
+            taken,
             place: row.try_get("place")?,
             deleted_ms: row.try_get("deleted_ms")?,
             favourite: row.try_get("favourite")?,

@@ -1,17 +1,16 @@
-//! Rows of `videos`: queries, results of jobs (probe, poster, error), edits by people, and deletion for good with the files.
-
-use homereel_video::ProbeSummary;
+//! Rows of `videos`: queries, results of jobs (poster, error), edits by people, and deletion for good with the files.
 
 use crate::{
     changes::Change,
     error::LibraryError,
     library::Library,
-    values::{is_hash, shorten, to_json},
+    taken::local_ms,
+    values::{is_hash, shorten},
     video::{Poster, Video},
 };
 
 impl Library {
-    /// Returns the newest videos, at most `limit`, after skipping `offset`, with their texts.
+    /// Returns the videos that were taken last, at most `limit`, after skipping `offset`, with their texts.
     ///
     /// # Errors
     /// `Database`.
@@ -23,12 +22,13 @@ impl Library {
         Ok(videos)
     }
 
-    /// Returns the newest videos without their texts, for lists.
+    /// Returns the same videos without their texts, for lists.
     ///
     /// # Errors
     /// `Database`.
     pub async fn video_rows(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
-        let sql = "SELECT * FROM videos WHERE deleted_ms IS NULL ORDER BY created_ms DESC, id DESC LIMIT ? OFFSET ?";
+        let sql =
+            "SELECT * FROM videos WHERE deleted_ms IS NULL ORDER BY local_ms DESC, id DESC LIMIT ? OFFSET ?";
         Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
     }
 
@@ -67,20 +67,6 @@ impl Library {
         let Some(mut video) = video else { return Ok(None) };
         video.texts = self.texts(&video.id).await?;
         Ok(Some(video))
-    }
-
-    /// Stores the probe.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn set_probe(&self, id: &str, probe: &ProbeSummary) -> Result<(), LibraryError> {
-        sqlx::query("UPDATE videos SET probe = ?, error = NULL WHERE id = ?")
-            .bind(to_json("videos.probe", probe)?)
-            .bind(id)
-            .execute(&self.pool)
-            .await?;
-        self.announce(Change::Video { id: id.into() });
-        Ok(())
     }
 
     /// Stores the state of the poster.
@@ -142,19 +128,19 @@ impl Library {
         Ok(video)
     }
 
-    /// Returns the video before and the one after, in the order of lists (newest first).
+    /// Returns the video before and the one after, in the order of lists (taken last first).
     ///
     /// # Errors
     /// `Database`.
     pub async fn neighbours(&self, video: &Video) -> Result<(Option<String>, Option<String>), LibraryError> {
         let one = async |sql: &'static str| {
-            let row = sqlx::query_scalar(sql).bind(video.created_ms).bind(&video.id);
+            let row = sqlx::query_scalar(sql).bind(local_ms(video.local())).bind(&video.id);
             row.fetch_optional(&self.pool).await
         };
-        let newer = "SELECT id FROM videos WHERE deleted_ms IS NULL AND (created_ms, id) > (?, ?)
-                     ORDER BY created_ms, id LIMIT 1";
-        let older = "SELECT id FROM videos WHERE deleted_ms IS NULL AND (created_ms, id) < (?, ?)
-                     ORDER BY created_ms DESC, id DESC LIMIT 1";
+        let newer = "SELECT id FROM videos WHERE deleted_ms IS NULL AND (local_ms, id) > (?, ?)
+                     ORDER BY local_ms, id LIMIT 1";
+        let older = "SELECT id FROM videos WHERE deleted_ms IS NULL AND (local_ms, id) < (?, ?)
+                     ORDER BY local_ms DESC, id DESC LIMIT 1";
         Ok((one(newer).await?, one(older).await?))
     }
 

@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use homereel_library::{Library, Video, backup, restore};
-use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     DataArgs,
@@ -109,8 +108,7 @@ async fn write_one(library: &Library, video: &Video, file: &Path) -> anyhow::Res
 /// Returns a file name that sorts by date taken, is valid on every file system, and is unique within the
 /// export.
 fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
-    let taken = Timestamp::from_millisecond(video.taken_ms).unwrap_or(Timestamp::UNIX_EPOCH);
-    let day = taken.to_zoned(TimeZone::system()).strftime("%Y-%m-%d").to_string();
+    let day = video.local().date();
     let safe = |c: char| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c };
     let name = with_extension(&video.name, &video.mime);
     let name: String = name.chars().map(safe).collect();

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use homereel_video::{Probe, Worker};
+use homereel_video::{DateSource, Probe, Worker, capture_date};
+use jiff::Timestamp;
 
 use super::{
     cancel_on_ctrl_c, source,
@@ -19,12 +20,12 @@ pub(super) async fn run(file: &Path, json: bool) -> anyhow::Result<()> {
     if json {
         return print(&serde_json::to_string(&probe)?);
     }
-    print_lines(facts(&probe))?;
+    print_lines(facts(&probe, file))?;
     probe.warnings.iter().for_each(|warning| warn(warning));
     Ok(())
 }
 
-fn facts(probe: &Probe) -> Vec<String> {
+fn facts(probe: &Probe, file: &Path) -> Vec<String> {
     let video = &probe.video;
     let mut lines = vec![
         format!("container  {}", probe.container),
@@ -50,7 +51,7 @@ fn facts(probe: &Probe) -> Vec<String> {
         )),
         None => lines.push("audio      none".into()),
     }
-    lines.extend(probe.creation_time.as_ref().map(|time| format!("taken      {time}")));
+    lines.extend(taken(probe, file));
     lines.extend(probe.camera.as_ref().map(|camera| format!("camera     {camera}")));
     lines.extend(
         probe
@@ -59,4 +60,18 @@ fn facts(probe: &Probe) -> Vec<String> {
             .map(|place| format!("place      {:.5}, {:.5}", place.latitude, place.longitude)),
     );
     lines
+}
+
+/// When it was taken, as the library would say if the file were added now.
+fn taken(probe: &Probe, file: &Path) -> Option<String> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let modified = file.metadata().and_then(|metadata| metadata.modified()).ok();
+    let modified = modified.and_then(|time| Timestamp::try_from(time).ok());
+    let date = capture_date(Some(&probe.summary), &name, modified, Timestamp::now())?;
+    let guess = match date.source {
+        DateSource::FileName => " (guessed from the name)",
+        DateSource::FileTime => " (guessed from the time of the file)",
+        DateSource::Camera | DateSource::Container | DateSource::Person => "",
+    };
+    Some(format!("taken      {}{guess}", date.time))
 }

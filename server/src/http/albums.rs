@@ -93,11 +93,12 @@ pub(super) async fn album(
 
 /// Returns whether two videos were taken on the same day.
 fn same_day(one: &Video, other: &Video) -> bool {
-    day(one).iso[..10] == day(other).iso[..10]
+    one.local().date() == other.local().date()
 }
 
 fn day(video: &Video) -> web::Time {
-    views::time(video.taken_ms)
+    let date = video.local().date();
+    web::Time { iso: date.to_string(), text: date.strftime("%-d %b %Y").to_string() }
 }
 
 /// `POST /videos/{id}/albums`: a form; adds the tag to the video's tags.

@@ -23,7 +23,6 @@ use super::{
     error::{Failure, Problem},
     extract::Query,
     html::{self, PageContext},
-    views,
 };
 use crate::{
     answer::{AnswerStream, AskEvent, Conversation, Priority},
@@ -101,7 +100,7 @@ impl QuestionWithNotes {
 
 /// `[3] Birthday.mp4, 2019-06-01, 1:23.0: the girl blows out six candles`
 fn line(number: usize, note: &Recalled) -> String {
-    let day = views::time(note.taken_ms).iso.chars().take(10).collect::<String>();
+    let day = note.day.map_or_else(|| "date unknown".to_owned(), |day| day.to_string());
     let at = note.start.map_or_else(String::new, |start| format!(", {}", format::position(start)));
     let text: String =
         note.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_NOTE).collect();
@@ -148,7 +147,7 @@ pub(super) async fn api(
         .enumerate()
         .map(|(at, note)| {
             json!({
-                "number": at + 1, "video": note.video_id, "name": note.name, "start": note.start, "text": note.text,
+                "number": at + 1, "video": note.video_id, "name": note.name, "day": note.day, "start": note.start, "text": note.text,
                 "at": at_of(note), "url": url_of(note),
             })
         })

@@ -97,6 +97,7 @@ fn member() -> Group {
         // Forms of pages.
         .route("/videos/{id}/rename", post(videos::rename_form))
         .route("/videos/{id}/edit", post(videos::edit_form))
+        .route("/videos/{id}/taken", post(videos::taken_form))
         .route("/videos/{id}/favourite", post(videos::favourite_form))
         .route("/videos/{id}/reread", post(videos::reread_form))
         .route("/videos/{id}/restore", post(trash::restore_form))

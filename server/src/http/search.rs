@@ -8,9 +8,9 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use homereel_library::{Filter, Found, Hit, MAX_RANKED, PieceKind, Results, SnippetPart};
+use homereel_library::{Filter, Found, Hit, MAX_RANKED, PieceKind, Results, SnippetPart, local_ms};
 use homereel_web::{format, pages::SearchPage, views as web};
-use jiff::{civil::Date, tz::TimeZone};
+use jiff::civil::{Date, Time};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -80,8 +80,8 @@ impl SearchQuery {
         };
         let (min_s, max_s) = length(self.length.trim())?;
         Ok(Filter {
-            from_ms: from.map(|day| start_of(day, "from")).transpose()?,
-            before_ms: before.map(|day| start_of(day, "to")).transpose()?,
+            from_ms: from.map(start_of),
+            before_ms: before.map(start_of),
             camera: text(&self.camera),
             min_s,
             max_s,
@@ -154,10 +154,9 @@ fn bad_day(name: &'static str, text: &str) -> Failure {
     Failure::invalid(name, format!("{name} is {}; a day such as 2024-05-31 would fit", shown(text)))
 }
 
-/// Midnight in the server's time zone: days are meant as local days.
-fn start_of(day: Date, name: &'static str) -> Result<i64, Failure> {
-    let start = day.to_zoned(TimeZone::system()).map_err(|_| bad_day(name, &day.to_string()))?;
-    Ok(start.timestamp().as_millisecond())
+/// Midnight of a day at the place where a video was taken.
+fn start_of(day: Date) -> i64 {
+    local_ms(day.to_datetime(Time::midnight()))
 }
 
 fn length(text: &str) -> Result<(Option<f64>, Option<f64>), Failure> {
@@ -192,7 +191,8 @@ pub(super) async fn api(
         found.push(json!({
             "id": video.id, "name": video.name, "url": format!("/videos/{}", video.id),
             "duration_s": video.probe.as_ref().map(|probe| probe.duration_s),
-            "taken_ms": video.taken_ms, "camera": video.probe.as_ref().and_then(|probe| probe.camera.clone()),
+            "taken": video.taken, "taken_ms": video.taken_ms,
+            "camera": video.probe.as_ref().and_then(|probe| probe.camera.clone()),
             "places": places,
         }));
     }

@@ -5,12 +5,12 @@
 
 pub(super) mod overhead;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use axum::{
     Json,
     body::BodyDataStream,
-    extract::{FromRequest, Multipart, Request},
+    extract::{FromRequest, Multipart, Request, multipart::Field},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    error::{Failure, Problem, broken_body},
+    error::{Failure, Problem, broken_body, shown},
     extract::Query,
     html::{self, PageContext},
 };
@@ -38,11 +38,31 @@ const MAX_FIELDS: usize = 10 * MAX_FILES;
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 256 << 20;
 
+/// Name of the field with the file's own time, as in browsers: milliseconds since 1970 (UTC).
+pub(super) const LAST_MODIFIED: &str = "lastModified";
+
+/// Maximum bytes of such a field.
+const MAX_LAST_MODIFIED: usize = 32;
+
 /// Query of a raw upload.
 #[derive(Debug, Deserialize)]
 pub(super) struct UploadQuery {
     /// Name of the file; forms have it in their fields.
     name: Option<String>,
+    /// The file's own time; forms have it in fields before the file.
+    #[serde(rename = "lastModified")]
+    last_modified: Option<String>,
+}
+
+/// Parses the file's own time.
+pub(super) fn modified_ms(param: &str, text: &str) -> Result<i64, Failure> {
+    text.trim().parse().map_err(|_| {
+        let message = format!(
+            "{LAST_MODIFIED} is {}; milliseconds since 1970 such as 1310601600000 would fit",
+            shown(text)
+        );
+        Failure::invalid(param, message)
+    })
 }
 
 /// A rejected file.
@@ -81,8 +101,10 @@ async fn receive(cx: &PageContext, query: UploadQuery, request: Request) -> Resu
     }
     if content_type.starts_with("video/") || content_type.starts_with("application/octet-stream") {
         let name = query.name.or_else(|| name_of(&headers)).unwrap_or_else(|| "video".into());
+        let modified = query.last_modified.filter(|text| !text.is_empty());
+        let modified = modified.map(|text| modified_ms(LAST_MODIFIED, &text)).transpose()?;
         let mut body = request.into_body().into_data_stream();
-        let stored = take(&cx.state, &name, expected, &mut body).await;
+        let stored = take(&cx.state, &name, modified, expected, &mut body).await;
         if stored.is_err() {
             linger(&mut body).await;
         }
@@ -102,24 +124,31 @@ async fn by_form(
 ) -> Result<(Vec<Stored>, Vec<RejectedFile>), Failure> {
     let (mut stored, mut refused) = (Vec::new(), Vec::new());
     let mut fields = 0;
+    // Of the files that follow, in their order.
+    let mut modified = VecDeque::new();
     while let Some(field) = form.next_field().await.map_err(overhead::failure)? {
         overhead.reset();
         fields += 1;
         if fields > MAX_FIELDS {
             return Err(Failure::invalid("files", format!("a form has at most {MAX_FIELDS} fields")));
         }
-        // Other fields, and the empty file input of a form, are ignored.
-        let Some(name) = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned) else {
+        let name = field.file_name().filter(|name| !name.is_empty()).map(str::to_owned);
+        if name.is_none() && field.name() == Some(LAST_MODIFIED) {
+            modified.push_back(short_text(field).await?);
             continue;
-        };
+        }
+        // Other fields, and the empty file input of a form, are ignored.
+        let Some(name) = name else { continue };
         if stored.len() + refused.len() == MAX_FILES {
             return Err(Failure::invalid(
                 "files",
                 format!("a form has at most {MAX_FILES} files; send the others in another request"),
             ));
         }
+        let modified = modified.pop_front().filter(|text: &String| !text.is_empty());
+        let modified = modified.map(|text| modified_ms(LAST_MODIFIED, &text)).transpose()?;
         // The bytes of a file do not count.
-        match take(state, &name, None, field.inspect(|_| overhead.reset())).await {
+        match take(state, &name, modified, None, field.inspect(|_| overhead.reset())).await {
             Ok(video) => stored.push(video),
             // The next file may be valid.
             Err(failure) if failure.status.is_client_error() => refused.push(RejectedFile { name, failure }),
@@ -130,6 +159,18 @@ async fn by_form(
         return Err(Failure::invalid("files", "the form has no file; its file fields may have any name"));
     }
     Ok((stored, refused))
+}
+
+/// Reads a field of a few characters.
+async fn short_text(mut field: Field<'_>) -> Result<String, Failure> {
+    let mut text = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(overhead::failure)? {
+        text.extend_from_slice(&chunk);
+        if text.len() > MAX_LAST_MODIFIED {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Keeps reading a little after a rejection. Otherwise a client that is still sending would see a reset
@@ -152,6 +193,7 @@ async fn linger(body: &mut BodyDataStream) {
 async fn take<E: std::error::Error + 'static>(
     state: &AppState,
     name: &str,
+    modified_ms: Option<i64>,
     expected: Option<u64>,
     bytes: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<Stored, Failure> {
@@ -161,7 +203,8 @@ async fn take<E: std::error::Error + 'static>(
         let chunk = chunk.map_err(|error| broken_body(&error, incoming.size()))?;
         incoming.write(&chunk).await?;
     }
-    let sealed = incoming.seal().await?;
+    let mut sealed = incoming.seal().await?;
+    sealed.modified_ms = modified_ms;
     Ok(import::add(&state.import_context(), sealed, name).await?)
 }
 

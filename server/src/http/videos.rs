@@ -10,11 +10,12 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use homereel_library::TextKind;
-use serde::Deserialize;
+use homereel_video::TakenTime;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::{
-    error::{Failure, Problem},
+    error::{Failure, Problem, shown},
     extract::{Path, Query},
     html::{self, PageContext},
 };
@@ -58,6 +59,42 @@ pub(super) struct VideoEdit {
     favourite: Option<bool>,
     description: Option<String>,
     tags: Option<Vec<String>>,
+    /// `None` means that the field is missing, `Some(None)` that it is `null`: the date is what the file says.
+    #[serde(default, deserialize_with = "present")]
+    taken: Option<Option<String>>,
+}
+
+/// Reads a field that is there, though it may be `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// When a video was taken, as a form. Without a day, the date is what the file says.
+#[derive(Debug, Deserialize)]
+pub(super) struct TakenForm {
+    day: String,
+    #[serde(default)]
+    clock: String,
+    #[serde(default)]
+    zone: String,
+}
+
+impl TakenForm {
+    /// Joins the fields as `PATCH` takes them.
+    fn joined(&self) -> Option<String> {
+        let (day, clock, zone) = (self.day.trim(), self.clock.trim(), self.zone.trim());
+        let zone = match zone {
+            "" => String::new(),
+            _ if zone.eq_ignore_ascii_case("utc") || zone.eq_ignore_ascii_case("z") => "Z".into(),
+            _ if zone.starts_with(['+', '-']) => zone.into(),
+            _ => format!("[{zone}]"),
+        };
+        match (day, clock) {
+            ("", _) => None,
+            (day, "") => Some(day.into()),
+            (day, clock) => Some(format!("{day}T{clock}{zone}")),
+        }
+    }
 }
 
 /// The same changes as a form; tags are separated by commas.
@@ -75,7 +112,7 @@ pub(super) struct FavouriteForm {
     favourite: bool,
 }
 
-/// `GET /api/videos`: newest first; `total` counts all of them.
+/// `GET /api/videos`: those taken last first; `total` counts all of them.
 pub(super) async fn list(
     State(state): State<AppState>,
     Query(query): Query<ListQuery>,
@@ -95,7 +132,7 @@ pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) 
     Ok(Json(body).into_response())
 }
 
-/// `PATCH /api/videos/{id}` with any of `{"name", "place", "favourite", "description", "tags"}`.
+/// `PATCH /api/videos/{id}` with any of `{"name", "place", "favourite", "description", "tags", "taken"}`.
 pub(super) async fn patch(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -118,6 +155,10 @@ async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failu
         return Err(Failure::invalid("description", message));
     }
     let tags = edit.tags.map(|tags| tidy(&tags)).transpose()?;
+    let taken = edit.taken.map(|text| text.map(|text| taken(&text)).transpose()).transpose()?;
+    if let Some(taken) = taken {
+        library.set_taken(id, taken).await?;
+    }
     if let Some(name) = &edit.name {
         library.rename_video(id, name).await?;
     }
@@ -140,6 +181,17 @@ async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failu
         library.edit_text(id, TextKind::Tags, Some(json!(tags).to_string())).await?;
     }
     Ok(())
+}
+
+/// Parses when a video was taken.
+fn taken(text: &str) -> Result<TakenTime, Failure> {
+    text.parse().map_err(|_| {
+        let message = format!(
+            "taken is {}; a day such as 1987-06-14 would fit, or a local time such as 2023-10-06T08:00:00, with +09:00, Z or [Asia/Tokyo] after it if the zone is known",
+            shown(text)
+        );
+        Failure::invalid("taken", message)
+    })
 }
 
 /// Adds a tag to a video's tags.
@@ -199,6 +251,20 @@ pub(super) async fn edit_form(
         let edit =
             VideoEdit { place: Some(form.place), description, tags: Some(tags), ..VideoEdit::default() };
         change(&cx.state, &id, edit).await?;
+        Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
+    };
+    html::or_error(&cx, work().await)
+}
+
+/// `POST /videos/{id}/taken`: a form.
+pub(super) async fn taken_form(
+    cx: PageContext,
+    Path(id): Path<String>,
+    form: Result<Form<TakenForm>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(form) = form?;
+        change(&cx.state, &id, VideoEdit { taken: Some(form.joined()), ..VideoEdit::default() }).await?;
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
     };
     html::or_error(&cx, work().await)

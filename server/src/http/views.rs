@@ -3,7 +3,7 @@
 
 use homereel_engine::{Engine, EngineError, Health};
 use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
-use homereel_video::ProbeSummary;
+use homereel_video::{DateSource, ProbeSummary, TakenTime};
 use homereel_web::{
     format,
     views::{self, Fact, Made, ModelStatus, StateKind, StateLabel, Time},
@@ -38,9 +38,57 @@ pub(super) fn time(ms: i64) -> Time {
     Time { iso: at.to_string(), text }
 }
 
-/// When the clip was taken according to the file, otherwise when it was added.
+/// The local time at which the clip was taken, otherwise when it was added.
 fn date(video: &Video) -> Time {
-    time(video.taken_ms)
+    let Some(taken) = &video.taken else { return time(video.created_ms) };
+    let local = taken.local;
+    match taken.time {
+        TakenTime::Day(day) => Time { iso: day.to_string(), text: day.strftime("%-d %b %Y").to_string() },
+        _ => Time { iso: local.to_string(), text: local.strftime("%-d %b %Y, %H:%M").to_string() },
+    }
+}
+
+/// What a list says about a date that is not sure.
+fn date_note(video: &Video) -> &'static str {
+    match &video.taken {
+        None => "added",
+        Some(taken) if taken.guessed => "a guess",
+        Some(_) => "",
+    }
+}
+
+/// When the clip was taken, with what is known of the zone, and who says so.
+fn taken(video: &Video) -> String {
+    let Some(taken) = &video.taken else { return "unknown".into() };
+    let date = date(video).text;
+    let zone = match taken.time {
+        TakenTime::Day(_) => String::new(),
+        TakenTime::Local(_) => ", time zone unknown".into(),
+        TakenTime::Zoned(..) => format!(", UTC{}", &taken.time.to_string()[19..]),
+        TakenTime::Instant(moment) => {
+            let utc = TimeZone::UTC.to_datetime(moment).strftime("%H:%M");
+            format!(" in the server's time zone ({utc} UTC, zone of the place unknown)")
+        }
+    };
+    let source = match taken.source {
+        DateSource::Person => ", entered by hand",
+        DateSource::FileName => ", guessed from the file's name",
+        DateSource::FileTime => ", guessed from the time of the file",
+        DateSource::Camera | DateSource::Container => "",
+    };
+    format!("{date}{zone}{source}")
+}
+
+/// The fields of the form that corrects a date: day, time, zone.
+pub(super) fn taken_fields(video: &Video) -> [String; 3] {
+    let Some(taken) = &video.taken else { return Default::default() };
+    let text = taken.time.to_string();
+    let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default().to_owned();
+    let zone = match taken.time {
+        TakenTime::Instant(_) => "UTC".to_owned(),
+        _ => text.get(19..).unwrap_or_default().to_owned(),
+    };
+    [part(0, 10), part(11, 19), zone]
 }
 
 /// The processing state of a video; `job` is its newest job.
@@ -105,6 +153,7 @@ pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
         length: video.probe.as_ref().map(|probe| format::duration(probe.duration_s)).unwrap_or_default(),
         size: format::size(video.size),
         date: date(video),
+        date_note: date_note(video),
         state: video_state(video, job),
     }
 }
@@ -265,7 +314,10 @@ pub(super) fn moments(video: &Video) -> Vec<views::MomentView> {
 
 /// Facts about the file.
 pub(super) fn file_facts(video: &Video) -> Vec<Fact> {
-    let mut facts = vec![Fact { name: "File size", value: format::size(video.size) }];
+    let mut facts = vec![
+        Fact { name: "Taken", value: taken(video) },
+        Fact { name: "File size", value: format::size(video.size) },
+    ];
     if let Some(place) = &video.place {
         facts.push(Fact { name: "Place", value: place.clone() });
     }
@@ -285,10 +337,6 @@ fn probe_facts(probe: &ProbeSummary) -> Vec<Fact> {
     ];
     let sound = probe.audio.as_ref().map_or_else(|| "none".to_owned(), |audio| audio.codec.clone());
     facts.push(Fact { name: "Sound", value: sound });
-    let taken = probe.creation_time.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-    if let Some(taken) = taken {
-        facts.push(Fact { name: "Taken", value: time(taken.as_millisecond()).text });
-    }
     if let Some(place) = probe.location {
         facts.push(Fact {
             name: "Coordinates",

@@ -151,7 +151,9 @@ async fn import(
         incoming.write(&buffer[..read]).await?;
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let stored = add(cx, incoming.seal().await?, &name).await?;
+    let mut sealed = incoming.seal().await?;
+    sealed.modified_ms = Some(seen.stamp.modified_ms);
+    let stored = add(cx, sealed, &name).await?;
     Ok(stored.video.id)
 }
 

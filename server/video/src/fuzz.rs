@@ -1,12 +1,12 @@
 //! Entry points of the fuzz targets (`server/video/fuzz`), only built under `cargo fuzz`. Each panics when an invariant of
 //! this crate is violated.
 
-use std::time::{Duration, UNIX_EPOCH};
+use jiff::Timestamp;
 
 use crate::{
     DecodeRequest, FrameSampling, Probe, SamplingBounds, VideoError, client, metadata, plan,
     random_access::RandomAccessScanner,
-    session,
+    session, taken,
     timeline::{Stamp, timeline},
     wire::{self, Reply},
 };
@@ -99,12 +99,12 @@ pub fn times(packets: &[(Option<i64>, i64)], tick: (i32, i32), rates: &[(i32, i3
 
 /// Reads tags and a name for when, where and with what a clip was taken.
 pub fn tags(tags: &[(String, String)], name: &str, modified_s: u64, mut probe: Probe) {
+    let now = Timestamp::now();
     let sane = |date: &crate::CaptureDate| {
-        let year = date.time.get(..4).and_then(|year| year.parse::<u32>().ok());
-        assert!(year.is_some_and(|year| (1970..=2101).contains(&year)), "{date:?}");
-        assert!(date.time.len() <= 40 && date.time.is_ascii(), "{date:?}");
+        assert!(taken::is_credible(date.time, now), "{date:?}");
+        assert_eq!(date.time.to_string().parse::<taken::TakenTime>().ok(), Some(date.time), "{date:?}");
     };
-    let tagged = metadata::tagged_date(tags);
+    let tagged = taken::tagged(tags, &taken::FileDates::default(), None, now);
     tagged.iter().for_each(sane);
     if let Some(place) = metadata::location(tags) {
         assert!(place.latitude.abs() <= 90.0 && place.longitude.abs() <= 180.0, "{place:?}");
@@ -112,9 +112,9 @@ pub fn tags(tags: &[(String, String)], name: &str, modified_s: u64, mut probe: P
     }
     let _ = metadata::camera(tags);
     probe.summary.creation_source = tagged.as_ref().map(|date| date.source);
-    probe.summary.creation_time = tagged.map(|date| date.time);
-    let modified = UNIX_EPOCH.checked_add(Duration::from_secs(modified_s));
-    metadata::capture_date(&probe, name, modified).iter().for_each(sane);
+    probe.summary.creation_time = tagged.map(|date| date.time.to_string());
+    let modified = i64::try_from(modified_s).ok().and_then(|s| Timestamp::from_second(s).ok());
+    taken::capture_date(Some(&probe.summary), name, modified, now).iter().for_each(sane);
 }
 
 /// Looks for entries in packets of a hostile stream.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::TakenTime;
+
 /// Maximum duration in seconds; a longer one means that the file is damaged.
 pub(crate) const MAX_DURATION: f64 = 30.0 * 86_400.0;
 /// Frames per second that a clip may have.
@@ -40,7 +42,7 @@ pub struct ProbeSummary {
     pub video: VideoStream,
     /// The first audio stream, if any.
     pub audio: Option<AudioStream>,
-    /// When the clip was taken (RFC 3339, without an offset where the file has none), if known.
+    /// When the clip was taken by its tags, as [`TakenTime`] writes it, if known.
     pub creation_time: Option<String>,
     /// Source of the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -165,21 +167,43 @@ pub struct AudioStream {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DateSource {
-    /// The camera's local time with its offset (QuickTime).
+    /// A person.
+    Person,
+    /// What the camera wrote: local time, mostly with its offset.
     Camera,
-    /// The container's time, UTC by the standard.
+    /// The time in the container's header: UTC by the standard.
     Container,
-    /// The file's name: local time.
+    /// The file's name: a guess.
     FileName,
-    /// The file's modification time.
+    /// The file's own time: a guess.
     FileTime,
+}
+
+impl DateSource {
+    /// Returns whether the date is a guess.
+    #[must_use]
+    pub fn is_guess(self) -> bool {
+        matches!(self, Self::FileName | Self::FileTime)
+    }
+
+    /// Returns the name in JSON and in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Camera => "camera",
+            Self::Container => "container",
+            Self::FileName => "file_name",
+            Self::FileTime => "file_time",
+        }
+    }
 }
 
 /// When a clip was taken, and the source of that date.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaptureDate {
-    /// RFC 3339; without an offset where the time zone is unknown, and without a time where only the day is known.
-    pub time: String,
+    /// As exactly as it is known.
+    pub time: TakenTime,
     /// The source.
     pub source: DateSource,
 }

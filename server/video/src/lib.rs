@@ -61,6 +61,7 @@ mod session;
 mod sniff;
 mod sprites;
 mod still;
+mod taken;
 mod template;
 mod timeline;
 mod tonemap;
@@ -77,7 +78,6 @@ pub use info::{
     Timebase, VideoStream,
 };
 pub use libraries::{LinkedLibrary, libraries, missing_decoders};
-pub use metadata::capture_date;
 pub use picture::{Picture, picture};
 pub use plan::{FrameSampling, Plan, SamplingBounds, plan};
 pub use playable::playable;
@@ -88,3 +88,4 @@ pub use sandbox::Sandbox;
 pub use sniff::not_a_video;
 pub use sprites::Sprites;
 pub use still::{OpenedPicture, open_picture};
+pub use taken::{InvalidTakenTime, TakenTime, capture_date, is_credible};

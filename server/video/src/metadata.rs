@@ -1,14 +1,6 @@
-//! Reads when, where and with which camera a clip was taken, from its tags, its name, or its file.
-//!
-//! The date comes from the first available source, which is kept beside it: QuickTime's `creationdate` (the camera's local
-//! time with offset), `creation_time` (UTC by the standard, though some cameras write local time), the date in the file's
-//! name (local time without a zone), the file's modification time.
+//! Reads where and with which camera a clip was taken, from its tags. For when, see [`crate::taken`].
 
-use std::time::SystemTime;
-
-use jiff::{Timestamp, Zoned, civil, fmt::strtime};
-
-use crate::{CaptureDate, DateSource, Location, ProbeSummary};
+use crate::Location;
 
 /// Tags of a container or a stream.
 pub(crate) type Tags = [(String, String)];
@@ -18,101 +10,6 @@ fn find<'a>(tags: &'a Tags, names: &[&str]) -> Option<&'a str> {
         let tag = tags.iter().find(|(key, value)| key.eq_ignore_ascii_case(name) && !value.trim().is_empty());
         tag.map(|(_, value)| value.trim())
     })
-}
-
-/// Returns when the clip was taken by its tags. Clocks that were never set (1904, 1970) count as unknown.
-pub(crate) fn tagged_date(tags: &Tags) -> Option<CaptureDate> {
-    let camera = find(tags, &["com.apple.quicktime.creationdate"]).and_then(with_offset);
-    if let Some(time) = camera {
-        return Some(CaptureDate { time, source: DateSource::Camera });
-    }
-    let text = find(tags, &["creation_time"])?;
-    let time = match text.parse::<Timestamp>() {
-        Ok(time) => plausible(time).then(|| time.to_string())?,
-        // FLV and others give no zone.
-        Err(_) => local(civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", text).ok()?)?,
-    };
-    Some(CaptureDate { time, source: DateSource::Container })
-}
-
-/// Returns when the clip was taken: what its tags said ([`ProbeSummary::creation_time`]), else the date in `name`, the
-/// name that the file came with, else `modified`, when the file was written last.
-#[must_use]
-pub fn capture_date(probe: &ProbeSummary, name: &str, modified: Option<SystemTime>) -> Option<CaptureDate> {
-    if let (Some(time), Some(source)) = (&probe.creation_time, probe.creation_source) {
-        return Some(CaptureDate { time: time.clone(), source });
-    }
-    named_date(name).map(|time| CaptureDate { time, source: DateSource::FileName }).or_else(|| {
-        let time = Timestamp::try_from(modified?).ok().filter(|time| plausible(*time))?;
-        let time = Timestamp::from_second(time.as_second()).ok()?.to_string();
-        Some(CaptureDate { time, source: DateSource::FileTime })
-    })
-}
-
-/// The years in which home videos were taken: clocks that were never set, and nonsense, lie outside.
-fn plausible(time: Timestamp) -> bool {
-    const YEAR: i64 = 31_556_952;
-    (YEAR..130 * YEAR).contains(&time.as_second())
-}
-
-fn local(time: civil::DateTime) -> Option<String> {
-    (1971..2100).contains(&time.year()).then(|| time.strftime("%Y-%m-%dT%H:%M:%S").to_string())
-}
-
-/// Finds the date in a name such as `PXL_20231006_123456789.mp4`, `2019-02-15 21.13.20.mov` or
-/// `VID-20190215-WA0001.mp4`, and the time if it follows.
-fn named_date(name: &str) -> Option<String> {
-    let digits: Vec<(usize, &str)> = runs(name);
-    (0..digits.len()).find_map(|i| {
-        let number = |at: usize, length: usize| {
-            digits.get(at).filter(|(_, run)| run.len() == length).and_then(|(_, run)| run.parse::<i32>().ok())
-        };
-        // Three numbers with one character between.
-        let three = |at: usize, first: usize| {
-            let numbers = (number(at, first)?, number(at + 1, 2)?, number(at + 2, 2)?);
-            (end(digits[at]) + 1 == digits[at + 1].0 && end(digits[at + 1]) + 1 == digits[at + 2].0)
-                .then_some(numbers)
-        };
-        let (date, next) = match number(i, 8) {
-            Some(all) => ((all / 10_000, all / 100 % 100, all % 100), i + 1),
-            None => (three(i, 4)?, i + 3),
-        };
-        let (year, month, day) = (i16::try_from(date.0).ok()?, i8::try_from(date.1).ok()?, date.2 as i8);
-        let date = civil::Date::new(year, month, day).ok().filter(|d| (1990..2100).contains(&d.year()))?;
-        let clock = digits.get(next).filter(|(at, _)| name[end(digits[next - 1])..*at].len() <= 4);
-        let clock = clock.and_then(|(_, run)| match run.len() {
-            6 | 9 => run[..6].parse::<i32>().ok(),
-            2 => three(next, 2).map(|(hour, minute, second)| hour * 10_000 + minute * 100 + second),
-            _ => None,
-        });
-        let time = clock.and_then(|clock| {
-            civil::Time::new((clock / 10_000) as i8, (clock / 100 % 100) as i8, (clock % 100) as i8, 0).ok()
-        });
-        time.map_or_else(|| Some(date.to_string()), |time| local(date.to_datetime(time)))
-    })
-}
-
-/// The runs of ASCII digits in `name`, with their places.
-fn runs(name: &str) -> Vec<(usize, &str)> {
-    let mut runs = Vec::new();
-    let mut at = 0;
-    for part in name.split(|c: char| !c.is_ascii_digit()) {
-        if !part.is_empty() {
-            runs.push((at, part));
-        }
-        at += part.len() + name[at + part.len()..].chars().next().map_or(0, char::len_utf8);
-    }
-    runs
-}
-
-fn end((at, run): (usize, &str)) -> usize {
-    at + run.len()
-}
-
-/// Reads `2023-10-06T12:34:56+0200`, which has no colon in its offset.
-fn with_offset(text: &str) -> Option<String> {
-    let zoned: Zoned = strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text).ok()?.to_zoned().ok()?;
-    plausible(zoned.timestamp()).then(|| strtime::format("%Y-%m-%dT%H:%M:%S%:z", &zoned).ok())?
 }
 
 /// Returns where the clip was taken. The exact null point means that the camera did not know.
@@ -164,63 +61,6 @@ mod tests {
 
     fn tags(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
-    }
-
-    fn tagged(pairs: &[(&str, &str)]) -> Option<(String, DateSource)> {
-        tagged_date(&tags(pairs)).map(|date| (date.time, date.source))
-    }
-
-    #[test]
-    fn the_cameras_own_date_comes_first_and_keeps_its_offset() {
-        let both = [
-            ("creation_time", "2023-10-06T10:34:56.000000Z"),
-            ("com.apple.quicktime.creationdate", "2023-10-06T12:34:56+0200"),
-        ];
-        assert_eq!(tagged(&both), Some(("2023-10-06T12:34:56+02:00".into(), DateSource::Camera)));
-        assert_eq!(tagged(&both[..1]), Some(("2023-10-06T10:34:56Z".into(), DateSource::Container)));
-        let zoneless = tagged(&[("creation_time", "2016-05-31 17:01:35")]);
-        assert_eq!(zoneless, Some(("2016-05-31T17:01:35".into(), DateSource::Container)));
-    }
-
-    #[test]
-    fn clocks_that_were_never_set_are_unknown() {
-        for never in [
-            "1970-01-01T00:00:00.000000Z",
-            "1904-01-01T00:00:00Z",
-            "1970-01-01 00:00:00",
-            "yesterday",
-            "9999-01-01T00:00:00Z",
-        ] {
-            assert_eq!(tagged(&[("creation_time", never)]), None, "{never}");
-        }
-        // A camera date that cannot be read leaves the next rung.
-        let next =
-            tagged(&[("com.apple.quicktime.creationdate", "?"), ("creation_time", "2020-01-05T11:19:45Z")]);
-        assert_eq!(next, Some(("2020-01-05T11:19:45Z".into(), DateSource::Container)));
-    }
-
-    #[test]
-    fn names_tell_dates() {
-        for (name, expected) in [
-            ("PXL_20231006_123456789.mp4", Some("2023-10-06T12:34:56")),
-            ("VID_20190215_211320.mp4", Some("2019-02-15T21:13:20")),
-            ("20240128_105420(1).mp4", Some("2024-01-28T10:54:20")),
-            ("2019-02-15 21.13.20.mov", Some("2019-02-15T21:13:20")),
-            ("Screen Recording 2023-05-09 at 12.41.46.mov", Some("2023-05-09T12:41:46")),
-            ("signal-2021-04-05-101112.mp4", Some("2021-04-05T10:11:12")),
-            ("VID-20190215-WA0001.mp4", Some("2019-02-15")),
-            ("Été 2020-07-14.mov", Some("2020-07-14")),
-            ("20191399_000000.mp4", None),
-            ("clip 12345678.mp4", None),
-            ("MVI_0042.AVI", None),
-            ("MVI_2041 (12) 24.avi", None),
-            ("201902151234.mp4", None),
-            ("20190215_999999.mp4", Some("2019-02-15")),
-            ("", None),
-            ("é1é2é", None),
-        ] {
-            assert_eq!(named_date(name).as_deref(), expected, "{name}");
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod access_points;
 use std::fs::File;
 
 use ffmpeg_next::{Error, Packet, format::context::Input};
+use jiff::Timestamp;
 
 use crate::{
     AudioStream, FrameIndex, Probe, ProbeSummary, Timebase, VideoError, VideoStream,
@@ -14,6 +15,7 @@ use crate::{
     metadata,
     orient::Orientation,
     sniff,
+    taken::{self, FileDates, TakenTime},
     timeline::{Stamp, Timeline, timeline},
 };
 use access_points::AccessPoints;
@@ -23,6 +25,9 @@ const MAX_SIDE: u32 = 8192;
 
 /// Consecutive read errors after which the rest of the file is skipped.
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
+
+/// Packets at the start of a file that are searched for the date of recording.
+const DATED_PACKETS: u64 = 64;
 
 /// Limits of a scan.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +78,8 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     compare(chosen, &input, &line, hidden + stamps.len() as u64, &mut warnings);
     let mut tags = ffmpeg::metadata(&input);
     tags.extend(chosen.metadata.iter().cloned());
-    let date = metadata::tagged_date(&tags);
+    let dates = FileDates::read(&file, input.format().name());
+    let date = taken::tagged(&tags, &dates, packets.recorded, Timestamp::now());
     let (num, den) = chosen.time_base;
     let clock = if line.counted {
         Timebase { num: 1_000_000, den: (line.fps * 1e6).round() as i32, first: 0, counted: true }
@@ -106,7 +112,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
             sample_rate: facts.sample_rate,
         }),
         creation_source: date.as_ref().map(|date| date.source),
-        creation_time: date.map(|date| date.time),
+        creation_time: date.map(|date| date.time.to_string()),
         location: metadata::location(&tags),
         camera: metadata::camera(&tags),
         start_offset_s: clock.first as f64 * f64::from(clock.num) / f64::from(clock.den),
@@ -170,6 +176,8 @@ struct Packets {
     /// Frames that an edit list hides.
     hidden: Vec<u64>,
     access_points: Vec<AccessPoints>,
+    /// The date that the camera wrote beside the pictures.
+    recorded: Option<TakenTime>,
     warnings: Vec<String>,
 }
 
@@ -179,6 +187,7 @@ fn read(input: &mut Input, candidates: &[StreamFacts], max_packets: u64) -> Pack
     let mut access_points: Vec<AccessPoints> =
         input.streams().map(|s| AccessPoints::new(&ffmpeg::facts(&s))).collect();
     let mut warnings = Vec::new();
+    let mut recorded = None;
     let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
     loop {
         // A new packet each time: reading into one that holds data would leak that data.
@@ -205,6 +214,9 @@ fn read(input: &mut Input, candidates: &[StreamFacts], max_packets: u64) -> Pack
         if packet.size() == 0 || facts.index >= stamps.len().min(access_points.len()) {
             continue;
         }
+        if recorded.is_none() && seen <= DATED_PACKETS {
+            recorded = packet.data().and_then(|data| taken::in_packet(&facts.codec, data));
+        }
         access_points[facts.index].see(&packet);
         if never_shown(facts, &packet) {
             continue;
@@ -218,7 +230,7 @@ fn read(input: &mut Input, candidates: &[StreamFacts], max_packets: u64) -> Pack
     if corrupt > 0 {
         warnings.push(format!("{corrupt} packets are damaged or cut off"));
     }
-    Packets { stamps, hidden, access_points, warnings }
+    Packets { stamps, hidden, access_points, recorded, warnings }
 }
 
 /// AVI has decoding times only, which equal presentation times unless frames are reordered. In that case ffmpeg leaves the

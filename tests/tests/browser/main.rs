@@ -87,7 +87,7 @@ async fn a_person_uploads_watches_asks_and_finds_it_all_after_a_crash() -> anyho
     let page = choose(&browser, &[&file]).await?;
 
     // The list follows by itself, without a reload.
-    browser.wait_for("#videos .card", "Sunday in the garden.mp4").await?;
+    browser.wait_for("#videos", "Sunday in the garden.mp4").await?;
     let read = "return document.querySelectorAll('#videos .state.done').length === 4 || null";
     browser.wait_until("four read videos", async |b| Ok(b.run(read).await?.as_bool())).await?;
     browser.assert_console_is_clean(&[]).await?;
@@ -179,8 +179,8 @@ async fn several_files_are_dropped_and_the_bad_ones_say_why() -> anyhow::Result<
     // What a browser makes of files that are dropped on the page.
     let drop = "const [bytes, hostile] = arguments, data = new DataTransfer();
         const clip = Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0));
-        data.items.add(new File([clip], hostile, { type: 'video/mp4' }));
-        data.items.add(new File([clip], 'the same again.mp4', { type: 'video/mp4' }));
+        data.items.add(new File([clip], hostile, { type: 'video/mp4', lastModified: 1310644800000 }));
+        data.items.add(new File([clip], 'the same again.mp4', { type: 'video/mp4', lastModified: 1310644800000 }));
         data.items.add(new File(['not a video'], 'letter.txt', { type: 'text/plain' }));
         data.items.add(new File(['not a video at all'], 'liar.mp4', { type: 'video/mp4' }));
         data.items.add(new File([], 'empty.mp4', { type: 'video/mp4' }));
@@ -211,10 +211,12 @@ async fn several_files_are_dropped_and_the_bad_ones_say_why() -> anyhow::Result<
         browser.run("return document.querySelector('#videos .card-link').getAttribute('href')").await?;
     let path = link.as_str().context("a link")?.to_owned();
     let id = path.rsplit('/').next().context("an id")?;
+    let taken = &server.json(&format!("/api/videos/{id}")).await?["taken"];
+    ensure!(taken["time"] == "2011-07-14T12:00:00Z", "the time of the file is lost: {taken}");
     let renamed = server
         .client()
         .patch(server.url(&format!("/api/videos/{id}")))
-        .json(&json!({"name": HOSTILE}))
+        .json(&json!({"name": HOSTILE, "taken": "2023-10-06T08:00:00+09:00"}))
         .send()
         .await?;
     ensure!(renamed.status() == 200, "PATCH answered {}", renamed.status());
@@ -226,6 +228,10 @@ async fn several_files_are_dropped_and_the_bad_ones_say_why() -> anyhow::Result<
             .await?;
         ensure!(harmed == json!(false), "the name became markup on {page}");
     }
+    // The local time of the place, whatever the zone of the browser.
+    browser.open(&server.url("/")).await?;
+    let time = browser.wait_for("#videos .card time", "Oct 6, 2023").await?;
+    ensure!(time.contains("8:00"), "the list shows {time:?}");
     let file = server.get(&format!("/api/videos/{id}/file?download=1")).await?;
     let disposition = file.headers()["content-disposition"].to_str()?.to_owned();
     ensure!(disposition.starts_with("attachment; ") && !disposition.contains('<'), "{disposition}");

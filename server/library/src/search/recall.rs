@@ -1,5 +1,6 @@
 //! Retrieves texts that may answer a question: those that share its words, best first.
 
+use jiff::civil::Date;
 use sqlx::Row;
 
 use super::results::PieceKind;
@@ -25,8 +26,8 @@ pub struct Recalled {
     pub video_id: String,
     /// Its name.
     pub name: String,
-    /// When it was taken, in milliseconds since 1970 (UTC).
-    pub taken_ms: i64,
+    /// The local day on which it was taken, else added; `None` for a damaged row.
+    pub day: Option<Date>,
     /// Kind of text.
     pub kind: PieceKind,
     /// The time of a moment, in seconds.
@@ -47,7 +48,7 @@ impl Library {
         }
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
         let rows = sqlx::query(
-            "SELECT p.video_id, p.kind, p.start_s, p.text, v.name, v.taken_ms
+            "SELECT p.video_id, p.kind, p.start_s, p.text, v.name, date(v.local_ms / 1000, 'unixepoch') AS day
              FROM pieces_fts JOIN pieces p ON p.id = pieces_fts.rowid JOIN videos v ON v.id = p.video_id
              WHERE pieces_fts MATCH ? AND v.deleted_ms IS NULL AND p.kind IN ('moment', 'description', 'name', 'place')
              ORDER BY bm25(pieces_fts) LIMIT ?",
@@ -61,7 +62,7 @@ impl Library {
                 Ok(Recalled {
                     video_id: row.try_get("video_id")?,
                     name: row.try_get("name")?,
-                    taken_ms: row.try_get("taken_ms")?,
+                    day: row.try_get::<Option<&str>, _>("day")?.and_then(|day| day.parse().ok()),
                     kind: PieceKind::parse(row.try_get("kind")?),
                     start: row.try_get("start_s")?,
                     text: row.try_get("text")?,

@@ -10,9 +10,9 @@ pub const MAX_RANKED: usize = 500;
 /// Conditions besides the words of a query.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
-    /// Taken at this time or later, in milliseconds since 1970.
+    /// Taken at this local time or later, as [`crate::local_ms`] gives it.
     pub from_ms: Option<i64>,
-    /// Taken before this time, in milliseconds since 1970.
+    /// Taken before this local time.
     pub before_ms: Option<i64>,
     /// Taken by exactly this camera.
     pub camera: Option<String>,

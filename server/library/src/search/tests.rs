@@ -334,7 +334,7 @@ async fn totals_and_facts_are_those_of_the_videos() {
                                   coalesce(sum(size) FILTER (WHERE deleted_ms IS NOT NULL), 0) FROM videos)
                    AND (SELECT count(*) FROM facts) = (SELECT count(*) FROM videos)
                    AND NOT EXISTS (SELECT 1 FROM videos v JOIN documents d ON d.video_id = v.id
-                       LEFT JOIN facts f ON f.id = d.id AND f.video_id = v.id AND f.taken_ms IS v.taken_ms
+                       LEFT JOIN facts f ON f.id = d.id AND f.video_id = v.id AND f.taken_ms IS v.local_ms
                            AND f.duration_s IS v.duration_s AND f.camera IS v.camera AND f.favourite = v.favourite
                            AND f.deleted = (v.deleted_ms IS NOT NULL)
                        WHERE f.id IS NULL)";

@@ -87,10 +87,9 @@ impl Library {
             .bind(&upload.id)
             .execute(&self.pool)
             .await?;
-        Ok(Storing::Bytes {
-            sealed: Box::new(Sealed::of_upload(self.clone(), path, sha256, upload.length)),
-            _writer: Box::new(hashing),
-        })
+        let mut sealed = Sealed::of_upload(self.clone(), path, sha256, upload.length);
+        sealed.modified_ms = upload.modified_ms;
+        Ok(Storing::Bytes { sealed: Box::new(sealed), _writer: Box::new(hashing) })
     }
 
     /// Takes the bytes that a killed process renamed before it inserted their row. `None` means that they are lost.
@@ -104,7 +103,8 @@ impl Library {
         if !path.exists() {
             return None;
         }
-        let sealed = Sealed::of_upload(self.clone(), path, sha256, upload.length);
+        let mut sealed = Sealed::of_upload(self.clone(), path, sha256, upload.length);
+        sealed.modified_ms = upload.modified_ms;
         Some(Storing::Bytes { sealed: Box::new(sealed), _writer: Box::new(writer) })
     }
 

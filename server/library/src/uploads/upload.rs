@@ -73,6 +73,9 @@ pub struct Upload {
     /// Purpose of the file that it becomes, with the id of the upload. `None` means that it becomes a video of the library.
     #[serde(skip)]
     pub purpose: Option<String>,
+    /// The file's own time, in milliseconds since 1970 (UTC). `None` means that it is unknown.
+    #[serde(skip)]
+    pub modified_ms: Option<i64>,
     /// State.
     pub state: UploadState,
     /// Id of the resulting video.
@@ -100,6 +103,7 @@ impl FromRow<'_, SqliteRow> for Upload {
             metadata: row.try_get("metadata")?,
             owner: row.try_get("owner")?,
             purpose: row.try_get("purpose")?,
+            modified_ms: row.try_get("modified_ms")?,
             state: match row.try_get::<&str, _>("state")? {
                 "receiving" => UploadState::Receiving,
                 "storing" => UploadState::Storing,
@@ -130,6 +134,8 @@ pub struct NewUpload {
     pub owner: Option<String>,
     /// Purpose of the file that it becomes. `None` means that it becomes a video of the library.
     pub purpose: Option<String>,
+    /// The file's own time, in milliseconds since 1970 (UTC). `None` means that it is unknown.
+    pub modified_ms: Option<i64>,
 }
 
 impl Library {
@@ -163,8 +169,8 @@ impl Library {
         .map_err(io::Error::other)??;
         let now = now_ms();
         sqlx::query(
-            "INSERT INTO uploads (id, name, length, metadata, claimed, owner, purpose, created_ms, expires_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO uploads (id, name, length, metadata, claimed, owner, purpose, modified_ms, created_ms, expires_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&id)
         .bind(display_name(&new.name))
@@ -173,6 +179,7 @@ impl Library {
         .bind(&new.claimed)
         .bind(&new.owner)
         .bind(&new.purpose)
+        .bind(new.modified_ms)
         .bind(now)
         .bind(now + millis(KEEP))
         .execute(&self.pool)

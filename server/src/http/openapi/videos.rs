@@ -13,7 +13,7 @@ use super::schema::{
 /// Videos of the library.
 pub(super) fn videos() -> Vec<Route> {
     vec![
-        get("/api/videos", Viewer, "Lists the videos, newest first")
+        get("/api/videos", Viewer, "Lists the videos, those taken last first")
             .query("limit", integer_in(0, u32::MAX.into()), "at most 100, which is the default")
             .query("offset", integer_in(0, u32::MAX.into()), "0 by default")
             .returns(
@@ -26,7 +26,8 @@ pub(super) fn videos() -> Vec<Route> {
                  others of a form are stored. Browsers, which accept HTML, get a page or are redirected to the list.",
             )
             .query("name", text(), "name of a file that is the body; otherwise that of Content-Disposition")
-            .body("multipart/form-data", object([("file", bytes())], []))
+            .query("lastModified", pattern("^-?[0-9]*$"), "time of a file that is the body, in milliseconds since 1970 (UTC)")
+            .body("multipart/form-data", object([("file", bytes())], [("lastModified", text())]))
             .body("application/octet-stream", bytes())
             .body("video/mp4", bytes())
             .returns(StatusCode::CREATED, shared("StoredVideos"))
@@ -42,7 +43,10 @@ pub(super) fn videos() -> Vec<Route> {
             ]),
         ),
         route(Method::PATCH, "/api/videos/{id}", Member, "Changes a video")
-            .about("Fields that are missing stay as they are.")
+            .about(
+                "Fields that are missing stay as they are. `taken` is a day (`1987-06-14`) or a local time (`2023-10-06T08:00:00`), \
+                 with `+09:00`, `Z` or `[Asia/Tokyo]` after it if the zone is known; `null` returns to what the file says.",
+            )
             .json_body(object(
                 [],
                 [
@@ -51,6 +55,7 @@ pub(super) fn videos() -> Vec<Route> {
                     ("favourite", boolean()),
                     ("description", text()),
                     ("tags", list(text())),
+                    ("taken", nullable(text())),
                 ],
             ))
             .returns(StatusCode::OK, shared("Video"))
@@ -193,6 +198,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
             ("name", text()),
             ("url", text()),
             ("duration_s", nullable(number())),
+            ("taken", nullable(shared("Taken"))),
             ("taken_ms", integer()),
             ("camera", nullable(text())),
             ("places", list(place)),

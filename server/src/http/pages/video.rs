@@ -168,6 +168,7 @@ fn video_page(
         newer: None,
         older: None,
         older_answers: None,
+        taken: views::taken_fields(&video),
         facts: views::file_facts(&video),
         added: views::time(video.created_ms),
         warnings,

@@ -127,6 +127,7 @@ pub(in crate::http) const EXPECTED: &[(&str, &str, &str)] = &[
     ("/videos/{id}/rename", "POST", "member"),
     ("/videos/{id}/reread", "POST", "member"),
     ("/videos/{id}/restore", "POST", "member"),
+    ("/videos/{id}/taken", "POST", "member"),
 ];
 
 const METHODS: [Method; 7] =

@@ -4,7 +4,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use homereel_library::NewUpload;
 
-use super::super::error::{Failure, shown};
+use super::super::{
+    error::{Failure, shown},
+    upload::{LAST_MODIFIED, modified_ms},
+};
 
 /// Supported version of the protocol.
 pub(super) const VERSION: &str = "1.0.0";
@@ -69,6 +72,7 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<AnnouncedUpload, Failure>
             Failure::invalid("Upload-Metadata", "sha256 in Upload-Metadata must be 64 hexadecimal digits")
         })?),
     };
+    let modified_ms = value(LAST_MODIFIED).map(|text| modified_ms("Upload-Metadata", &text)).transpose()?;
     let has_body = text(headers, header::CONTENT_TYPE.as_str()) == Some("application/offset+octet-stream");
     let new = NewUpload {
         name: name.unwrap_or_else(|| "video".into()),
@@ -77,6 +81,7 @@ pub(super) fn announced(headers: &HeaderMap) -> Result<AnnouncedUpload, Failure>
         claimed,
         owner: None,
         purpose: None,
+        modified_ms,
     };
     Ok(AnnouncedUpload { new, purpose: value("purpose"), has_body })
 }
@@ -124,7 +129,10 @@ mod tests {
         let metadata = format!("filename {name},filetype dmlkZW8vbXA0,is_confidential");
         let read = announced(&headers(&[("upload-length", "42"), ("upload-metadata", &metadata)])).unwrap();
         assert_eq!((read.new.name.as_str(), read.new.length), ("Ömas 80.\u{202e}mp4", 42));
-        assert!(!read.has_body && read.new.claimed.is_none());
+        assert!(!read.has_body && read.new.claimed.is_none() && read.new.modified_ms.is_none());
+        let metadata = format!("lastModified {}", STANDARD.encode("-1310601600000"));
+        let read = announced(&headers(&[("upload-length", "42"), ("upload-metadata", &metadata)])).unwrap();
+        assert_eq!(read.new.modified_ms, Some(-1_310_601_600_000));
         for (bad, param) in [
             (vec![], "Upload-Length"),
             (vec![("upload-length", "+4")], "upload-length"),
@@ -134,6 +142,7 @@ mod tests {
             (vec![("upload-length", "1"), ("upload-metadata", "filename ###")], "Upload-Metadata"),
             (vec![("upload-length", "1"), ("upload-metadata", "a YQ==,a YQ==")], "Upload-Metadata"),
             (vec![("upload-length", "1"), ("upload-metadata", "sha256 YQ==")], "Upload-Metadata"),
+            (vec![("upload-length", "1"), ("upload-metadata", "lastModified YQ==")], "Upload-Metadata"),
         ] {
             let failure = announced(&headers(&bad)).unwrap_err();
             assert_eq!((failure.status.as_u16(), failure.param.as_deref()), (400, Some(param)), "{bad:?}");

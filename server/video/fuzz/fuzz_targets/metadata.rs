@@ -5,9 +5,13 @@ use homereel_video::{FrameIndex, Probe, ProbeSummary, Timebase, VideoStream, fuz
 use libfuzzer_sys::{arbitrary::Arbitrary, fuzz_target};
 
 /// Keys that mean something.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 15] = [
     "com.apple.quicktime.creationdate",
     "creation_time",
+    "date",
+    "date_recorded",
+    "com.samsung.android.utc_offset",
+    "firmware",
     "com.apple.quicktime.location.ISO6709",
     "location",
     "location-eng",

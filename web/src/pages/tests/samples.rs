@@ -42,6 +42,7 @@ pub(super) fn library() -> LibraryPage {
         length: HOSTILE.into(),
         size: HOSTILE.into(),
         date: time(),
+        date_note: "a guess",
         state: state(StateKind::Working),
     };
     LibraryPage {
@@ -102,6 +103,7 @@ pub(super) fn video() -> VideoPage {
         no_moments: HOSTILE.into(),
         favourite: true,
         place: HOSTILE.into(),
+        taken: [HOSTILE.into(), HOSTILE.into(), HOSTILE.into()],
         description_text: HOSTILE.into(),
         description_fits: true,
         tags_text: HOSTILE.into(),
