@@ -4,6 +4,7 @@
 //! uploads of both (`http/tus.rs`), and the watched directory ([`watch`]). Independent of HTTP.
 
 mod watch;
+mod whole;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The watched directory: copies new files into the library once they have stopped growing. The files stay.
+//! The watched directory: copies new files into the library once they have stopped growing and are whole. The files stay.
 //! It polls, because network shares do not support inotify.
 //!
 //! Whoever writes to the directory can swap a file between listing and opening. A file is therefore opened below the
@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     fs::File,
-    io,
+    io::{self, Seek as _},
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -18,11 +18,15 @@ use homereel_library::LibraryError;
 use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
 use tokio::io::AsyncReadExt as _;
 
-use super::{ImportContext, ImportError, add};
+use super::{ImportContext, ImportError, add, whole::is_whole};
 use crate::{ask_error::AskErrorKind, files};
 
 /// Interval between listings. A file that is unchanged in two listings has stopped growing.
 const PERIOD: Duration = Duration::from_secs(2);
+
+/// Listings in which a file that is not whole has to stay the same before it is imported as it is: 10 minutes. A copy over a slow
+/// network pauses for less, and a file that was damaged long ago is imported, too.
+const PATIENCE: u32 = 300;
 
 /// Maximum depth of subdirectories.
 const MAX_DEPTH: usize = 16;
@@ -32,6 +36,20 @@ const MAX_FILES: usize = 100_000;
 
 /// Extensions of unfinished files.
 const UNFINISHED: [&str; 5] = ["part", "partial", "tmp", "crdownload", "download"];
+
+/// Directories in which devices and systems keep thumbnails, previews, deleted files and snapshots.
+const NOT_OURS: [&str; 10] = [
+    "@eadir",
+    "#recycle",
+    "#snapshot",
+    "@recycle",
+    "@recently-snapshot",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+    "thumbnails",
+    "thumbs",
+];
 
 /// Size and modification time of a file in one listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +85,28 @@ struct Listing {
     files: HashMap<PathBuf, ListedFile>,
 }
 
+/// How long a file has stayed the same.
+#[derive(Debug, Clone, Copy)]
+struct Unchanged {
+    stamp: FileStamp,
+    /// Listings after the first one with this stamp.
+    listings: u32,
+}
+
+/// A file of a listing, to be imported.
+#[derive(Debug, Clone, Copy)]
+struct WatchedFile<'a> {
+    /// The opened directory.
+    root: &'a OwnedFd,
+    directory: &'a Path,
+    /// Path below the directory.
+    path: &'a Path,
+    seen: ListedFile,
+}
+
 /// Watches `directory` until the server drains.
 pub async fn watch(cx: ImportContext, directory: PathBuf) {
-    let mut before: HashMap<PathBuf, ListedFile> = HashMap::new();
+    let mut before: HashMap<PathBuf, Unchanged> = HashMap::new();
     let mut period = tokio::time::interval(PERIOD);
     loop {
         tokio::select! {
@@ -82,37 +119,48 @@ pub async fn watch(cx: ImportContext, directory: PathBuf) {
             before.clear();
             continue;
         };
+        let unchanged = now.files.iter().map(|(path, file)| {
+            let listings = before.get(path).filter(|before| before.stamp == file.stamp);
+            let listings = listings.map_or(0, |before| before.listings.saturating_add(1));
+            (path.clone(), Unchanged { stamp: file.stamp, listings })
+        });
+        before = unchanged.collect();
         for (path, seen) in &now.files {
-            if before.get(path).map(|file| file.stamp) != Some(seen.stamp) {
+            let listings = before.get(path).map_or(0, |unchanged| unchanged.listings);
+            if listings == 0 {
                 continue;
             }
             if cx.lifecycle.draining() {
                 return;
             }
-            if let Err(error) = import_once(&cx, &now.root, &directory, path, *seen).await {
+            let file = WatchedFile { root: &now.root, directory: &directory, path, seen: *seen };
+            if let Err(error) = import_once(&cx, file, listings >= PATIENCE).await {
                 // An error of the disk or the database, or a swapped file; the next listing retries.
                 tracing::warn!(%error, path = %directory.join(path).display(), "failed to import a file of a watched folder; will retry");
             }
         }
-        before = now.files;
     }
 }
 
-/// Imports a file unless it is known already.
-async fn import_once(
-    cx: &ImportContext,
-    root: &OwnedFd,
-    directory: &Path,
-    relative: &Path,
-    seen: ListedFile,
-) -> Result<(), ImportError> {
-    let path = directory.join(relative);
+/// Imports a file unless it is known already, or not whole and `patient` is false.
+async fn import_once(cx: &ImportContext, file: WatchedFile<'_>, patient: bool) -> Result<(), ImportError> {
+    let path = file.directory.join(file.path);
     let key = path.to_string_lossy();
-    let FileStamp { size, modified_ms } = seen.stamp;
+    let FileStamp { size, modified_ms } = file.seen.stamp;
     if cx.library.is_watched(&key, size, modified_ms).await? {
         return Ok(());
     }
-    let outcome = match import(cx, root, relative, seen).await {
+    let mut opened = open_listed(file.root, file.path, file.seen).map_err(LibraryError::from)?;
+    let checked = tokio::task::spawn_blocking(move || {
+        let whole = patient || is_whole(&mut opened)?;
+        opened.rewind()?;
+        Ok::<_, io::Error>(whole.then_some(opened))
+    });
+    let Some(opened) = checked.await.map_err(io::Error::other).and_then(|checked| checked).map_err(LibraryError::from)? else {
+        tracing::debug!(path = %path.display(), "a file of a watched folder is not whole yet; will wait");
+        return Ok(());
+    };
+    let outcome = match import(cx, opened, file).await {
         Ok(id) => {
             tracing::info!(path = %path.display(), video.id = id, "imported a file of a watched folder");
             "imported".to_owned()
@@ -135,11 +183,10 @@ async fn import_once(
 
 async fn import(
     cx: &ImportContext,
-    root: &OwnedFd,
-    path: &Path,
-    seen: ListedFile,
+    opened: File,
+    WatchedFile { path, seen, .. }: WatchedFile<'_>,
 ) -> Result<String, ImportError> {
-    let mut file = tokio::fs::File::from_std(open_listed(root, path, seen).map_err(LibraryError::from)?);
+    let mut file = tokio::fs::File::from_std(opened);
     let size = seen.stamp.size;
     let mut incoming = cx.library.incoming(Some(size), cx.max_upload_bytes).await?;
     let mut buffer = vec![0; 1 << 20];
@@ -166,7 +213,8 @@ fn open_listed(root: &OwnedFd, path: &Path, seen: ListedFile) -> io::Result<File
     Err(io::Error::other("the file changed after it was listed; one that stays the same would fit"))
 }
 
-/// Lists regular files below `directory`, without symbolic links, hidden files and unfinished files.
+/// Lists regular files below `directory`, without symbolic links, hidden files, unfinished files and what is in directories of
+/// [`NOT_OURS`].
 fn list(directory: &Path) -> io::Result<Listing> {
     let root = files::open_directory(directory)?;
     let mut found = HashMap::new();
@@ -187,7 +235,7 @@ fn list(directory: &Path) -> io::Result<Listing> {
             let Ok(stat) = statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             let path = directory.join(OsStr::from_bytes(name.to_bytes()));
             match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory if depth < MAX_DEPTH => open.push((path, depth + 1)),
+                FileType::Directory if depth < MAX_DEPTH && !not_ours(&path) => open.push((path, depth + 1)),
                 FileType::RegularFile if stat.st_size > 0 && !unfinished(&path) => {
                     found.insert(path, ListedFile::of(&stat));
                 }
@@ -201,6 +249,11 @@ fn list(directory: &Path) -> io::Result<Listing> {
 fn unfinished(path: &Path) -> bool {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     ending.is_some_and(|ending| UNFINISHED.contains(&ending.as_str()))
+}
+
+fn not_ours(directory: &Path) -> bool {
+    let name = directory.file_name().map(|name| name.to_string_lossy().to_lowercase());
+    name.is_some_and(|name| NOT_OURS.contains(&name.as_str()))
 }
 
 #[cfg(test)]
@@ -249,14 +302,16 @@ mod tests {
     }
 
     #[test]
-    fn links_hidden_and_unfinished_files_are_left_alone() {
+    fn links_hidden_and_unfinished_files_and_those_of_devices_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str| {
             let path = dir.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, "x").unwrap();
         };
-        for name in ["a.mp4", "2024/b.mov", ".c.mp4", ".hidden/d.mp4", "e.mp4.part", "f.CRDOWNLOAD"] {
+        let not_ours = ["@eaDir/a.mp4/SYNOPHOTO_FILM_M.mp4", "2024/#recycle/b.mov", "$RECYCLE.BIN/c.mp4"];
+        let hidden = [".c.mp4", ".hidden/d.mp4", ".stfolder/d.mp4", "e.mp4.part", "f.CRDOWNLOAD"];
+        for name in ["a.mp4", "2024/b.mov"].into_iter().chain(not_ours).chain(hidden) {
             write(name);
         }
         fs::write(dir.path().join("empty.mp4"), "").unwrap();
