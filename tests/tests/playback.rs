@@ -166,3 +166,31 @@ async fn a_version_that_a_power_cut_stopped_is_made_again_and_leaves_nothing_beh
     ensure!(warnings.iter().all(|warning| !warning.to_string().contains("version")), "{warnings:?}");
     Ok(())
 }
+
+/// The last 40 % of the file are zeros, as after a power cut.
+#[tokio::test]
+async fn what_was_lost_of_a_damaged_clip_is_told_on_the_page_in_the_api_and_on_the_job() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let arguments = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=4", "-c:v", "libx264"];
+    let whole = clips::ffmpeg("whole.mp4", &[&arguments[..], &["-movflags", "faststart"]].concat())?;
+    let mut bytes = fs::read(&whole)?;
+    let from = bytes.len() * 6 / 10;
+    bytes[from..].fill(0);
+    let id = server.upload(&clips::file("zeros-at-the-end.mp4", &bytes)?).await?;
+    let lost = "could not be decoded";
+    let end = Instant::now() + PATIENCE;
+    let jobs = loop {
+        let jobs = server.json("/api/jobs").await?;
+        if jobs["jobs"][0]["state"] == "done" {
+            break jobs;
+        }
+        ensure!(Instant::now() < end, "not done: {jobs}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    ensure!(jobs["jobs"][0]["warnings"].to_string().contains(lost), "{jobs}");
+    let video = server.json(&format!("/api/videos/{id}")).await?;
+    ensure!(video.to_string().contains(lost), "{video}");
+    let page = server.get(&format!("/videos/{id}")).await?.text().await?;
+    ensure!(page.matches(lost).count() == 1, "{page}");
+    Ok(())
+}

@@ -116,6 +116,7 @@ fn riff_part(start: &[u8]) -> Length {
             let length = u64::from(u32::from_le_bytes(*length));
             Length::Known(8 + length + length % 2)
         }
+        None if start.starts_with(&b"RIFF"[..start.len().min(4)]) => Length::Known(8),
         _ => Length::Unknown,
     }
 }

@@ -41,16 +41,24 @@ pub(super) async fn rendition(
     cancel: &CancellationToken,
 ) -> Result<Option<String>, Stop> {
     let made = make(cx, job, video, cancel).await;
-    ended(cx, video, made, "no version for browsers")
+    let defects = made.as_ref().ok().cloned().flatten();
+    let failure = ended(cx, video, made.map(|_| ()), "no version for browsers")?;
+    Ok(failure.or(defects))
 }
 
-async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationToken) -> Result<(), Stop> {
+/// Returns a warning about defects of the transcode.
+async fn make(
+    cx: &JobContext,
+    job: &Job,
+    video: &Video,
+    cancel: &CancellationToken,
+) -> Result<Option<String>, Stop> {
     let (library, media) = (&cx.library, cx.answers.media());
     let source = cx.source(video);
     let probe = media.probe(&source, cancel).await?;
-    let Err(reason) = homereel_video::playable(&probe) else { return Ok(()) };
+    let Err(reason) = homereel_video::playable(&probe) else { return Ok(None) };
     if library.rendition_path(&video.sha256).exists() {
-        return Ok(());
+        return Ok(None);
     }
     tracing::info!(
         video.id,
@@ -74,7 +82,9 @@ async fn make(cx: &JobContext, job: &Job, video: &Video, cancel: &CancellationTo
         tracing::warn!(video.id, warning, "transcoded a video for browsers, but with a defect");
     }
     new.publish().await.map_err(LibraryError::from)?;
-    Ok(())
+    let defects: Vec<_> =
+        made.warnings.into_iter().filter(|warning| !probe.warnings.contains(warning)).collect();
+    Ok((!defects.is_empty()).then(|| format!("the version for browsers: {}", defects.join("; "))))
 }
 
 /// Sends a progress event at most once per interval.

@@ -73,6 +73,8 @@ pub(super) async fn one(
         Some(_) => answer.warning,
         None => Some(question::unusable(about.video, kind, &answer.text)),
     };
+    let losses = losses(about).filter(|_| kind == TextKind::Description);
+    let warning = joined(losses.into_iter().chain(warning));
     Ok(PartText { kind, content, warning, model: answer.model, question })
 }
 
@@ -106,7 +108,11 @@ async fn at_once(
         (TextKind::Moments, answer.moments().and_then(|text| moments(text, about, whole))),
     ];
     let texts = contents.into_iter().filter_map(|(kind, content)| {
-        let warning = warning.clone().filter(|_| kind == TextKind::Moments);
+        let warning = match kind {
+            TextKind::Moments => warning.clone(),
+            TextKind::Description => losses(about),
+            TextKind::Tags => None,
+        };
         content.map(|content| PartText {
             kind,
             content: Some(content),
@@ -116,6 +122,18 @@ async fn at_once(
         })
     });
     Ok(texts.collect())
+}
+
+/// Returns what was lost when the frames of the part were decoded, beyond what the probe found.
+fn losses(about: Subject<'_>) -> Option<String> {
+    let known = about.video.probe.as_ref().map(|probe| probe.warnings.as_slice()).unwrap_or_default();
+    joined(about.part.clip.report.warnings.iter().filter(|warning| !known.contains(warning)).cloned())
+}
+
+/// Joins warnings to one.
+pub(super) fn joined(warnings: impl IntoIterator<Item = String>) -> Option<String> {
+    let warnings: Vec<String> = warnings.into_iter().collect();
+    (!warnings.is_empty()).then(|| warnings.join("; "))
 }
 
 fn description(text: &str) -> Option<Content> {

@@ -32,6 +32,9 @@ pub(super) fn is_long(cx: &JobContext, video: &Video) -> bool {
     video.probe.as_ref().is_some_and(|probe| probe.duration_s > 2.0 * cx.window_s)
 }
 
+/// Warnings of windows that the description of the whole video repeats; the job has all of them.
+const SHOWN_WARNINGS: usize = 5;
+
 /// Processes the remaining windows, merges the texts, and returns the warnings.
 pub(super) async fn run(
     cx: &JobContext,
@@ -192,10 +195,14 @@ async fn put(
     let question = if texts::are_asked_one_by_one(cx) { Question::One(kind) } else { Question::All };
     let mut settings = question::settings(question, FrameSampling::default());
     settings["windows"] = json!(windows.len());
+    let unusable = "the model gave no usable answer about any part of the video";
+    let warning = match (&content, kind) {
+        (None, _) => Some(unusable.to_owned()),
+        (Some(_), TextKind::Description) => texts::joined(warnings(windows).into_iter().take(SHOWN_WARNINGS)),
+        (Some(_), _) => None,
+    };
     let text = Text {
-        warning: content
-            .is_none()
-            .then(|| "the model gave no usable answer about any part of the video".to_owned()),
+        warning,
         content,
         model: windows.last().map(|window| window.model.clone()).unwrap_or_default(),
         settings,

@@ -150,10 +150,13 @@ pub struct RandomAccessPoint {
     pub size: u64,
 }
 
-/// An audio stream.
+/// The audio stream that is played.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AudioStream {
+    /// Index of the stream in its container.
+    #[serde(default)]
+    pub index: usize,
     /// Codec, by ffmpeg's name.
     pub codec: String,
     /// Channels.

@@ -25,6 +25,7 @@
 //! ```
 
 mod about;
+mod choice;
 mod client;
 mod colour;
 mod decode;

@@ -9,8 +9,8 @@ use ffmpeg_next::{Error, Packet, format::context::Input};
 use jiff::Timestamp;
 
 use crate::{
-    AudioStream, FrameIndex, Probe, ProbeSummary, Timebase, VideoError, VideoStream,
-    ffmpeg::{self, Medium, StreamFacts},
+    AudioStream, FrameIndex, Probe, ProbeSummary, Timebase, VideoError, VideoStream, choice,
+    ffmpeg::{self, StreamFacts},
     info::MAX_DURATION,
     metadata,
     orient::Orientation,
@@ -29,6 +29,9 @@ pub(crate) const MAX_READ_ERRORS: u32 = 64;
 /// Packets at the start of a file that are searched for the date of recording.
 const DATED_PACKETS: u64 = 64;
 
+/// Kind of container of a photo with a film in it, which nothing but us plays.
+const MOTION_PHOTO: &str = "motion photo";
+
 /// Limits of a scan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -39,13 +42,13 @@ pub(crate) struct Bounds {
 /// Probes `file`.
 pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let (mut input, streams) = open(&file)?;
-    let candidates = candidates(&streams)?;
+    let candidates = choice::candidates(&streams)?;
     ffmpeg::read_only(&mut input, |index| candidates.iter().any(|facts| facts.index == index));
     let mut packets = read(&mut input, &candidates, bounds.max_packets);
     if input.format().name() == "avi" {
         packets.stamps.iter_mut().for_each(|stamps| forget_partial_times(stamps));
     }
-    let chosen = choose(&candidates, &packets.stamps)?;
+    let chosen = choice::pictures(&candidates, &packets.stamps)?;
     let stamps = &packets.stamps[chosen.index];
     let hidden = packets.hidden[chosen.index];
     let (coded_width, coded_height) = size(chosen, bounds.max_pixels)?;
@@ -75,6 +78,8 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let unsure = fields || line.counted || input.format().name() == "avi";
     let access_points =
         if unsure { Vec::new() } else { packets.access_points.swap_remove(chosen.index).list };
+    let sound = choice::sound(&streams);
+    warnings.extend(sound.note.clone());
     compare(chosen, &input, &line, hidden + stamps.len() as u64, &mut warnings);
     let mut tags = ffmpeg::metadata(&input);
     tags.extend(chosen.metadata.iter().cloned());
@@ -86,8 +91,12 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     } else {
         Timebase { num, den, first: line.first, counted: false }
     };
+    let container = match sniff::look(&file) {
+        Ok(0) => input.format().name().to_owned(),
+        _ => MOTION_PHOTO.to_owned(),
+    };
     let summary = ProbeSummary {
-        container: input.format().name().to_owned(),
+        container,
         duration_s: line.duration_s,
         video: VideoStream {
             index: chosen.index,
@@ -106,7 +115,8 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
             interlaced: chosen.interlaced,
             clock,
         },
-        audio: streams.iter().find(|facts| facts.medium == Medium::Audio).map(|facts| AudioStream {
+        audio: sound.stream.map(|facts| AudioStream {
+            index: facts.index,
             codec: facts.codec.clone(),
             channels: facts.channels,
             sample_rate: facts.sample_rate,
@@ -126,10 +136,9 @@ pub(crate) fn open(file: &File) -> Result<(Input, Vec<StreamFacts>), VideoError>
     let clone = file.try_clone().map_err(|error| VideoError::Worker {
         message: format!("the descriptor cannot be copied: {error}"),
     })?;
-    if let Some(message) = sniff::not_a_video(file) {
-        return Err(VideoError::NotAVideo { message: message.into() });
-    }
-    let input = ffmpeg::open(clone, crate::heartbeat::progress).map_err(|error| VideoError::NotAVideo {
+    let start =
+        sniff::look(file).map_err(|message| VideoError::NotAVideo { message: message.into() })?;
+    let input = ffmpeg::open(clone, start, crate::heartbeat::progress).map_err(|error| VideoError::NotAVideo {
         message: match error {
             Error::InvalidData => "no container that this build reads".into(),
             other => format!("the container is damaged ({other})"),
@@ -137,37 +146,6 @@ pub(crate) fn open(file: &File) -> Result<(Input, Vec<StreamFacts>), VideoError>
     })?;
     let streams = input.streams().map(|stream| ffmpeg::facts(&stream)).collect();
     Ok((input, streams))
-}
-
-/// Returns the candidate streams: video that can be decoded, no cover art.
-fn candidates(streams: &[StreamFacts]) -> Result<Vec<StreamFacts>, VideoError> {
-    let moving: Vec<&StreamFacts> =
-        streams.iter().filter(|facts| facts.medium == Medium::Video && !facts.cover_art).collect();
-    if moving.is_empty() {
-        return Err(VideoError::NoVideoStream { found: inventory(streams) });
-    }
-    let decodable: Vec<StreamFacts> =
-        moving.iter().filter(|facts| facts.decodable).map(|facts| (*facts).clone()).collect();
-    if decodable.is_empty() {
-        let name = |facts: &StreamFacts| {
-            if facts.codec == "none" { facts.tag.clone() } else { facts.codec.clone() }
-        };
-        let names: Vec<String> = moving.iter().map(|facts| name(facts)).collect();
-        return Err(VideoError::Unsupported { message: format!("no decoder for {}", names.join(", ")) });
-    }
-    Ok(decodable)
-}
-
-fn inventory(streams: &[StreamFacts]) -> String {
-    let names: Vec<String> = streams
-        .iter()
-        .map(|facts| match facts.medium {
-            Medium::Audio => format!("sound ({})", facts.codec),
-            Medium::Video => format!("cover art ({})", facts.codec),
-            Medium::Other => format!("data ({})", facts.codec),
-        })
-        .collect();
-    if names.is_empty() { "no streams at all".into() } else { names.join(", ") }
 }
 
 /// The packets of the candidates, by stream index.
@@ -244,21 +222,6 @@ fn forget_partial_times(stamps: &mut [Stamp]) {
 /// VP8 stores references that are never shown in packets of their own.
 fn never_shown(facts: &StreamFacts, packet: &Packet) -> bool {
     facts.codec == "vp8" && packet.data().and_then(<[u8]>::first).is_some_and(|byte| byte & 0x10 == 0)
-}
-
-/// Selects the main video stream: of those with at least half as many frames as the longest, the default one, then the
-/// largest. Still tracks (motion photos) lose by their count.
-fn choose<'a>(candidates: &'a [StreamFacts], stamps: &[Vec<Stamp>]) -> Result<&'a StreamFacts, VideoError> {
-    let count = |facts: &StreamFacts| stamps.get(facts.index).map_or(0, Vec::len);
-    let most = candidates.iter().map(count).max().unwrap_or(0);
-    candidates
-        .iter()
-        .filter(|facts| count(facts) > 0 && count(facts) * 2 >= most)
-        .max_by_key(|facts| {
-            let pixels = i64::from(facts.width) * i64::from(facts.height);
-            (!facts.still, facts.default, pixels, std::cmp::Reverse(facts.index))
-        })
-        .ok_or_else(|| VideoError::NoFrames { message: "the video stream holds no packets".into() })
 }
 
 /// Returns whether each packet holds one field, so that two make a frame: packets come twice as fast as the declared frame

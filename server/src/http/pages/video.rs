@@ -82,6 +82,9 @@ fn fitting(answers: &[Answer]) -> &[Answer] {
     &answers[..fit.count()]
 }
 
+/// Warnings of the job that are shown; `/jobs` has all of them.
+const JOB_WARNINGS: usize = 10;
+
 fn video_page(
     cx: &PageContext,
     video: Video,
@@ -121,6 +124,12 @@ fn video_page(
     warnings.extend(warning(texts.description.as_ref().and_then(|text| text.warning.as_ref())));
     warnings.extend(warning(texts.moments.as_ref().and_then(|text| text.warning.as_ref())));
     warnings.extend(warning(texts.tags.as_ref().and_then(|text| text.warning.as_ref())));
+    for warning in job.iter().flat_map(|job| &job.warnings).take(JOB_WARNINGS) {
+        // The texts say some of them, too.
+        if !warnings.iter().any(|shown| shown.contains(warning.as_str())) {
+            warnings.push(warning.clone());
+        }
+    }
     VideoPage {
         example: match shell.model {
             ModelStatus::Demo { .. } => "What color is the object?".into(),

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Decoders of sound that are opened, for renditions.
-const SOUND_DECODERS: &str = "aac,aac_latm,mp3,mp3float,mp2,mp2float,ac3,eac3,opus,vorbis,flac,alac,amrnb,amrwb,wmav1,\
+pub(super) const SOUND_DECODERS: &str = "aac,aac_latm,mp3,mp3float,mp2,mp2float,ac3,eac3,opus,vorbis,flac,alac,amrnb,amrwb,wmav1,\
                               wmav2,wmapro,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,\
                               pcm_f32le,pcm_f32be,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,adpcm_ima_wav,adpcm_ima_qt,\
                               adpcm_ms,adpcm_swf,nellymoser,dca,qdm2,qcelp,gsm_ms,cook";

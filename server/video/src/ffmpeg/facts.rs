@@ -10,7 +10,7 @@ use std::{
 
 use ffmpeg_next::{Stream, codec, ffi, format::context::Input};
 
-use super::open::DECODERS;
+use super::{decoder::SOUND_DECODERS, open::DECODERS};
 
 /// What kind of stream it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,10 @@ pub(crate) fn facts(stream: &Stream<'_>) -> StreamFacts {
             medium,
             codec: text(ffi::avcodec_get_name(id)),
             tag: (*parameters).codec_tag.to_le_bytes().into_iter().map(printable).collect(),
-            decodable: DECODERS.split(',').any(|name| name == decoder),
+            decodable: match medium {
+                Medium::Audio => SOUND_DECODERS.split(',').any(|name| name == decoder),
+                Medium::Video | Medium::Other => DECODERS.split(',').any(|name| name == decoder),
+            },
             intra_only: !descriptor.is_null() && (*descriptor).props & intra != 0,
             pixel_format: pixel_name((*parameters).format),
             width: (*parameters).width,

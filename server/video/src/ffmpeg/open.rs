@@ -22,18 +22,22 @@ const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,
 pub(super) const DECODERS: &str = "h264,hevc,libdav1d,vp8,vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,mjpeg,mjpegb,h261,h263,\
                         h263i,h263p,flv,wmv1,wmv2,wmv3,vc1,msmpeg4v1,msmpeg4v2,msmpeg4,msmpeg4v3,dvvideo,theora,\
                         svq1,svq3,prores,dnxhd,gif,rawvideo,cinepak,indeo3,vp6,vp6a,vp6f,huffyuv,ffvhuff,ffv1,qtrle,\
-                        rv10,rv20,rv30,rv40,png,rpza,smc,wrapped_avframe";
+                        rv10,rv20,rv30,rv40,png,rpza,smc,wrapped_avframe,utvideo,lagarith,v210,r210,aic,cfhd,msvideo1,\
+                        jpeg2000,libopenjpeg,indeo4,indeo5,zmbv,flashsv";
 
 /// An open file, read by position, so that the descriptor's own offset (shared with the parent) never matters.
 struct FileReader {
     file: File,
+    /// Where the container begins in the file.
+    start: u64,
+    /// From there.
     position: u64,
     heartbeat: fn(),
 }
 
 impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.position)?;
+        let read = self.file.read_at(buffer, self.start.saturating_add(self.position))?;
         self.position += read as u64;
         (self.heartbeat)();
         Ok(read)
@@ -48,7 +52,7 @@ impl Seek for FileReader {
                 return Ok(position);
             }
             SeekFrom::Current(_) => self.position,
-            SeekFrom::End(_) => self.file.metadata()?.len(),
+            SeekFrom::End(_) => self.file.metadata()?.len().saturating_sub(self.start),
         };
         let (SeekFrom::Current(offset) | SeekFrom::End(offset)) = to else { return Ok(base) };
         self.position = base.checked_add_signed(offset).ok_or(io::ErrorKind::InvalidInput)?;
@@ -67,13 +71,13 @@ unsafe extern "C" fn refuse(
     ffi::AVERROR(ffi::EPERM)
 }
 
-/// Opens a container whose data is all in `file`. Calls `heartbeat` after each read.
+/// Opens a container whose data is all in `file` and begins at `start`. Calls `heartbeat` after each read.
 ///
 /// # Errors
 /// ffmpeg's, mostly `InvalidData`.
-pub(crate) fn open(file: File, heartbeat: fn()) -> Result<Input, Error> {
-    let mut io =
-        StreamIo::from_read_seek_with_capacity(FileReader { file, position: 0, heartbeat }, 256 << 10)?;
+pub(crate) fn open(file: File, start: u64, heartbeat: fn()) -> Result<Input, Error> {
+    let reader = FileReader { file, start, position: 0, heartbeat };
+    let mut io = StreamIo::from_read_seek_with_capacity(reader, 256 << 10)?;
     let mut options = Dictionary::new();
     options.set("format_whitelist", DEMUXERS);
     options.set("codec_whitelist", DECODERS);

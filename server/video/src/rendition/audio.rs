@@ -1,4 +1,4 @@
-//! The audio of a rendition: the clip's first audio stream as AAC, on the timeline of the pictures.
+//! The audio of a rendition: the clip's audio stream as AAC, on the timeline of the pictures.
 //!
 //! Damaged packets and gaps become silence and overlaps are dropped, so that sound and pictures stay in sync.
 
@@ -14,8 +14,7 @@ use ffmpeg_next::{
 
 use super::file::{Mp4, Track};
 use crate::{
-    Probe,
-    ffmpeg::{self, Medium},
+    Probe, choice, ffmpeg,
     scan::{self, MAX_READ_ERRORS},
 };
 
@@ -51,7 +50,7 @@ impl Sound {
     pub(super) fn open(file: &File, probe: &Probe) -> Result<Option<Self>, String> {
         let text = |error: Error| error.to_string();
         let (mut input, streams) = scan::open(file).map_err(|error| error.to_string())?;
-        let Some(facts) = streams.iter().find(|facts| facts.medium == Medium::Audio) else { return Ok(None) };
+        let Some(facts) = choice::sound(&streams).stream else { return Ok(None) };
         let index = facts.index;
         ffmpeg::read_only(&mut input, |one| one == index);
         let stream = input.stream(index).ok_or("the stream is gone")?;

@@ -13,3 +13,4 @@ mod pictures;
 mod probing;
 mod sandbox;
 mod sizes;
+mod streams;
