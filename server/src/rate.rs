@@ -80,12 +80,13 @@ impl<const N: usize> Sums<N> {
             if !used[at] || rows[at][at] <= 0.0 {
                 continue;
             }
+            let (pivot, pivot_right) = (rows[at], right[at]);
             for below in (0..N).filter(|&below| below != at && used[below]) {
-                let factor = rows[below][at] / rows[at][at];
-                for column in 0..N {
-                    rows[below][column] -= factor * rows[at][column];
+                let factor = rows[below][at] / pivot[at];
+                for (value, pivot) in rows[below].iter_mut().zip(pivot) {
+                    *value -= factor * pivot;
                 }
-                right[below] -= factor * right[at];
+                right[below] -= factor * pivot_right;
             }
         }
         std::array::from_fn(|at| if used[at] && rows[at][at] > 0.0 { right[at] / rows[at][at] } else { 0.0 })

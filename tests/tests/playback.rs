@@ -169,7 +169,8 @@ async fn a_version_that_a_power_cut_stopped_is_made_again_and_leaves_nothing_beh
 
 /// The last 40 % of the file are zeros, as after a power cut.
 #[tokio::test]
-async fn what_was_lost_of_a_damaged_clip_is_told_on_the_page_in_the_api_and_on_the_job() -> anyhow::Result<()> {
+async fn what_was_lost_of_a_damaged_clip_is_told_on_the_page_in_the_api_and_on_the_job() -> anyhow::Result<()>
+{
     let server = Server::start().await?;
     let arguments = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=4", "-c:v", "libx264"];
     let whole = clips::ffmpeg("whole.mp4", &[&arguments[..], &["-movflags", "faststart"]].concat())?;

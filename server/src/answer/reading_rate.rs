@@ -96,7 +96,8 @@ mod tests {
         rate.record(Reading { pixels: 0, ..READING });
         assert_eq!(rate.expected_s(1), None);
         rate.record(READING);
-        let near = |got: Option<f64>, want: f64| assert!((got.unwrap() - want).abs() < 0.01, "{got:?}, not {want}");
+        let near =
+            |got: Option<f64>, want: f64| assert!((got.unwrap() - want).abs() < 0.01, "{got:?}, not {want}");
         near(rate.expected_s(3_000_000), 3.0);
         for _ in 0..40 {
             rate.record(READING);

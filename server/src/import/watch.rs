@@ -156,7 +156,9 @@ async fn import_once(cx: &ImportContext, file: WatchedFile<'_>, patient: bool) -
         opened.rewind()?;
         Ok::<_, io::Error>(whole.then_some(opened))
     });
-    let Some(opened) = checked.await.map_err(io::Error::other).and_then(|checked| checked).map_err(LibraryError::from)? else {
+    let Some(opened) =
+        checked.await.map_err(io::Error::other).and_then(|checked| checked).map_err(LibraryError::from)?
+    else {
         tracing::debug!(path = %path.display(), "a file of a watched folder is not whole yet; will wait");
         return Ok(());
     };

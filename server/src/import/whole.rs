@@ -16,7 +16,8 @@ const TAIL: u64 = 4096;
 const BOXES: [&[u8; 4]; 8] = [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"];
 
 /// First bytes of ASF.
-const ASF: [u8; 16] = [0x30, 0x26, 0xb2, 0x75, 0x8e, 0x66, 0xcf, 0x11, 0xa6, 0xd9, 0, 0xaa, 0, 0x62, 0xce, 0x6c];
+const ASF: [u8; 16] =
+    [0x30, 0x26, 0xb2, 0x75, 0x8e, 0x66, 0xcf, 0x11, 0xa6, 0xd9, 0, 0xaa, 0, 0x62, 0xce, 0x6c];
 
 /// First bytes of Matroska and WebM.
 const EBML: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
@@ -74,11 +75,7 @@ fn boxes_are_whole(file: &mut File, size: u64) -> io::Result<bool> {
 }
 
 /// Returns whether all parts that follow one another from the start lie within the file.
-fn parts_are_whole(
-    file: &mut File,
-    size: u64,
-    mut length: impl FnMut(&[u8]) -> Length,
-) -> io::Result<bool> {
+fn parts_are_whole(file: &mut File, size: u64, mut length: impl FnMut(&[u8]) -> Length) -> io::Result<bool> {
     let mut position = 0u64;
     for _ in 0..MAX_PARTS {
         if position == size {
@@ -213,7 +210,8 @@ mod tests {
             [id.as_slice(), &(24 + bytes).to_le_bytes(), &content].concat()
         };
         only_whole_as_a_whole(&[object(ASF, 10), object([1; 16], 30)].concat(), &[34]);
-        let matroska = [&EBML[..], &[0x84, 1, 2, 3, 4], &[0x18, 0x53, 0x80, 0x67, 0x40, 40], &[6; 40]].concat();
+        let matroska =
+            [&EBML[..], &[0x84, 1, 2, 3, 4], &[0x18, 0x53, 0x80, 0x67, 0x40, 40], &[6; 40]].concat();
         only_whole_as_a_whole(&matroska, &[]);
         let live = [&EBML[..], &[0x84, 1, 2, 3, 4], &[0x18, 0x53, 0x80, 0x67, 0xff], &[6; 40]].concat();
         assert!(whole(&live) && whole(&live[..30]));

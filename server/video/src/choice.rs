@@ -59,10 +59,7 @@ pub(crate) fn pictures<'a>(
 }
 
 /// Returns those that `is` holds for, or all where there are none.
-fn preferred<'a>(
-    all: Vec<&'a StreamFacts>,
-    is: impl Fn(&&'a StreamFacts) -> bool,
-) -> Vec<&'a StreamFacts> {
+fn preferred<'a>(all: Vec<&'a StreamFacts>, is: impl Fn(&&'a StreamFacts) -> bool) -> Vec<&'a StreamFacts> {
     let some: Vec<_> = all.iter().copied().filter(|facts| is(facts)).collect();
     if some.is_empty() { all } else { some }
 }
@@ -96,7 +93,11 @@ pub(crate) fn sound(streams: &[StreamFacts]) -> SoundChoice<'_> {
     let unreadable: Vec<&str> = all
         .iter()
         .filter(|facts| !facts.decodable)
-        .map(|facts| if matches!(facts.codec.as_str(), "none" | "unknown") { &*facts.tag } else { &*facts.codec })
+        .map(
+            |facts| {
+                if matches!(facts.codec.as_str(), "none" | "unknown") { &*facts.tag } else { &*facts.codec }
+            },
+        )
         .collect();
     let note = match stream {
         _ if unreadable.is_empty() => None,

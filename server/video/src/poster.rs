@@ -50,7 +50,8 @@ pub(crate) fn poster(file: File, max_width: u32, bounds: Bounds) -> Result<Poste
     let rest = probe.duration_s - LOOKS[LOOKS.len() - 1];
     if !shows_something && rest > 0.0 {
         let share = |number: u32| f64::from(number) / f64::from(MORE_LOOKS + 1);
-        let times: Vec<f64> = (1..=MORE_LOOKS).map(|number| probe.duration_s - rest * (1.0 - share(number))).collect();
+        let times: Vec<f64> =
+            (1..=MORE_LOOKS).map(|number| probe.duration_s - rest * (1.0 - share(number))).collect();
         look(&times)?;
     }
     let (_, rgb) = best.ok_or_else(|| VideoError::NoFrames { message: "no frame for a poster".into() })?;

@@ -136,14 +136,14 @@ pub(crate) fn open(file: &File) -> Result<(Input, Vec<StreamFacts>), VideoError>
     let clone = file.try_clone().map_err(|error| VideoError::Worker {
         message: format!("the descriptor cannot be copied: {error}"),
     })?;
-    let start =
-        sniff::look(file).map_err(|message| VideoError::NotAVideo { message: message.into() })?;
-    let input = ffmpeg::open(clone, start, crate::heartbeat::progress).map_err(|error| VideoError::NotAVideo {
-        message: match error {
-            Error::InvalidData => "no container that this build reads".into(),
-            other => format!("the container is damaged ({other})"),
-        },
-    })?;
+    let start = sniff::look(file).map_err(|message| VideoError::NotAVideo { message: message.into() })?;
+    let input =
+        ffmpeg::open(clone, start, crate::heartbeat::progress).map_err(|error| VideoError::NotAVideo {
+            message: match error {
+                Error::InvalidData => "no container that this build reads".into(),
+                other => format!("the container is damaged ({other})"),
+            },
+        })?;
     let streams = input.streams().map(|stream| ffmpeg::facts(&stream)).collect();
     Ok((input, streams))
 }

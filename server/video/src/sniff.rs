@@ -106,7 +106,8 @@ fn still(head: &[u8]) -> Option<&'static str> {
 fn sound(head: &[u8]) -> Option<&'static str> {
     let aac = |at: usize| {
         let frame = head.get(at..at + 6).filter(|frame| frame[0] == 0xff && frame[1] & 0xf6 == 0xf0)?;
-        let length = usize::from(frame[3] & 3) << 11 | usize::from(frame[4]) << 3 | usize::from(frame[5] >> 5);
+        let length =
+            usize::from(frame[3] & 3) << 11 | usize::from(frame[4]) << 3 | usize::from(frame[5] >> 5);
         (length >= 7).then_some(at + length)
     };
     if aac(0).and_then(aac).is_some() {

@@ -57,7 +57,9 @@ async fn the_first_sound_that_can_be_decoded_is_played_and_the_others_are_named(
         assert_eq!(audio, sound, "{name}");
         let warnings = clip.summary.warnings.join("; ");
         match note {
-            Some(note) => assert!(warnings.contains(note) && warnings.contains("wavpack"), "{name}: {warnings}"),
+            Some(note) => {
+                assert!(warnings.contains(note) && warnings.contains("wavpack"), "{name}: {warnings}")
+            }
             None => assert_eq!(warnings, "", "{name}"),
         }
     }
