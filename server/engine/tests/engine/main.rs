@@ -75,8 +75,9 @@ async fn quantized_weights_give_nearly_the_same_probabilities() {
     let cases = [
         (Some(Quantization::Q8_0), None, "candle cpu q8_0", 0.1),
         (Some(Quantization::Q4K), None, "candle cpu q4k", 1.0),
-        // This checkpoint is in bf16 already, and products with it are those of f32, but for the order of sums.
-        (None, Some(WeightType::Bf16), "candle cpu bf16", 1e-4),
+        // This checkpoint is in bf16 already. On a processor with a matrix unit, the other factor is rounded to bf16, too;
+        // elsewhere products are those of f32, but for the order of sums.
+        (None, Some(WeightType::Bf16), "candle cpu bf16", 0.02),
     ];
     for (quantization, dtype, name, tolerance) in cases {
         let (backend, got) = first(quantization, dtype).await;
