@@ -32,6 +32,8 @@ trap cleanup EXIT
 section() { printf '\n--- %s (%s s)\n' "$*" "$SECONDS"; }
 flunk() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 inside() { $here/host.sh run "$@"; }
+# grep -q at the end of a pipe would end it early, which pipefail takes for a failure, and `!` for a success.
+found() { grep "$@" >/dev/null; }
 # Deploys with a trace, as an operator who looks for an error would. Of two --binary the last one counts.
 deploy() {
   BASH_XTRACEFD=8 bash -x scripts/deploy.sh "$user@$host" --password-file "$scratch/password" --yes --binary "$programs" "$@" \
@@ -142,7 +144,7 @@ part_green() {
   cookie=$(curl -fsS -o /dev/null -D - --data-urlencode "once=${link##*=}" --data-urlencode 'password=a household of four' \
     --data-urlencode 'repeat=a household of four' "$url/login" | sed -n 's/^set-cookie: \([^;]*\);.*/\1/Ip')
   [ -n "$cookie" ] || flunk "the link did not set a password"
-  curl -fsS -H "Cookie: $cookie" "$url/" | grep -q 'Your videos' || flunk "no page behind the password"
+  curl -fsS -H "Cookie: $cookie" "$url/" | found 'Your videos' || flunk "no page behind the password"
   key
   id=$(upload systemd/share/check.mp4)
   [[ $(ask "$id") == Yellow* ]] || flunk "the answer is '$(ask "$id")'"
@@ -170,7 +172,7 @@ check_report() {
   local file
   for file in report.md NOTES.md; do [ -s "$state/$file" ] || flunk "no $file"; done
   grep -q 'All checks passed' "$state/report.md" || flunk "report.md: $(cat "$state/report.md")"
-  grep -q "| switch | changed" "$state/report.md" || grep -q "| switch | same" "$state/report.md" || flunk "no switch in the report"
+  grep -q "| switch | changed" "$state/report.md" || found "| switch | same" "$state/report.md" || flunk "no switch in the report"
   grep -q 'from here: a question about the check clip | passed' "$state/report.md" || flunk "no question in the report"
   grep -qE 'Output token throughput|tok/s|tokens/s' "$state/report.md" || flunk "no benchmark in the report"
   if command -v chromium >/dev/null; then [ -s "$state/page.png" ] || flunk "no screenshot of /system"; fi
@@ -185,9 +187,9 @@ no_secrets() {
   local secret=$scratch/password
   [ ! -e "$scratch/seen" ] || flunk "the password was seen in: $(cat "$scratch/seen")"
   ! grep -rqFf "$secret" "$state" "$scratch/said" || flunk "the password is stored on this machine"
-  ! inside journalctl -q --no-pager | grep -qFf "$secret" || flunk "the password is in the journal"
-  ! inside sh -c 'cat /var/lib/homereel/NOTES.md /var/log/*.log /home/*/.bash_history 2>/dev/null' | grep -qFf "$secret" || flunk "the password is stored on the host"
-  ! inside journalctl -q --no-pager | grep -qE 'once=|hr_[A-Za-z0-9_-]{20}' || flunk "a link or a key is in the journal"
+  ! inside journalctl -q --no-pager | found -Ff "$secret" || flunk "the password is in the journal"
+  ! inside sh -c 'cat /var/lib/homereel/NOTES.md /var/log/*.log /home/*/.bash_history 2>/dev/null' | found -Ff "$secret" || flunk "the password is stored on the host"
+  ! inside journalctl -q --no-pager | found -E 'once=|hr_[A-Za-z0-9_-]{20}' || flunk "a link or a key is in the journal"
   # The trace must not be empty.
   grep -q 'install_key' "$scratch/trace" || flunk "nothing was traced"
   # A trace may escape characters beyond ASCII, so the ASCII prefix is searched for too.
@@ -241,7 +243,7 @@ part_hang() {
   for _ in $(seq 100); do [ "$pid" = "$(inside systemctl show -p MainPID --value homereel)" ] || break; sleep 0.2; done
   until_ready
   [ "$pid" != "$(inside systemctl show -p MainPID --value homereel)" ] || flunk "the hanging server was not restarted"
-  inside journalctl -q -u homereel --no-pager | grep -qi 'watchdog' || flunk "it was not the watchdog"
+  inside journalctl -q -u homereel --no-pager | found -i 'watchdog' || flunk "it was not the watchdog"
   inside sh -c 'rm -r /run/systemd/system/homereel.service.d; systemctl daemon-reload; systemctl restart homereel.service'
   until_ready
 }
@@ -251,7 +253,7 @@ part_disabled() {
   inside touch /etc/homereel/disabled
   inside systemctl stop homereel.socket homereel.service homereel-guard.service
   inside systemctl start homereel.socket homereel.service homereel-guard.service
-  ! inside systemctl is-active homereel.socket homereel.service homereel-guard.service | grep -qx active || flunk "a unit runs although Homereel is disabled"
+  ! inside systemctl is-active homereel.socket homereel.service homereel-guard.service | found -x active || flunk "a unit runs although Homereel is disabled"
   if deploy; then flunk "deployed although Homereel is disabled"; fi
   grep -q 'disabled is there' "$scratch/said" || { cat "$scratch/said"; flunk "no message about the disabled file"; }
   inside rm /etc/homereel/disabled
@@ -292,7 +294,7 @@ part_broken() {
   [ "$(inside readlink /opt/homereel/current)" = "$good" ] || flunk "not rolled back"
   until_ready
   [[ $(ask "$(cat "$scratch/id")") == Yellow* ]] || flunk "it does not answer after the rollback"
-  inside homereel notes | grep -q 'Reason: ' || flunk "no reason in the notes"
+  inside homereel notes | found 'Reason: ' || flunk "no reason in the notes"
   grep -q 'switch | \*\*failed\*\*' "$state/report.md" || flunk "the report does not contain the failure"
   # A good new release, then a rollback on request.
   mkdir "$scratch/newer"
@@ -319,14 +321,14 @@ UNIT
   inside systemd-run -q --unit=guard-test -p Type=exec /opt/homereel/current/bin/homereel guard --floor-mib 400 \
     --unit 'homereel-vllm@hog.service' --notes /var/lib/homereel/NOTES.md --cgroup "$group"
   for _ in $(seq 150); do
-    ! inside homereel notes | grep -q 'Memory guard:' || break
+    ! inside homereel notes | found 'Memory guard:' || break
     sleep 0.2
   done
   inside systemctl stop guard-test || true
   ! inside systemctl is-active -q homereel-vllm@hog.service || flunk "the hog is still running"
   [ "$(inside systemctl show -p Result --value homereel-vllm@hog.service)" != oom-kill ] || flunk "the kernel killed the hog before the guard stopped it"
   inside homereel notes | tail -n 2
-  inside homereel notes | grep -qE 'Memory guard: homereel-vllm@hog.service (stopped|killed) with 3[0-9][0-9] MiB available' \
+  inside homereel notes | found -E 'Memory guard: homereel-vllm@hog.service (stopped|killed) with 3[0-9][0-9] MiB available' \
     || flunk "the guard was late or did nothing: $(inside journalctl -u guard-test -n 5 --no-pager -q)"
   ready || flunk "the server did not keep running"
 }
