@@ -73,7 +73,7 @@ pub async fn add(cx: &ImportContext, sealed: Sealed, name: &str) -> Result<Store
         return Ok(known);
     }
     let source = Source::file(sealed.path().to_owned(), Some(sealed.sha256.clone()));
-    let probe = cx.media.probe(&source, cx.lifecycle.hard()).await?;
+    let probe = cx.media.check_video(&source, cx.lifecycle.hard()).await?;
     Ok(sealed.commit(name, media_type(&probe, name), &probe.summary).await?)
 }
 

@@ -1,8 +1,8 @@
-//! Tells pictures from videos by their first bytes. Declared media types do not matter.
+//! Tells pictures from videos by their first bytes, and checks that they can be decoded. Declared media types do not matter.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
-use homereel_video::VideoError;
+use homereel_video::{DecodeRequest, Plan, Probe, VideoError};
 use tokio_util::sync::CancellationToken;
 
 use super::{MAX_PICTURE_PIXELS, MediaDecoder, Source};
@@ -25,7 +25,30 @@ pub(crate) fn is_picture(file: &File, animated: bool) -> io::Result<bool> {
     })
 }
 
+/// Width and height of the frame that is decoded as a check.
+const SAMPLE_SIDE: u32 = 32;
+
 impl MediaDecoder {
+    /// Probes a video and decodes one frame: headers can be right where no picture can be decoded.
+    ///
+    /// # Errors
+    /// `Video` when it is not a video or cannot be decoded; see [`AskError`].
+    pub async fn check_video(
+        &self,
+        source: &Source,
+        cancel: &CancellationToken,
+    ) -> Result<Arc<Probe>, AskError> {
+        let (probe, opened) = self.open(source, cancel).await?;
+        let plan = Plan { indices: vec![0], times: vec![0.0] };
+        let request = DecodeRequest::new(&probe, &plan, SAMPLE_SIDE, SAMPLE_SIDE);
+        let mut frames = match opened {
+            Some(opened) => opened.decode(request).await?,
+            None => homereel_video::decode(&self.worker, source.open()?, request, cancel).await?,
+        };
+        frames.next().await?;
+        Ok(probe)
+    }
+
     /// Checks that a file of `size` bytes is a picture or a video.
     ///
     /// # Errors
@@ -37,7 +60,7 @@ impl MediaDecoder {
         cancel: &CancellationToken,
     ) -> Result<(), AskError> {
         if !is_picture(&source.open()?, false)? {
-            return self.probe(source, cancel).await.map(|_| ());
+            return self.check_video(source, cancel).await.map(|_| ());
         }
         if size > MAX_PICTURE {
             let message = format!("the picture is larger than {MAX_PICTURE} bytes");

@@ -18,6 +18,9 @@ pub(crate) fn candidates(streams: &[StreamFacts]) -> Result<Vec<StreamFacts>, Vi
     let decodable: Vec<StreamFacts> =
         moving.iter().filter(|facts| facts.decodable).map(|facts| (*facts).clone()).collect();
     if decodable.is_empty() {
+        if let Some(scheme) = moving.iter().find_map(|facts| facts.encryption) {
+            return Err(VideoError::Encrypted { scheme: scheme.into() });
+        }
         let name = |facts: &StreamFacts| {
             if facts.codec == "none" { facts.tag.clone() } else { facts.codec.clone() }
         };

@@ -25,7 +25,6 @@ const FULL: i32 = 2;
 
 /// Converts the pictures of one clip.
 pub(crate) struct Converter {
-    peak: f64,
     scaler: Option<(ScalerKey, scaling::Context)>,
     out: frame::Video,
     tone_map: Option<(Curve, ToneMap)>,
@@ -38,9 +37,8 @@ struct ScalerKey {
 }
 
 impl Converter {
-    /// `peak` is the brightest light of a PQ clip, in cd/m².
-    pub(crate) fn new(peak: f64) -> Self {
-        Self { peak, scaler: None, out: frame::Video::empty(), tone_map: None }
+    pub(crate) fn new() -> Self {
+        Self { scaler: None, out: frame::Video::empty(), tone_map: None }
     }
 
     /// Converts `frame` and returns its rows without padding, 3 × width × height bytes.
@@ -67,7 +65,7 @@ impl Converter {
         let (row, stride) = (width as usize * bytes, self.out.stride(0));
         let rows = packed(self.out.data(0), row, stride, height as usize);
         Ok(match curve {
-            Some(curve) => tone_map(&mut self.tone_map, curve, self.peak).apply(&rows).into(),
+            Some(curve) => tone_map(&mut self.tone_map, curve).apply(&rows).into(),
             None if alpha => on_black(&rows).into(),
             None => rows,
         })
@@ -83,11 +81,11 @@ fn packed(data: &[u8], row: usize, stride: usize, height: usize) -> Cow<'_, [u8]
 }
 
 /// Returns the tone map for `curve`, creating it on first use.
-fn tone_map(made: &mut Option<(Curve, ToneMap)>, curve: Curve, peak: f64) -> &ToneMap {
+fn tone_map(made: &mut Option<(Curve, ToneMap)>, curve: Curve) -> &ToneMap {
     if made.as_ref().is_some_and(|(of, _)| *of != curve) {
         *made = None;
     }
-    &made.get_or_insert_with(|| (curve, ToneMap::new(curve, peak))).1
+    &made.get_or_insert_with(|| (curve, ToneMap::new(curve))).1
 }
 
 fn curve(colours: &Colours) -> Option<Curve> {

@@ -27,8 +27,14 @@ use crate::{
 
 /// Decoded pictures that wait for conversion.
 const QUEUE: usize = 2;
-/// Gap in bytes above which the container's index is used instead of reading on.
-const INDEX_LEAP: i64 = 4 << 20;
+/// How a clip is decoded; none of it changes the frames.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tuning {
+    /// Gap in bytes above which the container's index is used instead of reading on.
+    pub(crate) index_leap: i64,
+    /// Processors that the decoder may use.
+    pub(crate) threads: usize,
+}
 
 /// Decodes the frames of `request` and passes each to `emit` (target, PTS in ticks, RGB8 rows); stops when `emit` returns
 /// `false`.
@@ -38,23 +44,22 @@ pub(crate) fn decode(
     max_pixels: u64,
     emit: impl FnMut(Target, i64, Vec<u8>) -> bool + Send,
 ) -> Result<DecodeReport, VideoError> {
-    decode_leaping(file, request, max_pixels, INDEX_LEAP, emit)
+    let tuning = Tuning { index_leap: 4 << 20, threads: crate::heartbeat::threads() };
+    decode_tuned(file, request, max_pixels, tuning, emit)
 }
 
-/// [`decode`], seeking over gaps of more than `index_leap` bytes.
-fn decode_leaping(
+fn decode_tuned(
     file: &File,
     request: &DecodeRequest,
     max_pixels: u64,
-    index_leap: i64,
+    tuning: Tuning,
     emit: impl FnMut(Target, i64, Vec<u8>) -> bool + Send,
 ) -> Result<DecodeReport, VideoError> {
     let (sender, receiver) = sync_channel(QUEUE);
-    let picker = Picker::new(&request.targets, request.slack(), sender);
-    let reader = Reader::open(file, request, max_pixels, index_leap, picker)?;
-    let peak = reader.peak();
+    let picker = Picker::new(&request.targets, request.slack(), request.second(), sender);
+    let reader = Reader::open(file, request, max_pixels, tuning, picker)?;
     thread::scope(|scope| {
-        let converting = scope.spawn(|| convert(receiver, request, peak, emit));
+        let converting = scope.spawn(|| convert(receiver, request, emit));
         let report = reader.run()?;
         converting.join().map_err(|_| VideoError::Worker { message: "the converter panicked".into() })??;
         Ok(report)
@@ -65,11 +70,10 @@ fn decode_leaping(
 fn convert(
     picks: Receiver<Pick>,
     request: &DecodeRequest,
-    peak: f64,
     mut emit: impl FnMut(Target, i64, Vec<u8>) -> bool,
 ) -> Result<(), VideoError> {
     let orientation = Orientation { rotation: request.rotation, mirrored: request.mirrored };
-    let mut converter = Converter::new(peak);
+    let mut converter = Converter::new();
     let mut last: Option<(Arc<frame::Video>, Vec<u8>)> = None;
     for Pick { target, ticks, picture } in picks {
         let rgb = match &last {

@@ -34,9 +34,13 @@ fn probe(path: &Path) -> Probe {
 
 /// The times and pixels of `request`'s frames, and the report.
 fn frames(path: &Path, request: &DecodeRequest, index_leap: i64) -> (Vec<(i64, Vec<u8>)>, DecodeReport) {
+    frames_tuned(path, request, Tuning { index_leap, threads: 2 })
+}
+
+fn frames_tuned(path: &Path, request: &DecodeRequest, tuning: Tuning) -> (Vec<(i64, Vec<u8>)>, DecodeReport) {
     let mut frames = Vec::new();
     let file = File::open(path).unwrap();
-    let report = decode_leaping(&file, request, BOUNDS.max_pixels, index_leap, |_, ticks, rgb| {
+    let report = decode_tuned(&file, request, BOUNDS.max_pixels, tuning, |_, ticks, rgb| {
         frames.push((ticks, rgb));
         true
     });
@@ -206,7 +210,7 @@ fn a_leap_that_goes_wrong_is_noticed_and_redone() {
         request.access_points[1] = entry;
         let (found, report) = frames(&path, &request, index_leap);
         assert!(found == expected, "{what}");
-        let warning = "a leap to a key frame gave no sound picture; the clip was decoded from its beginning";
+        let warning = "seeking gave damaged pictures, so the clip was decoded from its beginning";
         assert_eq!((report.warnings, report.replaced), (vec![warning.to_owned()], 0), "{what}");
     }
 }
@@ -273,5 +277,51 @@ fn what_nothing_refers_to_is_kept_from_the_decoder_without_a_difference() {
         assert!(found == expected, "{name}");
         assert_eq!((whole.decoded, report.warnings, report.replaced), (480, vec![], 0), "{name}");
         assert!(report.decoded < 320, "{name}: {} pictures were decoded", report.decoded);
+    }
+}
+
+/// Makes the packets at `places` (from the end) of a file with lengths before its units unreadable.
+fn break_packets(path: &Path, places: &[usize]) {
+    let (mut input, _) = scan::open(&File::open(path).unwrap()).unwrap();
+    let mut positions = Vec::new();
+    let mut packet = ffmpeg_next::Packet::empty();
+    while packet.read(&mut input).is_ok() {
+        positions.push(packet.position());
+    }
+    let mut bytes = fs::read(path).unwrap();
+    for place in places {
+        let at = usize::try_from(positions[positions.len() - place]).unwrap();
+        bytes[at..at + 4].fill(0xff);
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn errors_cost_the_same_pictures_with_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, places) in
+        [("last", &[1][..]), ("some", &[2, 5, 9, 200, 201]), ("many", &[3, 4, 5, 6, 7, 8, 11])]
+    {
+        let options = format!("{MOVING} -c:v libx264 -preset veryfast -bf 2 -slices 1");
+        let path = ffmpeg_program(&options, &folder.path().join(format!("{name}.mp4")));
+        let probe = probe(&path);
+        break_packets(&path, places);
+        for indices in [(0..480).collect::<Vec<u64>>(), (5..480).step_by(19).collect(), vec![470, 479]] {
+            let plan = Plan { indices, times: Vec::new() };
+            let request = DecodeRequest::new(&probe, &plan, 160, 96);
+            let of = |threads| frames_tuned(&path, &request, Tuning { index_leap: 0, threads });
+            let (expected, report) = of(1);
+            assert!(report.replaced <= places.len() as u64, "{name}: {}", report.replaced);
+            for threads in [2, 16] {
+                let (found, same) = of(threads);
+                let differ = |at: &usize| found[*at] != expected[*at];
+                let differing: Vec<(usize, i64, i64)> = (0..found.len().min(expected.len()))
+                    .filter(differ)
+                    .map(|at| (at, found[at].0, expected[at].0))
+                    .collect();
+                assert_eq!(differing, [], "{name} with {threads} threads");
+                assert_eq!((found.len(), same.replaced), (expected.len(), report.replaced), "{name}");
+            }
+        }
     }
 }

@@ -46,6 +46,14 @@ pub enum VideoError {
         /// Codec or property.
         message: String,
     },
+    /// The pictures are encrypted.
+    #[error(
+        "the video is encrypted ({scheme}), so it cannot be decoded; a copy without protection would fit"
+    )]
+    Encrypted {
+        /// The kind of protection.
+        scheme: String,
+    },
     /// The frames have too many pixels.
     #[error("the frames are {width}x{height} pixels; {limit} pixels per frame is the limit")]
     TooLarge {
@@ -110,6 +118,7 @@ impl VideoError {
             | Self::NotAPicture { .. }
             | Self::NoVideoStream { .. }
             | Self::Unsupported { .. }
+            | Self::Encrypted { .. }
             | Self::TooLarge { .. }
             | Self::TooWide { .. }
             | Self::NoFrames { .. } => VideoErrorKind::BadVideo,

@@ -38,6 +38,10 @@ enum Framing {
     Lengths(usize),
 }
 
+/// H.264's profile High 4:4:4 Predictive. ffmpeg works around a fault of x264 in it by what the encoder wrote of itself into the
+/// first picture, so that decoding from elsewhere gives other pictures.
+const HIGH_444: u8 = 244;
+
 /// Scans the packets of one stream, in their order.
 #[derive(Debug)]
 pub(crate) struct RandomAccessScanner {
@@ -75,7 +79,9 @@ impl RandomAccessScanner {
             "av1" => Syntax::Av1,
             _ => Syntax::Unknown,
         };
-        let proven = syntax != Syntax::Unknown;
+        let high_444 =
+            matches!(syntax, Syntax::H264(Framing::Lengths(_))) && header.get(1) == Some(&HIGH_444);
+        let proven = syntax != Syntax::Unknown && !high_444;
         Self { syntax, header: header.to_vec(), sets: Vec::new(), proven }
     }
 
@@ -95,6 +101,10 @@ impl RandomAccessScanner {
             return false;
         }
         let Some(front) = front(self.syntax, packet) else { return false };
+        if matches!(self.syntax, Syntax::H264(_)) && front.sets.iter().any(|set| is_high_444(set)) {
+            self.proven = false;
+            return false;
+        }
         if !front.sets.is_empty() && self.sets.is_empty() {
             self.sets = front.sets.iter().map(|set| set.to_vec()).collect();
         }
@@ -106,6 +116,11 @@ impl RandomAccessScanner {
         let at_hand = |set: &Vec<u8>| contains(&self.header, set) || front.sets.contains(&set.as_slice());
         front.entry && self.sets.iter().all(at_hand)
     }
+}
+
+/// Returns whether a parameter set of H.264 announces [`HIGH_444`].
+fn is_high_444(set: &[u8]) -> bool {
+    matches!(set, [kind, HIGH_444, ..] if kind & 31 == 7)
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
@@ -275,6 +290,15 @@ mod tests {
         assert!(!prover.is_access_point(&prefixed(&[INTRA])));
         assert!(!prover.is_access_point(&[0, 200, 0x65]), "cut off");
         assert!(prover.proven());
+    }
+
+    #[test]
+    fn nothing_is_proven_of_high_444() {
+        let sps: &[u8] = &[0x67, 244, 0x10];
+        let mut prover = RandomAccessScanner::new("h264", &[]);
+        assert!(!prover.is_access_point(&annex_b(&[sps, PPS, IDR])) && !prover.proven());
+        let header = [&[1, 244, 0, 30, 0xfd][..], sps, PPS].concat();
+        assert!(!RandomAccessScanner::new("h264", &header).proven());
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! point of the next one are not decoded: they are dropped, or skipped by a seek when they are many. The container's index is
 //! not trusted: after a seek, the access point must appear with its time, position and size, every target must get a picture
 //! of exactly its time, and no decoder error may occur. Otherwise the clip is decoded again from the start, with a warning.
-//! The same applies where disposable pictures ([`crate::disposable`]) were dropped and a target has no picture of its own.
+//! The same applies where unreferenced pictures ([`crate::disposable`]) were dropped and a picture is damaged, or a target has
+//! no picture of its own. So the frames do not depend on what was left out, nor on the number of threads, which report errors
+//! sooner or later.
 
 mod open;
 mod seek;
@@ -16,8 +18,8 @@ use ffmpeg_next::{
 };
 
 use crate::{
-    DecodeRequest, VideoError, disposable::Disposable, ffmpeg::nvdec, picker::Picker, scan::MAX_READ_ERRORS,
-    tonemap,
+    DecodeRequest, VideoError, decode::Tuning, disposable::Disposable, ffmpeg::nvdec, picker::Picker,
+    scan::MAX_READ_ERRORS,
 };
 use open::begin;
 use seek::SkipState;
@@ -25,6 +27,9 @@ use seek::SkipState;
 /// Containers whose index gives the same packets with the same times: both store the times of every packet, whereas MPEG
 /// streams have to derive some from their neighbours.
 const INDEXED: [&str; 2] = ["mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"];
+
+/// Consecutive errors of a decoder that is drained; more than it has threads, each of which may report one.
+const MAX_DECODER_ERRORS: u32 = 64;
 
 /// The report after the last frame.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -63,14 +68,14 @@ pub(crate) struct Reader<'a> {
     file: &'a File,
     request: &'a DecodeRequest,
     max_pixels: u64,
+    threads: usize,
     input: Input,
     decoder: decoder::Video,
     picker: Picker<'a>,
-    peak: f64,
     pace: Pace,
     /// Detects disposable packets; `None` where that is not possible or has proved wrong.
     disposable: Option<Disposable>,
-    /// Whether packets were skipped.
+    /// Whether unreferenced pictures were dropped.
     kept_back: bool,
     trust: Trust,
     /// Whether a skipped packet turned out to be needed.
@@ -95,10 +100,10 @@ impl<'a> Reader<'a> {
         file: &'a File,
         request: &'a DecodeRequest,
         max_pixels: u64,
-        index_leap: i64,
+        Tuning { index_leap, threads }: Tuning,
         picker: Picker<'a>,
     ) -> Result<Self, VideoError> {
-        let (input, decoder, facts) = begin(file, request, max_pixels)?;
+        let (input, decoder, facts) = begin(file, request, max_pixels, threads)?;
         let pace = match facts.codec.as_str() {
             _ if request.clock.counted => Pace::All,
             _ if facts.intra_only => Pace::WantedOnly,
@@ -115,11 +120,11 @@ impl<'a> Reader<'a> {
             file,
             request,
             max_pixels,
+            threads,
             index_leap: if INDEXED.contains(&input.format().name()) { index_leap } else { i64::MAX },
             input,
             decoder,
             picker,
-            peak: tonemap::peak(facts.lights[0], facts.lights[1]),
             pace,
             disposable: disposable.flatten(),
             kept_back: false,
@@ -135,12 +140,6 @@ impl<'a> Reader<'a> {
             warnings: Vec::new(),
             first_error: None,
         })
-    }
-
-    /// The brightest light of an HDR clip, by its header. Frames may say more, but not all of them, and not wherever decoding
-    /// starts.
-    pub(crate) fn peak(&self) -> f64 {
-        self.peak
     }
 
     /// Decodes all targets.
@@ -203,7 +202,10 @@ impl<'a> Reader<'a> {
         }
         match self.pace {
             Pace::WantedOnly if !wanted => return,
-            Pace::SkipUnreferenced if !wanted => self.decoder.skip_frame(Discard::NonReference),
+            Pace::SkipUnreferenced if !wanted => {
+                self.kept_back = true;
+                self.decoder.skip_frame(Discard::NonReference);
+            }
             _ => self.decoder.skip_frame(Discard::Default),
         }
         if let Err(error) = self.decoder.send_packet(packet) {
@@ -245,15 +247,19 @@ impl<'a> Reader<'a> {
     }
 
     fn drain(&mut self) {
+        let mut errors = 0;
         while !self.picker.done() {
             let mut picture = frame::Video::empty();
             match self.decoder.receive_frame(&mut picture) {
-                Ok(()) => {}
+                Ok(()) => errors = 0,
                 Err(Error::Eof | Error::Other { errno: EAGAIN }) => return,
-                Err(error) => {
+                // With threads, it is the error of one picture; those behind it follow.
+                Err(error) if errors < MAX_DECODER_ERRORS => {
                     self.note(error);
-                    return;
+                    errors += 1;
+                    continue;
                 }
+                Err(_) => return,
             }
             let ticks = if self.request.clock.counted {
                 self.counter
@@ -268,12 +274,12 @@ impl<'a> Reader<'a> {
                 if ticks < since {
                     continue;
                 }
-                if damaged || self.picker.missed(ticks) {
+                if self.picker.missed(ticks) {
                     self.doubted = true;
                     return;
                 }
             }
-            if self.kept_back && self.picker.lost(ticks) {
+            if self.left_out() && damaged || self.kept_back && self.picker.lost(ticks) {
                 self.doubted = true;
                 return;
             }
@@ -305,15 +311,21 @@ impl<'a> Reader<'a> {
 
     /// Decodes all remaining targets from the start of the file.
     fn restart(&mut self) -> Result<(), VideoError> {
-        (self.input, self.decoder, _) = begin(self.file, self.request, self.max_pixels)?;
+        (self.input, self.decoder, _) = begin(self.file, self.request, self.max_pixels, self.threads)?;
         self.picker.restart();
         let leapt = matches!(self.trust, Trust::Leapt(_));
         (self.trust, self.doubted, self.skip) = (Trust::Nothing, false, SkipState::None);
         (self.disposable, self.kept_back) = (None, false);
+        // What is concealed in a damaged picture depends on the pictures before it, whether they are shown or not.
+        if self.pace == Pace::SkipUnreferenced {
+            self.pace = Pace::All;
+        }
         (self.number, self.position, self.counter, self.damaged) = (0, 0, 0, 0);
         self.first_error = None;
-        let what = if leapt { "a leap to a key frame" } else { "leaving out what nothing refers to" };
-        self.warnings.push(format!("{what} gave no sound picture; the clip was decoded from its beginning"));
+        if leapt {
+            let warning = "seeking gave damaged pictures, so the clip was decoded from its beginning";
+            self.warnings.push(warning.into());
+        }
         Ok(())
     }
 

@@ -113,6 +113,11 @@ impl DecodeRequest {
         }
     }
 
+    /// Returns the number of ticks of a second.
+    pub(crate) fn second(&self) -> i64 {
+        (i64::from(self.clock.den) / i64::from(self.clock.num).max(1)).max(1)
+    }
+
     /// Returns how far, in ticks, a decoded picture may be from a target and still be that frame.
     pub(crate) fn slack(&self) -> i64 {
         if self.clock.counted || self.fps.is_nan() || self.fps <= 0.0 {

@@ -5,7 +5,7 @@ mod access_points;
 
 use std::fs::File;
 
-use ffmpeg_next::{Error, Packet, format::context::Input};
+use ffmpeg_next::{Error, Packet, codec::packet::side_data::Type, format::context::Input};
 use jiff::Timestamp;
 
 use crate::{
@@ -26,8 +26,8 @@ const MAX_SIDE: u32 = 8192;
 /// Consecutive read errors after which the rest of the file is skipped.
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
 
-/// Packets at the start of a file that are searched for the date of recording.
-const DATED_PACKETS: u64 = 64;
+/// Packets at the start of a file that are searched for the date of recording and for encryption.
+const FIRST_PACKETS: u64 = 64;
 
 /// Kind of container of a photo with a film in it, which nothing but us plays.
 const MOTION_PHOTO: &str = "motion photo";
@@ -42,6 +42,9 @@ pub(crate) struct Bounds {
 /// Probes `file`.
 pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let (mut input, streams) = open(&file)?;
+    if let Some(scheme) = sniff::encryption(&file) {
+        return Err(VideoError::Encrypted { scheme: scheme.into() });
+    }
     let candidates = choice::candidates(&streams)?;
     ffmpeg::read_only(&mut input, |index| candidates.iter().any(|facts| facts.index == index));
     let mut packets = read(&mut input, &candidates, bounds.max_packets);
@@ -49,6 +52,9 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         packets.stamps.iter_mut().for_each(|stamps| forget_partial_times(stamps));
     }
     let chosen = choice::pictures(&candidates, &packets.stamps)?;
+    if packets.encrypted[chosen.index] {
+        return Err(VideoError::Encrypted { scheme: "common encryption".into() });
+    }
     let stamps = &packets.stamps[chosen.index];
     let hidden = packets.hidden[chosen.index];
     let (coded_width, coded_height) = size(chosen, bounds.max_pixels)?;
@@ -154,6 +160,8 @@ struct Packets {
     /// Frames that an edit list hides.
     hidden: Vec<u64>,
     access_points: Vec<AccessPoints>,
+    /// Which streams are encrypted.
+    encrypted: Vec<bool>,
     /// The date that the camera wrote beside the pictures.
     recorded: Option<TakenTime>,
     warnings: Vec<String>,
@@ -162,6 +170,7 @@ struct Packets {
 fn read(input: &mut Input, candidates: &[StreamFacts], max_packets: u64) -> Packets {
     let mut stamps = vec![Vec::new(); input.nb_streams() as usize];
     let mut hidden = vec![0u64; stamps.len()];
+    let mut encrypted = vec![false; stamps.len()];
     let mut access_points: Vec<AccessPoints> =
         input.streams().map(|s| AccessPoints::new(&ffmpeg::facts(&s))).collect();
     let mut warnings = Vec::new();
@@ -192,8 +201,10 @@ fn read(input: &mut Input, candidates: &[StreamFacts], max_packets: u64) -> Pack
         if packet.size() == 0 || facts.index >= stamps.len().min(access_points.len()) {
             continue;
         }
-        if recorded.is_none() && seen <= DATED_PACKETS {
-            recorded = packet.data().and_then(|data| taken::in_packet(&facts.codec, data));
+        if seen <= FIRST_PACKETS {
+            recorded =
+                recorded.or_else(|| packet.data().and_then(|data| taken::in_packet(&facts.codec, data)));
+            encrypted[facts.index] |= packet.side_data().any(|data| data.kind() == Type::EncryptionInfo);
         }
         access_points[facts.index].see(&packet);
         if never_shown(facts, &packet) {
@@ -208,7 +219,7 @@ fn read(input: &mut Input, candidates: &[StreamFacts], max_packets: u64) -> Pack
     if corrupt > 0 {
         warnings.push(format!("{corrupt} packets are damaged or cut off"));
     }
-    Packets { stamps, hidden, access_points, recorded, warnings }
+    Packets { stamps, hidden, access_points, encrypted, recorded, warnings }
 }
 
 /// AVI has decoding times only, which equal presentation times unless frames are reordered. In that case ffmpeg leaves the

@@ -1,10 +1,13 @@
 //! Recognizes files that are certainly not videos by their first bytes, for a clear error before ffmpeg is tried.
 
 mod bytes;
+mod encrypted;
 mod jpeg;
 mod motion;
 
 use std::{fs::File, os::unix::fs::FileExt};
+
+pub(crate) use encrypted::encryption;
 
 const HEIC: &str = "a HEIC picture";
 
@@ -75,6 +78,12 @@ fn kind(head: &[u8]) -> Option<&'static str> {
             b"WEBP" => return Some("a WebP picture"),
             _ => {}
         }
+    }
+    if let [_, _, _, 0xc5, 4 | 5, 0, 0, 0, ..] = head {
+        return Some("a raw VC-1 stream (RCV) without a container that can be read");
+    }
+    if head.starts_with(b"\0\0\x01\x0f") {
+        return Some("a raw VC-1 stream without a container that can be read");
     }
     let magic = MAGIC.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, name)| *name);
     let text = || {
@@ -147,6 +156,7 @@ mod tests {
         assert_eq!(kind(b"hello, world\n"), Some("a text file"));
         assert_eq!(kind(b"\x89PNG\r\n\x1a\n\0\0"), Some("a PNG picture"));
         assert_eq!(kind(b"RIFF\0\0\0\0WAVEfmt "), Some("a WAV sound file"));
+        assert!(kind(b"\x18\0\0\xc5\x05\0\0\0\x4d\xf1").unwrap().starts_with("a raw VC-1 stream"));
         assert_eq!(kind(b"DVDVIDEO-VTS\0\0"), Some("an index of a DVD; its films are in the VOB files"));
     }
 

@@ -1,10 +1,13 @@
 //! HDR to SDR: maps PQ and HLG pictures to what a screen without HDR should show.
 //!
-//! Per pixel: code values become light (SMPTE ST 2084, or BT.2100's HLG with its system gamma for a screen of 1000 cd/m²); the
-//! brightest of the three channels is compressed below SDR white (203 cd/m², BT.2408's reference white) by the curve of
-//! BT.2390, which keeps values below about half of that; all three channels are scaled alike to keep the hue; BT.2020's
-//! primaries are converted to BT.709's, and out-of-gamut values are clipped; sRGB's curve gives the bytes. Functions of one
-//! number are tables.
+//! Per pixel: code values become light (SMPTE ST 2084, or BT.2100's HLG with its system gamma for a screen of 1000 cd/m²);
+//! BT.2020's primaries become BT.709's, and a colour outside of them loses saturation until it fits, which keeps its hue and
+//! luminance; the brightest of the three channels is compressed below SDR white (203 cd/m², BT.2408's reference white), and all
+//! three are scaled alike; sRGB's curve gives the bytes. Functions of one number are tables.
+//!
+//! The compression keeps light below 0.6 of white and approaches white at 10,000 cd/m², PQ's largest value, so that highlights
+//! keep their detail however bright they are. It does not depend on what a clip says of its peak, because headers are wrong by
+//! powers of ten and many clips have none.
 
 use rayon::prelude::*;
 
@@ -12,8 +15,10 @@ use rayon::prelude::*;
 const WHITE: f64 = 203.0;
 /// Light of the largest PQ code, cd/m².
 const PQ_MAX: f64 = 10_000.0;
-/// Brightest light of an HLG screen, and of a PQ clip that doesn't say.
-const USUAL_PEAK: f64 = 1000.0;
+/// Brightest light of an HLG screen, cd/m².
+const HLG_MAX: f64 = 1000.0;
+/// Part of white up to which light is kept.
+const KNEE: f64 = 0.6;
 /// Entries of a table.
 const STEPS: usize = 4096;
 /// Pixels that one thread takes at once.
@@ -26,7 +31,7 @@ pub(crate) enum Curve {
     Hlg,
 }
 
-/// The tables for one curve and peak.
+/// The tables for one curve.
 #[derive(Debug)]
 pub(crate) struct ToneMap {
     curve: Curve,
@@ -40,23 +45,15 @@ pub(crate) struct ToneMap {
     bytes: Vec<u8>,
 }
 
-/// Returns the peak to assume of what a clip says: its brightest pixel, or else the screen that it was made
-/// on, cd/m². Headers lie by powers of ten, so it is kept between 400 and 4000.
-pub(crate) fn peak(brightest: Option<f64>, screen: Option<f64>) -> f64 {
-    let said = [brightest, screen].into_iter().flatten().find(|nits| nits.is_finite() && *nits >= 1.0);
-    said.unwrap_or(USUAL_PEAK).clamp(400.0, 4000.0)
-}
-
 impl ToneMap {
-    /// Prepares the tables; `peak` in cd/m² is that of a PQ clip.
-    pub(crate) fn new(curve: Curve, peak: f64) -> Self {
+    /// Prepares the tables.
+    pub(crate) fn new(curve: Curve) -> Self {
         let table = |value: &dyn Fn(f64) -> f64| -> Vec<f32> {
             (0..STEPS).map(|i| value(i as f64 / (STEPS - 1) as f64) as f32).collect()
         };
-        let peak = if curve == Curve::Pq { peak } else { USUAL_PEAK };
         let gain = |root: f64| {
             let nits = (root * root * PQ_MAX).max(1e-6);
-            compressed(nits, peak) / nits * PQ_MAX / WHITE
+            compressed(nits / WHITE) / nits * PQ_MAX
         };
         Self {
             curve,
@@ -67,7 +64,7 @@ impl ToneMap {
             system: match curve {
                 Curve::Pq => Vec::new(),
                 // Gamma 1.2: light = 1000 · Y^0.2 · scene.
-                Curve::Hlg => table(&|root| root.powf(0.4) * USUAL_PEAK / PQ_MAX),
+                Curve::Hlg => table(&|root| root.powf(0.4) * HLG_MAX / PQ_MAX),
             },
             gain: table(&gain),
             bytes: (0..STEPS)
@@ -97,14 +94,25 @@ impl ToneMap {
             light = light.map(|value| value * factor);
         }
         let [r, g, b] = light;
-        let gain = self.gain[by_root(r.max(g).max(b))];
-        [
+        let [r, g, b] = within_gamut([
             1.660_49 * r - 0.587_64 * g - 0.072_85 * b,
             -0.124_55 * r + 1.132_9 * g - 0.008_35 * b,
             -0.018_15 * r - 0.100_58 * g + 1.118_73 * b,
-        ]
-        .map(|value| self.bytes[by_root(value * gain)])
+        ]);
+        let gain = self.gain[by_root(r.max(g).max(b))];
+        [r, g, b].map(|value| self.bytes[by_root(value * gain)])
     }
+}
+
+/// Moves light in BT.709's primaries towards grey of the same luminance until no channel is negative.
+fn within_gamut([r, g, b]: [f32; 3]) -> [f32; 3] {
+    let least = r.min(g).min(b);
+    let luminance = 0.212_6 * r + 0.715_2 * g + 0.072_2 * b;
+    if least >= 0.0 || luminance <= 0.0 {
+        return [r, g, b];
+    }
+    let saturation = luminance / (luminance - least);
+    [r, g, b].map(|value| luminance + saturation * (value - luminance))
 }
 
 /// Place of `value`, 0 to 1, in a table that goes by its root.
@@ -124,12 +132,6 @@ fn pq_light(code: f64) -> f64 {
     PQ_MAX * ((power - C1).max(0.0) / (C2 - C3 * power)).powf(1.0 / M1)
 }
 
-/// PQ code of light in cd/m².
-fn pq_code(nits: f64) -> f64 {
-    let power = (nits / PQ_MAX).powf(M1);
-    ((C1 + C2 * power) / (1.0 + C3 * power)).powf(M2)
-}
-
 /// Scene light of an HLG code, both 0 to 1.
 fn hlg_scene(code: f64) -> f64 {
     const A: f64 = 0.178_832_77;
@@ -138,21 +140,13 @@ fn hlg_scene(code: f64) -> f64 {
     if code <= 0.5 { code * code / 3.0 } else { (((code - C) / A).exp() + B) / 12.0 }
 }
 
-/// BT.2390's curve from a screen of `peak` to one of [`WHITE`], in cd/m².
-fn compressed(nits: f64, peak: f64) -> f64 {
-    let top = pq_code(peak);
-    let code = (pq_code(nits) / top).min(1.0);
-    let most = pq_code(WHITE) / top;
-    let knee = 1.5 * most - 0.5;
-    if code < knee {
-        return nits;
+/// Compresses light as a part of white: identity up to [`KNEE`], then Reinhard's curve with PQ's largest value at white.
+fn compressed(light: f64) -> f64 {
+    if light <= KNEE {
+        return light;
     }
-    let t = (code - knee) / (1.0 - knee);
-    let (t2, t3) = (t * t, t * t * t);
-    let bent = (2.0 * t3 - 3.0 * t2 + 1.0) * knee
-        + (t3 - 2.0 * t2 + t) * (1.0 - knee)
-        + (3.0 * t2 - 2.0 * t3) * most;
-    pq_light(bent * top)
+    let [t, top] = [light, PQ_MAX / WHITE].map(|light| (light - KNEE) / (1.0 - KNEE));
+    KNEE + (1.0 - KNEE) * t * (1.0 + t / (top * top)) / (1.0 + t)
 }
 
 /// sRGB's value of light, both 0 to 1.
@@ -163,6 +157,12 @@ fn srgb(light: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// PQ code of light in cd/m².
+    fn pq_code(nits: f64) -> f64 {
+        let power = (nits / PQ_MAX).powf(M1);
+        ((C1 + C2 * power) / (1.0 + C3 * power)).powf(M2)
+    }
 
     fn code(value: f64) -> u16 {
         (value * 65535.0).round() as u16
@@ -186,23 +186,41 @@ mod tests {
     }
 
     #[test]
-    fn dark_stays_white_is_bright_and_the_peak_is_white() {
-        for peak in [400.0, 1000.0, 4000.0] {
-            let map = ToneMap::new(Curve::Pq, peak);
-            let grey = |nits: f64| map.pixel([code(pq_code(nits)); 3])[0];
-            assert_eq!(grey(0.0), 0);
-            let middle = (srgb(20.0 / WHITE) * 255.0).round() as u8;
-            assert!(grey(20.0).abs_diff(middle) <= 2, "{peak}: {} instead of {middle}", grey(20.0));
-            assert!((200..=250).contains(&grey(WHITE)), "{peak}: white is {}", grey(WHITE));
-            assert!(grey(peak) >= 254 && grey(10_000.0) >= 254, "{peak}: {}", grey(peak));
-            let ramp: Vec<u8> = (0..=1000).map(|i| map.pixel([code(f64::from(i) / 1000.0); 3])[0]).collect();
-            assert!(ramp.windows(2).all(|pair| pair[0] <= pair[1].saturating_add(1)), "{peak}: {ramp:?}");
+    fn dark_stays_white_is_bright_and_highlights_differ() {
+        let map = ToneMap::new(Curve::Pq);
+        let grey = |nits: f64| map.pixel([code(pq_code(nits)); 3])[0];
+        assert_eq!(grey(0.0), 0);
+        for nits in [1.0, 20.0, 100.0] {
+            let same = (srgb(nits / WHITE) * 255.0).round() as u8;
+            assert!(grey(nits).abs_diff(same) <= 2, "{nits}: {} instead of {same}", grey(nits));
         }
+        let bright: Vec<u8> = [203.0, 400.0, 1000.0, 4000.0, 10_000.0].map(grey).into();
+        assert!((225..=240).contains(&bright[0]) && bright[4] == 255, "{bright:?}");
+        assert!(bright[2] < 253 && bright.is_sorted_by(|one, next| one < next), "{bright:?}");
+        let ramp: Vec<u8> = (0..=1000).map(|i| map.pixel([code(f64::from(i) / 1000.0); 3])[0]).collect();
+        assert!(ramp.windows(2).all(|pair| pair[0] <= pair[1].saturating_add(1)), "{ramp:?}");
+    }
+
+    /// Saturated colours of BT.2020 are no more clipped than grey of the same light.
+    #[test]
+    fn colours_outside_of_the_gamut_keep_their_highlights() {
+        let map = ToneMap::new(Curve::Pq);
+        for nits in [300.0, 600.0, 1200.0] {
+            for colour in
+                [[1.0, 0.2, 0.1], [0.1, 1.0, 0.2], [1.0, 0.9, 0.2], [0.2, 0.3, 1.0], [1.0, 0.6, 0.5]]
+            {
+                let mapped = map.pixel(colour.map(|part: f64| code(pq_code(part * nits))));
+                assert!(mapped.iter().all(|byte| *byte < 255), "{colour:?} of {nits}: {mapped:?}");
+            }
+        }
+        assert_eq!(within_gamut([0.3, 0.2, 0.1]), [0.3, 0.2, 0.1]);
+        let [r, g, b] = within_gamut([0.5, -0.1, 0.05]);
+        assert!(g.abs() < 1e-6 && r > b && b > 0.0, "{r} {g} {b}");
     }
 
     #[test]
     fn hlg_and_pq_agree_on_the_same_light() {
-        let (hlg, pq) = (ToneMap::new(Curve::Hlg, 0.0), ToneMap::new(Curve::Pq, 1000.0));
+        let (hlg, pq) = (ToneMap::new(Curve::Hlg), ToneMap::new(Curve::Pq));
         for nits in [0.5, 5.0, 50.0, 203.0, 600.0, 1000.0] {
             let scene = (nits / 1000.0f64).powf(1.0 / 1.2);
             let (ours, theirs) = (hlg.pixel([code(hlg_code(scene)); 3]), pq.pixel([code(pq_code(nits)); 3]));
@@ -212,7 +230,7 @@ mod tests {
 
     #[test]
     fn grey_stays_grey_and_hues_stay() {
-        let map = ToneMap::new(Curve::Pq, 1000.0);
+        let map = ToneMap::new(Curve::Pq);
         for nits in [1.0, 30.0, 150.0, 900.0] {
             let [r, g, b] = map.pixel([code(pq_code(nits)); 3]);
             assert!(r.abs_diff(g) <= 1 && g.abs_diff(b) <= 1, "{nits}: {r} {g} {b}");
@@ -223,14 +241,5 @@ mod tests {
             let [r, g, b] = map.pixel(red);
             assert!(r > 150 && g < 25 && b < 25, "{nits}: {r} {g} {b}");
         }
-    }
-
-    #[test]
-    fn absurd_peaks_are_clamped() {
-        assert_eq!(peak(None, None), 1000.0);
-        assert_eq!(peak(Some(0.005), None), 1000.0);
-        assert_eq!(peak(Some(0.0), Some(1200.0)), 1200.0);
-        assert_eq!(peak(Some(50.0), Some(1200.0)), 400.0);
-        assert_eq!(peak(Some(1e9), None), 4000.0);
     }
 }

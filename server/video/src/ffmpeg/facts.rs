@@ -29,6 +29,8 @@ pub(crate) struct StreamFacts {
     /// Four characters by which the container names the codec.
     pub(crate) tag: String,
     pub(crate) decodable: bool,
+    /// How its packets are encrypted.
+    pub(crate) encryption: Option<&'static str>,
     pub(crate) intra_only: bool,
     pub(crate) pixel_format: String,
     pub(crate) width: i32,
@@ -49,8 +51,6 @@ pub(crate) struct StreamFacts {
     pub(crate) metadata: Vec<(String, String)>,
     /// The codec's header, which the container keeps beside the packets.
     pub(crate) header: Vec<u8>,
-    /// Brightest pixel and brightest light of the screen that it was made on, cd/m².
-    pub(crate) lights: [Option<f64>; 2],
     /// Dolby Vision's profile and the standard with which its base is compatible (0: none).
     pub(crate) dolby: Option<(u8, u8)>,
 }
@@ -65,14 +65,6 @@ pub(crate) fn facts(stream: &Stream<'_>) -> StreamFacts {
     };
     let matrix = said(Type::DisplayMatrix)
         .and_then(|data| (0..9).map(|at| word(data.data(), at)).collect::<Option<Vec<_>>>()?.try_into().ok());
-    // AVContentLightMetadata begins with the brightest pixel; AVMasteringDisplayMetadata has eight fractions,
-    // the least light, the most light and two flags, the second of which says that the lights are known.
-    let brightest = said(Type::ContentLightLevel).and_then(|data| word(data.data(), 0)).map(f64::from);
-    let screen = said(Type::MasteringDisplayMetadata).and_then(|data| {
-        let [num, den, known] = [18, 19, 21].map(|at| word(data.data(), at));
-        (known? != 0 && den? != 0).then(|| Some(f64::from(num?) / f64::from(den?)))?
-    });
-    let lights = [brightest, screen];
     // AVDOVIDecoderConfigurationRecord is bytes: two of version, profile, level, three flags, compatibility.
     let dolby = said(Type::DOVI_CONF).and_then(|data| Some((*data.data().get(2)?, *data.data().get(7)?)));
     // SAFETY: the pointers come from a live `Stream`, whose `codecpar` is never null; fields are copied
@@ -95,15 +87,17 @@ pub(crate) fn facts(stream: &Stream<'_>) -> StreamFacts {
         let aspect = ffi::av_guess_sample_aspect_ratio(ptr::null_mut(), raw, ptr::null_mut());
         let rational = |r: ffi::AVRational| (r.num, r.den);
         let disposition = (*raw).disposition;
+        let decoders = if medium == Medium::Audio { SOUND_DECODERS } else { DECODERS };
+        let metadata = dictionary((*raw).metadata);
+        let tag = (*parameters).codec_tag.to_le_bytes();
+        let encryption = encryption(tag, &metadata);
         StreamFacts {
             index: stream.index(),
             medium,
             codec: text(ffi::avcodec_get_name(id)),
-            tag: (*parameters).codec_tag.to_le_bytes().into_iter().map(printable).collect(),
-            decodable: match medium {
-                Medium::Audio => SOUND_DECODERS.split(',').any(|name| name == decoder),
-                Medium::Video | Medium::Other => DECODERS.split(',').any(|name| name == decoder),
-            },
+            encryption,
+            tag: tag.into_iter().map(printable).collect(),
+            decodable: encryption.is_none() && decoders.split(',').any(|name| name == decoder),
             intra_only: !descriptor.is_null() && (*descriptor).props & intra != 0,
             pixel_format: pixel_name((*parameters).format),
             width: (*parameters).width,
@@ -123,11 +117,19 @@ pub(crate) fn facts(stream: &Stream<'_>) -> StreamFacts {
             interlaced: (2..=5).contains(&field_order),
             channels: u32::try_from((*parameters).ch_layout.nb_channels).unwrap_or(0),
             sample_rate: u32::try_from((*parameters).sample_rate).unwrap_or(0),
-            metadata: dictionary((*raw).metadata),
+            metadata,
             header: bytes((*parameters).extradata, (*parameters).extradata_size),
-            lights,
             dolby,
         }
+    }
+}
+
+/// Returns how a stream is encrypted by the sample entry of MP4, or by the key that Matroska's demuxer reports.
+fn encryption(tag: [u8; 4], metadata: &[(String, String)]) -> Option<&'static str> {
+    match &tag {
+        b"encv" | b"enca" => Some("common encryption"),
+        b"drmi" | b"drms" => Some("FairPlay"),
+        _ => metadata.iter().any(|(key, _)| key == "enc_key_id").then_some("common encryption"),
     }
 }
 

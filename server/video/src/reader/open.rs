@@ -20,6 +20,7 @@ pub(super) fn begin(
     file: &File,
     request: &DecodeRequest,
     max_pixels: u64,
+    threads: usize,
 ) -> Result<(Input, decoder::Video, StreamFacts), VideoError> {
     let (mut input, mut streams) = scan::open(file)?;
     let changed = || VideoError::BadRequest { message: "the file is not the one that was probed".into() };
@@ -29,7 +30,7 @@ pub(super) fn begin(
     let facts = streams.swap_remove(request.stream);
     ffmpeg::read_only(&mut input, |index| index == request.stream);
     let stream = input.stream(request.stream).ok_or_else(changed)?;
-    let threads = (crate::heartbeat::threads() * ahead(&facts)).min(MAX_THREADS);
+    let threads = (threads * ahead(&facts)).min(MAX_THREADS);
     let decoder = ffmpeg::decoder(&stream, threads, max_pixels, request.chip_pixels.is_some())
         .map_err(|error| VideoError::Unsupported { message: format!("{} ({error})", facts.codec) })?;
     Ok((input, decoder, facts))

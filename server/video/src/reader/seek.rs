@@ -61,7 +61,7 @@ impl Reader<'_> {
 
     /// Returns to the start of the file to reach the access point by reading, because the index is wrong.
     pub(super) fn rewind(&mut self) -> Result<(), VideoError> {
-        self.input = begin(self.file, self.request, self.max_pixels)?.0;
+        self.input = begin(self.file, self.request, self.max_pixels, self.threads)?.0;
         if let SkipState::Sought { entry, .. } = self.skip {
             self.skip = SkipState::Reading(entry);
         }

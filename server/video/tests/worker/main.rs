@@ -4,6 +4,7 @@
 
 mod clips;
 mod colours;
+mod damage;
 mod dates;
 mod decoding;
 mod derived;
