@@ -283,6 +283,27 @@ async fn uploads_that_are_no_video_do_no_harm() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Headers that are right, and pictures of noise.
+#[tokio::test]
+async fn an_upload_that_cannot_be_decoded_is_refused_with_its_reason() -> anyhow::Result<()> {
+    let mut bytes = std::fs::read(clips::test_pattern(2)?)?;
+    let at = bytes.windows(4).position(|window| window == b"mdat").context("no mdat")? + 4;
+    let size = u32::from_be_bytes(bytes[at - 8..at - 4].try_into()?) as usize - 8;
+    for (i, byte) in bytes[at..at + size].iter_mut().enumerate() {
+        *byte = (i.wrapping_mul(2_654_435_761) >> 13) as u8;
+    }
+    let server = Server::start().await?;
+    let post = server.client().post(server.url("/api/videos")).header("content-type", "video/mp4");
+    let response = post.body(bytes).send().await?;
+    let status = response.status().as_u16();
+    let told: Value = response.json().await?;
+    let detail = told["detail"].as_str().unwrap_or_default();
+    ensure!(status == 422 && detail.contains("no frame could be decoded"), "{status} {told}");
+    let videos: Value = server.json("/api/videos").await?;
+    assert_eq!(videos["videos"].as_array().map(Vec::len), Some(0), "{videos}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_form_larger_than_the_disk_is_refused_before_it_is_sent() -> anyhow::Result<()> {
     let server = Server::start().await?;
