@@ -1,10 +1,12 @@
 //! Measures the candle engine on a device and checks it against transformers. `scripts/gpu-check.sh` packs this
 //! program for machines with a GPU; it needs neither ffmpeg nor a checkpoint of a published model.
 //!
-//! `facts`, `parity` and `speed` each write one JSON file; `report` reads them, prints the table and exits with 1
+//! `distance` says what bf16 and each quantization cost in logits. `facts`, `parity` and `speed` each write one JSON file; `report` reads them, prints the table and exits with 1
 //! where a check failed.
 #![expect(clippy::print_stdout, reason = "a program that prints its result")]
 
+#[path = "measure/distance.rs"]
+mod distance;
 #[path = "measure/parity.rs"]
 mod parity;
 #[path = "measure/report.rs"]
@@ -59,6 +61,15 @@ enum Command {
         /// Measure short inputs, for a test of this program
         #[arg(long)]
         tiny: bool,
+    },
+    /// Compare the logits of bf16 and of each quantization with those of f32, on random weights
+    Distance {
+        /// The config.json
+        #[arg(long)]
+        config: PathBuf,
+        /// The result, as JSON
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Combine the results in a directory into one JSON file, and print a table
     Report {
@@ -157,6 +168,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
             target.write(&parity::record(&target.open()?, target.dtype(), dir, name)?)?;
         }
         Command::Speed { target, config, tiny } => target.write(&speed(target, config, *tiny)?)?,
+        Command::Distance { config, out } => write(out, &distance::measure(&drawn(config)?)?)?,
         Command::Report { dir, shapes, out } => {
             let report = report::read(dir, shapes)?;
             write(out, &report)?;
@@ -186,17 +198,26 @@ fn facts(target: &RunOptions, tiny: bool) -> anyhow::Result<DeviceFacts> {
     })
 }
 
-fn speed(target: &RunOptions, config: &Path, tiny: bool) -> anyhow::Result<Speed> {
+/// The name of the shape in the file `config`.
+fn shape(config: &Path) -> String {
+    config.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Random weights at the shape of `config`.
+fn drawn(config: &Path) -> anyhow::Result<Checkpoint> {
     let json = std::fs::read(config).with_context(|| config.display().to_string())?;
-    let shape = config.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Checkpoint::drawn(&shape(config), &json)?)
+}
+
+fn speed(target: &RunOptions, config: &Path, tiny: bool) -> anyhow::Result<Speed> {
     let device = target.open()?;
     let memory = PeakMemory::start(&device)?;
-    let model = Model::load(&Checkpoint::drawn(&shape, &json)?, &device, target.dtype())?;
+    let model = Model::load(&drawn(config)?, &device, target.dtype())?;
     let sizes = if tiny { Sizes::TINY } else { Sizes::FULL };
     let times = network::measure(&model, &sizes)?;
     Ok(Speed {
         engine: "homereel".into(),
-        shape,
+        shape: shape(config),
         dtype: target.dtype().as_str().into(),
         sizes,
         times,
