@@ -44,6 +44,11 @@ impl WorkerProcess {
         self.word(WORD).map(ExitStatus::from_raw)
     }
 
+    /// Returns whether it has ended with its template, so that nobody has its status.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.closed && self.word(WORD).is_none()
+    }
+
     /// Kills the process and waits for its end.
     pub(crate) async fn kill(&mut self) {
         // Fails only if the template has ended, and the process with it.

@@ -39,6 +39,8 @@ pub(crate) struct Session {
     /// Whether the worker should use NVDEC.
     chip: bool,
     left: Duration,
+    /// The order and its file, until the first reply: a worker that ends with its template before that is replaced once.
+    unanswered: Option<(Vec<u8>, File)>,
     cancel: CancellationToken,
     _slot: OwnedSemaphorePermit,
 }
@@ -65,6 +67,7 @@ impl Session {
             ready: false,
             chip,
             left: pool.limits.deadline,
+            unanswered: None,
             cancel: cancel.clone(),
             _slot: slot,
         })
@@ -90,13 +93,32 @@ impl Session {
     ) -> Result<Self, VideoError> {
         let mut session = Self::open(pool, chip, cancel).await?;
         let message = session.order(task)?;
-        let given = session.guarded(async |socket| give(socket, &message, &file).await).await?;
+        let given = session.give(&message, &file).await;
+        session.unanswered = Some((message, file));
+        if let Err(error) = given {
+            session.replace(error).await?;
+        }
         // The next spare worker starts while this one works.
         pool.replenish();
-        match given {
-            Ok(()) => Ok(session),
-            Err(_) => Err(session.died().await),
+        Ok(session)
+    }
+
+    async fn give(&mut self, message: &[u8], file: &File) -> Result<(), VideoError> {
+        match self.guarded(async |socket| give(socket, message, file).await).await? {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.died().await),
         }
+    }
+
+    /// Gives the order to another worker if this one ended with its template before it replied; otherwise returns `error`.
+    async fn replace(&mut self, error: VideoError) -> Result<(), VideoError> {
+        let Some((message, file)) = self.unanswered.take().filter(|_| self.started.process.is_orphaned())
+        else {
+            return Err(error);
+        };
+        self.started = self.pool.take(self.chip).map_err(|error| failed("it could not be started", error))?;
+        self.ready = false;
+        self.give(&message, &file).await
     }
 
     /// Sends another task to a worker that has probed its file, with a deadline of its own.
@@ -138,6 +160,18 @@ impl Session {
 
     /// Waits for the next reply, whose body has at most `max_body` bytes. Not safe to cancel.
     pub(crate) async fn reply(&mut self, max_body: usize) -> Result<(Reply, Bytes), VideoError> {
+        let reply = match self.try_reply(max_body).await {
+            Err(error) => {
+                self.replace(error).await?;
+                self.try_reply(max_body).await?
+            }
+            Ok(reply) => reply,
+        };
+        self.unanswered = None;
+        Ok(reply)
+    }
+
+    async fn try_reply(&mut self, max_body: usize) -> Result<(Reply, Bytes), VideoError> {
         if !self.ready {
             let sandbox = self.ready().await?;
             self.pool.record_sandbox(sandbox);

@@ -73,6 +73,20 @@ async fn a_template_that_dies_takes_its_workers_with_it_and_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_template_that_dies_before_it_starts_a_worker_fails_no_call() {
+    let (_clips, file) = clip();
+    let (mark, cancel) = ("template-dies-early", CancellationToken::new());
+    let worker = worker_as(&["honest", mark]);
+    probe(&worker, file.try_clone().unwrap(), &cancel).await.unwrap();
+    let template = named(b"video-template\n", mark)[0];
+    // It holds the request of the next call and never serves it.
+    kill_process(template, Signal::STOP).unwrap();
+    let (probed, ()) =
+        tokio::join!(probe(&worker, file, &cancel), async { kill_process(template, Signal::KILL).unwrap() });
+    probed.unwrap();
+}
+
+#[tokio::test]
 async fn a_worker_that_crashes_is_an_error_with_its_last_words() {
     let (_clips, file) = clip();
     let error = probe(&worker_as(&["crash"]), file, &CancellationToken::new()).await.unwrap_err();
