@@ -55,7 +55,7 @@ step_docs() {
 
 step_unit() { cargo_test --lib --bins --test worker; }
 step_parity() { cargo_test --test network --test parity --test engine; }
-step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk; }
+step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk; }
 step_truth() { binaries && cargo_test --test truth -- --nocapture; }
 
 step_openai() {
