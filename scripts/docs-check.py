@@ -9,6 +9,7 @@
 3. Every flag that the documentation mentions exists: in the program's source, or in the help of the given binaries.
 4. Every URL path that it mentions is in the route table.
 5. Every relative link resolves, with its anchor.
+6. scripts/test.sh runs every test program of the crate homereel-tests.
 
 Prints FILE:LINE: MESSAGE for each problem; the exit status is 1 if there is any.
 """
@@ -278,6 +279,14 @@ def check_links(pages):
                     yield file, number, f"{path or file} has no heading #{anchor}"
 
 
+def check_tests(metadata, script):
+    """Every test program is named in the script that runs them."""
+    targets = [target for package in metadata["packages"] if package["name"] == "homereel-tests" for target in package["targets"]]
+    for target in targets:
+        if "test" in target["kind"] and f"--test {target['name']} " not in script:
+            yield "scripts/test.sh", 1, f"no step runs --test {target['name']}"
+
+
 def read(paths):
     return {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(paths) if path.is_file()}
 
@@ -300,6 +309,8 @@ def problems(binaries):
     routes = set().union(*(routes_of_source(path.read_text()) for path in rust_below("server/src/http")))
     metadata = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT, check=True, capture_output=True, text=True)
     yield from check_crates(json.loads(metadata.stdout), book)
+    # Names may end a line.
+    yield from check_tests(json.loads(metadata.stdout), re.sub(r"[\n;]", " ", scripts["scripts/test.sh"]))
     yield from check_unsafe(read(rust_below("server", "web", "bench", "tests")), book)
     yield from check_flags(book, flags, script_flags)
     yield from check_urls(book, routes)
@@ -360,6 +371,12 @@ class SelfTest(unittest.TestCase):
         self.assertEqual(found[0], ("/x/Cargo.toml", "homereel-engine depends on homereel-video"))
         missing = ["Cargo.toml"] * (len(CRATES) - 1)
         self.assertEqual([file for file, _ in found], ["/x/Cargo.toml", "/y/Cargo.toml", *missing])
+
+    def test_a_test_program_that_no_step_runs_is_named(self):
+        targets = [{"name": name, "kind": ["test"]} for name in ("api", "dates")] + [{"name": "lib", "kind": ["lib"]}]
+        metadata = {"packages": [{"name": "homereel-tests", "targets": targets}]}
+        found = [message for _, _, message in check_tests(metadata, "cargo_test --test api --test dates_of ")]
+        self.assertEqual(found, ["no step runs --test dates"])
 
     def test_anchors_are_githubs(self):
         self.assertEqual(anchors("# Files with `unsafe`\n## A, b (c)\n```\n# not one\n```\n"), {"files-with-unsafe", "a-b-c"})
