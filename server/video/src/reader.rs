@@ -115,7 +115,12 @@ impl<'a> Reader<'a> {
             file,
             request,
             max_pixels,
-            index_leap: if INDEXED.contains(&input.format().name()) { index_leap } else { i64::MAX },
+            // After a seek, the number of a packet is not known, and with it the segment.
+            index_leap: if INDEXED.contains(&input.format().name()) && request.segments.is_empty() {
+                index_leap
+            } else {
+                i64::MAX
+            },
             input,
             decoder,
             picker,
@@ -177,7 +182,7 @@ impl<'a> Reader<'a> {
                 }
             }
             if packet.stream() == self.request.stream && packet.size() > 0 {
-                self.take(&packet)?;
+                self.take(&mut packet)?;
             }
         }
         if !self.picker.done() && !self.doubted {

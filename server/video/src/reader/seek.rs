@@ -4,7 +4,7 @@
 use ffmpeg_next::Packet;
 
 use super::{Reader, Trust, open::begin};
-use crate::{RandomAccessPoint, Target, VideoError, ffmpeg};
+use crate::{RandomAccessPoint, Target, VideoError, ffmpeg, segments};
 
 /// Minimum packets before an access point for a seek to be worth restarting the decoder.
 const MIN_LEAP: u64 = 8;
@@ -70,8 +70,9 @@ impl Reader<'_> {
     }
 
     /// Handles a packet of the stream.
-    pub(super) fn take(&mut self, packet: &Packet) -> Result<(), VideoError> {
+    pub(super) fn take(&mut self, packet: &mut Packet) -> Result<(), VideoError> {
         let number = self.number;
+        segments::apply(&self.request.segments, number, packet);
         self.number += 1;
         self.position = packet.position() as i64;
         match &mut self.skip {
