@@ -16,7 +16,12 @@ use ffmpeg_next::{
 };
 
 use crate::{
-    DecodeRequest, VideoError, disposable::Disposable, ffmpeg::nvdec, picker::Picker, scan::MAX_READ_ERRORS,
+    DecodeRequest, VideoError,
+    disposable::Disposable,
+    ffmpeg::nvdec,
+    picker::Picker,
+    scan::{self, MAX_READ_ERRORS},
+    segments::Completer,
     tonemap,
 };
 use open::begin;
@@ -76,6 +81,12 @@ pub(crate) struct Reader<'a> {
     /// Whether a skipped packet turned out to be needed.
     doubted: bool,
     skip: SkipState,
+    /// Packets that wait for their PTS.
+    completer: Completer,
+    /// The container has times of some packets only, which mean nothing (AVI).
+    partial_times: bool,
+    /// Packets of the stream that were read.
+    read: u64,
     /// Gap in bytes above which the container's index is used.
     index_leap: i64,
     /// Index and position of the next and the last packet.
@@ -121,6 +132,7 @@ impl<'a> Reader<'a> {
             } else {
                 i64::MAX
             },
+            partial_times: scan::has_partial_times(&input),
             input,
             decoder,
             picker,
@@ -131,6 +143,8 @@ impl<'a> Reader<'a> {
             trust: if trusted { Trust::Unused } else { Trust::Nothing },
             doubted: false,
             skip: SkipState::None,
+            completer: Completer::default(),
+            read: 0,
             number: 0,
             position: 0,
             decoded: 0,
@@ -171,7 +185,10 @@ impl<'a> Reader<'a> {
                     self.rewind()?;
                     continue;
                 }
-                Err(Error::Eof) => break,
+                Err(Error::Eof) => {
+                    self.read_rest()?;
+                    break;
+                }
                 Err(error) => {
                     self.note(error);
                     errors += 1;
@@ -182,7 +199,7 @@ impl<'a> Reader<'a> {
                 }
             }
             if packet.stream() == self.request.stream && packet.size() > 0 {
-                self.take(&mut packet)?;
+                self.read(packet)?;
             }
         }
         if !self.picker.done() && !self.doubted {
@@ -315,7 +332,8 @@ impl<'a> Reader<'a> {
         let leapt = matches!(self.trust, Trust::Leapt(_));
         (self.trust, self.doubted, self.skip) = (Trust::Nothing, false, SkipState::None);
         (self.disposable, self.kept_back) = (None, false);
-        (self.number, self.position, self.counter, self.damaged) = (0, 0, 0, 0);
+        self.completer.clear();
+        (self.number, self.position, self.read, self.counter, self.damaged) = (0, 0, 0, 0, 0);
         self.first_error = None;
         let what = if leapt { "a leap to a key frame" } else { "leaving out what nothing refers to" };
         self.warnings.push(format!("{what} gave no sound picture; the clip was decoded from its beginning"));

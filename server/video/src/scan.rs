@@ -5,6 +5,8 @@ mod access_points;
 mod packets;
 mod sound;
 
+pub(crate) use packets::has_partial_times;
+
 use std::fs::File;
 
 use ffmpeg_next::{Error, format::context::Input};
@@ -50,7 +52,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let mut laid_out = vec![(Vec::new(), 1); packets.pictures.len()];
     for facts in &candidates {
         let track = &mut packets.pictures[facts.index];
-        if input.format().name() == "avi" {
+        if has_partial_times(&input) {
             forget_partial_times(&mut track.stamps);
         }
         laid_out[facts.index] = track.lay_out(facts);
@@ -86,11 +88,9 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     // Fields cannot be found by their time, counted frames only by counting all of them, and packets of an AVI may hold two
     // pictures.
     let unsure = fields || line.counted || input.format().name() == "avi";
-    let access_points =
-        if unsure { Vec::new() } else { track.access_points(&segments) };
-    let (sound_segments, sound_end) = packets
-        .sound
-        .map_or((Vec::new(), None), |sound| sound.lay_out(chosen, &segments, packets.pictures[chosen.index].count));
+    let access_points = if unsure { Vec::new() } else { track.access_points(&segments) };
+    let (sound_segments, _) =
+        packets.sound.map_or((Vec::new(), None), |sound| sound.lay_out(chosen, &segments));
     warnings.extend(sound.note.clone());
     if recordings > 1 {
         warnings.push(format!(
@@ -146,7 +146,10 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         start_offset_s: clock.first as f64 * f64::from(clock.num) / f64::from(clock.den),
         warnings,
     };
-    Ok(Probe { summary, index: FrameIndex { frame_times: line.times, access_points, segments, sound_segments } })
+    Ok(Probe {
+        summary,
+        index: FrameIndex { frame_times: line.times, access_points, segments, sound_segments },
+    })
 }
 
 /// Opens a container and reads its header.
@@ -166,8 +169,7 @@ pub(crate) fn open(file: &File) -> Result<(Input, Vec<StreamFacts>), VideoError>
     Ok((input, streams))
 }
 
-/// AVI has decoding times only, which equal presentation times unless frames are reordered. In that case ffmpeg leaves the
-/// times of some packets open, and the others are meaningless.
+/// Forgets all times where some are unknown and the others mean nothing ([`has_partial_times`]).
 fn forget_partial_times(stamps: &mut [Stamp]) {
     if stamps.iter().any(|stamp| stamp.pts.is_none()) {
         stamps.iter_mut().for_each(|stamp| stamp.pts = None);

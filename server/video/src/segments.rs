@@ -6,6 +6,7 @@
 //! reaches a decoder, so that frames carry times of the one timeline.
 
 mod clock;
+mod complete;
 mod layout;
 mod sound;
 
@@ -13,6 +14,7 @@ use ffmpeg_next::Packet;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use clock::{Clock, Mark};
+pub(crate) use complete::Completer;
 pub(crate) use layout::{Run, lay_out};
 pub(crate) use sound::{SoundRun, add as add_sound, sound_segments};
 
@@ -41,6 +43,11 @@ pub(crate) fn apply(segments: &[Segment], number: u64, packet: &mut Packet) {
         packet.set_pts(packet.pts().map(|pts| pts.saturating_add(shift)));
         packet.set_dts(packet.dts().map(|dts| dts.saturating_add(shift)));
     }
+}
+
+/// Returns whether a segment begins with packet number `packet`.
+pub(crate) fn begins(segments: &[Segment], packet: u64) -> bool {
+    segments.binary_search_by_key(&packet, |segment| segment.packet).is_ok()
 }
 
 /// Returns whether `segments` are in order and no more than there can be.

@@ -49,10 +49,8 @@ pub(crate) fn timeline(stamps: &[Stamp], (num, den): (i32, i32), rates: &[(i32, 
     let last = ticks[ticks.len() - 1];
     let measured = (last > 0.0).then(|| (count - 1.0) / (last * tick)).filter(|rate| *rate <= 1000.0);
     let constant = claims.iter().copied().chain(measured).find(|rate| obeyed(&ticks, 1.0 / (rate * tick)));
-    let duration_s = constant.map_or_else(
-        || (last + tail(&timed, claimed_gap((num, den), rates))) * tick,
-        |rate| count / rate,
-    );
+    let duration_s = constant
+        .map_or_else(|| (last + tail(&timed, claimed_gap((num, den), rates))) * tick, |rate| count / rate);
     Timeline {
         first,
         counted: false,
@@ -84,8 +82,7 @@ pub(crate) fn tail(timed: &[(i64, i64)], usual: f64) -> f64 {
         .filter(|gap| *gap > 0.0)
         .collect();
     let middle = gaps.len() / 2;
-    let usual =
-        if gaps.is_empty() { usual } else { *gaps.select_nth_unstable_by(middle, f64::total_cmp).1 };
+    let usual = if gaps.is_empty() { usual } else { *gaps.select_nth_unstable_by(middle, f64::total_cmp).1 };
     let claimed = timed.last().map_or(0.0, |&(_, duration)| duration as f64);
     let longest = gaps.iter().copied().fold(8.0 * usual, f64::max);
     if claimed > 0.0 && claimed <= longest { claimed } else { usual }

@@ -6,7 +6,7 @@ use super::{MAX_READ_ERRORS, access_points::AccessPoints, sound::SoundTrack};
 use crate::{
     RandomAccessPoint, Segment,
     ffmpeg::{self, StreamFacts},
-    segments::{self, Clock, MAX_SEGMENTS, Mark, Run},
+    segments::{self, Clock, Completer, MAX_SEGMENTS, Mark, Run},
     taken::{self, TakenTime},
     timeline::{Stamp, claimed_gap},
 };
@@ -33,13 +33,19 @@ pub(super) struct PictureTrack {
     clock: Clock,
     /// Segments behind the first one.
     runs: Vec<Run>,
+    /// DTS before the packet that is seen next.
     dts: i64,
-    /// Number of packets.
+    /// Packets seen.
+    seen: u64,
+    completer: Completer,
+    /// Times that the container leaves out stay unknown.
+    partial_times: bool,
+    /// Packets so far, seen or not.
     pub(super) count: u64,
 }
 
 impl PictureTrack {
-    fn new(facts: &StreamFacts, restarts: bool) -> Self {
+    fn new(facts: &StreamFacts, restarts: bool, partial_times: bool) -> Self {
         Self {
             stamps: Vec::new(),
             hidden: 0,
@@ -47,17 +53,43 @@ impl PictureTrack {
             clock: Clock::new(facts.time_base, restarts, facts.intra_only),
             runs: Vec::new(),
             dts: 0,
+            seen: 0,
+            completer: Completer::default(),
+            partial_times,
             count: 0,
         }
     }
 
-    fn see(&mut self, facts: &StreamFacts, packet: &Packet) {
-        let number = self.count;
+    /// Takes the next packet of the file.
+    fn take(&mut self, facts: &StreamFacts, packet: Packet) {
         self.count += 1;
-        let hidden = ffmpeg::hidden(packet);
         // Edit lists move the times of what they hide.
-        if !hidden {
-            self.follow(number, packet);
+        let begins = !ffmpeg::hidden(&packet)
+            && self.clock.begins(Mark { pts: packet.pts(), dts: packet.dts(), key: packet.is_key() });
+        if self.partial_times || self.completer.is_idle() && packet.pts().is_some() {
+            self.see(facts, &packet, begins);
+            return;
+        }
+        let mut completer = std::mem::take(&mut self.completer);
+        completer.push(packet, begins, |packet, begins| self.see(facts, &packet, begins));
+        self.completer = completer;
+    }
+
+    /// Takes what still waits for its PTS.
+    fn finish(&mut self, facts: &StreamFacts) {
+        std::mem::take(&mut self.completer).finish(|packet, begins| self.see(facts, &packet, begins));
+    }
+
+    fn see(&mut self, facts: &StreamFacts, packet: &Packet, begins: bool) {
+        let number = self.seen;
+        self.seen += 1;
+        let hidden = ffmpeg::hidden(packet);
+        if let Some(dts) = packet.dts().or(packet.pts()).filter(|_| !hidden) {
+            if begins && self.runs.len() < MAX_SEGMENTS {
+                self.runs.push(Run { packet: number, stamp: self.stamps.len(), before: self.dts, dts });
+                self.access_points.begin_segment();
+            }
+            self.dts = dts;
         }
         self.access_points.see(packet);
         if never_shown(facts, packet) {
@@ -70,21 +102,10 @@ impl PictureTrack {
         }
     }
 
-    /// Notes whether the clock goes on.
-    fn follow(&mut self, number: u64, packet: &Packet) {
-        let mark = Mark { pts: packet.pts(), dts: packet.dts(), key: packet.is_key() };
-        let begins = self.clock.begins(mark);
-        let Some(dts) = packet.dts().or(packet.pts()) else { return };
-        if begins && self.runs.len() <= MAX_SEGMENTS {
-            self.runs.push(Run { packet: number, stamp: self.stamps.len(), before: self.dts, dts });
-            self.access_points.begin_segment();
-        }
-        self.dts = dts;
-    }
-
     /// Moves the times to one timeline. Returns the segments, if there are several, and the number of recordings.
     pub(super) fn lay_out(&mut self, facts: &StreamFacts) -> (Vec<Segment>, usize) {
-        if self.runs.len() >= MAX_SEGMENTS {
+        // With the first segment, there would be too many.
+        if self.runs.len() + 1 >= MAX_SEGMENTS {
             // No clock at all: frames are counted.
             self.stamps.iter_mut().for_each(|stamp| stamp.pts = None);
             return (Vec::new(), 1);
@@ -112,9 +133,10 @@ pub(super) fn read(
     sound: Option<&StreamFacts>,
     max_packets: u64,
 ) -> Packets {
-    let restarts = ffmpeg::clock_restarts(input);
+    let (restarts, partial_times) = (ffmpeg::clock_restarts(input), has_partial_times(input));
+    let new = |facts: &StreamFacts| PictureTrack::new(facts, restarts, partial_times);
     let mut pictures: Vec<PictureTrack> =
-        input.streams().map(|stream| PictureTrack::new(&ffmpeg::facts(&stream), restarts)).collect();
+        input.streams().map(|stream| new(&ffmpeg::facts(&stream))).collect();
     let mut sound = sound.map(|facts| SoundTrack::new(facts, candidates));
     let mut warnings = Vec::new();
     let mut recorded = None;
@@ -151,12 +173,23 @@ pub(super) fn read(
         if recorded.is_none() && seen <= DATED_PACKETS {
             recorded = packet.data().and_then(|data| taken::in_packet(&facts.codec, data));
         }
-        track.see(facts, &packet);
+        track.take(facts, packet);
+    }
+    for facts in candidates {
+        if let Some(track) = pictures.get_mut(facts.index) {
+            track.finish(facts);
+        }
     }
     if corrupt > 0 {
         warnings.push(format!("{corrupt} packets are damaged or cut off"));
     }
     Packets { pictures, sound, recorded, warnings }
+}
+
+/// Returns whether what a container leaves out cannot be computed. AVI has decoding times only, which equal presentation times
+/// unless frames are reordered; ffmpeg then leaves some open, and the others mean nothing.
+pub(crate) fn has_partial_times(input: &Input) -> bool {
+    input.format().name() == "avi"
 }
 
 /// VP8 stores references that are never shown in packets of their own.

@@ -37,20 +37,15 @@ impl SoundTrack {
         }
     }
 
-    /// Returns the segments beside the stream of pictures `facts`, whose own are `pictures` of `count` packets, and the tick at
+    /// Returns the segments beside the stream of pictures `facts`, whose own are `pictures`, and the second of the clock at
     /// which the sound ends on the one timeline.
-    pub(super) fn lay_out(
-        &self,
-        facts: &StreamFacts,
-        pictures: &[Segment],
-        count: u64,
-    ) -> (Vec<Segment>, Option<f64>) {
+    pub(super) fn lay_out(&self, facts: &StreamFacts, pictures: &[Segment]) -> (Vec<Segment>, Option<f64>) {
         let Some((_, runs)) = self.runs.iter().find(|(index, _)| *index == facts.index) else {
             return (Vec::new(), None);
         };
         let tick = |(num, den): (i32, i32)| f64::from(num) / f64::from(den.max(1));
         let scale = tick(facts.time_base) / tick(self.time_base).max(f64::MIN_POSITIVE);
-        let segments = segments::sound_segments(runs, pictures, count, scale);
+        let segments = segments::sound_segments(runs, pictures, scale);
         let end = |run: &SoundRun| run.ticks.1.saturating_add(segments::shift(&segments, run.packet));
         let end = runs.iter().map(end).max();
         (segments, end.map(|end| end as f64 * tick(self.time_base)))

@@ -21,12 +21,7 @@ pub(crate) struct Run {
 
 /// Moves `stamps` to one timeline. `runs` are the segments behind the first one; `usual` is the gap between two pictures in
 /// ticks, where a segment does not tell. Returns the segments, if there are several, and the number of recordings.
-pub(crate) fn lay_out(
-    runs: &[Run],
-    stamps: &mut [Stamp],
-    second: i64,
-    usual: f64,
-) -> (Vec<Segment>, usize) {
+pub(crate) fn lay_out(runs: &[Run], stamps: &mut [Stamp], second: i64, usual: f64) -> (Vec<Segment>, usize) {
     if runs.is_empty() {
         return (Vec::new(), 1);
     }

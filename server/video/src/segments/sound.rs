@@ -6,32 +6,51 @@ use super::{MAX_SEGMENTS, Segment};
 const BACK: i64 = 50;
 const PAUSE: i64 = 5;
 
+/// Places of a run in the file that are kept at most.
+const PLACES: usize = 64;
+
 /// A piece of sound without a break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SoundRun {
     /// Index of its first packet among those of the sound.
     pub(crate) packet: u64,
     /// Start and end in ticks of the sound.
     pub(crate) ticks: (i64, i64),
-    /// Packets of pictures in the file before its first packet and before its last one.
-    pub(crate) pictures: (u64, u64),
+    /// For some of its packets, evenly chosen: the packets of pictures before it in the file.
+    places: Vec<u64>,
+    /// One of this many packets has its place kept.
+    stride: u64,
+    packets: u64,
 }
 
-/// Adds a packet to the `runs`: number `packet`, from `start` to `end`, behind `pictures` packets of pictures.
-pub(crate) fn add(
-    runs: &mut Vec<SoundRun>,
-    packet: u64,
-    (start, end): (i64, i64),
-    pictures: u64,
-    second: i64,
-) {
+impl SoundRun {
+    fn new(packet: u64, ticks: (i64, i64), place: u64) -> Self {
+        Self { packet, ticks, places: vec![place], stride: 1, packets: 1 }
+    }
+
+    fn extend(&mut self, end: i64, place: u64) {
+        self.ticks.1 = self.ticks.1.max(end);
+        if self.packets.is_multiple_of(self.stride) {
+            if self.places.len() >= PLACES {
+                let mut number = 0;
+                self.places.retain(|_| {
+                    number += 1;
+                    number % 2 == 1
+                });
+                self.stride *= 2;
+            }
+            self.places.push(place);
+        }
+        self.packets += 1;
+    }
+}
+
+/// Adds a packet to the `runs`: number `packet`, from `start` to `end`, behind `place` packets of pictures.
+pub(crate) fn add(runs: &mut Vec<SoundRun>, packet: u64, (start, end): (i64, i64), place: u64, second: i64) {
     let full = runs.len() >= MAX_SEGMENTS;
     match runs.last_mut() {
-        Some(run) if full || goes_on(start.saturating_sub(run.ticks.1), second) => {
-            run.ticks.1 = run.ticks.1.max(end);
-            run.pictures.1 = pictures;
-        }
-        _ => runs.push(SoundRun { packet, ticks: (start, end), pictures: (pictures, pictures) }),
+        Some(run) if full || goes_on(start.saturating_sub(run.ticks.1), second) => run.extend(end, place),
+        _ => runs.push(SoundRun::new(packet, (start, end), place)),
     }
 }
 
@@ -39,44 +58,31 @@ fn goes_on(gap: i64, second: i64) -> bool {
     (-second / BACK..=second / PAUSE).contains(&gap)
 }
 
-/// Returns the segments of the sound: each run goes with the segment of pictures in which most of it lies in the file.
-/// `pictures` are the segments of `packets` packets of pictures; `scale` converts their ticks to those of the sound.
-pub(crate) fn sound_segments(
-    runs: &[SoundRun],
-    pictures: &[Segment],
-    packets: u64,
-    scale: f64,
-) -> Vec<Segment> {
+/// Returns the segments of the sound: each run goes with the segment of `pictures` in which most of it lies in the file.
+/// `scale` converts ticks of the pictures to those of the sound.
+pub(crate) fn sound_segments(runs: &[SoundRun], pictures: &[Segment], scale: f64) -> Vec<Segment> {
     if pictures.len() < 2 {
         return Vec::new();
     }
-    let mut segments = vec![Segment { packet: 0, shift: 0 }];
-    segments.extend(runs.iter().map(|run| {
-        let shift = (pictures[home(run, pictures, packets)].shift as f64 * scale).round() as i64;
-        Segment { packet: run.packet, shift }
-    }));
-    segments.dedup_by(|later, earlier| {
-        // The first entry is a placeholder for packets before the first run.
-        let same = later.packet == earlier.packet;
-        if same {
-            *earlier = *later;
-        }
-        same || later.shift == earlier.shift
-    });
+    let shift = |run: &SoundRun| (pictures[home(run, pictures)].shift as f64 * scale).round() as i64;
+    let mut segments: Vec<Segment> =
+        runs.iter().map(|run| Segment { packet: run.packet, shift: shift(run) }).collect();
+    segments.dedup_by_key(|segment| segment.shift);
     segments
 }
 
 /// Index of the segment in which most of `run` lies.
-fn home(run: &SoundRun, pictures: &[Segment], packets: u64) -> usize {
-    let (first, last) = run.pictures;
-    // The last packet read may belong to the next segment, whose first picture comes a little later in the file.
-    let at = |packet: u64| pictures.partition_point(|segment| segment.packet < packet).saturating_sub(1);
-    let until = |index: usize| pictures.get(index + 1).map_or(packets, |next| next.packet);
-    let share = |&index: &usize| {
-        until(index).min(last).saturating_sub(pictures[index].packet.max(first))
-    };
-    // The later one of equals.
-    (at(first)..=at(last)).max_by_key(share).unwrap_or(0)
+fn home(run: &SoundRun, pictures: &[Segment]) -> usize {
+    let at = |place: u64| pictures.partition_point(|segment| segment.packet < place).saturating_sub(1);
+    let mut counts: Vec<(usize, usize)> = Vec::new();
+    for segment in run.places.iter().map(|&place| at(place)) {
+        match counts.last_mut() {
+            Some((same, count)) if *same == segment => *count += 1,
+            _ => counts.push((segment, 1)),
+        }
+    }
+    // The later one of equals: what comes first may lie before the first picture of its segment.
+    counts.into_iter().max_by_key(|&(_, count)| count).map_or(0, |(segment, _)| segment)
 }
 
 #[cfg(test)]
@@ -89,27 +95,37 @@ mod tests {
         Segment { packet: 100, shift: 200 },
     ];
 
-    fn run(packet: u64, pictures: (u64, u64)) -> SoundRun {
-        SoundRun { packet, ticks: (0, 0), pictures }
+    fn runs(packets: &[(i64, u64)]) -> Vec<SoundRun> {
+        let mut runs = Vec::new();
+        for (packet, &(start, place)) in (0..).zip(packets) {
+            add(&mut runs, packet, (start, start + 20), place, 1000);
+        }
+        runs
     }
 
     #[test]
     fn sound_is_cut_into_runs_where_it_breaks() {
-        let mut runs = Vec::new();
-        for (packet, start) in [0, 20, 40, 0, 20, 5000, 5020, 5041].into_iter().enumerate() {
-            add(&mut runs, packet as u64, (start, start + 20), packet as u64 * 2, 1000);
-        }
-        let found: Vec<_> = runs.iter().map(|run| (run.packet, run.ticks, run.pictures)).collect();
-        assert_eq!(found, [(0, (0, 60), (0, 4)), (3, (0, 40), (6, 8)), (5, (5000, 5061), (10, 14))]);
+        let runs = runs(&[0, 20, 40, 0, 20, 5000, 5020, 5041].map(|start| (start, 0)));
+        let found: Vec<_> = runs.iter().map(|run| (run.packet, run.ticks)).collect();
+        assert_eq!(found, [(0, (0, 60)), (3, (0, 40)), (5, (5000, 5061))]);
     }
 
     #[test]
-    fn sound_goes_with_the_pictures_around_it() {
-        // The second run begins before the last picture of the first segment, as MPEG streams have it.
-        let runs = [run(0, (0, 49)), run(30, (49, 99)), run(60, (99, 150))];
-        let segments = sound_segments(&runs, &PICTURES, 150, 0.5);
+    fn sound_goes_with_the_pictures_around_most_of_it() {
+        // The last packet of the first run lies far behind the rest; the second run begins before the last picture of the
+        // first segment.
+        let packets = [(0, 5), (20, 20), (40, 24), (60, 63), (0, 49), (20, 70), (40, 90), (0, 110)];
+        let segments = sound_segments(&runs(&packets), &PICTURES, 0.5);
         let found: Vec<_> = segments.iter().map(|segment| (segment.packet, segment.shift)).collect();
-        assert_eq!(found, [(0, 0), (30, 50), (60, 100)]);
-        assert_eq!(sound_segments(&runs, &PICTURES[..1], 150, 0.5), []);
+        assert_eq!(found, [(0, 0), (4, 50), (7, 100)]);
+        assert_eq!(sound_segments(&runs(&packets), &PICTURES[..1], 0.5), []);
+    }
+
+    #[test]
+    fn a_long_run_keeps_few_places() {
+        let packets: Vec<_> = (0..10_000).map(|at| (at * 20, at as u64)).collect();
+        let runs = runs(&packets);
+        assert!(runs.len() == 1 && (PLACES / 2..=PLACES).contains(&runs[0].places.len()));
+        assert!(runs[0].places.is_sorted() && runs[0].places[PLACES / 2 - 1] > 5000);
     }
 }

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod clips;
+mod coded;
 mod colours;
 mod dates;
 mod decoding;
 mod derived;
+mod joins;
 mod misbehaviour;
 mod nvdec;
 mod pictures;
