@@ -5,8 +5,6 @@ mod access_points;
 mod packets;
 mod sound;
 
-pub(crate) use packets::has_partial_times;
-
 use std::fs::File;
 
 use ffmpeg_next::{Error, format::context::Input};
@@ -22,6 +20,7 @@ use crate::{
     taken::{self, FileDates},
     timeline::{Stamp, Timeline, timeline},
 };
+pub(crate) use packets::has_partial_times;
 
 /// Maximum side of a picture that is decoded.
 const MAX_SIDE: u32 = 8192;

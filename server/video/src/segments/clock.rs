@@ -44,13 +44,15 @@ pub(crate) struct Clock {
     before: Option<(Reading, u32)>,
     /// Whether the stream has packets that are not key frames.
     others: bool,
+    /// Whether PTS are missing, so that the latest picture is not known.
+    gaps: bool,
 }
 
 impl Clock {
     /// `time_base` is in seconds per tick.
     pub(crate) fn new((num, den): (i32, i32), restarts: bool, intra: bool) -> Self {
         let second = (i64::from(den) / i64::from(num.max(1))).max(1);
-        Self { restarts, intra, second, now: None, since: (0, 0), before: None, others: false }
+        Self { restarts, intra, second, now: None, since: (0, 0), before: None, others: false, gaps: false }
     }
 
     /// Takes the next packet; returns whether a segment begins with it.
@@ -58,6 +60,7 @@ impl Clock {
         let Some(dts) = mark.dts.or(mark.pts) else { return false };
         let begins = self.now.is_some_and(|now| self.breaks(now, dts, mark));
         self.others |= !mark.key;
+        self.gaps |= mark.pts.is_none();
         let pts = mark.pts.unwrap_or(dts);
         match &mut self.now {
             Some(now) if !begins => {
@@ -91,9 +94,11 @@ impl Clock {
             }
             return false;
         }
+        let usual = self.usual(now);
+        let latest = if self.gaps { now.latest.max(now.dts.saturating_add(usual)) } else { now.latest };
         if step == 0 {
             // An overlap by one picture.
-            return self.restarts && mark.key && !self.intra && mark.pts.is_some_and(|pts| pts <= now.latest);
+            return self.restarts && mark.key && !self.intra && mark.pts.is_some_and(|pts| pts <= latest);
         }
         if let Some((before, packets)) = self.before
             && packets <= OUTLIERS
@@ -106,15 +111,19 @@ impl Clock {
             return false;
         }
         let back = step.saturating_neg();
-        let key = mark.key && self.others && mark.pts.is_none_or(|pts| pts < now.latest);
-        key || back > self.tolerance(now)
+        let key = mark.key && self.others && mark.pts.is_some_and(|pts| pts < latest);
+        key || back > self.tolerance(usual)
+    }
+
+    /// The usual step from packet to packet.
+    fn usual(&self, now: Reading) -> i64 {
+        let (first, packets) = self.since;
+        if packets > 0 { now.dts.saturating_sub(first) / packets } else { self.second / 25 }
     }
 
     /// Ticks by which DTS may go back without a restart. Matroska stores no DTS, and what ffmpeg makes up for it goes back by
     /// reordered pictures where a file is wrong.
-    fn tolerance(&self, now: Reading) -> i64 {
-        let (first, packets) = self.since;
-        let usual = if packets > 0 { now.dts.saturating_sub(first) / packets } else { self.second / 25 };
+    fn tolerance(&self, usual: i64) -> i64 {
         match (self.restarts, self.intra) {
             (true, _) => self.second / 10,
             (false, true) => 0,
@@ -165,6 +174,19 @@ mod tests {
     #[test]
     fn an_overlap_by_one_picture_is_found() {
         assert_eq!(starts(true, false, &joined(&[recording(0, 51), recording(2000, 50)])), [51]);
+    }
+
+    #[test]
+    fn missing_pts_hide_no_overlap_and_make_none() {
+        let mut clock = Clock::new((1, 1000), true, false);
+        let mut begins = |pts, dts, key| clock.begins(Mark { pts, dts: Some(dts), key });
+        // The file begins with pictures that refer to others which were cut off.
+        assert!(![0, 40, 80].into_iter().any(|time| begins(Some(time), time, false)));
+        assert!(!begins(None, 0, true));
+        for at in [120, 160, 200] {
+            assert!(!begins(None, at, false) && !begins(Some(at + 20), at + 20, false));
+        }
+        assert!(begins(Some(240), 220, true), "one picture before the end");
     }
 
     #[test]
