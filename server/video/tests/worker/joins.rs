@@ -71,7 +71,8 @@ async fn recordings_joined_are_shown_one_after_the_other() {
         ("overlap.ts", &[1.0, 2.5, 1.5], X264.into()),
         ("overlap.vob", &[1.0, 2.96, 3.5], format!("{MPEG2} -f vob")),
         ("cells.vob", &[0.0, 0.0, 0.0, 0.0], format!("{MPEG2} -f vob")),
-        ("restart.mkv", &[0.0, 0.0, 0.0], X264.into()),
+        // ffmpeg reads no third one.
+        ("restart.mkv", &[0.0, 0.0], X264.into()),
         ("intra.mkv", &[0.0, 0.0], "-c:v ffv1 -c:a flac".into()),
     ] {
         for sound in [true, false] {
