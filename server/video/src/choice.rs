@@ -44,19 +44,18 @@ fn inventory(streams: &[StreamFacts]) -> String {
 
 /// Chooses the stream of pictures. Still pictures (cover art, previews, the still of a motion photo) lose against moving ones.
 /// What the file marks as default, or as enabled, wins; then what lasts at least half as long as the longest, then the largest.
-pub(crate) fn pictures<'a>(
+pub(crate) fn pictures<'a, 'b>(
     candidates: &'a [StreamFacts],
-    stamps: &[Vec<Stamp>],
+    stamps: impl Fn(&StreamFacts) -> &'b [Stamp],
 ) -> Result<&'a StreamFacts, VideoError> {
-    let of = |facts: &StreamFacts| stamps.get(facts.index).map_or(&[][..], Vec::as_slice);
-    let moving = |facts: &&StreamFacts| !facts.still && of(facts).len() > 1;
-    let filled: Vec<&StreamFacts> = candidates.iter().filter(|facts| !of(facts).is_empty()).collect();
+    let moving = |facts: &&StreamFacts| !facts.still && stamps(facts).len() > 1;
+    let filled: Vec<&StreamFacts> = candidates.iter().filter(|facts| !stamps(facts).is_empty()).collect();
     let filled = preferred(filled, moving);
     let marked = preferred(filled, |facts| facts.default);
-    let longest = marked.iter().map(|facts| length(facts, of(facts))).fold(0.0, f64::max);
+    let longest = marked.iter().map(|facts| length(facts, stamps(facts))).fold(0.0, f64::max);
     marked
         .into_iter()
-        .filter(|facts| 2.0 * length(facts, of(facts)) >= longest)
+        .filter(|facts| 2.0 * length(facts, stamps(facts)) >= longest)
         .max_by_key(|facts| (i64::from(facts.width) * i64::from(facts.height), Reverse(facts.index)))
         .ok_or_else(|| VideoError::NoFrames { message: "the video stream holds no packets".into() })
 }

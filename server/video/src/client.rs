@@ -10,6 +10,7 @@ use crate::{
     Decoder, Probe, Sandbox, VideoError,
     info::{MAX_DURATION, MAX_RATE, MIN_RATE},
     pool::WorkerPool,
+    segments,
     session::Session,
     wire::{Reply, WorkerTask},
 };
@@ -194,7 +195,9 @@ pub(crate) fn checked(mut probe: Probe, body: &[u8]) -> Result<Probe, VideoError
         && probe.video.width > 0
         && probe.video.height > 0
         && clock.num > 0
-        && clock.den > 0;
+        && clock.den > 0
+        && segments::sane(&probe.index.segments)
+        && segments::sane(&probe.index.sound_segments);
     if sane { Ok(probe) } else { Err(unexpected("with impossible numbers")) }
 }
 

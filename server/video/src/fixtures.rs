@@ -39,5 +39,5 @@ pub fn summary() -> ProbeSummary {
 #[must_use]
 pub fn probe() -> Probe {
     let frame_times = (0..20).map(|frame| f64::from(frame) / 10.0).collect();
-    Probe { summary: summary(), index: FrameIndex { frame_times, access_points: Vec::new() } }
+    Probe { summary: summary(), index: FrameIndex { frame_times, ..FrameIndex::default() } }
 }

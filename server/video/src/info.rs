@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::TakenTime;
+use crate::{Segment, TakenTime};
 
 /// Maximum duration in seconds; a longer one means that the file is damaged.
 pub(crate) const MAX_DURATION: f64 = 30.0 * 86_400.0;
@@ -67,6 +67,12 @@ pub struct FrameIndex {
     /// must be decoded from the start.
     #[serde(default, rename = "entries", skip_serializing_if = "Vec::is_empty")]
     pub access_points: Vec<RandomAccessPoint>,
+    /// How the times of the pictures' packets are moved, where the file's clock restarts or leaps; else empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
+    /// The same for the sound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sound_segments: Vec<Segment>,
 }
 
 /// The selected video stream.

@@ -33,7 +33,7 @@ fn clip(times: Vec<f64>, fps: f64, constant_rate: bool) -> Probe {
         start_offset_s: 0.0,
         warnings: Vec::new(),
     };
-    Probe { summary, index: FrameIndex { frame_times: times, access_points: Vec::new() } }
+    Probe { summary, index: FrameIndex { frame_times: times, ..FrameIndex::default() } }
 }
 
 fn even(count: usize, fps: f64) -> Probe {

@@ -18,8 +18,13 @@ use ffmpeg_next::{
 };
 
 use crate::{
-    DecodeRequest, VideoError, decode::Tuning, disposable::Disposable, ffmpeg::nvdec, picker::Picker,
-    scan::MAX_READ_ERRORS,
+    DecodeRequest, VideoError,
+    decode::Tuning,
+    disposable::Disposable,
+    ffmpeg::nvdec,
+    picker::Picker,
+    scan::{self, MAX_READ_ERRORS},
+    segments::Completer,
 };
 use open::begin;
 use seek::SkipState;
@@ -81,6 +86,12 @@ pub(crate) struct Reader<'a> {
     /// Whether a skipped packet turned out to be needed.
     doubted: bool,
     skip: SkipState,
+    /// Packets that wait for their PTS.
+    completer: Completer,
+    /// The container has times of some packets only, which mean nothing (AVI).
+    partial_times: bool,
+    /// Packets of the stream that were read.
+    read: u64,
     /// Gap in bytes above which the container's index is used.
     index_leap: i64,
     /// Index and position of the next and the last packet.
@@ -121,7 +132,13 @@ impl<'a> Reader<'a> {
             request,
             max_pixels,
             threads,
-            index_leap: if INDEXED.contains(&input.format().name()) { index_leap } else { i64::MAX },
+            // After a seek, the number of a packet is not known, and with it the segment.
+            index_leap: if INDEXED.contains(&input.format().name()) && request.segments.is_empty() {
+                index_leap
+            } else {
+                i64::MAX
+            },
+            partial_times: scan::has_partial_times(&input),
             input,
             decoder,
             picker,
@@ -131,6 +148,8 @@ impl<'a> Reader<'a> {
             trust: if trusted { Trust::Unused } else { Trust::Nothing },
             doubted: false,
             skip: SkipState::None,
+            completer: Completer::default(),
+            read: 0,
             number: 0,
             position: 0,
             decoded: 0,
@@ -165,7 +184,10 @@ impl<'a> Reader<'a> {
                     self.rewind()?;
                     continue;
                 }
-                Err(Error::Eof) => break,
+                Err(Error::Eof) => {
+                    self.read_rest()?;
+                    break;
+                }
                 Err(error) => {
                     self.note(error);
                     errors += 1;
@@ -176,7 +198,7 @@ impl<'a> Reader<'a> {
                 }
             }
             if packet.stream() == self.request.stream && packet.size() > 0 {
-                self.take(&packet)?;
+                self.read(packet)?;
             }
         }
         if !self.picker.done() && !self.doubted {
@@ -320,7 +342,8 @@ impl<'a> Reader<'a> {
         if self.pace == Pace::SkipUnreferenced {
             self.pace = Pace::All;
         }
-        (self.number, self.position, self.counter, self.damaged) = (0, 0, 0, 0);
+        self.completer.clear();
+        (self.number, self.position, self.read, self.counter, self.damaged) = (0, 0, 0, 0, 0);
         self.first_error = None;
         if leapt {
             let warning = "seeking gave damaged pictures, so the clip was decoded from its beginning";

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Plan, Probe, RandomAccessPoint, Timebase, VideoStream};
+use crate::{Plan, Probe, RandomAccessPoint, Segment, Timebase, VideoStream};
 
 /// One frame to decode: its index in order of presentation and its time in ticks of the stream's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +75,9 @@ pub struct DecodeRequest {
     /// Where decoding may begin: for each target the last such packet before it, each once, in order. Without
     /// any, the clip is decoded from its beginning.
     pub access_points: Vec<RandomAccessPoint>,
+    /// How the times of the packets are moved ([`crate::FrameIndex::segments`]).
+    #[serde(default)]
+    pub segments: Vec<Segment>,
     /// Frames per second, by which a frame's time may be off by a quarter of a frame and still be its time.
     pub fps: f64,
     /// Pixels of a coded picture, if NVIDIA's chip can be expected to decode it.
@@ -104,6 +107,7 @@ impl DecodeRequest {
             clock,
             targets,
             access_points,
+            segments: probe.index.segments.clone(),
             width,
             height,
             rotation: probe.video.rotation,

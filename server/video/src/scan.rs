@@ -2,10 +2,12 @@
 //! stream.
 
 mod access_points;
+mod packets;
+mod sound;
 
 use std::fs::File;
 
-use ffmpeg_next::{Error, Packet, codec::packet::side_data::Type, format::context::Input};
+use ffmpeg_next::{Error, format::context::Input};
 use jiff::Timestamp;
 
 use crate::{
@@ -15,19 +17,16 @@ use crate::{
     metadata,
     orient::Orientation,
     sniff,
-    taken::{self, FileDates, TakenTime},
+    taken::{self, FileDates},
     timeline::{Stamp, Timeline, timeline},
 };
-use access_points::AccessPoints;
+pub(crate) use packets::has_partial_times;
 
 /// Maximum side of a picture that is decoded.
 const MAX_SIDE: u32 = 8192;
 
 /// Consecutive read errors after which the rest of the file is skipped.
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
-
-/// Packets at the start of a file that are searched for the date of recording and for encryption.
-const FIRST_PACKETS: u64 = 64;
 
 /// Kind of container of a photo with a film in it, which nothing but us plays.
 const MOTION_PHOTO: &str = "motion photo";
@@ -46,17 +45,28 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         return Err(VideoError::Encrypted { scheme: scheme.into() });
     }
     let candidates = choice::candidates(&streams)?;
-    ffmpeg::read_only(&mut input, |index| candidates.iter().any(|facts| facts.index == index));
-    let mut packets = read(&mut input, &candidates, bounds.max_packets);
-    if input.format().name() == "avi" {
-        packets.stamps.iter_mut().for_each(|stamps| forget_partial_times(stamps));
+    let sound = choice::sound(&streams);
+    let heard = sound.stream.map(|facts| facts.index);
+    ffmpeg::read_only(&mut input, |index| {
+        heard == Some(index) || candidates.iter().any(|facts| facts.index == index)
+    });
+    let mut packets = packets::read(&mut input, &candidates, sound.stream, bounds.max_packets);
+    let mut laid_out = vec![(Vec::new(), 1); packets.pictures.len()];
+    for facts in &candidates {
+        let track = &mut packets.pictures[facts.index];
+        if has_partial_times(&input) {
+            forget_partial_times(&mut track.stamps);
+        }
+        laid_out[facts.index] = track.lay_out(facts);
     }
-    let chosen = choice::pictures(&candidates, &packets.stamps)?;
+    let chosen = choice::pictures(&candidates, |facts| &packets.pictures[facts.index].stamps)?;
     if packets.encrypted[chosen.index] {
         return Err(VideoError::Encrypted { scheme: "common encryption".into() });
     }
-    let stamps = &packets.stamps[chosen.index];
-    let hidden = packets.hidden[chosen.index];
+    let track = &mut packets.pictures[chosen.index];
+    let (segments, recordings) = laid_out.swap_remove(chosen.index);
+    let stamps = &track.stamps;
+    let hidden = track.hidden;
     let (coded_width, coded_height) = size(chosen, bounds.max_pixels)?;
     let mut warnings = packets.warnings;
     if let Some((profile, 0)) = chosen.dolby {
@@ -67,6 +77,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let (shown_width, shown_height) = square(coded_width, coded_height, chosen.aspect, &mut warnings);
     let (width, height) = orientation.size(shown_width, shown_height);
     let fields = fields(chosen, stamps);
+    let held = hidden + stamps.len() as u64;
     let line = if fields {
         timeline(&pairs(stamps), chosen.time_base, &chosen.rates)
     } else {
@@ -82,11 +93,17 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     // Fields cannot be found by their time, counted frames only by counting all of them, and packets of an AVI may hold two
     // pictures.
     let unsure = fields || line.counted || input.format().name() == "avi";
-    let access_points =
-        if unsure { Vec::new() } else { packets.access_points.swap_remove(chosen.index).list };
-    let sound = choice::sound(&streams);
+    let access_points = if unsure { Vec::new() } else { track.access_points(&segments) };
+    let (sound_segments, _) =
+        packets.sound.map_or((Vec::new(), None), |sound| sound.lay_out(chosen, &segments));
     warnings.extend(sound.note.clone());
-    compare(chosen, &input, &line, hidden + stamps.len() as u64, &mut warnings);
+    if recordings > 1 {
+        warnings.push(format!(
+            "the file is made of {recordings} recordings whose clocks start anew; they are shown one after the other"
+        ));
+    } else {
+        compare(chosen, &input, &line, held, &mut warnings);
+    }
     let mut tags = ffmpeg::metadata(&input);
     tags.extend(chosen.metadata.iter().cloned());
     let dates = FileDates::read(&file, input.format().name());
@@ -134,7 +151,10 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         start_offset_s: clock.first as f64 * f64::from(clock.num) / f64::from(clock.den),
         warnings,
     };
-    Ok(Probe { summary, index: FrameIndex { frame_times: line.times, access_points } })
+    Ok(Probe {
+        summary,
+        index: FrameIndex { frame_times: line.times, access_points, segments, sound_segments },
+    })
 }
 
 /// Opens a container and reads its header.
@@ -154,85 +174,11 @@ pub(crate) fn open(file: &File) -> Result<(Input, Vec<StreamFacts>), VideoError>
     Ok((input, streams))
 }
 
-/// The packets of the candidates, by stream index.
-struct Packets {
-    stamps: Vec<Vec<Stamp>>,
-    /// Frames that an edit list hides.
-    hidden: Vec<u64>,
-    access_points: Vec<AccessPoints>,
-    /// Which streams are encrypted.
-    encrypted: Vec<bool>,
-    /// The date that the camera wrote beside the pictures.
-    recorded: Option<TakenTime>,
-    warnings: Vec<String>,
-}
-
-fn read(input: &mut Input, candidates: &[StreamFacts], max_packets: u64) -> Packets {
-    let mut stamps = vec![Vec::new(); input.nb_streams() as usize];
-    let mut hidden = vec![0u64; stamps.len()];
-    let mut encrypted = vec![false; stamps.len()];
-    let mut access_points: Vec<AccessPoints> =
-        input.streams().map(|s| AccessPoints::new(&ffmpeg::facts(&s))).collect();
-    let mut warnings = Vec::new();
-    let mut recorded = None;
-    let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
-    loop {
-        // A new packet each time: reading into one that holds data would leak that data.
-        let mut packet = Packet::empty();
-        match packet.read(input) {
-            Ok(()) => errors = 0,
-            Err(Error::Eof) => break,
-            Err(error) => {
-                errors += 1;
-                if errors >= MAX_READ_ERRORS {
-                    warnings.push(format!("reading stopped before the end of the file ({error})"));
-                    break;
-                }
-                continue;
-            }
-        }
-        seen += 1;
-        if seen > max_packets {
-            warnings.push(format!("only the first {max_packets} packets were read"));
-            break;
-        }
-        let Some(facts) = candidates.iter().find(|facts| facts.index == packet.stream()) else { continue };
-        corrupt += u64::from(packet.is_corrupt());
-        if packet.size() == 0 || facts.index >= stamps.len().min(access_points.len()) {
-            continue;
-        }
-        if seen <= FIRST_PACKETS {
-            recorded =
-                recorded.or_else(|| packet.data().and_then(|data| taken::in_packet(&facts.codec, data)));
-            encrypted[facts.index] |= packet.side_data().any(|data| data.kind() == Type::EncryptionInfo);
-        }
-        access_points[facts.index].see(&packet);
-        if never_shown(facts, &packet) {
-            continue;
-        }
-        if ffmpeg::hidden(&packet) {
-            hidden[facts.index] += 1;
-        } else {
-            stamps[facts.index].push(Stamp { pts: packet.pts(), duration: packet.duration() });
-        }
-    }
-    if corrupt > 0 {
-        warnings.push(format!("{corrupt} packets are damaged or cut off"));
-    }
-    Packets { stamps, hidden, access_points, encrypted, recorded, warnings }
-}
-
-/// AVI has decoding times only, which equal presentation times unless frames are reordered. In that case ffmpeg leaves the
-/// times of some packets open, and the others are meaningless.
+/// Forgets all times where some are unknown and the others mean nothing ([`has_partial_times`]).
 fn forget_partial_times(stamps: &mut [Stamp]) {
     if stamps.iter().any(|stamp| stamp.pts.is_none()) {
         stamps.iter_mut().for_each(|stamp| stamp.pts = None);
     }
-}
-
-/// VP8 stores references that are never shown in packets of their own.
-fn never_shown(facts: &StreamFacts, packet: &Packet) -> bool {
-    facts.codec == "vp8" && packet.data().and_then(<[u8]>::first).is_some_and(|byte| byte & 0x10 == 0)
 }
 
 /// Returns whether each packet holds one field, so that two make a frame: packets come twice as fast as the declared frame

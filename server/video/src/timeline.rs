@@ -49,10 +49,8 @@ pub(crate) fn timeline(stamps: &[Stamp], (num, den): (i32, i32), rates: &[(i32, 
     let last = ticks[ticks.len() - 1];
     let measured = (last > 0.0).then(|| (count - 1.0) / (last * tick)).filter(|rate| *rate <= 1000.0);
     let constant = claims.iter().copied().chain(measured).find(|rate| obeyed(&ticks, 1.0 / (rate * tick)));
-    let duration_s = constant.map_or_else(
-        || (last + tail(&ticks, timed[timed.len() - 1].1, tick, &claims)) * tick,
-        |rate| count / rate,
-    );
+    let duration_s = constant
+        .map_or_else(|| (last + tail(&timed, claimed_gap((num, den), rates))) * tick, |rate| count / rate);
     Timeline {
         first,
         counted: false,
@@ -75,19 +73,25 @@ fn obeyed(ticks: &[f64], gap: f64) -> bool {
     ticks.iter().enumerate().all(|(i, tick)| (tick - i as f64 * gap).abs() <= slack)
 }
 
-/// Ticks for which the last frame is shown: what its packet says, unless that is absurd.
-fn tail(ticks: &[f64], claimed: i64, tick: f64, claims: &[f64]) -> f64 {
-    let mut gaps: Vec<f64> =
-        ticks.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > 0.0).collect();
+/// Ticks for which the last of the frames `timed` (PTS and duration, sorted) is shown: what its packet says, unless that is
+/// absurd. `usual` is the gap between two frames where they do not tell.
+pub(crate) fn tail(timed: &[(i64, i64)], usual: f64) -> f64 {
+    let mut gaps: Vec<f64> = timed
+        .windows(2)
+        .map(|pair| pair[1].0.saturating_sub(pair[0].0) as f64)
+        .filter(|gap| *gap > 0.0)
+        .collect();
     let middle = gaps.len() / 2;
-    let usual = if gaps.is_empty() {
-        1.0 / (claims.first().copied().unwrap_or(FALLBACK_RATE) * tick)
-    } else {
-        *gaps.select_nth_unstable_by(middle, f64::total_cmp).1
-    };
-    let claimed = claimed as f64;
+    let usual = if gaps.is_empty() { usual } else { *gaps.select_nth_unstable_by(middle, f64::total_cmp).1 };
+    let claimed = timed.last().map_or(0.0, |&(_, duration)| duration as f64);
     let longest = gaps.iter().copied().fold(8.0 * usual, f64::max);
     if claimed > 0.0 && claimed <= longest { claimed } else { usual }
+}
+
+/// Ticks between two frames by the header's claims about frames per second, for `tick` seconds a tick.
+pub(crate) fn claimed_gap((num, den): (i32, i32), rates: &[(i32, i32)]) -> f64 {
+    let fps = rates.iter().find_map(|&rate| rate_of(rate)).unwrap_or(FALLBACK_RATE);
+    f64::from(den.max(1)) / f64::from(num.max(1)) / fps
 }
 
 #[cfg(test)]

@@ -133,6 +133,12 @@ fn encryption(tag: [u8; 4], metadata: &[(String, String)]) -> Option<&'static st
     }
 }
 
+/// Returns whether the clock of a container may restart: it was made for broadcasts.
+pub(crate) fn clock_restarts(input: &Input) -> bool {
+    // SAFETY: the pointer comes from a live `Input`, whose format is static.
+    unsafe { (*(*input.as_ptr()).iformat).flags & ffi::AVFMT_TS_DISCONT as c_int != 0 }
+}
+
 /// Reads the container's own metadata.
 pub(crate) fn metadata(input: &Input) -> Vec<(String, String)> {
     // SAFETY: the pointer comes from a live `Input`.

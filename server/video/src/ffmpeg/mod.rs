@@ -12,7 +12,7 @@ use ffmpeg_next::{Error, ffi, log};
 pub(crate) use self::{
     colour::{Colours, ToYuv, colours, layout, set_matrix},
     decoder::{decoder, hidden, reconfigures, sound_decoder},
-    facts::{Medium, StreamFacts, facts, metadata},
+    facts::{Medium, StreamFacts, clock_restarts, facts, metadata},
     open::{open, read_only, seek},
 };
 

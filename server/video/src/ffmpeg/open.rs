@@ -101,10 +101,6 @@ pub(crate) fn open(file: File, start: u64, heartbeat: fn()) -> Result<Input, Err
             return Err(Error::from(opened));
         }
         let input = Input::wrap_with_custom_io(context, io);
-        // AVI has no presentation times; what would be made up for clips with B-frames is wrong.
-        if input.format().name() != "avi" {
-            (*context).flags |= ffi::AVFMT_FLAG_GENPTS;
-        }
         match ffi::avformat_find_stream_info(context, ptr::null_mut()) {
             error if error < 0 => Err(Error::from(error)),
             _ => Ok(input),

@@ -4,7 +4,7 @@
 use ffmpeg_next::Packet;
 
 use super::{Reader, Trust, open::begin};
-use crate::{RandomAccessPoint, Target, VideoError, ffmpeg};
+use crate::{RandomAccessPoint, Target, VideoError, ffmpeg, segments};
 
 /// Minimum packets before an access point for a seek to be worth restarting the decoder.
 const MIN_LEAP: u64 = 8;
@@ -51,6 +51,7 @@ impl Reader<'_> {
         self.trust = Trust::Leapt(entry.ticks);
         self.skip = SkipState::Reading(entry);
         if entry.position.saturating_sub(self.position) > self.index_leap {
+            self.completer.clear();
             self.skip = SkipState::Sought { entry, stray: 0 };
             if ffmpeg::seek(&mut self.input, self.request.stream, entry.ticks).is_err() {
                 self.rewind()?;
@@ -65,8 +66,30 @@ impl Reader<'_> {
         if let SkipState::Sought { entry, .. } = self.skip {
             self.skip = SkipState::Reading(entry);
         }
-        (self.index_leap, self.number, self.position) = (i64::MAX, 0, 0);
+        self.completer.clear();
+        (self.index_leap, self.number, self.position, self.read) = (i64::MAX, 0, 0, 0);
         Ok(())
+    }
+
+    /// Reads a packet of the stream: moves its times, and handles those that have a PTS by now.
+    pub(super) fn read(&mut self, mut packet: Packet) -> Result<(), VideoError> {
+        let number = self.read;
+        self.read += 1;
+        segments::apply(&self.request.segments, number, &mut packet);
+        if self.partial_times || self.completer.is_idle() && packet.pts().is_some() {
+            return self.take(&packet);
+        }
+        let begins = segments::begins(&self.request.segments, number);
+        let mut complete = Vec::new();
+        self.completer.push(packet, begins, |packet, _| complete.push(packet));
+        complete.iter().try_for_each(|packet| self.take(packet))
+    }
+
+    /// Handles what still waits for its PTS at the end of the file.
+    pub(super) fn read_rest(&mut self) -> Result<(), VideoError> {
+        let mut rest = Vec::new();
+        self.completer.finish(|packet, _| rest.push(packet));
+        rest.iter().try_for_each(|packet| self.take(packet))
     }
 
     /// Handles a packet of the stream.

@@ -14,8 +14,9 @@ use ffmpeg_next::{
 
 use super::file::{Mp4, Track};
 use crate::{
-    Probe, choice, ffmpeg,
+    Probe, Segment, choice, ffmpeg,
     scan::{self, MAX_READ_ERRORS},
+    segments,
 };
 
 /// Sampling rates that AAC in a browser is known to play.
@@ -31,6 +32,9 @@ const LONGEST_GAP: f64 = 3600.0;
 pub(super) struct Sound {
     input: Input,
     stream: usize,
+    segments: Vec<Segment>,
+    /// Packets so far.
+    packets: u64,
     base: f64,
     /// Seconds on the container's clock at which the first picture is shown.
     zero: f64,
@@ -70,6 +74,8 @@ impl Sound {
         Ok(Some(Self {
             input,
             stream: index,
+            segments: probe.index.sound_segments.clone(),
+            packets: 0,
             base: f64::from(num) / f64::from(den.max(1)),
             zero: probe.start_offset_s,
             decoder,
@@ -109,6 +115,8 @@ impl Sound {
                 Err(_) => self.ended = true,
             }
             if !self.ended && packet.stream() == self.stream {
+                segments::apply(&self.segments, self.packets, &mut packet);
+                self.packets += 1;
                 // A damaged packet leaves a gap, which is filled when the next one comes.
                 let _ = self.decoder.send_packet(&packet);
             }

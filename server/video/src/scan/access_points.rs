@@ -30,6 +30,11 @@ impl AccessPoints {
         Self { scanner, list: Vec::new(), packets: 0, latest: i64::MIN, stride: 1, found: 0 }
     }
 
+    /// Notes that the next packet begins a segment, whose times follow all earlier ones.
+    pub(super) fn begin_segment(&mut self) {
+        self.latest = i64::MIN;
+    }
+
     pub(super) fn see(&mut self, packet: &Packet) {
         let number = self.packets;
         self.packets += 1;

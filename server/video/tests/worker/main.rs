@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod clips;
+mod coded;
 mod colours;
 mod damage;
 mod dates;
 mod decoding;
 mod derived;
+mod joins;
 mod misbehaviour;
 mod nvdec;
 mod pictures;

@@ -1,0 +1,203 @@
+//! Reads the packets of a file, without decoding, for the times of its pictures and its sound.
+
+use ffmpeg_next::{Error, Packet, codec::packet::side_data::Type, format::context::Input};
+
+use super::{MAX_READ_ERRORS, access_points::AccessPoints, sound::SoundTrack};
+use crate::{
+    RandomAccessPoint, Segment,
+    ffmpeg::{self, StreamFacts},
+    segments::{self, Clock, Completer, MAX_SEGMENTS, Mark, Run},
+    taken::{self, TakenTime},
+    timeline::{Stamp, claimed_gap},
+};
+
+/// Packets at the start of a file that are searched for the date of recording and for encryption.
+const FIRST_PACKETS: u64 = 64;
+
+/// What the packets of a file say.
+pub(super) struct Packets {
+    /// By stream index.
+    pub(super) pictures: Vec<PictureTrack>,
+    pub(super) sound: Option<SoundTrack>,
+    /// Which streams are encrypted.
+    pub(super) encrypted: Vec<bool>,
+    /// The date that the camera wrote beside the pictures.
+    pub(super) recorded: Option<TakenTime>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// The packets of one stream of pictures.
+pub(super) struct PictureTrack {
+    pub(super) stamps: Vec<Stamp>,
+    /// Frames that an edit list hides.
+    pub(super) hidden: u64,
+    access_points: AccessPoints,
+    clock: Clock,
+    /// Segments behind the first one.
+    runs: Vec<Run>,
+    /// DTS before the packet that is seen next.
+    dts: i64,
+    /// Packets seen.
+    seen: u64,
+    completer: Completer,
+    /// Times that the container leaves out stay unknown.
+    partial_times: bool,
+    /// Packets so far, seen or not.
+    pub(super) count: u64,
+}
+
+impl PictureTrack {
+    fn new(facts: &StreamFacts, restarts: bool, partial_times: bool) -> Self {
+        Self {
+            stamps: Vec::new(),
+            hidden: 0,
+            access_points: AccessPoints::new(facts),
+            clock: Clock::new(facts.time_base, restarts, facts.intra_only),
+            runs: Vec::new(),
+            dts: 0,
+            seen: 0,
+            completer: Completer::default(),
+            partial_times,
+            count: 0,
+        }
+    }
+
+    /// Takes the next packet of the file.
+    fn take(&mut self, facts: &StreamFacts, packet: Packet) {
+        self.count += 1;
+        // Edit lists move the times of what they hide.
+        let begins = !ffmpeg::hidden(&packet)
+            && self.clock.begins(Mark { pts: packet.pts(), dts: packet.dts(), key: packet.is_key() });
+        if self.partial_times || self.completer.is_idle() && packet.pts().is_some() {
+            self.see(facts, &packet, begins);
+            return;
+        }
+        let mut completer = std::mem::take(&mut self.completer);
+        completer.push(packet, begins, |packet, begins| self.see(facts, &packet, begins));
+        self.completer = completer;
+    }
+
+    /// Takes what still waits for its PTS.
+    fn finish(&mut self, facts: &StreamFacts) {
+        std::mem::take(&mut self.completer).finish(|packet, begins| self.see(facts, &packet, begins));
+    }
+
+    fn see(&mut self, facts: &StreamFacts, packet: &Packet, begins: bool) {
+        let number = self.seen;
+        self.seen += 1;
+        let hidden = ffmpeg::hidden(packet);
+        if let Some(dts) = packet.dts().or(packet.pts()).filter(|_| !hidden) {
+            if begins && self.runs.len() < MAX_SEGMENTS {
+                self.runs.push(Run { packet: number, stamp: self.stamps.len(), before: self.dts, dts });
+                self.access_points.begin_segment();
+            }
+            self.dts = dts;
+        }
+        self.access_points.see(packet);
+        if never_shown(facts, packet) {
+            return;
+        }
+        if hidden {
+            self.hidden += 1;
+        } else {
+            self.stamps.push(Stamp { pts: packet.pts(), duration: packet.duration() });
+        }
+    }
+
+    /// Moves the times to one timeline. Returns the segments, if there are several, and the number of recordings.
+    pub(super) fn lay_out(&mut self, facts: &StreamFacts) -> (Vec<Segment>, usize) {
+        // With the first segment, there would be too many.
+        if self.runs.len() + 1 >= MAX_SEGMENTS {
+            // No clock at all: frames are counted.
+            self.stamps.iter_mut().for_each(|stamp| stamp.pts = None);
+            return (Vec::new(), 1);
+        }
+        let (num, den) = facts.time_base;
+        let second = i64::from(den) / i64::from(num.max(1));
+        let usual = claimed_gap(facts.time_base, &facts.rates);
+        segments::lay_out(&self.runs, &mut self.stamps, second, usual)
+    }
+
+    /// The random access points, with the times that packets have once they are moved.
+    pub(super) fn access_points(&mut self, segments: &[Segment]) -> Vec<RandomAccessPoint> {
+        let mut list = std::mem::take(&mut self.access_points.list);
+        for point in &mut list {
+            point.ticks = point.ticks.saturating_add(segments::shift(segments, point.packet));
+        }
+        list
+    }
+}
+
+/// Reads all packets of the streams of pictures `candidates` and of `sound`.
+pub(super) fn read(
+    input: &mut Input,
+    candidates: &[StreamFacts],
+    sound: Option<&StreamFacts>,
+    max_packets: u64,
+) -> Packets {
+    let (restarts, partial_times) = (ffmpeg::clock_restarts(input), has_partial_times(input));
+    let new = |facts: &StreamFacts| PictureTrack::new(facts, restarts, partial_times);
+    let mut pictures: Vec<PictureTrack> =
+        input.streams().map(|stream| new(&ffmpeg::facts(&stream))).collect();
+    let mut sound = sound.map(|facts| SoundTrack::new(facts, candidates));
+    let mut warnings = Vec::new();
+    let mut encrypted = vec![false; pictures.len()];
+    let mut recorded = None;
+    let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
+    loop {
+        // A new packet each time: reading into one that holds data would leak that data.
+        let mut packet = Packet::empty();
+        match packet.read(input) {
+            Ok(()) => errors = 0,
+            Err(Error::Eof) => break,
+            Err(error) => {
+                errors += 1;
+                if errors >= MAX_READ_ERRORS {
+                    warnings.push(format!("reading stopped before the end of the file ({error})"));
+                    break;
+                }
+                continue;
+            }
+        }
+        if let Some(sound) = &mut sound
+            && packet.stream() == sound.index
+        {
+            sound.see(&packet, &pictures);
+            continue;
+        }
+        seen += 1;
+        if seen > max_packets {
+            warnings.push(format!("only the first {max_packets} packets were read"));
+            break;
+        }
+        let Some(facts) = candidates.iter().find(|facts| facts.index == packet.stream()) else { continue };
+        corrupt += u64::from(packet.is_corrupt());
+        let Some(track) = pictures.get_mut(facts.index).filter(|_| packet.size() > 0) else { continue };
+        if seen <= FIRST_PACKETS {
+            recorded =
+                recorded.or_else(|| packet.data().and_then(|data| taken::in_packet(&facts.codec, data)));
+            encrypted[facts.index] |= packet.side_data().any(|data| data.kind() == Type::EncryptionInfo);
+        }
+        track.take(facts, packet);
+    }
+    for facts in candidates {
+        if let Some(track) = pictures.get_mut(facts.index) {
+            track.finish(facts);
+        }
+    }
+    if corrupt > 0 {
+        warnings.push(format!("{corrupt} packets are damaged or cut off"));
+    }
+    Packets { pictures, sound, encrypted, recorded, warnings }
+}
+
+/// Returns whether what a container leaves out cannot be computed. AVI has decoding times only, which equal presentation times
+/// unless frames are reordered; ffmpeg then leaves some open, and the others mean nothing.
+pub(crate) fn has_partial_times(input: &Input) -> bool {
+    input.format().name() == "avi"
+}
+
+/// VP8 stores references that are never shown in packets of their own.
+fn never_shown(facts: &StreamFacts, packet: &Packet) -> bool {
+    facts.codec == "vp8" && packet.data().and_then(<[u8]>::first).is_some_and(|byte| byte & 0x10 == 0)
+}
