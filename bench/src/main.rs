@@ -48,6 +48,18 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    match run() {
+        // The reader of standard output has closed it, as `head` does when it has enough.
+        Err(error) if error.downcast_ref().is_some_and(is_closed) => Ok(ExitCode::SUCCESS),
+        result => result,
+    }
+}
+
+fn is_closed(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+fn run() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Draw(args) => cli::draw::draw(&args)?,
         Command::Serve(args) => runtime()?.block_on(cli::serve::serve(&args))?,

@@ -183,6 +183,9 @@ pub fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
+    if error.is::<terminal::OutputClosed>() {
+        return ExitCode::SUCCESS;
+    }
     terminal::error(&format!("{error:#}"));
     if error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }

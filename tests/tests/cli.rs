@@ -371,3 +371,19 @@ async fn file_names_cannot_control_the_terminal() -> anyhow::Result<()> {
     assert_eq!(shown.trim_end().lines().count(), 1, "{shown:?}");
     Ok(())
 }
+
+/// As `homereel … | head -0` leaves it.
+#[tokio::test]
+async fn a_closed_output_ends_the_program_quietly() -> anyhow::Result<()> {
+    let clip = clips::simple(1)?;
+    let bench = binary().with_file_name("homereel-bench");
+    let media = clip.file.parent().and_then(|folder| folder.to_str()).context("a folder of ours is text")?;
+    for (program, arguments) in [(binary(), ["probe", path(&clip)?]), (bench, ["media", media])] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let output = Command::new(&program).args(arguments).stdout(writer).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.as_ref()), (Some(0), ""), "{}", program.display());
+    }
+    Ok(())
+}
