@@ -9,6 +9,7 @@ mod damage;
 mod dates;
 mod decoding;
 mod derived;
+mod drawn;
 mod joins;
 mod misbehaviour;
 mod nvdec;
