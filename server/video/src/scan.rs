@@ -2,6 +2,7 @@
 //! stream.
 
 mod access_points;
+mod ends;
 mod packets;
 mod sound;
 
@@ -20,6 +21,7 @@ use crate::{
     taken::{self, FileDates},
     timeline::{Stamp, Timeline, timeline},
 };
+pub(crate) use ends::PADDING;
 pub(crate) use packets::has_partial_times;
 
 /// Maximum side of a picture that is decoded.
@@ -72,10 +74,11 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let (width, height) = orientation.size(shown_width, shown_height);
     let fields = fields(chosen, stamps);
     let held = hidden + stamps.len() as u64;
+    let stay = ends::last_stay(&input, chosen, stamps);
     let line = if fields {
-        timeline(&pairs(stamps), chosen.time_base, &chosen.rates)
+        timeline(&pairs(stamps), chosen.time_base, &chosen.rates, stay)
     } else {
-        timeline(stamps, chosen.time_base, &chosen.rates)
+        timeline(stamps, chosen.time_base, &chosen.rates, stay)
     };
     if line.duration_s > MAX_DURATION {
         let message = format!(
@@ -88,33 +91,35 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     // pictures.
     let unsure = fields || line.counted || input.format().name() == "avi";
     let access_points = if unsure { Vec::new() } else { track.access_points(&segments) };
-    let (sound_segments, _) =
-        packets.sound.map_or((Vec::new(), None), |sound| sound.lay_out(chosen, &segments));
-    warnings.extend(sound.note.clone());
-    if recordings > 1 {
-        warnings.push(format!(
-            "the file is made of {recordings} recordings whose clocks start anew; they are shown one after the other"
-        ));
-    } else {
-        compare(chosen, &input, &line, held, &mut warnings);
-    }
-    let mut tags = ffmpeg::metadata(&input);
-    tags.extend(chosen.metadata.iter().cloned());
-    let dates = FileDates::read(&file, input.format().name());
-    let date = taken::tagged(&tags, &dates, packets.recorded, Timestamp::now());
     let (num, den) = chosen.time_base;
     let clock = if line.counted {
         Timebase { num: 1_000_000, den: (line.fps * 1e6).round() as i32, first: 0, counted: true }
     } else {
         Timebase { num, den, first: line.first, counted: false }
     };
+    let zero = clock.seconds_of_first();
+    let (sound_segments, pieces) =
+        packets.sound.map_or_else(Default::default, |sound| sound.lay_out(chosen, &segments, zero));
+    let duration_s = ends::end(line.duration_s, pieces).min(MAX_DURATION);
+    warnings.extend(sound.note.clone());
+    if recordings > 1 {
+        warnings.push(format!(
+            "the file is made of {recordings} recordings whose clocks start anew; they are shown one after the other"
+        ));
+    } else {
+        compare(chosen, &input, (&line, duration_s), held, &mut warnings);
+    }
+    let mut tags = ffmpeg::metadata(&input);
+    tags.extend(chosen.metadata.iter().cloned());
+    let dates = FileDates::read(&file, input.format().name());
+    let date = taken::tagged(&tags, &dates, packets.recorded, Timestamp::now());
     let container = match sniff::look(&file) {
         Ok(0) => input.format().name().to_owned(),
         _ => MOTION_PHOTO.to_owned(),
     };
     let summary = ProbeSummary {
         container,
-        duration_s: line.duration_s,
+        duration_s,
         video: VideoStream {
             index: chosen.index,
             codec: chosen.codec.clone(),
@@ -142,7 +147,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         creation_time: date.map(|date| date.time.to_string()),
         location: metadata::location(&tags),
         camera: metadata::camera(&tags),
-        start_offset_s: clock.first as f64 * f64::from(clock.num) / f64::from(clock.den),
+        start_offset_s: zero,
         warnings,
     };
     Ok(Probe {
@@ -242,14 +247,25 @@ fn square(width: u32, height: u32, (num, den): (i32, i32), warnings: &mut Vec<St
 }
 
 /// Compares the header with the packets.
-fn compare(facts: &StreamFacts, input: &Input, line: &Timeline, held: u64, warnings: &mut Vec<String>) {
+fn compare(
+    facts: &StreamFacts,
+    input: &Input,
+    (line, end): (&Timeline, f64),
+    held: u64,
+    warnings: &mut Vec<String>,
+) {
     let tick = f64::from(facts.time_base.0) / f64::from(facts.time_base.1);
     let claimed = facts.duration.map(|ticks| ticks as f64 * tick).or_else(|| {
         let microseconds = input.duration();
         (microseconds > 0).then_some(microseconds as f64 / 1e6)
     });
+    let near = |claimed: f64, seconds: f64| (claimed - seconds).abs() <= 1.0 + 0.05 * seconds;
+    // Matroska's header counts from the zero of its clock.
+    let zero = line.first as f64 * tick;
     if let Some(claimed) = claimed
-        && (claimed - line.duration_s).abs() > 1.0 + 0.05 * line.duration_s
+        && !near(claimed, line.duration_s)
+        && !near(claimed, end)
+        && !near(claimed - zero, end)
     {
         warnings.push(format!("the header says {claimed:.1} s, the frames last {:.1} s", line.duration_s));
     }
