@@ -54,6 +54,10 @@ pub struct ProbeSummary {
     pub camera: Option<String>,
     /// Offset in seconds from the container's zero to the first frame.
     pub start_offset_s: f64,
+    /// Why browsers would show the file otherwise than it is described here, if they would: at other times, another stream, or
+    /// without a length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<String>,
     /// Warnings for people (header and packets disagree, frames are broken, …).
     pub warnings: Vec<String>,
 }

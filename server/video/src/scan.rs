@@ -2,7 +2,9 @@
 //! stream.
 
 mod access_points;
+mod browsers;
 mod ends;
+mod order;
 mod packets;
 mod sound;
 
@@ -21,6 +23,7 @@ use crate::{
     taken::{self, FileDates},
     timeline::{Stamp, Timeline, timeline},
 };
+use browsers::Shown;
 pub(crate) use ends::PADDING;
 pub(crate) use packets::has_partial_times;
 
@@ -29,6 +32,9 @@ const MAX_SIDE: u32 = 8192;
 
 /// Consecutive read errors after which the rest of the file is skipped.
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
+
+/// Containers whose edit lists and sample tables ffmpeg reads.
+const MP4: &str = "mov,mp4,m4a,3gp,3g2,mj2";
 
 /// Kind of container of a photo with a film in it, which nothing but us plays.
 const MOTION_PHOTO: &str = "motion photo";
@@ -61,10 +67,18 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let chosen = choice::pictures(&candidates, |facts| &packets.pictures[facts.index].stamps)?;
     let track = &mut packets.pictures[chosen.index];
     let (segments, recordings) = laid_out.swap_remove(chosen.index);
+    if input.format().name() == MP4 && track.forgot_reordering() {
+        track.stamps.iter_mut().for_each(|stamp| stamp.pts = None);
+    }
     let stamps = &track.stamps;
     let hidden = track.hidden;
     let (coded_width, coded_height) = size(chosen, bounds.max_pixels)?;
     let mut warnings = packets.warnings;
+    // Where a recording ends, its last packet looks cut off.
+    let corrupt = packets.corrupt.saturating_sub(recordings as u64 - 1);
+    if corrupt > 0 {
+        warnings.push(format!("{corrupt} packets are damaged or cut off"));
+    }
     if let Some((profile, 0)) = chosen.dolby {
         // Its base layer uses Dolby's own colour space.
         warnings.push(format!("the colours of Dolby Vision profile {profile} cannot be shown truly"));
@@ -73,8 +87,8 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let (shown_width, shown_height) = square(coded_width, coded_height, chosen.aspect, &mut warnings);
     let (width, height) = orientation.size(shown_width, shown_height);
     let fields = fields(chosen, stamps);
-    let held = hidden + stamps.len() as u64;
-    let stay = ends::last_stay(&input, chosen, stamps);
+    let held = hidden + track.leading + stamps.len() as u64;
+    let stay = ends::last_stay(&input, chosen, track);
     let line = if fields {
         timeline(&pairs(stamps), chosen.time_base, &chosen.rates, stay)
     } else {
@@ -106,9 +120,32 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         warnings.push(format!(
             "the file is made of {recordings} recordings whose clocks start anew; they are shown one after the other"
         ));
-    } else {
+    }
+    let leading = packets.pictures[chosen.index].leading;
+    if recordings == 1 && leading == 0 {
         compare(chosen, &input, (&line, duration_s), held, &mut warnings);
     }
+    if leading > 0 {
+        warnings.push(format!(
+            "the file begins in the middle of a recording; its first {leading} pictures cannot be decoded and are left out"
+        ));
+    }
+    if input.format().name() == MP4 && browsers::is_paced(&file) {
+        warnings.push("parts that are to be played slower or faster are shown at their own speed".into());
+    }
+    let shown = Shown {
+        streams: &streams,
+        pictures: chosen,
+        sound: sound.stream,
+        fps: line.fps,
+        zero,
+        duration_s,
+        claimed_s: (input.duration() > 0).then(|| input.duration() as f64 / 1e6),
+        recordings,
+        hidden,
+        counted: line.counted,
+    };
+    let difference = browsers::difference(&file, input.format().name(), &shown);
     let mut tags = ffmpeg::metadata(&input);
     tags.extend(chosen.metadata.iter().cloned());
     let dates = FileDates::read(&file, input.format().name());
@@ -148,6 +185,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         location: metadata::location(&tags),
         camera: metadata::camera(&tags),
         start_offset_s: zero,
+        difference,
         warnings,
     };
     Ok(Probe {
@@ -246,6 +284,11 @@ fn square(width: u32, height: u32, (num, den): (i32, i32), warnings: &mut Vec<St
     (wide, high)
 }
 
+/// Returns whether two lengths in seconds are about the same.
+fn near(claimed: f64, seconds: f64) -> bool {
+    (claimed - seconds).abs() <= 1.0 + 0.05 * seconds
+}
+
 /// Compares the header with the packets.
 fn compare(
     facts: &StreamFacts,
@@ -259,7 +302,6 @@ fn compare(
         let microseconds = input.duration();
         (microseconds > 0).then_some(microseconds as f64 / 1e6)
     });
-    let near = |claimed: f64, seconds: f64| (claimed - seconds).abs() <= 1.0 + 0.05 * seconds;
     // Matroska's header counts from the zero of its clock.
     let zero = line.first as f64 * tick;
     if let Some(claimed) = claimed

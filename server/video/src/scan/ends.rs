@@ -2,7 +2,8 @@
 
 use ffmpeg_next::format::context::Input;
 
-use crate::{ffmpeg::StreamFacts, timeline::Stamp};
+use super::packets::PictureTrack;
+use crate::ffmpeg::StreamFacts;
 
 /// Seconds for which the last picture may stay. A GIF cannot say more than 655 s; more elsewhere is a mistake.
 const LONGEST_STAY: f64 = 660.0;
@@ -15,13 +16,13 @@ const LONGEST_SILENCE: f64 = 60.0;
 
 /// Returns for how many ticks the last of the pictures is shown, where the container itself says so: GIF and Matroska with its
 /// packet, MP4 with the duration of the track, which ffmpeg compares with the sum of its samples.
-pub(super) fn last_stay(input: &Input, facts: &StreamFacts, stamps: &[Stamp]) -> Option<i64> {
-    let timed = || stamps.iter().filter_map(|stamp| Some((stamp.pts?, stamp.duration)));
+pub(super) fn last_stay(input: &Input, facts: &StreamFacts, track: &PictureTrack) -> Option<i64> {
+    let timed = || track.stamps.iter().filter_map(|stamp| Some((stamp.pts?, stamp.duration)));
     let (last, own) = timed().max()?;
     let stay = match input.format().name() {
         "gif" | "matroska,webm" => own,
-        "mov,mp4,m4a,3gp,3g2,mj2" => {
-            let (first, _) = timed().min()?;
+        super::MP4 => {
+            let first = track.begin.or_else(|| timed().map(|(pts, _)| pts).min())?;
             first.saturating_add(facts.duration?).saturating_sub(last)
         }
         _ => return None,

@@ -2,7 +2,7 @@
 
 use ffmpeg_next::{Error, Packet, format::context::Input};
 
-use super::{MAX_READ_ERRORS, access_points::AccessPoints, sound::SoundTrack};
+use super::{MAX_READ_ERRORS, access_points::AccessPoints, order::Order, sound::SoundTrack};
 use crate::{
     RandomAccessPoint, Segment,
     ffmpeg::{self, StreamFacts},
@@ -14,6 +14,9 @@ use crate::{
 /// Packets at the start of a file that are searched for the date of recording.
 const DATED_PACKETS: u64 = 64;
 
+/// Codecs whose decoders show nothing before the first picture that needs no other.
+const STRICT: [&str; 5] = ["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"];
+
 /// What the packets of a file say.
 pub(super) struct Packets {
     /// By stream index.
@@ -21,6 +24,8 @@ pub(super) struct Packets {
     pub(super) sound: Option<SoundTrack>,
     /// The date that the camera wrote beside the pictures.
     pub(super) recorded: Option<TakenTime>,
+    /// Packets that are damaged or cut off.
+    pub(super) corrupt: u64,
     pub(super) warnings: Vec<String>,
 }
 
@@ -29,7 +34,16 @@ pub(super) struct PictureTrack {
     pub(super) stamps: Vec<Stamp>,
     /// Frames that an edit list hides.
     pub(super) hidden: u64,
+    /// Pictures before the first one that can be decoded.
+    pub(super) leading: u64,
+    /// Tick at which the first of them would be shown.
+    pub(super) begin: Option<i64>,
+    /// Whether decoding can start at the first packet.
+    begins_whole: bool,
+    /// PTS of the first picture that can be decoded, if it is not in the first packet.
+    entry: Option<i64>,
     access_points: AccessPoints,
+    order: Order,
     clock: Clock,
     /// Segments behind the first one.
     runs: Vec<Run>,
@@ -49,7 +63,12 @@ impl PictureTrack {
         Self {
             stamps: Vec::new(),
             hidden: 0,
+            leading: 0,
+            begin: None,
+            begins_whole: true,
+            entry: None,
             access_points: AccessPoints::new(facts),
+            order: Order::new(facts),
             clock: Clock::new(facts.time_base, restarts, facts.intra_only),
             runs: Vec::new(),
             dts: 0,
@@ -91,7 +110,13 @@ impl PictureTrack {
             }
             self.dts = dts;
         }
-        self.access_points.see(packet);
+        let entry = self.access_points.see(packet) || packet.is_key();
+        if number == 0 {
+            self.begins_whole = entry || !STRICT.contains(&facts.codec.as_str());
+        } else if entry && !self.begins_whole && self.entry.is_none() && self.runs.is_empty() {
+            self.entry = packet.pts();
+        }
+        self.order.see(packet);
         if never_shown(facts, packet) {
             return;
         }
@@ -102,6 +127,31 @@ impl PictureTrack {
         }
     }
 
+    /// Returns whether the container has no presentation times although pictures are reordered, so that all times are those of
+    /// other pictures.
+    pub(super) fn forgot_reordering(&self) -> bool {
+        self.hidden == 0 && self.order.is_forgotten()
+    }
+
+    /// Leaves out the pictures that come before the first one that can be decoded.
+    fn drop_leading(&mut self) {
+        let Some(entry) = self.entry else { return };
+        let first = self.runs.first().map_or(self.stamps.len(), |run| run.stamp);
+        self.begin = self.stamps.iter().filter_map(|stamp| stamp.pts).min();
+        let early = |stamp: &Stamp| stamp.pts.is_none_or(|pts| pts < entry);
+        let count = self.stamps[..first].iter().filter(|stamp| early(stamp)).count();
+        if count == first {
+            return;
+        }
+        let mut number = 0;
+        self.stamps.retain(|stamp| {
+            number += 1;
+            number > first || !early(stamp)
+        });
+        self.runs.iter_mut().for_each(|run| run.stamp -= count);
+        self.leading = count as u64;
+    }
+
     /// Moves the times to one timeline. Returns the segments, if there are several, and the number of recordings.
     pub(super) fn lay_out(&mut self, facts: &StreamFacts) -> (Vec<Segment>, usize) {
         // With the first segment, there would be too many.
@@ -110,6 +160,7 @@ impl PictureTrack {
             self.stamps.iter_mut().for_each(|stamp| stamp.pts = None);
             return (Vec::new(), 1);
         }
+        self.drop_leading();
         let (num, den) = facts.time_base;
         let second = i64::from(den) / i64::from(num.max(1));
         let usual = claimed_gap(facts.time_base, &facts.rates);
@@ -180,10 +231,7 @@ pub(super) fn read(
             track.finish(facts);
         }
     }
-    if corrupt > 0 {
-        warnings.push(format!("{corrupt} packets are damaged or cut off"));
-    }
-    Packets { pictures, sound, recorded, warnings }
+    Packets { pictures, sound, recorded, corrupt, warnings }
 }
 
 /// Returns whether what a container leaves out cannot be computed. AVI has decoding times only, which equal presentation times

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod browsers;
 mod clips;
 mod coded;
 mod colours;
 mod dates;
 mod decoding;
 mod derived;
+mod ends;
 mod joins;
 mod misbehaviour;
 mod nvdec;
