@@ -31,6 +31,7 @@ pub fn summary() -> ProbeSummary {
         location: None,
         camera: None,
         start_offset_s: 0.0,
+        difference: None,
         warnings: Vec::new(),
     }
 }

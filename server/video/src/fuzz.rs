@@ -89,7 +89,7 @@ pub fn times(packets: &[(Option<i64>, i64)], tick: (i32, i32), rates: &[(i32, i3
     if stamps.is_empty() {
         return;
     }
-    let line = timeline(&stamps, tick, rates);
+    let line = timeline(&stamps, tick, rates, None);
     assert!(line.times.first() == Some(&0.0) && line.times.is_sorted(), "{:?}", line.times);
     assert!(line.times.iter().all(|time| time.is_finite()));
     assert!(line.duration_s.is_finite() && line.duration_s > 0.0, "{}", line.duration_s);

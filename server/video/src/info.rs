@@ -36,7 +36,8 @@ impl std::ops::Deref for Probe {
 pub struct ProbeSummary {
     /// Container, by ffmpeg's short name (`mov,mp4,m4a,3gp,3g2,mj2`).
     pub container: String,
-    /// Duration of the video stream in seconds, by its packets (end of the last frame minus start of the first).
+    /// Duration in seconds from the start of the first frame to the end of the last one, or of the sound if it lasts longer, by
+    /// their packets.
     pub duration_s: f64,
     /// The selected video stream.
     pub video: VideoStream,
@@ -53,6 +54,10 @@ pub struct ProbeSummary {
     pub camera: Option<String>,
     /// Offset in seconds from the container's zero to the first frame.
     pub start_offset_s: f64,
+    /// Why browsers would show the file otherwise than it is described here, if they would: at other times, another stream, or
+    /// without a length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<String>,
     /// Warnings for people (header and packets disagree, frames are broken, …).
     pub warnings: Vec<String>,
 }
@@ -134,6 +139,11 @@ impl Timebase {
         }
         let time = usize::try_from(index).ok().and_then(|i| frame_times.get(i)).copied().unwrap_or(0.0);
         self.first.saturating_add((time * f64::from(self.den) / f64::from(self.num)).round() as i64)
+    }
+
+    /// Returns the seconds from the clock's zero to the first frame.
+    pub(crate) fn seconds_of_first(&self) -> f64 {
+        self.first as f64 * f64::from(self.num) / f64::from(self.den)
     }
 
     /// Returns the seconds from the first frame to `ticks`.

@@ -31,6 +31,7 @@ fn clip(times: Vec<f64>, fps: f64, constant_rate: bool) -> Probe {
         location: None,
         camera: None,
         start_offset_s: 0.0,
+        difference: None,
         warnings: Vec::new(),
     };
     Probe { summary, index: FrameIndex { frame_times: times, ..FrameIndex::default() } }

@@ -1,4 +1,5 @@
-//! Decides whether browsers can play a file as it is, by container and codecs.
+//! Decides whether browsers can play a file as it is, by container and codecs, and by what the scan has found that they would
+//! show otherwise.
 
 use crate::ProbeSummary;
 
@@ -38,6 +39,9 @@ pub fn playable(probe: &ProbeSummary) -> Result<&'static str, String> {
     }
     if video.mirrored {
         return Err("it is mirrored, which browsers don't heed".into());
+    }
+    if let Some(difference) = &probe.difference {
+        return Err(difference.clone());
     }
     if video.coded_width > MAX_SIDE || video.coded_height > MAX_SIDE {
         return Err(format!("its {}x{} pixels are too many", video.coded_width, video.coded_height));

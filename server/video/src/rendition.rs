@@ -71,7 +71,7 @@ pub(crate) fn rendition(
         // The planned time, not that of a stand-in: times have to rise.
         let time = request.clock.seconds(target.ticks);
         let heard = sound.as_mut().map_or(Ok(()), |sound| sound.until(time, &mut mp4));
-        outcome = heard.and_then(|()| pictures.take(time, &rgb, &mut mp4));
+        outcome = heard.and_then(|()| pictures.take(time, &rgb, done + 2 >= total, &mut mp4));
         done += 1;
         progress(done, total);
         outcome.is_ok()

@@ -2,6 +2,9 @@
 //! stream.
 
 mod access_points;
+mod browsers;
+mod ends;
+mod order;
 mod packets;
 mod sound;
 
@@ -20,6 +23,8 @@ use crate::{
     taken::{self, FileDates},
     timeline::{Stamp, Timeline, timeline},
 };
+use browsers::Shown;
+pub(crate) use ends::PADDING;
 pub(crate) use packets::has_partial_times;
 
 /// Maximum side of a picture that is decoded.
@@ -27,6 +32,12 @@ const MAX_SIDE: u32 = 8192;
 
 /// Consecutive read errors after which the rest of the file is skipped.
 pub(crate) const MAX_READ_ERRORS: u32 = 64;
+
+/// Bytes at the end of a file in which the sound is read, to see where it ends.
+const SOUND_TAIL: u64 = 4 << 20;
+
+/// Containers whose edit lists and sample tables ffmpeg reads.
+const MP4: &str = "mov,mp4,m4a,3gp,3g2,mj2";
 
 /// Kind of container of a photo with a film in it, which nothing but us plays.
 const MOTION_PHOTO: &str = "motion photo";
@@ -46,11 +57,15 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     }
     let candidates = choice::candidates(&streams)?;
     let sound = choice::sound(&streams);
-    let heard = sound.stream.map(|facts| facts.index);
-    ffmpeg::read_only(&mut input, |index| {
-        heard == Some(index) || candidates.iter().any(|facts| facts.index == index)
-    });
-    let mut packets = packets::read(&mut input, &candidates, sound.stream, bounds.max_packets);
+    let sound_from = file.metadata().map_or(0, |metadata| metadata.len().saturating_sub(SOUND_TAIL));
+    let read = |input: &mut Input, sound_from| {
+        packets::read(input, &candidates, sound.stream, sound_from, bounds.max_packets)
+    };
+    let mut packets = read(&mut input, sound_from);
+    if packets.lack_sound(&candidates, input.duration().max(0) as f64 / 1e6) {
+        input = open(&file)?.0;
+        packets = read(&mut input, 0);
+    }
     let mut laid_out = vec![(Vec::new(), 1); packets.pictures.len()];
     for facts in &candidates {
         let track = &mut packets.pictures[facts.index];
@@ -65,10 +80,18 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     }
     let track = &mut packets.pictures[chosen.index];
     let (segments, recordings) = laid_out.swap_remove(chosen.index);
+    if input.format().name() == MP4 && track.forgot_reordering() {
+        track.stamps.iter_mut().for_each(|stamp| stamp.pts = None);
+    }
     let stamps = &track.stamps;
     let hidden = track.hidden;
     let (coded_width, coded_height) = size(chosen, bounds.max_pixels)?;
     let mut warnings = packets.warnings;
+    // Where a recording ends, its last packet looks cut off.
+    let corrupt = packets.corrupt.saturating_sub(recordings as u64 - 1);
+    if corrupt > 0 {
+        warnings.push(format!("{corrupt} packets are damaged or cut off"));
+    }
     if let Some((profile, 0)) = chosen.dolby {
         // Its base layer uses Dolby's own colour space.
         warnings.push(format!("the colours of Dolby Vision profile {profile} cannot be shown truly"));
@@ -77,11 +100,12 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     let (shown_width, shown_height) = square(coded_width, coded_height, chosen.aspect, &mut warnings);
     let (width, height) = orientation.size(shown_width, shown_height);
     let fields = fields(chosen, stamps);
-    let held = hidden + stamps.len() as u64;
+    let held = hidden + track.leading + stamps.len() as u64;
+    let stay = ends::last_stay(&input, chosen, track);
     let line = if fields {
-        timeline(&pairs(stamps), chosen.time_base, &chosen.rates)
+        timeline(&pairs(stamps), chosen.time_base, &chosen.rates, stay)
     } else {
-        timeline(stamps, chosen.time_base, &chosen.rates)
+        timeline(stamps, chosen.time_base, &chosen.rates, stay)
     };
     if line.duration_s > MAX_DURATION {
         let message = format!(
@@ -94,33 +118,58 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     // pictures.
     let unsure = fields || line.counted || input.format().name() == "avi";
     let access_points = if unsure { Vec::new() } else { track.access_points(&segments) };
-    let (sound_segments, _) =
-        packets.sound.map_or((Vec::new(), None), |sound| sound.lay_out(chosen, &segments));
-    warnings.extend(sound.note.clone());
-    if recordings > 1 {
-        warnings.push(format!(
-            "the file is made of {recordings} recordings whose clocks start anew; they are shown one after the other"
-        ));
-    } else {
-        compare(chosen, &input, &line, held, &mut warnings);
-    }
-    let mut tags = ffmpeg::metadata(&input);
-    tags.extend(chosen.metadata.iter().cloned());
-    let dates = FileDates::read(&file, input.format().name());
-    let date = taken::tagged(&tags, &dates, packets.recorded, Timestamp::now());
     let (num, den) = chosen.time_base;
     let clock = if line.counted {
         Timebase { num: 1_000_000, den: (line.fps * 1e6).round() as i32, first: 0, counted: true }
     } else {
         Timebase { num, den, first: line.first, counted: false }
     };
+    let zero = clock.seconds_of_first();
+    let (sound_segments, pieces) =
+        packets.sound.map_or_else(Default::default, |sound| sound.lay_out(chosen, &segments, zero));
+    let duration_s = ends::end(line.duration_s, pieces).min(MAX_DURATION);
+    warnings.extend(sound.note.clone());
+    if recordings > 1 {
+        warnings.push(format!(
+            "the file is made of {recordings} recordings whose clocks start anew; they are shown one after the other"
+        ));
+    }
+    let leading = packets.pictures[chosen.index].leading;
+    if recordings == 1 && leading == 0 {
+        compare(chosen, &input, (&line, duration_s), held, &mut warnings);
+    }
+    if leading > 0 {
+        warnings.push(format!(
+            "the file begins in the middle of a recording; its first {leading} pictures cannot be decoded and are left out"
+        ));
+    }
+    if input.format().name() == MP4 && browsers::is_paced(&file) {
+        warnings.push("parts that are to be played slower or faster are shown at their own speed".into());
+    }
+    let shown = Shown {
+        streams: &streams,
+        pictures: chosen,
+        sound: sound.stream,
+        fps: line.fps,
+        zero,
+        duration_s,
+        claimed_s: (input.duration() > 0).then(|| input.duration() as f64 / 1e6),
+        recordings,
+        hidden,
+        counted: line.counted,
+    };
+    let difference = browsers::difference(&file, input.format().name(), &shown);
+    let mut tags = ffmpeg::metadata(&input);
+    tags.extend(chosen.metadata.iter().cloned());
+    let dates = FileDates::read(&file, input.format().name());
+    let date = taken::tagged(&tags, &dates, packets.recorded, Timestamp::now());
     let container = match sniff::look(&file) {
         Ok(0) => input.format().name().to_owned(),
         _ => MOTION_PHOTO.to_owned(),
     };
     let summary = ProbeSummary {
         container,
-        duration_s: line.duration_s,
+        duration_s,
         video: VideoStream {
             index: chosen.index,
             codec: chosen.codec.clone(),
@@ -148,7 +197,8 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         creation_time: date.map(|date| date.time.to_string()),
         location: metadata::location(&tags),
         camera: metadata::camera(&tags),
-        start_offset_s: clock.first as f64 * f64::from(clock.num) / f64::from(clock.den),
+        start_offset_s: zero,
+        difference,
         warnings,
     };
     Ok(Probe {
@@ -247,15 +297,30 @@ fn square(width: u32, height: u32, (num, den): (i32, i32), warnings: &mut Vec<St
     (wide, high)
 }
 
+/// Returns whether two lengths in seconds are about the same.
+fn near(claimed: f64, seconds: f64) -> bool {
+    (claimed - seconds).abs() <= 1.0 + 0.05 * seconds
+}
+
 /// Compares the header with the packets.
-fn compare(facts: &StreamFacts, input: &Input, line: &Timeline, held: u64, warnings: &mut Vec<String>) {
+fn compare(
+    facts: &StreamFacts,
+    input: &Input,
+    (line, end): (&Timeline, f64),
+    held: u64,
+    warnings: &mut Vec<String>,
+) {
     let tick = f64::from(facts.time_base.0) / f64::from(facts.time_base.1);
     let claimed = facts.duration.map(|ticks| ticks as f64 * tick).or_else(|| {
         let microseconds = input.duration();
         (microseconds > 0).then_some(microseconds as f64 / 1e6)
     });
+    // Matroska's header counts from the zero of its clock.
+    let zero = line.first as f64 * tick;
     if let Some(claimed) = claimed
-        && (claimed - line.duration_s).abs() > 1.0 + 0.05 * line.duration_s
+        && !near(claimed, line.duration_s)
+        && !near(claimed, end)
+        && !near(claimed - zero, end)
     {
         warnings.push(format!("the header says {claimed:.1} s, the frames last {:.1} s", line.duration_s));
     }

@@ -63,6 +63,7 @@ fn probe() -> Probe {
         location: None,
         camera: None,
         start_offset_s: 0.0,
+        difference: None,
         warnings: Vec::new(),
     };
     Probe { summary, index: FrameIndex { frame_times: vec![0.0], access_points: Vec::new() } }

@@ -66,6 +66,7 @@ fn probe(input: &PlanInput) -> Probe {
         location: None,
         camera: None,
         start_offset_s: 0.0,
+        difference: None,
         warnings: Vec::new(),
     };
     Probe { summary, index: FrameIndex { frame_times: Vec::new(), access_points: entries } }

@@ -40,6 +40,8 @@ pub(crate) struct StreamFacts {
     pub(crate) rates: [(i32, i32); 2],
     pub(crate) duration: Option<i64>,
     pub(crate) frames: i64,
+    /// Pictures by which output lags behind input.
+    pub(crate) delay: i32,
     pub(crate) matrix: Option<[i32; 9]>,
     pub(crate) cover_art: bool,
     pub(crate) still: bool,
@@ -107,6 +109,7 @@ pub(crate) fn facts(stream: &Stream<'_>) -> StreamFacts {
             rates: [rational((*raw).avg_frame_rate), rational((*raw).r_frame_rate)],
             duration: ((*raw).duration != ffi::AV_NOPTS_VALUE).then_some((*raw).duration),
             frames: (*raw).nb_frames,
+            delay: (*parameters).video_delay,
             matrix,
             cover_art: disposition & (ffi::AV_DISPOSITION_ATTACHED_PIC as c_int) != 0,
             still: disposition

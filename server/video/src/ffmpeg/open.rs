@@ -111,10 +111,12 @@ pub(crate) fn open(file: File, start: u64, heartbeat: fn()) -> Result<Input, Err
 /// Makes the demuxer skip all streams but those for which `wanted(index)` is true.
 pub(crate) fn read_only(input: &mut Input, wanted: impl Fn(usize) -> bool) {
     for mut stream in input.streams_mut() {
-        if !wanted(stream.index()) {
-            // SAFETY: a live stream, to which we hold the only reference.
-            unsafe { (*stream.as_mut_ptr()).discard = ffi::AVDiscard::AVDISCARD_ALL };
-        }
+        let discard = match wanted(stream.index()) {
+            true => ffi::AVDiscard::AVDISCARD_DEFAULT,
+            false => ffi::AVDiscard::AVDISCARD_ALL,
+        };
+        // SAFETY: a live stream, to which we hold the only reference.
+        unsafe { (*stream.as_mut_ptr()).discard = discard };
     }
 }
 

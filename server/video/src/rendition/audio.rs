@@ -15,7 +15,7 @@ use ffmpeg_next::{
 use super::file::{Mp4, Track};
 use crate::{
     Probe, Segment, choice, ffmpeg,
-    scan::{self, MAX_READ_ERRORS},
+    scan::{self, MAX_READ_ERRORS, PADDING},
     segments,
 };
 
@@ -125,10 +125,10 @@ impl Sound {
         Ok(())
     }
 
-    /// Sends the rest, up to the end of the pictures.
+    /// Sends the rest, up to the end of the clip and what an encoder may have filled up.
     pub(super) fn end(&mut self, duration: f64, mp4: &mut Mp4) -> Result<(), Error> {
-        self.until(duration, mp4)?;
-        let most = (duration * f64::from(self.rate)) as u64;
+        self.until(duration + PADDING, mp4)?;
+        let most = ((duration + PADDING) * f64::from(self.rate)) as u64;
         let left = usize::try_from(most.saturating_sub(self.sent)).unwrap_or(usize::MAX);
         self.waiting.iter_mut().for_each(|channel| channel.truncate(left));
         self.encode(mp4, true)?;

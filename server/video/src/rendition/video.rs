@@ -1,7 +1,7 @@
 //! The pictures of a rendition: RGB8 to H.264.
 
 use ffmpeg_next::{
-    Dictionary, Error, Packet, Rational, codec, color, encoder, error::EAGAIN, format::Pixel, frame,
+    Dictionary, Error, Packet, Rational, codec, color, encoder, error::EAGAIN, format::Pixel, frame, picture,
 };
 
 use super::file::{Mp4, Track};
@@ -19,8 +19,10 @@ pub(super) struct Pictures {
     to_yuv: ToYuv,
     rgb: frame::Video,
     last: Option<i64>,
-    /// Ticks for which a picture is shown where the next one does not tell: the last one, without which it would be cut off.
+    /// Ticks for which a picture is shown where the next one does not tell.
     shown: i64,
+    /// Where the last picture ends.
+    end: i64,
 }
 
 impl Pictures {
@@ -57,6 +59,7 @@ impl Pictures {
             rgb,
             last: None,
             shown: (f64::from(CLOCK) / fps).round() as i64,
+            end: (probe.duration_s * f64::from(CLOCK)).round() as i64,
         })
     }
 
@@ -64,8 +67,9 @@ impl Pictures {
         &self.encoder
     }
 
-    /// Takes the picture of `time`, seconds.
-    pub(super) fn take(&mut self, time: f64, rgb: &[u8], mp4: &mut Mp4) -> Result<(), Error> {
+    /// Takes the picture of `time`, seconds. Where it `is_last` or last but one, it is no B-frame, so that the last
+    /// picture shown is the last one in the file, whose duration counts.
+    pub(super) fn take(&mut self, time: f64, rgb: &[u8], is_last: bool, mp4: &mut Mp4) -> Result<(), Error> {
         let stride = self.rgb.stride(0);
         let row = self.rgb.width() as usize * 3;
         for (line, from) in self.rgb.data_mut(0).chunks_exact_mut(stride).zip(rgb.chunks_exact(row)) {
@@ -77,6 +81,9 @@ impl Pictures {
         let ticks = self.last.map_or(ticks, |last| ticks.max(last + 1));
         self.last = Some(ticks);
         picture.set_pts(Some(ticks));
+        if is_last {
+            picture.set_kind(picture::Type::P);
+        }
         self.encoder.send_frame(&picture)?;
         self.drain(mp4)
     }
@@ -91,7 +98,9 @@ impl Pictures {
             let mut packet = Packet::empty();
             match self.encoder.receive_packet(&mut packet) {
                 Ok(()) => {
-                    packet.set_duration(self.shown);
+                    let is_last = packet.pts() == self.last;
+                    let stays = self.end.saturating_sub(packet.pts().unwrap_or(self.end)).max(1);
+                    packet.set_duration(if is_last { stays } else { self.shown });
                     mp4.take(Track::Pictures, &mut packet, Rational(1, CLOCK))?;
                 }
                 Err(Error::Eof | Error::Other { errno: EAGAIN }) => return Ok(()),

@@ -35,13 +35,19 @@ impl AccessPoints {
         self.latest = i64::MIN;
     }
 
-    pub(super) fn see(&mut self, packet: &Packet) {
+    /// Takes a packet; returns whether its bits show that decoding can start there.
+    pub(super) fn see(&mut self, packet: &Packet) -> bool {
         let number = self.packets;
         self.packets += 1;
         if ffmpeg::reconfigures(packet) {
             self.scanner.doubt();
         }
         let entry = packet.data().is_some_and(|data| self.scanner.is_access_point(data));
+        self.note(packet, number, entry);
+        entry
+    }
+
+    fn note(&mut self, packet: &Packet, number: u64, entry: bool) {
         if !self.scanner.proven() {
             self.list = Vec::new();
             return;

@@ -2,7 +2,7 @@
 
 use ffmpeg_next::{Error, Packet, codec::packet::side_data::Type, format::context::Input};
 
-use super::{MAX_READ_ERRORS, access_points::AccessPoints, sound::SoundTrack};
+use super::{MAX_READ_ERRORS, access_points::AccessPoints, order::Order, sound::SoundTrack};
 use crate::{
     RandomAccessPoint, Segment,
     ffmpeg::{self, StreamFacts},
@@ -14,16 +14,38 @@ use crate::{
 /// Packets at the start of a file that are searched for the date of recording and for encryption.
 const FIRST_PACKETS: u64 = 64;
 
+/// Seconds by which a claimed duration exceeds that of the pictures if there may be sound behind them.
+const LONGER: f64 = 0.5;
+
+/// Codecs whose decoders show nothing before the first picture that needs no other.
+const STRICT: [&str; 5] = ["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"];
+
 /// What the packets of a file say.
 pub(super) struct Packets {
     /// By stream index.
     pub(super) pictures: Vec<PictureTrack>,
     pub(super) sound: Option<SoundTrack>,
+    /// Whether packets of sound were skipped.
+    skipped_sound: bool,
     /// Which streams are encrypted.
     pub(super) encrypted: Vec<bool>,
     /// The date that the camera wrote beside the pictures.
     pub(super) recorded: Option<TakenTime>,
+    /// Packets that are damaged or cut off.
+    pub(super) corrupt: u64,
     pub(super) warnings: Vec<String>,
+}
+
+impl Packets {
+    /// Returns whether the sound that was skipped matters: the clock restarts, so that the sound has to be cut into segments as
+    /// well, or there was none at the end of a file that claims to be `claimed_s` seconds long.
+    pub(super) fn lack_sound(&self, candidates: &[StreamFacts], claimed_s: f64) -> bool {
+        let silent = self.sound.as_ref().is_some_and(SoundTrack::is_empty);
+        let longest = candidates.iter().map(|facts| self.pictures[facts.index].seconds(facts));
+        self.skipped_sound
+            && (self.pictures.iter().any(|track| !track.runs.is_empty())
+                || silent && claimed_s > longest.fold(0.0, f64::max) + LONGER)
+    }
 }
 
 /// The packets of one stream of pictures.
@@ -31,7 +53,16 @@ pub(super) struct PictureTrack {
     pub(super) stamps: Vec<Stamp>,
     /// Frames that an edit list hides.
     pub(super) hidden: u64,
+    /// Pictures before the first one that can be decoded.
+    pub(super) leading: u64,
+    /// Tick at which the first of them would be shown.
+    pub(super) begin: Option<i64>,
+    /// Whether decoding can start at the first packet.
+    begins_whole: bool,
+    /// PTS of the first picture that can be decoded, if it is not in the first packet.
+    entry: Option<i64>,
     access_points: AccessPoints,
+    order: Order,
     clock: Clock,
     /// Segments behind the first one.
     runs: Vec<Run>,
@@ -51,7 +82,12 @@ impl PictureTrack {
         Self {
             stamps: Vec::new(),
             hidden: 0,
+            leading: 0,
+            begin: None,
+            begins_whole: true,
+            entry: None,
             access_points: AccessPoints::new(facts),
+            order: Order::new(facts),
             clock: Clock::new(facts.time_base, restarts, facts.intra_only),
             runs: Vec::new(),
             dts: 0,
@@ -93,7 +129,13 @@ impl PictureTrack {
             }
             self.dts = dts;
         }
-        self.access_points.see(packet);
+        let entry = self.access_points.see(packet) || packet.is_key();
+        if number == 0 {
+            self.begins_whole = entry || !STRICT.contains(&facts.codec.as_str());
+        } else if entry && !self.begins_whole && self.entry.is_none() && self.runs.is_empty() {
+            self.entry = packet.pts();
+        }
+        self.order.see(packet);
         if never_shown(facts, packet) {
             return;
         }
@@ -104,6 +146,39 @@ impl PictureTrack {
         }
     }
 
+    /// Returns whether the container has no presentation times although pictures are reordered, so that all times are those of
+    /// other pictures.
+    pub(super) fn forgot_reordering(&self) -> bool {
+        self.hidden == 0 && self.order.is_forgotten()
+    }
+
+    /// Leaves out the pictures that come before the first one that can be decoded.
+    fn drop_leading(&mut self) {
+        let Some(entry) = self.entry else { return };
+        let first = self.runs.first().map_or(self.stamps.len(), |run| run.stamp);
+        self.begin = self.stamps.iter().filter_map(|stamp| stamp.pts).min();
+        let early = |stamp: &Stamp| stamp.pts.is_none_or(|pts| pts < entry);
+        let count = self.stamps[..first].iter().filter(|stamp| early(stamp)).count();
+        if count == first {
+            return;
+        }
+        let mut number = 0;
+        self.stamps.retain(|stamp| {
+            number += 1;
+            number > first || !early(stamp)
+        });
+        self.runs.iter_mut().for_each(|run| run.stamp -= count);
+        self.leading = count as u64;
+    }
+
+    /// Seconds from the first to the last picture.
+    fn seconds(&self, facts: &StreamFacts) -> f64 {
+        let times = || self.stamps.iter().filter_map(|stamp| stamp.pts);
+        let (num, den) = facts.time_base;
+        let ticks = times().max().unwrap_or(0).saturating_sub(times().min().unwrap_or(0));
+        ticks as f64 * f64::from(num) / f64::from(den.max(1))
+    }
+
     /// Moves the times to one timeline. Returns the segments, if there are several, and the number of recordings.
     pub(super) fn lay_out(&mut self, facts: &StreamFacts) -> (Vec<Segment>, usize) {
         // With the first segment, there would be too many.
@@ -112,6 +187,7 @@ impl PictureTrack {
             self.stamps.iter_mut().for_each(|stamp| stamp.pts = None);
             return (Vec::new(), 1);
         }
+        self.drop_leading();
         let (num, den) = facts.time_base;
         let second = i64::from(den) / i64::from(num.max(1));
         let usual = claimed_gap(facts.time_base, &facts.rates);
@@ -128,13 +204,20 @@ impl PictureTrack {
     }
 }
 
-/// Reads all packets of the streams of pictures `candidates` and of `sound`.
+/// Reads all packets of the streams of pictures `candidates`, and those of `sound` that lie behind the byte `sound_from` of the
+/// file: they are many, and usually only their end matters.
 pub(super) fn read(
     input: &mut Input,
     candidates: &[StreamFacts],
     sound: Option<&StreamFacts>,
+    sound_from: u64,
     max_packets: u64,
 ) -> Packets {
+    let heard = sound.map(|facts| facts.index);
+    let shown = |index: usize| candidates.iter().any(|facts| facts.index == index);
+    let mut skips_sound = heard.is_some() && sound_from > 0;
+    let skipped_sound = skips_sound;
+    ffmpeg::read_only(input, |index| shown(index) || !skips_sound && heard == Some(index));
     let (restarts, partial_times) = (ffmpeg::clock_restarts(input), has_partial_times(input));
     let new = |facts: &StreamFacts| PictureTrack::new(facts, restarts, partial_times);
     let mut pictures: Vec<PictureTrack> =
@@ -172,6 +255,11 @@ pub(super) fn read(
         }
         let Some(facts) = candidates.iter().find(|facts| facts.index == packet.stream()) else { continue };
         corrupt += u64::from(packet.is_corrupt());
+        // Where the position is not known, all sound is read.
+        if skips_sound && u64::try_from(packet.position()).map_or(true, |position| position >= sound_from) {
+            skips_sound = false;
+            ffmpeg::read_only(input, |index| shown(index) || heard == Some(index));
+        }
         let Some(track) = pictures.get_mut(facts.index).filter(|_| packet.size() > 0) else { continue };
         if seen <= FIRST_PACKETS {
             recorded =
@@ -185,10 +273,7 @@ pub(super) fn read(
             track.finish(facts);
         }
     }
-    if corrupt > 0 {
-        warnings.push(format!("{corrupt} packets are damaged or cut off"));
-    }
-    Packets { pictures, sound, encrypted, recorded, warnings }
+    Packets { pictures, sound, skipped_sound, encrypted, recorded, corrupt, warnings }
 }
 
 /// Returns whether what a container leaves out cannot be computed. AVI has decoding times only, which equal presentation times

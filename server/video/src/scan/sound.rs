@@ -24,6 +24,11 @@ impl SoundTrack {
         Self { index: facts.index, time_base: facts.time_base, packets: 0, runs }
     }
 
+    /// Returns whether no packet was seen.
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
     pub(super) fn see(&mut self, packet: &Packet, pictures: &[PictureTrack]) {
         let number = self.packets;
         self.packets += 1;
@@ -37,17 +42,24 @@ impl SoundTrack {
         }
     }
 
-    /// Returns the segments beside the stream of pictures `facts`, whose own are `pictures`, and the second of the clock at
-    /// which the sound ends on the one timeline.
-    pub(super) fn lay_out(&self, facts: &StreamFacts, pictures: &[Segment]) -> (Vec<Segment>, Option<f64>) {
+    /// Returns the segments beside the stream of pictures `facts`, whose own are `pictures`, and where each piece of sound
+    /// starts and ends on the one timeline, in seconds from `zero`.
+    pub(super) fn lay_out(
+        &self,
+        facts: &StreamFacts,
+        pictures: &[Segment],
+        zero: f64,
+    ) -> (Vec<Segment>, Vec<(f64, f64)>) {
         let Some((_, runs)) = self.runs.iter().find(|(index, _)| *index == facts.index) else {
-            return (Vec::new(), None);
+            return (Vec::new(), Vec::new());
         };
-        let tick = |(num, den): (i32, i32)| f64::from(num) / f64::from(den.max(1));
-        let scale = tick(facts.time_base) / tick(self.time_base).max(f64::MIN_POSITIVE);
-        let segments = segments::sound_segments(runs, pictures, scale);
-        let end = |run: &SoundRun| run.ticks.1.saturating_add(segments::shift(&segments, run.packet));
-        let end = runs.iter().map(end).max();
-        (segments, end.map(|end| end as f64 * tick(self.time_base)))
+        let seconds = |(num, den): (i32, i32)| f64::from(num.max(1)) / f64::from(den.max(1));
+        let tick = seconds(self.time_base);
+        let segments = segments::sound_segments(runs, pictures, seconds(facts.time_base) / tick);
+        let moved = |run: &SoundRun, ticks: i64| {
+            ticks.saturating_add(segments::shift(&segments, run.packet)) as f64 * tick - zero
+        };
+        let pieces = runs.iter().map(|run| (moved(run, run.ticks.0), moved(run, run.ticks.1))).collect();
+        (segments, pieces)
     }
 }

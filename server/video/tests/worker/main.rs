@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod browsers;
 mod clips;
 mod coded;
 mod colours;
@@ -9,6 +10,7 @@ mod damage;
 mod dates;
 mod decoding;
 mod derived;
+mod ends;
 mod joins;
 mod layouts;
 mod misbehaviour;
