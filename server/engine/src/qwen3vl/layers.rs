@@ -114,6 +114,11 @@ impl<'a> TensorScope<'a> {
         };
         let padding = if pads { padded - inputs } else { 0 };
         let weight = weight.to_device(&Device::Cpu)?.pad_with_zeros(1, 0, padding)?;
+        // candle quantizes the storage from its first value on, whatever part of it the tensor is.
+        let weight = match weight.layout().start_offset() {
+            0 => weight,
+            _ => weight.force_contiguous()?,
+        };
         let quantized = QTensor::quantize_onto(&weight, kind, self.device)?;
         Ok(Weight::Quantized { matrix: QMatMul::from_qtensor(quantized)?, padding })
     }
@@ -326,7 +331,9 @@ mod tests {
             let values = (0..rows * inputs).map(|i| value(i + seed)).collect::<Vec<_>>();
             Tensor::from_vec(values, (rows, inputs), &Device::Cpu).unwrap()
         };
-        let (weight, x) = (tensor(outputs, 0), tensor(rows, 31));
+        // A part of a larger tensor.
+        let weight = tensor(outputs + 3, 0).narrow(0, 3, outputs).unwrap();
+        let x = tensor(rows, 31);
         let weights = Weights::from_static("test", b"\x02\0\0\0\0\0\0\0{}").unwrap();
         let source = TensorScope::new(&weights, &Device::Cpu, DType::F32, "x");
         let held = source.with_matrices(MatrixFormat::Quantized(quantization)).hold(weight.clone()).unwrap();
