@@ -9,6 +9,7 @@ mod colours;
 mod dates;
 mod decoding;
 mod derived;
+mod drawn;
 mod ends;
 mod joins;
 mod misbehaviour;
