@@ -69,7 +69,7 @@ fn drawn(clips: &Clips, seed: u64) -> (PathBuf, Vec<(u32, f64)>, String) {
     let mut random = StdRng::seed_from_u64(seed);
     let kind = &KINDS[seed as usize % KINDS.len()];
     let most = if let Join::Files(most) = kind.join { most } else { 5 };
-    let count = if random.random_bool(0.1) { 1 } else { random.random_range(2..=most) };
+    let parts = if random.random_bool(0.1) { 1 } else { random.random_range(2..=most) };
     let sound = !kind.sound.is_empty() && random.random_bool(0.5);
     let codec = kind.pictures.choose(&mut random).unwrap();
     let reordered = if [MJPEG, MPEG4].contains(codec) { 0 } else { random.random_range(0..=2) };
@@ -77,7 +77,7 @@ fn drawn(clips: &Clips, seed: u64) -> (PathBuf, Vec<(u32, f64)>, String) {
     let rate = *rates.choose(&mut random).unwrap();
     let mut recordings: Vec<Recording> = Vec::new();
     let mut gaps: Vec<f64> = Vec::new();
-    for at in 0..count {
+    for at in 0..parts {
         let group = random.random_range(4..=30);
         let sound_options = if sound { kind.sound } else { "" };
         let options = format!("{codec} -bf {reordered} -g {group} {sound_options} {}", kind.muxer);
@@ -85,10 +85,13 @@ fn drawn(clips: &Clips, seed: u64) -> (PathBuf, Vec<(u32, f64)>, String) {
         let count = random.random_range(8..=40);
         let first = 100 * at as u32 + random.random_range(1..50);
         let (start, gap) = match recordings.last() {
-            None if count == 1 => (random.random_range(0.0..50_000.0), 0.0),
+            None if parts == 1 => (random.random_range(0.0..50_000.0), 0.0),
             None => (f64::from(random.random_range(1..40_000)), 0.0),
             Some(last) => next_start(&mut random, kind.join, last),
         };
+        // AVI counts pictures from zero, and editors move what they join.
+        let from_zero = kind.extension == "avi" || kind.join == Join::Remuxed && parts > 1;
+        let start = if from_zero { 0.0 } else { start };
         gaps.extend((at > 0).then_some(gap));
         recordings.push(Recording { first, count, rate, start, sound, options });
     }
