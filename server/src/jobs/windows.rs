@@ -43,8 +43,8 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> Result<Vec<String>, Stop> {
     let library = &cx.library;
-    let duration = video.probe.as_ref().map_or(0.0, |probe| probe.duration_s);
-    let bounds = bounds(duration, cx.window_s);
+    let probe = cx.answers.media().probe(&cx.source(video), cancel).await?;
+    let bounds = bounds(probe.duration_s, cx.window_s, &probe.index.frame_times);
     let mut done = library.windows(&video.id).await?;
     let same = |window: &Window| {
         bounds.get(window.number).is_some_and(|&(start, end)| (window.start, window.end) == (start, end))
@@ -104,11 +104,17 @@ async fn store(
     Ok(cx.library.set_job_parts(&job.id, done.len(), windows).await?)
 }
 
-/// Divides a length into equal windows of about `window` seconds.
-fn bounds(duration: f64, window: f64) -> Vec<(f64, f64)> {
+/// Divides a length into equal windows of about `window` seconds. Where no picture begins (`times`), the window before lasts
+/// longer, so that their number follows from the pictures that exist.
+fn bounds(duration: f64, window: f64, times: &[f64]) -> Vec<(f64, f64)> {
     let count = (duration / window).ceil().max(1.0);
-    let at = |index: f64| duration * index / count;
-    (0..count as usize).map(|index| (at(index as f64), at(index as f64 + 1.0))).collect()
+    let number = |time: f64| (time * count / duration).floor().clamp(0.0, count - 1.0) as u64;
+    let mut shown: Vec<u64> = times.iter().map(|&time| number(time)).collect();
+    shown.dedup();
+    let at = |number: u64| duration * number as f64 / count;
+    let starts = shown.iter().skip(1).map(|&number| at(number));
+    let ends = starts.clone().chain([duration]);
+    std::iter::once(0.0).chain(starts).zip(ends).collect()
 }
 
 /// Generates all texts of one window.
@@ -272,10 +278,23 @@ mod tests {
 
     #[test]
     fn windows_are_alike_and_cover_the_whole() {
-        let bounds = bounds(301.0, 100.0);
+        let times: Vec<f64> = (0..301).map(f64::from).collect();
+        let bounds = bounds(301.0, 100.0, &times);
         assert_eq!(bounds.len(), 4);
         assert_eq!((bounds[0].0, bounds[3].1), (0.0, 301.0));
         assert!(bounds.windows(2).all(|pair| pair[0].1 == pair[1].0));
+    }
+
+    #[test]
+    fn a_hole_without_pictures_has_no_windows() {
+        let times = [0.0, 1.0, 72_000.0, 72_001.0, 72_150.0];
+        let found = bounds(72_200.0, 100.0, &times);
+        assert_eq!(found.len(), 3);
+        assert_eq!((found[0].0, found[2].1), (0.0, 72_200.0));
+        assert!(found.windows(2).all(|pair| pair[0].1 == pair[1].0));
+        assert!(times.iter().all(|time| found.iter().any(|(start, end)| (start..end).contains(&time))));
+        assert_eq!(bounds(28_800.0, 60.0, &[0.0]), [(0.0, 28_800.0)], "a picture with sound");
+        assert_eq!(bounds(10.0, 60.0, &[]), [(0.0, 10.0)]);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use ffmpeg_next::Packet;
 /// Packets that wait at most.
 const MAX_WAITING: usize = 64;
 
+/// Pictures by which DTS may leap before the clock makes a pause there.
+const PAUSE: i64 = 4;
+
 /// The packets of one stream on their way.
 #[derive(Default)]
 pub(crate) struct Completer {
@@ -38,11 +41,15 @@ impl Completer {
             && let (Some(own), Some(dts)) = (first.dts(), packet.dts())
             && dts > own
         {
-            self.latest = self.latest.max(dts);
             if packet.pts() != Some(dts) {
-                first.set_pts(Some(dts));
+                // Behind a pause, it is shown right after the B-frames.
+                let step = first.duration().max(1);
+                let after = self.latest.saturating_add(step);
+                let pause = dts.saturating_sub(self.latest) > step.saturating_mul(PAUSE);
+                first.set_pts(Some(if pause { after } else { dts }));
                 self.waiting.drain(..).for_each(|(packet, begins)| pass_on(packet, begins));
             }
+            self.latest = self.latest.max(dts);
         }
         match packet.dts() {
             // Without DTS there is nothing to compute from.
@@ -117,6 +124,12 @@ mod tests {
             (None, 90, false),
         ];
         assert_eq!(completed(&packets), [80, 40, 90, 50, 130].map(Some));
+    }
+
+    #[test]
+    fn a_picture_before_a_pause_is_not_shown_behind_it() {
+        let packets = [(None, 0, false), (Some(40), 40, false), (None, 9000, false)];
+        assert_eq!(completed(&packets), [80, 40, 9040].map(Some));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Recordings whose pictures carry their number, and files joined from them.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command};
 
 use homereel_video::Frame;
 
@@ -53,6 +53,29 @@ pub(crate) fn joined(clips: &Clips, name: &str, recordings: &[Recording]) -> Pat
         fs::remove_file(part).unwrap();
     }
     clips.write(name, &bytes)
+}
+
+/// Joins `recordings` as editors do, packet by packet, each `gaps` seconds behind the one before.
+pub(crate) fn remuxed(clips: &Clips, name: &str, recordings: &[Recording], gaps: &[f64]) -> PathBuf {
+    let extension = name.rsplit('.').next().unwrap();
+    let mut list = String::from("ffconcat version 1.0\n");
+    for (at, recording) in recordings.iter().enumerate() {
+        let part = format!("{name}.{at}.{extension}");
+        recording.write(clips, &part);
+        let seconds = recording.seconds() + gaps.get(at).copied().unwrap_or(0.0);
+        list.push_str(&format!("file {part}\nduration {seconds}\n"));
+    }
+    let list = clips.write(&format!("{name}.txt"), list.as_bytes());
+    let path = clips.path(name);
+    let done = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "concat", "-i"])
+        .arg(list)
+        .args(["-map", "0", "-c", "copy"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "ffmpeg: {}", String::from_utf8_lossy(&done.stderr));
+    path
 }
 
 /// Reads the number of a picture; `None` where a block is neither dark nor bright.

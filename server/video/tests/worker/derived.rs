@@ -15,7 +15,7 @@ use crate::clips::{Clips, QUARTERS, assert_corners, decode, number, numbered, pr
 const ROOM: u64 = 64 << 20;
 
 /// Makes the rendition of `path`.
-async fn made(clips: &Clips, path: &Path, room: u64) -> Result<(PathBuf, Rendition), VideoError> {
+pub(crate) async fn made(clips: &Clips, path: &Path, room: u64) -> Result<(PathBuf, Rendition), VideoError> {
     let out = clips.path("rendition.mp4");
     let file = File::create(&out).unwrap();
     let mut told = Vec::new();
@@ -44,7 +44,7 @@ fn boxes(path: &Path) -> Vec<String> {
 }
 
 /// The loudness of each tenth of a second of a file's sound, as ffmpeg decodes it.
-fn loudness(path: &Path) -> Vec<f64> {
+pub(crate) fn loudness(path: &Path) -> Vec<f64> {
     let done = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
         .arg(path)

@@ -48,7 +48,7 @@ async fn sound_that_outlasts_the_pictures_is_kept_to_its_end() {
 async fn the_last_picture_stays_as_long_as_the_file_says() {
     let clips = Clips::new();
     // Ten pictures a second, of which the last but one stays for ten seconds; exchanged for the last one.
-    let source = format!("{},setpts='if(eq(N,11),110,N)/10/TB'", numbered(10, 12));
+    let source = format!("{},settb=1/1000,setpts='if(eq(N,11),110,N)*100'", numbered(10, 12));
     for (name, options) in [("stays.mp4", "-c:v libx264 -bf 0"), ("stays.mov", "-c:v mjpeg -q:v 2")] {
         let path = clips.draw(name, &source, &format!("-vsync passthrough {options}"));
         let mut bytes = fs::read(path).unwrap();

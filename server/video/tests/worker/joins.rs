@@ -1,10 +1,14 @@
 //! Recordings joined in one file: every picture once, in the order of the file, on one timeline.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
+
+use homereel_video::{DecodeRequest, Plan};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clips::{Clips, decode, probe},
+    clips::{Clips, collect, probe, worker},
     coded::{Recording, coded_number, joined},
+    derived::{loudness, made},
 };
 
 /// Recordings of two seconds whose clocks begin at `starts`.
@@ -24,21 +28,29 @@ fn recordings(starts: &[f64], sound: bool, options: &str) -> Vec<Recording> {
 
 /// Asserts that a file shows `pictures` (number and time) and nothing else.
 pub(crate) async fn assert_shows(path: &Path, pictures: &[(u32, f64)], what: &str) {
-    let clip = probe(path).await.unwrap();
+    let file = || File::open(path).unwrap();
+    let (clip, opened) =
+        homereel_video::open(&worker(), file(), &CancellationToken::new()).await.expect(what);
     let times = &clip.index.frame_times;
     assert_eq!(times.len(), pictures.len(), "{what}: {:?}", clip.warnings);
     for (at, (found, (_, time))) in times.iter().zip(pictures).enumerate() {
         assert!((found - time).abs() < 0.02, "{what}: picture {at} at {found} instead of {time}");
     }
-    let indices: Vec<u64> = (0..times.len() as u64).collect();
-    let (frames, end) = decode(path, &indices).await.unwrap();
-    let numbers: Vec<Option<u32>> = frames.iter().map(coded_number).collect();
+    let request = |indices: Vec<u64>| {
+        let plan = Plan { indices, times: Vec::new() };
+        DecodeRequest::new(&clip, &plan, clip.video.width, clip.video.height)
+    };
+    let mut stream = opened.decode(request((0..times.len() as u64).collect())).await.unwrap();
+    let mut numbers = Vec::new();
+    while let Some(frame) = stream.next().await.unwrap() {
+        numbers.push(coded_number(&frame));
+    }
     let expected: Vec<Option<u32>> = pictures.iter().map(|&(number, _)| Some(number)).collect();
     assert_eq!(numbers, expected, "{what}");
-    assert_eq!((end.replaced, end.warnings), (0, vec![]), "{what}");
+    let end = stream.end().unwrap();
+    assert_eq!((end.replaced, &end.warnings), (0, &vec![]), "{what}");
     // Some alone, which packets before them may be left out for.
-    let some: Vec<u64> = indices.iter().copied().filter(|index| index % 17 == 2).collect();
-    let (frames, _) = decode(path, &some).await.unwrap();
+    let (frames, _) = collect(path, request((2..times.len() as u64).step_by(17).collect())).await.unwrap();
     for frame in &frames {
         let (number, time) = pictures[frame.index as usize];
         assert_eq!(coded_number(frame), Some(number), "{what}: picture {} alone", frame.index);
@@ -47,7 +59,7 @@ pub(crate) async fn assert_shows(path: &Path, pictures: &[(u32, f64)], what: &st
 }
 
 /// The pictures of `recordings` laid one after the other.
-pub(crate) fn in_order(recordings: &[Recording]) -> Vec<(u32, f64)> {
+fn in_order(recordings: &[Recording]) -> Vec<(u32, f64)> {
     let mut begin = 0.0;
     let mut pictures = Vec::new();
     for recording in recordings {
@@ -102,4 +114,33 @@ async fn gaps_that_a_clock_explains_stay() {
     let slow = "-vf setpts=N*1000/TB -vsync passthrough -c:v ffv1";
     let path = Recording { options: slow.into(), ..recording }.write(&clips, "rare.mkv");
     assert_shows(&path, &[(1, 0.0), (2, 1000.0), (3, 2000.0), (4, 3000.0)], "rare.mkv").await;
+}
+
+#[tokio::test]
+async fn sound_stays_with_the_pictures_of_its_recording() {
+    let clips = Clips::new();
+    for (name, starts, options) in [
+        ("restart.mts", &[1.0, 1.0, 1.0][..], format!("{X264} -mpegts_m2ts_mode 1")),
+        ("leap.ts", &[20.0, 72_000.0, 1.0], X264.into()),
+        ("cells.vob", &[1.0, 1.0, 1.0], format!("{MPEG2} -f vob")),
+        ("overlap.vob", &[1.0, 2.5, 3.5], format!("{MPEG2} -f vob")),
+        ("restart.mkv", &[1.0, 1.0], X264.into()),
+    ] {
+        // A second of sound, and a second of silence.
+        let silence = "-af volume='if(lt(t,1),1,0)':eval=frame";
+        let recordings = recordings(starts, true, &format!("{options} {silence}"));
+        let path = joined(&clips, name, &recordings);
+        let (out, made) = made(&clips, &path, 1 << 26).await.unwrap();
+        assert_eq!(
+            (made.frames, made.sound, made.warnings),
+            (50 * starts.len() as u64, true, vec![]),
+            "{name}"
+        );
+        assert_shows(&out, &in_order(&recordings), name).await;
+        let loud: Vec<bool> = loudness(&out).into_iter().map(|level| level > 0.02).collect();
+        assert!(loud.len() >= 20 * starts.len() - 2, "{name}: {loud:?}");
+        for (tenth, &loud) in loud.iter().enumerate().filter(|(tenth, _)| (2..8).contains(&(tenth % 10))) {
+            assert_eq!(loud, tenth / 10 % 2 == 0, "{name}: after {tenth} tenths of a second");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod damage;
 mod dates;
 mod decoding;
 mod derived;
+mod drawn;
 mod ends;
 mod joins;
 mod layouts;
