@@ -22,6 +22,10 @@ pub(super) fn last_stay(input: &Input, facts: &StreamFacts, track: &PictureTrack
     let stay = match input.format().name() {
         "gif" | "matroska,webm" => own,
         super::MP4 => {
+            // The duration is that of all samples of the track; some may be missing, or cut out by edits.
+            if u64::try_from(facts.frames).is_ok_and(|frames| frames > track.count) {
+                return None;
+            }
             let first = track.begin.or_else(|| timed().map(|(pts, _)| pts).min())?;
             first.saturating_add(facts.duration?).saturating_sub(last)
         }

@@ -186,6 +186,9 @@ async fn a_truncated_clip_gives_what_is_left_and_says_so() {
     let clip = probe(&path).await.unwrap();
     assert!(!clip.warnings.is_empty());
     assert!((20..90).contains(&clip.video.frame_count), "{}", clip.video.frame_count);
+    // The header's length is that of the whole clip.
+    let lasts = clip.video.frame_count as f64 / 25.0;
+    assert!((clip.duration_s - lasts).abs() < 0.2, "{} s instead of {lasts}", clip.duration_s);
     let (frames, _) = sample(&path).await.unwrap();
     assert!(frames.len() >= 2);
 }
