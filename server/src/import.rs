@@ -9,7 +9,7 @@ mod whole;
 use std::time::Duration;
 
 use homereel_library::{
-    Expired, Library, LibraryError, NewFile, Sealed, Stored, StoredFile, Storing, Upload, now_ms,
+    Expired, Library, LibraryError, NewFile, Sealed, Stored, StoredFile, Storing, Upload,
 };
 use homereel_video::ProbeSummary;
 
@@ -87,10 +87,10 @@ pub async fn add_file(cx: &ImportContext, sealed: Sealed, new: NewFile) -> Resul
     Ok(sealed.commit_file(new).await?)
 }
 
-/// Returns when a file expires that is stored now and kept for so long.
+/// Converts seconds to milliseconds.
 #[must_use]
-pub fn expiry_ms(keep_s: u64) -> i64 {
-    now_ms().saturating_add(i64::try_from(keep_s.saturating_mul(1000)).unwrap_or(i64::MAX))
+pub fn millis(seconds: u64) -> i64 {
+    i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX)
 }
 
 /// Stores a complete upload as a video of the library or a file. What is neither is rejected and deleted. After any other
@@ -111,7 +111,7 @@ pub async fn store(cx: &ImportContext, upload: &Upload) -> Result<Imported, Impo
                 owner: upload.owner.clone(),
                 name: upload.name.clone(),
                 purpose: purpose.clone(),
-                expires_ms: expiry_ms(cx.files_keep_s),
+                keep_ms: millis(cx.files_keep_s),
             };
             add_file(cx, *sealed, new).await.map(Imported::File)
         }

@@ -8,6 +8,9 @@ use crate::{
     timeline::Stamp,
 };
 
+/// A track with fewer than one picture for so many of another one is no film.
+const FEWEST: usize = 16;
+
 /// Returns the candidate streams: video that can be decoded, no cover art.
 pub(crate) fn candidates(streams: &[StreamFacts]) -> Result<Vec<StreamFacts>, VideoError> {
     let moving: Vec<&StreamFacts> =
@@ -43,7 +46,8 @@ fn inventory(streams: &[StreamFacts]) -> String {
 }
 
 /// Chooses the stream of pictures. Still pictures (cover art, previews, the still of a motion photo) lose against moving ones.
-/// What the file marks as default, or as enabled, wins; then what lasts at least half as long as the longest, then the largest.
+/// What the file marks as default, or as enabled, wins; then what has at least a sixteenth of the most pictures (a phone's best
+/// shots in full size are a track of a few), then what lasts at least half as long as the longest, then the largest.
 pub(crate) fn pictures<'a, 'b>(
     candidates: &'a [StreamFacts],
     stamps: impl Fn(&StreamFacts) -> &'b [Stamp],
@@ -51,7 +55,9 @@ pub(crate) fn pictures<'a, 'b>(
     let moving = |facts: &&StreamFacts| !facts.still && stamps(facts).len() > 1;
     let filled: Vec<&StreamFacts> = candidates.iter().filter(|facts| !stamps(facts).is_empty()).collect();
     let filled = preferred(filled, moving);
-    let marked = preferred(filled, |facts| facts.default);
+    let mut marked = preferred(filled, |facts| facts.default);
+    let most = marked.iter().map(|facts| stamps(facts).len()).max().unwrap_or(0);
+    marked.retain(|facts| stamps(facts).len() * FEWEST >= most);
     let longest = marked.iter().map(|facts| length(facts, stamps(facts))).fold(0.0, f64::max);
     marked
         .into_iter()

@@ -63,8 +63,8 @@ pub struct NewFile {
     pub name: String,
     /// What the client wants it for.
     pub purpose: String,
-    /// When it expires, in milliseconds since 1970 (UTC).
-    pub expires_ms: i64,
+    /// How long it is kept, in milliseconds.
+    pub keep_ms: i64,
 }
 
 /// Which files to list.
@@ -234,6 +234,7 @@ impl Sealed {
                 .await
                 .map_err(io::Error::other)??;
         }
+        let created_ms = now_ms();
         let inserted = sqlx::query(
             "INSERT INTO files (id, owner, sha256, name, purpose, size, created_ms, expires_ms)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -244,8 +245,8 @@ impl Sealed {
         .bind(display_name(&new.name))
         .bind(&new.purpose)
         .bind(i64::try_from(self.size).unwrap_or(i64::MAX))
-        .bind(now_ms())
-        .bind(new.expires_ms)
+        .bind(created_ms)
+        .bind(created_ms.saturating_add(new.keep_ms))
         .execute(&library.pool)
         .await;
         if let Err(error) = inserted {

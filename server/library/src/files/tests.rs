@@ -13,7 +13,7 @@ fn new(owner: Option<&str>) -> NewFile {
         owner: owner.map(str::to_owned),
         name: "dir/a.mp4".into(),
         purpose: "user_data".into(),
-        expires_ms: now_ms() + DAY,
+        keep_ms: DAY,
     }
 }
 
@@ -118,8 +118,7 @@ async fn both_quotas_count_files_and_their_uploads() {
 async fn an_expired_file_is_not_found_and_then_deleted() {
     let data = tempfile::tempdir().unwrap();
     let library = Library::open(data.path()).await.unwrap();
-    let short =
-        put(&library, b"short", NewFile { expires_ms: now_ms() + 3_600_000, ..new(None) }).await.unwrap();
+    let short = put(&library, b"short", NewFile { keep_ms: 3_600_000, ..new(None) }).await.unwrap();
     let long = put(&library, b"long", new(None)).await.unwrap();
     let now = now_ms();
     assert_eq!(library.expire_at(now).await.unwrap().files, 0);

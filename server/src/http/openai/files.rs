@@ -43,7 +43,7 @@ pub(in crate::http) async fn create(
         owner: user.account(),
         name: upload.name,
         purpose: upload.purpose,
-        expires_ms: import::expiry_ms(upload.keep_s),
+        keep_ms: import::millis(upload.keep_s),
     };
     let file = import::add_file(&state.import_context(), upload.content, new).await.map_err(|error| {
         let failure = Failure::from(error);

@@ -18,6 +18,7 @@ async fn the_default_stream_of_pictures_is_shown() {
     let both = "-map 0:v:0 -map 0:v:1 -c:v libx264";
     let preview = two(&quarters(160, 120, 12, 2.0), "color=gray:s=64x48:r=60:d=2");
     let disabled = two(&quarters(160, 120, 10, 1.0), "color=purple:s=320x240:r=10:d=4");
+    let shots = two(&quarters(64, 48, 30, 2.0), "color=gray:s=320x240:r=1:d=2");
     let still = two("color=gray:s=320x240:r=1:d=1", &quarters(160, 120, 10, 2.0));
     for (name, source, options, index) in [
         // Fewer pictures, but larger ones.
@@ -26,6 +27,8 @@ async fn the_default_stream_of_pictures_is_shown() {
         // The disabled one is longer and larger.
         ("disabled.mov", &disabled, format!("{both} -disposition:v:0 default -disposition:v:1 0"), 0),
         ("second.mov", &disabled, format!("{both} -disposition:v:0 0 -disposition:v:1 default"), 1),
+        // A few large pictures beside the film, all enabled.
+        ("shots.mov", &shots, format!("{both} -disposition:v:0 default -disposition:v:1 default"), 0),
         // A single picture is no film, whatever is said of it.
         ("still.mp4", &still, format!("{both} -c:v:0 mjpeg -disposition:v:0 default -disposition:v:1 0"), 1),
     ] {
