@@ -39,7 +39,8 @@ def by_homereel(binary, path):
 
 
 def refusal(binary, path):
-    return subprocess.run([binary, "probe", path], capture_output=True, text=True).stderr.strip().removeprefix("error: ")
+    said = subprocess.run([binary, "probe", path], capture_output=True, text=True).stderr.strip()
+    return said.removeprefix("error: ").removeprefix(f"{path}: ")
 
 
 def number(text):
@@ -67,6 +68,8 @@ class Comparison:
 
 def reason_of_duration(ours, stream, container, exif):
     text = " ".join(ours["warnings"])
+    if ours["container"] == "motion photo":
+        return "ffprobe reads the photo, we the film in it"
     sound = max((number(s.get("duration")) or 0 for s in container["streams"] if s["codec_type"] == "audio"), default=0)
     if "recordings" in text:
         return "recordings joined in one file; the others read one clock through all of them"
@@ -81,12 +84,18 @@ def reason_of_duration(ours, stream, container, exif):
     if container["format"]["format_name"] in ("gif", "mpeg", "mpegvideo", "mpegts", "h264", "hevc", "m4v", "ivf", "dv", "mjpeg", "avi", "flv", "rm", "asf"):
         return "the others estimate from the bit rate, or leave out the last picture's own duration"
     if exif:
-        return "exiftool reads the header alone, which is rounded or empty"
+        return "the header is rounded, empty, or counts other streams"
     return None
 
 
-def reason_of_frames(ours, stream):
+def reason_of_frames(ours, stream, container):
     text = " ".join(ours["warnings"])
+    if "begins in the middle of a recording" in text:
+        return "the file begins in the middle of a group of pictures; those that cannot be decoded are left out"
+    if ours["container"] == "motion photo":
+        return "ffprobe reads the photo, we the film in it"
+    if container["format"]["format_name"].startswith("mov") and int(stream["nb_read_packets"]) > ours["video"]["frame_count"]:
+        return "an edit list hides pictures, or the time of one is wrong"
     if "hidden" in text or "edit" in text:
         return "an edit list hides pictures"
     if ours["video"]["index"] != stream["index"]:
@@ -98,6 +107,12 @@ def reason_of_frames(ours, stream):
     if stream["codec_name"] == "vp8":
         return "references that are never shown are packets of their own"
     return None
+
+
+def reason_of_rotation(ours):
+    if ours["video"]["mirrored"]:
+        return "mirrored as well"
+    return "no multiple of 90 degrees, which is ignored" if "no multiple of 90" in " ".join(ours["warnings"]) else None
 
 
 def rotation_of(stream):
@@ -144,9 +159,9 @@ def main():
         durations = {"ffprobe": number(container["format"].get("duration")), "exiftool": number(exif.get("QuickTime:Duration"))}
         table["duration"].add(file, round(ours["duration_s"], 3), durations, near, lambda: reason_of_duration(ours, stream, container, exif))
         packets = number(stream.get("nb_read_packets"))
-        table["frames"].add(file, ours["video"]["frame_count"], {"ffprobe": packets and int(packets)}, lambda a, b: a == b, lambda: reason_of_frames(ours, stream))
+        table["frames"].add(file, ours["video"]["frame_count"], {"ffprobe": packets and int(packets)}, lambda a, b: a == b, lambda: reason_of_frames(ours, stream, container))
         table["rotation"].add(file, ours["video"]["rotation"], {"ffprobe": rotation_of(stream)}, lambda a, b: a == b,
-                              lambda: "mirrored as well" if ours["video"]["mirrored"] else None)
+                              lambda: reason_of_rotation(ours))
         said = ours["creation_time"]
         tags = {**container["format"].get("tags", {}), **{}}
         dates = {"ffprobe": tags.get("com.apple.quicktime.creationdate") or tags.get("creation_time"), "exiftool": exif_date(exif)}
@@ -168,10 +183,10 @@ def main():
             print(f"\n### Differences in {one.name}\n\n| file | Homereel | others | reason |\n| --- | --- | --- | --- |")
         for row in one.differences:
             unexplained += row[-1] == "not explained"
-            print("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |")
+            print("| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split()) for cell in row) + " |")
     print("\n### Refused, or read by one side alone\n\n| file | Homereel | ffprobe |\n| --- | --- | --- |")
     for row in refused:
-        print("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |")
+        print("| " + " | ".join(" ".join(str(cell).replace("|", "\\|").split()) for cell in row) + " |")
     sys.exit(1 if unexplained else 0)
 
 
