@@ -333,8 +333,8 @@ async fn a_question_can_be_stopped_and_says_so() -> anyhow::Result<()> {
 #[tokio::test]
 async fn an_upload_of_200_mb_outlives_a_lost_line_a_reload_and_kill_9() -> anyhow::Result<()> {
     // Noise does not compress: many bytes, few frames to look at.
-    let noise = "nullsrc=size=1280x720:rate=10:duration=16,geq=random(1)*255:random(2)*255:random(3)*255";
-    let options = ["-f", "lavfi", "-i", noise, "-c:v", "rawvideo", "-pix_fmt", "yuv420p"];
+    let noise = "nullsrc=size=1280x720:rate=10:duration=12,geq=random(1)*255:random(2)*255:random(3)*255";
+    let options = ["-f", "lavfi", "-i", noise, "-c:v", "rawvideo", "-pix_fmt", "uyvy422"];
     let file = clips::ffmpeg("big.mov", &options)?;
     let size = std::fs::metadata(&file)?.len();
     ensure!(size > 200_000_000, "{size} bytes are not 200 MB");
