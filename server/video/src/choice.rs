@@ -8,8 +8,8 @@ use crate::{
     timeline::Stamp,
 };
 
-/// A track with fewer than one picture for so many of another one is no film.
-const FEWEST: usize = 16;
+/// A stream with less than one `MIN_SHARE`th of the pictures of another one is not chosen.
+const MIN_SHARE: usize = 16;
 
 /// Returns the candidate streams: video that can be decoded, no cover art.
 pub(crate) fn candidates(streams: &[StreamFacts]) -> Result<Vec<StreamFacts>, VideoError> {
@@ -57,7 +57,7 @@ pub(crate) fn pictures<'a, 'b>(
     let filled = preferred(filled, moving);
     let mut marked = preferred(filled, |facts| facts.default);
     let most = marked.iter().map(|facts| stamps(facts).len()).max().unwrap_or(0);
-    marked.retain(|facts| stamps(facts).len() * FEWEST >= most);
+    marked.retain(|facts| stamps(facts).len() * MIN_SHARE >= most);
     let longest = marked.iter().map(|facts| length(facts, stamps(facts))).fold(0.0, f64::max);
     marked
         .into_iter()

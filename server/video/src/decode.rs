@@ -27,6 +27,9 @@ use crate::{
 
 /// Decoded pictures that wait for conversion.
 const QUEUE: usize = 2;
+/// [`Tuning::index_leap`] outside of tests.
+const INDEX_LEAP: i64 = 4 << 20;
+
 /// How a clip is decoded; none of it changes the frames.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tuning {
@@ -44,7 +47,7 @@ pub(crate) fn decode(
     max_pixels: u64,
     emit: impl FnMut(Target, i64, Vec<u8>) -> bool + Send,
 ) -> Result<DecodeReport, VideoError> {
-    let tuning = Tuning { index_leap: 4 << 20, threads: crate::heartbeat::threads() };
+    let tuning = Tuning { index_leap: INDEX_LEAP, threads: crate::heartbeat::threads() };
     decode_tuned(file, request, max_pixels, tuning, emit)
 }
 

@@ -1,7 +1,7 @@
 //! Assigns decoded pictures to the requested times: the exact one, or the nearest that exists.
 //!
-//! A picture that the decoder reports as damaged gives way to a sound one within a second. Beyond that it is shown, because
-//! a blemished picture of the right moment says more than a sound one of another; some files have no sound picture at all.
+//! A picture that the decoder reports as damaged gives way to an intact one within a second. Beyond that it is shown, because
+//! a blemished picture of the right moment says more than an intact one of another; some files have no intact picture at all.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ pub(crate) struct Pick {
     pub(crate) picture: Arc<frame::Video>,
 }
 
-/// Targets that wait for a sound picture at the same time, each of which holds a damaged one in memory.
+/// Targets that wait for an intact picture at the same time, each of which holds a damaged one in memory.
 const MAX_WAITING: usize = 8;
 
 /// A picture and its time in ticks.
@@ -31,14 +31,14 @@ pub(crate) struct Picker<'a> {
     next: usize,
     /// Number of targets whose packets were decoded.
     fed: Vec<bool>,
-    /// The last sound picture.
+    /// The last intact picture.
     previous: Option<Timed>,
     /// The last damaged picture.
     damaged: Option<Timed>,
     /// The nearest damaged picture of each target from `next` on that a damaged picture has passed.
     waiting: VecDeque<Timed>,
     slack: i64,
-    /// Ticks within which a sound picture is preferred to a damaged one.
+    /// Ticks within which an intact picture is preferred to a damaged one.
     reach: i64,
     sender: SyncSender<Pick>,
     /// Number of targets that got their own picture.
@@ -158,15 +158,15 @@ impl<'a> Picker<'a> {
         Some((self.targets.len() - self.found) as u64)
     }
 
-    /// Sends the next target the best of the picture before it, the `following` sound one, and the damaged ones.
+    /// Sends the next target the best of the picture before it, the `following` intact one, and the damaged ones.
     fn serve(&mut self, following: Option<&Timed>) {
         let Some(&target) = self.targets.get(self.next) else { return };
         let waiting = self.waiting.pop_front();
-        let sound = nearer(target.ticks, self.previous.as_ref(), following);
+        let intact = nearer(target.ticks, self.previous.as_ref(), following);
         let damaged = waiting.as_ref().or(self.damaged.as_ref());
-        let chosen = match sound {
-            Some((_, ticks)) if ticks.abs_diff(target.ticks) <= self.reach.unsigned_abs() => sound,
-            _ => nearer(target.ticks, damaged, sound),
+        let chosen = match intact {
+            Some((_, ticks)) if ticks.abs_diff(target.ticks) <= self.reach.unsigned_abs() => intact,
+            _ => nearer(target.ticks, damaged, intact),
         };
         match chosen.cloned() {
             Some((picture, ticks)) => self.send(target, picture, ticks),
@@ -213,19 +213,19 @@ mod tests {
         Some(receiver.iter().map(|pick| pick.ticks).collect())
     }
 
-    const SOUND: bool = false;
+    const INTACT: bool = false;
     const DAMAGED: bool = true;
 
     #[test]
     fn a_target_gets_the_nearest_picture() {
-        let pictures = [(0, SOUND), (40, SOUND), (80, SOUND)];
+        let pictures = [(0, INTACT), (40, INTACT), (80, INTACT)];
         assert_eq!(picked(&[0, 19, 21, 40, 40, 75, 200], &pictures), Some(vec![0, 0, 40, 40, 40, 80, 80]));
         assert_eq!(picked(&[0], &[]), None);
     }
 
     #[test]
-    fn a_sound_picture_is_preferred_within_a_second() {
-        let pictures = [(0, SOUND), (40, DAMAGED), (80, DAMAGED), (120, SOUND)];
+    fn an_intact_picture_is_preferred_within_a_second() {
+        let pictures = [(0, INTACT), (40, DAMAGED), (80, DAMAGED), (120, INTACT)];
         assert_eq!(picked(&[0, 40, 80, 120], &pictures), Some(vec![0, 0, 120, 120]));
     }
 
@@ -233,15 +233,15 @@ mod tests {
     fn beyond_a_second_the_damaged_picture_is_shown() {
         let mut pictures: Vec<(i64, bool)> = (1..20).map(|i| (i * 40, DAMAGED)).collect();
         assert_eq!(picked(&[0, 200, 400, 760, 900], &pictures), Some(vec![40, 200, 400, 760, 760]));
-        pictures.insert(0, (0, SOUND));
-        pictures.push((800, SOUND));
+        pictures.insert(0, (0, INTACT));
+        pictures.push((800, INTACT));
         let targets = [0, 40, 80, 120, 200, 400, 680, 720, 760, 800];
         assert_eq!(picked(&targets, &pictures), Some(vec![0, 0, 0, 120, 200, 400, 680, 800, 800, 800]));
     }
 
     #[test]
     fn targets_that_wait_are_bounded() {
-        let pictures: Vec<(i64, bool)> = (0..90).map(|i| (i, DAMAGED)).chain([(90, SOUND)]).collect();
+        let pictures: Vec<(i64, bool)> = (0..90).map(|i| (i, DAMAGED)).chain([(90, INTACT)]).collect();
         let targets: Vec<i64> = (0..90).collect();
         let found = picked(&targets, &pictures).unwrap();
         let waiting = found.iter().filter(|ticks| **ticks == 90).count();

@@ -57,13 +57,20 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     }
     let candidates = choice::candidates(&streams)?;
     let sound = choice::sound(&streams);
-    let sound_from = file.metadata().map_or(0, |metadata| metadata.len().saturating_sub(SOUND_TAIL));
+    // Positions of packets count from where the film begins.
+    let begin = sniff::look(&file).unwrap_or(0);
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let sound_from = length.saturating_sub(begin).saturating_sub(SOUND_TAIL);
     let read = |input: &mut Input, sound_from| {
         packets::read(input, &candidates, sound.stream, sound_from, bounds.max_packets)
     };
     let mut packets = read(&mut input, sound_from);
     if packets.lack_sound(&candidates, input.duration().max(0) as f64 / 1e6) {
-        input = open(&file)?.0;
+        let again = open(&file)?;
+        if again.1.len() != streams.len() {
+            return Err(VideoError::NotAVideo { message: "it changed while it was read".into() });
+        }
+        input = again.0;
         packets = read(&mut input, 0);
     }
     let mut laid_out = vec![(Vec::new(), 1); packets.pictures.len()];
@@ -163,10 +170,8 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     tags.extend(chosen.metadata.iter().cloned());
     let dates = FileDates::read(&file, input.format().name());
     let date = taken::tagged(&tags, &dates, packets.recorded, Timestamp::now());
-    let container = match sniff::look(&file) {
-        Ok(0) => input.format().name().to_owned(),
-        _ => MOTION_PHOTO.to_owned(),
-    };
+    let format = input.format();
+    let container = if begin == 0 { format.name() } else { MOTION_PHOTO }.to_owned();
     let summary = ProbeSummary {
         container,
         duration_s,

@@ -44,8 +44,8 @@ pub(super) fn difference(file: &File) -> Option<String> {
 
 /// Returns whether `id` is among the elements between two offsets.
 fn has(file: &File, mut at: u64, end: u64, wanted: u32) -> bool {
-    while at < end {
-        match element(file, at) {
+    for _ in 0..MAX_ELEMENTS {
+        match element(file, at).filter(|_| at < end) {
             Some((id, _, _)) if id == wanted => return true,
             Some((_, from, Some(size))) => at = from.saturating_add(size),
             _ => return false,
