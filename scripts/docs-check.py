@@ -31,10 +31,10 @@ CRATES = {
     "homereel-library": {"homereel-video"},
     "homereel-engine": {"homereel-kernels"},
     "homereel-kernels": set(),
-    "homereel-video": set(),
+    "homereel-video": {"homereel-clips"},
     "homereel-web": set(),
     "homereel-bench": {"homereel-clips", "homereel-engine", "homereel-video", "homereel-web"},
-    "homereel-clips": {"homereel-video"},
+    "homereel-clips": set(),
     "homereel-tests": {"homereel-clips"},
 }
 

@@ -18,6 +18,7 @@ mod encode;
 mod paint;
 mod phrases;
 mod questions;
+pub mod recordings;
 mod sample;
 mod scene;
 mod texture;

@@ -1,18 +1,75 @@
 //! Entry points of the fuzz targets (`server/video/fuzz`), only built under `cargo fuzz`. Each panics when an invariant of
 //! this crate is violated.
 
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    sync::Once,
+};
+
 use jiff::Timestamp;
 
 use crate::{
-    DecodeRequest, FrameSampling, Probe, SamplingBounds, VideoError, client, metadata, plan,
+    DecodeRequest, FrameSampling, Probe, SamplingBounds, VideoError, client, decode, ffmpeg, metadata, plan,
+    poster,
     random_access::RandomAccessScanner,
-    session, taken,
+    rendition,
+    scan::{self, Bounds},
+    session, sprites, still, taken,
     timeline::{Stamp, timeline},
     wire::{self, Reply},
 };
 
 /// Bytes of a message's body: enough for every path, and no waste of time.
 const MAX_BODY: usize = 1 << 20;
+
+/// Limits of a file: larger ones find the same faults, more slowly.
+const BOUNDS: Bounds = Bounds { max_pixels: 1 << 18, max_packets: 512 };
+/// Bytes that ffmpeg may allocate at once.
+const MAX_ALLOCATION: usize = 256 << 20;
+
+/// The whole worker, without its sandbox: does on `bytes`, a file, what the last of them selects.
+pub fn file(bytes: &[u8]) {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| ffmpeg::init(MAX_ALLOCATION).expect("ffmpeg does not start"));
+    let file = in_memory(bytes).expect("there is no memory for a file");
+    let done = match bytes.last().map_or(0, |last| last % 8) {
+        0 => still::decode(&file, BOUNDS.max_pixels).map(drop),
+        1 => poster::poster(file, 320, BOUNDS).map(drop),
+        2 => sprites::sprites(&file, BOUNDS, |_, _, _| true).map(drop),
+        3 => rendition::rendition(&file, BOUNDS, |_, _| Ok(()), |_, _| {}).map(drop),
+        _ => frames(&file),
+    };
+    if let Err(error) = done {
+        drop((error.kind(), error.to_string()));
+    }
+}
+
+fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("video", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+/// Probes `file` and decodes frames from it. The parent believes the probe, and every requested frame comes, in order.
+fn frames(file: &File) -> Result<(), VideoError> {
+    let mut probe = scan::scan(file.try_clone().expect("a descriptor"), BOUNDS)?;
+    let times = std::mem::take(&mut probe.index.frame_times);
+    let body: Vec<u8> = times.iter().flat_map(|time| time.to_le_bytes()).collect();
+    let probe = client::checked(probe, &body).expect("the parent does not believe the probe");
+    for sampling in samplings() {
+        let Ok(chosen) = plan(&probe, &sampling, &SamplingBounds::default()) else { continue };
+        let request = DecodeRequest::new(&probe, &chosen, 64, 32);
+        let mut came = Vec::new();
+        decode::decode(file, &request, BOUNDS.max_pixels, |target, _, rgb| {
+            assert_eq!(rgb.len(), 64 * 32 * 3);
+            came.push(target.index);
+            true
+        })?;
+        assert_eq!(came, chosen.indices);
+    }
+    Ok(())
+}
 
 /// The parent's side: whatever a worker sends, it is refused or makes sense.
 pub fn replies(mut bytes: &[u8]) {

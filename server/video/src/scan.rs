@@ -23,7 +23,7 @@ use crate::{
     taken::{self, FileDates},
     timeline::{Stamp, Timeline, timeline},
 };
-use browsers::Shown;
+use browsers::{Boxes, Shown};
 pub(crate) use ends::PADDING;
 pub(crate) use packets::has_partial_times;
 
@@ -150,8 +150,18 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
             "the file begins in the middle of a recording; its first {leading} pictures cannot be decoded and are left out"
         ));
     }
-    if input.format().name() == MP4 && browsers::is_paced(&file) {
+    let boxes = if input.format().name() == MP4 { Boxes::read(&file, begin) } else { Boxes::default() };
+    if boxes.paced {
         warnings.push("parts that are to be played slower or faster are shown at their own speed".into());
+    }
+    if boxes.films > 1 {
+        warnings.push(format!(
+            "the file holds {} films, one behind the other; only the first is shown",
+            boxes.films
+        ));
+    }
+    if ffmpeg::clock_restarts(&input) {
+        warnings.extend(packets::parts_apart(&packets.pictures, chosen, &candidates));
     }
     let shown = Shown {
         streams: &streams,
@@ -164,6 +174,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         recordings,
         hidden,
         counted: line.counted,
+        boxes: &boxes,
     };
     let difference = browsers::difference(&file, input.format().name(), &shown);
     let mut tags = ffmpeg::metadata(&input);

@@ -66,5 +66,5 @@ fn probe() -> Probe {
         difference: None,
         warnings: Vec::new(),
     };
-    Probe { summary, index: FrameIndex { frame_times: vec![0.0], access_points: Vec::new() } }
+    Probe { summary, index: FrameIndex { frame_times: vec![0.0], access_points: Vec::new(), ..FrameIndex::default() } }
 }

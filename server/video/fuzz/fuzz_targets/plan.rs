@@ -69,5 +69,5 @@ fn probe(input: &PlanInput) -> Probe {
         difference: None,
         warnings: Vec::new(),
     };
-    Probe { summary, index: FrameIndex { frame_times: Vec::new(), access_points: entries } }
+    Probe { summary, index: FrameIndex { frame_times: Vec::new(), access_points: entries, ..FrameIndex::default() } }
 }

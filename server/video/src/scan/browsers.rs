@@ -8,7 +8,7 @@ use std::fs::File;
 
 use super::{MP4, near};
 use crate::ffmpeg::{Medium, StreamFacts};
-pub(super) use boxes::is_paced;
+pub(super) use boxes::Boxes;
 
 /// What the scan has found.
 pub(super) struct Shown<'a> {
@@ -25,13 +25,15 @@ pub(super) struct Shown<'a> {
     /// Frames that are not shown.
     pub(super) hidden: u64,
     pub(super) counted: bool,
+    /// Of an MP4.
+    pub(super) boxes: &'a Boxes,
 }
 
 /// Returns why browsers would show `file`, whose container is `container`, otherwise than we do, for display.
 pub(super) fn difference(file: &File, container: &str, shown: &Shown<'_>) -> Option<String> {
     in_streams(shown).or_else(|| in_time(shown)).or_else(|| match container {
         "matroska,webm" => elements::difference(file),
-        MP4 => boxes::difference(file),
+        MP4 => shown.boxes.difference(),
         _ => None,
     })
 }

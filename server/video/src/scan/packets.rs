@@ -5,7 +5,7 @@ use ffmpeg_next::{Error, Packet, codec::packet::side_data::Type, format::context
 use super::{MAX_READ_ERRORS, access_points::AccessPoints, order::Order, sound::SoundTrack};
 use crate::{
     RandomAccessPoint, Segment,
-    ffmpeg::{self, StreamFacts},
+    ffmpeg::{self, Medium, StreamFacts},
     segments::{self, Clock, Completer, MAX_SEGMENTS, Mark, Run},
     taken::{self, TakenTime},
     timeline::{Stamp, claimed_gap},
@@ -75,6 +75,8 @@ pub(super) struct PictureTrack {
     partial_times: bool,
     /// Packets so far, seen or not.
     pub(super) count: u64,
+    /// Positions in the file of the first and the last packet of which it is known.
+    extent: Option<(isize, isize)>,
 }
 
 impl PictureTrack {
@@ -95,12 +97,17 @@ impl PictureTrack {
             completer: Completer::default(),
             partial_times,
             count: 0,
+            extent: None,
         }
     }
 
     /// Takes the next packet of the file.
     fn take(&mut self, facts: &StreamFacts, packet: Packet) {
         self.count += 1;
+        let position = packet.position();
+        if position >= 0 {
+            self.extent = Some((self.extent.map_or(position, |(first, _)| first), position));
+        }
         // Edit lists move the times of what they hide.
         let begins = !ffmpeg::hidden(&packet)
             && self.clock.begins(Mark { pts: packet.pts(), dts: packet.dts(), key: packet.is_key() });
@@ -227,6 +234,8 @@ pub(super) fn read(
     let mut encrypted = vec![false; pictures.len()];
     let mut recorded = None;
     let (mut seen, mut corrupt, mut errors) = (0u64, 0u64, 0u32);
+    // Packets of streams that begin behind what opening the file has read.
+    let mut late = Vec::new();
     loop {
         // A new packet each time: reading into one that holds data would leak that data.
         let mut packet = Packet::empty();
@@ -253,6 +262,10 @@ pub(super) fn read(
             warnings.push(format!("only the first {max_packets} packets were read"));
             break;
         }
+        if let Some(number) = packet.stream().checked_sub(pictures.len()) {
+            late.resize(late.len().max(number + 1), 0u64);
+            late[number] += 1;
+        }
         let Some(facts) = candidates.iter().find(|facts| facts.index == packet.stream()) else { continue };
         corrupt += u64::from(packet.is_corrupt());
         // Where the position is not known, all sound is read.
@@ -273,7 +286,31 @@ pub(super) fn read(
             track.finish(facts);
         }
     }
+    let streams = input.streams().skip(pictures.len()).map(|stream| ffmpeg::facts(&stream));
+    let moving = |(facts, count): &(StreamFacts, u64)| facts.medium == Medium::Video && *count > 1;
+    warnings.extend(streams.zip(late).filter(moving).map(|(facts, count)| not_shown(&facts, count)));
     Packets { pictures, sound, skipped_sound, encrypted, recorded, corrupt, warnings }
+}
+
+/// Warns of pictures that are not shown because they are in a part of the file where the stream of `chosen` has none: another
+/// kind of recording, joined to the first one.
+pub(super) fn parts_apart(
+    pictures: &[PictureTrack],
+    chosen: &StreamFacts,
+    candidates: &[StreamFacts],
+) -> Vec<String> {
+    let extent = |facts: &StreamFacts| pictures[facts.index].extent;
+    let Some((first, last)) = extent(chosen) else { return Vec::new() };
+    let apart = |facts: &&StreamFacts| {
+        let is_apart = extent(facts).is_some_and(|(from, to)| to < first || from > last);
+        is_apart && !facts.still && pictures[facts.index].stamps.len() > 1
+    };
+    let count = |facts: &StreamFacts| pictures[facts.index].stamps.len() as u64;
+    candidates.iter().filter(apart).map(|facts| not_shown(facts, count(facts))).collect()
+}
+
+fn not_shown(facts: &StreamFacts, count: u64) -> String {
+    format!("a part of the file with {count} pictures of another kind ({}) is not shown", facts.codec)
 }
 
 /// Returns whether what a container leaves out cannot be computed. AVI has decoding times only, which equal presentation times

@@ -22,6 +22,10 @@ impl Clips {
         Self(tempfile::tempdir().unwrap())
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        self.0.path()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

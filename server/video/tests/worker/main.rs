@@ -4,7 +4,6 @@
 
 mod browsers;
 mod clips;
-mod coded;
 mod colours;
 mod damage;
 mod dates;
@@ -13,7 +12,6 @@ mod derived;
 mod drawn;
 mod ends;
 mod joins;
-mod layouts;
 mod misbehaviour;
 mod nvdec;
 mod pictures;

@@ -7,45 +7,46 @@ const MAX_BOXES: u32 = 10_000;
 /// Maximum number of edits of a track that are read.
 const MAX_EDITS: usize = 64;
 
-/// What the index of the file says.
+/// What the boxes say.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Index {
-    boxes: u32,
+pub(in crate::scan) struct Boxes {
+    visited: u32,
     fragmented: bool,
     /// Pieces of which the longest list of edits is made.
     pieces: usize,
-    /// A piece is played slower or faster.
-    paced: bool,
+    /// Whether a piece is to be played slower or faster.
+    pub(in crate::scan) paced: bool,
+    /// A film begins, whose index has not come yet.
+    begun: bool,
+    /// Films in the file, one behind the other; only the first is played.
+    pub(in crate::scan) films: u32,
 }
 
-/// Returns why browsers would play the file otherwise than we do.
-pub(super) fn difference(file: &File) -> Option<String> {
-    let index = index(file);
-    if index.fragmented {
-        return Some("it is made of fragments, in which not every browser can jump".into());
+impl Boxes {
+    /// Reads the boxes of `file` from `start` on.
+    pub(in crate::scan) fn read(file: &File, start: u64) -> Self {
+        let mut boxes = Self::default();
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        walk(file, start, size, 0, &mut boxes);
+        boxes
     }
-    if index.pieces > 1 || index.paced {
-        return Some("it is cut together from pieces, which not every browser heeds".into());
+
+    /// Returns why browsers would play the file otherwise than we do.
+    pub(super) fn difference(&self) -> Option<String> {
+        if self.fragmented {
+            return Some("it is made of fragments, in which not every browser can jump".into());
+        }
+        if self.pieces > 1 || self.paced {
+            return Some("it is cut together from pieces, which not every browser heeds".into());
+        }
+        None
     }
-    None
-}
-
-/// Returns whether a piece of the file is to be played slower or faster.
-pub(in crate::scan) fn is_paced(file: &File) -> bool {
-    index(file).paced
-}
-
-fn index(file: &File) -> Index {
-    let mut index = Index::default();
-    let size = file.metadata().map_or(0, |metadata| metadata.len());
-    walk(file, 0, size, 0, &mut index);
-    index
 }
 
 /// Visits the boxes between two offsets.
-fn walk(file: &File, mut at: u64, end: u64, depth: u32, index: &mut Index) {
-    while end.saturating_sub(at) >= 8 && index.boxes < MAX_BOXES {
-        index.boxes += 1;
+fn walk(file: &File, mut at: u64, end: u64, depth: u32, boxes: &mut Boxes) {
+    while end.saturating_sub(at) >= 8 && boxes.visited < MAX_BOXES {
+        boxes.visited += 1;
         let mut head = [0u8; 16];
         let have = file.read_at(&mut head, at).unwrap_or(0);
         let (words, _) = head.as_chunks::<4>();
@@ -59,10 +60,19 @@ fn walk(file: &File, mut at: u64, end: u64, depth: u32, index: &mut Index) {
             return;
         }
         let next = at.saturating_add(size).min(end);
+        // The beginning of a fragmented film may be repeated behind each of its parts.
         match &words[1] {
-            b"moov" | b"trak" | b"edts" if depth < 3 => walk(file, at + header, next, depth + 1, index),
-            b"mvex" => index.fragmented = true,
-            b"elst" => edits(file, at + header, next, index),
+            b"ftyp" if depth == 0 => boxes.begun = true,
+            b"moov" if depth == 0 && boxes.begun && !boxes.fragmented => {
+                boxes.begun = false;
+                boxes.films += 1;
+            }
+            _ => {}
+        }
+        match &words[1] {
+            b"moov" | b"trak" | b"edts" if depth < 3 => walk(file, at + header, next, depth + 1, boxes),
+            b"mvex" => boxes.fragmented = true,
+            b"elst" => edits(file, at + header, next, boxes),
             _ => {}
         }
         at = next;
@@ -70,7 +80,7 @@ fn walk(file: &File, mut at: u64, end: u64, depth: u32, index: &mut Index) {
 }
 
 /// Reads a list of edits.
-fn edits(file: &File, at: u64, end: u64, index: &mut Index) {
+fn edits(file: &File, at: u64, end: u64, boxes: &mut Boxes) {
     let size = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(8 + MAX_EDITS * 20);
     let mut bytes = vec![0; size];
     let have = file.read_at(&mut bytes, at).unwrap_or(0);
@@ -84,8 +94,8 @@ fn edits(file: &File, at: u64, end: u64, index: &mut Index) {
         // A start of -1 is a pause.
         if start.iter().any(|byte| *byte != 0xff) {
             pieces += 1;
-            index.paced |= rate != [0, 1, 0, 0];
+            boxes.paced |= rate != [0, 1, 0, 0];
         }
     }
-    index.pieces = index.pieces.max(pieces);
+    boxes.pieces = boxes.pieces.max(pieces);
 }
