@@ -4,13 +4,11 @@
 //! screenshots (see `scripts/screenshots.sh`).
 
 mod accessibility;
-mod drawn;
 mod driver;
 mod household;
 mod journeys;
 mod other_origin;
 mod proxy;
-mod reading_model;
 mod slow_model;
 
 use std::path::{Path, PathBuf};

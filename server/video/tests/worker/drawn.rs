@@ -17,7 +17,7 @@ fn files(usual: u64) -> u64 {
 
 async fn check_joins(first: u64) {
     let clips = Clips::new();
-    for seed in (first..files(60)).step_by(2) {
+    for seed in (first..files(24)).step_by(2) {
         let file = recordings::join(seed, clips.dir()).unwrap();
         assert_shows(&file).await;
         std::fs::remove_file(file.path).unwrap();
@@ -37,7 +37,7 @@ async fn odd_joins() {
 #[tokio::test]
 async fn tracks_offsets_and_dates_are_read_as_they_were_drawn() {
     let clips = Clips::new();
-    for seed in 0..files(16) {
+    for seed in 0..files(8) {
         let drawn = recordings::layout(seed, clips.dir()).unwrap();
         let how = &drawn.file.how;
         let clip = probe(&drawn.file.path).await.unwrap_or_else(|error| panic!("{how}: {error}"));
