@@ -80,6 +80,12 @@ pub enum VideoError {
         /// First decoder error.
         message: String,
     },
+    /// There is no sound that can be read.
+    #[error("the video has no sound: {message}")]
+    NoSound {
+        /// Why.
+        message: String,
+    },
     /// The request does not fit the clip.
     #[error("{message}")]
     BadRequest {
@@ -121,7 +127,8 @@ impl VideoError {
             | Self::Encrypted { .. }
             | Self::TooLarge { .. }
             | Self::TooWide { .. }
-            | Self::NoFrames { .. } => VideoErrorKind::BadVideo,
+            | Self::NoFrames { .. }
+            | Self::NoSound { .. } => VideoErrorKind::BadVideo,
             Self::BadRequest { .. } => VideoErrorKind::BadRequest,
             Self::Cancelled => VideoErrorKind::Cancelled,
             Self::TimedOut { .. } | Self::Stalled { .. } => VideoErrorKind::TimedOut,

@@ -63,6 +63,10 @@ pub(crate) enum WorkerTask {
     },
     Sprites,
     Rendition,
+    /// Read the sound from so many seconds after the first picture on.
+    Samples {
+        from_s: f64,
+    },
 }
 
 /// A worker's reply.
@@ -97,6 +101,10 @@ pub(crate) enum Reply {
     Encoded { done: u64, total: u64 },
     /// All pieces were sent.
     Rendition(Rendition),
+    /// Up to a second of sound; the body is little-endian `f32`.
+    Samples,
+    /// All sound was sent.
+    SamplesEnd,
     /// The last frame was sent.
     End(FramesEnd),
     /// The task failed.

@@ -25,7 +25,7 @@ use crate::{
     poster, rendition, resize,
     sandbox::{self, SandboxLimits},
     scan::{self, Bounds},
-    sprites, still, template,
+    speech, sprites, still, template,
     wire::{self, Order, Reply, WorkerSettings, WorkerTask},
 };
 
@@ -211,6 +211,11 @@ fn answer(file: File, order: Order, out: &Arc<Out>) -> io::Result<()> {
             })
             .map(|made| (Reply::Rendition(made), Vec::new()))
         }
+        WorkerTask::Samples { from_s } => speech::samples(&file, bounds, from_s, |block| {
+            let bytes: Vec<u8> = block.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+            send(out, &Reply::Samples, &bytes).is_ok()
+        })
+        .map(|()| (Reply::SamplesEnd, Vec::new())),
         WorkerTask::Decode(request) => {
             let clock = request.clock;
             let mut sent = Ok(());

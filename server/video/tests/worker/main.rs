@@ -18,4 +18,5 @@ mod pictures;
 mod probing;
 mod sandbox;
 mod sizes;
+mod speech;
 mod streams;
