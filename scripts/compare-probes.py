@@ -70,7 +70,6 @@ def reason_of_duration(ours, stream, container, exif):
     text = " ".join(ours["warnings"])
     if ours["container"] == "motion photo":
         return "ffprobe reads the photo, we the film in it"
-    sound = max((number(s.get("duration")) or 0 for s in container["streams"] if s["codec_type"] == "audio"), default=0)
     if "recordings" in text:
         return "recordings joined in one file; the others read one clock through all of them"
     if "header says" in text or "damaged or cut off" in text or "reading stopped" in text:
@@ -79,13 +78,28 @@ def reason_of_duration(ours, stream, container, exif):
         return f"the first picture is at {ours['start_offset_s']:.3f} s, where our time begins"
     if number(stream.get("duration")) and abs(number(stream["duration"]) - ours["duration_s"]) <= NEAR:
         return "the others count all streams, we the pictures"
-    if sound and abs(sound - ours["duration_s"]) > NEAR:
-        return "sound and pictures end at different times"
-    if container["format"]["format_name"] in ("gif", "mpeg", "mpegvideo", "mpegts", "h264", "hevc", "m4v", "ivf", "dv", "mjpeg", "avi", "flv", "rm", "asf"):
-        return "the others estimate from the bit rate, or leave out the last picture's own duration"
-    if exif:
-        return "the header is rounded, empty, or counts other streams"
+    if any(abs(end - number(container["format"].get("duration"))) <= NEAR for end in ends_of_others(container, stream)):
+        return "another stream ends later than pictures and sound"
+    if "header says that it lasts" in (ours.get("difference") or ""):
+        return "the header's length is not what the packets say"
+    if container["format"]["format_name"] == "asf":
+        return "the header's length does not count all packets"
+    if container["format"]["format_name"] == "avi" and number(stream.get("nb_frames")):
+        counted, last = number(stream["nb_frames"]), 1 / ours["video"]["fps"]
+        if counted > ours["video"]["frame_count"] and number(container["format"]["duration"]) > ours["duration_s"]:
+            return "the header counts more frames than the file holds"
+        if abs(number(container["format"]["duration"]) + last - ours["duration_s"]) <= NEAR:
+            return "ffprobe leaves out the last picture's own duration"
     return None
+
+
+def ends_of_others(container, stream):
+    """Ends in seconds of the streams beside `stream`, as far as they are known."""
+    for other in container["streams"]:
+        tag = re.fullmatch(r"(\d+):(\d+):([\d.]+)", other.get("tags", {}).get("DURATION", ""))
+        end = number(other.get("duration")) or (tag and int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]))
+        if other["index"] != stream["index"] and end:
+            yield end
 
 
 def reason_of_frames(ours, stream, container):
