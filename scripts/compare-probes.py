@@ -78,7 +78,8 @@ def reason_of_duration(ours, stream, container, exif):
         return f"the first picture is at {ours['start_offset_s']:.3f} s, where our time begins"
     if number(stream.get("duration")) and abs(number(stream["duration"]) - ours["duration_s"]) <= NEAR:
         return "the others count all streams, we the pictures"
-    if any(abs(end - number(container["format"].get("duration"))) <= NEAR for end in ends_of_others(container, stream)):
+    claimed = number(container["format"].get("duration")) or 0
+    if any(abs(end - claimed) <= NEAR for end in ends_of_others(container, stream)):
         return "another stream ends later than pictures and sound"
     if "header says that it lasts" in (ours.get("difference") or ""):
         return "the header's length is not what the packets say"
@@ -86,9 +87,9 @@ def reason_of_duration(ours, stream, container, exif):
         return "the header's length does not count all packets"
     if container["format"]["format_name"] == "avi" and number(stream.get("nb_frames")):
         counted, last = number(stream["nb_frames"]), 1 / ours["video"]["fps"]
-        if counted > ours["video"]["frame_count"] and number(container["format"]["duration"]) > ours["duration_s"]:
+        if counted > ours["video"]["frame_count"] and claimed > ours["duration_s"]:
             return "the header counts more frames than the file holds"
-        if abs(number(container["format"]["duration"]) + last - ours["duration_s"]) <= NEAR:
+        if abs(claimed + last - ours["duration_s"]) <= NEAR:
             return "ffprobe leaves out the last picture's own duration"
     return None
 

@@ -6,7 +6,7 @@
 #
 #     ./build-ffmpeg.sh PREFIX
 #
-# Then PKG_CONFIG_PATH=PREFIX/lib/pkgconfig makes `cargo fuzz` use it.
+# PREFIX/environment then has the variables with which `cargo fuzz` builds and runs with it.
 set -euo pipefail
 prefix=$(realpath -m "${1:?where ffmpeg goes}")
 
@@ -37,3 +37,13 @@ flags='-g1 -fno-omit-frame-pointer -fsanitize=address -fsanitize=fuzzer-no-link'
   --optflags=-O1 --extra-cflags="$flags" --extra-ldflags=-fsanitize=address
 make -j"$(nproc)"
 make install
+
+# Static libraries that need each other are linked as a group. What a worker leaks ends with its process.
+flags=-Clink-arg=-L$prefix/lib
+for library in --start-group avformat avcodec swscale swresample avutil x264 dav1d openjp2 z m --end-group; do
+  case $library in --*) flags+=" -Clink-arg=-Wl,$library" ;; *) flags+=" -Clink-arg=-l$library" ;; esac
+done
+cat >"$prefix/environment" <<END
+export PKG_CONFIG_PATH='$prefix/lib/pkgconfig' RUSTC_BOOTSTRAP=1 ASAN_OPTIONS=detect_leaks=0
+export RUSTFLAGS='$flags'
+END

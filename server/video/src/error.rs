@@ -81,7 +81,7 @@ pub enum VideoError {
         message: String,
     },
     /// There is no sound that can be read.
-    #[error("the video has no sound: {message}")]
+    #[error("no sound could be read: {message}")]
     NoSound {
         /// Why.
         message: String,

@@ -15,7 +15,7 @@ use crate::{
     random_access::RandomAccessScanner,
     rendition,
     scan::{self, Bounds},
-    session, sprites, still, taken,
+    session, speech, sprites, still, taken,
     timeline::{Stamp, timeline},
     wire::{self, Reply},
 };
@@ -38,6 +38,7 @@ pub fn file(bytes: &[u8]) {
         1 => poster::poster(file, 320, BOUNDS).map(drop),
         2 => sprites::sprites(&file, BOUNDS, |_, _, _| true).map(drop),
         3 => rendition::rendition(&file, BOUNDS, |_, _| Ok(()), |_, _| {}).map(drop),
+        4 => speech::samples(&file, BOUNDS, 0.0, |_| true),
         _ => frames(&file),
     };
     if let Err(error) = done {

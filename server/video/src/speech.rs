@@ -36,7 +36,10 @@ pub(crate) fn samples(
     let reader = SoundReader::<1>::open(file, &probe, |_| SPEECH_RATE);
     let mut reader = match reader {
         Ok(Some(reader)) => reader,
-        Ok(None) => return Err(VideoError::NoSound { message: "it has none that can be read".into() }),
+        Ok(None) => {
+            let message = "the video has no sound track that can be decoded".into();
+            return Err(VideoError::NoSound { message });
+        }
         Err(message) => return Err(VideoError::NoSound { message }),
     };
     let skipped = (from_s.clamp(0.0, MAX_DURATION) * f64::from(SPEECH_RATE)) as u64;
@@ -85,8 +88,8 @@ fn sane(sample: f32) -> f32 {
     if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 }
 }
 
-/// Starts to read the sound of `file` from `from_s` seconds after its first picture. Waits for a free worker first. Sound is
-/// gathered as silence where the clip has none.
+/// Starts to read the sound of `file` from `from_s` seconds after its first picture. Waits for a free worker first. Gaps in
+/// the sound come as silence.
 ///
 /// # Errors
 /// See [`VideoError`]; `NoSound` and later errors are returned by [`SampleStream::next`].

@@ -1,4 +1,4 @@
-//! Fuzzes the whole worker with files: probe, frames, poster, sprites, rendition, still picture.
+//! Fuzzes the whole worker with files: probe, frames, poster, sprites, rendition, sound, still picture.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
