@@ -38,6 +38,16 @@ pub fn position(seconds: f64) -> String {
     }
 }
 
+/// A time in a clip for a URL, in seconds: `83.0`, `4.079`. To the millisecond and rounded up, because a time that is rounded down
+/// opens the picture before.
+#[must_use]
+pub fn second(seconds: f64) -> String {
+    // Of 3.5 s, a little more than 3500 ms may be left by binary fractions.
+    let text = format!("{:.3}", (seconds.max(0.0) * 1000.0 - 1e-6).ceil().max(0.0) / 1000.0);
+    let short = text.trim_end_matches('0');
+    if short.ends_with('.') { format!("{short}0") } else { short.to_owned() }
+}
+
 /// A number of bytes in decimal units: `13 bytes`, `4.1 MB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
@@ -102,6 +112,22 @@ mod tests {
         assert_eq!(position(59.96), "1:00.0");
         assert_eq!(position(3723.5), "1:02:03.5");
         assert_eq!(position(-3.0), "0:00.0");
+    }
+
+    #[test]
+    fn times_in_urls_are_rounded_up() {
+        for (seconds, text) in [
+            (0.0, "0.0"),
+            (83.0, "83.0"),
+            (3.5, "3.5"),
+            (4.079, "4.079"),
+            (2.519_274, "2.52"),
+            (12.3401, "12.341"),
+            (-1.0, "0.0"),
+            (f64::NAN, "0.0"),
+        ] {
+            assert_eq!(second(seconds), text, "{seconds}");
+        }
     }
 
     #[test]

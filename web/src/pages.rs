@@ -52,10 +52,13 @@ pub struct VideoPage {
     pub step: Option<JobProgress>,
     /// URL that retries failed processing.
     pub retry: Option<String>,
-    /// It has a video stream.
-    pub playable: bool,
-    /// Last part of the URL to play: `file`, or `playback.mp4` if browsers cannot play the original.
-    pub play_file: &'static str,
+    /// Last part of the URL to play: `file`, or `playback.mp4` if browsers cannot play the original; `None` if there is nothing to
+    /// play yet.
+    pub play_file: Option<&'static str>,
+    /// Why there is nothing to play.
+    pub why_not_played: &'static str,
+    /// Whether the browser may show the original meanwhile, outside of the page.
+    pub offers_original: bool,
     /// Display width in pixels; 16 if unknown.
     pub width: u32,
     /// Display height in pixels; 9 if unknown.

@@ -90,6 +90,7 @@ function enableAsking(fresh) {
   if (box && freshBox && !$('video', box) && $('video', freshBox)) {
     box.replaceChildren(...document.importNode(freshBox, true).childNodes);
     watchPlayer();
+    scrub();
   }
   if (freshBox?.dataset.sprites && !box.dataset.sprites) { box.dataset.sprites = freshBox.dataset.sprites; scrub(); }
 }
@@ -480,7 +481,8 @@ function seeking() {
     const link = event.target.closest('[data-seek]'), player = $('#player');
     if (!link || !player || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    player.currentTime = Number(link.dataset.seek);
+    // A millisecond later: players round, and may show the picture before the one that begins then.
+    player.currentTime = Number(link.dataset.seek) + 0.001;
     history.replaceState(null, '', link.getAttribute('href'));
     if (matchMedia('(max-width: 52rem)').matches) player.scrollIntoView({ block: 'nearest' });
   });

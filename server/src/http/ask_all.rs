@@ -113,7 +113,7 @@ fn at_of(note: &Recalled) -> String {
 
 fn url_of(note: &Recalled) -> String {
     match note.start {
-        Some(start) => format!("/videos/{}?t={start:.1}", note.video_id),
+        Some(start) => format!("/videos/{}?t={}", note.video_id, format::second(start)),
         None => format!("/videos/{}", note.video_id),
     }
 }

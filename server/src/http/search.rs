@@ -204,7 +204,7 @@ pub(super) async fn api(
 /// Returns the link of a hit: its second, its answer, or the video.
 fn url_of(video_id: &str, place: &Hit) -> String {
     match (place.start, &place.answer_id) {
-        (Some(second), _) => format!("/videos/{video_id}?t={second:.1}"),
+        (Some(second), _) => format!("/videos/{video_id}?t={}", format::second(second)),
         (None, Some(answer)) => format!("/videos/{video_id}#answer-{answer}"),
         (None, None) => format!("/videos/{video_id}"),
     }

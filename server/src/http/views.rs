@@ -305,7 +305,7 @@ pub(super) fn tags(video: &Video) -> Vec<views::Link> {
 pub(super) fn moments(video: &Video) -> Vec<views::MomentView> {
     let moments = video.texts.moments.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
     let view = |moment: &homereel_library::Moment| views::MomentView {
-        start: format!("{:.1}", moment.start.max(0.0)),
+        start: format::second(moment.start),
         at: format!("{}–{}", format::position(moment.start), format::position(moment.end)),
         text: moment.text.clone(),
     };

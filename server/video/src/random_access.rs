@@ -51,6 +51,8 @@ pub(crate) struct RandomAccessScanner {
     /// Sets of the first packet that had any.
     sets: Vec<Vec<u8>>,
     proven: bool,
+    /// Whether a packet had other sets than those before it, or than the container's.
+    other_sets: bool,
 }
 
 /// What the front of one packet holds, up to its first picture data.
@@ -82,12 +84,18 @@ impl RandomAccessScanner {
         let high_444 =
             matches!(syntax, Syntax::H264(Framing::Lengths(_))) && header.get(1) == Some(&HIGH_444);
         let proven = syntax != Syntax::Unknown && !high_444;
-        Self { syntax, header: header.to_vec(), sets: Vec::new(), proven }
+        Self { syntax, header: header.to_vec(), sets: Vec::new(), proven, other_sets: false }
     }
 
     /// Says that something happened that the bits don't show (another codec header in mid-stream).
     pub(crate) fn doubt(&mut self) {
         self.proven = false;
+    }
+
+    /// Returns whether parameter sets differed, which players may not follow: some put the container's sets before each key
+    /// frame. Packets behind the first of which nothing is proven are not looked at.
+    pub(crate) fn has_other_sets(&self) -> bool {
+        self.other_sets
     }
 
     /// Whether what was said of earlier packets still holds.
@@ -109,13 +117,21 @@ impl RandomAccessScanner {
             self.sets = front.sets.iter().map(|set| set.to_vec()).collect();
         }
         let known = |set: &[u8]| self.sets.iter().any(|one| one == set) || contains(&self.header, set);
-        if self.sets.len() > MAX_SETS || !front.sets.iter().all(|set| known(set)) {
+        let all_known = front.sets.iter().all(|set| known(set));
+        let replaces = |set: &[u8]| has_sets(self.syntax, &self.header) && !contains(&self.header, set);
+        self.other_sets |= !all_known || front.sets.iter().any(|set| replaces(set));
+        if self.sets.len() > MAX_SETS || !all_known {
             self.proven = false;
             return false;
         }
         let at_hand = |set: &Vec<u8>| contains(&self.header, set) || front.sets.contains(&set.as_slice());
         front.entry && self.sets.iter().all(at_hand)
     }
+}
+
+/// Returns whether the container keeps sequence parameter sets beside the packets of H.264.
+fn has_sets(syntax: Syntax, header: &[u8]) -> bool {
+    matches!((syntax, header), (Syntax::H264(Framing::Lengths(_)), [_, _, _, _, _, count, ..]) if count & 31 > 0)
 }
 
 /// Returns whether a parameter set of H.264 announces [`HIGH_444`].
@@ -309,6 +325,25 @@ mod tests {
         assert!(!prover.is_access_point(&annex_b(&[&[0x67, 0x42, 0x11], PPS, IDR])));
         assert!(!prover.proven());
         assert!(!prover.is_access_point(&annex_b(&[SPS, PPS, IDR])));
+        assert!(prover.has_other_sets());
+    }
+
+    #[test]
+    fn sets_that_replace_those_of_the_container_are_noticed() {
+        let with = |count: u8| [&[1, 66, 0, 30, 0xfd, 0xe0 | count, 0, 4][..], SPS, PPS].concat();
+        let other: &[u8] = &[0x67, 0x42, 0x11];
+        for (header, set, expected) in [
+            (with(1), SPS, false),
+            (with(1), other, true),
+            (with(0), other, false),
+            (Vec::new(), other, false),
+        ] {
+            let mut prover = RandomAccessScanner::new("h264", &header);
+            let packet =
+                if header.is_empty() { annex_b(&[set, PPS, IDR]) } else { prefixed(&[set, PPS, IDR]) };
+            prover.is_access_point(&packet);
+            assert_eq!(prover.has_other_sets(), expected, "{header:?} {set:?}");
+        }
     }
 
     #[test]

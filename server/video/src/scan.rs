@@ -125,6 +125,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
     // pictures.
     let unsure = fields || line.counted || input.format().name() == "avi";
     let access_points = if unsure { Vec::new() } else { track.access_points(&segments) };
+    let reconfigured = track.reconfigured();
     let (num, den) = chosen.time_base;
     let clock = if line.counted {
         Timebase { num: 1_000_000, den: (line.fps * 1e6).round() as i32, first: 0, counted: true }
@@ -174,6 +175,7 @@ pub(crate) fn scan(file: File, bounds: Bounds) -> Result<Probe, VideoError> {
         recordings,
         hidden,
         counted: line.counted,
+        reconfigured,
         boxes: &boxes,
     };
     let difference = browsers::difference(&file, input.format().name(), &shown);

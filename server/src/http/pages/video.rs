@@ -3,6 +3,7 @@
 use axum::response::Response;
 use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Video};
 use homereel_web::{
+    format,
     pages::VideoPage,
     views::{ModelStatus, StateKind},
 };
@@ -64,11 +65,24 @@ pub(in crate::http) async fn page(
     html::or_error(&cx, work().await)
 }
 
-/// Returns which file to play: the original, or the transcode if browsers cannot play the original and the
-/// transcode exists.
-fn play_file(state: &AppState, video: &Video) -> &'static str {
-    let plays = video.probe.as_ref().is_some_and(|probe| homereel_video::playable(probe).is_ok());
-    if !plays && state.library.rendition_path(&video.sha256).exists() { "playback.mp4" } else { "file" }
+/// Returns which file to play: the original, or the rendition if browsers cannot play the original and the rendition exists.
+/// `None` while the file is not known, and while a rendition is still to come of a file of which browsers would show something
+/// else than the model saw: another stream, or the pictures at other times.
+fn play_file(state: &AppState, video: &Video, unfinished: bool) -> Option<&'static str> {
+    let probe = video.probe.as_ref()?;
+    if homereel_video::playable(probe).is_ok() {
+        Some("file")
+    } else if state.library.rendition_path(&video.sha256).exists() {
+        Some("playback.mp4")
+    } else {
+        (probe.difference.is_none() || !unfinished).then_some("file")
+    }
+}
+
+/// Returns the part of the player's URL that begins at `second`: a millisecond later, because players round, and may show the
+/// picture before the one that begins then.
+fn start_fragment(second: f64) -> String {
+    format!("#t={}", format::second(second + 0.001))
 }
 
 /// Returns as many answers as fit on one page, at least one.
@@ -141,13 +155,17 @@ fn video_page(
             .filter(|job| matches!(job.state, JobState::Failed | JobState::Cancelled))
             .map(|job| format!("/jobs/{}/retry", job.id)),
         restore: video.deleted_ms.map(|_| format!("/videos/{}/restore", video.id)),
-        playable: stream.is_some(),
-        play_file: play_file(&cx.state, &video),
+        play_file: play_file(&cx.state, &video, reading.kind.unfinished()),
+        why_not_played: match video.error {
+            Some(_) => "This file cannot be read, so it cannot be played.",
+            None => "This video is being prepared for playing. It will appear here.",
+        },
+        offers_original: stream.is_some(),
         width: stream.map_or(16, |stream| stream.width),
         height: stream.map_or(9, |stream| stream.height),
         has_poster: video.poster == Poster::Ready,
         has_sprites: false,
-        start_fragment: second.map(|second| format!("#t={second}")).unwrap_or_default(),
+        start_fragment: second.map(start_fragment).unwrap_or_default(),
         codec: stream.map(|stream| stream.codec.clone()).unwrap_or_default(),
         look_closer,
         answer_begins,

@@ -29,7 +29,8 @@ impl Pictures {
     pub(super) fn open(width: u32, height: u32, probe: &Probe) -> Result<Self, Error> {
         let codec = encoder::find_by_name("libx264").ok_or(Error::EncoderNotFound)?;
         let mut context = codec::Context::new_with_codec(codec);
-        context.set_flags(codec::Flags::GLOBAL_HEADER);
+        // x264 would leave groups open: players that jump to such a key frame lack what the pictures behind it refer to.
+        context.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::CLOSED_GOP);
         context.set_threading(codec::threading::Config::count(crate::heartbeat::threads()));
         context.set_time_base(Rational(1, CLOCK));
         let fps = probe.video.fps.clamp(1.0, 60.0);
@@ -39,6 +40,9 @@ impl Pictures {
         settings.set_height(height);
         settings.set_format(Pixel::YUV420P);
         settings.set_gop((fps * GROUP).round() as u32);
+        if has_pauses(&probe.index.frame_times) {
+            settings.set_max_b_frames(0);
+        }
         settings.set_colorspace(color::Space::BT709);
         settings.set_color_primaries(color::Primaries::BT709);
         settings.set_color_transfer_characteristic(color::TransferCharacteristic::BT709);
@@ -107,5 +111,26 @@ impl Pictures {
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// Returns whether a picture stays much longer than most. An MP4 has the time from packet to packet in the order of the decoder;
+/// with B-frames, the pause would belong to another picture, which players that jump to a time behind it would show.
+fn has_pauses(times: &[f64]) -> bool {
+    let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort_by(f64::total_cmp);
+    let usual = gaps.get(gaps.len() / 2).copied().unwrap_or_default();
+    gaps.last().is_some_and(|longest| *longest > 2.0 * usual)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_pauses;
+
+    #[test]
+    fn a_pause_is_much_longer_than_the_usual_step() {
+        assert!(!has_pauses(&[]) && !has_pauses(&[0.0]) && !has_pauses(&[0.0, 5.0]));
+        assert!(!has_pauses(&[0.0, 0.03, 0.07, 0.1, 0.14]));
+        assert!(has_pauses(&[0.0, 0.04, 0.08, 6.8, 6.84]));
     }
 }

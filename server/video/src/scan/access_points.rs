@@ -22,12 +22,22 @@ pub(super) struct AccessPoints {
     /// One of this many points is kept.
     stride: u64,
     found: u64,
+    /// Whether a packet brought another codec header.
+    reconfigured: bool,
 }
 
 impl AccessPoints {
     pub(super) fn new(facts: &StreamFacts) -> Self {
         let scanner = RandomAccessScanner::new(&facts.codec, &facts.header);
-        Self { scanner, list: Vec::new(), packets: 0, latest: i64::MIN, stride: 1, found: 0 }
+        Self {
+            scanner,
+            list: Vec::new(),
+            packets: 0,
+            latest: i64::MIN,
+            stride: 1,
+            found: 0,
+            reconfigured: false,
+        }
     }
 
     /// Notes that the next packet begins a segment, whose times follow all earlier ones.
@@ -40,11 +50,17 @@ impl AccessPoints {
         let number = self.packets;
         self.packets += 1;
         if ffmpeg::reconfigures(packet) {
+            self.reconfigured = true;
             self.scanner.doubt();
         }
         let entry = packet.data().is_some_and(|data| self.scanner.is_access_point(data));
         self.note(packet, number, entry);
         entry
+    }
+
+    /// Returns whether the settings of the encoder changed between the packets.
+    pub(super) fn reconfigured(&self) -> bool {
+        self.reconfigured || self.scanner.has_other_sets()
     }
 
     fn note(&mut self, packet: &Packet, number: u64, entry: bool) {

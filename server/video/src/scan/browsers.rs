@@ -25,6 +25,8 @@ pub(super) struct Shown<'a> {
     /// Frames that are not shown.
     pub(super) hidden: u64,
     pub(super) counted: bool,
+    /// Whether the settings of the encoder change on the way.
+    pub(super) reconfigured: bool,
     /// Of an MP4.
     pub(super) boxes: &'a Boxes,
 }
@@ -64,6 +66,9 @@ fn in_time(shown: &Shown<'_>) -> Option<String> {
     }
     if shown.hidden > 0 {
         return Some("parts of it are not meant to be shown, which not every browser heeds".into());
+    }
+    if shown.reconfigured {
+        return Some("the settings of its encoder change on the way, which not every browser follows".into());
     }
     // By half a picture, a time opens its neighbour.
     if shown.zero.abs() * shown.fps > 0.5 {

@@ -201,6 +201,11 @@ impl PictureTrack {
         segments::lay_out(&self.runs, &mut self.stamps, second, usual)
     }
 
+    /// Returns whether the settings of the encoder change on the way.
+    pub(super) fn reconfigured(&self) -> bool {
+        self.access_points.reconfigured()
+    }
+
     /// The random access points, with the times that packets have once they are moved.
     pub(super) fn access_points(&mut self, segments: &[Segment]) -> Vec<RandomAccessPoint> {
         let mut list = std::mem::take(&mut self.access_points.list);

@@ -106,6 +106,27 @@ async fn a_rendition_plays_in_browsers_and_shows_the_same_frames_at_the_same_tim
 }
 
 #[tokio::test]
+async fn players_can_begin_at_every_key_frame_of_a_rendition() {
+    let clips = Clips::new();
+    // Groups that are left open show in the pictures that refer over their borders, as at cuts.
+    let source = "testsrc2=s=160x96:r=10:d=12,hue=h='90*floor(t/3)'";
+    let path = clips.draw("long.mkv", source, "-c:v libx264 -preset ultrafast");
+    let (out, _) = made(&clips, &path, ROOM).await.unwrap();
+    let whole = probe(&out).await.unwrap();
+    assert_eq!(whole.video.frame_count, 120);
+    assert!(whole.index.access_points.len() >= 6, "{} entries", whole.index.access_points.len());
+    let keys = key_frames(&out);
+    assert_eq!(keys, whole.index.access_points.len(), "key frames at which a decoder may not begin");
+}
+
+/// Counts the packets that the container calls key frames.
+fn key_frames(path: &Path) -> usize {
+    let options = ["-v", "error", "-select_streams", "v", "-show_entries", "packet=flags", "-of", "csv=p=0"];
+    let output = Command::new("ffprobe").args(options).arg(path).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().lines().filter(|line| line.starts_with('K')).count()
+}
+
+#[tokio::test]
 async fn sound_stays_where_it_was() {
     let clips = Clips::new();
     // Silence for a second, then a tone for a second, at a rate that AAC does not know; and sound that begins late.

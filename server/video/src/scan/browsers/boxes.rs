@@ -16,8 +16,8 @@ pub(in crate::scan) struct Boxes {
     pieces: usize,
     /// Whether a piece is to be played slower or faster.
     pub(in crate::scan) paced: bool,
-    /// A film begins, whose index has not come yet.
-    begun: bool,
+    /// The index of the film has come, and nothing of another film.
+    indexed: bool,
     /// Films in the file, one behind the other; only the first is played.
     pub(in crate::scan) films: u32,
 }
@@ -62,9 +62,10 @@ fn walk(file: &File, mut at: u64, end: u64, depth: u32, boxes: &mut Boxes) {
         let next = at.saturating_add(size).min(end);
         // The beginning of a fragmented film may be repeated behind each of its parts.
         match &words[1] {
-            b"ftyp" if depth == 0 => boxes.begun = true,
-            b"moov" if depth == 0 && boxes.begun && !boxes.fragmented => {
-                boxes.begun = false;
+            // QuickTime's files may begin without `ftyp`.
+            b"ftyp" | b"mdat" if depth == 0 => boxes.indexed = false,
+            b"moov" if depth == 0 && !boxes.indexed && !boxes.fragmented => {
+                boxes.indexed = true;
                 boxes.films += 1;
             }
             _ => {}
