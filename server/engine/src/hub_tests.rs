@@ -92,10 +92,21 @@ async fn a_damaged_file_is_found_and_removed() {
 
 #[test]
 fn only_files_that_an_engine_reads_are_fetched() {
-    for name in ["config.json", "chat_template.jinja", "model-00001-of-00004.safetensors"] {
+    let wanted =
+        ["config.json", "chat_template.jinja", "model-00001-of-00004.safetensors", "1_Pooling/config.json"];
+    for name in wanted {
         assert!(is_wanted(name), "{name}");
     }
-    for name in ["README.md", "pytorch_model.bin", "onnx/model.json", "../config.json", ".gitattributes"] {
+    for name in [
+        "README.md",
+        "pytorch_model.bin",
+        "onnx/model.json",
+        "onnx/config.json",
+        "../config.json",
+        "1_a/../config.json",
+        "1_a/b/config.json",
+        ".gitattributes",
+    ] {
         assert!(!is_wanted(name), "{name}");
     }
 }

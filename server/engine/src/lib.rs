@@ -9,6 +9,7 @@
 mod api;
 mod candle;
 mod demo;
+pub mod embed;
 mod error;
 pub mod fake;
 #[cfg(feature = "clap")]
@@ -19,6 +20,7 @@ mod open;
 pub mod qwen3vl;
 mod request;
 mod source;
+pub mod speech;
 mod status;
 mod validate;
 mod vllm;

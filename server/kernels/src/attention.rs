@@ -10,7 +10,7 @@ use crate::math::{exp, largest, replace, sum_of};
 use crate::{by_rows, vectorized};
 
 /// Queries of one block, over all heads that share a key head.
-const QUERIES: usize = 128;
+pub(crate) const QUERIES: usize = 128;
 /// Keys of one block.
 const KEYS: usize = 512;
 
@@ -99,7 +99,6 @@ pub fn vision_attention(
     let rows = qkv.len() / (3 * width);
     let patches = rows / groups;
     let half = head_dim / 2;
-    let scale = (head_dim as f32).powf(-0.5);
     let table = |patch: usize| (&cos[patch * half..][..half], &sin[patch * half..][..half]);
     let mut keys = vec![0f32; rows * width];
     by_rows(&mut keys, width, 6 * width, |first, keys| {
@@ -116,27 +115,50 @@ pub fn vision_attention(
             },
         );
     });
+    by_groups(qkv, groups, heads, head_dim, (&keys, width), |query, row| rotate(query, table(row)))
+}
+
+/// The same without rotation.
+#[must_use]
+pub fn full_attention(qkv: &[f32], groups: usize, heads: usize, head_dim: usize) -> Vec<f32> {
+    let width = heads * head_dim;
+    by_groups(qkv, groups, heads, head_dim, (&qkv[width..], 3 * width), |_, _| {})
+}
+
+/// Full attention within groups of rows. `keys` are those of all heads side by side, with the numbers from one row to the next;
+/// `prepare` changes a query, given the index of its row in the group.
+fn by_groups(
+    qkv: &[f32],
+    groups: usize,
+    heads: usize,
+    head_dim: usize,
+    (keys, stride): (&[f32], usize),
+    prepare: impl Fn(&mut [f32], usize) + Sync,
+) -> Vec<f32> {
+    let width = heads * head_dim;
+    let rows = qkv.len() / (3 * width);
+    let tokens = rows / groups;
+    let scale = (head_dim as f32).powf(-0.5);
     let mut out = vec![0f32; rows * width];
-    out.par_chunks_mut(patches * width).enumerate().for_each(|(group, out)| {
-        let start = group * patches;
+    out.par_chunks_mut(tokens * width).enumerate().for_each(|(group, out)| {
+        let start = group * tokens;
         out.par_chunks_mut(QUERIES * width).enumerate().for_each(|(index, out)| {
             let (first, count) = (index * QUERIES, out.len() / width);
             let mut block = Block::new(count, head_dim);
             for head in 0..heads {
                 let at = head * head_dim;
                 for (row, query) in block.queries.chunks_exact_mut(head_dim).enumerate() {
-                    let patch = first + row;
-                    query.copy_from_slice(&qkv[3 * (start + patch) * width + at..][..head_dim]);
-                    rotate(query, table(patch));
+                    query.copy_from_slice(&qkv[3 * (start + first + row) * width + at..][..head_dim]);
+                    prepare(query, first + row);
                     query.iter_mut().for_each(|value| *value *= scale);
                 }
                 // Keys and values of all heads lie side by side.
                 let own = Head {
-                    keys: (&keys[start * width + at..], width),
+                    keys: (&keys[start * stride + at..], stride),
                     values: (&qkv[(3 * start + 2) * width + at..], 3 * width),
-                    tokens: patches,
+                    tokens,
                 };
-                block.attend(&own, |_| patches);
+                block.attend(&own, |_| tokens);
                 for (row, attended) in block.attended.chunks_exact(head_dim).enumerate() {
                     out[row * width + at..][..head_dim].copy_from_slice(attended);
                 }
@@ -147,19 +169,19 @@ pub fn vision_attention(
 }
 
 /// Keys and values of one head: their numbers, and how many numbers lie from one token to the next.
-struct Head<'a> {
-    keys: (&'a [f32], usize),
-    values: (&'a [f32], usize),
-    tokens: usize,
+pub(crate) struct Head<'a> {
+    pub(crate) keys: (&'a [f32], usize),
+    pub(crate) values: (&'a [f32], usize),
+    pub(crate) tokens: usize,
 }
 
 /// A block of queries, and what it works with.
-struct Block {
+pub(crate) struct Block {
     head_dim: usize,
     /// [rows, head_dim], scaled.
-    queries: Vec<f32>,
+    pub(crate) queries: Vec<f32>,
     /// [rows, head_dim]
-    attended: Vec<f32>,
+    pub(crate) attended: Vec<f32>,
     /// [rows, KEYS]
     scores: Vec<f32>,
     /// Of each row, the largest score so far and the sum of the weights relative to it.
@@ -167,7 +189,7 @@ struct Block {
 }
 
 impl Block {
-    fn new(rows: usize, head_dim: usize) -> Self {
+    pub(crate) fn new(rows: usize, head_dim: usize) -> Self {
         let numbers = vec![0f32; rows * head_dim];
         Self {
             head_dim,
@@ -179,7 +201,7 @@ impl Block {
     }
 
     /// Computes `attended`. Row `i` sees the first `visible(i)` tokens, at least one.
-    fn attend(&mut self, head: &Head<'_>, visible: impl Fn(usize) -> usize) {
+    pub(crate) fn attend(&mut self, head: &Head<'_>, visible: impl Fn(usize) -> usize) {
         let (rows, head_dim) = (self.state.len(), self.head_dim);
         self.state.fill((f32::NEG_INFINITY, 0.0));
         for start in (0..head.tokens).step_by(KEYS) {
@@ -320,6 +342,28 @@ mod tests {
                         let own = keys.chunks(head_dim).zip(values.chunks(head_dim));
                         assert_close(&got[at..][..head_dim], &reference(&q[at..][..head_dim], own));
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn full_attention_equals_its_definition() {
+        for (groups, tokens, heads, head_dim) in
+            [(1, 5, 2, 8), (3, 20, 3, 12), (2, QUERIES + KEYS + 3, 2, 32)]
+        {
+            let width = heads * head_dim;
+            let qkv = numbers(groups * tokens * 3 * width, 0.2);
+            let got = full_attention(&qkv, groups, heads, head_dim);
+            let part = |row: usize, which: usize, head: usize| {
+                &qkv[row * 3 * width + which * width + head * head_dim..][..head_dim]
+            };
+            for row in (0..groups * tokens).step_by(7) {
+                for head in 0..heads {
+                    let group = row / tokens * tokens..(row / tokens + 1) * tokens;
+                    let all = group.map(|row| (part(row, 1, head), part(row, 2, head)));
+                    let want = reference(part(row, 0, head), all);
+                    assert_close(&got[row * width + head * head_dim..][..head_dim], &want);
                 }
             }
         }

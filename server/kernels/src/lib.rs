@@ -9,6 +9,7 @@
 
 mod attention;
 mod blocks;
+mod encoder;
 mod few_rows;
 mod heads;
 mod math;
@@ -19,11 +20,12 @@ mod rows;
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-pub use attention::{Past, attention, vision_attention};
+pub use attention::{Past, attention, full_attention, vision_attention};
 pub use blocks::{BlockFormat, Blocks, product_quantized};
+pub use encoder::encoder_attention;
 pub use heads::{HeadLayout, HeadNorms, QkvHeads, split_heads};
 pub use product::{bf16, product, product_bf16};
-pub use rows::{Activation, Epilogue, gated, layer_norm, rms_norm};
+pub use rows::{Activation, Epilogue, gated, layer_norm, log_sum_exp, rms_norm};
 
 /// Multiplications that one thread does at least; waking another one takes longer than fewer.
 const MIN_WORK: usize = 1 << 17;

@@ -1,6 +1,6 @@
 //! Work on rows: norms, activations, and what follows a product.
 
-use crate::math::{add, gelu_tanh, replace, silu, sum_of};
+use crate::math::{add, exp, gelu, gelu_tanh, largest, replace, silu, sum_of};
 use crate::{by_rows, vectorized};
 
 /// Costs per value, in multiplications: of an addition or a norm, and of an activation.
@@ -12,8 +12,31 @@ const COSTLY: usize = 16;
 pub enum Activation {
     /// `x · sigmoid(x)`.
     Silu,
+    /// GELU by the error function.
+    Gelu,
     /// The approximation of GELU with tanh.
     GeluTanh,
+}
+
+/// Returns the logarithm of the sum of the exponentials of `values`, of which negative infinities count as nothing; negative
+/// infinity for none.
+#[must_use]
+pub fn log_sum_exp(values: &[f32]) -> f32 {
+    let (mut most, mut sum) = (f32::NEG_INFINITY, 0.0);
+    vectorized(
+        #[inline(always)]
+        || {
+            most = largest(values);
+            // Against the difference of two infinities, which is no number.
+            let most = if most == f32::NEG_INFINITY { 0.0 } else { most };
+            sum = sum_of(
+                values,
+                #[inline(always)]
+                |value| if value < most - 87.0 { 0.0 } else { exp(value - most) },
+            );
+        },
+    );
+    most + sum.ln()
 }
 
 /// Root mean square normalization of rows of `weight.len()` values.
@@ -104,6 +127,13 @@ pub fn gated(x: &[f32], n: usize, activation: Activation) -> Vec<f32> {
                     #[inline(always)]
                     |gate| silu(gate),
                 ),
+                Activation::Gelu => gate_rows(
+                    x,
+                    n,
+                    out,
+                    #[inline(always)]
+                    |gate| gelu(gate),
+                ),
                 Activation::GeluTanh => gate_rows(
                     x,
                     n,
@@ -165,6 +195,11 @@ fn finish(values: &mut [f32], width: usize, Epilogue { bias, activation, residua
                 #[inline(always)]
                 |value| silu(value),
             ),
+            Some(Activation::Gelu) => replace(
+                row,
+                #[inline(always)]
+                |value| gelu(value),
+            ),
             Some(Activation::GeluTanh) => replace(
                 row,
                 #[inline(always)]
@@ -196,6 +231,8 @@ mod tests {
     fn exact(activation: Activation, x: f64) -> f64 {
         match activation {
             Activation::Silu => x / (1.0 + (-x).exp()),
+            // math.rs tests it.
+            Activation::Gelu => f64::from(gelu(x as f32)),
             Activation::GeluTanh => {
                 let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
                 0.5 * x * (1.0 + u.tanh())
@@ -226,10 +263,23 @@ mod tests {
     }
 
     #[test]
+    fn the_logarithm_of_a_sum_equals_its_definition() {
+        let mut values = numbers(1000, 0.7);
+        let sum = |values: &[f32]| values.iter().map(|&value| f64::from(value).exp()).sum::<f64>().ln();
+        assert!((f64::from(log_sum_exp(&values)) - sum(&values)).abs() < 1e-5);
+        values.iter_mut().step_by(2).for_each(|value| *value = f32::NEG_INFINITY);
+        assert!((f64::from(log_sum_exp(&values)) - sum(&values)).abs() < 1e-5);
+        values.iter_mut().for_each(|value| *value += 1000.0);
+        assert!(log_sum_exp(&values).is_finite());
+        assert_eq!(log_sum_exp(&[f32::NEG_INFINITY; 3]), f32::NEG_INFINITY);
+        assert_eq!(log_sum_exp(&[]), f32::NEG_INFINITY);
+    }
+
+    #[test]
     fn gates_and_epilogues_equal_their_definition() {
         for rows in [1, 700] {
             let (x, bias, residual) = (numbers(rows * 66, 0.2), numbers(66, 0.4), numbers(rows * 66, 0.9));
-            for activation in [Activation::Silu, Activation::GeluTanh] {
+            for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
                 let rows = x.chunks(66).flat_map(|row| (0..33).map(|at| (row[at], row[33 + at])));
                 let want = rows.map(|(gate, up)| exact(activation, f64::from(gate)) * f64::from(up));
                 assert_close(&gated(&x, 33, activation), &want.collect::<Vec<_>>());

@@ -163,7 +163,8 @@ async fn fetch(repo: &PinnedRepo<'_>, file: &str, meter: &Meter) -> Result<PathB
 async fn fetch_once(repo: &PinnedRepo<'_>, file: &str, meter: &Meter) -> Result<PathBuf, Trouble> {
     let found = repo.remote.file(repo.id, repo.commit, file).await?;
     let (blob, directory) = (repo.cache.blob_path(&found.etag), repo.cache.pointer_path(repo.commit));
-    for directory in [blob.parent().unwrap_or(&blob), &directory] {
+    let pointer = directory.join(file);
+    for directory in [blob.parent(), pointer.parent()].into_iter().flatten() {
         std::fs::create_dir_all(directory)?;
     }
     if !blob.metadata().is_ok_and(|there| there.len() == found.size) {
@@ -171,15 +172,19 @@ async fn fetch_once(repo: &PinnedRepo<'_>, file: &str, meter: &Meter) -> Result<
         repo.remote.download(&found, &part, meter).await?;
         std::fs::rename(&part, &blob)?;
     }
-    let pointer = directory.join(file);
     // A link without its target.
     let _ = std::fs::remove_file(&pointer);
-    std::os::unix::fs::symlink(Path::new("../../blobs").join(&found.etag), &pointer)?;
+    let up = if file.contains('/') { "../../../blobs" } else { "../../blobs" };
+    std::os::unix::fs::symlink(Path::new(up).join(&found.etag), &pointer)?;
     Ok(pointer)
 }
 
-/// Files at the top level of a repository that an engine reads.
+/// Files of a repository that an engine reads: at the top level, and the configuration of a sentence model's modules, such as
+/// `1_Pooling/config.json`.
 pub(super) fn is_wanted(name: &str) -> bool {
+    if let Some((module, file)) = name.split_once('/') {
+        return is_name(module) && module.starts_with(|c: char| c.is_ascii_digit()) && file == "config.json";
+    }
     let kind = name.rsplit_once('.').map(|(_, kind)| kind);
     is_name(name) && matches!(kind, Some("json" | "jinja" | "safetensors"))
 }

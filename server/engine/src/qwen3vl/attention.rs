@@ -11,7 +11,7 @@ pub(super) fn score_budget(device: &Device) -> usize {
 }
 
 /// Full attention: `q`, `k`, `v` are contiguous [n, rows, head_dim], each of the n independent.
-pub(super) fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
     attend_within(q, k, v, score_budget(q.device()))
 }
 

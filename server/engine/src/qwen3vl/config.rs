@@ -5,7 +5,7 @@ mod section;
 use serde_json::Value;
 
 use crate::EngineError;
-use section::Section;
+pub(crate) use section::Section;
 
 /// Upper bound of every width (rows, columns, vocabulary), against hostile files.
 const MAX_SIZE: u64 = 1 << 20;

@@ -12,7 +12,7 @@ use super::layers::RmsNorm;
 use super::{Result, kv::Past};
 
 /// Returns whether the kernels are for `x`.
-pub(super) fn suits(x: &Tensor) -> bool {
+pub(crate) fn suits(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::F32
 }
 
@@ -54,7 +54,7 @@ pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> 
 }
 
 /// Layer normalization of the rows of `x`.
-pub(super) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+pub(crate) fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
     let y = kernels::layer_norm(&floats(&x.contiguous()?)?, &floats(weight)?, &floats(bias)?, eps);
     Tensor::from_vec(y, x.shape(), x.device())
 }
@@ -74,9 +74,8 @@ pub(super) fn gated(x: &Tensor, activation: Activation) -> Option<Result<Tensor>
 fn kernel_of(activation: Activation) -> Option<kernels::Activation> {
     match activation {
         Activation::Silu => Some(kernels::Activation::Silu),
+        Activation::Gelu => Some(kernels::Activation::Gelu),
         Activation::GeluTanh => Some(kernels::Activation::GeluTanh),
-        // Only mergers and unpublished configurations use it.
-        Activation::Gelu => None,
     }
 }
 
@@ -145,7 +144,7 @@ pub(super) fn split_heads(
 
 /// Causal attention of one or more sequences: `q` [rows, heads * head_dim] has the queries of their last tokens, `pasts` the
 /// number of these and the cache that contains them. Returns [rows, heads * head_dim].
-pub(super) fn attention(q: &Tensor, pasts: &[(usize, Past)], layout: kernels::HeadLayout) -> Result<Tensor> {
+pub(crate) fn attention(q: &Tensor, pasts: &[(usize, Past)], layout: kernels::HeadLayout) -> Result<Tensor> {
     let guards = pasts.iter().map(|(_, past)| Ok((floats(&past.keys)?, floats(&past.values)?)));
     let guards = guards.collect::<Result<Vec<_>>>()?;
     let pasts = pasts.iter().zip(&guards).map(|((new_tokens, past), (keys, values))| kernels::Past {
@@ -173,8 +172,15 @@ pub(super) fn vision_attention(
     Tensor::from_vec(y, (rows, width), qkv.device())
 }
 
+/// The same without rotation.
+pub(crate) fn full_attention(qkv: &Tensor, groups: usize, heads: usize) -> Result<Tensor> {
+    let (rows, width) = (qkv.dim(0)?, qkv.dim(1)? / 3);
+    let y = kernels::full_attention(&floats(qkv)?, groups, heads, width / heads);
+    Tensor::from_vec(y, (rows, width), qkv.device())
+}
+
 /// Returns the values of a contiguous f32 tensor on the CPU, for reading.
-fn floats(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
+pub(crate) fn floats(tensor: &Tensor) -> Result<impl Deref<Target = [f32]>> {
     values_of::<f32>(tensor)
 }
 

@@ -20,8 +20,7 @@ pub struct Kv {
 
 impl Kv {
     pub(super) fn new(config: &TextConfig, device: &Device, dtype: DType) -> Self {
-        let shape = [config.num_key_value_heads, config.head_dim];
-        let layer = || LayerKv { shape, device: device.clone(), dtype, slots: None };
+        let layer = || LayerKv::new(config.num_key_value_heads, config.head_dim, device, dtype);
         let layers = (0..config.num_hidden_layers).map(|_| layer()).collect();
         Self { layers, len: 0, rope_delta: 0 }
     }
@@ -76,15 +75,15 @@ impl Kv {
 
 /// The keys and values of one sequence in one layer: contiguous [kv_heads, capacity, head_dim], of which the first `tokens`
 /// are valid.
-pub(super) struct Past {
-    pub(super) keys: Tensor,
-    pub(super) values: Tensor,
-    pub(super) tokens: usize,
+pub(crate) struct Past {
+    pub(crate) keys: Tensor,
+    pub(crate) values: Tensor,
+    pub(crate) tokens: usize,
 }
 
 /// The KV of one layer: [heads, capacity, head_dim] each.
 #[derive(Debug)]
-pub(super) struct LayerKv {
+pub(crate) struct LayerKv {
     shape: [usize; 2],
     device: Device,
     dtype: DType,
@@ -92,6 +91,11 @@ pub(super) struct LayerKv {
 }
 
 impl LayerKv {
+    /// Creates an empty cache.
+    pub(crate) fn new(heads: usize, head_dim: usize, device: &Device, dtype: DType) -> Self {
+        Self { shape: [heads, head_dim], device: device.clone(), dtype, slots: None }
+    }
+
     /// Appends `k` and `v` [heads, tokens, head_dim] after the first `len` tokens; returns views of all tokens.
     pub(super) fn append(&mut self, len: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
         let past = self.append_to(len, k, v)?;
@@ -99,7 +103,7 @@ impl LayerKv {
     }
 
     /// Appends as [`Self::append`] does; returns the whole cache.
-    pub(super) fn append_to(&mut self, len: usize, k: &Tensor, v: &Tensor) -> Result<Past> {
+    pub(crate) fn append_to(&mut self, len: usize, k: &Tensor, v: &Tensor) -> Result<Past> {
         let tokens = len + k.dim(1)?;
         let (keys, values) = self.grow_for(len, tokens)?;
         keys.slice_set(k, 1, len)?;

@@ -12,7 +12,7 @@ use crate::EngineError;
 
 /// A name prefix in the weights, with the device and type to load tensors as.
 #[derive(Clone)]
-pub(super) struct TensorScope<'a> {
+pub(crate) struct TensorScope<'a> {
     pub(super) weights: &'a Weights,
     pub(super) device: &'a Device,
     pub(super) dtype: DType,
@@ -49,7 +49,7 @@ pub enum Quantization {
 }
 
 impl<'a> TensorScope<'a> {
-    pub(super) fn new(weights: &'a Weights, device: &'a Device, dtype: DType, prefix: &str) -> Self {
+    pub(crate) fn new(weights: &'a Weights, device: &'a Device, dtype: DType, prefix: &str) -> Self {
         Self { weights, device, dtype, matrices: MatrixFormat::Plain, prefix: prefix.into() }
     }
 
@@ -58,8 +58,13 @@ impl<'a> TensorScope<'a> {
         Self { matrices, ..self.clone() }
     }
 
+    /// Returns the device that tensors are loaded to.
+    pub(crate) fn device(&self) -> &Device {
+        self.device
+    }
+
     /// Returns the scope below `name`.
-    pub(super) fn at(&self, name: impl std::fmt::Display) -> Self {
+    pub(crate) fn at(&self, name: impl std::fmt::Display) -> Self {
         Self { prefix: format!("{}.{name}", self.prefix), ..self.clone() }
     }
 
@@ -67,12 +72,12 @@ impl<'a> TensorScope<'a> {
         format!("{}.{tensor}", self.prefix)
     }
 
-    pub(super) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, EngineError> {
+    pub(crate) fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, EngineError> {
         self.weights.load(&self.name(name), shape, self.device, self.dtype)
     }
 
     /// Loads the linear layer `name`.
-    pub(super) fn linear(
+    pub(crate) fn linear(
         &self,
         name: &str,
         inputs: usize,
@@ -123,9 +128,10 @@ impl<'a> TensorScope<'a> {
         Ok(Weight::Quantized { matrix: QMatMul::from_qtensor(quantized)?, padding })
     }
 
-    pub(super) fn layer_norm(&self, name: &str, size: usize) -> Result<LayerNorm, EngineError> {
+    pub(crate) fn layer_norm(&self, name: &str, size: usize, eps: f32) -> Result<LayerNorm, EngineError> {
         let source = self.at(name);
-        Ok(LayerNorm { weight: source.tensor("weight", &[size])?, bias: source.tensor("bias", &[size])? })
+        let (weight, bias) = (source.tensor("weight", &[size])?, source.tensor("bias", &[size])?);
+        Ok(LayerNorm { weight, bias, eps })
     }
 
     pub(super) fn rms_norm(&self, name: &str, size: usize, eps: f64) -> Result<RmsNorm, EngineError> {
@@ -209,7 +215,7 @@ impl Weight {
 
 /// `x W^T + b` over rows.
 #[derive(Debug, Clone)]
-pub(super) struct Linear {
+pub(crate) struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
 }
@@ -219,22 +225,26 @@ impl Linear {
         Self { weight, bias: None }
     }
 
-    pub(super) fn with_bias(weight: Tensor, bias: Tensor) -> Self {
+    pub(crate) fn without_bias(weight: Tensor) -> Self {
+        Self::from_weight(Weight::Dense(weight))
+    }
+
+    pub(crate) fn with_bias(weight: Tensor, bias: Tensor) -> Self {
         Self { weight: Weight::Dense(weight), bias: Some(bias) }
     }
 
     /// `x` is [rows, inputs]; returns [rows, outputs].
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.finish(self.weight.forward(x)?, None, None)
     }
 
     /// Returns the activation of what [`Self::forward`] returns.
-    pub(super) fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+    pub(crate) fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
         self.finish(self.weight.forward(x)?, Some(activation), None)
     }
 
     /// Returns the sum of what [`Self::forward`] returns and `residual` [rows, outputs].
-    pub(super) fn forward_and_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward_and_add(&self, x: &Tensor, residual: &Tensor) -> Result<Tensor> {
         self.finish(self.weight.forward(x)?, None, Some(residual))
     }
 
@@ -261,18 +271,19 @@ impl Linear {
     }
 }
 
-/// Layer normalization with weight and bias; the vision tower's epsilon is a constant in transformers' code.
+/// Layer normalization with weight and bias.
 #[derive(Debug, Clone)]
-pub(super) struct LayerNorm {
+pub(crate) struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
+    eps: f32,
 }
 
 impl LayerNorm {
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         match cpu::suits(x) {
-            true => cpu::layer_norm(x, &self.weight, &self.bias, 1e-6),
-            false => ops::layer_norm(x, &self.weight, &self.bias, 1e-6),
+            true => cpu::layer_norm(x, &self.weight, &self.bias, self.eps),
+            false => ops::layer_norm(x, &self.weight, &self.bias, self.eps),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 mod attention;
 mod config;
-mod cpu;
+pub(crate) mod cpu;
 mod drawn;
 mod flash;
 mod generation;
@@ -24,11 +24,15 @@ mod tokenizer;
 mod vision;
 mod weights;
 
+pub(crate) use attention::attend;
+pub(crate) use config::Section;
 pub use config::{Activation, Config, MoeConfig, TextConfig, VisionConfig};
 pub use generation::GenerationConfig;
 pub use input::{Features, PatchFn, ProgressFn, Prompt, Visual};
 pub use kv::Kv;
+pub(crate) use kv::{LayerKv, Past};
 pub use layers::Quantization;
+pub(crate) use layers::{LayerNorm, Linear, TensorScope};
 pub use model::{Checkpoint, Model, PREFILL_CHUNK};
 pub use pass::{Pass, SpanLogits, TokenSpan};
 pub use processor::{Grid, Processor};

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::EngineError;
 
+/// Epsilon of every norm, a constant in transformers' code.
+const EPS: f32 = 1e-6;
+
 /// Patch rows per batch (at least one temporal group).
 fn rows_at_once(device: &Device) -> usize {
     // On a CPU, a short question waits for one block of a batch.
@@ -231,10 +234,10 @@ impl Block {
     fn load(source: &TensorScope<'_>, config: &VisionConfig) -> Result<Self, EngineError> {
         let (hidden, inner) = (config.hidden_size, config.intermediate_size);
         Ok(Self {
-            norm1: source.layer_norm("norm1", hidden)?,
+            norm1: source.layer_norm("norm1", hidden, EPS)?,
             qkv: source.linear("attn.qkv", hidden, 3 * hidden, true)?,
             proj: source.linear("attn.proj", hidden, hidden, true)?,
-            norm2: source.layer_norm("norm2", hidden)?,
+            norm2: source.layer_norm("norm2", hidden, EPS)?,
             fc1: source.linear("mlp.linear_fc1", hidden, inner, true)?,
             fc2: source.linear("mlp.linear_fc2", inner, hidden, true)?,
             activation: config.hidden_act,
@@ -302,7 +305,7 @@ impl Merger {
             NormPlace::AfterMerge => merged,
         };
         Ok(Self {
-            norm: source.layer_norm("norm", width)?,
+            norm: source.layer_norm("norm", width, EPS)?,
             place,
             fc1: source.linear("linear_fc1", merged, merged, true)?,
             fc2: source.linear("linear_fc2", merged, config.out_hidden_size, true)?,

@@ -7,12 +7,16 @@ use candle_core::{DType, Device, Tensor};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::Metadata};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::drawn;
 use crate::EngineError;
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
+
+/// Bytes of a tensor that [`Weights::digest`] reads: training changes nearly all values of a tensor.
+const DIGESTED: usize = 1024;
 
 /// The tensors of a checkpoint, by name.
 #[derive(Debug)]
@@ -134,6 +138,23 @@ impl Weights {
         self.shards.iter().map(tensors).sum()
     }
 
+    /// Returns a digest that other weights would not have: of names, types, shapes and the first values of all tensors.
+    #[must_use]
+    pub(crate) fn digest(&self) -> Sha256 {
+        let mut names: Vec<&String> = self.index.keys().collect();
+        names.sort_unstable();
+        let mut digest = Sha256::new();
+        for name in names {
+            let shard = &self.shards[self.index[name]];
+            let Some(info) = shard.metadata.info(name) else { continue };
+            let (begin, end) = info.data_offsets;
+            let data = shard.bytes.as_slice().get(shard.start + begin..shard.start + end).unwrap_or_default();
+            digest.update(format!("{name} {:?} {:?}\n", info.dtype, info.shape));
+            digest.update(&data[..data.len().min(DIGESTED)]);
+        }
+        digest
+    }
+
     /// Copies the tensor `name` to `device`, converted to `dtype`.
     ///
     /// # Errors
@@ -176,7 +197,7 @@ impl Weights {
     }
 
     /// Returns an error of this model.
-    pub(super) fn error(&self, message: String) -> EngineError {
+    pub(crate) fn error(&self, message: String) -> EngineError {
         EngineError::Model { model: self.model.clone(), message }
     }
 }

@@ -220,7 +220,7 @@ impl Client {
 }
 
 /// Reads at most the first `limit` bytes of a body.
-async fn read_at_most(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
+pub(crate) async fn read_at_most(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error))? {
         let room = limit - body.len();
@@ -233,7 +233,7 @@ async fn read_at_most(mut response: Response, limit: usize) -> Result<Vec<u8>, S
 }
 
 /// Formats an error with its causes, which reqwest's own text omits.
-fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::Activation;
 
 /// One object of the file, with the dotted name that errors use.
-pub(super) struct Section<'a> {
-    pub(super) name: &'a str,
-    pub(super) value: &'a Value,
+pub(crate) struct Section<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) value: &'a Value,
 }
 
 impl<'a> Section<'a> {
@@ -19,7 +19,7 @@ impl<'a> Section<'a> {
         self.value.get(key).filter(|value| !value.is_null())
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.get(key).is_some()
     }
 
@@ -27,7 +27,7 @@ impl<'a> Section<'a> {
         self.get(key).ok_or_else(|| format!("{} is missing", self.path(key)))
     }
 
-    pub(super) fn optional_section(&self, key: &'a str) -> Result<Option<Section<'a>>, String> {
+    pub(crate) fn optional_section(&self, key: &'a str) -> Result<Option<Section<'a>>, String> {
         match self.get(key) {
             None => Ok(None),
             Some(value) if value.is_object() => Ok(Some(Section { name: key, value })),
@@ -35,7 +35,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub(super) fn section(&self, key: &'a str) -> Result<Section<'a>, String> {
+    pub(crate) fn section(&self, key: &'a str) -> Result<Section<'a>, String> {
         self.optional_section(key)?.ok_or_else(|| format!("{} is missing", self.path(key)))
     }
 
@@ -45,15 +45,15 @@ impl<'a> Section<'a> {
         })
     }
 
-    pub(super) fn size(&self, key: &str, least: u64, most: u64) -> Result<usize, String> {
+    pub(crate) fn size(&self, key: &str, least: u64, most: u64) -> Result<usize, String> {
         self.in_range(key, self.required(key)?, least, most)
     }
 
-    pub(super) fn size_or(&self, key: &str, default: usize, least: u64, most: u64) -> Result<usize, String> {
+    pub(crate) fn size_or(&self, key: &str, default: usize, least: u64, most: u64) -> Result<usize, String> {
         if self.has(key) { self.size(key, least, most) } else { Ok(default) }
     }
 
-    pub(super) fn sizes(&self, key: &str, max_len: usize, most: u64) -> Result<Vec<usize>, String> {
+    pub(crate) fn sizes(&self, key: &str, max_len: usize, most: u64) -> Result<Vec<usize>, String> {
         let value = self.required(key)?;
         let list = value
             .as_array()
@@ -62,7 +62,7 @@ impl<'a> Section<'a> {
         list.iter().map(|entry| self.in_range(key, entry, 0, most)).collect()
     }
 
-    pub(super) fn positive(&self, key: &str) -> Result<f64, String> {
+    pub(crate) fn positive(&self, key: &str) -> Result<f64, String> {
         let value = self.required(key)?;
         value
             .as_f64()
@@ -70,7 +70,7 @@ impl<'a> Section<'a> {
             .ok_or_else(|| format!("{} is {value}; a positive number would fit", self.path(key)))
     }
 
-    pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>, String> {
+    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, String> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
@@ -78,7 +78,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub(super) fn activation(&self, key: &str) -> Result<Activation, String> {
+    pub(crate) fn activation(&self, key: &str) -> Result<Activation, String> {
         let value = self.required(key)?;
         match value.as_str() {
             Some("silu") => Ok(Activation::Silu),
@@ -88,7 +88,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub(super) fn divides(&self, whole: &str, n: usize, part: &str, by: usize) -> Result<(), String> {
+    pub(crate) fn divides(&self, whole: &str, n: usize, part: &str, by: usize) -> Result<(), String> {
         if n.is_multiple_of(by) {
             return Ok(());
         }
