@@ -17,11 +17,13 @@ pub mod flags;
 pub mod hub;
 pub mod measure;
 mod open;
+mod panics;
 pub mod qwen3vl;
 mod request;
 mod source;
 pub mod speech;
 mod status;
+mod upstream;
 mod validate;
 mod vllm;
 

@@ -165,7 +165,7 @@ fn clips(dir: &Path) -> Result<Vec<Clip>> {
 }
 
 #[test]
-#[ignore = "needs a real checkpoint"]
+#[ignore = "needs a checkpoint and spoken clips, which scripts/test.sh speech makes"]
 fn tokens_of_spoken_sentences_equal_those_of_transformers() -> Result<()> {
     let dir = speech_dir()?;
     let model = SpeechModel::open("tiny.en", &dir.join("model"), &Device::Cpu)?;
@@ -182,7 +182,7 @@ fn tokens_of_spoken_sentences_equal_those_of_transformers() -> Result<()> {
 
 /// All clips one after the other, with silence of several lengths between them.
 #[tokio::test]
-#[ignore = "needs a real checkpoint"]
+#[ignore = "needs a checkpoint and spoken clips, which scripts/test.sh speech makes"]
 async fn spoken_sentences_are_found_where_they_are() -> Result<()> {
     let dir = speech_dir()?;
     let mut sound = vec![0.0; 3 * SAMPLE_RATE];

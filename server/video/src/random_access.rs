@@ -93,7 +93,7 @@ impl RandomAccessScanner {
     }
 
     /// Returns whether parameter sets differed, which players may not follow: some put the container's sets before each key
-    /// frame. Packets behind the first of which nothing is proven are not looked at.
+    /// frame. What comes after the first difference is not examined.
     pub(crate) fn has_other_sets(&self) -> bool {
         self.other_sets
     }

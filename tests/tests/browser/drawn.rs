@@ -155,14 +155,14 @@ const POSTER_AND_SPRITES: &str = "
     })().catch((error) => done({ poster: String(error) }));";
 
 /// Seeks and reads the picture. The player says that it has arrived before it shows the new picture, so the test looks again
-/// until it is the expected one, or reports another one after 100 looks.
+/// until it is the expected one, or reports another one after 1000 looks (20 s; the driver's own limit is 30 s).
 const SEEK: &str = "
     const [time, expected, done] = arguments, player = document.querySelector('#player');
     let looks = 0;
     const shown = () => {
         const number = read(player, 0, 0, player.videoWidth, player.videoHeight);
         if (number === expected) done(null);
-        else if (++looks >= 100) done(`${number} at ${player.currentTime}`);
+        else if (++looks >= 1000) done(`${number} at ${player.currentTime}`);
         else setTimeout(shown, 20);
     };
     player.onerror = () => done(player.error.message);

@@ -1,7 +1,6 @@
 //! The thread that owns a model: loads it, then takes tasks from the queue and runs them step by step. A panic marks the
 //! engine as failed, with its message.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::queue::{PushError, Queue, Taken, Takes, Waiting};
+use crate::panics::panicked;
 use crate::{EngineError, Health};
 
 /// A task for the thread.
@@ -132,7 +132,7 @@ struct Thread<T: Task> {
 impl<T: Task> Thread<T> {
     fn run<R: Runner<T>>(self, load: impl FnOnce() -> Result<R, EngineError>) {
         let loaded = catch_unwind(AssertUnwindSafe(load))
-            .unwrap_or_else(|panic| Err(panicked("while loading the model", &*panic)));
+            .unwrap_or_else(|panic| Err(panicked("the engine's", "while loading the model", &*panic)));
         let mut runner = match loaded {
             Ok(runner) => runner,
             Err(error) => return self.die(error),
@@ -140,7 +140,7 @@ impl<T: Task> Thread<T> {
         self.health.send_replace(Health::Ready);
         // After a panic the model may be in an inconsistent state, so no other task runs on it.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve(&mut runner))) {
-            let error = panicked("during a request", &*panic);
+            let error = panicked("the engine's", "during a request", &*panic);
             runner.fail(&error);
             self.die(error);
         }
@@ -180,15 +180,6 @@ fn fail_all<T: Task>(tasks: Vec<T>) {
     for task in tasks {
         task.fail(EngineError::Incomplete);
     }
-}
-
-fn panicked(when: &str, panic: &(dyn Any + Send)) -> EngineError {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    EngineError::Failed(format!("the engine's thread panicked {when}: {text}"))
 }
 
 #[cfg(test)]

@@ -6,22 +6,19 @@ mod wire;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use reqwest::{Response, StatusCode, header};
+use reqwest::{Response, StatusCode};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::queue::Vectors;
 use super::{Embedded, Identity, Prompts, Purpose};
 use crate::EngineError;
+use crate::upstream::{self, chain, read_at_most};
 use wire::{EmbeddingRequest, ModelList};
 
-/// Timeout for connecting.
-const CONNECT: Duration = Duration::from_secs(5);
 /// Timeouts of a request: a person waits for a query, and a busy server may queue passages.
 const QUERY: Duration = Duration::from_secs(10);
 const PASSAGES: Duration = Duration::from_secs(120);
-/// Below the 5 s after which vLLM closes idle connections.
-const IDLE: Duration = Duration::from_secs(4);
 /// Texts per request, and their bytes unless one text has more.
 const BATCH_TEXTS: usize = 64;
 const BATCH_BYTES: usize = 256 << 10;
@@ -78,17 +75,7 @@ impl Server {
     /// # Errors
     /// `Failed` when there is no HTTP client.
     pub(super) fn new(url: &Url, model: Option<String>, prompts: Prompts) -> Result<Self, EngineError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .pool_idle_timeout(IDLE)
-            .http1_only()
-            .tcp_nodelay(true)
-            // No proxy and no redirects: a family's texts go to the configured server only.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| EngineError::Failed(format!("no HTTP client: {error}")))?;
-        let base = url.as_str().trim_end_matches('/').trim_end_matches("/v1").to_owned();
+        let (http, base) = (upstream::client(|client| client)?, upstream::base(url));
         let (known, dimension) = (OnceLock::new(), OnceLock::new());
         Ok(Self { http, base, wanted: model, prompts, model: known, dimension })
     }
@@ -170,7 +157,7 @@ impl Server {
         let response = request.send().await.map_err(|error| unreachable_server(&error))?;
         let status = response.status();
         if status == StatusCode::OK {
-            let body = read_at_most(response, MAX_BODY).await?;
+            let body = read_whole(response, MAX_BODY).await?;
             let embedded = wire::vectors(&body, texts.len(), self.dimension.get().copied())
                 .map_err(|message| self.wrong(model, message))?;
             let dimension = embedded.vectors.first().map_or(0, Vec::len);
@@ -181,8 +168,7 @@ impl Server {
             }
             return Ok(embedded);
         }
-        let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after_s = upstream::retry_after_s(response.headers());
         let cause = logged(&read_at_most(response, MAX_SHORT_BODY).await.unwrap_or_default());
         match status.as_u16() {
             status @ (400 | 413 | 422) => Err(Trouble::Texts(status, cause)),
@@ -210,7 +196,7 @@ impl Server {
         if status != StatusCode::OK {
             return Err(fail(format!("its server answers {} to /v1/models", status.as_u16())));
         }
-        let body = read_at_most(response, MAX_SHORT_BODY).await?;
+        let body = read_whole(response, MAX_SHORT_BODY).await?;
         let list: ModelList = serde_json::from_slice(&body)
             .map_err(|error| fail(format!("its server's /v1/models is no list of models: {error}")))?;
         let first = list.data.into_iter().next().ok_or_else(|| fail("its server lists no model".into()))?;
@@ -240,27 +226,20 @@ fn batches(texts: &[String]) -> Vec<&[String]> {
 }
 
 fn unreachable_server(error: &reqwest::Error) -> EngineError {
-    let mut cause = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        cause = format!("{cause}: {error}");
-        source = error.source();
-    }
+    broken_off(chain(error))
+}
+
+fn broken_off(cause: String) -> EngineError {
     tracing::warn!(cause, "the embedding server can't be reached");
     EngineError::Unavailable { retry_after_s: RETRY_AFTER }
 }
 
 /// Reads a body of at most `limit` bytes.
-async fn read_at_most(mut response: Response, limit: usize) -> Result<Vec<u8>, EngineError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable_server(&error))? {
-        if body.len() + chunk.len() > limit {
-            return Err(EngineError::Model {
-                model: "of --embed-url".into(),
-                message: format!("its server's answer has more than {limit} bytes"),
-            });
-        }
-        body.extend_from_slice(&chunk);
+async fn read_whole(response: Response, limit: usize) -> Result<Vec<u8>, EngineError> {
+    let body = read_at_most(response, limit + 1).await.map_err(broken_off)?;
+    if body.len() > limit {
+        let message = format!("its server's answer has more than {limit} bytes");
+        return Err(EngineError::Model { model: "of --embed-url".into(), message });
     }
     Ok(body)
 }

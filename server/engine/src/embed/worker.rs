@@ -4,7 +4,6 @@
 //! Unlike the engine's thread, it survives failures: a search without vectors still finds words. After a failure to load, the
 //! next attempt is at most once per minute, since it may be a download.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::queue::{Queue, Taken, Task, Vectors};
 use super::{Identity, Purpose, model::SentenceModel};
 use crate::EngineError;
+use crate::panics::panicked;
 
 /// How long a failure to load is remembered.
 const RETRY: Duration = Duration::from_secs(60);
@@ -174,7 +174,7 @@ impl Thread {
         }
         let start = Instant::now();
         let loaded = catch_unwind(AssertUnwindSafe(load))
-            .unwrap_or_else(|panic| Err(panicked("while loading the model", &*panic)))
+            .unwrap_or_else(|panic| Err(panicked("the sentence model's", "while loading the model", &*panic)))
             .and_then(|model| self.check(model));
         match &loaded {
             Ok(model) => {
@@ -224,7 +224,7 @@ impl Thread {
             })
         };
         let vectors = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            let error = panicked("during a request", &*panic);
+            let error = panicked("the sentence model's", "during a request", &*panic);
             tracing::error!(model = self.name, %error, "the sentence model panicked; it is loaded anew");
             Err(error)
         });
@@ -232,15 +232,6 @@ impl Thread {
         task.answer(vectors);
         usable
     }
-}
-
-fn panicked(when: &str, panic: &(dyn Any + Send)) -> EngineError {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    EngineError::Failed(format!("the sentence model's thread panicked {when}: {text}"))
 }
 
 #[cfg(test)]

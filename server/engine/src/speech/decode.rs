@@ -14,11 +14,11 @@ use crate::EngineError;
 /// Temperatures that are tried one after the other.
 const TEMPERATURES: [f32; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0];
 /// Below this mean log-probability of its tokens, a text is improbable.
-const LEAST_LOGPROB: f32 = -1.0;
+pub(super) const LEAST_LOGPROB: f32 = -1.0;
 /// Above this ratio of its bytes to those compressed, a text is repetitive.
-const MOST_COMPRESSION: f32 = 2.4;
+pub(super) const MOST_COMPRESSION: f32 = 2.4;
 /// Above this probability of silence, an improbable text is none.
-const MOST_NO_SPEECH: f32 = 0.6;
+pub(super) const MOST_NO_SPEECH: f32 = 0.6;
 /// Seed of the draws at temperatures above zero, so that a window has one text whatever else is decoded with it.
 const SEED: u64 = 20;
 /// Numbers of tokens after which a text that goes on and on is examined.

@@ -7,19 +7,19 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use reqwest::multipart::{Form, Part};
-use reqwest::{Response, StatusCode, header};
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
 use super::config::SAMPLE_RATE;
+use super::decode::{LEAST_LOGPROB, MOST_COMPRESSION, MOST_NO_SPEECH};
 use super::languages;
 use super::transcribe::{WindowRequest, WindowTranscriber};
 use super::{WindowLanguage, WindowSegment, WindowText, wav};
 use crate::EngineError;
-use crate::vllm::{chain, read_at_most};
+use crate::upstream::{self, chain, read_at_most};
 
-/// Timeouts of a connection and of a window.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Timeout of a window.
 const WINDOW_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes read of a response; 30 s of speech have some 20 KB.
 const MAX_BODY: usize = 1 << 20;
@@ -33,11 +33,6 @@ const REQUESTS: usize = 4;
 const MAX_SEGMENTS: usize = 512;
 /// A segment that ends this near to the end of a full window, in seconds, may be cut off.
 const CUT_S: f64 = 0.3;
-/// Above this probability of silence, a segment whose tokens have a mean log-probability below the other is none; above this
-/// ratio of compression, it repeats itself. Whisper's own rules.
-const MOST_NO_SPEECH: f32 = 0.6;
-const LEAST_LOGPROB: f32 = -1.0;
-const MOST_COMPRESSION: f32 = 2.4;
 /// Seconds for a retry where the server does not say.
 const RETRY_AFTER_S: u64 = 5;
 const MAX_RETRY_AFTER_S: u64 = 300;
@@ -89,15 +84,8 @@ impl RemoteSpeech {
     /// # Errors
     /// `Failed` when there is no TLS.
     pub(super) fn new(url: &Url, model: String, api_key: Option<String>) -> Result<Self, EngineError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(WINDOW_TIMEOUT)
-            // No proxy and no redirects: a family's voices go to the configured server only.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| EngineError::Failed(format!("no HTTP client: {error}")))?;
-        let base = url.as_str().trim_end_matches('/').trim_end_matches("/v1");
+        let http = upstream::client(|client| client.timeout(WINDOW_TIMEOUT))?;
+        let base = upstream::base(url);
         let url = format!("{base}/v1/audio/transcriptions");
         Ok(Self { http, url, model, api_key, text_only: AtomicBool::new(false) })
     }
@@ -187,8 +175,7 @@ impl WindowTranscriber for RemoteSpeech {
 /// addresses.
 async fn refusal(response: Response, format: &str) -> Refusal {
     let status = response.status().as_u16();
-    let retry_after = response.headers().get(header::RETRY_AFTER);
-    let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after_s = upstream::retry_after_s(response.headers());
     let retry_after_s = retry_after_s.unwrap_or(RETRY_AFTER_S).clamp(1, MAX_RETRY_AFTER_S);
     let body = read_at_most(response, MAX_LOGGED).await.unwrap_or_default();
     let body = String::from_utf8_lossy(&body);
@@ -241,6 +228,7 @@ fn text_of(transcription: Transcription, window: &WindowRequest, len: usize) -> 
     WindowText { segments: segments.collect(), consumed_s, language }
 }
 
+/// Returns whether Whisper's own rules reject a segment.
 fn is_rejected(segment: &RemoteSegment) -> bool {
     let is_silent = segment.no_speech_prob.is_some_and(|probability| probability > MOST_NO_SPEECH)
         && segment.avg_logprob.is_some_and(|logprob| logprob < LEAST_LOGPROB);

@@ -16,6 +16,7 @@ use super::config::SAMPLE_RATE;
 use super::model::{SpeechModel, WindowInput};
 use super::transcribe::{WindowRequest, WindowTranscriber};
 use crate::candle::DeviceKind;
+use crate::panics::panicked;
 use crate::{EngineError, ModelSource, hub, open_device};
 
 /// Windows of one batch: they share the reading of the weights, which is most of the time of a token.
@@ -170,10 +171,10 @@ fn serve<M: Transcribes>(
         let error = match ran {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => error,
-            Err(_) => {
+            Err(panic) => {
                 // It may be in an inconsistent state.
                 loaded = None;
-                EngineError::Failed("the speech model's thread panicked".into())
+                panicked("the speech model's", "during a batch", &*panic)
             }
         };
         tracing::warn!(%error, windows = batch.len(), "speech could not be transcribed");

@@ -12,17 +12,14 @@ use url::Url;
 
 use super::errors::ErrorResponse;
 use super::metrics;
+use crate::upstream::{self, chain, read_at_most, retry_after_s};
 use crate::{EngineError, ReplicaMetrics};
 
-/// Timeout for connecting.
-const CONNECT: Duration = Duration::from_secs(5);
 /// Timeout between two reads: the prefill of a long video on a slow machine takes minutes.
 const SILENCE: Duration = Duration::from_secs(600);
 /// Timeouts of `/v1/models` and `/metrics`, and of the health check's one-token completion.
 const SHORT: Duration = Duration::from_secs(10);
 const WORD: Duration = Duration::from_secs(120);
-/// Below the 5 s after which vLLM closes idle connections: a request on a connection that is just closing would fail.
-const IDLE: Duration = Duration::from_secs(4);
 /// Bytes read of an error response or a model list.
 const MAX_SHORT_BODY: usize = 256 << 10;
 /// Bytes read of `/metrics`.
@@ -89,20 +86,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(url: &Url) -> Result<Self, EngineError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .pool_idle_timeout(IDLE)
-            .http1_only()
-            .tcp_nodelay(true)
-            // reqwest's keep-alive probes notice a lost machine within a minute.
-            // No proxy and no redirects: a family's frames go to the configured server only.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| EngineError::Failed(format!("no HTTP client: {error}")))?;
-        // Accepts both http://HOST:PORT and the base URL of OpenAI's clients.
-        let base = url.as_str().trim_end_matches('/').trim_end_matches("/v1").to_owned();
+        let (http, base) = (upstream::client(|client| client.read_timeout(SILENCE))?, upstream::base(url));
         Ok(Self { http, base })
     }
 
@@ -210,35 +194,10 @@ impl Client {
         if status == StatusCode::OK {
             return Ok(response);
         }
-        let retry_after = response.headers().get(header::RETRY_AFTER);
-        let retry_after_s = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after_s = retry_after_s(response.headers());
         let body = read_at_most(response, MAX_SHORT_BODY).await.unwrap_or_default();
         let mut body = String::from_utf8_lossy(&body).into_owned();
         body.truncate(body.floor_char_boundary(MAX_LOGGED));
         Err(TransportError::Refused(ErrorResponse { status: status.as_u16(), retry_after_s, body }))
     }
-}
-
-/// Reads at most the first `limit` bytes of a body.
-pub(crate) async fn read_at_most(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| chain(&error))? {
-        let room = limit - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == limit {
-            break;
-        }
-    }
-    Ok(body)
-}
-
-/// Formats an error with its causes, which reqwest's own text omits.
-pub(crate) fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

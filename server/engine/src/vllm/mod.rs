@@ -26,6 +26,5 @@ mod sse;
 mod times;
 mod transport;
 
-pub(crate) use client::{chain, read_at_most};
 pub(crate) use engine::VllmEngine;
 pub(crate) use options::VllmOptions;

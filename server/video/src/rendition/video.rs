@@ -40,6 +40,8 @@ impl Pictures {
         settings.set_height(height);
         settings.set_format(Pixel::YUV420P);
         settings.set_gop((fps * GROUP).round() as u32);
+        // An MP4 stores how long each packet lasts, in the order of decoding. With B-frames, a pause would be stored with a picture
+        // other than the one that stays, and players that jump behind that picture would show it for the whole pause.
         if has_pauses(&probe.index.frame_times) {
             settings.set_max_b_frames(0);
         }
@@ -114,8 +116,7 @@ impl Pictures {
     }
 }
 
-/// Returns whether a picture stays much longer than most. An MP4 has the time from packet to packet in the order of the decoder;
-/// with B-frames, the pause would belong to another picture, which players that jump to a time behind it would show.
+/// Returns whether a picture stays more than twice as long as most.
 fn has_pauses(times: &[f64]) -> bool {
     let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
     gaps.sort_by(f64::total_cmp);

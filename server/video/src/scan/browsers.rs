@@ -1,5 +1,5 @@
-//! Finds what in a file makes browsers show it otherwise than we do, beside its codecs: another stream, another time, or a
-//! length that they do not know.
+//! Finds what in a file makes browsers show it otherwise than we do, beside its codecs: another stream, another time, a length
+//! that they do not know, or settings of the encoder that change.
 
 mod boxes;
 mod elements;
@@ -33,7 +33,7 @@ pub(super) struct Shown<'a> {
 
 /// Returns why browsers would show `file`, whose container is `container`, otherwise than we do, for display.
 pub(super) fn difference(file: &File, container: &str, shown: &Shown<'_>) -> Option<String> {
-    in_streams(shown).or_else(|| in_time(shown)).or_else(|| match container {
+    in_streams(shown).or_else(|| in_time(shown)).or_else(|| in_coding(shown)).or_else(|| match container {
         "matroska,webm" => elements::difference(file),
         MP4 => shown.boxes.difference(),
         _ => None,
@@ -57,6 +57,11 @@ fn in_streams(shown: &Shown<'_>) -> Option<String> {
         .then(|| "browsers would play another of its streams of sound".into())
 }
 
+fn in_coding(shown: &Shown<'_>) -> Option<String> {
+    let changes = "the settings of its encoder change on the way, which not every browser follows";
+    shown.reconfigured.then(|| changes.into())
+}
+
 fn in_time(shown: &Shown<'_>) -> Option<String> {
     if shown.recordings > 1 {
         return Some("it is made of several recordings, of which browsers play the first".into());
@@ -66,9 +71,6 @@ fn in_time(shown: &Shown<'_>) -> Option<String> {
     }
     if shown.hidden > 0 {
         return Some("parts of it are not meant to be shown, which not every browser heeds".into());
-    }
-    if shown.reconfigured {
-        return Some("the settings of its encoder change on the way, which not every browser follows".into());
     }
     // By half a picture, a time opens its neighbour.
     if shown.zero.abs() * shown.fps > 0.5 {

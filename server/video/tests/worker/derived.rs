@@ -108,7 +108,7 @@ async fn a_rendition_plays_in_browsers_and_shows_the_same_frames_at_the_same_tim
 #[tokio::test]
 async fn players_can_begin_at_every_key_frame_of_a_rendition() {
     let clips = Clips::new();
-    // Groups that are left open show in the pictures that refer over their borders, as at cuts.
+    // Six groups of two seconds, and cuts, at which x264 begins groups as well.
     let source = "testsrc2=s=160x96:r=10:d=12,hue=h='90*floor(t/3)'";
     let path = clips.draw("long.mkv", source, "-c:v libx264 -preset ultrafast");
     let (out, _) = made(&clips, &path, ROOM).await.unwrap();
