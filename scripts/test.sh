@@ -8,10 +8,10 @@
 #   unit                  tests inside the crates
 #   parity                the engine against the golden files of transformers and sentence-transformers
 #   e2e                   the real binary by command line and HTTP, good input and bad
-#   truth                 300 fresh clips: are the answers true?
+#   truth                 150 fresh clips (--full: 300): are the answers true?
 #   openai                the official OpenAI Python client
-#   clients               other projects' clients in their default settings: LangChain, pydantic-ai, instructor, LiteLLM, and for Node
-#                         OpenAI's and Vercel's AI SDK
+#   clients               other projects' clients in their default settings: LangChain, pydantic-ai, instructor, LiteLLM, MCP's, and
+#                         for Node OpenAI's and Vercel's AI SDK
 #   openapi               Schemathesis: 5,000 requests made from /openapi.json; every answer is as the document says
 #   tus                   the official tus client (tus-js-client) uploads with interruptions
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
@@ -95,7 +95,7 @@ step_openai() {
 
 # Where there is no node, those for Python only.
 step_clients() {
-  need_venv "$tools/clients" openai==3.3.0 langchain-openai==1.7.4 pydantic-ai-slim==2.68.0 instructor==1.17.0 litellm==1.110.2 \
+  need_venv "$tools/clients" openai==3.3.0 langchain-openai==1.7.4 pydantic-ai-slim==2.68.0 instructor==1.17.0 litellm==1.110.2 mcp==2.3.0 \
     || return 1
   local filter=python
   if command -v npm >/dev/null; then
@@ -247,7 +247,10 @@ for argument in "$@"; do
 done
 if [ ${#steps[@]} -eq 0 ]; then
   steps=("${standard[@]}")
-  [ -n "$full" ] && steps+=("${slow[@]}")
+  if [ -n "$full" ]; then
+    steps+=("${slow[@]}")
+    export HOMEREEL_TEST_TRUTH_CLIPS=${HOMEREEL_TEST_TRUTH_CLIPS:-300}
+  fi
 fi
 
 need_build_packages

@@ -113,6 +113,23 @@ pub(super) fn media() -> Vec<Route> {
         ),
         ranged(file("/api/videos/{id}/poster.jpg", "Returns the poster"), "image/jpeg"),
         ranged(file("/api/videos/{id}/card.jpg", "Returns a thumbnail of 320 pixels"), "image/jpeg"),
+        file("/api/videos/{id}/frame.jpg", "Returns the picture that a video shows at a second")
+            .parameter(ParameterIn::Query, "t", Required::True, number(), "seconds from the beginning")
+            .query("width", integer_in(16, 1920), "maximum width in pixels; 1280 by default")
+            .parameter(
+                ParameterIn::Header,
+                "If-None-Match",
+                Required::False,
+                text(),
+                "the ETag of the client's copy",
+            )
+            .returns_with(
+                StatusCode::OK,
+                &[("image/jpeg", bytes())],
+                &[("Homereel-Frame-Time", text(), "when the video begins to show it, in seconds")],
+            )
+            .returns_as(StatusCode::NOT_MODIFIED, &[])
+            .fails(&[409, 422]),
         file("/api/videos/{id}/sprites.vtt", "Returns the index of the scrub sprites")
             .returns_as(StatusCode::OK, &[("text/vtt", text())]),
         ranged(
