@@ -2,7 +2,7 @@
 //! server.
 //!
 //! Dependencies point one way: `cli → serve → http → (net, jobs, import) → answer → media`, on top of the crates
-//! `homereel-library`, `homereel-engine`, `homereel-video` and `homereel-web`. [`http`] has the route table;
+//! `homereel-library`, `homereel-engine`, `homereel-kernels`, `homereel-video` and `homereel-web`. [`http`] has the route table;
 //! [`http::layers`] has the middleware of all requests.
 
 pub mod answer;
@@ -20,6 +20,7 @@ pub mod import;
 pub mod jobs;
 pub mod live;
 pub mod machine;
+pub mod meaning;
 pub mod media;
 pub mod net;
 mod printable;
