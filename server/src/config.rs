@@ -1,12 +1,13 @@
 //! Settings: defaults < TOML file < environment (`HOMEREEL_*`) < flags, resolved and validated once.
 
+mod embed;
 mod flags;
 mod origin;
 
 use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
-use homereel_engine::{EngineConfig, VideoBudget, flags::EngineFlags};
+use homereel_engine::{EngineConfig, VideoBudget, embed::EmbedSource, flags::EngineFlags};
 use homereel_video::Decoder;
 use serde::Deserialize;
 
@@ -85,6 +86,8 @@ pub struct ServerConfig {
     pub window_s: f64,
     /// Directory from which new videos are imported.
     pub watch: Option<PathBuf>,
+    /// What embeds texts for search by meaning. `None` means that it is off.
+    pub embed: Option<EmbedSource>,
 }
 
 /// Files of a TLS certificate, in PEM format.
@@ -129,6 +132,7 @@ impl ServerConfig {
             max_images: 32,
             window_s: 120.0,
             watch: None,
+            embed: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             jobs: JobsLimit::Auto,
             reading_budget: VideoBudget::Capped,
@@ -189,6 +193,11 @@ pub fn resolve(
         insecure_no_auth: flags.insecure_no_auth || from_file.insecure_no_auth,
         window_s: flags.window_seconds.or(from_file.window_seconds).unwrap_or(defaults.window_s),
         watch: flags.watch.or(from_file.watch),
+        embed: embed::source(
+            flags.embed_model.or(from_file.embed_model),
+            flags.embed_url.or(from_file.embed_url),
+            flags.embed_url_model.or(from_file.embed_url_model),
+        )?,
         ..defaults
     };
     if let Some(directory) = &server.watch {

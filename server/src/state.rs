@@ -16,6 +16,7 @@ use crate::{
     import::ImportContext,
     jobs::{JobContext, JobSlots, Jobs},
     live::Live,
+    meaning::Meaning,
     media::MediaDecoder,
     shutdown::Lifecycle,
 };
@@ -48,6 +49,8 @@ pub struct AppState {
     pub bodies: MemoryBudget,
     /// Fetches media of requests from allowed hosts.
     pub fetcher: Fetcher,
+    /// Search by meaning.
+    pub meaning: Meaning,
 }
 
 impl AppState {
@@ -78,6 +81,9 @@ impl AppState {
         let answers = AnswerService::new(engine, media, config.max_requests);
         let observed = slots.clone();
         answers.observe_first_tokens(move |ttft_ms, tokens| observed.observe(ttft_ms, tokens));
+        let stop = lifecycle.hard().clone();
+        let meaning = Meaning::open(config.embed.clone(), library.clone(), stop)
+            .context("failed to open search by meaning")?;
         Ok(Self {
             audit: AuditLog::new(&config.data),
             auth,
@@ -87,6 +93,7 @@ impl AppState {
             library,
             bodies: MemoryBudget::new(BODY_MEMORY),
             fetcher: Fetcher::new(config.allow_media_hosts.clone()).context("failed to set up TLS")?,
+            meaning,
             config: Arc::new(config).into(),
             lifecycle,
             metrics,

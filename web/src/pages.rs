@@ -97,6 +97,8 @@ pub struct VideoPage {
     pub more_moments: Option<String>,
     /// Text while there are no moments.
     pub no_moments: String,
+    /// Videos that are like this one.
+    pub similar: Vec<Card>,
     /// It is a favourite.
     pub favourite: bool,
     /// Place, as a user entered it.
@@ -145,6 +147,10 @@ pub struct SearchPage {
     pub filtered: bool,
     /// A search was made.
     pub searched: bool,
+    /// It was by meaning, too.
+    pub by_meaning: bool,
+    /// It should have been by meaning, too, but that is not available at present.
+    pub meaning_failed: bool,
     /// Problem with the input; may be empty.
     pub problem: String,
     /// Formatted number of found videos.

@@ -18,7 +18,7 @@ use super::{
     albums, ask, ask_all, assets,
     auth_layer::{self, Required},
     bench, error, events, files, frame, health, household, html, jobs, layers, login, mcp, moments, openai,
-    openapi, pages, path, playback, replicas, search, system, trash, tus, upload, videos,
+    openapi, pages, path, picture, playback, replicas, search, similar, system, trash, tus, upload, videos,
 };
 use crate::state::AppState;
 
@@ -65,6 +65,8 @@ fn viewer() -> Group {
         .route("/api/videos/{id}/card.jpg", get(files::card))
         .route("/api/videos/{id}/frame.jpg", get(frame::frame))
         .route("/api/videos/{id}/playback.mp4", get(playback::playback))
+        .route("/api/videos/{id}/picture.jpg", get(picture::picture))
+        .route("/api/videos/{id}/similar", get(similar::api))
         .route("/api/videos/{id}/sprites.vtt", get(playback::sprites_vtt))
         .route("/api/videos/{id}/sprites/{name}", get(playback::sprites_sheet))
         .route("/api/videos/{id}/moments.json", get(moments::json))
@@ -133,6 +135,7 @@ fn member() -> Group {
         .route("/api/jobs/{id}/retry", post(jobs::retry))
         // OpenAI's API.
         .route("/v1/chat/completions", post(openai::completions))
+        .route("/v1/embeddings", post(openai::embeddings::embeddings))
         .route("/v1/videos/estimate", post(openai::estimate::estimate))
         // vLLM's name for it.
         .route("/tokenize", post(openai::tokenize::tokenize))

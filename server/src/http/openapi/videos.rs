@@ -64,6 +64,9 @@ pub(super) fn videos() -> Vec<Route> {
             .query("permanently", boolean(), "deletes a video that is in the trash")
             .returns_as(StatusCode::NO_CONTENT, &[])
             .fails(&[409]),
+        get("/api/videos/{id}/similar", Viewer, "Lists videos that are like one")
+            .about("By meaning, the most alike first, at most 6; none while search by meaning is off or unavailable.")
+            .returns(StatusCode::OK, shared("SimilarVideos")),
         post("/api/videos/{id}/restore", Member, "Restores a video from the trash")
             .returns(StatusCode::OK, shared("Video"))
             .fails(&[409]),
@@ -130,6 +133,22 @@ pub(super) fn media() -> Vec<Route> {
             )
             .returns_as(StatusCode::NOT_MODIFIED, &[])
             .fails(&[409, 422]),
+        file("/api/videos/{id}/picture.jpg", "Returns the picture of a second")
+            .about("At most 320 pixels wide and up to 10 seconds away: it is one of the scrub sprites.")
+            .parameter(ParameterIn::Query, "t", Required::True, pattern("^[0-9]+([.][0-9]+)?$"), "the second")
+            .parameter(
+                ParameterIn::Header,
+                "If-None-Match",
+                Required::False,
+                text(),
+                "the ETag of the client's copy",
+            )
+            .returns_with(
+                StatusCode::OK,
+                &[("image/jpeg", bytes())],
+                &[("ETag", text(), "changes with the content")],
+            )
+            .returns_as(StatusCode::NOT_MODIFIED, &[]),
         file("/api/videos/{id}/sprites.vtt", "Returns the index of the scrub sprites")
             .returns_as(StatusCode::OK, &[("text/vtt", text())]),
         ranged(
@@ -169,6 +188,10 @@ pub(super) fn library() -> Vec<Route> {
     let number = || pattern("^[0-9]*$");
     vec![
         get("/api/search", Viewer, "Finds videos and seconds in them")
+            .about(
+                "By words, and by meaning if that is on: `meaning` says whether it was `used`, is `off`, or is `unavailable` at \
+                 present, so that words alone were searched. `why` of a place says what found it; `speech` marks what is said.",
+            )
             .query("q", text(), "words")
             .query("from", pattern("^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"), "first day")
             .query("to", pattern("^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"), "last day")
@@ -205,11 +228,12 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
             ("end", nullable(number())),
             ("answer_id", nullable(text())),
             ("snippet", list(shared("SnippetPart"))),
+            ("why", list(shared("Why"))),
             ("url", text()),
         ],
         [],
     );
-    let found = object(
+    let summary = || {
         [
             ("id", text()),
             ("name", text()),
@@ -218,20 +242,24 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
             ("taken", nullable(shared("Taken"))),
             ("taken_ms", integer()),
             ("camera", nullable(text())),
-            ("places", list(place)),
-        ],
-        [],
-    );
+        ]
+    };
+    let [id, name, url, duration_s, taken, taken_ms, camera] = summary();
+    let found = object([id, name, url, duration_s, taken, taken_ms, camera, ("places", list(place))], []);
+    let meaning = || ("meaning", choice(&["off", "used", "unavailable"]));
+    let similar = object([meaning(), ("videos", list(object(summary(), [])))], []);
     let results = [
         ("query", text()),
         ("total", integer()),
         ("next_offset", nullable(integer())),
+        meaning(),
         ("videos", list(found)),
     ];
     let stored = all_of_video([("duplicate", boolean()), ("restored", boolean())]);
     vec![
         ("StoredVideos", object([("videos", list(stored)), ("refused", list(refused))], [])),
         ("SearchResults", object(results, [])),
+        ("SimilarVideos", similar),
         (
             "Problem",
             object(

@@ -14,6 +14,7 @@ use crate::{
         extract::{Path, Query},
         html::{self, PageContext},
         pages::reading,
+        similar,
         videos::ANSWERS,
         views,
     },
@@ -59,6 +60,7 @@ pub(in crate::http) async fn page(
             older_answers: (older_answers < all.len())
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
             has_sprites: cx.state.library.sprites(&sha256).await.is_some(),
+            similar: similar::cards(&cx.state, &id).await,
             ..video_page(&cx, video, jobs.first(), answers, earlier, query.t.as_deref())
         })
     };
@@ -179,6 +181,7 @@ fn video_page(
             .then(|| format!("/videos/{}?moments={}#moments-title", video.id, earlier + MOMENTS)),
         moments: views::moments(&video).into_iter().skip(earlier).take(MOMENTS).collect(),
         no_moments: nothing_yet("The model has not listed the moments yet.", "There are no moments."),
+        similar: Vec::new(),
         favourite: video.favourite,
         place: video.place.clone().unwrap_or_default(),
         description_text: described

@@ -102,6 +102,7 @@ pub(super) fn video() -> VideoPage {
         moments: vec![MomentView { start: "3.5".into(), at: "0:03.5–0:05.0".into(), text: HOSTILE.into() }],
         more_moments: Some("/videos/1?moments=150".into()),
         no_moments: HOSTILE.into(),
+        similar: library().videos,
         favourite: true,
         place: HOSTILE.into(),
         taken: [HOSTILE.into(), HOSTILE.into(), HOSTILE.into()],
@@ -148,6 +149,7 @@ pub(super) fn search() -> SearchPage {
         url: "/videos/1?t=83.0".into(),
         at: "1:23.0".into(),
         parts: vec![(HOSTILE.into(), true), (HOSTILE.into(), false)],
+        why: vec!["words", "meaning"],
     };
     let card = library().videos.remove(0);
     let choice = SelectOption { value: HOSTILE.into(), label: HOSTILE.into(), chosen: true };
@@ -162,9 +164,15 @@ pub(super) fn search() -> SearchPage {
         lengths: vec![choice],
         filtered: true,
         searched: true,
+        by_meaning: true,
+        meaning_failed: true,
         problem: HOSTILE.into(),
         counts: HOSTILE.into(),
-        found: vec![FoundView { card, places: vec![place] }],
+        found: vec![FoundView {
+            card,
+            picture: Some("/api/videos/1/picture.jpg?t=83.0".into()),
+            places: vec![place],
+        }],
         more: Some("/search?q=a&offset=20".into()),
     }
 }
