@@ -116,39 +116,27 @@ pub(super) fn media() -> Vec<Route> {
         ),
         ranged(file("/api/videos/{id}/poster.jpg", "Returns the poster"), "image/jpeg"),
         ranged(file("/api/videos/{id}/card.jpg", "Returns a thumbnail of 320 pixels"), "image/jpeg"),
-        file("/api/videos/{id}/frame.jpg", "Returns the picture that a video shows at a second")
-            .parameter(ParameterIn::Query, "t", Required::True, number(), "seconds from the beginning")
-            .query("width", integer_in(16, 1920), "maximum width in pixels; 1280 by default")
-            .parameter(
-                ParameterIn::Header,
-                "If-None-Match",
-                Required::False,
-                text(),
-                "the ETag of the client's copy",
-            )
-            .returns_with(
-                StatusCode::OK,
-                &[("image/jpeg", bytes())],
-                &[("Homereel-Frame-Time", text(), "when the video begins to show it, in seconds")],
-            )
-            .returns_as(StatusCode::NOT_MODIFIED, &[])
-            .fails(&[409, 422]),
-        file("/api/videos/{id}/picture.jpg", "Returns the picture of a second")
-            .about("At most 320 pixels wide and up to 10 seconds away: it is one of the scrub sprites.")
-            .parameter(ParameterIn::Query, "t", Required::True, pattern("^[0-9]+([.][0-9]+)?$"), "the second")
-            .parameter(
-                ParameterIn::Header,
-                "If-None-Match",
-                Required::False,
-                text(),
-                "the ETag of the client's copy",
-            )
-            .returns_with(
-                StatusCode::OK,
-                &[("image/jpeg", bytes())],
-                &[("ETag", text(), "changes with the content")],
-            )
-            .returns_as(StatusCode::NOT_MODIFIED, &[]),
+        validated(
+            file("/api/videos/{id}/frame.jpg", "Returns the picture that a video shows at a second")
+                .parameter(ParameterIn::Query, "t", Required::True, number(), "seconds from the beginning")
+                .query("width", integer_in(16, 1920), "maximum width in pixels; 1280 by default")
+                .fails(&[409, 422]),
+            "image/jpeg",
+            &[("Homereel-Frame-Time", text(), "when the video begins to show it, in seconds")],
+        ),
+        validated(
+            file("/api/videos/{id}/picture.jpg", "Returns the picture of a second")
+                .about("At most 320 pixels wide and up to 10 seconds away: it is one of the scrub sprites.")
+                .parameter(
+                    ParameterIn::Query,
+                    "t",
+                    Required::True,
+                    pattern("^[0-9]+([.][0-9]+)?$"),
+                    "the second",
+                ),
+            "image/jpeg",
+            &[],
+        ),
         file("/api/videos/{id}/sprites.vtt", "Returns the index of the scrub sprites")
             .returns_as(StatusCode::OK, &[("text/vtt", text())]),
         ranged(
@@ -171,16 +159,24 @@ pub(super) fn media() -> Vec<Route> {
 
 /// Adds range requests and validators.
 pub(super) fn ranged(route: Route, kind: &str) -> Route {
-    let header = |route: Route, name, about| {
-        route.parameter(ParameterIn::Header, name, Required::False, text(), about)
-    };
-    let route = header(route, "Range", "one range of bytes");
-    let route = header(route, "If-None-Match", "the ETag of the client's copy");
+    validated(
+        route.parameter(ParameterIn::Header, "Range", Required::False, text(), "one range of bytes"),
+        kind,
+        &[],
+    )
+    .returns_as(StatusCode::PARTIAL_CONTENT, &[(kind, bytes())])
+    .returns_as(StatusCode::RANGE_NOT_SATISFIABLE, &[(kind, bytes())])
+}
+
+/// Adds a body of this content type, validators, and the other `headers` of the response.
+fn validated(route: Route, kind: &str, headers: &[(&str, Shape, &str)]) -> Route {
+    let about = "the ETag of the client's copy";
+    let mut all = vec![("ETag", text(), "changes with the content")];
+    all.extend_from_slice(headers);
     route
-        .returns_with(StatusCode::OK, &[(kind, bytes())], &[("ETag", text(), "changes with the content")])
-        .returns_as(StatusCode::PARTIAL_CONTENT, &[(kind, bytes())])
+        .parameter(ParameterIn::Header, "If-None-Match", Required::False, text(), about)
+        .returns_with(StatusCode::OK, &[(kind, bytes())], &all)
         .returns_as(StatusCode::NOT_MODIFIED, &[])
-        .returns_as(StatusCode::RANGE_NOT_SATISFIABLE, &[(kind, bytes())])
 }
 
 /// Search, questions about all videos, the trash, the disk.
