@@ -251,7 +251,7 @@ impl Sheet {
 
 #[cfg(test)]
 mod tests {
-    use super::Sprites;
+    use super::{Sprites, Tile};
 
     fn layout(count: usize) -> Sprites {
         Sprites {

@@ -101,11 +101,13 @@ impl Library {
 pub(super) fn whole(row: &SqliteRow, why: Why) -> Result<Hit, LibraryError> {
     let text: &str = row.try_get("text")?;
     let kind = PieceKind::parse(row.try_get("kind")?);
+    let source: Option<String> = row.try_get("source")?;
     Ok(Hit {
         kind,
         start: row.try_get("start_s")?,
         end: row.try_get("end_s")?,
-        answer_id: row.try_get("source")?,
+        // Other kinds may have other sources.
+        answer_id: source.filter(|_| kind == PieceKind::Answer),
         snippet: parts(&snippet(text)),
         why: kind.reasons(why),
     })
