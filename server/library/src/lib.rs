@@ -32,6 +32,7 @@ mod search;
 mod taken;
 mod text;
 mod texts;
+mod transcripts;
 mod trash;
 mod uploads;
 mod values;
@@ -61,6 +62,9 @@ pub use retention::Expired;
 pub use search::{Filter, Found, Hit, MAX_RANKED, PieceKind, Recalled, Results, SnippetPart};
 pub use taken::{Taken, local_ms, local_time};
 pub use text::{Moment, Text, TextKind, Texts};
+pub use transcripts::{
+    MAX_LINE_CHARS, MAX_LINES, NewLine, Transcript, TranscriptLine, TranscriptProgress, TranscriptState,
+};
 pub use trash::Storage;
 pub use uploads::{NewUpload, Receiving, Storing, Upload, UploadState};
 pub use values::{new_id, now_ms};

@@ -121,6 +121,7 @@ async fn run_step(
         Step::Poster => one(poster(cx, video, cancel).await?),
         Step::Sprites | Step::LateSprites => one(playback::sprites(cx, job, video, cancel).await?),
         Step::Playback => one(playback::rendition(cx, job, video, cancel).await?),
+        Step::Transcribe => Vec::new(),
         Step::Describe | Step::Moments | Step::Tags if windows::is_long(cx, video) => {
             windows::run(cx, job, video, cancel).await?
         }

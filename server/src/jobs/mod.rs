@@ -101,7 +101,7 @@ fn capacity(cx: &JobContext, lane: Lane) -> usize {
     match lane {
         Lane::Media => cx.media_jobs,
         Lane::Model => cx.slots.limit() + slots::AHEAD,
-        Lane::Rendition => 1,
+        Lane::Rendition | Lane::Speech => 1,
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Recalled {
     pub day: Option<Date>,
     /// Kind of text.
     pub kind: PieceKind,
-    /// The time of a moment, in seconds.
+    /// The time of a moment or of what is said, in seconds.
     pub start: Option<f64>,
     /// The whole text.
     pub text: String,
@@ -50,7 +50,7 @@ impl Library {
         let rows = sqlx::query(
             "SELECT p.video_id, p.kind, p.start_s, p.text, v.name, date(v.local_ms / 1000, 'unixepoch') AS day
              FROM pieces_fts JOIN pieces p ON p.id = pieces_fts.rowid JOIN videos v ON v.id = p.video_id
-             WHERE pieces_fts MATCH ? AND v.deleted_ms IS NULL AND p.kind IN ('moment', 'description', 'name', 'place')
+             WHERE pieces_fts MATCH ? AND v.deleted_ms IS NULL AND p.kind IN ('moment', 'speech', 'description', 'name', 'place')
              ORDER BY bm25(pieces_fts) LIMIT ?",
         )
         .bind(quoted.join(" OR "))
