@@ -2,6 +2,7 @@
 
 mod flags;
 mod origin;
+mod speech;
 
 use std::{fs, net::SocketAddr, path::PathBuf};
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 pub use flags::ServerFlags;
 pub use origin::AllowedOrigin;
+pub use speech::{SpeechBackend, SpeechConfig};
 
 pub use crate::fetch::AllowedHost;
 use crate::{jobs::JobsLimit, net::TrustedProxy};
@@ -85,6 +87,8 @@ pub struct ServerConfig {
     pub window_s: f64,
     /// Directory from which new videos are imported.
     pub watch: Option<PathBuf>,
+    /// What transcribes. `None` means that nothing does.
+    pub speech: Option<SpeechConfig>,
 }
 
 /// Files of a TLS certificate, in PEM format.
@@ -129,6 +133,7 @@ impl ServerConfig {
             max_images: 32,
             window_s: 120.0,
             watch: None,
+            speech: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             jobs: JobsLimit::Auto,
             reading_budget: VideoBudget::Capped,
@@ -189,6 +194,12 @@ pub fn resolve(
         insecure_no_auth: flags.insecure_no_auth || from_file.insecure_no_auth,
         window_s: flags.window_seconds.or(from_file.window_seconds).unwrap_or(defaults.window_s),
         watch: flags.watch.or(from_file.watch),
+        speech: speech::resolve(
+            flags.speech_model.or(from_file.speech_model),
+            flags.speech_url.or(from_file.speech_url),
+            flags.speech_url_model.or(from_file.speech_url_model),
+            flags.speech_language.or(from_file.speech_language),
+        )?,
         ..defaults
     };
     if let Some(directory) = &server.watch {

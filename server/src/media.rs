@@ -7,6 +7,7 @@ mod frame_list;
 mod frames;
 mod kind;
 mod outline;
+mod sound;
 mod source;
 
 use std::{io, path::Path, sync::Arc, time::Instant};
@@ -96,6 +97,8 @@ pub struct MediaDecoder {
     sprite_worker: Worker,
     /// Another one for renditions, which take long.
     rendition_worker: Worker,
+    /// And one for sound, which is read as slowly as it is transcribed.
+    sound_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
     clips: Arc<ByteCache<PreparedClip>>,
     store: Arc<FrameCache>,
@@ -122,6 +125,7 @@ impl MediaDecoder {
         Self {
             sprite_worker: worker.clone().with_concurrency(1),
             rendition_worker: worker.clone().with_concurrency(1),
+            sound_worker: worker.clone().with_concurrency(1),
             worker,
             probes: Arc::new(ByteCache::new(64 << 20)),
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),

@@ -18,6 +18,7 @@ use crate::{
     live::Live,
     media::MediaDecoder,
     shutdown::Lifecycle,
+    speech::SpeechService,
 };
 
 /// Memory for the JSON of all request bodies together. Media are on disk.
@@ -48,6 +49,8 @@ pub struct AppState {
     pub bodies: MemoryBudget,
     /// Fetches media of requests from allowed hosts.
     pub fetcher: Fetcher,
+    /// Transcribes. `None` means that nothing does.
+    pub speech: Option<SpeechService>,
 }
 
 impl AppState {
@@ -56,7 +59,7 @@ impl AppState {
     /// A login is required on every address but loopback, and wherever a password is set.
     ///
     /// # Errors
-    /// When the library cannot be opened or the password file cannot be read.
+    /// When the library cannot be opened, the password file cannot be read, or no thread can be started.
     pub async fn open(
         config: ServerConfig,
         engine: Arc<dyn Engine>,
@@ -87,6 +90,7 @@ impl AppState {
             library,
             bodies: MemoryBudget::new(BODY_MEMORY),
             fetcher: Fetcher::new(config.allow_media_hosts.clone()).context("failed to set up TLS")?,
+            speech: config.speech.as_ref().map(SpeechService::open).transpose()?,
             config: Arc::new(config).into(),
             lifecycle,
             metrics,
@@ -104,6 +108,7 @@ impl AppState {
             window_s: self.config.get().window_s,
             budget: self.config.get().reading_budget,
             slots: self.slots.clone(),
+            speech: self.speech.clone(),
             // The other video workers are free for questions and the model's lane.
             media_jobs: self.config.get().video_workers.div_ceil(2),
         }

@@ -7,7 +7,7 @@ use askama::Template;
 use crate::views::{
     AlbumCard, AnswerView, ApiKeyView, BenchRow, Card, DocsFamily, Fact, FactList, FoundView, JobProgress,
     JobView, Link, Made, ModelStatus, MomentView, Note, Person, SelectOption, Shell, StateKind, StateLabel,
-    Time, Trashed,
+    Time, TranscriptView, Trashed,
 };
 
 /// `/`: upload and the list of videos.
@@ -97,6 +97,10 @@ pub struct VideoPage {
     pub more_moments: Option<String>,
     /// Text while there are no moments.
     pub no_moments: String,
+    /// What is said; `None` where nothing transcribes.
+    pub transcript: Option<TranscriptView>,
+    /// URL and language of the captions of what is said, if there are any.
+    pub captions: Option<(String, String)>,
     /// It is a favourite.
     pub favourite: bool,
     /// Place, as a user entered it.

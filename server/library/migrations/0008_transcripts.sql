@@ -38,7 +38,8 @@ PRAGMA writable_schema = RESET;
 
 CREATE INDEX jobs_by_kind ON jobs (kind, state);
 
--- Windows whose description waits for what is said in them.
+-- Jobs and windows whose description waits for what is said.
+ALTER TABLE jobs ADD COLUMN awaits_speech INTEGER NOT NULL DEFAULT 0 CHECK (awaits_speech IN (0, 1));
 ALTER TABLE windows ADD COLUMN undescribed INTEGER NOT NULL DEFAULT 0 CHECK (undescribed IN (0, 1));
 
 -- Speech in the search index. `source` of its pieces is the number of the line.

@@ -14,7 +14,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use homereel_library::Recalled;
+use homereel_library::{PieceKind, Recalled};
 use homereel_web::{format, pages::AskPage, views as web};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ impl QuestionWithNotes {
     fn shortcut(&self, state: &AppState) -> Option<&'static str> {
         let demo = state.answers.engine().info().is_ok_and(|info| info.demo);
         if self.notes.is_empty() {
-            return Some("No description, moment or answer shares a word with this question.");
+            return Some("No description, moment or transcript shares a word with this question.");
         }
         demo.then_some("The demo model cannot answer from notes. These places share words with the question:")
     }
@@ -98,13 +98,14 @@ impl QuestionWithNotes {
     }
 }
 
-/// `[3] Birthday.mp4, 2019-06-01, 1:23.0: the girl blows out six candles`
+/// `[3] Birthday.mp4, 2019-06-01, 1:23.0: the girl blows out six candles`, and of speech `…, 1:23.0, somebody says: happy birthday`
 fn line(number: usize, note: &Recalled) -> String {
     let day = note.day.map_or_else(|| "date unknown".to_owned(), |day| day.to_string());
     let at = note.start.map_or_else(String::new, |start| format!(", {}", format::position(start)));
     let text: String =
         note.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_NOTE).collect();
-    format!("[{number}] {}, {day}{at}: {text}", note.name)
+    let said = if note.kind == PieceKind::Speech { ", somebody says" } else { "" };
+    format!("[{number}] {}, {day}{at}{said}: {text}", note.name)
 }
 
 fn at_of(note: &Recalled) -> String {

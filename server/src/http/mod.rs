@@ -29,6 +29,7 @@ mod replicas;
 mod routes;
 mod search;
 mod system;
+mod transcripts;
 mod trash;
 mod tus;
 mod upload;

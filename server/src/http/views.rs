@@ -104,6 +104,7 @@ pub(super) fn video_state(video: &Video, job: Option<&Job>) -> StateLabel {
         JobState::Running => state(StateKind::Working, "processing", step_words(job.step)),
         JobState::Queued => match &job.error {
             Some(error) => state(StateKind::Waiting, "will be retried", error),
+            None if job.awaits_speech => state(StateKind::Waiting, "waiting", "waits for what is said"),
             None => state(StateKind::Waiting, "waiting", ""),
         },
         JobState::Failed => {
@@ -183,6 +184,7 @@ pub(super) fn left(seconds: f64, rate: Option<f64>) -> Option<String> {
 pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_ms: i64) -> views::JobView {
     let (kind, word) = match job.state {
         JobState::Queued if job.error.is_some() => (StateKind::Waiting, "will be retried"),
+        JobState::Queued if job.awaits_speech => (StateKind::Waiting, "waits for what is said"),
         JobState::Queued => (StateKind::Waiting, "waiting"),
         JobState::Running => (StateKind::Working, "running"),
         JobState::Done => (StateKind::Done, "done"),

@@ -185,6 +185,8 @@ pub struct Job {
     pub parts_done: i64,
     /// Windows of a long video, 0 for a short one; seconds of the video where it is transcribed.
     pub parts: i64,
+    /// The description waits for what is said; everything else is done before it.
+    pub awaits_speech: bool,
     /// When it was created.
     pub created_ms: i64,
     /// When it last changed.
@@ -215,6 +217,7 @@ impl FromRow<'_, SqliteRow> for Job {
             priority: row.try_get("priority")?,
             parts_done: row.try_get("parts_done")?,
             parts: row.try_get("parts")?,
+            awaits_speech: row.try_get("awaits_speech")?,
             created_ms: row.try_get("created_ms")?,
             updated_ms: row.try_get("updated_ms")?,
         })

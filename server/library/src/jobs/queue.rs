@@ -182,6 +182,16 @@ impl Library {
         self.announce_job(id).await
     }
 
+    /// Stores whether the description of a job waits for what is said.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn set_awaits_speech(&self, id: &str, awaits: bool) -> Result<(), LibraryError> {
+        let sql = "UPDATE jobs SET awaits_speech = ?, updated_ms = ? WHERE id = ?";
+        sqlx::query(sql).bind(awaits).bind(now_ms()).bind(id).execute(&self.pool).await?;
+        self.announce_job(id).await
+    }
+
     /// Moves a queued job to the front.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ pub struct Transcript {
     /// All before this second of the video is transcribed.
     pub position: f64,
     /// Number of lines.
-    pub lines: u64,
+    pub line_count: u64,
     /// Code of the language of the whole video, such as `en`; `None` means that it is not known.
     pub language: Option<String>,
     /// Name of the model.
@@ -70,7 +70,7 @@ impl FromRow<'_, SqliteRow> for Transcript {
         Ok(Self {
             state: TranscriptState::parse(row.try_get("state")?),
             position: row.try_get("position_s")?,
-            lines: u64::try_from(row.try_get::<i64, _>("lines")?).unwrap_or_default(),
+            line_count: u64::try_from(row.try_get::<i64, _>("lines")?).unwrap_or_default(),
             language: row.try_get("language")?,
             model: row.try_get("model")?,
             note: row.try_get("note")?,

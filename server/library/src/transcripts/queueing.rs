@@ -2,11 +2,7 @@
 
 use super::video_id;
 use crate::{
-    changes::Change,
-    error::LibraryError,
-    jobs::{job::Step, rows::insert_speech},
-    library::Library,
-    values::now_ms,
+    changes::Change, error::LibraryError, jobs::rows::insert_speech, library::Library, values::now_ms,
 };
 
 /// Priority of videos that were described before: new ones go first.
@@ -121,11 +117,10 @@ impl Library {
     pub async fn wake_description(&self, id: &str) -> Result<(), LibraryError> {
         let woken = sqlx::query(
             "UPDATE jobs SET run_after_ms = ?1 WHERE video_id = ?2 AND kind = 'ingest' AND state = 'queued'
-             AND step = ?3 AND error IS NULL AND run_after_ms > ?1",
+             AND awaits_speech = 1 AND error IS NULL AND run_after_ms > ?1",
         )
         .bind(now_ms())
         .bind(id)
-        .bind(Step::Describe.as_str())
         .execute(&self.pool)
         .await?;
         if woken.rows_affected() > 0 {

@@ -44,7 +44,7 @@ async fn a_transcription_that_was_interrupted_goes_on_where_it_was() {
     let missing = library.append_transcript(id, &[], 1.0, None).await;
     assert!(matches!(missing, Err(LibraryError::NotFound { .. })), "it has not begun");
     let begun = library.begin_transcript(id, "tiny").await.unwrap();
-    assert_eq!((begun.state, begun.position, begun.lines), (TranscriptState::Listening, 0.0, 0));
+    assert_eq!((begun.state, begun.position, begun.line_count), (TranscriptState::Listening, 0.0, 0));
     let first = [line(2.0, "one"), line(5.0, "two")];
     assert_eq!(library.append_transcript(id, &first, 30.0, Some("en")).await.unwrap(), 0);
     library.close().await;
@@ -52,7 +52,7 @@ async fn a_transcription_that_was_interrupted_goes_on_where_it_was() {
 
     let library = Library::open(&data.path().join("library")).await.unwrap();
     let again = library.begin_transcript(id, "tiny").await.unwrap();
-    assert_eq!((again.position, again.lines, again.language.as_deref()), (30.0, 2, Some("en")));
+    assert_eq!((again.position, again.line_count, again.language.as_deref()), (30.0, 2, Some("en")));
     library.append_transcript(id, &[line(31.0, "three")], 60.0, None).await.unwrap();
     library.finish_transcript(id, None).await.unwrap();
     let lines = library.transcript_lines(id, 1, 10).await.unwrap();
@@ -61,7 +61,7 @@ async fn a_transcription_that_was_interrupted_goes_on_where_it_was() {
         [(1, "two"), (2, "three")]
     );
     let done = library.transcript(id).await.unwrap().unwrap();
-    assert_eq!((done.state, done.position, done.lines), (TranscriptState::Done, 60.0, 3));
+    assert_eq!((done.state, done.position, done.line_count), (TranscriptState::Done, 60.0, 3));
     assert!(done.done_ms.is_some());
     let between = library.transcript_between(id, 6.0, 31.5, 10).await.unwrap();
     assert_eq!(between.iter().map(|line| line.index).collect::<Vec<_>>(), [1, 2]);
@@ -119,7 +119,7 @@ async fn lines_are_bounded() {
         .unwrap();
     assert_eq!(library.append_transcript(&video.id, &many, 99.0, None).await.unwrap(), 60);
     let full = library.transcript(&video.id).await.unwrap().unwrap();
-    assert_eq!((full.lines, full.position), (MAX_LINES, 99.0));
+    assert_eq!((full.line_count, full.position), (MAX_LINES, 99.0));
 }
 
 #[tokio::test]
@@ -196,6 +196,7 @@ async fn a_description_that_waits_is_woken() {
     let job = library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap();
     library.hand_over_job(&job.id, Step::Describe, &[]).await.unwrap();
     let job = library.lease_job(Lane::Model, LEASE, &[]).await.unwrap().unwrap();
+    library.set_awaits_speech(&job.id, true).await.unwrap();
     library.release_job(&job.id, LEASE, None).await.unwrap();
     assert!(library.lease_job(Lane::Model, LEASE, &[]).await.unwrap().is_none());
     library.wake_description(&video.id).await.unwrap();

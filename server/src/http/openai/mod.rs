@@ -1,5 +1,5 @@
 //! OpenAI's API: `POST /v1/chat/completions`, `/v1/responses` in [`responses`], and `/v1/files` in [`files`]; and what is like
-//! it: [`estimate`] and [`tokenize`].
+//! it: [`estimate`] and [`tokenize`]. [`transcriptions`] is `POST /v1/audio/transcriptions`.
 //!
 //! [`body`] reads the request, [`parameters`] says what becomes of each parameter, [`wire`] has the types of messages,
 //! [`convert`] turns a request into a conversation, [`media_url`] finds pictures and videos in it, [`references`] resolves
@@ -17,6 +17,7 @@ mod reply;
 pub(super) mod responses;
 mod sse;
 pub(super) mod tokenize;
+pub(super) mod transcriptions;
 mod wire;
 
 use std::time::{SystemTime, UNIX_EPOCH};
