@@ -8,6 +8,7 @@ mod frame_list;
 mod frames;
 mod kind;
 mod outline;
+mod sound;
 mod source;
 
 use std::{io, path::Path, sync::Arc, time::Instant};
@@ -100,6 +101,8 @@ pub struct MediaDecoder {
     rendition_worker: Worker,
     /// Another one for single pictures, of which a program may want many.
     still_worker: Worker,
+    /// And one for sound, which is read as slowly as it is transcribed.
+    sound_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
     clips: Arc<ByteCache<PreparedClip>>,
     store: Arc<FrameCache>,
@@ -127,6 +130,7 @@ impl MediaDecoder {
             sprite_worker: worker.clone().with_concurrency(1),
             rendition_worker: worker.clone().with_concurrency(1),
             still_worker: worker.clone().with_concurrency(1),
+            sound_worker: worker.clone().with_concurrency(1),
             worker,
             probes: Arc::new(ByteCache::new(64 << 20)),
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),

@@ -33,6 +33,7 @@ mod routes;
 mod search;
 mod similar;
 mod system;
+mod transcripts;
 mod trash;
 mod tus;
 mod upload;

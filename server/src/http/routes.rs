@@ -18,7 +18,8 @@ use super::{
     albums, ask, ask_all, assets,
     auth_layer::{self, Required},
     bench, error, events, files, frame, health, household, html, jobs, layers, login, mcp, moments, openai,
-    openapi, pages, path, picture, playback, replicas, search, similar, system, trash, tus, upload, videos,
+    openapi, pages, path, picture, playback, replicas, search, similar, system, transcripts, trash, tus,
+    upload, videos,
 };
 use crate::state::AppState;
 
@@ -73,6 +74,10 @@ fn viewer() -> Group {
         .route("/api/videos/{id}/moments.vtt", get(moments::vtt))
         .route("/api/videos/{id}/moments.srt", get(moments::srt))
         .route("/api/videos/{id}/moments.md", get(moments::md))
+        .route("/api/videos/{id}/transcript.json", get(transcripts::json))
+        .route("/api/videos/{id}/transcript.vtt", get(transcripts::vtt))
+        .route("/api/videos/{id}/transcript.srt", get(transcripts::srt))
+        .route("/api/videos/{id}/transcript.txt", get(transcripts::txt))
         .route("/api/uploads", options(tus::describe).get(tus::list))
         .route("/api/uploads/known", get(tus::known))
         .route("/api/uploads/{id}", options(tus::describe).get(tus::show).head(tus::offset))
@@ -105,6 +110,8 @@ fn member() -> Group {
         .route("/videos/{id}/taken", post(videos::taken_form))
         .route("/videos/{id}/favourite", post(videos::favourite_form))
         .route("/videos/{id}/reread", post(videos::reread_form))
+        .route("/videos/{id}/transcript", post(transcripts::again_form))
+        .route("/videos/{id}/transcript/{index}", post(transcripts::line_form))
         .route("/videos/{id}/restore", post(trash::restore_form))
         .route("/videos/{id}/albums", post(albums::add_form))
         .route("/ask", post(ask_all::form))
@@ -121,6 +128,8 @@ fn member() -> Group {
         .route("/api/videos/{id}/ask", post(ask::ask))
         .route("/api/videos/{id}/restore", post(trash::restore))
         .route("/api/videos/{id}/reread", post(videos::reread))
+        .route("/api/videos/{id}/transcript", post(transcripts::again))
+        .route("/api/videos/{id}/transcript/{index}", patch(transcripts::patch))
         .route("/api/uploads", post(tus::create).layer(DefaultBodyLimit::disable()))
         .route(
             "/api/uploads/{id}",
@@ -135,6 +144,10 @@ fn member() -> Group {
         .route("/api/jobs/{id}/retry", post(jobs::retry))
         // OpenAI's API.
         .route("/v1/chat/completions", post(openai::completions))
+        .route(
+            "/v1/audio/transcriptions",
+            post(openai::transcriptions::create).layer(DefaultBodyLimit::disable()),
+        )
         .route("/v1/embeddings", post(openai::embeddings::embeddings))
         .route("/v1/videos/estimate", post(openai::estimate::estimate))
         // vLLM's name for it.

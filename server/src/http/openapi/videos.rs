@@ -37,6 +37,7 @@ pub(super) fn videos() -> Vec<Route> {
         get("/api/videos/{id}", Viewer, "Returns a video with its jobs, windows and answers").returns(
             StatusCode::OK,
             all_of_video([
+                ("transcript", nullable(shared("Transcript"))),
                 ("jobs", list(shared("Job"))),
                 ("windows", list(shared("Window"))),
                 ("answers", list(shared("Answer"))),
@@ -73,6 +74,14 @@ pub(super) fn videos() -> Vec<Route> {
         post("/api/videos/{id}/reread", Member, "Processes a video again")
             .returns(StatusCode::ACCEPTED, object([("jobs", list(shared("Job")))], []))
             .fails(&[409]),
+        post("/api/videos/{id}/transcript", Member, "Transcribes a video again")
+            .about("The present transcript is removed, with what people have corrected.")
+            .returns(StatusCode::ACCEPTED, object([("jobs", list(shared("Job")))], []))
+            .fails(&[409]),
+        route(Method::PATCH, "/api/videos/{id}/transcript/{index}", Member, "Corrects a line of a transcript")
+            .about("The times of the line stay. The search finds the new text.")
+            .json_body(object([("text", text())], []))
+            .returns(StatusCode::OK, shared("TranscriptLine")),
         post("/api/videos/{id}/ask", Member, "Asks about a video")
             .about(
                 "The answer is a stream of the events `asked`, `queued`, `progress`, `media`, `token`, `delta`, and at last `done` \
@@ -154,6 +163,17 @@ pub(super) fn media() -> Vec<Route> {
             .returns_as(StatusCode::OK, &[("application/x-subrip", text())]),
         file("/api/videos/{id}/moments.md", "Returns the moments as Markdown")
             .returns_as(StatusCode::OK, &[("text/markdown", text())]),
+        file("/api/videos/{id}/transcript.json", "Returns what is said")
+            .about("While the state is `listening`, lines after `position` may follow.")
+            .query("first", integer_in(0, i64::MAX), "number of the first line; 0 by default")
+            .query("limit", integer_in(0, i64::MAX), "number of lines; all by default")
+            .returns(StatusCode::OK, transcript()),
+        file("/api/videos/{id}/transcript.vtt", "Returns what is said as WebVTT")
+            .returns_as(StatusCode::OK, &[("text/vtt", text())]),
+        file("/api/videos/{id}/transcript.srt", "Returns what is said as SubRip")
+            .returns_as(StatusCode::OK, &[("application/x-subrip", text())]),
+        file("/api/videos/{id}/transcript.txt", "Returns what is said as text, line by line")
+            .returns_as(StatusCode::OK, &[("text/plain", text())]),
     ]
 }
 
@@ -270,6 +290,13 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
             ),
         ),
     ]
+}
+
+/// A transcript with its lines.
+fn transcript() -> Shape {
+    let lines = object([("video", text()), ("lines", list(shared("TranscriptLine")))], []);
+    let both = utoipa::openapi::schema::AllOfBuilder::new().item(shared("Transcript")).item(lines);
+    utoipa::openapi::Schema::AllOf(both.build()).into()
 }
 
 /// A video with more fields.

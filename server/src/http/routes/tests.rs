@@ -66,6 +66,12 @@ pub(in crate::http) const EXPECTED: &[(&str, &str, &str)] = &[
     ("/api/videos/{id}/similar", "GET", "viewer"),
     ("/api/videos/{id}/sprites.vtt", "GET", "viewer"),
     ("/api/videos/{id}/sprites/{name}", "GET", "viewer"),
+    ("/api/videos/{id}/transcript", "POST", "member"),
+    ("/api/videos/{id}/transcript.json", "GET", "viewer"),
+    ("/api/videos/{id}/transcript.srt", "GET", "viewer"),
+    ("/api/videos/{id}/transcript.txt", "GET", "viewer"),
+    ("/api/videos/{id}/transcript.vtt", "GET", "viewer"),
+    ("/api/videos/{id}/transcript/{index}", "PATCH", "member"),
     ("/ask", "GET", "viewer"),
     ("/ask", "POST", "member"),
     ("/bench", "GET", "viewer"),
@@ -102,6 +108,7 @@ pub(in crate::http) const EXPECTED: &[(&str, &str, &str)] = &[
     ("/tokenize", "POST", "member"),
     ("/trash", "GET", "viewer"),
     ("/trash/empty", "POST", "admin"),
+    ("/v1/audio/transcriptions", "POST", "member"),
     ("/v1/chat/completions", "POST", "member"),
     ("/v1/embeddings", "POST", "member"),
     ("/v1/files", "GET", "viewer"),
@@ -133,6 +140,8 @@ pub(in crate::http) const EXPECTED: &[(&str, &str, &str)] = &[
     ("/videos/{id}/reread", "POST", "member"),
     ("/videos/{id}/restore", "POST", "member"),
     ("/videos/{id}/taken", "POST", "member"),
+    ("/videos/{id}/transcript", "POST", "member"),
+    ("/videos/{id}/transcript/{index}", "POST", "member"),
 ];
 
 const METHODS: [Method; 7] =
