@@ -27,7 +27,7 @@ ARCHITECTURE = "docs/design/architecture.md"
 
 # Which crate may depend on which; normal, dev and build dependencies alike.
 CRATES = {
-    "homereel": {"homereel-library", "homereel-engine", "homereel-video", "homereel-web"},
+    "homereel": {"homereel-library", "homereel-engine", "homereel-kernels", "homereel-video", "homereel-web"},
     "homereel-library": {"homereel-video"},
     "homereel-engine": {"homereel-kernels"},
     "homereel-kernels": set(),

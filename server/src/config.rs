@@ -1,5 +1,6 @@
 //! Settings: defaults < TOML file < environment (`HOMEREEL_*`) < flags, resolved and validated once.
 
+mod embed;
 mod flags;
 mod origin;
 mod speech;
@@ -7,7 +8,7 @@ mod speech;
 use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, ensure};
-use homereel_engine::{EngineConfig, VideoBudget, flags::EngineFlags};
+use homereel_engine::{EngineConfig, VideoBudget, embed::EmbedSource, flags::EngineFlags};
 use homereel_video::Decoder;
 use serde::Deserialize;
 
@@ -89,6 +90,8 @@ pub struct ServerConfig {
     pub watch: Option<PathBuf>,
     /// What transcribes. `None` means that nothing does.
     pub speech: Option<SpeechConfig>,
+    /// What embeds texts for search by meaning. `None` means that it is off.
+    pub embed: Option<EmbedSource>,
 }
 
 /// Files of a TLS certificate, in PEM format.
@@ -134,6 +137,7 @@ impl ServerConfig {
             window_s: 120.0,
             watch: None,
             speech: None,
+            embed: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             jobs: JobsLimit::Auto,
             reading_budget: VideoBudget::Capped,
@@ -199,6 +203,11 @@ pub fn resolve(
             flags.speech_url.or(from_file.speech_url),
             flags.speech_url_model.or(from_file.speech_url_model),
             flags.speech_language.or(from_file.speech_language),
+        )?,
+        embed: embed::source(
+            flags.embed_model.or(from_file.embed_model),
+            flags.embed_url.or(from_file.embed_url),
+            flags.embed_url_model.or(from_file.embed_url_model),
         )?,
         ..defaults
     };

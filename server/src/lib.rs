@@ -1,8 +1,8 @@
 //! Homereel: ask your home videos anything. One program runs a vision-language model, a library and a web
 //! server.
 //!
-//! Dependencies point one way: `cli → serve → http → (net, jobs, import) → answer → media`, on top of the crates
-//! `homereel-library`, `homereel-engine`, `homereel-video` and `homereel-web`. [`http`] has the route table;
+//! Dependencies point one way: `cli → serve → http → (mcp, meaning, net, jobs, import) → answer → media`, on top of the crates
+//! `homereel-library`, `homereel-engine`, `homereel-kernels`, `homereel-video` and `homereel-web`. [`http`] has the route table;
 //! [`http::layers`] has the middleware of all requests.
 
 pub mod answer;
@@ -20,6 +20,8 @@ pub mod import;
 pub mod jobs;
 pub mod live;
 pub mod machine;
+mod mcp;
+pub mod meaning;
 pub mod media;
 pub mod net;
 mod printable;

@@ -3,6 +3,7 @@
 //! Used by the command line, the OpenAI endpoint, pages and jobs. Depends on neither HTTP nor the library.
 
 mod derived;
+mod frame_at;
 mod frame_list;
 mod frames;
 mod kind;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ask_error::AskError, rate::Rate};
 pub(crate) use derived::rendition_bytes;
+pub use frame_at::StillFrame;
 use frames::FrameCache;
 pub(crate) use kind::{MAX_PICTURE, is_picture};
 pub use outline::Outline;
@@ -99,6 +101,8 @@ pub struct MediaDecoder {
     rendition_worker: Worker,
     /// And one for sound, which is read as slowly as it is transcribed.
     sound_worker: Worker,
+    /// Another one for single pictures, of which a program may want many.
+    still_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
     clips: Arc<ByteCache<PreparedClip>>,
     store: Arc<FrameCache>,
@@ -126,6 +130,7 @@ impl MediaDecoder {
             sprite_worker: worker.clone().with_concurrency(1),
             rendition_worker: worker.clone().with_concurrency(1),
             sound_worker: worker.clone().with_concurrency(1),
+            still_worker: worker.clone().with_concurrency(1),
             worker,
             probes: Arc::new(ByteCache::new(64 << 20)),
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),

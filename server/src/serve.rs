@@ -56,6 +56,7 @@ pub async fn serve(state: AppState, listener: TcpListener, settings: Settings) -
     if let Some(directory) = state.config.get().watch.clone() {
         tokio::spawn(import::watch(state.import_context(), directory));
     }
+    tokio::spawn(state.meaning.clone().upkeep(state.lifecycle.clone()));
     tokio::spawn(telemetry::upkeep(state.metrics.clone()));
     tracing::info!(
         url = %state.config.get().url(address),

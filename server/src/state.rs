@@ -16,6 +16,7 @@ use crate::{
     import::ImportContext,
     jobs::{JobContext, JobSlots, Jobs},
     live::Live,
+    meaning::Meaning,
     media::MediaDecoder,
     shutdown::Lifecycle,
     speech::SpeechService,
@@ -51,6 +52,8 @@ pub struct AppState {
     pub fetcher: Fetcher,
     /// Transcribes. `None` means that nothing does.
     pub speech: Option<SpeechService>,
+    /// Search by meaning.
+    pub meaning: Meaning,
 }
 
 impl AppState {
@@ -81,6 +84,9 @@ impl AppState {
         let answers = AnswerService::new(engine, media, config.max_requests);
         let observed = slots.clone();
         answers.observe_first_tokens(move |ttft_ms, tokens| observed.observe(ttft_ms, tokens));
+        let stop = lifecycle.hard().clone();
+        let meaning = Meaning::open(config.embed.clone(), library.clone(), stop)
+            .context("failed to open search by meaning")?;
         Ok(Self {
             audit: AuditLog::new(&config.data),
             auth,
@@ -91,6 +97,7 @@ impl AppState {
             bodies: MemoryBudget::new(BODY_MEMORY),
             fetcher: Fetcher::new(config.allow_media_hosts.clone()).context("failed to set up TLS")?,
             speech: config.speech.as_ref().map(SpeechService::open).transpose()?,
+            meaning,
             config: Arc::new(config).into(),
             lifecycle,
             metrics,

@@ -101,6 +101,8 @@ pub struct VideoPage {
     pub transcript: Option<TranscriptView>,
     /// URL and language of the captions of what is said, if there are any.
     pub captions: Option<(String, String)>,
+    /// Videos that are like this one.
+    pub similar: Vec<Card>,
     /// It is a favourite.
     pub favourite: bool,
     /// Place, as a user entered it.
@@ -149,6 +151,10 @@ pub struct SearchPage {
     pub filtered: bool,
     /// A search was made.
     pub searched: bool,
+    /// It was by meaning, too.
+    pub by_meaning: bool,
+    /// It should have been by meaning, too, but that is not available at present.
+    pub meaning_failed: bool,
     /// Problem with the input; may be empty.
     pub problem: String,
     /// Formatted number of found videos.

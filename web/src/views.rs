@@ -1,7 +1,10 @@
 //! View models: the data that page templates show, such as the frame of a page (`Shell`), cards of videos, jobs and answers.
 //! Texts are already formatted; `StateKind` selects colour and icon.
 
+mod search;
+
 use crate::times::Span;
+pub use search::{FoundView, HitView};
 
 /// The model, as pages show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -265,26 +268,6 @@ pub struct ApiKeyView {
     pub made: Time,
     /// When it was last used.
     pub used: Option<Time>,
-}
-
-/// A video in search results, with its hits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundView {
-    /// The video.
-    pub card: Card,
-    /// The hits, best first.
-    pub places: Vec<HitView>,
-}
-
-/// A search hit within a video.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HitView {
-    /// URL, with the time if it has one.
-    pub url: String,
-    /// The formatted time, or the kind of text.
-    pub at: String,
-    /// Pieces of text, and whether each matches the query.
-    pub parts: Vec<(String, bool)>,
 }
 
 /// A link.

@@ -12,6 +12,7 @@ mod blocks;
 mod encoder;
 mod few_rows;
 mod heads;
+mod integers;
 mod math;
 mod matrix_unit;
 mod product;
@@ -24,6 +25,7 @@ pub use attention::{Past, attention, full_attention, vision_attention};
 pub use blocks::{BlockFormat, Blocks, product_quantized};
 pub use encoder::encoder_attention;
 pub use heads::{HeadLayout, HeadNorms, QkvHeads, split_heads};
+pub use integers::products_i8;
 pub use product::{bf16, product, product_bf16};
 pub use rows::{Activation, Epilogue, gated, layer_norm, log_sum_exp, rms_norm};
 

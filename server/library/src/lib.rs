@@ -16,6 +16,7 @@ mod cache;
 mod changes;
 mod derived;
 mod directories;
+mod embeddings;
 mod error;
 mod files;
 mod incoming;
@@ -51,6 +52,7 @@ pub use backup::{Backup, backup};
 pub use cache::ByteCache;
 pub use changes::Change;
 pub use derived::NewRendition;
+pub use embeddings::{EmbeddingCounts, EmbeddingModel, PendingText, PieceVector, StoredVector};
 pub use error::{LibraryError, LibraryErrorKind};
 pub use files::{FileQuery, NewFile, PinnedFile, StoredFile};
 pub use incoming::{Incoming, Sealed, Stored};
@@ -59,7 +61,10 @@ pub use library::Library;
 pub use responses::{NewResponse, ResponseMedia, StoredResponse};
 pub use restore::{Restored, restore};
 pub use retention::Expired;
-pub use search::{Filter, Found, Hit, MAX_RANKED, PieceKind, Recalled, Results, SnippetPart};
+pub use search::{
+    Documents, Filter, Found, Hit, MAX_RANKED, MeaningQuery, Near, PieceKind, Recalled, Results, SnippetPart,
+    Why,
+};
 pub use taken::{Taken, local_ms, local_time};
 pub use text::{Moment, Text, TextKind, Texts};
 pub use transcripts::{

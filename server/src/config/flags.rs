@@ -130,6 +130,15 @@ pub struct ServerFlags {
     /// Code of the language that is spoken, such as en [default: detected in each video]
     #[arg(long, env = "HOMEREEL_SPEECH_LANGUAGE", value_name = "CODE")]
     pub speech_language: Option<String>,
+    /// Sentence model for search by meaning, such as intfloat/multilingual-e5-small: a hub id, a directory, or `off` [default: off]
+    #[arg(long, env = "HOMEREEL_EMBED_MODEL", value_name = "ID|DIR|off")]
+    pub embed_model: Option<String>,
+    /// Server with OpenAI's /v1/embeddings that computes the vectors for search by meaning, instead of --embed-model
+    #[arg(long, env = "HOMEREEL_EMBED_URL", value_name = "URL")]
+    pub embed_url: Option<String>,
+    /// Model of --embed-url [default: the first of its /v1/models]
+    #[arg(long, env = "HOMEREEL_EMBED_URL_MODEL", value_name = "NAME")]
+    pub embed_url_model: Option<String>,
     /// Allow access from other machines without a login: anyone who reaches the port sees all videos
     #[arg(long, env = "HOMEREEL_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,

@@ -74,7 +74,8 @@ impl QuestionWithNotes {
             let message = format!("a question has 1 to {MAX_QUESTION} characters, this one has {chars}");
             return Err(Failure::invalid("question", message));
         }
-        let notes = state.library.recall(question, MAX_NOTES).await?;
+        let near = state.meaning.near_question(question).await?.near;
+        let notes = state.library.recall(question, &near, MAX_NOTES).await?;
         Ok(Self { question: question.to_owned(), notes })
     }
 
@@ -82,9 +83,9 @@ impl QuestionWithNotes {
     fn shortcut(&self, state: &AppState) -> Option<&'static str> {
         let demo = state.answers.engine().info().is_ok_and(|info| info.demo);
         if self.notes.is_empty() {
-            return Some("No description, moment or transcript shares a word with this question.");
+            return Some("Nothing that is known about the videos has to do with this question.");
         }
-        demo.then_some("The demo model cannot answer from notes. These places share words with the question:")
+        demo.then_some("The demo model cannot answer from notes. These places have to do with the question:")
     }
 
     fn start(&self, state: &AppState) -> Result<AnswerStream, AskError> {

@@ -148,7 +148,7 @@ fn satisfied(range: &str, size: u64) -> String {
 }
 
 /// Returns whether `If-None-Match` matches `etag` (weak comparison, as for GET).
-fn matches(value: &HeaderValue, etag: &str) -> bool {
+pub(super) fn matches(value: &HeaderValue, etag: &str) -> bool {
     let Ok(list) = value.to_str() else { return false };
     list.split(',').map(str::trim).any(|item| item == "*" || item.strip_prefix("W/").unwrap_or(item) == etag)
 }

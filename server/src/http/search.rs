@@ -8,7 +8,9 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use homereel_library::{Filter, Found, Hit, MAX_RANKED, PieceKind, Results, SnippetPart, local_ms};
+use homereel_library::{
+    Filter, Found, Hit, MAX_RANKED, PieceKind, Results, SnippetPart, Video, Why, local_ms,
+};
 use homereel_web::{format, pages::SearchPage, views as web};
 use jiff::civil::{Date, Time};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -19,9 +21,12 @@ use super::{
     error::{Failure, Problem, shown},
     extract::Query,
     html::{self, PageContext},
-    views,
+    picture, views,
 };
-use crate::state::AppState;
+use crate::{
+    meaning::{MeaningState, Nearby},
+    state::AppState,
+};
 
 /// Number of videos on one page: each has several hits, and a phone shows two or three videos at once.
 const PAGE: usize = 12;
@@ -70,6 +75,14 @@ pub(super) struct SearchQuery {
     offset: String,
 }
 
+/// One page of results.
+struct Searched {
+    results: Arc<Results>,
+    meaning: MeaningState,
+    /// Offset of the next page.
+    next: Option<usize>,
+}
+
 impl SearchQuery {
     fn filter(&self) -> Result<Filter, Failure> {
         let text = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -99,16 +112,14 @@ impl SearchQuery {
         })
     }
 
-    async fn run(
-        &self,
-        state: &AppState,
-        usual: usize,
-        most: usize,
-    ) -> Result<(Arc<Results>, usize, usize), Failure> {
+    async fn run(&self, state: &AppState, usual: usize, most: usize) -> Result<Searched, Failure> {
         let limit = Self::number("limit", &self.limit, usual, most)?.max(1);
         let offset = Self::number("offset", &self.offset, 0, MAX_OFFSET)?;
-        let results = state.library.search(&self.q, &self.filter()?, limit, offset).await?;
-        Ok((results, limit, offset))
+        let filter = self.filter()?;
+        let Nearby { state: meaning, near } = state.meaning.near_query(&self.q, &filter).await?;
+        let results = state.library.search_near(&self.q, &filter, &near, limit, offset).await?;
+        let next = Some(offset + limit).filter(|&next| next < results.total);
+        Ok(Searched { results, meaning, next })
     }
 
     /// Returns the URL of another page of the same search.
@@ -177,7 +188,7 @@ pub(super) async fn api(
     State(state): State<AppState>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Response, Problem> {
-    let (results, limit, offset) = query.run(&state, LIMIT, MAX_LIMIT).await?;
+    let Searched { results, meaning, next } = query.run(&state, LIMIT, MAX_LIMIT).await?;
     let mut found = Vec::with_capacity(results.found.len());
     for Found { video, places } in &results.found {
         let places: Vec<Value> = places
@@ -188,17 +199,24 @@ pub(super) async fn api(
                 value
             })
             .collect();
-        found.push(json!({
-            "id": video.id, "name": video.name, "url": format!("/videos/{}", video.id),
-            "duration_s": video.probe.as_ref().map(|probe| probe.duration_s),
-            "taken": video.taken, "taken_ms": video.taken_ms,
-            "camera": video.probe.as_ref().and_then(|probe| probe.camera.clone()),
-            "places": places,
-        }));
+        let mut summary = summary(video);
+        summary["places"] = places.into();
+        found.push(summary);
     }
-    let next = Some(offset + limit).filter(|&next| next < results.total);
-    Ok(Json(json!({"query": query.q, "total": results.total, "next_offset": next, "videos": found}))
-        .into_response())
+    let results = json!({
+        "query": query.q, "total": results.total, "next_offset": next, "meaning": meaning, "videos": found,
+    });
+    Ok(Json(results).into_response())
+}
+
+/// A video in a list of results, as JSON.
+pub(super) fn summary(video: &Video) -> Value {
+    json!({
+        "id": video.id, "name": video.name, "url": format!("/videos/{}", video.id),
+        "duration_s": video.probe.as_ref().map(|probe| probe.duration_s),
+        "taken": video.taken, "taken_ms": video.taken_ms,
+        "camera": video.probe.as_ref().and_then(|probe| probe.camera.clone()),
+    })
 }
 
 /// Returns the link of a hit: its second, its answer, or the video.
@@ -227,16 +245,21 @@ async fn show(cx: &PageContext, query: &SearchQuery) -> Result<Response, Failure
     if query.q.trim().is_empty() && !query.is_filtered() {
         return html::render(&filled(cx, query, Vec::new(), String::new(), String::new()).await?);
     }
-    let (results, limit, offset) = query.run(&cx.state, PAGE, PAGE).await?;
+    let Searched { results, meaning, next } = query.run(&cx.state, PAGE, PAGE).await?;
     let counts = match results.total {
+        MAX_RANKED if meaning == MeaningState::Used => format!("the best {MAX_RANKED} videos"),
         MAX_RANKED => format!("the newest {MAX_RANKED} videos with these words"),
         total => format::count(total as u64, "video"),
     };
-    let next = Some(offset + limit).filter(|&next| next < results.total);
-    let found = results.found.iter().map(view).collect();
+    let mut found = Vec::with_capacity(results.found.len());
+    for result in &results.found {
+        found.push(view(&cx.state, result).await);
+    }
     let mut page = filled(cx, query, found, counts, String::new()).await?;
     page.more = next.map(|next| query.url(next));
     page.searched = true;
+    page.by_meaning = meaning == MeaningState::Used;
+    page.meaning_failed = meaning == MeaningState::Unavailable;
     html::render(&page)
 }
 
@@ -268,6 +291,8 @@ async fn filled(
         tag: query.tag.clone(),
         favourite: !query.favourite.is_empty(),
         searched: false,
+        by_meaning: false,
+        meaning_failed: false,
         problem,
         counts,
         found,
@@ -275,8 +300,13 @@ async fn filled(
     })
 }
 
-fn view(found: &Found) -> web::FoundView {
+async fn view(state: &AppState, found: &Found) -> web::FoundView {
     let video = &found.video;
+    // The picture of the best place that has a time, instead of the poster.
+    let picture = match found.places.iter().find_map(|place| place.start) {
+        Some(second) => picture::url(state, video, second).await,
+        None => None,
+    };
     let place = |place: &Hit| web::HitView {
         url: url_of(&video.id, place),
         at: match (place.kind, place.start) {
@@ -290,8 +320,20 @@ fn view(found: &Found) -> web::FoundView {
             (PieceKind::Description | PieceKind::Moment, _) => "Description".into(),
         },
         parts: place.snippet.iter().map(|SnippetPart { text, matched }| (text.clone(), *matched)).collect(),
+        why: place.why.iter().map(|why| reason(*why)).collect(),
     };
-    web::FoundView { card: views::card(video, None), places: found.places.iter().map(place).collect() }
+    let card = views::card(video, None);
+    let picture = picture.or_else(|| card.poster.clone());
+    web::FoundView { card, picture, places: found.places.iter().map(place).collect() }
+}
+
+/// Returns a reason as pages say it.
+fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Words => "words",
+        Why::Meaning => "meaning",
+        Why::Speech => "said",
+    }
 }
 
 #[cfg(test)]

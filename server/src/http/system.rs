@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use homereel_engine::{BatchStatus, Health, ReplicaState, ReplicaStatus};
-use homereel_library::{JobState, Role, now_ms};
+use homereel_library::{EmbeddingCounts, JobState, Role, now_ms};
 use homereel_web::{
     format,
     pages::SystemPage,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     machine::{self, Gpu, MachineStatus},
+    meaning::MeaningProgress,
     state::AppState,
 };
 
@@ -189,7 +190,7 @@ async fn work(state: &AppState) -> Result<Vec<Fact>, Failure> {
     let number = |wanted: JobState| counts.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, n)| *n);
     let fact = |name, value: String| Fact { name, value };
     let paused = state.library.jobs_paused().await?;
-    Ok(vec![
+    let mut facts = vec![
         fact(
             "Questions in progress",
             format!("{} of {} at most", state.answers.in_flight(), state.config.get().max_requests),
@@ -206,7 +207,18 @@ async fn work(state: &AppState) -> Result<Vec<Fact>, Failure> {
         fact("Decoded ahead", state.slots.decoding().to_string()),
         fact("Jobs failed", number(JobState::Failed).to_string()),
         fact("Jobs done", number(JobState::Done).to_string()),
-    ])
+    ];
+    facts.extend(state.meaning.progress().map(|progress| fact("Search by meaning", embedded(&progress))));
+    Ok(facts)
+}
+
+/// How far the embedding of the library's texts is: `1234 of 2000 texts ready, by MODEL`.
+fn embedded(progress: &MeaningProgress) -> String {
+    let EmbeddingCounts { embedded, pending } = progress.counts;
+    let model = progress.model.as_ref().map_or_else(String::new, |model| format!(", by {model}"));
+    let problem = progress.problem.as_ref().map_or_else(String::new, |problem| format!("; {problem}"));
+    let all = format::count(embedded + pending, "text");
+    format!("{embedded} of {all} ready{model}{problem}")
 }
 
 /// Averages over all answers since the start, from the same numbers as `/metrics`.

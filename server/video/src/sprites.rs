@@ -22,6 +22,23 @@ const TALLEST: u32 = 640;
 const TILES: usize = 10;
 const QUALITY: u8 = 75;
 
+/// Where one picture is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// Its number in the clip, from 0.
+    pub number: usize,
+    /// Its sheet.
+    pub sheet: usize,
+    /// Pixels to the left of it.
+    pub x: u32,
+    /// Rows above it.
+    pub y: u32,
+    /// Pixels per row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
 /// Layout of the sheets of a clip: row by row, [`Self::columns`] × [`Self::rows`] pictures each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sprites {
@@ -66,18 +83,42 @@ impl Sprites {
         self.count.div_ceil((self.columns * self.rows).max(1))
     }
 
+    /// Returns where the picture of a second is: that of the last picture before it.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped; a cast of a negative is 0"
+    )]
+    pub fn tile(&self, second: f64) -> Tile {
+        self.place(((second / self.interval_s) as usize).min(self.count.saturating_sub(1)))
+    }
+
+    fn place(&self, number: usize) -> Tile {
+        let columns = self.columns.max(1);
+        let on_a_sheet = (columns * self.rows).max(1);
+        let place = number % on_a_sheet;
+        // At most ten pictures of 320 × 640 pixels in a row and a column.
+        let pixels = |count: usize, side: u32| u32::try_from(count).unwrap_or(0) * side;
+        Tile {
+            number,
+            sheet: number / on_a_sheet,
+            x: pixels(place % columns, self.width),
+            y: pixels(place / columns, self.height),
+            width: self.width,
+            height: self.height,
+        }
+    }
+
     /// Writes the WebVTT with which players find the picture of a time; `url` returns the URL of a sheet by its index.
     #[must_use]
     pub fn web_vtt(&self, url: impl Fn(usize) -> String) -> String {
         let mut out = String::from("WEBVTT\n");
-        let on_a_sheet = (self.columns * self.rows).max(1);
         for picture in 0..self.count {
             let start = picture as f64 * self.interval_s;
             let end = (start + self.interval_s).min(self.duration_s).max(start + 0.001);
-            let place = picture % on_a_sheet;
-            let x = (place % self.columns) as u64 * u64::from(self.width);
-            let y = (place / self.columns) as u64 * u64::from(self.height);
-            let (sheet, width, height) = (url(picture / on_a_sheet), self.width, self.height);
+            let Tile { sheet, x, y, width, height, .. } = self.place(picture);
+            let sheet = url(sheet);
             let (start, end) = (clock(start), clock(end));
             out.push_str(&format!("\n{start} --> {end}\n{sheet}#xywh={x},{y},{width},{height}\n"));
         }
@@ -210,7 +251,7 @@ impl Sheet {
 
 #[cfg(test)]
 mod tests {
-    use super::Sprites;
+    use super::{Sprites, Tile};
 
     fn layout(count: usize) -> Sprites {
         Sprites {
@@ -236,6 +277,22 @@ mod tests {
             "{vtt}"
         );
         assert_eq!(vtt.matches(" --> ").count(), 103);
+    }
+
+    #[test]
+    fn the_picture_of_a_second_is_the_last_one_before_it() {
+        let layout = layout(250);
+        let tile = |second| {
+            let Tile { number, sheet, x, y, .. } = layout.tile(second);
+            (number, sheet, x, y)
+        };
+        let (width, height) = (layout.width, layout.height);
+        assert_eq!(tile(0.0), (0, 0, 0, 0));
+        assert_eq!(tile(9.99), (0, 0, 0, 0));
+        assert_eq!(tile(1230.0), (123, 1, 3 * width, 2 * height));
+        for beyond in [2490.0, 1e9, f64::INFINITY] {
+            assert_eq!(tile(beyond), (249, 2, 9 * width, 4 * height), "{beyond}");
+        }
     }
 
     #[test]

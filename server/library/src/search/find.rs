@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::{
+    near::{Near, digest},
     query::{Query, split},
     results::{DocumentHit, Filter, Found, MAX_RANKED, Results},
 };
@@ -28,17 +29,34 @@ impl Library {
         limit: usize,
         offset: usize,
     ) -> Result<Arc<Results>, LibraryError> {
+        self.search_near(text, filter, &[], limit, offset).await
+    }
+
+    /// Does what [`Library::search`] does, and merges the result with the pieces `near` in meaning, the nearest first. They must be
+    /// of documents of [`Library::meaning_query`].
+    ///
+    /// # Errors
+    /// As [`Library::search`].
+    pub async fn search_near(
+        &self,
+        text: &str,
+        filter: &Filter,
+        near: &[Near],
+        limit: usize,
+        offset: usize,
+    ) -> Result<Arc<Results>, LibraryError> {
         let query = Query::parse(text)?;
         // Read first, so that a change during the search makes the result outdated.
         let generation: i64 =
             sqlx::query_scalar("SELECT generation FROM totals").fetch_one(&self.pool).await?;
-        let key = format!("{limit} {offset} {filter:?} {query:?}");
+        let key = format!("{limit} {offset} {filter:?} {query:?} {:x}", digest(near));
         if let Some(kept) = self.searches.get(&key, generation) {
             return Ok(kept);
         }
         let results = Arc::new(match query.wanted.as_slice() {
             [] => self.filtered(filter, limit, offset).await?,
-            _ => self.matched(&query, filter, limit, offset).await?,
+            _ if near.is_empty() => self.matched(&query, filter, limit, offset).await?,
+            _ => self.fused(&query, filter, near, limit, offset).await?,
         });
         self.searches.put(key, generation, &results);
         Ok(results)
@@ -81,7 +99,7 @@ impl Library {
 
     /// Returns the videos that match every wanted term and no unwanted one, best first, `limit` of them after `offset`, and their
     /// total number.
-    async fn ranked(
+    pub(super) async fn ranked(
         &self,
         query: &Query,
         filter: &Filter,
@@ -115,14 +133,7 @@ impl Library {
             }
         }
         push_filter(&mut sql, filter);
-        for like in likes {
-            sql.push(" AND f.video_id IN (SELECT video_id FROM pieces WHERE text LIKE ");
-            sql.push_bind(like).push(" ESCAPE '\\')");
-        }
-        for like in unlike {
-            sql.push(" AND f.video_id NOT IN (SELECT video_id FROM pieces WHERE text LIKE ");
-            sql.push_bind(like).push(" ESCAPE '\\')");
-        }
+        push_likes(&mut sql, likes, unlike);
         if matches.is_empty() {
             for expression in unwanted {
                 sql.push(" AND f.id NOT IN (SELECT rowid FROM documents_fts WHERE documents_fts MATCH ");
@@ -176,7 +187,19 @@ impl Library {
     }
 }
 
-fn push_filter(sql: &mut QueryBuilder<'_, Sqlite>, filter: &Filter) {
+/// Adds the terms that need a substring scan: those that must occur, and those that must not.
+pub(super) fn push_likes(sql: &mut QueryBuilder<'_, Sqlite>, likes: Vec<String>, unlike: Vec<String>) {
+    let conditions = [("IN", likes), ("NOT IN", unlike)];
+    for (condition, patterns) in conditions {
+        for pattern in patterns {
+            sql.push(format!(" AND f.video_id {condition} (SELECT video_id FROM pieces WHERE text LIKE "));
+            sql.push_bind(pattern).push(" ESCAPE '\\')");
+        }
+    }
+}
+
+/// Adds the conditions besides words.
+pub(super) fn push_filter(sql: &mut QueryBuilder<'_, Sqlite>, filter: &Filter) {
     if let Some(from) = filter.from_ms {
         sql.push(" AND f.taken_ms >= ").push_bind(from);
     }

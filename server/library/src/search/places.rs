@@ -7,7 +7,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
     query::{Query, split},
-    results::{DocumentHit, Hit, PieceKind, SnippetPart},
+    results::{DocumentHit, Hit, PieceKind, SnippetPart, Why},
 };
 use crate::{error::LibraryError, library::Library, values::to_json};
 
@@ -27,7 +27,7 @@ const COLUMNS: [PieceKind; 8] = [
 const MAX_LIKE: i64 = 2000;
 
 /// Matches shown per video.
-const PLACES: usize = 4;
+pub(super) const PLACES: usize = 4;
 
 /// Maximum characters of a snippet, and of its part before the first match.
 const SNIPPET: usize = 240;
@@ -89,22 +89,29 @@ impl Library {
             .fetch_all(&self.pool)
             .await?;
             for row in rows {
-                let text: String = row.try_get("text")?;
-                let kind = PieceKind::parse(row.try_get("kind")?);
-                let source: Option<String> = row.try_get("source")?;
-                let place = Hit {
-                    kind,
-                    start: row.try_get("start_s")?,
-                    end: row.try_get("end_s")?,
-                    answer_id: source.filter(|_| kind == PieceKind::Answer),
-                    snippet: parts(&text.chars().take(SNIPPET).collect::<String>()),
-                };
+                let place = whole(&row, Why::Words)?;
                 scored.entry(row.try_get("document")?).or_default().push((place.kind.weight(), place));
             }
         }
         let best = |places| best(places).map(|(_, place)| place).collect();
         Ok(scored.into_iter().map(|(document, places)| (document, best(places))).collect())
     }
+}
+
+/// Returns the place of a row of `pieces`, with the beginning of its text.
+pub(super) fn whole(row: &SqliteRow, why: Why) -> Result<Hit, LibraryError> {
+    let text: &str = row.try_get("text")?;
+    let kind = PieceKind::parse(row.try_get("kind")?);
+    let source: Option<String> = row.try_get("source")?;
+    Ok(Hit {
+        kind,
+        start: row.try_get("start_s")?,
+        end: row.try_get("end_s")?,
+        // Other kinds may have other sources.
+        answer_id: source.filter(|_| kind == PieceKind::Answer),
+        snippet: parts(&snippet(text)),
+        why: kind.reasons(why),
+    })
 }
 
 /// Returns the best of the scored matches; among equals the earliest in the video.
@@ -152,6 +159,7 @@ fn marked(row: &SqliteRow) -> Result<Vec<(f64, Hit)>, LibraryError> {
                 .and_then(|piece| piece.4.map(str::to_owned))
                 .filter(|_| kind == PieceKind::Answer),
             snippet: parts(&snippet(text)),
+            why: kind.reasons(Why::Words),
         };
         (worth, place)
     });

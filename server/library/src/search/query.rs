@@ -14,6 +14,8 @@ pub(super) struct Term {
     text: String,
     /// Whether it ends with a star, which matches words by prefix.
     prefix: bool,
+    /// Whether it stood in quotes.
+    quoted: bool,
 }
 
 /// A parsed query.
@@ -60,6 +62,19 @@ fn without_spaces(c: char) -> bool {
 }
 
 impl Query {
+    /// Returns the words that a video is searched for, as they are embedded.
+    pub(super) fn words(&self) -> String {
+        self.wanted.iter().map(|term| term.text.as_str()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns what must hold of a video that is found by meaning, too. A quotation is looked for to the letter, so all terms
+    /// must occur beside one; otherwise only those with a star.
+    pub(super) fn exact(&self) -> Self {
+        let quoted = self.wanted.iter().any(|term| term.quoted);
+        let wanted = self.wanted.iter().filter(|term| quoted || term.prefix).cloned().collect();
+        Self { wanted, unwanted: self.unwanted.clone() }
+    }
+
     /// Parses a query.
     ///
     /// # Errors
@@ -102,17 +117,17 @@ fn next_term(text: &str) -> (Option<Term>, &str) {
         let end = inner.find(is_quote).unwrap_or(inner.len());
         let after = &inner[end..];
         let after = after.chars().next().map_or("", |c| &after[c.len_utf8()..]);
-        return (term(&inner[..end]), after);
+        return (term(&inner[..end], true), after);
     }
     let end = text.find(|c: char| c.is_whitespace() || is_quote(c)).unwrap_or(text.len());
-    (term(&text[..end]), &text[end..])
+    (term(&text[..end], false), &text[end..])
 }
 
-fn term(text: &str) -> Option<Term> {
+fn term(text: &str, quoted: bool) -> Option<Term> {
     let prefix = text.len() > 1 && text.ends_with('*');
     let text: String = text.trim_end_matches('*').chars().filter(|c| !c.is_control()).collect();
     let text = text.trim();
-    (!text.is_empty()).then(|| Term { text: text.to_owned(), prefix })
+    (!text.is_empty()).then(|| Term { text: text.to_owned(), prefix, quoted })
 }
 
 /// Separates the terms that the index finds from those that need a substring scan.
@@ -144,6 +159,16 @@ mod tests {
         let query = Query::parse("dog “on the beach” -rain gard* -\"two cats\"").unwrap();
         assert_eq!(lookups(&query.wanted), matches(&["\"dog\"", "\"on the beach\"", "\"gard\" *"]));
         assert_eq!(lookups(&query.unwanted), matches(&["\"rain\"", "\"two cats\""]));
+    }
+
+    #[test]
+    fn beside_a_quotation_all_terms_are_exact_and_without_one_those_with_a_star() {
+        let exact = |text: &str| lookups(&Query::parse(text).unwrap().exact().wanted);
+        assert_eq!(exact("dog gard* -rain"), matches(&["\"gard\" *"]));
+        assert_eq!(exact("dog “the beach”"), matches(&["\"dog\"", "\"the beach\""]));
+        assert!(exact("dog beach").is_empty());
+        let query = Query::parse("dog “the beach” gard* -rain").unwrap();
+        assert_eq!((query.words().as_str(), query.exact().unwanted.len()), ("dog the beach gard", 1));
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Retrieves texts that may answer a question: those that share its words, best first.
+//! Retrieves texts that may answer a question: those that share its words and those that are near in meaning, best first.
+
+use std::collections::HashMap;
 
 use jiff::civil::Date;
-use sqlx::Row;
+use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::results::PieceKind;
-use crate::{error::LibraryError, library::Library};
+use super::{fuse::fuse, near::Near, results::PieceKind};
+use crate::{error::LibraryError, library::Library, values::to_json};
 
 /// Maximum words of a question that are looked up.
 const MAX_WORDS: usize = 16;
@@ -36,40 +38,67 @@ pub struct Recalled {
     pub text: String,
 }
 
+/// What a note is made of. Tags and cameras say too little, and answers may be wrong.
+const COLUMNS: &str =
+    "p.id, p.video_id, p.kind, p.start_s, p.text, v.name, date(v.local_ms / 1000, 'unixepoch') AS day";
+const CONDITION: &str = "v.deleted_ms IS NULL AND p.kind NOT IN ('tag', 'camera', 'answer')";
+
 impl Library {
-    /// Returns at most `limit` texts that share words with a question, best first.
+    /// Returns at most `limit` texts that share words with a question or are `near` it in meaning, best first.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn recall(&self, question: &str, limit: usize) -> Result<Vec<Recalled>, LibraryError> {
+    pub async fn recall(
+        &self,
+        question: &str,
+        near: &[Near],
+        limit: usize,
+    ) -> Result<Vec<Recalled>, LibraryError> {
         let words = words(question);
-        if words.is_empty() {
-            return Ok(Vec::new());
-        }
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        let rows = sqlx::query(
-            "SELECT p.video_id, p.kind, p.start_s, p.text, v.name, date(v.local_ms / 1000, 'unixepoch') AS day
-             FROM pieces_fts JOIN pieces p ON p.id = pieces_fts.rowid JOIN videos v ON v.id = p.video_id
-             WHERE pieces_fts MATCH ? AND v.deleted_ms IS NULL AND p.kind IN ('moment', 'speech', 'description', 'name', 'place')
-             ORDER BY bm25(pieces_fts) LIMIT ?",
-        )
-        .bind(quoted.join(" OR "))
-        .bind(limit as i64)
-        .fetch_all(&self.pool)
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(Recalled {
-                    video_id: row.try_get("video_id")?,
-                    name: row.try_get("name")?,
-                    day: row.try_get::<Option<&str>, _>("day")?.and_then(|day| day.parse().ok()),
-                    kind: PieceKind::parse(row.try_get("kind")?),
-                    start: row.try_get("start_s")?,
-                    text: row.try_get("text")?,
-                })
-            })
-            .collect()
+        let sql = format!(
+            "SELECT {COLUMNS} FROM pieces_fts JOIN pieces p ON p.id = pieces_fts.rowid JOIN videos v ON v.id = p.video_id
+             WHERE pieces_fts MATCH ? AND {CONDITION} ORDER BY bm25(pieces_fts) LIMIT ?"
+        );
+        let matching = match quoted.is_empty() {
+            true => Vec::new(),
+            false => {
+                sqlx::query(&sql).bind(quoted.join(" OR ")).bind(limit as i64).fetch_all(&self.pool).await?
+            }
+        };
+        let nearest: Vec<i64> = near.iter().map(|near| near.piece).collect();
+        let sql = format!(
+            "SELECT {COLUMNS} FROM json_each(?) j CROSS JOIN pieces p ON p.id = j.value
+                 CROSS JOIN videos v ON v.id = p.video_id WHERE {CONDITION}"
+        );
+        let others = match nearest.is_empty() {
+            true => Vec::new(),
+            false => sqlx::query(&sql).bind(to_json("pieces", &nearest)?).fetch_all(&self.pool).await?,
+        };
+        let mut notes = HashMap::new();
+        let mut by_words = Vec::with_capacity(matching.len());
+        for row in &matching {
+            by_words.push(row.try_get::<i64, _>("id")?);
+        }
+        for row in matching.iter().chain(&others) {
+            notes.insert(row.try_get::<i64, _>("id")?, note(row)?);
+        }
+        // Those of other kinds, and of videos in the trash, are not among the rows.
+        let by_meaning: Vec<i64> = nearest.into_iter().filter(|piece| notes.contains_key(piece)).collect();
+        let order = fuse(&by_words, &by_meaning);
+        Ok(order.iter().filter_map(|piece| notes.remove(piece)).take(limit).collect())
     }
+}
+
+fn note(row: &SqliteRow) -> Result<Recalled, LibraryError> {
+    Ok(Recalled {
+        video_id: row.try_get("video_id")?,
+        name: row.try_get("name")?,
+        day: row.try_get::<Option<&str>, _>("day")?.and_then(|day| day.parse().ok()),
+        kind: PieceKind::parse(row.try_get("kind")?),
+        start: row.try_get("start_s")?,
+        text: row.try_get("text")?,
+    })
 }
 
 /// Returns the words of a question that distinguish it.

@@ -63,6 +63,11 @@ impl PieceKind {
         }
     }
 
+    /// Returns the reasons for which a place of this kind is found by `why`.
+    pub(super) fn reasons(self, why: Why) -> Vec<Why> {
+        if self == Self::Speech { vec![why, Why::Speech] } else { vec![why] }
+    }
+
     /// Rank of a kind of text when a word occurs in several: moments and speech first, since they lead to a time.
     pub(super) fn weight(self) -> f64 {
         match self {
@@ -100,6 +105,30 @@ pub struct Hit {
     pub answer_id: Option<String>,
     /// The words around the match.
     pub snippet: Vec<SnippetPart>,
+    /// Why it was found.
+    pub why: Vec<Why>,
+}
+
+/// Why a place was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// It has words of the query.
+    Words,
+    /// It is near in meaning.
+    Meaning,
+    /// It is something said in the video; beside one of the others.
+    Speech,
+}
+
+impl Hit {
+    /// Adds a reason, unless it is one already.
+    pub(super) fn add(&mut self, why: Why) {
+        if !self.why.contains(&why) {
+            self.why.push(why);
+        }
+    }
 }
 
 /// A video in the results. Its texts are not loaded.

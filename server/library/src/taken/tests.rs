@@ -66,7 +66,7 @@ async fn lists_and_filters_go_by_the_local_day_of_the_place() {
         let found: Vec<&str> = found.found.iter().map(|found| found.video.name.as_str()).collect();
         assert_eq!(found, expected, "{from}");
     }
-    let notes = library.recall("birthday", 5).await.unwrap();
+    let notes = library.recall("birthday", &[], 5).await.unwrap();
     assert_eq!(notes[0].day.unwrap().to_string(), "1987-06-14");
 }
 

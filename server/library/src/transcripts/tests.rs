@@ -89,7 +89,7 @@ async fn what_is_said_is_found_with_its_second_and_so_is_what_a_person_corrects(
     assert_eq!(found(&library, "bond").await, None);
     assert_eq!(found(&library, "pond").await, Some((PieceKind::Speech, Some(61.25))));
     assert_eq!(found(&library, "frog").await, Some((PieceKind::Speech, Some(2.0))), "the other line stays");
-    let recalled = library.recall("Where does it jump?", 5).await.unwrap();
+    let recalled = library.recall("Where does it jump?", &[], 5).await.unwrap();
     assert_eq!((recalled[0].kind, recalled[0].start), (PieceKind::Speech, Some(61.25)));
 
     let with = library.transcript_lines_with(id, "POND", 5).await.unwrap();
@@ -172,7 +172,7 @@ async fn a_transcript_is_made_again_and_goes_with_its_video() {
     transcribed(&library, id).await;
     library.trash_video(id).await.unwrap();
     assert_eq!(found(&library, "frog").await, None);
-    assert!(library.recall("the frog", 5).await.unwrap().is_empty());
+    assert!(library.recall("the frog", &[], 5).await.unwrap().is_empty());
     library.restore_video(id).await.unwrap();
     assert!(found(&library, "frog").await.is_some());
     library.trash_video(id).await.unwrap();

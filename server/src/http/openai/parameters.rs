@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn every_parameter_works_or_is_refused_or_is_named() {
-        for (api, parameter) in [Api::Chat, Api::Responses, Api::Estimate, Api::Tokenize]
+        for (api, parameter) in [Api::Chat, Api::Responses, Api::Estimate, Api::Tokenize, Api::Embeddings]
             .into_iter()
             .flat_map(|api| api.parameters().map(move |one| (api, one)))
         {

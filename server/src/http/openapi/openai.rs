@@ -5,8 +5,8 @@ use homereel_library::Role::{Member, Viewer};
 
 use super::operation::{Route, get, post, route};
 use super::schema::{
-    Shape, any, boolean, bytes, choice, events, integer, integer_in, list, nullable, number, object, pattern,
-    shared, text,
+    Shape, any, any_of, boolean, bytes, choice, events, integer, integer_in, list, nullable, number, object,
+    pattern, shared, text,
 };
 use super::{operations::resumable, videos::ranged};
 use crate::http::openai::{
@@ -52,6 +52,11 @@ pub(super) fn answers() -> Vec<Route> {
                 ],
             )
             .fails(&[404, 422, 429, 507]),
+        post("/v1/embeddings", Member, "Embeds texts")
+            .about("By the model of search by meaning. It is not in the list of models, of which clients choose one to chat with.")
+            .body("application/json", body(Api::Embeddings, "input"))
+            .returns(StatusCode::OK, shared("Embeddings"))
+            .fails(&[404, 429]),
         post("/v1/videos/estimate", Member, "Estimates tokens, seconds and memory of a chat request")
             .body("application/json", body(Api::Estimate, "messages"))
             .returns(StatusCode::OK, shared("Estimate"))
@@ -168,6 +173,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
         ("File", file),
         ("Extras", extras),
         ("ChatCompletion", chat_completion()),
+        ("Embeddings", embeddings()),
         ("Estimate", estimate()),
         ("Response", response()),
         ("Transcription", transcription()),
@@ -224,6 +230,28 @@ fn logprob() -> Shape {
     let one = || [("token", text()), ("logprob", number()), ("bytes", list(integer_in(0, 255)))];
     let [token, logprob, bytes] = one();
     object([token, logprob, bytes, ("top_logprobs", list(object(one(), [])))], [])
+}
+
+fn embeddings() -> Shape {
+    let embedding = object(
+        [
+            ("object", choice(&["embedding"])),
+            ("index", integer()),
+            ("embedding", any_of([list(number()), text()])),
+        ],
+        [],
+    );
+    let usage = object([("prompt_tokens", integer()), ("total_tokens", integer())], []);
+    object(
+        [
+            ("object", choice(&["list"])),
+            ("data", list(embedding)),
+            ("model", text()),
+            ("usage", usage),
+            ("homereel", object([("warnings", list(text()))], [])),
+        ],
+        [],
+    )
 }
 
 fn estimate() -> Shape {

@@ -66,6 +66,11 @@ pub(in crate::http) fn list(items: Shape) -> Shape {
     ArrayBuilder::new().items(items).into()
 }
 
+/// A list of `least` to `most` items.
+pub(in crate::http) fn list_of(items: Shape, least: usize, most: usize) -> Shape {
+    ArrayBuilder::new().items(items).min_items(Some(least)).max_items(Some(most)).into()
+}
+
 /// An object whose values have one schema.
 pub(in crate::http) fn map(values: Shape) -> Shape {
     let values = match values {

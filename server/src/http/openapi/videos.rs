@@ -65,6 +65,9 @@ pub(super) fn videos() -> Vec<Route> {
             .query("permanently", boolean(), "deletes a video that is in the trash")
             .returns_as(StatusCode::NO_CONTENT, &[])
             .fails(&[409]),
+        get("/api/videos/{id}/similar", Viewer, "Lists videos that are like one")
+            .about("By meaning, the most alike first, at most 6; none while search by meaning is off or unavailable.")
+            .returns(StatusCode::OK, shared("SimilarVideos")),
         post("/api/videos/{id}/restore", Member, "Restores a video from the trash")
             .returns(StatusCode::OK, shared("Video"))
             .fails(&[409]),
@@ -122,6 +125,27 @@ pub(super) fn media() -> Vec<Route> {
         ),
         ranged(file("/api/videos/{id}/poster.jpg", "Returns the poster"), "image/jpeg"),
         ranged(file("/api/videos/{id}/card.jpg", "Returns a thumbnail of 320 pixels"), "image/jpeg"),
+        validated(
+            file("/api/videos/{id}/frame.jpg", "Returns the picture that a video shows at a second")
+                .parameter(ParameterIn::Query, "t", Required::True, number(), "seconds from the beginning")
+                .query("width", integer_in(16, 1920), "maximum width in pixels; 1280 by default")
+                .fails(&[409, 422]),
+            "image/jpeg",
+            &[("Homereel-Frame-Time", text(), "when the video begins to show it, in seconds")],
+        ),
+        validated(
+            file("/api/videos/{id}/picture.jpg", "Returns the picture of a second")
+                .about("At most 320 pixels wide and up to 10 seconds away: it is one of the scrub sprites.")
+                .parameter(
+                    ParameterIn::Query,
+                    "t",
+                    Required::True,
+                    pattern("^[0-9]+([.][0-9]+)?$"),
+                    "the second",
+                ),
+            "image/jpeg",
+            &[],
+        ),
         file("/api/videos/{id}/sprites.vtt", "Returns the index of the scrub sprites")
             .returns_as(StatusCode::OK, &[("text/vtt", text())]),
         ranged(
@@ -155,16 +179,24 @@ pub(super) fn media() -> Vec<Route> {
 
 /// Adds range requests and validators.
 pub(super) fn ranged(route: Route, kind: &str) -> Route {
-    let header = |route: Route, name, about| {
-        route.parameter(ParameterIn::Header, name, Required::False, text(), about)
-    };
-    let route = header(route, "Range", "one range of bytes");
-    let route = header(route, "If-None-Match", "the ETag of the client's copy");
+    validated(
+        route.parameter(ParameterIn::Header, "Range", Required::False, text(), "one range of bytes"),
+        kind,
+        &[],
+    )
+    .returns_as(StatusCode::PARTIAL_CONTENT, &[(kind, bytes())])
+    .returns_as(StatusCode::RANGE_NOT_SATISFIABLE, &[(kind, bytes())])
+}
+
+/// Adds a body of this content type, validators, and the other `headers` of the response.
+fn validated(route: Route, kind: &str, headers: &[(&str, Shape, &str)]) -> Route {
+    let about = "the ETag of the client's copy";
+    let mut all = vec![("ETag", text(), "changes with the content")];
+    all.extend_from_slice(headers);
     route
-        .returns_with(StatusCode::OK, &[(kind, bytes())], &[("ETag", text(), "changes with the content")])
-        .returns_as(StatusCode::PARTIAL_CONTENT, &[(kind, bytes())])
+        .parameter(ParameterIn::Header, "If-None-Match", Required::False, text(), about)
+        .returns_with(StatusCode::OK, &[(kind, bytes())], &all)
         .returns_as(StatusCode::NOT_MODIFIED, &[])
-        .returns_as(StatusCode::RANGE_NOT_SATISFIABLE, &[(kind, bytes())])
 }
 
 /// Search, questions about all videos, the trash, the disk.
@@ -172,6 +204,10 @@ pub(super) fn library() -> Vec<Route> {
     let number = || pattern("^[0-9]*$");
     vec![
         get("/api/search", Viewer, "Finds videos and seconds in them")
+            .about(
+                "By words, and by meaning if that is on: `meaning` says whether it was `used`, is `off`, or is `unavailable` at \
+                 present, so that words alone were searched. `why` of a place says what found it; `speech` marks what is said.",
+            )
             .query("q", text(), "words")
             .query("from", pattern("^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"), "first day")
             .query("to", pattern("^([0-9]{4}-[0-9]{2}-[0-9]{2})?$"), "last day")
@@ -208,11 +244,12 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
             ("end", nullable(number())),
             ("answer_id", nullable(text())),
             ("snippet", list(shared("SnippetPart"))),
+            ("why", list(shared("Why"))),
             ("url", text()),
         ],
         [],
     );
-    let found = object(
+    let summary = || {
         [
             ("id", text()),
             ("name", text()),
@@ -221,20 +258,24 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
             ("taken", nullable(shared("Taken"))),
             ("taken_ms", integer()),
             ("camera", nullable(text())),
-            ("places", list(place)),
-        ],
-        [],
-    );
+        ]
+    };
+    let [id, name, url, duration_s, taken, taken_ms, camera] = summary();
+    let found = object([id, name, url, duration_s, taken, taken_ms, camera, ("places", list(place))], []);
+    let meaning = || ("meaning", choice(&["off", "used", "unavailable"]));
+    let similar = object([meaning(), ("videos", list(object(summary(), [])))], []);
     let results = [
         ("query", text()),
         ("total", integer()),
         ("next_offset", nullable(integer())),
+        meaning(),
         ("videos", list(found)),
     ];
     let stored = all_of_video([("duplicate", boolean()), ("restored", boolean())]);
     vec![
         ("StoredVideos", object([("videos", list(stored)), ("refused", list(refused))], [])),
         ("SearchResults", object(results, [])),
+        ("SimilarVideos", similar),
         (
             "Problem",
             object(

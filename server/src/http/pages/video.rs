@@ -14,6 +14,7 @@ use crate::{
         extract::{Path, Query},
         html::{self, PageContext},
         pages::{reading, transcript},
+        similar,
         videos::ANSWERS,
         views,
     },
@@ -71,6 +72,7 @@ pub(in crate::http) async fn page(
             has_sprites: cx.state.library.sprites(&sha256).await.is_some(),
             transcript,
             captions,
+            similar: similar::cards(&cx.state, &id).await,
             ..video_page(&cx, video, job, answers, earlier, second)
         })
     };
@@ -195,6 +197,7 @@ fn video_page(
         transcript: None,
         captions: None,
         no_moments: nothing_yet("The model has not listed the moments yet.", "There are no moments."),
+        similar: Vec::new(),
         favourite: video.favourite,
         place: video.place.clone().unwrap_or_default(),
         description_text: described

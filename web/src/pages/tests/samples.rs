@@ -104,6 +104,7 @@ pub(super) fn video() -> VideoPage {
         no_moments: HOSTILE.into(),
         transcript: Some(transcript()),
         captions: Some(("/api/videos/1/transcript.vtt?v=2".into(), "en".into())),
+        similar: library().videos,
         favourite: true,
         place: HOSTILE.into(),
         taken: [HOSTILE.into(), HOSTILE.into(), HOSTILE.into()],
@@ -173,6 +174,7 @@ pub(super) fn search() -> SearchPage {
         url: "/videos/1?t=83.0".into(),
         at: "1:23.0".into(),
         parts: vec![(HOSTILE.into(), true), (HOSTILE.into(), false)],
+        why: vec!["words", "meaning"],
     };
     let card = library().videos.remove(0);
     let choice = SelectOption { value: HOSTILE.into(), label: HOSTILE.into(), chosen: true };
@@ -187,9 +189,15 @@ pub(super) fn search() -> SearchPage {
         lengths: vec![choice],
         filtered: true,
         searched: true,
+        by_meaning: true,
+        meaning_failed: true,
         problem: HOSTILE.into(),
         counts: HOSTILE.into(),
-        found: vec![FoundView { card, places: vec![place] }],
+        found: vec![FoundView {
+            card,
+            picture: Some("/api/videos/1/picture.jpg?t=83.0".into()),
+            places: vec![place],
+        }],
         more: Some("/search?q=a&offset=20".into()),
     }
 }

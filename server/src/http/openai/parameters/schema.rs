@@ -6,20 +6,22 @@ use utoipa::openapi::{
 };
 
 use super::super::super::openapi::schema::{
-    Shape, any, any_of, boolean, choice, described, integer, integer_in, list, map, nullable, number,
-    number_in, object, shared, text,
+    Shape, any, any_of, boolean, choice, described, integer, integer_in, list, list_of, map, nullable,
+    number, number_in, object, shared, text,
 };
 use super::{
     Api,
     table::{Parameter, Support},
 };
+use homereel_engine::embed::MAX_TEXTS;
 
 /// Returns the schema of a body: every parameter that is not refused. `required` names the one that must be there.
 pub(in crate::http) fn body(api: Api, required: &str) -> Shape {
     let mut body = ObjectBuilder::new().schema_type(Type::Object).required(required);
     for parameter in api.parameters().filter(|parameter| parameter.own != Support::Refused) {
         // null is the same as a missing value.
-        let shape = if parameter.name == required { shape(parameter) } else { nullable(shape(parameter)) };
+        let shape =
+            if parameter.name == required { shape(api, parameter) } else { nullable(shape(api, parameter)) };
         body = body.property(parameter.name, described(shape, &about(parameter)));
     }
     RefOr::T(Schema::Object(body.build()))
@@ -34,7 +36,7 @@ fn about(parameter: &Parameter) -> String {
 }
 
 /// Returns the schema of a parameter's value. Values of parameters without an effect are not looked at.
-fn shape(parameter: &Parameter) -> Shape {
+fn shape(api: Api, parameter: &Parameter) -> Shape {
     if parameter.own != Support::Works {
         return any();
     }
@@ -42,6 +44,9 @@ fn shape(parameter: &Parameter) -> Shape {
     let texts = || list(text());
     match parameter.name {
         "messages" => list(shared("ChatMessage")),
+        "input" if api == Api::Embeddings => any_of([text(), list_of(text(), 1, MAX_TEXTS)]),
+        "encoding_format" => choice(&["float", "base64"]),
+        "dimensions" => integer_in(1, u32::MAX.into()),
         "input" => any_of([text(), list(shared("InputItem"))]),
         "model" | "instructions" | "previous_response_id" | "guided_regex" | "guided_grammar" => text(),
         "stream"

@@ -66,29 +66,33 @@ pub(in crate::http) enum Api {
     Estimate,
     /// `POST /tokenize`.
     Tokenize,
+    /// `POST /v1/embeddings`.
+    Embeddings,
 }
 
 impl Api {
     /// Returns its parameters.
     pub(super) fn parameters(self) -> impl Iterator<Item = &'static Parameter> {
-        let (own, more): (&[Parameter], &[Parameter]) = match self {
-            Self::Chat => (CHAT, &[]),
-            Self::Responses => (RESPONSES, &[]),
-            Self::Estimate => (CHAT, ESTIMATE),
-            Self::Tokenize => (CHAT, TOKENIZE),
+        let (common, own, more): (&[Parameter], &[Parameter], &[Parameter]) = match self {
+            Self::Chat => (COMMON, CHAT, &[]),
+            Self::Responses => (COMMON, RESPONSES, &[]),
+            Self::Estimate => (COMMON, CHAT, ESTIMATE),
+            Self::Tokenize => (COMMON, CHAT, TOKENIZE),
+            Self::Embeddings => (EMBEDDINGS, &[], &[]),
         };
-        COMMON.iter().chain(own).chain(more)
+        common.iter().chain(own).chain(more)
     }
 }
 
 /// The tables of the documentation, with their headings.
 #[cfg(test)]
-pub(super) const TABLES: [(&str, &[Parameter]); 5] = [
+pub(super) const TABLES: [(&str, &[Parameter]); 6] = [
     ("Parameters of both", COMMON),
     ("Parameters of chat completions only", CHAT),
     ("Parameters of responses only", RESPONSES),
     ("Parameters of estimates besides those of chat completions", ESTIMATE),
     ("Parameters of tokenize besides those of chat completions", TOKENIZE),
+    ("Parameters of embeddings", EMBEDDINGS),
 ];
 
 /// What OpenAI's and vLLM's APIs have in common, and Homereel's own parameters.
@@ -225,3 +229,13 @@ const ESTIMATE: &[Parameter] = &[works("limits", "prompt_tokens, seconds, memory
 /// What `/tokenize` has besides chat's parameters.
 const TOKENIZE: &[Parameter] =
     &[works("prompt", "a text, instead of messages"), works("return_token_strs", "")];
+
+/// What `/v1/embeddings` has.
+const EMBEDDINGS: &[Parameter] = &[
+    works("input", "a text, or 1 to 2048 of them"),
+    works("model", "a missing name means the model of --embed-model or --embed-url"),
+    works("encoding_format", "float or base64"),
+    works("dimensions", "only the model's own number"),
+    no_effect("user", &[], ""),
+    refused("input_type", &[], "put the words that the model expects in front of the text"),
+];
