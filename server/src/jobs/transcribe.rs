@@ -1,12 +1,15 @@
 //! The job that transcribes what is said in a video. What it has found is stored window by window, and an attempt goes on where
 //! the one before stopped. It needs no other lane, so that those may wait for it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use futures_util::Stream;
-use homereel_engine::speech::{Segment, TranscribeOptions};
+use homereel_engine::speech::{Segment, TranscribeOptions, TranscriptProgress};
 use homereel_library::{Change, Job, MAX_LINES, NewLine, Step, Video};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{context::JobContext, ingest::Ended, stop::Stop};
@@ -18,11 +21,24 @@ use crate::{
 /// Interval between updates of the search index, which cost as much as the whole transcript.
 const INDEX_PERIOD: Duration = Duration::from_secs(30);
 
-/// What the engine has found since the last report.
+/// What the engine has found since the last time that it was stored.
+#[derive(Default)]
 struct Found {
     lines: Vec<NewLine>,
     position: f64,
     language: Option<String>,
+}
+
+impl Found {
+    fn add(&mut self, progress: TranscriptProgress<'_>) {
+        self.lines.extend(progress.segments.iter().map(line));
+        self.position = progress.position_s;
+        self.language = progress.language.map(str::to_owned);
+    }
+}
+
+fn lock(found: &Mutex<Found>) -> MutexGuard<'_, Found> {
+    found.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Transcribes the rest of a video.
@@ -81,26 +97,26 @@ async fn hear(
     samples: impl Stream<Item = Result<Vec<f32>, AskError>> + Send,
 ) -> Result<Option<String>, Stop> {
     let options = TranscribeOptions { start_s: from_s, language: speech.language().map(str::to_owned) };
-    // Bounded by what one video can hold; the engine rests while it is stored.
-    let (sender, mut found) = mpsc::unbounded_channel();
+    // Grows no larger than the transcript of one video; the engine rests while it is stored.
+    let (found, news) = (Mutex::new(Found::default()), Notify::new());
     let listening = speech.transcribe(samples, options, SpeechUse::Job, |progress| {
-        let lines = progress.segments.iter().map(line).collect();
-        let language = progress.language.map(str::to_owned);
-        // Received until this future is dropped.
-        let _ = sender.send(Found { lines, position: progress.position_s, language });
+        lock(&found).add(progress);
+        news.notify_one();
     });
     let mut listening = std::pin::pin!(listening);
     let mut storing = Storing::new(cx, job, video, from_s);
     let heard = loop {
         tokio::select! {
             biased;
-            Some(found) = found.recv() => storing.store(found).await?,
+            () = news.notified() => {
+                let found = std::mem::take(&mut *lock(&found));
+                storing.store(found).await?;
+            }
             heard = &mut listening => break heard,
         }
     };
-    while let Ok(found) = found.try_recv() {
-        storing.store(found).await?;
-    }
+    let rest = std::mem::take(&mut *lock(&found));
+    storing.store(rest).await?;
     match heard {
         Ok(()) => Ok(storing.note()),
         Err(error) => match speech::no_sound(&error) {
@@ -144,6 +160,9 @@ impl<'a> Storing<'a> {
     async fn store(&mut self, found: Found) -> Result<(), Stop> {
         let (library, id) = (&self.cx.library, &self.video.id);
         let Found { lines, position, language } = found;
+        if position <= 0.0 {
+            return Ok(());
+        }
         self.left_out += library.append_transcript(id, &lines, position, language.as_deref()).await?;
         let (done, total) = (seconds(position.min(self.duration_s)), seconds(self.duration_s));
         library.set_job_parts(&self.job.id, done, total).await?;

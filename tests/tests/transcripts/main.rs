@@ -1,6 +1,7 @@
 //! Speech to text of the real program, with a stub of a server that transcribes: transcripts of videos from upload to search, what
 //! interrupts them, bad input, and `/v1/audio/transcriptions`.
 
+mod accuracy;
 mod stub;
 
 use std::net::SocketAddr;

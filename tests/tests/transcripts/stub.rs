@@ -22,6 +22,8 @@ const SECOND: f64 = 32_000.0;
 pub(crate) struct Inner {
     /// What is said in every window, instead of its number.
     pub(crate) text: Option<String>,
+    /// Words that are said one after the other, each in a line of about 6 s, instead.
+    pub(crate) words: Vec<&'static str>,
     /// Requests that came, answered or not.
     pub(crate) arrived: usize,
     /// Requests that were answered: seconds of sound, and the other fields as they were sent.
@@ -90,6 +92,20 @@ async fn transcribe(
     let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
     inner.requests.push((seconds, fields));
     let number = inner.requests.len();
+    if !inner.words.is_empty() {
+        let before =
+            (inner.requests[..number - 1].iter().map(|(seconds, _)| lines_of(*seconds))).sum::<usize>();
+        let count = lines_of(seconds);
+        let line = |at: usize| {
+            let word = inner.words[(before + at) % inner.words.len()];
+            let (start, end) =
+                (seconds * at as f64 / count as f64, seconds * (at + 1) as f64 / count as f64 - 0.5);
+            json!({ "id": at, "start": start, "end": end, "text": format!("Now we say {word} to everybody.") })
+        };
+        let segments: Vec<_> = (0..count).map(line).collect();
+        return Json(json!({ "language": "en", "duration": seconds, "text": "", "segments": segments }))
+            .into_response();
+    }
     let text = inner.text.clone().unwrap_or_else(|| format!("The frog jumps for the time number {number}."));
     let segment = json!({
         "id": 0, "start": 0.0, "end": seconds, "text": text, "avg_logprob": -0.25, "no_speech_prob": 0.01,
@@ -97,4 +113,9 @@ async fn transcribe(
     });
     Json(json!({ "task": "transcribe", "language": "english", "duration": seconds, "text": text, "segments": [segment] }))
         .into_response()
+}
+
+/// Returns the number of lines in so many seconds.
+fn lines_of(seconds: f64) -> usize {
+    ((seconds / 6.0).round() as usize).max(1)
 }

@@ -13,7 +13,6 @@ use axum::{
 };
 use homereel_engine::speech::TranscribeOptions;
 use homereel_library::MAX_LINES;
-use tokio_util::sync::CancellationToken;
 
 use super::super::{
     error::{Failure, OpenAiError, shown},
@@ -59,7 +58,7 @@ async fn transcribed(
     form: &TranscriptionForm,
 ) -> Result<Heard, AskError> {
     let cancel = state.lifecycle.hard().child_token();
-    let _guard = CancellationToken::clone(&cancel).drop_guard();
+    let _guard = cancel.clone().drop_guard();
     let source = Source::file(form.content.path().to_owned(), None);
     let samples = state.answers.media().sound(&source, TIMEOUT, &cancel).await?;
     let language = form.language.clone().or_else(|| speech.language().map(str::to_owned));
