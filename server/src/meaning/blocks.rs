@@ -181,8 +181,9 @@ mod tests {
         assert_eq!(ids(&blocks.snapshot()), expected);
         assert!(blocks.bytes() < full && blocks.len() == expected.len());
         let snapshot = blocks.snapshot();
-        let (block, last) = (snapshot.last().unwrap(), *expected.last().unwrap());
-        let row = block.ids.binary_search(&last).unwrap();
+        let last = *expected.last().unwrap();
+        let place = |block: &Arc<Block>| Some((Arc::clone(block), block.ids.binary_search(&last).ok()?));
+        let (block, row) = snapshot.iter().find_map(place).unwrap();
         assert_eq!(block.codes[row * 4..][..4], vector(last).codes);
     }
 }
