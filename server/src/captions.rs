@@ -1,32 +1,63 @@
-//! Exports moments as WebVTT, SubRip and Markdown. Depends on neither HTTP nor the library.
+//! Exports moments and transcripts as WebVTT, SubRip, Markdown and text. Depends on neither HTTP nor the library's rows.
 //!
-//! The texts are model output: markup of each format is removed or escaped.
+//! The texts are model output, or what people say: markup of each format is removed or escaped.
 
-use homereel_library::Moment;
+use homereel_library::{Moment, TranscriptLine};
 
-/// Formats moments as WebVTT.
+/// A text with the seconds at which it is shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cue<'a> {
+    /// Start in seconds.
+    pub start: f64,
+    /// End in seconds.
+    pub end: f64,
+    /// The text.
+    pub text: &'a str,
+}
+
+impl<'a> From<&'a Moment> for Cue<'a> {
+    fn from(moment: &'a Moment) -> Self {
+        Self { start: moment.start, end: moment.end, text: &moment.text }
+    }
+}
+
+impl<'a> From<&'a TranscriptLine> for Cue<'a> {
+    fn from(line: &'a TranscriptLine) -> Self {
+        Self { start: line.start, end: line.end, text: &line.text }
+    }
+}
+
+/// Formats cues as WebVTT.
 #[must_use]
-pub fn vtt(moments: &[Moment]) -> String {
+pub fn vtt<'a>(cues: impl IntoIterator<Item = impl Into<Cue<'a>>>) -> String {
     let mut out = String::from("WEBVTT\n");
-    for moment in moments {
-        let (start, end) = (clock(moment.start, '.'), clock(moment.end.max(moment.start + 0.1), '.'));
-        let text = one_line(&moment.text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    for cue in cues {
+        let cue = cue.into();
+        let (start, end) = (clock(cue.start, '.'), clock(cue.end.max(cue.start + 0.1), '.'));
+        let text = one_line(cue.text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         out.push_str(&format!("\n{start} --> {end}\n{text}\n"));
     }
     out
 }
 
-/// Formats moments as SubRip.
+/// Formats cues as SubRip.
 #[must_use]
-pub fn srt(moments: &[Moment]) -> String {
+pub fn srt<'a>(cues: impl IntoIterator<Item = impl Into<Cue<'a>>>) -> String {
     let mut out = String::new();
-    for (index, moment) in moments.iter().enumerate() {
-        let (start, end) = (clock(moment.start, ','), clock(moment.end.max(moment.start + 0.1), ','));
+    for (index, cue) in cues.into_iter().enumerate() {
+        let cue = cue.into();
+        let (start, end) = (clock(cue.start, ','), clock(cue.end.max(cue.start + 0.1), ','));
         // SubRip has tags but no escapes, and players interpret the tags.
-        let text = one_line(&moment.text).replace('<', "‹").replace('>', "›");
+        let text = one_line(cue.text).replace('<', "‹").replace('>', "›");
         out.push_str(&format!("{}\n{start} --> {end}\n{text}\n\n", index + 1));
     }
     out
+}
+
+/// Formats cues as plain text, one per line, without times.
+#[must_use]
+pub fn txt<'a>(cues: impl IntoIterator<Item = impl Into<Cue<'a>>>) -> String {
+    cues.into_iter().map(|cue| one_line(cue.into().text) + "\n").collect()
 }
 
 /// Formats moments as a Markdown list.
@@ -94,6 +125,24 @@ mod tests {
         assert!(text.starts_with("1\n00:00:01,250 --> 01:01:01,500\na ‹b›red"));
         assert!(text.contains("\n\n2\n"));
         assert!(!text.contains('<'));
+    }
+
+    #[test]
+    fn a_transcript_is_one_line_of_text_per_line() {
+        let line = |text: &str| TranscriptLine {
+            index: 0,
+            start: 1.0,
+            end: 2.5,
+            text: text.into(),
+            language: None,
+            confidence: 1.0,
+            edited_ms: None,
+        };
+        let lines = [line("Look,\n\n2\n00:00 --> 00:09\nat <v Bob>that"), line("end")];
+        assert_eq!(txt(&lines), "Look, 2 00:00 --> 00:09 at <v Bob>that\nend\n");
+        assert_eq!(vtt(&lines).matches(" --> ").count(), 2);
+        assert!(!vtt(&lines).contains("<v") && !srt(&lines).contains("<v"));
+        assert_eq!(srt(&lines).matches(" --> ").count(), 2);
     }
 
     #[test]

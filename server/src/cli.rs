@@ -9,6 +9,7 @@ mod doctor;
 mod frames;
 mod guard;
 mod keys;
+mod mcp;
 mod model;
 mod notes;
 mod outcome;
@@ -86,6 +87,12 @@ enum Command {
     /// Have a running server describe all videos again that another model than its present one described
     Reread {
         /// Address of the server, such as http://127.0.0.1:8080; HOMEREEL_API_KEY may hold its API key
+        url: url::Url,
+    },
+    /// Let an assistant that speaks the Model Context Protocol on stdin and stdout use a running server
+    Mcp {
+        /// Address of the server; HOMEREEL_API_KEY may hold its API key
+        #[arg(default_value = "http://127.0.0.1:8080")]
         url: url::Url,
     },
     /// Back up the database to a new file, with a list of the original videos; works while the server runs
@@ -233,6 +240,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Reread { url } => {
             log_quietly();
             reread::run(&url).await
+        }
+        Command::Mcp { url } => {
+            log_quietly();
+            mcp::run(url).await
         }
         Command::Backup { file, data } => {
             log_quietly();

@@ -3,6 +3,7 @@
 mod embed;
 mod flags;
 mod origin;
+mod speech;
 
 use std::{fs, net::SocketAddr, path::PathBuf};
 
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 pub use flags::ServerFlags;
 pub use origin::AllowedOrigin;
+pub use speech::{SpeechBackend, SpeechConfig};
 
 pub use crate::fetch::AllowedHost;
 use crate::{jobs::JobsLimit, net::TrustedProxy};
@@ -88,6 +90,8 @@ pub struct ServerConfig {
     pub watch: Option<PathBuf>,
     /// What embeds texts for search by meaning. `None` means that it is off.
     pub embed: Option<EmbedSource>,
+    /// What transcribes. `None` means that nothing does.
+    pub speech: Option<SpeechConfig>,
 }
 
 /// Files of a TLS certificate, in PEM format.
@@ -133,6 +137,7 @@ impl ServerConfig {
             window_s: 120.0,
             watch: None,
             embed: None,
+            speech: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             jobs: JobsLimit::Auto,
             reading_budget: VideoBudget::Capped,
@@ -197,6 +202,12 @@ pub fn resolve(
             flags.embed_model.or(from_file.embed_model),
             flags.embed_url.or(from_file.embed_url),
             flags.embed_url_model.or(from_file.embed_url_model),
+        )?,
+        speech: speech::resolve(
+            flags.speech_model.or(from_file.speech_model),
+            flags.speech_url.or(from_file.speech_url),
+            flags.speech_url_model.or(from_file.speech_url_model),
+            flags.speech_language.or(from_file.speech_language),
         )?,
         ..defaults
     };

@@ -1,7 +1,7 @@
 //! Homereel: ask your home videos anything. One program runs a vision-language model, a library and a web
 //! server.
 //!
-//! Dependencies point one way: `cli → serve → http → (net, jobs, import) → answer → media`, on top of the crates
+//! Dependencies point one way: `cli → serve → http → (mcp, meaning, net, jobs, import) → answer → media`, on top of the crates
 //! `homereel-library`, `homereel-engine`, `homereel-kernels`, `homereel-video` and `homereel-web`. [`http`] has the route table;
 //! [`http::layers`] has the middleware of all requests.
 
@@ -20,6 +20,7 @@ pub mod import;
 pub mod jobs;
 pub mod live;
 pub mod machine;
+mod mcp;
 pub mod meaning;
 pub mod media;
 pub mod net;
@@ -27,8 +28,10 @@ mod printable;
 pub mod prompts;
 mod rate;
 mod reload;
+pub mod said;
 pub mod serve;
 pub mod shutdown;
+pub mod speech;
 pub mod state;
 mod supervisor;
 pub mod telemetry;

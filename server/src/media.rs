@@ -3,10 +3,12 @@
 //! Used by the command line, the OpenAI endpoint, pages and jobs. Depends on neither HTTP nor the library.
 
 mod derived;
+mod frame_at;
 mod frame_list;
 mod frames;
 mod kind;
 mod outline;
+mod sound;
 mod source;
 
 use std::{io, path::Path, sync::Arc, time::Instant};
@@ -22,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ask_error::AskError, rate::Rate};
 pub(crate) use derived::rendition_bytes;
+pub use frame_at::StillFrame;
 use frames::FrameCache;
 pub(crate) use kind::{MAX_PICTURE, is_picture};
 pub use outline::Outline;
@@ -96,6 +99,10 @@ pub struct MediaDecoder {
     sprite_worker: Worker,
     /// Another one for renditions, which take long.
     rendition_worker: Worker,
+    /// Another one for single pictures, of which a program may want many.
+    still_worker: Worker,
+    /// And one for sound, which is read as slowly as it is transcribed.
+    sound_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
     clips: Arc<ByteCache<PreparedClip>>,
     store: Arc<FrameCache>,
@@ -122,6 +129,8 @@ impl MediaDecoder {
         Self {
             sprite_worker: worker.clone().with_concurrency(1),
             rendition_worker: worker.clone().with_concurrency(1),
+            still_worker: worker.clone().with_concurrency(1),
+            sound_worker: worker.clone().with_concurrency(1),
             worker,
             probes: Arc::new(ByteCache::new(64 << 20)),
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),

@@ -14,6 +14,13 @@ pub const SUMMARIZE: &str = "These are notes on one home video, part by part, ea
 /// Asks for an answer from notes on many videos; numbered notes and the question follow.
 pub const ANSWER_FROM_NOTES: &str = "Answer the question at the end from these notes on home videos. Each note begins with its number in brackets, then the name of the video, the day, and the time in the video. Name the numbers of the notes that you use, such as [3]. If the notes do not tell, say so.";
 
+/// Before the prompt for a description, behind what is said in the video.
+pub const WITH_SPEECH: &str = "The description of the video also says what people talk about, as far as these lines tell. They may contain errors.";
+
+/// Before a question about a video, behind what is said in it.
+pub const QUESTION_WITH_SPEECH: &str =
+    "These lines were transcribed from the sound of the video and may contain errors. Question:";
+
 /// Asks for tags as JSON.
 pub const TAGS: &str =
     "Give up to eight short tags for this video as a JSON array of strings. Answer with JSON only.";

@@ -111,6 +111,7 @@ fn fixed(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
         ("window_seconds", old.window_s == new.window_s),
         ("watch", old.watch == new.watch),
         ("embed_model, embed_url, embed_url_model", old.embed == new.embed),
+        ("speech_*", old.speech == new.speech),
     ];
     same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }

@@ -19,6 +19,7 @@ use crate::{
     meaning::Meaning,
     media::MediaDecoder,
     shutdown::Lifecycle,
+    speech::SpeechService,
 };
 
 /// Memory for the JSON of all request bodies together. Media are on disk.
@@ -51,6 +52,8 @@ pub struct AppState {
     pub fetcher: Fetcher,
     /// Search by meaning.
     pub meaning: Meaning,
+    /// Transcribes. `None` means that nothing does.
+    pub speech: Option<SpeechService>,
 }
 
 impl AppState {
@@ -59,7 +62,7 @@ impl AppState {
     /// A login is required on every address but loopback, and wherever a password is set.
     ///
     /// # Errors
-    /// When the library cannot be opened or the password file cannot be read.
+    /// When the library cannot be opened, the password file cannot be read, or no thread can be started.
     pub async fn open(
         config: ServerConfig,
         engine: Arc<dyn Engine>,
@@ -94,6 +97,7 @@ impl AppState {
             bodies: MemoryBudget::new(BODY_MEMORY),
             fetcher: Fetcher::new(config.allow_media_hosts.clone()).context("failed to set up TLS")?,
             meaning,
+            speech: config.speech.as_ref().map(SpeechService::open).transpose()?,
             config: Arc::new(config).into(),
             lifecycle,
             metrics,
@@ -111,6 +115,7 @@ impl AppState {
             window_s: self.config.get().window_s,
             budget: self.config.get().reading_budget,
             slots: self.slots.clone(),
+            speech: self.speech.clone(),
             // The other video workers are free for questions and the model's lane.
             media_jobs: self.config.get().video_workers.div_ceil(2),
         }

@@ -176,6 +176,22 @@ impl Server {
         Ok(body["videos"][0]["id"].as_str().with_context(|| format!("no id in {body}"))?.to_owned())
     }
 
+    /// Waits until the newest job of a video is done.
+    ///
+    /// # Errors
+    /// When it fails, or takes longer than [`crate::PATIENCE`].
+    pub async fn described(&self, video: &str) -> anyhow::Result<()> {
+        let end = Instant::now() + crate::PATIENCE;
+        loop {
+            let job = self.json(&format!("/api/videos/{video}")).await?["jobs"][0].take();
+            ensure!(job["state"] != "failed" && Instant::now() < end, "the video is not described: {job}");
+            if job["state"] == "done" {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Returns the server's video workers: the children of its template process.
     ///
     /// # Errors

@@ -219,3 +219,48 @@ async fn node_openai_files() -> anyhow::Result<()> {
     let asked = Asked::new().await?;
     check_files(&asked.by_node("openai_files.mjs").await?, &asked.answer)
 }
+
+/// The official MCP client searches, reads, looks at a picture and asks, by HTTP and by `homereel mcp`.
+#[tokio::test]
+async fn python_mcp() -> anyhow::Result<()> {
+    let asked = Asked::new().await?;
+    let video = asked.server.upload(&asked.file).await?;
+    asked.server.described(&video).await?;
+    let python = std::env::var_os("HOMEREEL_CLIENTS_PYTHON")
+        .context("HOMEREEL_CLIENTS_PYTHON is not set; run scripts/test.sh clients")?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/mcp_client.py");
+    let words = asked.answer.trim_end_matches('.').to_lowercase();
+    let output = Command::new(python)
+        .arg(script)
+        .args([asked.server.url(""), video.clone(), words.clone()])
+        .arg(homereel_tests::binary())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    for told in [&told["http"], &told["stdio"]] {
+        let tools = [
+            "ask_all_videos",
+            "ask_video",
+            "describe_video",
+            "get_frame",
+            "list_moments",
+            "list_videos",
+            "search_videos",
+        ];
+        assert_eq!((&told["server"], &told["tools"]), (&json!("homereel"), &json!(tools)));
+        assert_eq!((&told["found"], &told["answer"]), (&json!(video), &json!(asked.answer)), "{told}");
+        let description = told["described"]["description"].as_str().context("a description")?;
+        assert!(description.to_lowercase().contains(&words), "{told}");
+        assert_eq!(
+            (&told["picture"][0], &told["picture"][1]),
+            (&json!("image/jpeg"), &json!("ffd8")),
+            "{told}"
+        );
+        assert!(told["moments"].as_u64() > Some(0) && told["notes"].as_u64() > Some(0), "{told}");
+        assert_eq!(told["missing"][0], true, "{told}");
+        assert!(told["missing"][1].as_str().is_some_and(|text| text.contains("404")), "{told}");
+    }
+    Ok(())
+}

@@ -195,3 +195,56 @@ async fn what_was_lost_of_a_damaged_clip_is_told_on_the_page_in_the_api_and_on_t
     ensure!(page.matches(lost).count() == 1, "{page}");
     Ok(())
 }
+
+/// A clip that becomes brighter with each picture: 5 per second, 4 seconds, 320x240.
+fn brightening() -> anyhow::Result<PathBuf> {
+    let source = "nullsrc=size=320x240:rate=5:duration=4,geq=lum='20+T*50':cb=128:cr=128";
+    clips::ffmpeg(
+        "brightening.mp4",
+        &["-f", "lavfi", "-i", source, "-c:v", "libx264", "-qp", "4", "-pix_fmt", "yuv420p"],
+    )
+}
+
+#[tokio::test]
+async fn the_picture_at_a_second_is_the_one_that_the_player_shows() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let id = server.upload(&brightening()?).await?;
+    let url = |query: &str| server.url(&format!("/api/videos/{id}/frame.jpg{query}"));
+    let get = async |query: &str| anyhow::Ok(server.client().get(url(query)).send().await?);
+    for (query, begins, size) in [
+        ("?t=0", "0.000", (320, 240)),
+        ("?t=1.79", "1.600", (320, 240)),
+        ("?t=1.8&width=160", "1.800", (160, 120)),
+        ("?t=4", "3.800", (320, 240)),
+    ] {
+        let response = get(query).await?.error_for_status()?;
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "image/jpeg");
+        assert_eq!(response.headers()["homereel-frame-time"], begins, "{query}");
+        let picture = image::load_from_memory(&response.bytes().await?)?.to_luma8();
+        assert_eq!((picture.width(), picture.height()), size, "{query}");
+        let mean =
+            picture.pixels().map(|pixel| f64::from(pixel.0[0])).sum::<f64>() / f64::from(size.0 * size.1);
+        // From limited range, as H.264 has it, to the full range of a JPEG.
+        let expected = (20.0 + begins.parse::<f64>()? * 50.0 - 16.0) * 255.0 / 219.0;
+        assert!((mean - expected).abs() < 3.0, "{query}: {mean} instead of {expected}");
+    }
+    let etag = get("?t=1").await?.headers()[header::ETAG].clone();
+    let again = server.client().get(url("?t=1")).header(header::IF_NONE_MATCH, etag).send().await?;
+    assert_eq!(again.status(), 304);
+    for (query, words) in [
+        ("", "t"),
+        ("?t=x", "t"),
+        ("?t=-1", "t is -1; 0 to 4.000 (seconds) would fit"),
+        ("?t=4.1", "t is 4.1; 0 to 4.000 (seconds) would fit"),
+        ("?t=NaN", "t is NaN"),
+        ("?t=1&width=1921", "width is 1921; 16 to 1920 (pixels) would fit"),
+    ] {
+        let response = get(query).await?;
+        assert_eq!(response.status(), 400, "{query}");
+        let problem: serde_json::Value = response.json().await?;
+        assert!(problem["detail"].as_str().is_some_and(|text| text.contains(words)), "{query}: {problem}");
+    }
+    let missing = server.get(&format!("/api/videos/{}/frame.jpg?t=0", "0".repeat(32))).await?;
+    assert_eq!(missing.status(), 404);
+    Ok(())
+}

@@ -13,8 +13,8 @@ use homereel_clips::{
 use homereel_tests::{Server, clips, homereel};
 use serde_json::Value;
 
-/// Fresh clips that are asked about.
-const CLIPS: u64 = 300;
+/// Fresh clips that are asked about, unless `HOMEREEL_TEST_TRUTH_CLIPS` says otherwise.
+const CLIPS: u64 = 150;
 /// Questions to each, of skills that take turns.
 const QUESTIONS_PER_CLIP: usize = 4;
 /// Clips and questions at once: the machine has two cores.
@@ -63,16 +63,17 @@ struct Score {
 async fn answers_about_fresh_clips_are_true() -> anyhow::Result<()> {
     let start = Instant::now();
     let server = Server::start().await?;
-    let first = first_clip()?;
+    let first = setting("HOMEREEL_TEST_TRUTH_FIRST", 0)?;
+    let count = setting("HOMEREEL_TEST_TRUTH_CLIPS", CLIPS)?;
     let mut clips =
-        stream::iter(first..first + CLIPS).map(|seed| ask_about(seed, &server)).buffer_unordered(AT_ONCE);
+        stream::iter(first..first + count).map(|seed| ask_about(seed, &server)).buffer_unordered(AT_ONCE);
     let mut asked: Vec<(Clip, ClipQuestion, String)> = Vec::new();
     let mut done = 0;
     while let Some(answers) = clips.try_next().await? {
         asked.extend(answers);
         done += 1;
         if done % 50 == 0 {
-            println!("{done} of {CLIPS} clips after {:.0} s", start.elapsed().as_secs_f64());
+            println!("{done} of {count} clips after {:.0} s", start.elapsed().as_secs_f64());
         }
     }
 
@@ -99,9 +100,10 @@ async fn answers_about_fresh_clips_are_true() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first clip: `HOMEREEL_TEST_TRUTH_FIRST`, for whoever doubts that the model is as good on other clips.
-fn first_clip() -> anyhow::Result<u64> {
-    std::env::var("HOMEREEL_TEST_TRUTH_FIRST").map_or(Ok(0), |text| Ok(text.parse()?))
+/// Returns a number from the environment. `HOMEREEL_TEST_TRUTH_FIRST` is the seed of the first clip, to check that the model is
+/// as good on other clips.
+fn setting(name: &str, default: u64) -> anyhow::Result<u64> {
+    std::env::var(name).map_or(Ok(default), |text| Ok(text.parse()?))
 }
 
 /// Draws clip `seed` and asks the questions whose turn it is: the first in a process of its own, the others

@@ -38,6 +38,13 @@ pub fn position(seconds: f64) -> String {
     }
 }
 
+/// Whole seconds as a clock shows them: `0:04`, `12:09`, `1:02:03`.
+#[must_use]
+pub fn clock(seconds: u64) -> String {
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours == 0 { format!("{minutes}:{rest:02}") } else { format!("{hours}:{minutes:02}:{rest:02}") }
+}
+
 /// A time in a clip for a URL, in seconds: `83.0`, `4.079`. To the millisecond and rounded up, because a time that is rounded down
 /// opens the picture before.
 #[must_use]
@@ -112,6 +119,11 @@ mod tests {
         assert_eq!(position(59.96), "1:00.0");
         assert_eq!(position(3723.5), "1:02:03.5");
         assert_eq!(position(-3.0), "0:00.0");
+    }
+
+    #[test]
+    fn clocks_have_hours_where_there_are_any() {
+        assert_eq!([4, 729, 3723].map(clock), ["0:04", "12:09", "1:02:03"]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use askama::Template;
 use crate::views::{
     AlbumCard, AnswerView, ApiKeyView, BenchRow, Card, DocsFamily, Fact, FactList, FoundView, JobProgress,
     JobView, Link, Made, ModelStatus, MomentView, Note, Person, SelectOption, Shell, StateKind, StateLabel,
-    Time, Trashed,
+    Time, TranscriptView, Trashed,
 };
 
 /// `/`: upload and the list of videos.
@@ -99,6 +99,10 @@ pub struct VideoPage {
     pub no_moments: String,
     /// Videos that are like this one.
     pub similar: Vec<Card>,
+    /// What is said; `None` where nothing transcribes.
+    pub transcript: Option<TranscriptView>,
+    /// URL and language of the captions of what is said, if there are any.
+    pub captions: Option<(String, String)>,
     /// It is a favourite.
     pub favourite: bool,
     /// Place, as a user entered it.

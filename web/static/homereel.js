@@ -60,7 +60,8 @@ async function refresh() {
     const response = await fetch(location.href, { headers: { Accept: 'text/html' } });
     if (!response.ok) return;
     const fresh = new DOMParser().parseFromString(await response.text(), 'text/html');
-    for (const part of fresh.querySelectorAll('[data-live]')) swap(part);
+    for (const part of fresh.querySelectorAll('[data-live]')) if (part.id !== 'transcript' || !lines.page) swap(part);
+    if (lines.page) await turn(lines.page);
     enableAsking(fresh);
   } catch { /* the server is away; the next event tries again */ } finally {
     refreshing = false;
@@ -71,11 +72,14 @@ async function refresh() {
 function swap(part) {
   const old = document.getElementById(part.id);
   if (!old || seen.get(part.id) === part.innerHTML || (part.id === 'answers' && asking)) return;
+  if (part.id === 'transcript' && $('#edit-line', old)?.contains(document.activeElement)) return;
   seen.set(part.id, part.innerHTML);
   const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute('href') : null;
   const opened = [...old.querySelectorAll('details[open]')].map((details) => details.closest('[id]')?.id);
+  const list = $('.lines', old), from = list?.dataset.from, top = list?.scrollTop;
   old.replaceChildren(...document.importNode(part, true).childNodes);
   localTimes(old);
+  if (part.id === 'transcript') showLines(from, top);
   for (const id of opened) document.getElementById(id)?.querySelector('details')?.setAttribute('open', '');
   if (focused) old.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
 }
@@ -91,6 +95,11 @@ function enableAsking(fresh) {
     box.replaceChildren(...document.importNode(freshBox, true).childNodes);
     watchPlayer();
     scrub();
+  }
+  for (const track of freshBox?.querySelectorAll('track') ?? []) {
+    const src = track.getAttribute('src'), present = box.querySelector(`track[label="${CSS.escape(track.label)}"]`);
+    if (!present) $('video', box)?.append(document.importNode(track));
+    else if (present.getAttribute('src') !== src) present.src = src;
   }
   if (freshBox?.dataset.sprites && !box.dataset.sprites) { box.dataset.sprites = freshBox.dataset.sprites; scrub(); }
 }
@@ -108,6 +117,8 @@ function listen() {
   events.addEventListener('progress', (event) => {
     const { video_id, stage, done, total } = JSON.parse(event.data);
     const words = { probe: 'reading the file', decode: 'decoding', preprocess: 'preparing', vision: 'looking', prefill: 'reading', generate: 'writing' };
+    // How far it has come is in the page itself.
+    if (stage === 'listen') return;
     for (const place of document.querySelectorAll(`[data-progress="${CSS.escape(video_id)}"]`)) {
       place.textContent = `· ${words[stage] ?? stage}${total ? ` ${done} of ${total}` : done ? ` ${done}` : ''}`;
     }
@@ -395,13 +406,109 @@ function watchPlayer() {
   player.onerror = () => { $('#cannot-play').hidden = false; };
   if (player.error) player.onerror();
   player.ontimeupdate = () => {
-    let current;
-    for (const link of document.querySelectorAll('[data-seek]')) {
-      link.removeAttribute('aria-current');
-      if (Number(link.dataset.seek) <= player.currentTime + 0.05) current = link;
-    }
-    if (player.currentTime > 0) current?.setAttribute('aria-current', 'true');
+    for (const list of document.querySelectorAll('.moments, .lines')) mark(list, player.currentTime);
+    followLines(player);
   };
+}
+
+/** Marks the last link of a list that begins before `time`, and returns it. */
+function mark(list, time) {
+  let current;
+  for (const link of list.querySelectorAll('[data-seek]')) if (Number(link.dataset.seek) <= time + 0.05) current = link;
+  if (time === 0) current = undefined;
+  const before = $('[aria-current]', list);
+  if (before !== current) { before?.removeAttribute('aria-current'); current?.setAttribute('aria-current', 'true'); }
+  return current;
+}
+
+// --- what is said ---------------------------------------------------------------------------------
+
+/** Whether the lines follow the video, the page of lines that is shown instead of that of the URL, and the line last scrolled to. */
+const lines = { following: true, page: undefined, shown: undefined, turning: false };
+
+/** Keeps the line that is spoken in view, within its list only. */
+function followLines(player) {
+  const list = $('#transcript .lines');
+  if (!list?.dataset.from || !lines.following) return;
+  const time = player.currentTime, line = $('[aria-current]', list);
+  if (time >= Number(list.dataset.until) || time + 0.05 < Number(list.dataset.from)) {
+    turn(`${location.pathname}?t=${time.toFixed(3)}`);
+  } else if (line && line !== lines.shown) {
+    lines.shown = line;
+    const row = line.parentElement;
+    list.scrollTop = row.offsetTop - (list.clientHeight - row.clientHeight) / 2;
+  }
+}
+
+/** Shows another page of lines, from the page at `url`. */
+async function turn(url) {
+  if (lines.turning) return;
+  lines.turning = true;
+  try {
+    const response = await fetch(url, { headers: { Accept: 'text/html' } });
+    if (!response.ok) return;
+    const part = $('#transcript', new DOMParser().parseFromString(await response.text(), 'text/html'));
+    lines.page = url;
+    if (part) swap(part);
+  } catch { /* the server is away */ } finally { lines.turning = false; }
+}
+
+/** Prepares new lines; those of the same page stay where they were scrolled to. */
+function showLines(from, top) {
+  const list = $('#transcript .lines'), button = $('#follow'), player = $('#player');
+  lines.shown = undefined;
+  if (button) { button.hidden = !player; button.setAttribute('aria-pressed', lines.following); }
+  if (list && list.dataset.from === from) list.scrollTop = top;
+  if (list && player) mark(list, player.currentTime);
+  $('#line-text')?.focus();
+}
+
+function setFollowing(following) {
+  lines.following = following;
+  lines.shown = undefined;
+  $('#follow')?.setAttribute('aria-pressed', following);
+  if (following && $('#player')) followLines($('#player'));
+}
+
+function speech() {
+  const within = (event) => event.target.closest?.('#transcript .lines');
+  // A person who scrolls reads on their own.
+  for (const name of ['wheel', 'touchmove']) document.addEventListener(name, (event) => { if (within(event)) setFollowing(false); }, { passive: true });
+  document.addEventListener('keydown', (event) => { if (within(event) && /^(Arrow|Page|Home|End)/.test(event.key)) setFollowing(false); });
+  document.addEventListener('pointerdown', (event) => { if (event.target === within(event)) setFollowing(false); });
+  document.addEventListener('click', (event) => {
+    const link = event.target.closest('[data-turn]');
+    if (event.target.closest('#follow')) {
+      const again = !lines.following;
+      if (again && !$('#transcript .lines')?.dataset.from) turn(`${location.pathname}?t=${$('#player').currentTime.toFixed(3)}`);
+      return setFollowing(again);
+    }
+    if (event.target.closest('.lines [data-seek]')) setFollowing(true);
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    setFollowing(false);
+    turn(new URL(link.getAttribute('href'), location.origin + location.pathname).href);
+  });
+  document.addEventListener('submit', (event) => {
+    const form = event.target;
+    if (form.id === 'find-line') {
+      event.preventDefault();
+      setFollowing(false);
+      turn(`${location.pathname}?${new URLSearchParams(new FormData(form))}`);
+    }
+    if (form.id === 'edit-line') { event.preventDefault(); saveLine(form); }
+  });
+  showLines();
+}
+
+async function saveLine(form) {
+  const response = await fetch(`/api${new URL(form.action).pathname}`, {
+    method: 'PATCH', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ text: $('#line-text', form).value }),
+  });
+  if (!response.ok) return say(failureOf(response.status, await response.text()), true);
+  say('The line is corrected', true);
+  document.activeElement.blur();
+  await turn($('[data-turn]', form).href);
 }
 
 /** Formats a position as the server does: `0:04.2`, `1:02:03.5`. */
@@ -688,7 +795,7 @@ function cite(text, notes) {
 localTimes(page);
 if ($('#upload')) uploads();
 if ($('#ask')) $('#ask').onsubmit = ask;
-if ($('#player-box')) { seeking(); watchPlayer(); scrub(); }
+if ($('#player-box')) { seeking(); watchPlayer(); scrub(); speech(); }
 if ($('#ask-all')) askingAll();
 // With JavaScript, the question is asked on its own page, where it can be stopped.
 for (const form of document.querySelectorAll('form[action="/ask"]:not(#ask-all)')) form.method = 'get';

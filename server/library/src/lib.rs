@@ -33,6 +33,7 @@ mod search;
 mod taken;
 mod text;
 mod texts;
+mod transcripts;
 mod trash;
 mod uploads;
 mod values;
@@ -66,6 +67,9 @@ pub use search::{
 };
 pub use taken::{Taken, local_ms, local_time};
 pub use text::{Moment, Text, TextKind, Texts};
+pub use transcripts::{
+    MAX_LINE_CHARS, MAX_LINES, NewLine, Transcript, TranscriptLine, TranscriptProgress, TranscriptState,
+};
 pub use trash::Storage;
 pub use uploads::{NewUpload, Receiving, Storing, Upload, UploadState};
 pub use values::{new_id, now_ms};

@@ -55,7 +55,7 @@ impl Library {
             "INSERT OR REPLACE INTO texts (video_id, kind, content, warning, model, settings, created_ms)
              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE NOT EXISTS
              (SELECT 1 FROM texts WHERE video_id = ?1 AND kind = ?2 AND (kind = 'tags' AND edited_ms IS NOT NULL
-              OR edited_ms >= (SELECT max(created_ms) FROM jobs WHERE video_id = ?1)))",
+              OR edited_ms >= (SELECT max(created_ms) FROM jobs WHERE video_id = ?1 AND kind = 'ingest')))",
         )
         .bind(video_id)
         .bind(kind.as_str())

@@ -20,8 +20,10 @@ pub struct Window {
     pub start: f64,
     /// Seconds from the first frame.
     pub end: f64,
-    /// A few sentences. `None` when the model's answer was not usable.
+    /// A few sentences. `None` when the model's answer was not usable, or when it is to come.
     pub description: Option<String>,
+    /// The description waits for what is said in the window.
+    pub is_undescribed: bool,
     /// What happens when, in seconds of the whole video.
     pub moments: Vec<Moment>,
     /// Keywords.
@@ -51,6 +53,7 @@ impl Library {
                     start: row.try_get("start_s")?,
                     end: row.try_get("end_s")?,
                     description: row.try_get("description")?,
+                    is_undescribed: row.try_get("undescribed")?,
                     moments: from_json("windows.moments", row.try_get("moments")?)?,
                     tags: from_json("windows.tags", row.try_get("tags")?)?,
                     warnings: from_json("windows.warnings", row.try_get("warnings")?)?,
@@ -68,14 +71,15 @@ impl Library {
     pub async fn put_window(&self, video_id: &str, window: &Window) -> Result<(), LibraryError> {
         sqlx::query(
             "INSERT OR REPLACE INTO windows
-             (video_id, number, start_s, end_s, description, moments, tags, warnings, model, created_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             (video_id, number, start_s, end_s, description, undescribed, moments, tags, warnings, model, created_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(video_id)
         .bind(i64::try_from(window.number).unwrap_or(i64::MAX))
         .bind(window.start)
         .bind(window.end)
         .bind(&window.description)
+        .bind(window.is_undescribed)
         .bind(to_json("windows.moments", &window.moments)?)
         .bind(to_json("windows.tags", &window.tags)?)
         .bind(to_json("windows.warnings", &window.warnings)?)

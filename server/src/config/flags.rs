@@ -125,6 +125,20 @@ pub struct ServerFlags {
     /// Model of --embed-url [default: the first of its /v1/models]
     #[arg(long, env = "HOMEREEL_EMBED_URL_MODEL", value_name = "NAME")]
     pub embed_url_model: Option<String>,
+    /// Whisper model that transcribes what is said in videos: `off`, a hub id such as openai/whisper-large-v3-turbo, or a
+    /// directory [default: off]
+    #[arg(long, env = "HOMEREEL_SPEECH_MODEL", value_name = "off|ID|DIR")]
+    pub speech_model: Option<String>,
+    /// Address of a server that transcribes instead, with OpenAI's /v1/audio/transcriptions, such as http://127.0.0.1:8000;
+    /// HOMEREEL_SPEECH_API_KEY may hold its API key
+    #[arg(long, env = "HOMEREEL_SPEECH_URL", value_name = "URL")]
+    pub speech_url: Option<String>,
+    /// Name of the model of --speech-url
+    #[arg(long, env = "HOMEREEL_SPEECH_URL_MODEL", value_name = "NAME")]
+    pub speech_url_model: Option<String>,
+    /// Code of the language that is spoken, such as en [default: detected in each video]
+    #[arg(long, env = "HOMEREEL_SPEECH_LANGUAGE", value_name = "CODE")]
+    pub speech_language: Option<String>,
     /// Allow access from other machines without a login: anyone who reaches the port sees all videos
     #[arg(long, env = "HOMEREEL_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,

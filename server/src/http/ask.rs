@@ -31,9 +31,10 @@ use super::{
     pages::reading::page_budget,
 };
 use crate::{
-    answer::{AnswerStream, AskEvent, Conversation, Finished, Priority},
+    answer::{AnswerStream, AskEvent, Conversation, EstimateLimits, Finished, Piece, Priority},
     ask_error::AskError,
     media::{ClipRequest, MediaReport, Source},
+    prompts, said,
     state::AppState,
 };
 
@@ -169,12 +170,19 @@ async fn start(
         None => page_budget(&info, &state.config.get()),
     };
     let frames = ClipRequest { sampling: frames, budget, background: false };
+    let room = said::budget(&info);
     let mut sampling = info.sampling;
     sampling.temperature = question.temperature.unwrap_or(sampling.temperature);
     sampling.seed = question.seed.or(sampling.seed);
     let source = Source::file(state.library.original_path(&video.sha256), Some(video.sha256.clone()));
     let mut conversation = Conversation::about(source, frames, text, sampling);
     conversation.options.max_tokens = question.max_tokens;
+    if !info.demo {
+        let until = question.end.unwrap_or(f64::INFINITY);
+        let place = (question.start.unwrap_or(0.0), until);
+        let said = said::said(&state.library, &video.id, place, text, room).await?;
+        conversation = with_speech(state, conversation, said).await;
+    }
     let mut settings = serde_json::to_value(&question).map_err(Failure::internal)?;
     if let Value::Object(settings) = &mut settings {
         settings.remove("question");
@@ -186,6 +194,22 @@ async fn start(
     let stored = StoredAnswer { library: state.library.clone(), id: answer_id.clone(), video_id: video.id };
     tokio::spawn(carry(stored, answering, reader).in_current_span());
     Ok(answer_id)
+}
+
+/// Puts what is said in the video before the question, if the prompt still fits the model's context.
+async fn with_speech(state: &AppState, conversation: Conversation, said: Option<String>) -> Conversation {
+    let Some(said) = said else { return conversation };
+    let mut longer = conversation.clone();
+    for turn in &mut longer.turns {
+        let question = turn.content.len().saturating_sub(1);
+        turn.content.insert(question, Piece::Text(format!("{said}\n\n{}\n", prompts::QUESTION_WITH_SPEECH)));
+    }
+    let limits = EstimateLimits::default();
+    match state.answers.estimate(&longer, limits, state.lifecycle.hard()).await {
+        Ok(estimate) if estimate.fits => longer,
+        // Frames come first. An error is that of the question, too, which reports it.
+        Ok(_) | Err(_) => conversation,
+    }
 }
 
 /// A stored answer that waits for its result.

@@ -14,7 +14,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use homereel_library::Recalled;
+use homereel_library::{PieceKind, Recalled};
 use homereel_web::{format, pages::AskPage, views as web};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -99,13 +99,14 @@ impl QuestionWithNotes {
     }
 }
 
-/// `[3] Birthday.mp4, 2019-06-01, 1:23.0: the girl blows out six candles`
+/// `[3] Birthday.mp4, 2019-06-01, 1:23.0: the girl blows out six candles`, and of speech `…, 1:23.0, somebody says: happy birthday`
 fn line(number: usize, note: &Recalled) -> String {
     let day = note.day.map_or_else(|| "date unknown".to_owned(), |day| day.to_string());
     let at = note.start.map_or_else(String::new, |start| format!(", {}", format::position(start)));
     let text: String =
         note.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_NOTE).collect();
-    format!("[{number}] {}, {day}{at}: {text}", note.name)
+    let said = if note.kind == PieceKind::Speech { ", somebody says" } else { "" };
+    format!("[{number}] {}, {day}{at}{said}: {text}", note.name)
 }
 
 fn at_of(note: &Recalled) -> String {

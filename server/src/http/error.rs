@@ -294,7 +294,7 @@ fn with_retry(mut response: Response, seconds: Option<u64>) -> Response {
 
 /// Returns whether `path` belongs to an API, whose errors are JSON for every client.
 pub(super) fn is_api(path: &str) -> bool {
-    path.starts_with("/api/") || path.starts_with("/v1/")
+    path.starts_with("/api/") || path.starts_with("/v1/") || path == "/mcp"
 }
 
 /// Renders a failure in the format of `path`.

@@ -7,9 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use homereel_engine::{BatchStatus, Health};
+use homereel_library::Role;
 use serde_json::{Value, json};
 
-use super::{error::Problem, replicas};
+use super::{auth_layer::CurrentUser, error::Problem, replicas};
 use crate::state::AppState;
 
 /// `GET /healthz`: liveness.
@@ -56,8 +57,8 @@ fn record_batch(batch: &BatchStatus) {
     metrics::gauge!("homereel_batch_size").set(batch.batch_size as f64);
 }
 
-/// `GET /api/system`: version, model, disk.
-pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
+/// `GET /api/system`: version, role of the caller, model, disk.
+pub(super) async fn system(State(state): State<AppState>, user: CurrentUser) -> Result<Json<Value>, Problem> {
     let engine = state.answers.engine();
     let health = match engine.health() {
         Health::Ready => "ready",
@@ -77,6 +78,8 @@ pub(super) async fn system(State(state): State<AppState>) -> Result<Json<Value>,
     let config = state.config.get();
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
+        // Without a login, everybody may do everything.
+        "role": user.0.map_or(Role::Admin, |who| who.role),
         "engine": { "health": health, "in_flight": state.answers.in_flight(), "batch": engine.batch() },
         "model": model,
         "upstreams": engine.replicas(),

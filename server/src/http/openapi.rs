@@ -19,7 +19,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use homereel_engine::{BatchStatus, ReplicaStatus};
-use homereel_library::{Answer, Change, Hit, Job, Storage, Upload, Video, Window};
+use homereel_library::{
+    Answer, Change, Hit, Job, Storage, Transcript, TranscriptLine, Upload, Video, Window,
+};
 use utoipa::{
     ToSchema,
     openapi::{
@@ -124,6 +126,8 @@ fn typed() -> Vec<(String, RefOr<Schema>)> {
     add::<Job>(&mut schemas);
     add::<Answer>(&mut schemas);
     add::<Window>(&mut schemas);
+    add::<Transcript>(&mut schemas);
+    add::<TranscriptLine>(&mut schemas);
     add::<Hit>(&mut schemas);
     add::<Storage>(&mut schemas);
     add::<Upload>(&mut schemas);

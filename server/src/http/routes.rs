@@ -5,7 +5,7 @@
 //! manages users.
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::DefaultBodyLimit,
     handler::Handler as _,
     middleware,
@@ -17,8 +17,9 @@ use tower::ServiceExt as _;
 use super::{
     albums, ask, ask_all, assets,
     auth_layer::{self, Required},
-    bench, error, events, files, health, household, html, jobs, layers, login, moments, openai, openapi,
-    pages, path, picture, playback, replicas, search, similar, system, trash, tus, upload, videos,
+    bench, error, events, files, frame, health, household, html, jobs, layers, login, mcp, moments, openai,
+    openapi, pages, path, picture, playback, replicas, search, similar, system, transcripts, trash, tus,
+    upload, videos,
 };
 use crate::state::AppState;
 
@@ -63,6 +64,7 @@ fn viewer() -> Group {
         .route("/api/videos/{id}/file", get(files::original))
         .route("/api/videos/{id}/poster.jpg", get(files::poster))
         .route("/api/videos/{id}/card.jpg", get(files::card))
+        .route("/api/videos/{id}/frame.jpg", get(frame::frame))
         .route("/api/videos/{id}/playback.mp4", get(playback::playback))
         .route("/api/videos/{id}/picture.jpg", get(picture::picture))
         .route("/api/videos/{id}/similar", get(similar::api))
@@ -72,6 +74,10 @@ fn viewer() -> Group {
         .route("/api/videos/{id}/moments.vtt", get(moments::vtt))
         .route("/api/videos/{id}/moments.srt", get(moments::srt))
         .route("/api/videos/{id}/moments.md", get(moments::md))
+        .route("/api/videos/{id}/transcript.json", get(transcripts::json))
+        .route("/api/videos/{id}/transcript.vtt", get(transcripts::vtt))
+        .route("/api/videos/{id}/transcript.srt", get(transcripts::srt))
+        .route("/api/videos/{id}/transcript.txt", get(transcripts::txt))
         .route("/api/uploads", options(tus::describe).get(tus::list))
         .route("/api/uploads/known", get(tus::known))
         .route("/api/uploads/{id}", options(tus::describe).get(tus::show).head(tus::offset))
@@ -89,6 +95,8 @@ fn viewer() -> Group {
         .route("/v1/files/uploads/{id}", options(tus::describe).head(tus::offset))
         .route("/v1/models", get(openai::models::list))
         .route("/v1/models/{*id}", get(openai::models::show))
+        // Assistants. What a tool may do depends on the role of its caller.
+        .route("/mcp", post(mcp::message))
         .route("/metrics", get(health::metrics))
         .route("/version", get(health::version))
 }
@@ -102,6 +110,8 @@ fn member() -> Group {
         .route("/videos/{id}/taken", post(videos::taken_form))
         .route("/videos/{id}/favourite", post(videos::favourite_form))
         .route("/videos/{id}/reread", post(videos::reread_form))
+        .route("/videos/{id}/transcript", post(transcripts::again_form))
+        .route("/videos/{id}/transcript/{index}", post(transcripts::line_form))
         .route("/videos/{id}/restore", post(trash::restore_form))
         .route("/videos/{id}/albums", post(albums::add_form))
         .route("/ask", post(ask_all::form))
@@ -118,6 +128,8 @@ fn member() -> Group {
         .route("/api/videos/{id}/ask", post(ask::ask))
         .route("/api/videos/{id}/restore", post(trash::restore))
         .route("/api/videos/{id}/reread", post(videos::reread))
+        .route("/api/videos/{id}/transcript", post(transcripts::again))
+        .route("/api/videos/{id}/transcript/{index}", patch(transcripts::patch))
         .route("/api/uploads", post(tus::create).layer(DefaultBodyLimit::disable()))
         .route(
             "/api/uploads/{id}",
@@ -132,6 +144,10 @@ fn member() -> Group {
         .route("/api/jobs/{id}/retry", post(jobs::retry))
         // OpenAI's API.
         .route("/v1/chat/completions", post(openai::completions))
+        .route(
+            "/v1/audio/transcriptions",
+            post(openai::transcriptions::create).layer(DefaultBodyLimit::disable()),
+        )
         .route("/v1/embeddings", post(openai::embeddings::embeddings))
         .route("/v1/videos/estimate", post(openai::estimate::estimate))
         // vLLM's name for it.
@@ -165,10 +181,16 @@ fn admin() -> Group {
         .route("/api/replicas/{id}/resume", post(replicas::resume))
 }
 
-/// Builds the router: the four groups, then the middleware of all requests.
+/// Builds the router. The tools of `/mcp` call a second one, as a client on another machine would.
+pub fn router(state: AppState) -> Router {
+    let tools = crate::mcp::service(table(state.clone()), state.lifecycle.soft().clone());
+    table(state).layer(Extension(tools))
+}
+
+/// Joins the four groups and the middleware of all requests.
 ///
 /// URLs without a route require a login too, so that strangers cannot find out which URLs exist.
-pub fn router(state: AppState) -> Router {
+fn table(state: AppState) -> Router {
     let require = |required| middleware::from_fn_with_state((state.clone(), required), auth_layer::require);
     let role = |role, group: Group| group.router.route_layer(require(Required::Role(role)));
     let table = public()

@@ -316,6 +316,7 @@ async fn view(state: &AppState, found: &Found) -> web::FoundView {
             (PieceKind::Camera, _) => "Camera".into(),
             (PieceKind::Tag, _) => "Tag".into(),
             (PieceKind::Answer, _) => "Answer".into(),
+            (PieceKind::Speech, _) => "Said".into(),
             (PieceKind::Description | PieceKind::Moment, _) => "Description".into(),
         },
         parts: place.snippet.iter().map(|SnippetPart { text, matched }| (text.clone(), *matched)).collect(),

@@ -122,11 +122,12 @@ pub(super) async fn list(
     Ok(Json(json!({"videos": videos, "total": state.library.video_count().await?})).into_response())
 }
 
-/// `GET /api/videos/{id}`: the video with its jobs and answers.
+/// `GET /api/videos/{id}`: the video with its jobs, answers, and the state of its transcript.
 pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) -> Result<Response, Problem> {
     let video = state.library.video(&id).await?;
     let mut body = serde_json::to_value(&video).map_err(Failure::internal)?;
     body["jobs"] = json!(state.library.jobs_of(&id).await?);
+    body["transcript"] = json!(state.library.transcript(&id).await?);
     body["windows"] = json!(state.library.windows(&id).await?);
     body["answers"] = json!(state.library.answers(&id, ANSWERS).await?);
     Ok(Json(body).into_response())

@@ -104,6 +104,7 @@ pub(super) fn video_state(video: &Video, job: Option<&Job>) -> StateLabel {
         JobState::Running => state(StateKind::Working, "processing", step_words(job.step)),
         JobState::Queued => match &job.error {
             Some(error) => state(StateKind::Waiting, "will be retried", error),
+            None if job.awaits_speech => state(StateKind::Waiting, "waiting", "waits for what is said"),
             None => state(StateKind::Waiting, "waiting", ""),
         },
         JobState::Failed => {
@@ -123,6 +124,7 @@ fn step_words(step: Step) -> &'static str {
         Step::Describe => "describing it",
         Step::Moments => "finding the moments",
         Step::Tags => "choosing tags",
+        Step::Transcribe => "listening to it",
     }
 }
 
@@ -134,11 +136,16 @@ pub(super) fn step(job: &Job) -> Option<views::JobProgress> {
     // Sprites that are made late come right before the version for browsers.
     let present = if job.step == Step::LateSprites { Step::Playback } else { job.step };
     let index = STEPS.iter().position(|&step| step == present).unwrap_or_default();
+    let seconds = |n: i64| u64::try_from(n).unwrap_or_default();
+    if job.step == Step::Transcribe {
+        let (done, total) = (seconds(job.parts_done), seconds(job.parts).max(1));
+        let name = format!("Listening… {} of {}", format::clock(done), format::clock(total));
+        return Some(views::JobProgress { name, done: done.min(total), total });
+    }
     if job.parts > 0 {
         // A long video: most of the time is spent on its windows.
-        let parts = |n: i64| u64::try_from(n).unwrap_or_default();
         let name = format!("watching part {} of {}", (job.parts_done + 1).min(job.parts), job.parts);
-        return Some(views::JobProgress { name, done: parts(job.parts_done), total: parts(job.parts) });
+        return Some(views::JobProgress { name, done: seconds(job.parts_done), total: seconds(job.parts) });
     }
     let name = format!("{}, step {} of {}", step_words(job.step), index + 1, STEPS.len());
     Some(views::JobProgress { name, done: index as u64, total: STEPS.len() as u64 })
@@ -177,6 +184,7 @@ pub(super) fn left(seconds: f64, rate: Option<f64>) -> Option<String> {
 pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_ms: i64) -> views::JobView {
     let (kind, word) = match job.state {
         JobState::Queued if job.error.is_some() => (StateKind::Waiting, "will be retried"),
+        JobState::Queued if job.awaits_speech => (StateKind::Waiting, "waits for what is said"),
         JobState::Queued => (StateKind::Waiting, "waiting"),
         JobState::Running => (StateKind::Working, "running"),
         JobState::Done => (StateKind::Done, "done"),
@@ -199,7 +207,10 @@ pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_m
         id: job.id.clone(),
         video_id: job.video_id.clone(),
         video: video.map_or_else(|| job.video_id.clone(), |video| video.name.clone()),
-        what: format!("Process the video{tries}"),
+        what: format!(
+            "{}{tries}",
+            if job.step == Step::Transcribe { "Transcribe the sound" } else { "Process the video" }
+        ),
         state: StateLabel { kind, word: word.into(), detail: String::new() },
         step: step(job),
         elapsed,

@@ -10,7 +10,7 @@ use homereel_library::{Job, Library, LibraryError, Video};
 use tokio_util::sync::CancellationToken;
 
 use super::slots::JobSlots;
-use crate::{answer::AnswerService, media::Source, shutdown::Lifecycle};
+use crate::{answer::AnswerService, media::Source, shutdown::Lifecycle, speech::SpeechService};
 
 /// Dependencies of jobs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -31,6 +31,8 @@ pub struct JobContext {
     pub slots: JobSlots,
     /// Number of jobs in the lane of media.
     pub media_jobs: usize,
+    /// Transcribes. `None` means that nothing does.
+    pub speech: Option<SpeechService>,
 }
 
 impl JobContext {

@@ -1,5 +1,5 @@
 //! The ingest job of a new video: probe, poster, scrub sprites, three generated texts, and a rendition for
-//! browsers. Each step is stored when it is done.
+//! browsers. Each step is stored when it is done. A description that waits for what is said comes after all of them.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::{
     part::{self, Part},
     playback,
     question::{self, Subject},
+    said::{self, Said},
     stop::Stop,
     texts::{self, Content, PartText},
     windows,
@@ -34,7 +35,7 @@ pub(super) enum Ended {
 struct WholeVideo {
     /// The frames that all questions share.
     part: Option<Part>,
-    /// This attempt stored all texts.
+    /// This attempt stored all texts that can be there yet.
     is_described: bool,
 }
 
@@ -61,7 +62,9 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
                 return Err(stop);
             }
         }
-        let Some(next) = next_step(cx, &video, step, &whole).await? else { return Ok(Ended::Done(warnings)) };
+        let Some(next) = next_step(cx, job, &video, step, &whole).await? else {
+            return Ok(Ended::Done(warnings));
+        };
         if next.lane() != step.lane() {
             if let Some(part) = &mut whole.part {
                 part.finish();
@@ -76,6 +79,7 @@ pub(super) async fn run(cx: &JobContext, job: &Job, cancel: &CancellationToken) 
 /// Returns the step after `step`; `None` after the last.
 async fn next_step(
     cx: &JobContext,
+    job: &Job,
     video: &Video,
     step: Step,
     whole: &WholeVideo,
@@ -89,6 +93,7 @@ async fn next_step(
     };
     Ok(match next {
         Some(Step::LateSprites) if cx.library.sprites(&video.sha256).await.is_some() => Some(Step::Playback),
+        None if cx.library.job(&job.id).await?.awaits_speech => Some(Step::Describe),
         next => next,
     })
 }
@@ -121,31 +126,66 @@ async fn run_step(
         Step::Poster => one(poster(cx, video, cancel).await?),
         Step::Sprites | Step::LateSprites => one(playback::sprites(cx, job, video, cancel).await?),
         Step::Playback => one(playback::rendition(cx, job, video, cancel).await?),
+        // A job of its own.
+        Step::Transcribe => Vec::new(),
         Step::Describe | Step::Moments | Step::Tags if windows::is_long(cx, video) => {
             windows::run(cx, job, video, cancel).await?
+        }
+        // One text after the other is how the demo model is asked, which is told nothing of what is said.
+        Step::Describe if !texts::are_asked_one_by_one(cx) => {
+            let warnings = describe(cx, job, video, whole, cancel).await?;
+            whole.is_described = true;
+            warnings
         }
         Step::Describe | Step::Moments | Step::Tags => {
             let part = match &mut whole.part {
                 Some(part) => part,
                 none => none.insert(part::open(cx, job, video, FrameSampling::default(), cancel).await?),
             };
-            let about = Subject { job, video, part };
+            let about = Subject { job, video, part, said: None };
             let kind = match step {
                 Step::Moments => TextKind::Moments,
                 Step::Tags => TextKind::Tags,
-                _ if texts::are_asked_one_by_one(cx) => TextKind::Description,
-                _ => {
-                    let mut warnings = Vec::new();
-                    for text in texts::all(cx, about, cancel).await? {
-                        warnings.extend(store(cx, video, text).await?);
-                    }
-                    whole.is_described = true;
-                    return Ok(warnings);
-                }
+                _ => TextKind::Description,
             };
             one(store(cx, video, texts::one(cx, about, kind, cancel).await?).await?)
         }
     })
+}
+
+/// Stores the texts about a short video, and returns their warnings. Where it is not known yet what is said, only the moments
+/// and tags, and the description with the next attempt.
+async fn describe(
+    cx: &JobContext,
+    job: &Job,
+    video: &Video,
+    whole: &mut WholeVideo,
+    cancel: &CancellationToken,
+) -> Result<Vec<String>, Stop> {
+    let duration = video.probe.as_ref().map_or(0.0, |probe| probe.duration_s);
+    let said = said::said(cx, video, (0.0, duration)).await?;
+    let awaited = cx.library.job(&job.id).await?.awaits_speech;
+    if awaited && said == Said::ToCome {
+        return Err(Stop::Later(said::WAIT));
+    }
+    let part = match &mut whole.part {
+        Some(part) => part,
+        none => none.insert(part::open(cx, job, video, FrameSampling::default(), cancel).await?),
+    };
+    let about = Subject { job, video, part, said: said.text() };
+    let texts = match (&said, awaited) {
+        (Said::ToCome, _) => texts::some(cx, about, &[TextKind::Moments, TextKind::Tags], cancel).await?,
+        (_, true) => texts::some(cx, about, &[TextKind::Description], cancel).await?,
+        (_, false) => texts::all(cx, about, cancel).await?,
+    };
+    let mut warnings = Vec::new();
+    for text in texts {
+        warnings.extend(store(cx, video, text).await?);
+    }
+    if awaited != (said == Said::ToCome) {
+        cx.library.set_awaits_speech(&job.id, !awaited).await?;
+    }
+    Ok(warnings)
 }
 
 async fn probe(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> Result<(), Stop> {
@@ -173,7 +213,7 @@ async fn poster(cx: &JobContext, video: &Video, cancel: &CancellationToken) -> R
         }
         Err(error) => match Stop::from(error) {
             Stop::Cancelled => Err(Stop::Cancelled),
-            stop @ (Stop::Later(_) | Stop::Full(_)) => Err(stop),
+            stop @ (Stop::Later(_) | Stop::Away(..) | Stop::Full(_)) => Err(stop),
             Stop::Fatal(message) | Stop::Retry(message) => {
                 library.set_poster(&video.id, Poster::Failed).await?;
                 Ok(Some(format!("no poster: {message}")))
@@ -196,3 +236,7 @@ async fn store(cx: &JobContext, video: &Video, text: PartText) -> Result<Option<
     cx.library.put_text(&video.id, text.kind, row).await?;
     Ok(warning)
 }
+
+#[cfg(test)]
+#[path = "ingest_tests.rs"]
+mod tests;

@@ -1,8 +1,9 @@
-//! The job runner: processes the queue of background work in three lanes.
+//! The job runner: processes the queue of background work in four lanes.
 //!
 //! The lane of media decodes (facts, posters, sprites), the lane of the model asks questions, several videos at once (see
-//! [`JobSlots`]), and the lane of renditions transcodes one video after the other. The queue is the table `jobs`. A job is leased, its steps are stored as they finish, and after a crash
-//! it resumes at the step where it stopped. Interactive questions take precedence. Independent of HTTP.
+//! [`JobSlots`]), the lane of renditions transcodes one video after the other, and the lane of speech transcribes one after the
+//! other. The queue is the table `jobs`. A job is leased, its steps are stored as they finish, and after a crash it resumes at the
+//! step where it stopped. Interactive questions take precedence. Independent of HTTP.
 
 mod backoff;
 mod context;
@@ -13,15 +14,18 @@ mod part;
 mod playback;
 mod question;
 mod repetition;
+mod said;
 mod slots;
 mod stop;
 mod texts;
+mod transcribe;
 mod windows;
 
 use std::time::Duration;
 
 use homereel_library::{Change, Job, JobState, Lane, LibraryError, LibraryErrorKind};
 use tokio::{sync::broadcast, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 pub use context::{JobContext, Jobs};
 pub use slots::{JobSlots, JobsLimit};
@@ -42,7 +46,25 @@ const FULL_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs jobs until the server drains. The running jobs are then released; their finished steps are kept.
 pub async fn run(cx: JobContext) {
-    tokio::join!(run_lane(&cx, Lane::Media), run_lane(&cx, Lane::Model), run_lane(&cx, Lane::Rendition));
+    let speech = async {
+        match &cx.speech {
+            Some(_) => run_lane(&cx, Lane::Speech).await,
+            None => dismiss_transcripts(&cx).await,
+        }
+    };
+    tokio::join!(
+        run_lane(&cx, Lane::Media),
+        run_lane(&cx, Lane::Model),
+        run_lane(&cx, Lane::Rendition),
+        speech
+    );
+}
+
+/// Removes transcriptions that were queued while speech was on.
+async fn dismiss_transcripts(cx: &JobContext) {
+    if let Err(error) = cx.library.dismiss_transcripts().await {
+        tracing::warn!(%error, "failed to remove transcriptions from the queue, although speech is off");
+    }
 }
 
 async fn run_lane(cx: &JobContext, lane: Lane) {
@@ -50,6 +72,8 @@ async fn run_lane(cx: &JobContext, lane: Lane) {
     // Subscribes before it reads the queue, so that no new job is missed.
     let mut changes = cx.library.subscribe();
     let mut running = JoinSet::new();
+    // Whether something happened after which there may be videos without a transcript.
+    let mut is_fresh = true;
     while !soft.is_cancelled() {
         if lane == Lane::Model {
             cx.slots.follow(&**cx.answers.engine());
@@ -61,7 +85,7 @@ async fn run_lane(cx: &JobContext, lane: Lane) {
             metrics::gauge!("homereel_job_slots", "state" => "used").set(gauge(cx.slots.used()));
             metrics::gauge!("homereel_job_slots", "state" => "decoding").set(gauge(cx.slots.decoding()));
         }
-        match if full { Ok(None) } else { next(cx, lane).await } {
+        match if full { Ok(None) } else { next(cx, lane, std::mem::take(&mut is_fresh)).await } {
             Ok(Some(job)) => {
                 let cx = cx.clone();
                 running.spawn(async move { work(&cx, lane, job).await });
@@ -74,8 +98,11 @@ async fn run_lane(cx: &JobContext, lane: Lane) {
             }
         }
         tokio::select! {
-            Some(ended) = running.join_next() => report_panic(ended),
-            () = queued(&mut changes), if !full => {}
+            Some(ended) = running.join_next() => {
+                is_fresh = true;
+                report_panic(ended);
+            }
+            () = queued(&mut changes), if !full => is_fresh = true,
             () = tokio::time::sleep(POLL) => {}
             () = soft.cancelled() => {}
         }
@@ -101,14 +128,23 @@ fn capacity(cx: &JobContext, lane: Lane) -> usize {
     match lane {
         Lane::Media => cx.media_jobs,
         Lane::Model => cx.slots.limit() + slots::AHEAD,
-        Lane::Rendition => 1,
+        Lane::Rendition | Lane::Speech => 1,
     }
 }
 
-/// Leases the next job of a lane. While the queue is paused or the model is not ready, the lane of the model stands still.
-async fn next(cx: &JobContext, lane: Lane) -> Result<Option<Job>, LibraryError> {
-    if lane == Lane::Model && !cx.asks_model().await? {
+/// Leases the next job of a lane. While the queue is paused or the model is not ready, the lane of the model stands still, and
+/// so does that of speech while the queue is paused. `is_fresh` says that there may be videos without a transcript.
+async fn next(cx: &JobContext, lane: Lane, is_fresh: bool) -> Result<Option<Job>, LibraryError> {
+    let rests = match lane {
+        Lane::Model => !cx.asks_model().await?,
+        Lane::Speech => cx.library.jobs_paused().await?,
+        Lane::Media | Lane::Rendition => false,
+    };
+    if rests {
         return Ok(None);
+    }
+    if lane == Lane::Speech && is_fresh {
+        cx.library.queue_missing_transcripts().await?;
     }
     cx.library.lease_job(lane, LEASE, &cx.jobs.running()).await
 }
@@ -147,7 +183,7 @@ async fn work(cx: &JobContext, lane: Lane, job: Job) {
     let running = cx.jobs.register(&job.id, cancel.clone());
     let started = std::time::Instant::now();
     let result = tokio::select! {
-        result = ingest::run(cx, &job, &cancel) => result,
+        result = run_job(cx, lane, &job, &cancel) => result,
         stop = keep(cx, &job.id) => Err(stop),
         () = deleted(cx, &job.video_id) => Err(Stop::Cancelled),
         () = cancel.cancelled() => Err(Stop::Cancelled),
@@ -173,6 +209,13 @@ async fn work(cx: &JobContext, lane: Lane, job: Job) {
     }
 }
 
+async fn run_job(cx: &JobContext, lane: Lane, job: &Job, cancel: &CancellationToken) -> Result<Ended, Stop> {
+    match lane {
+        Lane::Speech => transcribe::run(cx, job, cancel).await,
+        Lane::Media | Lane::Model | Lane::Rendition => ingest::run(cx, job, cancel).await,
+    }
+}
+
 /// Logs why an attempt ended early, if a person should know.
 fn log(job: &Job, stop: &Stop) {
     let (id, video, attempts) = (&job.id, &job.video_id, job.attempts);
@@ -183,6 +226,15 @@ fn log(job: &Job, stop: &Stop) {
                 video.id = video,
                 error,
                 "postponed a background job until disk space is free"
+            );
+        }
+        Stop::Away(error, delay) => {
+            tracing::warn!(
+                job.id = id,
+                video.id = video,
+                error,
+                delay_s = delay.as_secs(),
+                "postponed a background job, because a server that it needs is out of reach"
             );
         }
         Stop::Retry(error) => {
@@ -222,6 +274,9 @@ async fn store(
             ("released", library.release_job(&job.id, Duration::ZERO, None).await)
         }
         Err(Stop::Later(after)) => ("released", library.release_job(&job.id, *after, None).await),
+        Err(Stop::Away(error, after)) => {
+            ("released", library.release_job(&job.id, *after, Some(error)).await)
+        }
         Err(Stop::Full(error)) => ("full", library.release_job(&job.id, FULL_PAUSE, Some(error)).await),
         Err(Stop::Retry(error)) => {
             ("retry", library.fail_job(&job.id, error, Some(backoff(job.attempts))).await)

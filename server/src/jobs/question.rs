@@ -44,6 +44,8 @@ pub(super) struct Subject<'a> {
     pub(super) job: &'a Job,
     pub(super) video: &'a Video,
     pub(super) part: &'a Part,
+    /// What is said in the part, if that is known.
+    pub(super) said: Option<&'a str>,
 }
 
 /// What a question asks for.
@@ -81,8 +83,28 @@ pub(super) async fn ask(
     question: Question,
     cancel: &CancellationToken,
 ) -> Result<GeneratedText, Stop> {
-    let clip = Arc::clone(&about.part.clip);
-    let content = vec![Piece::Clip(clip), Piece::Text(question.prompt().to_owned())];
+    // Moments and tags are about what is seen.
+    let said =
+        about.said.filter(|_| matches!(question, Question::All | Question::One(TextKind::Description)));
+    match ask_with(cx, about, question, said, cancel).await {
+        // Perhaps with these lines the prompt does not fit the model's context. Frames come first.
+        Err(Stop::Fatal(_)) if said.is_some() => ask_with(cx, about, question, None, cancel).await,
+        answer => answer,
+    }
+}
+
+async fn ask_with(
+    cx: &JobContext,
+    about: Subject<'_>,
+    question: Question,
+    said: Option<&str>,
+    cancel: &CancellationToken,
+) -> Result<GeneratedText, Stop> {
+    let prompt = match said {
+        Some(said) => format!("{said}\n\n{}\n{}", prompts::WITH_SPEECH, question.prompt()),
+        None => question.prompt().to_owned(),
+    };
+    let content = vec![Piece::Clip(Arc::clone(&about.part.clip)), Piece::Text(prompt)];
     let mut conversation = Conversation::of(content, SamplingParams::default());
     conversation.options.response_format = question.format();
     let to = Progress { job: about.job, video: about.video, question };

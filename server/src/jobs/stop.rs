@@ -15,6 +15,8 @@ pub(super) enum Stop {
     Fatal(String),
     /// The engine or the server is busy; the job is released and runs again after this delay.
     Later(Duration),
+    /// A server that the job needs is out of reach, as the message says; the job is released and runs again after this delay.
+    Away(String, Duration),
     /// The disk is full; the job runs again when there is space.
     Full(String),
     /// A person cancelled it or deleted its video.

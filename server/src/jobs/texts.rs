@@ -93,6 +93,20 @@ pub(super) async fn all(
     Ok(texts)
 }
 
+/// Asks for these texts, one by one.
+pub(super) async fn some(
+    cx: &JobContext,
+    about: Subject<'_>,
+    kinds: &[TextKind],
+    cancel: &CancellationToken,
+) -> Result<Vec<PartText>, Stop> {
+    let mut texts = Vec::with_capacity(kinds.len());
+    for &kind in kinds {
+        texts.push(one(cx, about, kind, cancel).await?);
+    }
+    Ok(texts)
+}
+
 /// Asks for all texts at once and returns those that the answer has.
 async fn at_once(
     cx: &JobContext,
@@ -188,7 +202,7 @@ mod tests {
         let stored = incoming.seal().await.unwrap().commit("a.mp4", "video/mp4", &probe).await.unwrap();
         let jobs = cx.library.jobs_of(&stored.video.id).await.unwrap();
         let part = Part::without_frames(&cx, 4.0).await;
-        let about = Subject { job: &jobs[0], video: &stored.video, part: &part };
+        let about = Subject { job: &jobs[0], video: &stored.video, part: &part, said: None };
         (all(&cx, about, &CancellationToken::new()).await.unwrap(), engine)
     }
 

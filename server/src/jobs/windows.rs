@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use homereel_library::{Job, Moment, Text, TextKind, Video, Window, now_ms};
 use homereel_video::FrameSampling;
 use serde_json::json;
@@ -16,6 +16,7 @@ use super::{
     context::JobContext,
     parse, part,
     question::{self, Question, Subject},
+    said::{self, Said},
     slots::AHEAD,
     stop::Stop,
     texts::{self, Content},
@@ -35,7 +36,8 @@ pub(super) fn is_long(cx: &JobContext, video: &Video) -> bool {
 /// Warnings of windows that the description of the whole video repeats; the job has all of them.
 const SHOWN_WARNINGS: usize = 5;
 
-/// Processes the remaining windows, merges the texts, and returns the warnings.
+/// Processes the remaining windows, merges the texts, and returns the warnings. Windows of which it is not known yet what is said
+/// get their description with a later attempt.
 pub(super) async fn run(
     cx: &JobContext,
     job: &Job,
@@ -57,17 +59,29 @@ pub(super) async fn run(
     let missing =
         bounds.iter().enumerate().filter(|(number, _)| !done.iter().any(|window| window.number == *number));
     let mut missing: VecDeque<_> = missing.map(|(number, &(start, end))| (number, start, end)).collect();
+    let awaited = library.job(&job.id).await?.awaits_speech;
+    let (is_new, mut undescribed) = (!missing.is_empty(), undescribed(cx, video, &done).await?);
+    if awaited && !is_new && undescribed.is_empty() && done.iter().any(|window| window.is_undescribed) {
+        return Err(Stop::Later(said::WAIT));
+    }
     let mut reading = FuturesUnordered::new();
     // Windows that have been started are finished, whatever keeps further ones from being started.
     let mut stop = None;
     library.set_job_parts(&job.id, done.len(), bounds.len()).await?;
     loop {
-        while stop.is_none() && reading.len() < cx.slots.limit() + AHEAD && !missing.is_empty() {
+        while stop.is_none()
+            && reading.len() < cx.slots.limit() + AHEAD
+            && !(missing.is_empty() && undescribed.is_empty())
+        {
             if library.jobs_paused().await? {
                 stop = Some(Stop::Later(Duration::ZERO));
                 break;
             }
-            reading.extend(missing.pop_front().map(|part| read(cx, job, video, part, cancel)));
+            if let Some(part) = missing.pop_front() {
+                reading.push(read(cx, job, video, part, cancel).boxed());
+            } else if let Some(window) = undescribed.pop_front() {
+                reading.push(describe(cx, job, video, window, cancel).boxed());
+            }
         }
         let Some(result) = reading.next().await else { break };
         let stored = match result {
@@ -84,6 +98,13 @@ pub(super) async fn run(
         return Err(stop);
     }
     put_tags(cx, video, &done).await?;
+    let awaits = done.iter().any(|window| window.is_undescribed);
+    if awaits != awaited {
+        library.set_awaits_speech(&job.id, awaits).await?;
+    }
+    if awaits {
+        return Ok(Vec::new());
+    }
     put_description(cx, job, video, &done, cancel).await?;
     Ok(warnings(&done))
 }
@@ -98,6 +119,7 @@ async fn store(
     windows: usize,
 ) -> Result<(), Stop> {
     cx.library.put_window(&video.id, &window).await?;
+    done.retain(|known| known.number != window.number);
     done.push(window);
     done.sort_by_key(|window| window.number);
     put_moments(cx, video, done).await?;
@@ -117,7 +139,43 @@ fn bounds(duration: f64, window: f64, times: &[f64]) -> Vec<(f64, f64)> {
     std::iter::once(0.0).chain(starts).zip(ends).collect()
 }
 
-/// Generates all texts of one window.
+/// Returns the windows that wait for what is said in them, and of which that is known by now.
+async fn undescribed(cx: &JobContext, video: &Video, done: &[Window]) -> Result<VecDeque<Window>, Stop> {
+    let mut ready = VecDeque::new();
+    for window in done.iter().filter(|window| window.is_undescribed) {
+        if said::said(cx, video, (window.start, window.end)).await? == Said::ToCome {
+            // So it is for those behind it.
+            break;
+        }
+        ready.push_back(window.clone());
+    }
+    Ok(ready)
+}
+
+/// Generates the description of a window whose other texts are there.
+async fn describe(
+    cx: &JobContext,
+    job: &Job,
+    video: &Video,
+    mut window: Window,
+    cancel: &CancellationToken,
+) -> Result<Window, Stop> {
+    let said = said::said(cx, video, (window.start, window.end)).await?;
+    let frames =
+        FrameSampling { start: Some(window.start), end: Some(window.end), ..FrameSampling::default() };
+    let part = part::open(cx, job, video, frames, cancel).await?;
+    let about = Subject { job, video, part: &part, said: said.text() };
+    let text = texts::one(cx, about, TextKind::Description, cancel).await?;
+    window.warnings.extend(text.warning);
+    window.description = match text.content {
+        Some(Content::Description(description)) => Some(description),
+        _ => None,
+    };
+    window.is_undescribed = false;
+    Ok(window)
+}
+
+/// Generates the texts of one window: all of them, or all but the description where that waits.
 async fn read(
     cx: &JobContext,
     job: &Job,
@@ -127,7 +185,12 @@ async fn read(
 ) -> Result<Window, Stop> {
     let frames = FrameSampling { start: Some(start), end: Some(end), ..FrameSampling::default() };
     let mut part = part::open(cx, job, video, frames, cancel).await?;
-    let texts = texts::all(cx, Subject { job, video, part: &part }, cancel).await?;
+    let said = said::said(cx, video, (start, end)).await?;
+    let about = Subject { job, video, part: &part, said: said.text() };
+    let texts = match said {
+        Said::ToCome => texts::some(cx, about, &[TextKind::Moments, TextKind::Tags], cancel).await?,
+        Said::Nothing | Said::Text(_) => texts::all(cx, about, cancel).await?,
+    };
     part.finish();
     let model = texts.first().map(|text| text.model.clone()).unwrap_or_default();
     let mut window = Window {
@@ -135,6 +198,7 @@ async fn read(
         start,
         end,
         description: None,
+        is_undescribed: said == Said::ToCome,
         moments: Vec::new(),
         tags: Vec::new(),
         warnings: Vec::new(),
@@ -268,6 +332,7 @@ mod tests {
             start,
             end,
             description: description.map(str::to_owned),
+            is_undescribed: false,
             moments: vec![Moment { start, end, text: "x".repeat(100) }],
             tags: Vec::new(),
             warnings: vec!["w".into()],

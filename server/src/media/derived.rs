@@ -64,7 +64,7 @@ impl MediaDecoder {
 }
 
 /// Limits of a background task whose timeout is at least `patience`.
-fn background(limits: &Limits, patience: Duration) -> Limits {
+pub(super) fn background(limits: &Limits, patience: Duration) -> Limits {
     let deadline = limits.deadline.max(patience);
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cpu = limits.cpu.max(deadline.saturating_mul(u32::try_from(processors).unwrap_or(u32::MAX)));

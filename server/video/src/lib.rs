@@ -91,7 +91,7 @@ pub use resize::resize;
 pub use sandbox::Sandbox;
 pub use segments::Segment;
 pub use sniff::not_a_video;
-pub use speech::{SPEECH_RATE, SampleStream, samples_of};
+pub use speech::{SPEECH_RATE, SampleStream, samples_of, sound_of};
 pub use sprites::{Sprites, Tile};
 pub use still::{OpenedPicture, open_picture};
 pub use taken::{InvalidTakenTime, TakenTime, capture_date, is_credible};

@@ -11,7 +11,8 @@ use ffmpeg_next::{
 };
 
 use crate::{
-    Probe, Segment, choice, ffmpeg,
+    Probe, Segment, choice,
+    ffmpeg::{self, StreamFacts},
     scan::{self, MAX_READ_ERRORS},
     segments,
 };
@@ -61,20 +62,45 @@ impl<const CHANNELS: usize> SoundReader<CHANNELS> {
         probe: &Probe,
         rate: impl FnOnce(u32) -> u32,
     ) -> Result<Option<Self>, String> {
-        let (mut input, streams) = scan::open(file).map_err(|error| error.to_string())?;
-        let Some(facts) = choice::sound(&streams).stream else { return Ok(None) };
+        let (input, streams) = scan::open(file).map_err(|error| error.to_string())?;
+        let segments = probe.index.sound_segments.clone();
+        Self::with(input, &streams, segments, Some(probe.start_offset_s), rate)
+    }
+
+    /// Opens the sound of a file without pictures, or whose pictures do not matter: its times count from where it begins.
+    pub(crate) fn open_alone(file: &File, rate: impl FnOnce(u32) -> u32) -> Result<Option<Self>, String> {
+        let copy = file.try_clone().map_err(|error| error.to_string())?;
+        let input = ffmpeg::open_sound(copy, crate::heartbeat::progress);
+        let input = input.map_err(|error| format!("no container that this build reads ({error})"))?;
+        let streams: Vec<StreamFacts> = input.streams().map(|stream| ffmpeg::facts(&stream)).collect();
+        Self::with(input, &streams, Vec::new(), None, rate)
+    }
+
+    /// Opens the sound of an open file. `zero` is the second on its clock from which times count; `None` means the first of the
+    /// sound.
+    fn with(
+        mut input: Input,
+        streams: &[StreamFacts],
+        segments: Vec<Segment>,
+        zero: Option<f64>,
+        rate: impl FnOnce(u32) -> u32,
+    ) -> Result<Option<Self>, String> {
+        let Some(facts) = choice::sound(streams).stream else { return Ok(None) };
         let index = facts.index;
         ffmpeg::read_only(&mut input, |one| one == index);
         let stream = input.stream(index).ok_or("the stream is gone")?;
         let decoder = ffmpeg::sound_decoder(&stream).map_err(|error| format!("{} ({error})", facts.codec))?;
         let (num, den) = facts.time_base;
+        let base = f64::from(num) / f64::from(den.max(1));
+        // Unknown times are the smallest number.
+        let start = Some(stream.start_time()).filter(|&ticks| ticks != i64::MIN).unwrap_or(0);
         Ok(Some(Self {
             input,
             stream: index,
-            segments: probe.index.sound_segments.clone(),
+            segments,
             packets: 0,
-            base: f64::from(num) / f64::from(den.max(1)),
-            zero: probe.start_offset_s,
+            base,
+            zero: zero.unwrap_or(start as f64 * base),
             decoder,
             resampler: None,
             rate: rate(facts.sample_rate),

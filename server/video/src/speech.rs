@@ -3,11 +3,12 @@
 use std::fs::File;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    VideoError, Worker,
+    VideoError, VideoErrorKind, Worker,
     client::unexpected,
     info::MAX_DURATION,
     scan::{self, Bounds},
@@ -23,21 +24,39 @@ const BLOCK: usize = SPEECH_RATE as usize;
 /// Blocks buffered for the reader.
 const QUEUE: usize = 4;
 
+/// What a file is, for its sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SoundOf {
+    /// A video: times are those of its pictures.
+    Video,
+    /// Any file with sound. Without pictures, times count from where the sound begins.
+    Any,
+}
+
 /// Inside the worker: reads the sound of `file` from `from_s` seconds on and passes it to `emit` in blocks of up to a second;
 /// stops when `emit` returns `false`.
 pub(crate) fn samples(
     file: &File,
     bounds: Bounds,
+    of: SoundOf,
     from_s: f64,
     mut emit: impl FnMut(&[f32]) -> bool,
 ) -> Result<(), VideoError> {
     let copy = file.try_clone().map_err(|error| VideoError::Worker { message: error.to_string() })?;
-    let probe = scan::scan(copy, bounds)?;
-    let reader = SoundReader::<1>::open(file, &probe, |_| SPEECH_RATE);
+    let reader = match scan::scan(copy, bounds) {
+        Ok(probe) => SoundReader::<1>::open(file, &probe, |_| SPEECH_RATE),
+        Err(error @ VideoError::Encrypted { .. }) => return Err(error),
+        Err(error) if of == SoundOf::Any && error.kind() == VideoErrorKind::BadVideo => {
+            SoundReader::open_alone(file, |_| SPEECH_RATE).map_err(|_| error.to_string())
+        }
+        Err(error) => return Err(error),
+    };
     let mut reader = match reader {
         Ok(Some(reader)) => reader,
         Ok(None) => {
-            let message = "the video has no sound track that can be decoded".into();
+            let what = if of == SoundOf::Video { "video" } else { "file" };
+            let message = format!("the {what} has no sound track that can be decoded");
             return Err(VideoError::NoSound { message });
         }
         Err(message) => return Err(VideoError::NoSound { message }),
@@ -99,7 +118,29 @@ pub async fn samples_of(
     from_s: f64,
     cancel: &CancellationToken,
 ) -> Result<SampleStream, VideoError> {
-    let session = Session::start(worker.pool(), file, WorkerTask::Samples { from_s }, cancel).await?;
+    start(worker, file, WorkerTask::Samples { of: SoundOf::Video, from_s }, cancel).await
+}
+
+/// Starts to read the sound of `file`, which may also be sound alone (MP3, WAV, FLAC, AAC, AMR, AIFF, CAF, AU, and the sound in
+/// containers of videos). Waits for a free worker first.
+///
+/// # Errors
+/// As [`samples_of`].
+pub async fn sound_of(
+    worker: &Worker,
+    file: File,
+    cancel: &CancellationToken,
+) -> Result<SampleStream, VideoError> {
+    start(worker, file, WorkerTask::Samples { of: SoundOf::Any, from_s: 0.0 }, cancel).await
+}
+
+async fn start(
+    worker: &Worker,
+    file: File,
+    task: WorkerTask,
+    cancel: &CancellationToken,
+) -> Result<SampleStream, VideoError> {
+    let session = Session::start(worker.pool(), file, task, cancel).await?;
     let (sender, blocks) = mpsc::channel(QUEUE);
     tokio::spawn(pump(session, sender));
     Ok(SampleStream { blocks })

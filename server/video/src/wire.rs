@@ -15,7 +15,7 @@ use std::{
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{DecodeRequest, FramesEnd, Probe, Rendition, Sandbox, Sprites, VideoError};
+use crate::{DecodeRequest, FramesEnd, Probe, Rendition, Sandbox, Sprites, VideoError, speech::SoundOf};
 
 /// Maximum bytes of a reply's header.
 pub(crate) const MAX_HEADER: usize = 1 << 20;
@@ -65,6 +65,7 @@ pub(crate) enum WorkerTask {
     Rendition,
     /// Read the sound from so many seconds after the first picture on.
     Samples {
+        of: SoundOf,
         from_s: f64,
     },
 }

@@ -211,7 +211,7 @@ fn answer(file: File, order: Order, out: &Arc<Out>) -> io::Result<()> {
             })
             .map(|made| (Reply::Rendition(made), Vec::new()))
         }
-        WorkerTask::Samples { from_s } => speech::samples(&file, bounds, from_s, |block| {
+        WorkerTask::Samples { of, from_s } => speech::samples(&file, bounds, of, from_s, |block| {
             let bytes: Vec<u8> = block.iter().flat_map(|sample| sample.to_le_bytes()).collect();
             send(out, &Reply::Samples, &bytes).is_ok()
         })

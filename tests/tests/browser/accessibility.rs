@@ -37,7 +37,7 @@ fn looks() -> Vec<PageLook> {
 }
 
 /// The text of a file that a variable of the environment names.
-fn named_by(variable: &str) -> anyhow::Result<Option<String>> {
+pub(crate) fn named_by(variable: &str) -> anyhow::Result<Option<String>> {
     std::env::var_os(variable).map(|path| Ok(std::fs::read_to_string(PathBuf::from(path))?)).transpose()
 }
 

@@ -12,6 +12,10 @@ mod other_origin;
 mod proxy;
 mod reading_model;
 mod slow_model;
+#[expect(dead_code, reason = "the tests of transcripts need more of it")]
+#[path = "../transcripts/stub.rs"]
+mod speech_stub;
+mod transcript;
 
 use std::path::{Path, PathBuf};
 

@@ -125,6 +125,24 @@ fn moments_are_links_without_javascript() {
 }
 
 #[test]
+fn what_is_said_is_shown_as_captions_and_lines_without_javascript() {
+    let html = video().render().unwrap();
+    let track = "<track kind=\"captions\" srclang=\"en\" label=\"What is said\" src=\"/api/videos/1/transcript.vtt?v=2\">";
+    assert!(html.contains(track), "{html}");
+    assert!(html.contains("href=\"?t=83.0#player-box\" data-seek=\"83.0\""));
+    assert!(html.contains("action=\"/videos/1/transcript/61\""), "the form of a line");
+    assert!(
+        html.contains("href=\"?lines=60&#38;edit=61#edit-line\"")
+            || html.contains("?lines=60&amp;edit=61#edit-line")
+    );
+    let off = VideoPage { transcript: None, captions: None, ..video() }.render().unwrap();
+    assert!(
+        !off.contains("What is said") && !off.contains("transcript."),
+        "nothing of it where nothing transcribes"
+    );
+}
+
+#[test]
 fn a_finished_page_does_not_reload_itself() {
     let waiting = library().render().unwrap();
     assert!(waiting.contains("http-equiv=\"refresh\""));

@@ -37,7 +37,7 @@ impl JobState {
     }
 }
 
-/// Steps of an ingest job, in order.
+/// Steps of a job, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
@@ -58,6 +58,8 @@ pub enum Step {
     LateSprites,
     /// Transcodes for browsers that cannot play the original. Last, because it may take longer than the clip.
     Playback,
+    /// Transcribes what is said. The only step of a job of the kind `speech`.
+    Transcribe,
 }
 
 /// The lanes of the queue, whose jobs run independently of each other.
@@ -70,6 +72,8 @@ pub enum Lane {
     Model,
     /// Transcodes, which may take longer than the video.
     Rendition,
+    /// Transcriptions.
+    Speech,
 }
 
 impl Lane {
@@ -80,6 +84,7 @@ impl Lane {
             Self::Media => "media",
             Self::Model => "model",
             Self::Rendition => "rendition",
+            Self::Speech => "speech",
         }
     }
 
@@ -89,6 +94,7 @@ impl Lane {
             Self::Media => r#"["probe","poster","sprites","late_sprites"]"#,
             Self::Model => r#"["describe","moments","tags"]"#,
             Self::Rendition => r#"["playback"]"#,
+            Self::Speech => r#"["transcribe"]"#,
         }
     }
 }
@@ -101,6 +107,7 @@ impl Step {
             Self::Probe | Self::Poster | Self::Sprites | Self::LateSprites => Lane::Media,
             Self::Describe | Self::Moments | Self::Tags => Lane::Model,
             Self::Playback => Lane::Rendition,
+            Self::Transcribe => Lane::Speech,
         }
     }
 
@@ -115,7 +122,7 @@ impl Step {
             Self::Moments => Some(Self::Tags),
             Self::Tags => Some(Self::LateSprites),
             Self::LateSprites => Some(Self::Playback),
-            Self::Playback => None,
+            Self::Playback | Self::Transcribe => None,
         }
     }
 
@@ -131,6 +138,7 @@ impl Step {
             Self::Moments => "moments",
             Self::Tags => "tags",
             Self::LateSprites => "late_sprites",
+            Self::Transcribe => "transcribe",
         }
     }
 
@@ -143,6 +151,7 @@ impl Step {
             "moments" => Self::Moments,
             "tags" => Self::Tags,
             "late_sprites" => Self::LateSprites,
+            "transcribe" => Self::Transcribe,
             _ => Self::Probe,
         }
     }
@@ -154,7 +163,7 @@ impl Step {
 pub struct Job {
     /// 32 hexadecimal digits that sort by time.
     pub id: String,
-    /// `ingest`.
+    /// `ingest`, or `speech` for a transcription.
     pub kind: String,
     /// Id of the video.
     pub video_id: String,
@@ -172,10 +181,12 @@ pub struct Job {
     pub warnings: Vec<String>,
     /// Priority; the largest goes first.
     pub priority: i64,
-    /// Windows of a long video that are done.
+    /// Windows of a long video that are done; seconds of its sound where it is transcribed.
     pub parts_done: i64,
-    /// Windows of a long video; 0 for a short one.
+    /// Windows of a long video, 0 for a short one; seconds of the video where it is transcribed.
     pub parts: i64,
+    /// The description waits for what is said; everything else is done before it.
+    pub awaits_speech: bool,
     /// When it was created.
     pub created_ms: i64,
     /// When it last changed.
@@ -206,6 +217,7 @@ impl FromRow<'_, SqliteRow> for Job {
             priority: row.try_get("priority")?,
             parts_done: row.try_get("parts_done")?,
             parts: row.try_get("parts")?,
+            awaits_speech: row.try_get("awaits_speech")?,
             created_ms: row.try_get("created_ms")?,
             updated_ms: row.try_get("updated_ms")?,
         })

@@ -162,20 +162,33 @@ impl Library {
         self.announce_job(id).await
     }
 
-    /// Records how many windows of a long video are done.
+    /// Records how many windows of a long video, or seconds of a transcription, are done.
     ///
     /// # Errors
     /// `Database`.
     pub async fn set_job_parts(&self, id: &str, done: usize, parts: usize) -> Result<(), LibraryError> {
         let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        sqlx::query("UPDATE jobs SET attempts = CASE WHEN parts_done < ?1 THEN 1 ELSE attempts END, parts_done = ?1, parts = ?2,
-             updated_ms = ?3 WHERE id = ?4")
-            .bind(number(done))
-            .bind(number(parts))
-            .bind(now_ms())
-            .bind(id)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "UPDATE jobs SET attempts = CASE WHEN parts_done < ?1 THEN 1 ELSE attempts END,
+             error = CASE WHEN parts_done < ?1 THEN NULL ELSE error END, parts_done = ?1, parts = ?2,
+             updated_ms = ?3 WHERE id = ?4",
+        )
+        .bind(number(done))
+        .bind(number(parts))
+        .bind(now_ms())
+        .bind(id)
+        .execute(&self.pool)
+        .await?;
+        self.announce_job(id).await
+    }
+
+    /// Stores whether the description of a job waits for what is said.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn set_awaits_speech(&self, id: &str, awaits: bool) -> Result<(), LibraryError> {
+        let sql = "UPDATE jobs SET awaits_speech = ?, updated_ms = ? WHERE id = ?";
+        sqlx::query(sql).bind(awaits).bind(now_ms()).bind(id).execute(&self.pool).await?;
         self.announce_job(id).await
     }
 

@@ -10,7 +10,7 @@ const BEHIND_NEW: i64 = -1;
 /// Videos with a description by another model, which no job is going to replace. The index `texts_by_model` covers it.
 const OF_OTHER_MODELS: &str = "FROM texts t JOIN videos v ON v.id = t.video_id
     WHERE t.kind = 'description' AND t.model <> ? AND v.deleted_ms IS NULL
-    AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.video_id = v.id AND j.state IN ('queued', 'running'))";
+    AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.video_id = v.id AND j.kind = 'ingest' AND j.state IN ('queued', 'running'))";
 
 impl Library {
     /// Queues a new description of a video by the present model; the old texts stay until then.
@@ -20,7 +20,8 @@ impl Library {
     pub async fn reread_video(&self, video_id: &str) -> Result<(), LibraryError> {
         self.video(video_id).await?;
         let mut transaction = self.begin().await?;
-        let sql = "SELECT count(*) FROM jobs WHERE video_id = ? AND state IN ('queued', 'running')";
+        let sql = "SELECT count(*) FROM jobs WHERE video_id = ? AND kind = 'ingest'
+                   AND state IN ('queued', 'running')";
         let open: i64 = sqlx::query_scalar(sql).bind(video_id).fetch_one(&mut *transaction).await?;
         if open > 0 {
             return Err(LibraryError::Conflict("the video is being read, or waits for it, already".into()));
@@ -57,11 +58,13 @@ impl Library {
         for id in &ids {
             sqlx::query("DELETE FROM windows WHERE video_id = ?").bind(id).execute(&mut *transaction).await?;
             insert_ingest(&mut transaction, id, Step::Describe, now).await?;
-            sqlx::query("UPDATE jobs SET priority = ? WHERE video_id = ? AND state = 'queued'")
-                .bind(BEHIND_NEW)
-                .bind(id)
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query(
+                "UPDATE jobs SET priority = ? WHERE video_id = ? AND kind = 'ingest' AND state = 'queued'",
+            )
+            .bind(BEHIND_NEW)
+            .bind(id)
+            .execute(&mut *transaction)
+            .await?;
         }
         transaction.commit().await?;
         if !ids.is_empty() {
@@ -78,7 +81,7 @@ impl Library {
     pub async fn unwatched_seconds(&self) -> Result<f64, LibraryError> {
         let sql = "SELECT coalesce(sum(v.duration_s * (1.0 - iif(j.parts > 0, 1.0 * j.parts_done / j.parts, 0.0))), 0.0)
                    FROM jobs j JOIN videos v ON v.id = j.video_id
-                   WHERE j.state IN ('queued', 'running') AND j.step <> 'playback' AND v.deleted_ms IS NULL";
+                   WHERE j.kind = 'ingest' AND j.state IN ('queued', 'running') AND j.step <> 'playback' AND v.deleted_ms IS NULL";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
     }
 }

@@ -33,6 +33,29 @@ pub(crate) async fn insert_ingest(
     Ok(())
 }
 
+/// Queues the transcription of a video in a transaction.
+pub(crate) async fn insert_speech(
+    connection: &mut SqliteConnection,
+    video_id: &str,
+    priority: i64,
+    now: i64,
+) -> Result<(), LibraryError> {
+    sqlx::query(
+        "INSERT INTO jobs (id, kind, video_id, state, step, run_after_ms, created_ms, updated_ms, priority)
+         VALUES (?, 'speech', ?, 'queued', ?, ?, ?, ?, ?)",
+    )
+    .bind(new_id())
+    .bind(video_id)
+    .bind(Step::Transcribe.as_str())
+    .bind(now)
+    .bind(now)
+    .bind(now)
+    .bind(priority)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 impl Library {
     /// Returns the newest jobs, at most `limit`.
     ///
@@ -60,14 +83,15 @@ impl Library {
         Ok(rows)
     }
 
-    /// Returns the newest job of each of `video_ids` that has one.
+    /// Returns the newest job that processes each of `video_ids`, if it has one. Transcriptions do not count.
     ///
     /// # Errors
     /// `Database`.
     pub async fn newest_jobs(&self, video_ids: &[&str]) -> Result<HashMap<String, Job>, LibraryError> {
         // SQLite has no list parameters, so the ids are passed as a JSON array.
         let rows: Vec<Job> = sqlx::query_as(
-            "SELECT * FROM jobs WHERE video_id IN (SELECT value FROM json_each(?)) ORDER BY created_ms, id",
+            "SELECT * FROM jobs WHERE video_id IN (SELECT value FROM json_each(?)) AND kind = 'ingest'
+             ORDER BY created_ms, id",
         )
         .bind(to_json("video ids", &video_ids)?)
         .fetch_all(&self.pool)

@@ -11,9 +11,10 @@ use super::{
 };
 use crate::{error::LibraryError, library::Library, values::to_json, video::Video};
 
-/// Weight of a match in each column of `documents`, in order: name, place, camera, description, moment, tag, answer. People's
-/// own words weigh most and answers least, because a question may be about something that is not in the video.
-const WEIGHTS: [f64; 7] = [6.0, 4.0, 1.5, 3.0, 1.5, 5.0, 1.0];
+/// Weight of a match in each column of `documents`, in order: name, place, camera, description, moment, tag, answer, speech.
+/// People's own words weigh most. Answers weigh least, because a question may be about something that is not in the video, and so
+/// does speech, because people say a lot.
+const WEIGHTS: [f64; 8] = [6.0, 4.0, 1.5, 3.0, 1.5, 5.0, 1.0, 1.0];
 
 impl Library {
     /// Finds videos by words and filter; `limit` of them after `offset`. Without words, returns all videos that the filter allows,

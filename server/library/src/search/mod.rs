@@ -1,4 +1,5 @@
-//! Full-text search over names, places, cameras, descriptions, moments, tags and answers, with the seconds of each match.
+//! Full-text search over names, places, cameras, descriptions, moments, tags, answers and speech, with the seconds
+//! of each match.
 //!
 //! A video matches when each wanted term occurs in any of its texts and no unwanted one does. Results are ordered by BM25 with
 //! a weight per kind of text. What is near in meaning, which the caller finds by the vectors of texts, is merged with that by

@@ -12,7 +12,7 @@ use super::{
 use crate::{error::LibraryError, library::Library, values::to_json};
 
 /// Columns of a document, in order.
-const COLUMNS: [PieceKind; 7] = [
+const COLUMNS: [PieceKind; 8] = [
     PieceKind::Name,
     PieceKind::Place,
     PieceKind::Camera,
@@ -20,6 +20,7 @@ const COLUMNS: [PieceKind; 7] = [
     PieceKind::Moment,
     PieceKind::Tag,
     PieceKind::Answer,
+    PieceKind::Speech,
 ];
 
 /// Texts per page of results that are scanned for letters that are not words.
@@ -36,7 +37,7 @@ const BEFORE: usize = 80;
 const OPEN: char = '\u{2}';
 const CLOSE: char = '\u{3}';
 
-/// Kind, bytes, start, end and answer of a piece of a document.
+/// Kind, bytes, start, end and source (of an answer its id, of speech the number of the line) of a piece of a document.
 type DocumentPiece<'a> = (&'a str, usize, Option<f64>, Option<f64>, Option<&'a str>);
 
 /// Scored matches by document.
@@ -61,7 +62,7 @@ impl Library {
                      highlight(documents_fts, 1, char(2), char(3)), highlight(documents_fts, 2, char(2), char(3)),
                      highlight(documents_fts, 3, char(2), char(3)), highlight(documents_fts, 4, char(2), char(3)),
                      highlight(documents_fts, 5, char(2), char(3)), highlight(documents_fts, 6, char(2), char(3)),
-                     d.pieces
+                     highlight(documents_fts, 7, char(2), char(3)), d.pieces
                  FROM documents_fts CROSS JOIN documents d ON d.id = documents_fts.rowid
                  WHERE documents_fts MATCH ? AND documents_fts.rowid BETWEEN ? AND ?
                      AND +documents_fts.rowid IN (SELECT value FROM json_each(?))",
@@ -154,7 +155,9 @@ fn marked(row: &SqliteRow) -> Result<Vec<(f64, Hit)>, LibraryError> {
             kind,
             start: piece.and_then(|piece| piece.2),
             end: piece.and_then(|piece| piece.3),
-            answer_id: piece.and_then(|piece| piece.4.map(str::to_owned)),
+            answer_id: piece
+                .and_then(|piece| piece.4.map(str::to_owned))
+                .filter(|_| kind == PieceKind::Answer),
             snippet: parts(&snippet(text)),
             why: kind.reasons(Why::Words),
         };

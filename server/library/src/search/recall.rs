@@ -32,7 +32,7 @@ pub struct Recalled {
     pub day: Option<Date>,
     /// Kind of text.
     pub kind: PieceKind,
-    /// The time of a moment, in seconds.
+    /// The time of a moment or of what is said, in seconds.
     pub start: Option<f64>,
     /// The whole text.
     pub text: String,

@@ -45,6 +45,8 @@ pub enum PieceKind {
     Tag,
     /// A question and its answer.
     Answer,
+    /// A line of the transcript.
+    Speech,
 }
 
 impl PieceKind {
@@ -56,33 +58,21 @@ impl PieceKind {
             "description" => Self::Description,
             "moment" => Self::Moment,
             "tag" => Self::Tag,
+            "speech" => Self::Speech,
             _ => Self::Answer,
-        }
-    }
-
-    /// Returns the word for it in the database.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::Place => "place",
-            Self::Camera => "camera",
-            Self::Description => "description",
-            Self::Moment => "moment",
-            Self::Tag => "tag",
-            Self::Answer => "answer",
         }
     }
 
     /// Returns the reasons for which a place of this kind is found by `why`.
     pub(super) fn reasons(self, why: Why) -> Vec<Why> {
-        if self.word() == "speech" { vec![why, Why::Speech] } else { vec![why] }
+        if self == Self::Speech { vec![why, Why::Speech] } else { vec![why] }
     }
 
-    /// Rank of a kind of text when a word occurs in several: moments first, since they lead to a time.
+    /// Rank of a kind of text when a word occurs in several: moments and speech first, since they lead to a time.
     pub(super) fn weight(self) -> f64 {
         match self {
             Self::Moment => 2.0,
-            Self::Name | Self::Place => 1.8,
+            Self::Name | Self::Place | Self::Speech => 1.8,
             Self::Description => 1.5,
             Self::Tag | Self::Camera => 1.2,
             Self::Answer => 1.0,
@@ -107,9 +97,9 @@ pub struct SnippetPart {
 pub struct Hit {
     /// Kind of text.
     pub kind: PieceKind,
-    /// Start of a moment, in seconds.
+    /// Start of a moment or line, in seconds.
     pub start: Option<f64>,
-    /// End of a moment, in seconds.
+    /// End of a moment or line, in seconds.
     pub end: Option<f64>,
     /// Id of an answer.
     pub answer_id: Option<String>,

@@ -21,6 +21,8 @@ use super::super::{
 use crate::http::extract::{Path, Query};
 use crate::{import, state::AppState};
 
+pub(super) use form::text as form_text;
+
 /// Prefix of an id, as in OpenAI's API.
 pub(in crate::http) const PREFIX: &str = "file-";
 

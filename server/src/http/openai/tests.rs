@@ -3,6 +3,7 @@
 mod requests;
 mod response_input;
 mod responses;
+mod transcriptions;
 
 use std::{sync::Arc, time::Duration};
 

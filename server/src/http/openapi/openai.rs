@@ -12,6 +12,7 @@ use super::{operations::resumable, videos::ranged};
 use crate::http::openai::{
     files::PURPOSES,
     parameters::{Api, schema::body},
+    transcriptions::FORMATS,
 };
 
 /// Statuses of a request whose clips are fetched, decoded and given to the model.
@@ -40,6 +41,22 @@ pub(super) fn answers() -> Vec<Route> {
             .body("application/json", body(Api::Embeddings, "input"))
             .returns(StatusCode::OK, shared("Embeddings"))
             .fails(&[404, 429]),
+        post("/v1/audio/transcriptions", Member, "Transcribes a file with sound")
+            .about(
+                "A video, or sound alone. `prompt` and `chunking_strategy` have no effect. With `verbose_json`, values that are not \
+                 known are neutral: `tokens` is empty, `compression_ratio` 1, `no_speech_prob` 0.",
+            )
+            .body("multipart/form-data", transcription_form())
+            .returns_as(
+                StatusCode::OK,
+                &[
+                    ("application/json", shared("Transcription")),
+                    ("text/plain", text()),
+                    ("text/vtt", text()),
+                    ("application/x-subrip", text()),
+                ],
+            )
+            .fails(&[404, 422, 429, 507]),
         post("/v1/videos/estimate", Member, "Estimates tokens, seconds and memory of a chat request")
             .body("application/json", body(Api::Estimate, "messages"))
             .returns(StatusCode::OK, shared("Estimate"))
@@ -159,8 +176,54 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
         ("Embeddings", embeddings()),
         ("Estimate", estimate()),
         ("Response", response()),
+        ("Transcription", transcription()),
         ("Logprob", logprob()),
     ]
+}
+
+fn transcription_form() -> Shape {
+    object(
+        [("file", bytes())],
+        [
+            ("model", text()),
+            ("language", text()),
+            ("response_format", choice(&FORMATS)),
+            ("temperature", choice(&["0"])),
+            ("timestamp_granularities[]", choice(&["segment"])),
+            ("stream", choice(&["false"])),
+            ("prompt", text()),
+            ("chunking_strategy", text()),
+        ],
+    )
+}
+
+/// `json` has the text and the usage only.
+fn transcription() -> Shape {
+    let segment = object(
+        [
+            ("id", integer()),
+            ("seek", integer()),
+            ("start", number()),
+            ("end", number()),
+            ("text", text()),
+            ("tokens", list(integer())),
+            ("temperature", number()),
+            ("avg_logprob", number()),
+            ("compression_ratio", number()),
+            ("no_speech_prob", number()),
+        ],
+        [],
+    );
+    let usage = object([("type", choice(&["duration"])), ("seconds", integer())], []);
+    object(
+        [("text", text()), ("usage", usage)],
+        [
+            ("task", choice(&["transcribe"])),
+            ("language", text()),
+            ("duration", number()),
+            ("segments", list(segment)),
+        ],
+    )
 }
 
 fn logprob() -> Shape {

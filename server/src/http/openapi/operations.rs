@@ -188,6 +188,7 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
     let system = object(
         [
             ("version", text()),
+            ("role", choice(&["viewer", "member", "admin"])),
             ("engine", engine),
             ("model", nullable(model)),
             ("upstreams", list(shared("ReplicaStatus"))),

@@ -37,6 +37,7 @@ pub(super) fn videos() -> Vec<Route> {
         get("/api/videos/{id}", Viewer, "Returns a video with its jobs, windows and answers").returns(
             StatusCode::OK,
             all_of_video([
+                ("transcript", nullable(shared("Transcript"))),
                 ("jobs", list(shared("Job"))),
                 ("windows", list(shared("Window"))),
                 ("answers", list(shared("Answer"))),
@@ -73,6 +74,14 @@ pub(super) fn videos() -> Vec<Route> {
         post("/api/videos/{id}/reread", Member, "Processes a video again")
             .returns(StatusCode::ACCEPTED, object([("jobs", list(shared("Job")))], []))
             .fails(&[409]),
+        post("/api/videos/{id}/transcript", Member, "Transcribes a video again")
+            .about("The present transcript is removed, with what people have corrected.")
+            .returns(StatusCode::ACCEPTED, object([("jobs", list(shared("Job")))], []))
+            .fails(&[409]),
+        route(Method::PATCH, "/api/videos/{id}/transcript/{index}", Member, "Corrects a line of a transcript")
+            .about("The times of the line stay. The search finds the new text.")
+            .json_body(object([("text", text())], []))
+            .returns(StatusCode::OK, shared("TranscriptLine")),
         post("/api/videos/{id}/ask", Member, "Asks about a video")
             .about(
                 "The answer is a stream of the events `asked`, `queued`, `progress`, `media`, `token`, `delta`, and at last `done` \
@@ -116,22 +125,27 @@ pub(super) fn media() -> Vec<Route> {
         ),
         ranged(file("/api/videos/{id}/poster.jpg", "Returns the poster"), "image/jpeg"),
         ranged(file("/api/videos/{id}/card.jpg", "Returns a thumbnail of 320 pixels"), "image/jpeg"),
-        file("/api/videos/{id}/picture.jpg", "Returns the picture of a second")
-            .about("At most 320 pixels wide and up to 10 seconds away: it is one of the scrub sprites.")
-            .parameter(ParameterIn::Query, "t", Required::True, pattern("^[0-9]+([.][0-9]+)?$"), "the second")
-            .parameter(
-                ParameterIn::Header,
-                "If-None-Match",
-                Required::False,
-                text(),
-                "the ETag of the client's copy",
-            )
-            .returns_with(
-                StatusCode::OK,
-                &[("image/jpeg", bytes())],
-                &[("ETag", text(), "changes with the content")],
-            )
-            .returns_as(StatusCode::NOT_MODIFIED, &[]),
+        validated(
+            file("/api/videos/{id}/frame.jpg", "Returns the picture that a video shows at a second")
+                .parameter(ParameterIn::Query, "t", Required::True, number(), "seconds from the beginning")
+                .query("width", integer_in(16, 1920), "maximum width in pixels; 1280 by default")
+                .fails(&[409, 422]),
+            "image/jpeg",
+            &[("Homereel-Frame-Time", text(), "when the video begins to show it, in seconds")],
+        ),
+        validated(
+            file("/api/videos/{id}/picture.jpg", "Returns the picture of a second")
+                .about("At most 320 pixels wide and up to 10 seconds away: it is one of the scrub sprites.")
+                .parameter(
+                    ParameterIn::Query,
+                    "t",
+                    Required::True,
+                    pattern("^[0-9]+([.][0-9]+)?$"),
+                    "the second",
+                ),
+            "image/jpeg",
+            &[],
+        ),
         file("/api/videos/{id}/sprites.vtt", "Returns the index of the scrub sprites")
             .returns_as(StatusCode::OK, &[("text/vtt", text())]),
         ranged(
@@ -149,21 +163,40 @@ pub(super) fn media() -> Vec<Route> {
             .returns_as(StatusCode::OK, &[("application/x-subrip", text())]),
         file("/api/videos/{id}/moments.md", "Returns the moments as Markdown")
             .returns_as(StatusCode::OK, &[("text/markdown", text())]),
+        file("/api/videos/{id}/transcript.json", "Returns what is said")
+            .about("While the state is `listening`, lines after `position` may follow.")
+            .query("first", integer_in(0, i64::MAX), "number of the first line; 0 by default")
+            .query("limit", integer_in(0, i64::MAX), "number of lines; all by default")
+            .returns(StatusCode::OK, transcript()),
+        file("/api/videos/{id}/transcript.vtt", "Returns what is said as WebVTT")
+            .returns_as(StatusCode::OK, &[("text/vtt", text())]),
+        file("/api/videos/{id}/transcript.srt", "Returns what is said as SubRip")
+            .returns_as(StatusCode::OK, &[("application/x-subrip", text())]),
+        file("/api/videos/{id}/transcript.txt", "Returns what is said as text, line by line")
+            .returns_as(StatusCode::OK, &[("text/plain", text())]),
     ]
 }
 
 /// Adds range requests and validators.
 pub(super) fn ranged(route: Route, kind: &str) -> Route {
-    let header = |route: Route, name, about| {
-        route.parameter(ParameterIn::Header, name, Required::False, text(), about)
-    };
-    let route = header(route, "Range", "one range of bytes");
-    let route = header(route, "If-None-Match", "the ETag of the client's copy");
+    validated(
+        route.parameter(ParameterIn::Header, "Range", Required::False, text(), "one range of bytes"),
+        kind,
+        &[],
+    )
+    .returns_as(StatusCode::PARTIAL_CONTENT, &[(kind, bytes())])
+    .returns_as(StatusCode::RANGE_NOT_SATISFIABLE, &[(kind, bytes())])
+}
+
+/// Adds a body of this content type, validators, and the other `headers` of the response.
+fn validated(route: Route, kind: &str, headers: &[(&str, Shape, &str)]) -> Route {
+    let about = "the ETag of the client's copy";
+    let mut all = vec![("ETag", text(), "changes with the content")];
+    all.extend_from_slice(headers);
     route
-        .returns_with(StatusCode::OK, &[(kind, bytes())], &[("ETag", text(), "changes with the content")])
-        .returns_as(StatusCode::PARTIAL_CONTENT, &[(kind, bytes())])
+        .parameter(ParameterIn::Header, "If-None-Match", Required::False, text(), about)
+        .returns_with(StatusCode::OK, &[(kind, bytes())], &all)
         .returns_as(StatusCode::NOT_MODIFIED, &[])
-        .returns_as(StatusCode::RANGE_NOT_SATISFIABLE, &[(kind, bytes())])
 }
 
 /// Search, questions about all videos, the trash, the disk.
@@ -257,6 +290,13 @@ pub(super) fn schemas() -> Vec<(&'static str, Shape)> {
             ),
         ),
     ]
+}
+
+/// A transcript with its lines.
+fn transcript() -> Shape {
+    let lines = object([("video", text()), ("lines", list(shared("TranscriptLine")))], []);
+    let both = utoipa::openapi::schema::AllOfBuilder::new().item(shared("Transcript")).item(lines);
+    utoipa::openapi::Schema::AllOf(both.build()).into()
 }
 
 /// A video with more fields.

@@ -4,4 +4,5 @@
 
 pub(super) mod library;
 pub(super) mod reading;
+pub(super) mod transcript;
 pub(super) mod video;

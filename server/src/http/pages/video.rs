@@ -13,7 +13,7 @@ use crate::{
     http::{
         extract::{Path, Query},
         html::{self, PageContext},
-        pages::reading,
+        pages::{reading, transcript},
         similar,
         videos::ANSWERS,
         views,
@@ -35,6 +35,12 @@ pub(in crate::http) struct VideoQuery {
     answers: Option<usize>,
     /// Number of earlier moments to skip.
     moments: Option<usize>,
+    /// Number of the first line of the transcript.
+    pub(super) lines: Option<u64>,
+    /// Words that lines of the transcript must contain.
+    pub(super) said: Option<String>,
+    /// Number of the line to correct.
+    pub(super) edit: Option<u64>,
 }
 
 /// `GET /videos/{id}`
@@ -51,6 +57,10 @@ pub(in crate::http) async fn page(
         let answers = fitting(&all[skip..]);
         let older_answers = skip + answers.len();
         let earlier = query.moments.unwrap_or(0);
+        let second = query.t.as_deref().and_then(second_of);
+        let transcript = transcript::view(&cx.state, &video, &query, second).await?;
+        let captions = transcript::captions(&cx.state, &id).await?;
+        let job = jobs.iter().find(|job| job.kind == "ingest");
         let (newer, older) = cx.state.library.neighbours(&video).await?;
         let url = |id: String| format!("/videos/{id}");
         let sha256 = video.sha256.clone();
@@ -61,7 +71,9 @@ pub(in crate::http) async fn page(
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
             has_sprites: cx.state.library.sprites(&sha256).await.is_some(),
             similar: similar::cards(&cx.state, &id).await,
-            ..video_page(&cx, video, jobs.first(), answers, earlier, query.t.as_deref())
+            transcript,
+            captions,
+            ..video_page(&cx, video, job, answers, earlier, second)
         })
     };
     html::or_error(&cx, work().await)
@@ -87,6 +99,11 @@ fn start_fragment(second: f64) -> String {
     format!("#t={}", format::second(second + 0.001))
 }
 
+/// Reads a second of a URL.
+fn second_of(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|second: &f64| second.is_finite() && *second >= 0.0)
+}
+
 /// Returns as many answers as fit on one page, at least one.
 fn fitting(answers: &[Answer]) -> &[Answer] {
     let mut chars = 0;
@@ -107,14 +124,11 @@ fn video_page(
     job: Option<&Job>,
     answers: &[Answer],
     earlier: usize,
-    second: Option<&str>,
+    second: Option<f64>,
 ) -> VideoPage {
     let reading = views::video_state(&video, job);
     let answering = answers.iter().any(|answer| answer.status == AnswerStatus::Running);
     let shell = html::shell(cx, &video.name, "videos", reading.kind.unfinished() || answering);
-    let second = second
-        .and_then(|text| text.parse::<f64>().ok())
-        .filter(|second| second.is_finite() && *second >= 0.0);
     let stream = video.probe.as_ref().map(|probe| &probe.video);
     let why_not_askable = match (&video.error, &shell.model) {
         (Some(_), _) => "This file cannot be read, so nothing can be asked about it.",
@@ -180,6 +194,8 @@ fn video_page(
         more_moments: (all_moments > earlier.saturating_add(MOMENTS))
             .then(|| format!("/videos/{}?moments={}#moments-title", video.id, earlier + MOMENTS)),
         moments: views::moments(&video).into_iter().skip(earlier).take(MOMENTS).collect(),
+        transcript: None,
+        captions: None,
         no_moments: nothing_yet("The model has not listed the moments yet.", "There are no moments."),
         similar: Vec::new(),
         favourite: video.favourite,

@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, stream};
 use super::super::error::Failure;
 
 /// Maximum bytes of a form that may arrive without the content of a file.
-const MAX_OVERHEAD: usize = 1 << 20;
+pub(in crate::http) const MAX_OVERHEAD: usize = 1 << 20;
 
 /// Counts the bytes of a form since the last content of a file. Clones share the count.
 #[derive(Debug, Clone, Default)]

@@ -13,7 +13,7 @@ pub(crate) use self::{
     colour::{Colours, ToYuv, colours, layout, set_matrix},
     decoder::{decoder, hidden, reconfigures, sound_decoder},
     facts::{Medium, StreamFacts, clock_restarts, facts, metadata},
-    open::{open, read_only, seek},
+    open::{open, open_sound, read_only, seek},
 };
 
 /// Silences ffmpeg and bounds what one of its allocations may take.

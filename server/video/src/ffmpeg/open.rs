@@ -14,9 +14,14 @@ use ffmpeg_next::{
     format::context::{Input, StreamIo},
 };
 
+use super::decoder::SOUND_DECODERS;
+
 /// Containers that are opened at all. None of them can name another file.
 const DEMUXERS: &str = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,dv,ogg,gif,mxf,ivf,h264,hevc,m4v,\
                         mjpeg,rm,wtv,obu,h263";
+
+/// Containers of sound alone, which are opened only where sound is asked for.
+const SOUND_DEMUXERS: &str = "mp3,wav,w64,flac,aac,amr,aiff,caf,au";
 
 /// Decoders that are opened at all: what cameras, phones, screens and the web have written, and nothing exotic.
 pub(super) const DECODERS: &str = "h264,hevc,libdav1d,vp8,vp9,mpeg1video,mpeg2video,mpegvideo,mpeg4,mjpeg,mjpegb,h261,h263,\
@@ -76,11 +81,31 @@ unsafe extern "C" fn refuse(
 /// # Errors
 /// ffmpeg's, mostly `InvalidData`.
 pub(crate) fn open(file: File, start: u64, heartbeat: fn()) -> Result<Input, Error> {
+    open_with(file, start, heartbeat, DEMUXERS, DECODERS)
+}
+
+/// Opens a container that may have sound alone. Calls `heartbeat` after each read.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_sound(file: File, heartbeat: fn()) -> Result<Input, Error> {
+    let demuxers = format!("{DEMUXERS},{SOUND_DEMUXERS}");
+    open_with(file, 0, heartbeat, &demuxers, &format!("{DECODERS},{SOUND_DECODERS}"))
+}
+
+/// Opens a container with these demuxers and decoders.
+fn open_with(
+    file: File,
+    start: u64,
+    heartbeat: fn(),
+    demuxers: &str,
+    decoders: &str,
+) -> Result<Input, Error> {
     let reader = FileReader { file, start, position: 0, heartbeat };
     let mut io = StreamIo::from_read_seek_with_capacity(reader, 256 << 10)?;
     let mut options = Dictionary::new();
-    options.set("format_whitelist", DEMUXERS);
-    options.set("codec_whitelist", DECODERS);
+    options.set("format_whitelist", demuxers);
+    options.set("codec_whitelist", decoders);
     options.set("protocol_whitelist", "none");
     options.set("max_streams", "64");
     // SAFETY: the context is freshly made and ours; `io` outlives it, being moved into the `Input` on

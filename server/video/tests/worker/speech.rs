@@ -3,7 +3,7 @@
 use std::{fs::File, path::Path};
 
 use homereel_clips::recordings::{Recording, joined};
-use homereel_video::{SPEECH_RATE, VideoError, VideoErrorKind, samples_of};
+use homereel_video::{SPEECH_RATE, SampleStream, VideoError, VideoErrorKind, samples_of, sound_of};
 use tokio_util::sync::CancellationToken;
 
 use crate::clips::{Clips, numbered, worker};
@@ -11,7 +11,10 @@ use crate::clips::{Clips, numbered, worker};
 /// Reads the sound of `path` from `from_s` on.
 async fn read(path: &Path, from_s: f64) -> Result<Vec<f32>, VideoError> {
     let file = File::open(path).unwrap();
-    let mut stream = samples_of(&worker(), file, from_s, &CancellationToken::new()).await?;
+    collected(samples_of(&worker(), file, from_s, &CancellationToken::new()).await?).await
+}
+
+async fn collected(mut stream: SampleStream) -> Result<Vec<f32>, VideoError> {
     let mut samples = Vec::new();
     while let Some(block) = stream.next().await? {
         assert!(!block.is_empty() && block.len() <= SPEECH_RATE as usize);
@@ -92,4 +95,52 @@ async fn a_video_without_sound_says_so() {
     let source = format!("{}[out0];sine=d=1[out1]", numbered(10, 10));
     let path = clips.draw("short.mp4", &source, "-c:v libx264 -c:a aac");
     assert_eq!(read(&path, 60.0).await.unwrap(), Vec::<f32>::new());
+}
+
+/// Reads the sound of a file that may be no video.
+async fn any(path: &Path) -> Result<Vec<f32>, VideoError> {
+    let file = File::open(path).unwrap();
+    collected(sound_of(&worker(), file, &CancellationToken::new()).await?).await
+}
+
+#[tokio::test]
+async fn sound_alone_is_read_where_it_is_asked_for_and_nowhere_else() {
+    let clips = Clips::new();
+    for (name, rate, options) in [
+        ("a.mp3", 44_100, "-c:a libmp3lame"),
+        ("a.wav", 48_000, "-c:a pcm_s16le"),
+        ("a.flac", 192_000, "-c:a flac"),
+        ("a.m4a", 44_100, "-c:a aac"),
+        ("a.aac", 44_100, "-c:a aac"),
+        ("a.ogg", 48_000, "-c:a libvorbis"),
+        ("a.webm", 48_000, "-c:a libopus"),
+        ("a.mka", 48_000, "-c:a ac3"),
+        ("a.aiff", 22_050, "-c:a pcm_s16be"),
+    ] {
+        let tone = "if(between(t,1,2),0.5*sin(2*PI*440*t),0)";
+        let path = clips.draw(name, &format!("aevalsrc='{tone}':s={rate}:d=3"), options);
+        let samples = any(&path).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let seconds = samples.len() as f64 / f64::from(SPEECH_RATE);
+        assert!((seconds - 3.0).abs() < 0.15, "{name}: {seconds} s");
+        assert_heard(&samples, (1.0, 2.0), name);
+        let error = read(&path, 0.0).await.unwrap_err();
+        assert_eq!(error.kind(), VideoErrorKind::BadVideo, "{name} is no video: {error}");
+    }
+}
+
+#[tokio::test]
+async fn sound_of_a_video_is_the_same_either_way_and_other_files_are_refused() {
+    let clips = Clips::new();
+    let source = format!("{}[out0];sine=d=1,volume=8,asetpts=PTS+1.5/TB[out1]", numbered(10, 30));
+    let path = clips.draw("late.mkv", &source, "-c:v ffv1 -c:a flac");
+    assert_eq!(any(&path).await.unwrap(), read(&path, 0.0).await.unwrap());
+    let silent = clips.draw("silent.mp4", &numbered(10, 10), "-c:v libx264");
+    let text = clips.dir().join("letter.mp3");
+    std::fs::write(&text, "not sound at all, but a letter\n").unwrap();
+    let picture = clips.dir().join("picture.wav");
+    std::fs::write(&picture, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap();
+    for path in [silent, text, picture] {
+        let error = any(&path).await.unwrap_err();
+        assert!(matches!(error, VideoError::NoSound { .. }), "{}: {error}", path.display());
+    }
 }

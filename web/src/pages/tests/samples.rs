@@ -9,8 +9,8 @@ use crate::{
     times::Span,
     views::{
         AlbumCard, AnswerView, ApiKeyView, BenchRow, Card, Fact, FactList, FoundView, HitView, JobProgress,
-        JobView, Link, Made, ModelStatus, MomentView, Note, Person, SelectOption, Shell, StateKind,
-        StateLabel, Time, Trashed,
+        JobView, LineView, Link, Made, ModelStatus, MomentView, Note, Person, SelectOption, Shell, StateKind,
+        StateLabel, Time, TranscriptView, Trashed,
     },
 };
 
@@ -103,6 +103,8 @@ pub(super) fn video() -> VideoPage {
         more_moments: Some("/videos/1?moments=150".into()),
         no_moments: HOSTILE.into(),
         similar: library().videos,
+        transcript: Some(transcript()),
+        captions: Some(("/api/videos/1/transcript.vtt?v=2".into(), "en".into())),
         favourite: true,
         place: HOSTILE.into(),
         taken: [HOSTILE.into(), HOSTILE.into(), HOSTILE.into()],
@@ -114,6 +116,29 @@ pub(super) fn video() -> VideoPage {
         facts: vec![fact],
         added: time(),
         warnings: vec![HOSTILE.into()],
+    }
+}
+
+fn transcript() -> TranscriptView {
+    let line = LineView {
+        index: 61,
+        start: "83.0".into(),
+        at: "1:23.0".into(),
+        text: HOSTILE.into(),
+        by_hand: true,
+    };
+    TranscriptView {
+        note: HOSTILE.into(),
+        has_lines: true,
+        lines: vec![line.clone()],
+        wanted: HOSTILE.into(),
+        span: Some(("83.0".into(), "99.5".into())),
+        earlier: Some("/videos/1?lines=0#transcript".into()),
+        later: Some("/videos/1?lines=120#transcript".into()),
+        here: "lines=60".into(),
+        edited: Some(line),
+        model: HOSTILE.into(),
+        can_repeat: true,
     }
 }
 

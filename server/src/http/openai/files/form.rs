@@ -86,7 +86,10 @@ async fn receive(state: &AppState, mut field: Field<'_>, count: &Overhead) -> Re
 }
 
 /// Reads a short field.
-async fn text(param: &'static str, mut field: Field<'_>) -> Result<String, Failure> {
+pub(in crate::http::openai) async fn text(
+    param: &'static str,
+    mut field: Field<'_>,
+) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(overhead::failure)? {
         bytes.extend_from_slice(&chunk);

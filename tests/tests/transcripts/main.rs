@@ -1,0 +1,333 @@
+//! Speech to text of the real program, with a stub of a server that transcribes: transcripts of videos from upload to search, what
+//! interrupts them, bad input, and `/v1/audio/transcriptions`.
+
+mod accuracy;
+mod stub;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use homereel_tests::{PATIENCE, Server, clips, homereel};
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use stub::StubSpeech;
+use tokio::sync::Semaphore;
+
+const SENTENCE: &str = "Look at the little green frog, it jumps into the pond behind our house.";
+
+/// A clip in which somebody says a sentence so many times, with `delay` seconds of silence before it.
+fn spoken(name: &str, times: u32, delay: u32) -> anyhow::Result<PathBuf> {
+    let seconds = delay + 6 * times;
+    let pictures = format!("testsrc=size=320x240:rate=5:duration={seconds}");
+    let loops = times - 1;
+    let sound = format!(
+        "flite=text='{SENTENCE}':voice=slt,apad=whole_dur=6,aloop=loop={loops}:size=96000,adelay={}",
+        delay * 1000
+    );
+    let inputs = ["-f", "lavfi", "-i", &pictures, "-f", "lavfi", "-i", &sound];
+    let codecs = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac"];
+    clips::ffmpeg(name, &[&inputs[..], &codecs[..]].concat())
+}
+
+/// A file of sound alone, with the same sentence.
+fn sound(name: &str) -> anyhow::Result<PathBuf> {
+    clips::ffmpeg(name, &["-f", "lavfi", "-i", &format!("flite=text='{SENTENCE}':voice=slt")])
+}
+
+async fn server(stub: &StubSpeech) -> anyhow::Result<Server> {
+    Server::start_with(&["--speech-url", &stub.url, "--speech-url-model", "stub"]).await
+}
+
+/// Waits until `look` finds something.
+async fn wait_for<T>(what: &str, look: impl AsyncFn() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look().await? {
+            return Ok(found);
+        }
+        ensure!(began.elapsed() < PATIENCE, "no {what} after {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the transcript of a video is complete, and returns it.
+async fn transcript(server: &Server, id: &str) -> anyhow::Result<Value> {
+    wait_for("transcript", async || {
+        let response = server.get(&format!("/api/videos/{id}/transcript.json")).await?;
+        if response.status() != 200 {
+            return Ok(None);
+        }
+        let transcript: Value = response.json().await?;
+        ensure!(transcript["state"] != "failed", "it failed: {transcript}");
+        Ok(Some(transcript).filter(|transcript| transcript["state"] == "done"))
+    })
+    .await
+}
+
+/// Returns the newest job that transcribes a video.
+async fn speech_job(server: &Server, id: &str) -> anyhow::Result<Value> {
+    let video = server.json(&format!("/api/videos/{id}")).await?;
+    let jobs = video["jobs"].as_array().context("jobs")?;
+    Ok(jobs.iter().find(|job| job["kind"] == "speech").cloned().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn what_is_said_is_transcribed_found_corrected_and_transcribed_again() -> anyhow::Result<()> {
+    let stub = StubSpeech::start().await?;
+    let server = server(&stub).await?;
+    let id = server.upload(&spoken("frog.mp4", 1, 2)?).await?;
+    let found = transcript(&server, &id).await?;
+    assert_eq!(
+        (&found["model"], &found["language"], &found["note"]),
+        (&json!("stub"), &json!("en"), &Value::Null)
+    );
+    let line = &found["lines"][0];
+    assert_eq!(line["text"], "The frog jumps for the time number 1.");
+    let start = line["start"].as_f64().context("a start")?;
+    ensure!((start - 2.0).abs() < 0.5, "the caption is at {start}, the sound at 2");
+    assert_eq!(line["confidence"].as_f64().map(|value| (value * 100.0).round()), Some(78.0), "e^-0.25");
+    let (seconds, fields) = stub.inner().requests[0].clone();
+    ensure!((3.0..6.5).contains(&seconds), "the silence is not sent: {seconds} s");
+    ensure!(fields.contains("\"model\"\r\n\r\nstub\r\n") && !fields.contains("\"language\""), "{fields}");
+
+    for (form, kind) in [("vtt", "text/vtt"), ("srt", "application/x-subrip"), ("txt", "text/plain")] {
+        let response = server.get(&format!("/api/videos/{id}/transcript.{form}")).await?;
+        let found = response.headers()["content-type"].to_str()?.to_owned();
+        ensure!(found.starts_with(kind), "{form}: {found}");
+        ensure!(response.text().await?.contains("The frog jumps"), "{form}");
+    }
+    let hit = &server.json("/api/search?q=frog").await?["videos"][0]["places"][0];
+    assert_eq!((&hit["kind"], &hit["start"]), (&json!("speech"), &line["start"]), "{hit}");
+    ensure!(hit["url"].as_str().is_some_and(|url| url.starts_with(&format!("/videos/{id}?t="))), "{hit}");
+
+    let url = server.url(&format!("/api/videos/{id}/transcript/0"));
+    let edited = server.client().patch(&url).json(&json!({ "text": "The toad sleeps." })).send().await?;
+    assert_eq!(edited.status(), 200);
+    assert_eq!(server.json("/api/search?q=frog").await?["total"], 0);
+    assert_eq!(server.json("/api/search?q=toads").await?["videos"][0]["places"][0]["kind"], "speech");
+
+    let again = server.client().post(server.url(&format!("/api/videos/{id}/transcript"))).send().await?;
+    assert_eq!(again.status(), 202);
+    let second = transcript(&server, &id).await?;
+    assert_eq!(second["lines"][0]["text"], "The frog jumps for the time number 2.");
+    assert_eq!(server.json("/api/search?q=toads").await?["total"], 0);
+    assert_eq!(speech_job(&server, &id).await?["state"], "done");
+    let metrics = server.get("/metrics").await?.text().await?;
+    for name in ["homereel_speech_sound_seconds_total", "homereel_speech_transcription_seconds"] {
+        ensure!(metrics.contains(name), "no {name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_transcription_goes_on_where_it_was_killed() -> anyhow::Result<()> {
+    let stub = StubSpeech::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), 3).await?;
+    let mut server = server(&stub).await?;
+    let id = server.upload(&spoken("long.mp4", 30, 0)?).await?;
+    let path = format!("/api/videos/{id}/transcript.json");
+    let before = wait_for("first windows", async || {
+        let response = server.get(&path).await?;
+        let found: Value = if response.status() == 200 { response.json().await? } else { Value::Null };
+        Ok(Some(found).filter(|found| found["lines"].as_array().is_some_and(|lines| !lines.is_empty())))
+    })
+    .await?;
+    let position = before["position"].as_f64().context("a position")?;
+    ensure!(position > 20.0 && before["state"] == "listening", "{before}");
+    server.kill_and_restart().await?;
+    stub.permits.add_permits(Semaphore::MAX_PERMITS / 2);
+    let after = transcript(&server, &id).await?;
+    let lines = after["lines"].as_array().context("lines")?;
+    let kept = before["lines"].as_array().context("lines")?;
+    assert_eq!(lines[..kept.len()], kept[..], "what was there stays");
+    ensure!(lines.len() >= 6, "180 s have more than {} lines", lines.len());
+    for pair in lines.windows(2) {
+        ensure!(pair[0]["end"].as_f64() <= pair[1]["start"].as_f64(), "out of order: {pair:?}");
+    }
+    let sent: f64 = stub.inner().requests.iter().map(|(seconds, _)| seconds).sum();
+    ensure!(sent < 180.0 + 60.0, "{sent} s were transcribed: something twice");
+    ensure!(after["position"].as_f64().is_some_and(|position| position > 170.0), "{after}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_tried_again_and_nothing_waits_for_it() -> anyhow::Result<()> {
+    // A port on which nothing listens.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let url = format!("http://{address}");
+    let server = Server::start_with(&["--speech-url", &url, "--speech-url-model", "stub"]).await?;
+    let id = server.upload(&spoken("frog.mp4", 1, 0)?).await?;
+    let job = wait_for("failure", async || {
+        Ok(Some(speech_job(&server, &id).await?).filter(|job| job["error"].is_string()))
+    })
+    .await?;
+    ensure!(job["error"].as_str().is_some_and(|error| error.contains("out of reach")), "{job}");
+    wait_for("description", async || {
+        let video = server.json(&format!("/api/videos/{id}")).await?;
+        Ok(Some(()).filter(|()| !video["description"].is_null()))
+    })
+    .await?;
+    let metrics = server.get("/metrics").await?.text().await?;
+    ensure!(metrics.contains("homereel_speech_failures_total"), "failures are counted");
+    let _stub = StubSpeech::start_at(address, Semaphore::MAX_PERMITS).await?;
+    let found = transcript(&server, &id).await?;
+    assert_eq!(found["line_count"], 1);
+    assert_eq!(speech_job(&server, &id).await?["error"], Value::Null);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_no_speech_is_not_sent_and_hostile_text_does_no_harm() -> anyhow::Result<()> {
+    let stub = StubSpeech::start().await?;
+    let server = server(&stub).await?;
+    let silent = server.upload(&clips::test_pattern(2)?).await?;
+    let found = transcript(&server, &silent).await?;
+    assert_eq!((&found["note"], &found["lines"]), (&json!("The video has no sound."), &json!([])));
+    let tone = "aevalsrc=0.3*sin(2*PI*220*t)+0.2*sin(2*PI*277*t)+0.2*sin(2*PI*330*t):d=8:s=44100";
+    let pictures = "testsrc=size=320x240:rate=5:duration=8";
+    let chord = ["-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", tone, "-c:v", "libx264", "-c:a", "aac"];
+    let chord = server.upload(&clips::ffmpeg("chord.mp4", &chord)?).await?;
+    assert_eq!(transcript(&server, &chord).await?["lines"], json!([]));
+    let page = server.get(&format!("/videos/{chord}")).await?.text().await?;
+    ensure!(page.contains("Nothing is said in this video."), "{page}");
+    ensure!(stub.inner().requests.is_empty(), "silence and music were sent");
+
+    let hostile =
+        "</track><script>alert(1)</script>\n\n00:00:00.000 --> 00:00:09.000\nNOTE & <v Eve>\u{0}\u{1b}[31m";
+    stub.inner().text = Some(hostile.repeat(100));
+    let id = server.upload(&spoken("frog.mp4", 1, 0)?).await?;
+    let found = transcript(&server, &id).await?;
+    let text = found["lines"][0]["text"].as_str().context("a text")?;
+    ensure!(text.chars().count() <= 2000 && !text.chars().any(char::is_control), "{text:?}");
+    for form in ["vtt", "srt"] {
+        let body = server.get(&format!("/api/videos/{id}/transcript.{form}")).await?.text().await?;
+        assert_eq!(
+            body.matches("\n00:").count() + usize::from(body.starts_with("00:")),
+            1,
+            "one cue: {body}"
+        );
+        ensure!(!body.contains('<'), "{body}");
+    }
+    for page in [format!("/videos/{id}"), "/jobs".to_owned(), "/search?q=alert".to_owned()] {
+        let html = server.client().get(server.url(&page)).header("accept", "text/html").send().await?;
+        ensure!(!html.text().await?.contains("<script>alert"), "{page}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn videos_that_were_here_before_are_transcribed_when_speech_is_switched_on() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("homereel.toml");
+    std::fs::write(&config, "[server]\n")?;
+    let mut server = Server::start_with(&["--config", config.to_str().context("a path")?]).await?;
+    let id = server.upload(&spoken("frog.mp4", 1, 0)?).await?;
+    let off = server.get(&format!("/api/videos/{id}/transcript.json")).await?;
+    assert_eq!(off.status(), 404);
+    ensure!(off.text().await?.contains("--speech-model"), "it says how to switch it on");
+    let page = server.get(&format!("/videos/{id}")).await?.text().await?;
+    ensure!(!page.contains("What is said"), "{page}");
+    let posted = transcribe(&server, &sound("a.wav")?, &[]).await?;
+    assert_eq!(posted.status(), 404);
+    ensure!(posted.text().await?.contains("--speech-model"), "it says how to switch it on");
+
+    let stub = StubSpeech::start().await?;
+    std::fs::write(&config, format!("[server]\nspeech_url = {:?}\nspeech_url_model = \"stub\"\n", stub.url))?;
+    server.kill_and_restart().await?;
+    assert_eq!(transcript(&server, &id).await?["line_count"], 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_that_do_not_fit_are_refused_at_the_start() -> anyhow::Result<()> {
+    for (flags, word) in [
+        (&["--speech-model", "a/b", "--speech-url", "http://h:1", "--speech-url-model", "m"][..], "both set"),
+        (&["--speech-url", "http://h:1"][..], "speech_url_model"),
+        (&["--speech-model", "/no/such/directory"][..], "not a directory"),
+        (&["--speech-model", "a/b", "--speech-language", "klingon"][..], "klingon"),
+    ] {
+        let out = homereel(["serve", "--listen", "127.0.0.1:0"].iter().chain(flags)).await?;
+        assert_eq!(out.status, Some(2), "{flags:?}: {}", out.stderr);
+        ensure!(out.stderr.contains(word), "{flags:?}: {}", out.stderr);
+    }
+    Ok(())
+}
+
+/// Posts a file to `/v1/audio/transcriptions`.
+async fn transcribe(
+    server: &Server,
+    file: &PathBuf,
+    fields: &[(&'static str, &'static str)],
+) -> anyhow::Result<reqwest::Response> {
+    let name = file.file_name().context("a name")?.to_string_lossy().into_owned();
+    let mut form = Form::new().part("file", Part::bytes(std::fs::read(file)?).file_name(name));
+    for (name, value) in fields {
+        form = form.text(*name, *value);
+    }
+    Ok(server.client().post(server.url("/v1/audio/transcriptions")).multipart(form).send().await?)
+}
+
+#[tokio::test]
+async fn files_of_sound_are_transcribed_by_openais_endpoint() -> anyhow::Result<()> {
+    let stub = StubSpeech::start().await?;
+    let server = server(&stub).await?;
+    stub.inner().text = Some("Look at the frog.".into());
+    for name in ["a.wav", "a.mp3", "a.flac", "a.m4a", "a.ogg", "a.webm"] {
+        let response = transcribe(&server, &sound(name)?, &[("model", "stub")]).await?;
+        let status = response.status();
+        let body: Value = response.json().await?;
+        ensure!(status == 200 && body["text"] == "Look at the frog.", "{name}: {status} {body}");
+        // Uploads to the library are as strict as before.
+        let upload = server.client().post(server.url(&format!("/api/videos?name={name}")));
+        let upload = upload.body(std::fs::read(sound(name)?)?).send().await?;
+        ensure!(upload.status().is_client_error(), "{name} is no video: {}", upload.status());
+    }
+    let clip = spoken("frog.mp4", 1, 2)?;
+    let fields =
+        [("response_format", "verbose_json"), ("timestamp_granularities[]", "segment"), ("temperature", "0")];
+    let verbose: Value = transcribe(&server, &clip, &fields).await?.json().await?;
+    let segment = &verbose["segments"][0];
+    ensure!(segment["start"].as_f64().is_some_and(|start| (start - 2.0).abs() < 0.5), "{verbose}");
+    assert_eq!(verbose["language"], "english");
+    ensure!(verbose["duration"].as_f64().is_some_and(|seconds| seconds > 5.0), "{verbose}");
+    for (format, begin) in [("text", "Look at"), ("srt", "1\n00:00:0"), ("vtt", "WEBVTT\n\n00:00:0")] {
+        let text = transcribe(&server, &clip, &[("response_format", format)]).await?.text().await?;
+        ensure!(text.starts_with(begin) && text.contains("Look at the frog."), "{format}: {text}");
+    }
+    let french = transcribe(&server, &clip, &[("language", "fr")]).await?;
+    assert_eq!(french.status(), 200);
+    let fields = stub.inner().requests.last().context("a request")?.1.clone();
+    ensure!(fields.contains("\"language\"\r\n\r\nfr\r\n"), "{fields}");
+
+    let letter = clips::file("letter.mp3", b"not sound at all, but a letter to nobody\n")?;
+    for (file, fields, status, param) in [
+        (&letter, &[][..], 400_u16, "file"),
+        (&clips::test_pattern(2)?, &[][..], 400, "file"),
+        (&clip, &[("model", "whisper-1")][..], 404, "model"),
+        (&clip, &[("timestamp_granularities[]", "word")][..], 400, "timestamp_granularities[]"),
+        (&clip, &[("stream", "true")][..], 400, "stream"),
+    ] {
+        let response = transcribe(&server, file, fields).await?;
+        let found = response.status();
+        let body: Value = response.json().await?;
+        ensure!(found == status && body["error"]["param"] == param, "{fields:?}: {found} {body}");
+    }
+    let left = std::fs::read_dir(server.data().join("incoming"))?.count();
+    assert_eq!(left, 0, "no file is left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_transcription() -> anyhow::Result<()> {
+    let stub = StubSpeech::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), 0).await?;
+    let server = server(&stub).await?;
+    let clip = spoken("long.mp4", 30, 0)?;
+    let files = || Ok::<_, std::io::Error>(std::fs::read_dir(server.data().join("incoming"))?.count());
+    tokio::select! {
+        response = transcribe(&server, &clip, &[]) => anyhow::bail!("it was answered: {:?}", response?.status()),
+        heard = wait_for("window", async || Ok((stub.inner().arrived > 0).then_some(()))) => heard?,
+    }
+    wait_for("removal of its file", async || Ok((files()? == 0).then_some(()))).await?;
+    Ok(())
+}
