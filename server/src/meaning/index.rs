@@ -15,7 +15,7 @@ use super::{
 /// Vectors read at once.
 const PAGE: usize = 2048;
 
-/// Scans at once; each takes two threads.
+/// Scans at once; each takes two threads, and all that the memory delivers.
 const SCANS: usize = 1;
 
 /// Vectors that a scan finds, which are ranked again by their exact values.
@@ -88,6 +88,9 @@ impl Index {
         vector: &[f32],
         documents: &Documents,
     ) -> Result<Vec<Near>, NearError> {
+        if *documents == Documents::Only(Vec::new()) {
+            return Ok(Vec::new());
+        }
         let query = quantize(vector);
         let allowed = Allowed::new(documents);
         // The semaphore is never closed.

@@ -1,4 +1,4 @@
-//! Search by meaning: embeds texts of the library in the background ([`upkeep`]), keeps their vectors in memory ([`index`]),
+//! Search by meaning: embeds texts of the library in the background (`upkeep.rs`), keeps their vectors in memory (`index.rs`),
 //! and finds those that are near a query. Independent of HTTP.
 //!
 //! A search never waits for long and never fails for want of vectors: without them, words alone find.
@@ -11,7 +11,7 @@ mod upkeep;
 mod vectors;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -90,6 +90,8 @@ struct Parts {
     /// Until when no query is embedded.
     paused: Mutex<Option<Instant>>,
     progress: Mutex<(EmbeddingCounts, Option<String>)>,
+    /// Vectors of other models were deleted since the start.
+    forgot_others: AtomicBool,
 }
 
 /// The state of the index.
@@ -123,6 +125,7 @@ impl Meaning {
             queries: ByteCache::new(CACHED),
             paused: Mutex::default(),
             progress: Mutex::default(),
+            forgot_others: AtomicBool::new(false),
         }))))
     }
 

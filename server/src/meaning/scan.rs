@@ -1,6 +1,12 @@
 //! Scans all vectors for those nearest to a query: exact up to the rounding to integers, on at most two threads.
 
-use std::{sync::Arc, thread};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use homereel_kernels::products_i8;
 use homereel_library::Documents;
@@ -89,16 +95,20 @@ pub(super) fn scan(
 ) -> Scanned {
     let rows: usize = blocks.iter().map(|block| block.ids.len()).sum();
     let stride = rows.div_ceil(SAMPLE).max(1);
-    let (first, second) = blocks.split_at(blocks.len().div_ceil(2));
-    let part = |blocks| scan_part(blocks, query, allowed, count, stride);
+    // A thread takes the next block when it has done one, since a processor may be busy with something else.
+    let next = AtomicUsize::new(0);
+    let taken = || std::iter::from_fn(|| blocks.get(next.fetch_add(1, Ordering::Relaxed)));
+    let part = || scan_part(taken(), query, allowed, count, stride);
     let (mut found, other) = match rows < MIN_ROWS {
-        true => (part(first), part(second)),
+        true => (part(), Scanned::default()),
         false => thread::scope(|scope| {
-            let other = scope.spawn(|| part(second));
-            let found = part(first);
-            match other.join() {
-                Ok(other) => (found, other),
-                Err(panic) => std::panic::resume_unwind(panic),
+            let other = thread::Builder::new().name("scan".into()).spawn_scoped(scope, part);
+            let found = part();
+            match other.map(thread::ScopedJoinHandle::join) {
+                Ok(Ok(other)) => (found, other),
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                // Without a thread, this one did everything.
+                Err(_) => (found, Scanned::default()),
             }
         }),
     };
@@ -109,8 +119,8 @@ pub(super) fn scan(
     found
 }
 
-fn scan_part(
-    blocks: &[Arc<Block>],
+fn scan_part<'a>(
+    blocks: impl Iterator<Item = &'a Arc<Block>>,
     query: &Quantized<i16>,
     allowed: &Allowed,
     count: usize,

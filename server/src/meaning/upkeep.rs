@@ -1,7 +1,10 @@
 //! Embeds the library's texts in the background: those that wait at the start, then each new one at once. Queries overtake them
 //! in the model's queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use homereel_engine::{EngineError, EngineErrorKind, embed::Purpose};
 use homereel_library::{Change, LibraryError, PendingText};
@@ -110,7 +113,10 @@ impl Parts {
             }
         }
         // Everything has a vector of this model, so those of others are of no use.
-        while !self.library.forget_other_models(index.model).await? {}
+        if changed || !self.forgot_others.load(Ordering::Relaxed) {
+            while !self.library.forget_other_models(index.model).await? {}
+            self.forgot_others.store(true, Ordering::Relaxed);
+        }
         if index.refresh(&self.library).await? || changed {
             self.count(&index).await?;
         }

@@ -142,16 +142,16 @@ async fn a_hybrid_search_in_a_large_library_is_quick() {
 
     let busy = std::env::var("HOMEREEL_LOAD_BUSY").map_or(1, |threads| threads.parse().unwrap());
     let (done, work) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let jobs: Vec<_> = (0..busy)
-        .map(|_| {
-            let (done, work) = (Arc::clone(&done), Arc::clone(&work));
-            std::thread::spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    work.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
+    let compute = |number: usize| {
+        let (done, work) = (Arc::clone(&done), Arc::clone(&work));
+        let compute = move || {
+            while !done.load(Ordering::Relaxed) {
+                work.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        std::thread::Builder::new().name(format!("job {number}")).spawn(compute).unwrap()
+    };
+    let jobs: Vec<_> = (0..busy).map(compute).collect();
     println!(
         "{busy} threads compute meanwhile, on {} processors",
         std::thread::available_parallelism().unwrap()
