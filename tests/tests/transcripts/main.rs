@@ -2,6 +2,7 @@
 //! interrupts them, bad input, and `/v1/audio/transcriptions`.
 
 mod accuracy;
+mod chat;
 mod stub;
 
 use std::net::SocketAddr;
@@ -236,6 +237,67 @@ async fn videos_that_were_here_before_are_transcribed_when_speech_is_switched_on
     std::fs::write(&config, format!("[server]\nspeech_url = {:?}\nspeech_url_model = \"stub\"\n", stub.url))?;
     server.kill_and_restart().await?;
     assert_eq!(transcript(&server, &id).await?["line_count"], 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn descriptions_and_answers_take_into_account_what_is_said_and_nothing_else_waits() -> anyhow::Result<()>
+{
+    let stub = StubSpeech::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), 0).await?;
+    stub.inner().text = Some("The frog jumps.".into());
+    let model = chat::ListeningModel::start().await?;
+    let flags = ["--engine", "vllm", "--vllm-url", &model.url, "--window-seconds", "4"];
+    let speech = ["--speech-url", &stub.url, "--speech-url-model", "stub"];
+    let server = Server::start_with(&[&flags[..], &speech[..]].concat()).await?;
+    // One that is described at once, and one in windows.
+    let mut ids = Vec::new();
+    for (name, times) in [("short.mp4", 1), ("long.mp4", 2)] {
+        ids.push(server.upload(&spoken(name, times, 0)?).await?);
+    }
+    for id in &ids {
+        wait_for("job that waits", async || {
+            let video = server.json(&format!("/api/videos/{id}")).await?;
+            let jobs = video["jobs"].as_array().context("jobs")?;
+            let waits = jobs.iter().any(|job| job["awaits_speech"] == true && job["state"] == "queued");
+            Ok(Some(video).filter(|_| waits))
+        })
+        .await?;
+        let video = server.json(&format!("/api/videos/{id}")).await?;
+        ensure!(
+            !video["moments"].is_null() && !video["tags"].is_null(),
+            "moments and tags do not wait: {video}"
+        );
+        assert_eq!(video["description"], Value::Null);
+        ensure!(
+            server.get(&format!("/api/videos/{id}/sprites.vtt")).await?.status() == 200,
+            "nor do thumbnails"
+        );
+    }
+    stub.permits.add_permits(Semaphore::MAX_PERMITS / 2);
+    for id in &ids {
+        let described = wait_for("description", async || {
+            let video = server.json(&format!("/api/videos/{id}")).await?;
+            Ok(video["description"]["content"].as_str().map(str::to_owned))
+        })
+        .await?;
+        ensure!(described.contains("The frog jumps."), "{described}");
+        let video = server.json(&format!("/api/videos/{id}")).await?;
+        ensure!(
+            video["windows"]
+                .as_array()
+                .context("windows")?
+                .iter()
+                .all(|window| window["is_undescribed"] == false)
+        );
+    }
+    let question = json!({ "question": "What do they talk about?" });
+    let url = server.url(&format!("/api/videos/{}/ask", ids[0]));
+    let answer = server.client().post(url).json(&question).send().await?.text().await?;
+    ensure!(answer.contains("The frog jumps."), "{answer}");
+    let notes =
+        server.client().post(server.url("/api/ask")).json(&json!({ "question": "Which frog jumps?" }));
+    let notes = notes.send().await?.text().await?;
+    ensure!(notes.contains("The frog jumps.") && notes.contains("\"start\":"), "{notes}");
     Ok(())
 }
 
