@@ -109,6 +109,15 @@ async fn what_is_said_is_transcribed_found_corrected_and_transcribed_again() -> 
     assert_eq!(server.json("/api/search?q=frog").await?["total"], 0);
     assert_eq!(server.json("/api/search?q=toads").await?["videos"][0]["places"][0]["kind"], "speech");
 
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("export");
+    let data = server.data().to_str().context("a path")?;
+    homereel(["export", "--data", data, out.to_str().context("a path")?]).await?.answer()?;
+    let exported =
+        std::fs::read_dir(&out)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let text = exported.iter().find(|path| path.to_string_lossy().ends_with(".speech.txt"));
+    assert_eq!(std::fs::read_to_string(text.context("a transcript")?)?, "The toad sleeps.\n");
+
     let again = server.client().post(server.url(&format!("/api/videos/{id}/transcript"))).send().await?;
     assert_eq!(again.status(), 202);
     let second = transcript(&server, &id).await?;
@@ -136,6 +145,8 @@ async fn a_transcription_goes_on_where_it_was_killed() -> anyhow::Result<()> {
     .await?;
     let position = before["position"].as_f64().context("a position")?;
     ensure!(position > 20.0 && before["state"] == "listening", "{before}");
+    let jobs = server.get("/jobs").await?.text().await?;
+    ensure!(jobs.contains("Listening… ") && jobs.contains(" of 3:00"), "{jobs}");
     server.kill_and_restart().await?;
     stub.permits.add_permits(Semaphore::MAX_PERMITS / 2);
     let after = transcript(&server, &id).await?;
