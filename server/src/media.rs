@@ -99,10 +99,10 @@ pub struct MediaDecoder {
     sprite_worker: Worker,
     /// Another one for renditions, which take long.
     rendition_worker: Worker,
-    /// And one for sound, which is read as slowly as it is transcribed.
-    sound_worker: Worker,
     /// Another one for single pictures, of which a program may want many.
     still_worker: Worker,
+    /// And one for sound, which is read as slowly as it is transcribed.
+    sound_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
     clips: Arc<ByteCache<PreparedClip>>,
     store: Arc<FrameCache>,
@@ -129,8 +129,8 @@ impl MediaDecoder {
         Self {
             sprite_worker: worker.clone().with_concurrency(1),
             rendition_worker: worker.clone().with_concurrency(1),
-            sound_worker: worker.clone().with_concurrency(1),
             still_worker: worker.clone().with_concurrency(1),
+            sound_worker: worker.clone().with_concurrency(1),
             worker,
             probes: Arc::new(ByteCache::new(64 << 20)),
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),

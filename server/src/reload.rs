@@ -110,8 +110,8 @@ fn fixed(old: &ServerConfig, new: &ServerConfig) -> Vec<&'static str> {
         ("insecure_no_auth", old.insecure_no_auth == new.insecure_no_auth),
         ("window_seconds", old.window_s == new.window_s),
         ("watch", old.watch == new.watch),
-        ("speech_*", old.speech == new.speech),
         ("embed_model, embed_url, embed_url_model", old.embed == new.embed),
+        ("speech_*", old.speech == new.speech),
     ];
     same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }

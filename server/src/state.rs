@@ -50,10 +50,10 @@ pub struct AppState {
     pub bodies: MemoryBudget,
     /// Fetches media of requests from allowed hosts.
     pub fetcher: Fetcher,
-    /// Transcribes. `None` means that nothing does.
-    pub speech: Option<SpeechService>,
     /// Search by meaning.
     pub meaning: Meaning,
+    /// Transcribes. `None` means that nothing does.
+    pub speech: Option<SpeechService>,
 }
 
 impl AppState {
@@ -96,8 +96,8 @@ impl AppState {
             library,
             bodies: MemoryBudget::new(BODY_MEMORY),
             fetcher: Fetcher::new(config.allow_media_hosts.clone()).context("failed to set up TLS")?,
-            speech: config.speech.as_ref().map(SpeechService::open).transpose()?,
             meaning,
+            speech: config.speech.as_ref().map(SpeechService::open).transpose()?,
             config: Arc::new(config).into(),
             lifecycle,
             metrics,

@@ -97,12 +97,12 @@ pub struct VideoPage {
     pub more_moments: Option<String>,
     /// Text while there are no moments.
     pub no_moments: String,
+    /// Videos that are like this one.
+    pub similar: Vec<Card>,
     /// What is said; `None` where nothing transcribes.
     pub transcript: Option<TranscriptView>,
     /// URL and language of the captions of what is said, if there are any.
     pub captions: Option<(String, String)>,
-    /// Videos that are like this one.
-    pub similar: Vec<Card>,
     /// It is a favourite.
     pub favourite: bool,
     /// Place, as a user entered it.

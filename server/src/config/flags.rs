@@ -116,6 +116,15 @@ pub struct ServerFlags {
     /// Directory to import new videos from; the files stay there
     #[arg(long, env = "HOMEREEL_WATCH", value_name = "DIR")]
     pub watch: Option<PathBuf>,
+    /// Sentence model for search by meaning, such as intfloat/multilingual-e5-small: a hub id, a directory, or `off` [default: off]
+    #[arg(long, env = "HOMEREEL_EMBED_MODEL", value_name = "ID|DIR|off")]
+    pub embed_model: Option<String>,
+    /// Server with OpenAI's /v1/embeddings that computes the vectors for search by meaning, instead of --embed-model
+    #[arg(long, env = "HOMEREEL_EMBED_URL", value_name = "URL")]
+    pub embed_url: Option<String>,
+    /// Model of --embed-url [default: the first of its /v1/models]
+    #[arg(long, env = "HOMEREEL_EMBED_URL_MODEL", value_name = "NAME")]
+    pub embed_url_model: Option<String>,
     /// Whisper model that transcribes what is said in videos: `off`, a hub id such as openai/whisper-large-v3-turbo, or a
     /// directory [default: off]
     #[arg(long, env = "HOMEREEL_SPEECH_MODEL", value_name = "off|ID|DIR")]
@@ -130,15 +139,6 @@ pub struct ServerFlags {
     /// Code of the language that is spoken, such as en [default: detected in each video]
     #[arg(long, env = "HOMEREEL_SPEECH_LANGUAGE", value_name = "CODE")]
     pub speech_language: Option<String>,
-    /// Sentence model for search by meaning, such as intfloat/multilingual-e5-small: a hub id, a directory, or `off` [default: off]
-    #[arg(long, env = "HOMEREEL_EMBED_MODEL", value_name = "ID|DIR|off")]
-    pub embed_model: Option<String>,
-    /// Server with OpenAI's /v1/embeddings that computes the vectors for search by meaning, instead of --embed-model
-    #[arg(long, env = "HOMEREEL_EMBED_URL", value_name = "URL")]
-    pub embed_url: Option<String>,
-    /// Model of --embed-url [default: the first of its /v1/models]
-    #[arg(long, env = "HOMEREEL_EMBED_URL_MODEL", value_name = "NAME")]
-    pub embed_url_model: Option<String>,
     /// Allow access from other machines without a login: anyone who reaches the port sees all videos
     #[arg(long, env = "HOMEREEL_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,

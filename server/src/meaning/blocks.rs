@@ -180,8 +180,10 @@ mod tests {
         let expected: Vec<i64> = (1..=rows).filter(|id| id % 10 == 0).collect();
         assert_eq!(ids(&blocks.snapshot()), expected);
         assert!(blocks.bytes() < full && blocks.len() == expected.len());
-        let last = blocks.snapshot();
-        let block = last.last().unwrap();
-        assert_eq!(block.codes[(block.ids.len() - 1) * 4..], vector(*expected.last().unwrap()).codes);
+        let snapshot = blocks.snapshot();
+        let last = *expected.last().unwrap();
+        let place = |block: &Arc<Block>| Some((Arc::clone(block), block.ids.binary_search(&last).ok()?));
+        let (block, row) = snapshot.iter().find_map(place).unwrap();
+        assert_eq!(block.codes[row * 4..][..4], vector(last).codes);
     }
 }

@@ -66,6 +66,8 @@ pub struct MeaningProgress {
     pub model: Option<String>,
     /// Texts with a vector, and without.
     pub counts: EmbeddingCounts,
+    /// Bytes of the vectors in memory.
+    pub index_bytes: usize,
     /// What is wrong at present, if something is.
     pub problem: Option<String>,
 }
@@ -134,10 +136,15 @@ impl Meaning {
     #[must_use]
     pub fn progress(&self) -> Option<MeaningProgress> {
         let parts = self.0.as_ref()?;
+        let index_bytes = match &*parts.opening.borrow() {
+            Opening::Ready(index) => index.size().1,
+            Opening::Pending | Opening::Failed => 0,
+        };
         let (counts, problem) = parts.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Some(MeaningProgress {
             model: parts.embedder.identity().map(|identity| identity.name),
             counts,
+            index_bytes,
             problem,
         })
     }
@@ -289,6 +296,8 @@ impl Parts {
         progress.1 = problem;
     }
 }
+
+pub use upkeep::UpkeepError;
 
 #[cfg(test)]
 pub(crate) mod stub;

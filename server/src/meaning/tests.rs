@@ -77,7 +77,7 @@ impl Searched {
 
     /// Embeds what waits.
     async fn embed(&self) {
-        within(self.parts().embed_all(self.lifecycle.soft())).await.unwrap();
+        within(self.meaning.embed_pending(self.lifecycle.soft())).await.unwrap();
     }
 
     async fn found(&self, text: &str) -> Vec<String> {
@@ -180,7 +180,7 @@ async fn words_alone_are_searched_while_the_server_fails_and_vectors_stay() {
         assert_eq!(searched.state("music").await, MeaningState::Unavailable, "{fault:?}");
         assert_eq!(searched.found("song").await, ["d.mp4"], "{fault:?}");
         add(&searched.library, ("f.mp4", "A song.", "she sings")).await;
-        searched.parts().embed_all(searched.lifecycle.soft()).await.unwrap_err();
+        searched.meaning.embed_pending(searched.lifecycle.soft()).await.unwrap_err();
         assert_eq!(searched.meaning.near_question("music").await.unwrap().state, MeaningState::Unavailable);
         searched.stub.set(Fault::None);
         searched.embed().await;

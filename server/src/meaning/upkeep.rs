@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_secs(60);
 
 /// Why texts were not embedded.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UpkeepError {
+pub enum UpkeepError {
     /// The model or its server.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -44,7 +44,7 @@ impl Meaning {
         let soft = lifecycle.soft();
         let mut pause = FIRST_PAUSE;
         while !soft.is_cancelled() {
-            match parts.embed_all(soft).await {
+            match parts.embed_pending(soft).await {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
                     tokio::select! {
@@ -76,11 +76,22 @@ impl Meaning {
             }
         }
     }
+
+    /// Embeds until no text waits. [`Meaning::upkeep`] does that again and again.
+    ///
+    /// # Errors
+    /// Those of the model or its server, and of the library.
+    pub async fn embed_pending(&self, stop: &CancellationToken) -> Result<(), UpkeepError> {
+        match &self.0 {
+            Some(parts) => parts.embed_pending(stop).await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl Parts {
     /// Embeds until no text waits.
-    pub(super) async fn embed_all(&self, stop: &CancellationToken) -> Result<(), UpkeepError> {
+    async fn embed_pending(&self, stop: &CancellationToken) -> Result<(), UpkeepError> {
         let index = self.opened(stop).await?;
         let mut changed = index.refresh(&self.library).await?;
         for batch in 1.. {

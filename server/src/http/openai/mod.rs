@@ -1,5 +1,5 @@
 //! OpenAI's API: `POST /v1/chat/completions`, `/v1/responses` in [`responses`], and `/v1/files` in [`files`]; what is like
-//! it: [`estimate`] and [`tokenize`]; [`embeddings`]; and [`transcriptions`].
+//! it: [`estimate`] and [`tokenize`]; [`embeddings`]; and [`transcriptions`], which is `POST /v1/audio/transcriptions`.
 //!
 //! [`body`] reads the request, [`parameters`] says what becomes of each parameter, [`wire`] has the types of messages,
 //! [`convert`] turns a request into a conversation, [`media_url`] finds pictures and videos in it, [`references`] resolves

@@ -36,6 +36,11 @@ pub(super) fn answers() -> Vec<Route> {
                 &[("application/json", shared("ChatCompletion")), ("text/event-stream", events())],
             )
             .fails(&OF_ANSWERS),
+        post("/v1/embeddings", Member, "Embeds texts")
+            .about("By the model of search by meaning. It is not in the list of models, of which clients choose one to chat with.")
+            .body("application/json", body(Api::Embeddings, "input"))
+            .returns(StatusCode::OK, shared("Embeddings"))
+            .fails(&[404, 429]),
         post("/v1/audio/transcriptions", Member, "Transcribes a file with sound")
             .about(
                 "A video, or sound alone. `prompt` and `chunking_strategy` have no effect. With `verbose_json`, values that are not \
@@ -52,11 +57,6 @@ pub(super) fn answers() -> Vec<Route> {
                 ],
             )
             .fails(&[404, 422, 429, 507]),
-        post("/v1/embeddings", Member, "Embeds texts")
-            .about("By the model of search by meaning. It is not in the list of models, of which clients choose one to chat with.")
-            .body("application/json", body(Api::Embeddings, "input"))
-            .returns(StatusCode::OK, shared("Embeddings"))
-            .fails(&[404, 429]),
         post("/v1/videos/estimate", Member, "Estimates tokens, seconds and memory of a chat request")
             .body("application/json", body(Api::Estimate, "messages"))
             .returns(StatusCode::OK, shared("Estimate"))

@@ -70,9 +70,9 @@ pub(in crate::http) async fn page(
             older_answers: (older_answers < all.len())
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
             has_sprites: cx.state.library.sprites(&sha256).await.is_some(),
+            similar: similar::cards(&cx.state, &id).await,
             transcript,
             captions,
-            similar: similar::cards(&cx.state, &id).await,
             ..video_page(&cx, video, job, answers, earlier, second)
         })
     };
