@@ -162,8 +162,10 @@ def transcriber(model):
 def tape_sound(number, noise, draw, scratch):
     """The sound of a tape, and where its sentences are: (samples, [(start, end, text)])."""
     parts, places, at = [], [], 0
-    for index in range(number * PER_TAPE, (number + 1) * PER_TAPE):
-        pause = int(PAUSES[index % len(PAUSES)] * RATE)
+    first = number * PER_TAPE
+    for index in range(first, first + PER_TAPE):
+        # What an edit list cuts off is silence.
+        pause = int((PAUSES[0] if index == first else PAUSES[index % len(PAUSES)]) * RATE)
         spoken = speak(*VOICES[index % len(VOICES)], SENTENCES[index], scratch)
         parts += [np.zeros(pause, np.float32), spoken]
         places.append((at + pause, at + pause + len(spoken), SENTENCES[index]))

@@ -112,6 +112,8 @@ pub struct JobProgress {
     pub done: u64,
     /// Total units, at least 1.
     pub total: u64,
+    /// Events tell the progress within the step.
+    pub has_events: bool,
 }
 
 /// One line of a list.

@@ -37,7 +37,7 @@ pub enum Change {
         video_id: String,
         /// The job's step.
         step: Step,
-        /// The stage (`probe`, `decode`, `preprocess`, `vision`, `prefill`, `generate`).
+        /// The stage (`probe`, `decode`, `preprocess`, `vision`, `prefill`, `generate`, `listen`).
         stage: &'static str,
         /// Units done.
         done: usize,

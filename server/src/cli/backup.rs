@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use homereel_library::{Library, Video, backup, restore};
+use homereel_library::{Library, MAX_LINES, Video, backup, restore};
 
 use super::{
     DataArgs,
@@ -95,12 +95,23 @@ async fn write_one(library: &Library, video: &Video, file: &Path) -> anyhow::Res
     };
     let mut json = serde_json::to_value(video)?;
     json["answers"] = serde_json::to_value(library.answers(&video.id, 1000).await?)?;
+    let transcript = library.transcript(&video.id).await?;
+    let lines = library.transcript_lines(&video.id, 0, MAX_LINES).await?;
+    if let Some(transcript) = &transcript {
+        json["transcript"] = serde_json::to_value(transcript)?;
+        json["transcript"]["lines"] = serde_json::to_value(&lines)?;
+    }
     fs::write(beside(".json"), serde_json::to_string_pretty(&json)? + "\n")?;
     if let Some(text) = &video.texts.moments {
         let moments = text.content.as_deref().unwrap_or_default();
         fs::write(beside(".md"), captions::md(&video.name, &text.model, moments))?;
         fs::write(beside(".srt"), captions::srt(moments))?;
         fs::write(beside(".vtt"), captions::vtt(moments))?;
+    }
+    if !lines.is_empty() {
+        fs::write(beside(".speech.srt"), captions::srt(&lines))?;
+        fs::write(beside(".speech.vtt"), captions::vtt(&lines))?;
+        fs::write(beside(".speech.txt"), captions::txt(&lines))?;
     }
     Ok(())
 }

@@ -140,15 +140,20 @@ pub(super) fn step(job: &Job) -> Option<views::JobProgress> {
     if job.step == Step::Transcribe {
         let (done, total) = (seconds(job.parts_done), seconds(job.parts).max(1));
         let name = format!("Listening… {} of {}", format::clock(done), format::clock(total));
-        return Some(views::JobProgress { name, done: done.min(total), total });
+        return Some(views::JobProgress { name, done: done.min(total), total, has_events: false });
     }
     if job.parts > 0 {
         // A long video: most of the time is spent on its windows.
         let name = format!("watching part {} of {}", (job.parts_done + 1).min(job.parts), job.parts);
-        return Some(views::JobProgress { name, done: seconds(job.parts_done), total: seconds(job.parts) });
+        return Some(views::JobProgress {
+            name,
+            done: seconds(job.parts_done),
+            total: seconds(job.parts),
+            has_events: true,
+        });
     }
     let name = format!("{}, step {} of {}", step_words(job.step), index + 1, STEPS.len());
-    Some(views::JobProgress { name, done: index as u64, total: STEPS.len() as u64 })
+    Some(views::JobProgress { name, done: index as u64, total: STEPS.len() as u64, has_events: true })
 }
 
 /// A video in the list.

@@ -2,6 +2,7 @@
 //! interrupts them, bad input, and `/v1/audio/transcriptions`.
 
 mod accuracy;
+mod chat;
 mod stub;
 
 use std::net::SocketAddr;
@@ -108,6 +109,15 @@ async fn what_is_said_is_transcribed_found_corrected_and_transcribed_again() -> 
     assert_eq!(server.json("/api/search?q=frog").await?["total"], 0);
     assert_eq!(server.json("/api/search?q=toads").await?["videos"][0]["places"][0]["kind"], "speech");
 
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("export");
+    let data = server.data().to_str().context("a path")?;
+    homereel(["export", "--data", data, out.to_str().context("a path")?]).await?.answer()?;
+    let exported =
+        std::fs::read_dir(&out)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let text = exported.iter().find(|path| path.to_string_lossy().ends_with(".speech.txt"));
+    assert_eq!(std::fs::read_to_string(text.context("a transcript")?)?, "The toad sleeps.\n");
+
     let again = server.client().post(server.url(&format!("/api/videos/{id}/transcript"))).send().await?;
     assert_eq!(again.status(), 202);
     let second = transcript(&server, &id).await?;
@@ -135,6 +145,8 @@ async fn a_transcription_goes_on_where_it_was_killed() -> anyhow::Result<()> {
     .await?;
     let position = before["position"].as_f64().context("a position")?;
     ensure!(position > 20.0 && before["state"] == "listening", "{before}");
+    let jobs = server.get("/jobs").await?.text().await?;
+    ensure!(jobs.contains("Listening… ") && jobs.contains(" of 3:00"), "{jobs}");
     server.kill_and_restart().await?;
     stub.permits.add_permits(Semaphore::MAX_PERMITS / 2);
     let after = transcript(&server, &id).await?;
@@ -236,6 +248,67 @@ async fn videos_that_were_here_before_are_transcribed_when_speech_is_switched_on
     std::fs::write(&config, format!("[server]\nspeech_url = {:?}\nspeech_url_model = \"stub\"\n", stub.url))?;
     server.kill_and_restart().await?;
     assert_eq!(transcript(&server, &id).await?["line_count"], 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn descriptions_and_answers_take_into_account_what_is_said_and_nothing_else_waits() -> anyhow::Result<()>
+{
+    let stub = StubSpeech::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), 0).await?;
+    stub.inner().text = Some("The frog jumps.".into());
+    let model = chat::ListeningModel::start().await?;
+    let flags = ["--engine", "vllm", "--vllm-url", &model.url, "--window-seconds", "4"];
+    let speech = ["--speech-url", &stub.url, "--speech-url-model", "stub"];
+    let server = Server::start_with(&[&flags[..], &speech[..]].concat()).await?;
+    // One that is described at once, and one in windows.
+    let mut ids = Vec::new();
+    for (name, times) in [("short.mp4", 1), ("long.mp4", 2)] {
+        ids.push(server.upload(&spoken(name, times, 0)?).await?);
+    }
+    for id in &ids {
+        wait_for("job that waits", async || {
+            let video = server.json(&format!("/api/videos/{id}")).await?;
+            let jobs = video["jobs"].as_array().context("jobs")?;
+            let waits = jobs.iter().any(|job| job["awaits_speech"] == true && job["state"] == "queued");
+            Ok(Some(video).filter(|_| waits))
+        })
+        .await?;
+        let video = server.json(&format!("/api/videos/{id}")).await?;
+        ensure!(
+            !video["moments"].is_null() && !video["tags"].is_null(),
+            "moments and tags do not wait: {video}"
+        );
+        assert_eq!(video["description"], Value::Null);
+        ensure!(
+            server.get(&format!("/api/videos/{id}/sprites.vtt")).await?.status() == 200,
+            "nor do thumbnails"
+        );
+    }
+    stub.permits.add_permits(Semaphore::MAX_PERMITS / 2);
+    for id in &ids {
+        let described = wait_for("description", async || {
+            let video = server.json(&format!("/api/videos/{id}")).await?;
+            Ok(video["description"]["content"].as_str().map(str::to_owned))
+        })
+        .await?;
+        ensure!(described.contains("The frog jumps."), "{described}");
+        let video = server.json(&format!("/api/videos/{id}")).await?;
+        ensure!(
+            video["windows"]
+                .as_array()
+                .context("windows")?
+                .iter()
+                .all(|window| window["is_undescribed"] == false)
+        );
+    }
+    let question = json!({ "question": "What do they talk about?" });
+    let url = server.url(&format!("/api/videos/{}/ask", ids[0]));
+    let answer = server.client().post(url).json(&question).send().await?.text().await?;
+    ensure!(answer.contains("The frog jumps."), "{answer}");
+    let notes =
+        server.client().post(server.url("/api/ask")).json(&json!({ "question": "Which frog jumps?" }));
+    let notes = notes.send().await?.text().await?;
+    ensure!(notes.contains("The frog jumps.") && notes.contains("\"start\":"), "{notes}");
     Ok(())
 }
 
