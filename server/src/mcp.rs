@@ -28,8 +28,8 @@ pub(crate) use api::Api;
 const MAX_MESSAGE: usize = 1 << 20;
 
 const INSTRUCTIONS: &str = "A family's library of home videos, described by a model that watched them. Find videos with \
-                            search_videos, read describe_video and list_moments, and look at pictures with get_frame. Times \
-                            are seconds from the beginning of a video. Links begin with a slash; the server's address \
+                            search_videos, read describe_video, list_moments and get_transcript, and look at pictures with \
+                            get_frame. Times are seconds from the beginning of a video. Links begin with a slash; the server's address \
                             comes before it.";
 
 /// Answers requests of MCP by calling the API.

@@ -245,6 +245,7 @@ async fn python_mcp() -> anyhow::Result<()> {
             "ask_video",
             "describe_video",
             "get_frame",
+            "get_transcript",
             "list_moments",
             "list_videos",
             "search_videos",

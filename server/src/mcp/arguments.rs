@@ -46,6 +46,18 @@ pub(super) struct OneVideo {
     pub(super) video: String,
 }
 
+/// Which part of a transcript.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GetTranscript {
+    /// Id of the video.
+    pub(super) video: String,
+    /// Number of lines to skip, to read on.
+    pub(super) first: Option<u32>,
+    /// Maximum number of lines, 1 to 500; 200 by default.
+    pub(super) limit: Option<u32>,
+}
+
 /// Which picture.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -13,13 +13,17 @@ use serde_json::{Value, json};
 
 use super::{
     api::{Api, ApiAnswer, ApiError},
-    arguments::{AskAllVideos, AskVideo, GetFrame, ListVideos, OneVideo, SearchVideos},
+    arguments::{AskAllVideos, AskVideo, GetFrame, GetTranscript, ListVideos, OneVideo, SearchVideos},
 };
 
 /// Default and maximum numbers of videos in a result.
 const FOUND: u32 = 10;
 const LISTED: u32 = 20;
 const MOST: u32 = 50;
+
+/// Default and maximum numbers of lines of a transcript in a result.
+const LINES: u32 = 200;
+const MOST_LINES: u32 = 500;
 
 /// Default width of a picture in pixels: what a model sees well enough.
 const WIDTH: u32 = 768;
@@ -45,6 +49,11 @@ pub(super) fn list(role: Role) -> Vec<Tool> {
             "list_moments",
             "List moments",
             "Returns what happens in a video, each moment with its start and end in seconds.",
+        ),
+        tool::<GetTranscript>(
+            "get_transcript",
+            "Read what is said",
+            "Returns what is said in a video, each line with its start and end in seconds.",
         ),
         tool::<GetFrame>("get_frame", "Get a picture", "Returns the picture that a video shows at a second."),
     ];
@@ -84,6 +93,7 @@ pub(super) async fn call(
         "list_videos" => call.list_videos(arguments).await,
         "describe_video" => call.describe_video(arguments).await,
         "list_moments" => call.list_moments(arguments).await,
+        "get_transcript" => call.get_transcript(arguments).await,
         "get_frame" => call.get_frame(arguments).await,
         "ask_video" => call.ask_video(arguments).await,
         "ask_all_videos" => call.ask_all_videos(arguments).await,
@@ -98,8 +108,8 @@ pub(super) async fn call(
 enum ToolError {
     #[error("the arguments do not fit: {0}")]
     Arguments(#[from] serde_json::Error),
-    #[error("{name} is {value}; 1 to {MOST} would fit")]
-    Limit { name: &'static str, value: u32 },
+    #[error("limit is {value}; 1 to {most} would fit")]
+    Limit { value: u32, most: u32 },
     #[error(transparent)]
     Api(#[from] ApiError),
     #[error("the answer failed: {0}")]
@@ -122,7 +132,7 @@ impl Call<'_> {
         let wanted: SearchVideos = parse(arguments)?;
         let mut query = Query::new("/api/search");
         query.add("q", &wanted.query);
-        query.add("limit", limit(wanted.limit, FOUND)?);
+        query.add("limit", limit(wanted.limit, FOUND, MOST)?);
         query.add("offset", wanted.offset.unwrap_or(0));
         for (name, value) in
             [("from", wanted.from), ("to", wanted.to), ("camera", wanted.camera), ("tag", wanted.tag)]
@@ -148,7 +158,7 @@ impl Call<'_> {
     async fn list_videos(&self, arguments: Value) -> Result<CallToolResult> {
         let wanted: ListVideos = parse(arguments)?;
         let mut query = Query::new("/api/videos");
-        query.add("limit", limit(wanted.limit, LISTED)?);
+        query.add("limit", limit(wanted.limit, LISTED, MOST)?);
         query.add("offset", wanted.offset.unwrap_or(0));
         let listed = self.get(&query.url).await?.json()?;
         let videos: Vec<Value> = list_of(&listed["videos"]).iter().map(summary).collect();
@@ -171,6 +181,19 @@ impl Call<'_> {
         let OneVideo { video } = parse(arguments)?;
         let moments = self.get(&video_url(&video, "/moments.json")).await?.json()?;
         Ok(CallToolResult::structured(pick(&moments, &["video", "moments"])))
+    }
+
+    async fn get_transcript(&self, arguments: Value) -> Result<CallToolResult> {
+        let wanted: GetTranscript = parse(arguments)?;
+        let mut query = Query::new(&video_url(&wanted.video, "/transcript.json"));
+        query.add("first", wanted.first.unwrap_or(0));
+        query.add("limit", limit(wanted.limit, LINES, MOST_LINES)?);
+        let transcript = self.get(&query.url).await?.json()?;
+        let lines: Vec<Value> =
+            list_of(&transcript["lines"]).iter().map(|line| pick(line, &["start", "end", "text"])).collect();
+        let mut result = pick(&transcript, &["video", "state", "language", "note", "line_count"]);
+        result["lines"] = lines.into();
+        Ok(CallToolResult::structured(result))
     }
 
     async fn get_frame(&self, arguments: Value) -> Result<CallToolResult> {
@@ -233,11 +256,9 @@ fn parse<T: DeserializeOwned>(arguments: Value) -> Result<T> {
     Ok(serde_json::from_value(arguments)?)
 }
 
-fn limit(given: Option<u32>, usual: u32) -> Result<u32> {
-    match given.unwrap_or(usual) {
-        limit @ 1..=MOST => Ok(limit),
-        value => Err(ToolError::Limit { name: "limit", value }),
-    }
+fn limit(given: Option<u32>, usual: u32, most: u32) -> Result<u32> {
+    let value = given.unwrap_or(usual);
+    if (1..=most).contains(&value) { Ok(value) } else { Err(ToolError::Limit { value, most }) }
 }
 
 /// A URL with a query. Empty values are left out.

@@ -70,6 +70,20 @@ async fn a_search_passes_its_arguments_on_and_returns_what_a_model_needs() {
 }
 
 #[tokio::test]
+async fn a_transcript_is_read_in_parts() {
+    let line = json!({ "index": 7, "start": 1.5, "end": 2.0, "text": "Hello.", "confidence": 0.9 });
+    let transcript =
+        json!({ "video": "1", "state": "done", "line_count": 90, "model": "m", "lines": [line] });
+    let arguments = json!({ "video": "1", "first": 7, "limit": 1 });
+    let (result, calls) = result(ok(&transcript), "get_transcript", arguments).await;
+    assert_eq!(calls, ["GET /api/videos/1/transcript.json?first=7&limit=1&"]);
+    let expected = json!({
+        "video": "1", "state": "done", "line_count": 90, "lines": [{ "start": 1.5, "end": 2.0, "text": "Hello." }],
+    });
+    assert_eq!(result["structuredContent"], expected);
+}
+
+#[tokio::test]
 async fn a_picture_is_an_image_with_its_second() {
     let answer = (StatusCode::OK, vec![("homereel-frame-time", "83.480")], "jpeg".to_owned());
     let (result, calls) = result(answer, "get_frame", json!({ "video": "a/b", "second": 83.5 })).await;
@@ -135,8 +149,8 @@ async fn errors_are_results_that_say_what_is_wrong() {
 #[test]
 fn every_tool_only_reads_and_those_that_ask_are_for_members() {
     let names = |role| list(role).iter().map(|tool| tool.name.to_string()).collect::<Vec<_>>();
-    assert_eq!(names(Role::Viewer).len(), 5);
-    assert_eq!(names(Role::Member)[5..], ["ask_video", "ask_all_videos"]);
+    assert_eq!(names(Role::Viewer).len(), 6);
+    assert_eq!(names(Role::Member)[6..], ["ask_video", "ask_all_videos"]);
     for tool in list(Role::Admin) {
         assert_eq!(tool.annotations.and_then(|hints| hints.read_only_hint), Some(true), "{}", tool.name);
         assert_eq!(tool.input_schema["type"], "object", "{}", tool.name);

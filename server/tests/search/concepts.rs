@@ -1,8 +1,9 @@
 //! The search set: concepts, each with texts that say it in many ways and queries for it. `tuned.txt` has those on which the
 //! constants of search by meaning were chosen, `held_out.txt` those that were only measured.
 //!
-//! A concept is a paragraph: its name, then a line per text (`- `), paraphrase (`? `) and exact query (`= `). A paraphrase shares
-//! no word with the texts of its concept, apart from words such as "the".
+//! A concept is a paragraph: its name, then a line per text (`- `), paraphrase (`? `) and exact query (`= `). The paraphrases are
+//! what people would type who remember what happened: they were written from the names of the concepts alone, without knowledge
+//! of the texts. Exact queries have words of a text.
 
 /// Moments per concept.
 pub(crate) const MOMENTS: usize = 20;
@@ -29,13 +30,6 @@ const ENDS: [&str; MOMENTS] = [
     ", out of the frame at last",
     ", in the background",
     ", for ten seconds",
-];
-
-/// Words that say nothing of what is looked for.
-pub(crate) const STOP: &[&str] = &[
-    "a", "about", "after", "an", "and", "as", "at", "be", "being", "by", "for", "from", "had", "her", "his",
-    "in", "into", "is", "it", "no", "not", "of", "on", "other", "out", "over", "so", "the", "their", "them",
-    "they", "this", "to", "two", "up", "what", "with", "without",
 ];
 
 /// Something that happens in videos.
