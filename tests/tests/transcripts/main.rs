@@ -6,7 +6,7 @@ mod chat;
 mod stub;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -330,7 +330,7 @@ async fn settings_that_do_not_fit_are_refused_at_the_start() -> anyhow::Result<(
 /// Posts a file to `/v1/audio/transcriptions`.
 async fn transcribe(
     server: &Server,
-    file: &PathBuf,
+    file: &Path,
     fields: &[(&'static str, &'static str)],
 ) -> anyhow::Result<reqwest::Response> {
     let name = file.file_name().context("a name")?.to_string_lossy().into_owned();
@@ -374,9 +374,10 @@ async fn files_of_sound_are_transcribed_by_openais_endpoint() -> anyhow::Result<
     ensure!(fields.contains("\"language\"\r\n\r\nfr\r\n"), "{fields}");
 
     let letter = clips::file("letter.mp3", b"not sound at all, but a letter to nobody\n")?;
+    let silent = clips::test_pattern(2)?;
     for (file, fields, status, param) in [
         (&letter, &[][..], 400_u16, "file"),
-        (&clips::test_pattern(2)?, &[][..], 400, "file"),
+        (&silent, &[][..], 400, "file"),
         (&clip, &[("model", "whisper-1")][..], 404, "model"),
         (&clip, &[("timestamp_granularities[]", "word")][..], 400, "timestamp_granularities[]"),
         (&clip, &[("stream", "true")][..], 400, "stream"),
