@@ -53,15 +53,17 @@ fn answer(request: &Value) -> Response {
     let told = prompt.split_once("What is said").map(|(_, told)| told.lines().nth(1).unwrap_or_default());
     let sees = told.map_or_else(|| "Nothing is heard.".to_owned(), |told| format!("Somebody says {told}"));
     let moment = json!({ "start": 0.0, "end": 1.0, "text": "a picture" });
-    let text = match () {
-        () if prompt.contains("\"description\"") => {
-            json!({ "description": sees, "tags": ["talk"], "moments": [moment] }).to_string()
-        }
-        () if prompt.contains("moments of this video") => json!({ "moments": [moment] }).to_string(),
-        () if prompt.contains("short tags") => json!(["talk"]).to_string(),
+    let text = if prompt.contains("\"description\"") {
+        json!({ "description": sees, "tags": ["talk"], "moments": [moment] }).to_string()
+    } else if prompt.contains("moments of this video") {
+        json!({ "moments": [moment] }).to_string()
+    } else if prompt.contains("short tags") {
+        json!(["talk"]).to_string()
+    } else if prompt.contains("notes on one home video") {
         // The notes on the windows are repeated.
-        () if prompt.contains("notes on one home video") => prompt,
-        () => sees,
+        prompt
+    } else {
+        sees
     };
     let delta = json!({ "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": "stop" }] });
     let usage =
