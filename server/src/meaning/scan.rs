@@ -136,7 +136,7 @@ fn scan_part<'a>(
         if !allowed.only {
             products_i8(&block.codes, &query.codes, &mut products);
         }
-        for row in 0..block.ids.len() {
+        for (row, product) in products.iter_mut().enumerate() {
             let Some(document) = block.document(row) else { continue };
             let (sampled, found) = (row.is_multiple_of(stride), allowed.contains(document));
             if !sampled && !found {
@@ -145,9 +145,9 @@ fn scan_part<'a>(
             if allowed.only {
                 // Few rows of a block: one by one.
                 let codes = &block.codes[row * width..][..width];
-                products_i8(codes, &query.codes, std::slice::from_mut(&mut products[row]));
+                products_i8(codes, &query.codes, std::slice::from_mut(product));
             }
-            let score = products[row] as f32 * block.scales[row] * query.scale;
+            let score = *product as f32 * block.scales[row] * query.scale;
             if sampled {
                 sample.push(score);
             }

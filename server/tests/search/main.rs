@@ -2,7 +2,6 @@
 //!
 //! The measurement takes a real sentence model: `HOMEREEL_EMBED_MODEL` names its directory (`scripts/test.sh meaning`).
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
-#![expect(clippy::print_stdout, reason = "the figures of a measurement")]
 
 mod concepts;
 
