@@ -25,6 +25,8 @@ const NEAREST: usize = 200;
 #[derive(Debug)]
 pub(super) struct Index {
     pub(super) model: EmbeddingModel,
+    /// Vectors of texts that have nothing to do with most queries.
+    background: Vec<Vec<f32>>,
     blocks: Mutex<Blocks>,
     /// The last id that was read. Held while vectors are read.
     last: tokio::sync::Mutex<i64>,
@@ -43,10 +45,11 @@ pub(super) enum NearError {
 }
 
 impl Index {
-    /// Creates an empty index.
-    pub(super) fn new(model: EmbeddingModel) -> Self {
+    /// Creates an empty index. `background` has vectors of length 1 of [`super::background::BACKGROUND`].
+    pub(super) fn new(model: EmbeddingModel, background: Vec<Vec<f32>>) -> Self {
         Self {
             model,
+            background,
             blocks: Mutex::new(Blocks::new(model.dimension())),
             last: tokio::sync::Mutex::new(0),
             scans: Arc::new(Semaphore::new(SCANS)),
@@ -103,7 +106,7 @@ impl Index {
         });
         let scanned = scanned.await.map_err(NearError::Scan)?;
         metrics::histogram!("homereel_meaning_scan_seconds").record(started.elapsed().as_secs_f64());
-        let ids: Vec<i64> = scanned.best.iter().map(|(_, id)| *id).collect();
+        let ids: Vec<i64> = scanned.iter().map(|(_, id)| *id).collect();
         // Vectors that were deleted meanwhile are not among these.
         let rows = library.embeddings_by_id(self.model, &ids).await?;
         let mut near: Vec<Near> = rows
@@ -115,7 +118,8 @@ impl Index {
             })
             .collect();
         near.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then(b.piece.cmp(&a.piece)));
-        let floor = near.first().map_or(0.0, |best| floor(scanned.sample, best.cosine));
+        let background = self.background.iter().map(|unrelated| product(unrelated, vector)).collect();
+        let floor = near.first().map_or(0.0, |best| floor(background, best.cosine));
         near.retain(|near| near.cosine >= floor);
         Ok(near)
     }

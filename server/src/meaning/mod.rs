@@ -3,6 +3,7 @@
 //!
 //! A search never waits for long and never fails for want of vectors: without them, words alone find.
 
+mod background;
 mod blocks;
 mod floor;
 mod index;

@@ -13,20 +13,8 @@ use homereel_library::Documents;
 
 use super::{blocks::Block, vectors::Quantized};
 
-/// Scores from which the distribution of all is estimated.
-const SAMPLE: usize = 4096;
-
 /// Rows below which a second thread does not pay.
 const MIN_ROWS: usize = 16_384;
-
-/// What a scan found.
-#[derive(Debug, Default)]
-pub(super) struct Scanned {
-    /// Cosines and ids of the nearest vectors, the nearest first.
-    pub(super) best: Vec<(f32, i64)>,
-    /// Cosines of some vectors, whether they may be found or not: evenly distributed over all.
-    pub(super) sample: Vec<f32>,
-}
 
 /// The documents that may be found, as bits.
 #[derive(Debug)]
@@ -86,21 +74,20 @@ impl Best {
     }
 }
 
-/// Finds the `count` vectors of allowed documents that are nearest to the query.
+/// Finds the `count` vectors of allowed documents that are nearest to the query: their cosines and ids, the nearest first.
 pub(super) fn scan(
     blocks: &[Arc<Block>],
     query: &Quantized<i16>,
     allowed: &Allowed,
     count: usize,
-) -> Scanned {
+) -> Vec<(f32, i64)> {
     let rows: usize = blocks.iter().map(|block| block.ids.len()).sum();
-    let stride = rows.div_ceil(SAMPLE).max(1);
     // A thread takes the next block when it has done one, since a processor may be busy with something else.
     let next = AtomicUsize::new(0);
     let taken = || std::iter::from_fn(|| blocks.get(next.fetch_add(1, Ordering::Relaxed)));
-    let part = || scan_part(taken(), query, allowed, count, stride);
+    let part = || scan_part(taken(), query, allowed, count);
     let (mut found, other) = match rows < MIN_ROWS {
-        true => (part(), Scanned::default()),
+        true => (part(), Vec::new()),
         false => thread::scope(|scope| {
             let other = thread::Builder::new().name("scan".into()).spawn_scoped(scope, part);
             let found = part();
@@ -108,14 +95,13 @@ pub(super) fn scan(
                 Ok(Ok(other)) => (found, other),
                 Ok(Err(panic)) => std::panic::resume_unwind(panic),
                 // Without a thread, this one did everything.
-                Err(_) => (found, Scanned::default()),
+                Err(_) => (found, Vec::new()),
             }
         }),
     };
-    found.best.extend(other.best);
-    found.sample.extend(other.sample);
-    found.best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-    found.best.truncate(count);
+    found.extend(other);
+    found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+    found.truncate(count);
     found
 }
 
@@ -124,11 +110,9 @@ fn scan_part<'a>(
     query: &Quantized<i16>,
     allowed: &Allowed,
     count: usize,
-    stride: usize,
-) -> Scanned {
+) -> Vec<(f32, i64)> {
     let width = query.codes.len();
     let mut best = Best::new(count);
-    let mut sample = Vec::new();
     let mut products = Vec::new();
     for block in blocks {
         products.clear();
@@ -137,9 +121,7 @@ fn scan_part<'a>(
             products_i8(&block.codes, &query.codes, &mut products);
         }
         for (row, product) in products.iter_mut().enumerate() {
-            let Some(document) = block.document(row) else { continue };
-            let (sampled, found) = (row.is_multiple_of(stride), allowed.contains(document));
-            if !sampled && !found {
+            if !block.document(row).is_some_and(|document| allowed.contains(document)) {
                 continue;
             }
             if allowed.only {
@@ -148,15 +130,10 @@ fn scan_part<'a>(
                 products_i8(codes, &query.codes, std::slice::from_mut(product));
             }
             let score = *product as f32 * block.scales[row] * query.scale;
-            if sampled {
-                sample.push(score);
-            }
-            if found {
-                best.add(score, block.ids[row]);
-            }
+            best.add(score, block.ids[row]);
         }
     }
-    Scanned { best: best.rows, sample }
+    best.rows
 }
 
 #[cfg(test)]
@@ -211,28 +188,25 @@ mod tests {
             let allowed = Allowed::new(&Documents::AllBut(vec![3, 5_000_000]));
             let found = scan(&blocks.snapshot(), &quantize(&query), &allowed, 50);
             let exact = exact(count, &query, |document| document != 3);
-            assert_eq!(found.best.len(), exact.len().min(50));
-            for ((score, id), (expected, _)) in found.best.iter().zip(&exact) {
+            assert_eq!(found.len(), exact.len().min(50));
+            for ((score, id), (expected, _)) in found.iter().zip(&exact) {
                 let own = product(&vector(u64::try_from(*id).unwrap()), &query);
                 assert!((score - own).abs() < 0.02 && own > expected - 0.04, "{score} for {own}");
             }
-            let sampled = usize::try_from(count).unwrap().min(4096);
-            assert!(found.sample.len() >= sampled / 2 && found.sample.len() <= 2 * SAMPLE);
         }
     }
 
     #[test]
-    fn only_allowed_documents_are_found_and_the_sample_is_of_all() {
+    fn only_allowed_documents_are_found() {
         let blocks = blocks(9000);
         let query = vector(1_000_033);
         let found =
             scan(&blocks.snapshot(), &quantize(&query), &Allowed::new(&Documents::Only(vec![7, 800])), 100);
-        let mut ids: Vec<i64> = found.best.iter().map(|(_, id)| *id).collect();
+        let mut ids: Vec<i64> = found.iter().map(|(_, id)| *id).collect();
         ids.sort_unstable();
         assert_eq!(ids, (60..70).chain(7990..8000).collect::<Vec<i64>>());
-        assert!(found.sample.len() > 2000);
         let none = Allowed::new(&Documents::Only(Vec::new()));
-        assert!(scan(&blocks.snapshot(), &quantize(&query), &none, 100).best.is_empty());
+        assert!(scan(&blocks.snapshot(), &quantize(&query), &none, 100).is_empty());
     }
 
     #[test]
@@ -240,7 +214,7 @@ mod tests {
         let mut blocks = blocks(20);
         let all = Allowed::new(&Documents::AllBut(Vec::new()));
         let nearest = |blocks: &Blocks| {
-            scan(&blocks.snapshot(), &quantize(&vector(11)), &all, 3).best.first().map(|(_, id)| *id)
+            scan(&blocks.snapshot(), &quantize(&vector(11)), &all, 3).first().map(|(_, id)| *id)
         };
         assert_eq!(nearest(&blocks), Some(11));
         blocks.remove(11);

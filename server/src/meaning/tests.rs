@@ -57,9 +57,13 @@ struct Searched {
 
 impl Searched {
     async fn new(data: &Path) -> Self {
+        Self::of(data, &CLIPS).await
+    }
+
+    async fn of(data: &Path, clips: &[(&str, &str, &str)]) -> Self {
         let library = Library::open(data).await.unwrap();
         let mut ids = Vec::new();
-        for clip in CLIPS {
+        for &clip in clips {
             ids.push(add(&library, clip).await);
         }
         let (stub, lifecycle) = (EmbeddingStub::start().await, Lifecycle::default());
@@ -89,6 +93,20 @@ impl Searched {
 
     async fn state(&self, text: &str) -> MeaningState {
         self.meaning.near_query(text, &Filter::default()).await.unwrap().state
+    }
+}
+
+#[tokio::test]
+async fn a_library_of_one_video_or_of_one_subject_is_searched_by_meaning_too() {
+    let snow = ("a.mp4", "Two children throw snowballs.", "snowballs fly");
+    for clips in
+        [vec![snow], vec![snow, ("b.mp4", "A snowman stands.", "a snowman"), ("c.mp4", "Winter.", "snow")]]
+    {
+        let data = tempfile::tempdir().unwrap();
+        let searched = Searched::of(data.path(), &clips).await;
+        searched.embed().await;
+        assert_eq!(searched.found("winter snow").await.len(), clips.len());
+        assert_eq!(searched.found("birthday").await, [""; 0]);
     }
 }
 

@@ -11,7 +11,7 @@ use homereel_library::{Change, LibraryError, PendingText};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::{Meaning, Opening, Parts, index::Index, vectors::normalize};
+use super::{Meaning, Opening, Parts, background::BACKGROUND, index::Index, vectors::normalize};
 use crate::shutdown::Lifecycle;
 
 /// Texts embedded at once.
@@ -131,7 +131,10 @@ impl Parts {
         }
         let identity = self.embedder.identify(stop).await?;
         let model = self.library.embedding_model(&identity.model_id, identity.dimension).await?;
-        let index = Arc::new(Index::new(model));
+        let texts = BACKGROUND.iter().map(|text| (*text).to_owned()).collect();
+        let mut background = self.embedder.embed(texts, Purpose::Passage, stop).await?;
+        background.iter_mut().for_each(|vector| normalize(vector));
+        let index = Arc::new(Index::new(model, background));
         index.refresh(&self.library).await?;
         let (vectors, bytes) = index.size();
         tracing::info!(model = identity.name, vectors, bytes, "opened the index for search by meaning");
