@@ -18,7 +18,7 @@ use super::{
     albums, ask, ask_all, assets,
     auth_layer::{self, Required},
     bench, error, events, files, frame, health, household, html, jobs, layers, login, mcp, moments, openai,
-    openapi, pages, path, picture, playback, replicas, search, similar, system, transcripts, trash, tus,
+    openapi, pages, path, playback, replicas, search, similar, system, thumbnail, transcripts, trash, tus,
     upload, videos,
 };
 use crate::state::AppState;
@@ -66,7 +66,7 @@ fn viewer() -> Group {
         .route("/api/videos/{id}/card.jpg", get(files::card))
         .route("/api/videos/{id}/frame.jpg", get(frame::frame))
         .route("/api/videos/{id}/playback.mp4", get(playback::playback))
-        .route("/api/videos/{id}/picture.jpg", get(picture::picture))
+        .route("/api/videos/{id}/thumbnail.jpg", get(thumbnail::thumbnail))
         .route("/api/videos/{id}/similar", get(similar::api))
         .route("/api/videos/{id}/sprites.vtt", get(playback::sprites_vtt))
         .route("/api/videos/{id}/sprites/{name}", get(playback::sprites_sheet))

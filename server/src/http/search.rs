@@ -21,7 +21,7 @@ use super::{
     error::{Failure, Problem, shown},
     extract::Query,
     html::{self, PageContext},
-    picture, views,
+    thumbnail, views,
 };
 use crate::{
     meaning::{MeaningState, Nearby},
@@ -304,7 +304,7 @@ async fn view(state: &AppState, found: &Found) -> web::FoundView {
     let video = &found.video;
     // The picture of the best place that has a time, instead of the poster.
     let picture = match found.places.iter().find_map(|place| place.start) {
-        Some(second) => picture::url(state, video, second).await,
+        Some(second) => thumbnail::url(state, video, second).await,
         None => None,
     };
     let place = |place: &Hit| web::HitView {

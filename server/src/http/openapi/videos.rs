@@ -134,7 +134,7 @@ pub(super) fn media() -> Vec<Route> {
             &[("Homereel-Frame-Time", text(), "when the video begins to show it, in seconds")],
         ),
         validated(
-            file("/api/videos/{id}/picture.jpg", "Returns the picture of a second")
+            file("/api/videos/{id}/thumbnail.jpg", "Returns the thumbnail of a second")
                 .about("At most 320 pixels wide and up to 10 seconds away: it is one of the scrub sprites.")
                 .parameter(
                     ParameterIn::Query,

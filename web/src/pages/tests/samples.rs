@@ -195,7 +195,7 @@ pub(super) fn search() -> SearchPage {
         counts: HOSTILE.into(),
         found: vec![FoundView {
             card,
-            picture: Some("/api/videos/1/picture.jpg?t=83.0".into()),
+            picture: Some("/api/videos/1/thumbnail.jpg?t=83.0".into()),
             places: vec![place],
         }],
         more: Some("/search?q=a&offset=20".into()),

@@ -1,4 +1,4 @@
-//! `GET /api/videos/{id}/picture.jpg?t=`: the picture of a second, cut out of the scrub sprites.
+//! `GET /api/videos/{id}/thumbnail.jpg?t=`: the picture of a second, cut out of the scrub sprites.
 
 use std::{io::Cursor, path::PathBuf};
 
@@ -22,18 +22,18 @@ use crate::state::AppState;
 
 const QUALITY: u8 = 80;
 
-/// Query of a picture.
+/// Query of a thumbnail.
 #[derive(Debug, Deserialize)]
-pub(super) struct PictureQuery {
+pub(super) struct ThumbnailQuery {
     /// Second of the video.
     t: String,
 }
 
-/// `GET /api/videos/{id}/picture.jpg`
-pub(super) async fn picture(
+/// `GET /api/videos/{id}/thumbnail.jpg`
+pub(super) async fn thumbnail(
     State(state): State<AppState>,
     Path(id): Path<String>,
-    Query(query): Query<PictureQuery>,
+    Query(query): Query<ThumbnailQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let second = query.t.parse().ok().filter(|second: &f64| second.is_finite() && *second >= 0.0);
@@ -45,7 +45,7 @@ pub(super) async fn picture(
         return Err(Failure::not_found("this video has no scrub sprites yet").into());
     };
     let tile = layout.tile(second);
-    let etag = format!("\"{}-picture-{}\"", video.sha256, tile.number);
+    let etag = format!("\"{}-thumbnail-{}\"", video.sha256, tile.number);
     let validator = HeaderValue::from_str(&etag).map_err(Failure::internal)?;
     let caching =
         [(header::ETAG, validator), (header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))];
@@ -72,5 +72,5 @@ fn cut(sheet: PathBuf, tile: Tile) -> Result<Vec<u8>, ImageError> {
 /// Returns the URL of the picture of a second; `None` if there is none yet.
 pub(super) async fn url(state: &AppState, video: &Video, second: f64) -> Option<String> {
     state.library.sprites(&video.sha256).await?;
-    Some(format!("/api/videos/{}/picture.jpg?t={}", video.id, format::second(second)))
+    Some(format!("/api/videos/{}/thumbnail.jpg?t={}", video.id, format::second(second)))
 }
