@@ -89,7 +89,8 @@ step_meaning() {
   fi
   PYTHONPATH=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
     "$dir/venv/bin/python" scripts/model/embed_checkpoint.py "$dir/model" --reference || return 1
-  HOMEREEL_EMBED_MODEL=$dir/model cargo_test --test embed --test search -- --ignored --nocapture
+  clients_venv && binaries && HOMEREEL_EMBED_MODEL=$dir/model HOMEREEL_CLIENTS_PYTHON="$tools/clients/bin/python" \
+    cargo_test --test embed --test search --test clients -- --ignored --nocapture
 }
 
 step_truth() { binaries && cargo_test --test truth -- --nocapture; }
@@ -99,10 +100,14 @@ step_openai() {
   binaries && HOMEREEL_OPENAI_PYTHON="$tools/openai/bin/python" cargo_test --test openai -- --nocapture
 }
 
+# Other projects' clients for Python.
+clients_venv() {
+  need_venv "$tools/clients" openai==3.3.0 langchain-openai==1.7.4 pydantic-ai-slim==2.68.0 instructor==1.17.0 litellm==1.110.2 mcp==2.3.0
+}
+
 # Where there is no node, those for Python only.
 step_clients() {
-  need_venv "$tools/clients" openai==3.3.0 langchain-openai==1.7.4 pydantic-ai-slim==2.68.0 instructor==1.17.0 litellm==1.110.2 mcp==2.3.0 \
-    || return 1
+  clients_venv || return 1
   local filter=python
   if command -v npm >/dev/null; then
     need_node_modules "$tools/clients-node" openai@7.59.0 ai@7.0.173 @ai-sdk/openai@4.0.118 @ai-sdk/openai-compatible@3.0.92 zod@4.6.7 \

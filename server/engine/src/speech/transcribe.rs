@@ -20,6 +20,8 @@ const LEAST_STEP: u64 = SAMPLE_RATE as u64;
 const REST: u64 = SAMPLE_RATE as u64 / 5;
 /// How far a segment may reach beyond voice, in seconds.
 const SLACK_S: f64 = 0.1;
+/// Seconds of a span of voice that are in the segment to which it belongs, unless it is shorter.
+const OVERLAP_S: f64 = 0.2;
 /// From this probability on, a window's language is that of the whole sound.
 const CERTAIN: f32 = 0.5;
 /// Characters of a segment's text; people speak 25 a second.
@@ -148,14 +150,19 @@ async fn transcribe_chunk(
     Ok(done)
 }
 
-/// Returns the part of a segment in which somebody speaks: Whisper's first timestamp is often that of the window. `None` if
-/// nobody does.
+/// Returns the part of a segment in which somebody speaks: Whisper's first timestamp is often that of the window, and the next
+/// ones are often where the segment before ends. `None` if nobody does.
 fn within_voice(voice: &[Voice], (start_s, end_s): (f64, f64)) -> Option<(f64, f64)> {
     let seconds = |sample: u64| sample as f64 / SAMPLE_RATE as f64;
-    let spoken =
+    let touches =
         |voice: &&Voice| seconds(voice.start) - SLACK_S < end_s && seconds(voice.end) + SLACK_S > start_s;
-    let first = voice.iter().find(spoken)?;
-    let last = voice.iter().rev().find(spoken)?;
+    // What only touches the segment is said in the one beside it.
+    let overlaps = |voice: &&Voice| {
+        let overlap = end_s.min(seconds(voice.end)) - start_s.max(seconds(voice.start));
+        overlap >= OVERLAP_S.min(seconds(voice.end - voice.start))
+    };
+    let first = voice.iter().find(overlaps).or_else(|| voice.iter().find(touches))?;
+    let last = voice.iter().rev().find(overlaps).or_else(|| voice.iter().rev().find(touches))?;
     let start_s = start_s.max(seconds(first.start) - SLACK_S).max(0.0);
     Some((start_s, end_s.min(seconds(last.end) + SLACK_S).max(start_s)))
 }

@@ -204,6 +204,12 @@ fn a_segment_is_where_somebody_speaks() {
     let voice = [Voice { start: 2 * second, end: 4 * second }, Voice { start: 6 * second, end: 7 * second }];
     assert_eq!(within_voice(&voice, (0.0, 5.0)), Some((1.9, 4.1)));
     assert_eq!(within_voice(&voice, (2.5, 6.5)), Some((2.5, 6.5)));
+    assert_eq!(
+        within_voice(&voice, (4.0, 6.5)),
+        Some((5.9, 6.5)),
+        "what is said before is in the segment before"
+    );
+    assert_eq!(within_voice(&voice, (3.9, 6.1)), Some((3.9, 6.1)), "too little of either, but something");
     assert_eq!(within_voice(&voice, (4.5, 5.5)), None);
     assert_eq!(within_voice(&voice, (8.0, 9.0)), None);
 }
