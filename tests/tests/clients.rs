@@ -25,7 +25,11 @@ struct Asked {
 
 impl Asked {
     async fn new() -> anyhow::Result<Self> {
-        let server = Server::start().await?;
+        Self::with(&[]).await
+    }
+
+    async fn with(arguments: &[&str]) -> anyhow::Result<Self> {
+        let server = Server::start_with(arguments).await?;
         let clip = clips::simple(1)?;
         let truth = clip.questions.iter().find(|q| q.skill == Skill::Colour).context("a colour")?;
         Ok(Self { server, answer: truth.answer.clone(), file: clip.file.clone() })
@@ -276,12 +280,11 @@ fn check_picture(told: &Value) {
 #[tokio::test]
 #[ignore = "takes a sentence model: scripts/test.sh meaning"]
 async fn python_mcp_by_meaning() -> anyhow::Result<()> {
-    std::env::var_os("HOMEREEL_EMBED_MODEL").context("HOMEREEL_EMBED_MODEL")?;
-    // The server reads the variable, too.
-    let asked = Asked::new().await?;
+    let model = std::env::var("HOMEREEL_EMBED_MODEL").context("HOMEREEL_EMBED_MODEL")?;
+    let asked = Asked::with(&["--embed-model", &model]).await?;
     let video = asked.server.upload(&asked.file).await?;
     asked.server.described(&video).await?;
-    let (meant, end) = ("geometric figure in motion", Instant::now() + PATIENCE);
+    let (meant, end) = ("a coloured shape is moving", Instant::now() + PATIENCE);
     let search = format!("/api/search?q={}", meant.replace(' ', "%20"));
     while asked.server.json(&search).await?["total"] == 0 {
         ensure!(Instant::now() < end, "nothing is found: {}", asked.server.log());
