@@ -98,6 +98,11 @@ impl<'a> Planner<'a> {
                 self.read().await?;
                 continue;
             }
+            // Voice that ends with the sound leaves nothing behind it.
+            if start >= self.end() {
+                self.position = self.end();
+                return Ok(None);
+            }
             return Ok(Some(self.chunk(start)));
         }
     }

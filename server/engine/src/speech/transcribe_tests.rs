@@ -175,6 +175,21 @@ async fn speech_without_a_pause_goes_on_where_the_text_ends() {
 }
 
 #[tokio::test]
+async fn voice_up_to_the_last_sample_ends_with_the_sound() {
+    // The detector judges frames of 256 samples; the last one is not complete.
+    for more in [0, 1, 100, 255] {
+        let mut sound = voice(6.0);
+        sound.truncate(5 * RATE / 256 * 256 + more);
+        let fake = Fake::new(|len_s| len_s);
+        let (segments, positions) = run(&fake, &sound, &TranscribeOptions::default()).await;
+        let length = sound.len() as f64 / RATE as f64;
+        assert_eq!((segments.len(), fake.seen.lock().unwrap().len()), (1, 1), "{more}");
+        assert!(segments[0].end_s <= length, "{more}: {segments:?}");
+        assert_eq!(positions.last(), Some(&length), "{more}");
+    }
+}
+
+#[tokio::test]
 async fn a_rest_is_transcribed_and_a_window_that_consumes_nothing_ends() {
     let fake = Fake::new(|len_s| if len_s > 6.0 { 4.0 } else { len_s });
     let (segments, _) =

@@ -36,6 +36,8 @@ pub struct VoiceDetector {
     scores: VecDeque<f32>,
     /// Samples of a frame that is not complete.
     pending: Vec<f32>,
+    /// Samples that came, without the silence that completes the last frame.
+    samples: u64,
     /// Frames that have been judged.
     frames: u64,
     /// Frames of voice in a row, while there is no span.
@@ -52,6 +54,7 @@ impl Default for VoiceDetector {
             movement: Movement::default(),
             scores: VecDeque::new(),
             pending: Vec::with_capacity(FRAME),
+            samples: 0,
             frames: 0,
             on: 0,
             open: None,
@@ -63,6 +66,7 @@ impl Default for VoiceDetector {
 impl VoiceDetector {
     /// Judges samples (16 kHz, mono, from -1 to 1).
     pub fn push(&mut self, samples: &[f32]) {
+        self.samples += samples.len() as u64;
         for sample in samples {
             // What is no number is silence; the detector accepts -1 to 1 only.
             self.pending.push(if sample.is_nan() { 0.0 } else { sample.clamp(-1.0, 1.0) });
@@ -148,7 +152,8 @@ impl VoiceDetector {
         if let Some((first, end)) = self.open.take()
             && end - first >= LEAST_FRAMES
         {
-            self.spans.push_back(Voice { start: first * FRAME as u64, end: end * FRAME as u64 });
+            let end = (end * FRAME as u64).min(self.samples);
+            self.spans.push_back(Voice { start: first * FRAME as u64, end });
         }
     }
 }
