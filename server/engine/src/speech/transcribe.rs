@@ -7,7 +7,6 @@ use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 
 use super::config::SAMPLE_RATE;
-use super::decode::LEAST_LOGPROB;
 use super::planner::{Chunk, Planner, Samples};
 use super::voice::Voice;
 use super::{Segment, TranscribeOptions, TranscriptProgress, WindowText};
@@ -131,8 +130,7 @@ async fn transcribe_chunk(
         done.segments.extend(segments.into_iter().filter_map(|segment| {
             let times = (from_s + segment.start_s, from_s + segment.end_s);
             let (start_s, end_s) = within_voice(&chunk.voice, times)?;
-            // Improbable at every temperature: sounds in which Whisper hears words.
-            let text = printable(&segment.text).filter(|_| segment.confidence >= LEAST_LOGPROB.exp())?;
+            let text = printable(&segment.text)?;
             Some(Segment { start_s, end_s, text, language: code.clone(), confidence: segment.confidence })
         }));
         let certain = found.filter(|found| found.probability >= CERTAIN).map(|found| found.code);
