@@ -2,6 +2,7 @@
 
 mod embed;
 mod flags;
+mod models;
 mod origin;
 mod speech;
 

@@ -1,11 +1,9 @@
 //! The settings of search by meaning: which model computes vectors of texts.
 
-use anyhow::{Context as _, bail, ensure};
-use homereel_engine::{ModelSource, embed::EmbedSource};
-use url::Url;
+use anyhow::{bail, ensure};
+use homereel_engine::embed::EmbedSource;
 
-/// Turns search by meaning off.
-const OFF: &str = "off";
+use super::models::{OFF, address, checkpoint};
 
 /// Resolves the three settings. `off` prevails over a URL, so that a flag can turn off what the file has.
 pub(super) fn source(
@@ -21,43 +19,22 @@ pub(super) fn source(
             bail!("embed_model is {model:?} and embed_url is {url:?}; one of them would fit")
         }
         (None, Some(url)) => Ok(Some(EmbedSource::Server {
-            url: server(&url)?,
+            url: address("embed_url", "http://HOST:PORT would fit", &url)?,
             model: url_model.filter(|name| !name.is_empty()),
         })),
         (model, None) => {
             ensure!(url_model.is_none(), "embed_url_model is set, but embed_url is not");
-            model.map(|model| local(&model)).transpose()
+            let parse = |model: String| checkpoint("embed_model", "intfloat/multilingual-e5-small", &model);
+            Ok(model.map(parse).transpose()?.map(EmbedSource::Model))
         }
     }
 }
 
-fn local(model: &str) -> anyhow::Result<EmbedSource> {
-    let fits = "off, a directory, or a hub id such as intfloat/multilingual-e5-small would fit";
-    let source = model.parse().ok().filter(|source| *source != ModelSource::Demo);
-    let source = source.with_context(|| format!("embed_model is {model:?}; {fits}"))?;
-    if let ModelSource::Dir(directory) = &source {
-        ensure!(directory.is_dir(), "embed_model is {model:?}, which is not a directory; {fits}");
-    }
-    Ok(EmbedSource::Model(source))
-}
-
-fn server(text: &str) -> anyhow::Result<Url> {
-    let url: Option<Url> = text.parse().ok();
-    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let url = url.with_context(|| format!("embed_url is {text:?}; http://HOST:PORT would fit"))?;
-    // The URL appears in logs, and so would this text.
-    ensure!(
-        url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none(),
-        "embed_url has credentials, a query or a fragment; http://HOST:PORT would fit"
-    );
-    Ok(url)
-}
-
 #[cfg(test)]
 mod tests {
+    use homereel_engine::ModelSource;
+    use url::Url;
+
     use super::*;
 
     fn resolve(

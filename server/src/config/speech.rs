@@ -4,6 +4,8 @@ use anyhow::{bail, ensure};
 use homereel_engine::{ModelSource, speech};
 use url::Url;
 
+use super::models::{OFF, address, checkpoint};
+
 /// What transcribes, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpeechConfig {
@@ -37,7 +39,9 @@ pub(super) fn resolve(
     url_model: Option<String>,
     language: Option<String>,
 ) -> anyhow::Result<Option<SpeechConfig>> {
-    let model = model.filter(|model| model != "off");
+    if model.as_deref() == Some(OFF) {
+        return Ok(None);
+    }
     let backend = match (model, url) {
         (Some(_), Some(_)) => bail!("speech_model and speech_url are both set; one of them would fit"),
         (None, None) => {
@@ -50,13 +54,14 @@ pub(super) fn resolve(
         }
         (Some(model), None) => {
             ensure!(url_model.is_none(), "speech_url_model is set, but speech_url is not");
-            SpeechBackend::Model(checkpoint(&model)?)
+            SpeechBackend::Model(checkpoint("speech_model", "openai/whisper-large-v3-turbo", &model)?)
         }
         (None, Some(url)) => {
             let Some(model) = url_model.filter(|model| !model.trim().is_empty()) else {
                 bail!("speech_url is set, but speech_url_model is not: the name of the server's model");
             };
-            SpeechBackend::Server { url: address(&url)?, model }
+            let fits = "http://HOST:PORT would fit, and a key in HOMEREEL_SPEECH_API_KEY";
+            SpeechBackend::Server { url: address("speech_url", fits, &url)?, model }
         }
     };
     let language = language.map(|text| code(&text)).transpose()?;
@@ -72,29 +77,6 @@ fn code(text: &str) -> anyhow::Result<String> {
         Some(code) => Ok(code.to_owned()),
         None => bail!("speech_language is {text:?}; a code such as en, de or yue would fit"),
     }
-}
-
-fn checkpoint(text: &str) -> anyhow::Result<ModelSource> {
-    let fits = "off, a directory, or a hub id such as openai/whisper-large-v3-turbo would fit";
-    match text.parse() {
-        Ok(ModelSource::Dir(directory)) if !directory.is_dir() => {
-            bail!("speech_model is {text:?}, which is not a directory; {fits}")
-        }
-        Ok(source @ (ModelSource::Dir(_) | ModelSource::Hub { .. })) => Ok(source),
-        Ok(ModelSource::Demo) | Err(_) => bail!("speech_model is {text:?}; {fits}"),
-    }
-}
-
-fn address(text: &str) -> anyhow::Result<Url> {
-    let fits = "http://HOST:PORT would fit";
-    let Ok(url) = Url::parse(text) else { bail!("speech_url {text} is no URL; {fits}") };
-    // Not shown: it may hold a password.
-    ensure!(
-        url.username().is_empty() && url.password().is_none(),
-        "speech_url holds a user or a password; {fits}, and the key in HOMEREEL_SPEECH_API_KEY"
-    );
-    ensure!(matches!(url.scheme(), "http" | "https") && url.has_host(), "speech_url {text}: {fits}");
-    Ok(url)
 }
 
 #[cfg(test)]
@@ -122,8 +104,10 @@ mod tests {
         let directory = std::env::temp_dir();
         let local = resolved(directory.to_str().unwrap(), "", "", "").unwrap().unwrap();
         assert_eq!(local.backend, SpeechBackend::Model(ModelSource::Dir(directory)));
-        let server = resolved("off", "http://127.0.0.1:8000/v1", "whisper", "").unwrap().unwrap();
+        let server = resolved("", "http://127.0.0.1:8000/v1", "whisper", "").unwrap().unwrap();
         assert!(matches!(server.backend, SpeechBackend::Server { model, .. } if model == "whisper"));
+        let off = resolved("off", "http://127.0.0.1:8000/v1", "whisper", "en").unwrap();
+        assert_eq!(off, None, "a flag switches off what the file has");
     }
 
     #[test]
@@ -140,6 +124,7 @@ mod tests {
             ("", "ftp://h", "m", "", "http://HOST:PORT"),
             ("", "h:1:2", "m", "", "http://HOST:PORT"),
             ("", "http://u:p@h", "m", "", "HOMEREEL_SPEECH_API_KEY"),
+            ("", "http://h?key=u:p", "m", "", "a query"),
             ("a/b", "", "", "klingon", "klingon"),
         ] {
             let error = resolved(model, url, url_model, language).unwrap_err();
