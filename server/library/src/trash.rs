@@ -79,8 +79,7 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn trash(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
-        let sql =
-            "SELECT * FROM videos WHERE deleted_ms IS NOT NULL ORDER BY deleted_ms DESC, id LIMIT ? OFFSET ?";
+        let sql = "SELECT * FROM videos WHERE deleted_ms IS NOT NULL ORDER BY deleted_ms DESC, id DESC LIMIT ? OFFSET ?";
         Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
     }
 
