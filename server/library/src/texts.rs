@@ -48,17 +48,15 @@ impl Library {
         Ok(())
     }
 
-    /// Returns the beginnings of the descriptions of those of `ids` that have one, `chars` characters each.
+    /// Returns the beginnings of descriptions, `chars` characters each: of those of `ids` that have one, and whose name is still that
+    /// of the file.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn description_starts(
-        &self,
-        ids: &[&str],
-        chars: u32,
-    ) -> Result<HashMap<String, String>, LibraryError> {
-        let sql = "SELECT video_id, substr(content, 1, ?) FROM texts
-                   WHERE kind = 'description' AND content IS NOT NULL AND video_id IN (SELECT value FROM json_each(?))";
+    pub async fn titles(&self, ids: &[&str], chars: u32) -> Result<HashMap<String, String>, LibraryError> {
+        let sql = "SELECT t.video_id, substr(t.content, 1, ?) FROM json_each(?)
+                   CROSS JOIN texts t ON t.video_id = value AND t.kind = 'description' AND t.content IS NOT NULL
+                   CROSS JOIN videos v ON v.id = value AND v.name IS coalesce(v.file_name, v.name)";
         let rows: Vec<(String, String)> =
             sqlx::query_as(sql).bind(chars).bind(to_json("video ids", &ids)?).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().collect())

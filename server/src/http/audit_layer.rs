@@ -11,7 +11,7 @@ use homereel_library::Identity;
 use crate::{audit::AuditEntry, net::ClientInfo, state::AppState, telemetry};
 
 /// The requests that are recorded: method, route, and the action's name in the log.
-pub(super) const AUDITED: [(Method, &str, &str); 19] = [
+pub(super) const AUDITED: [(Method, &str, &str); 24] = [
     (Method::POST, "/login", "log_in"),
     (Method::POST, "/logout", "log_out"),
     (Method::POST, "/household/password", "change_password"),
@@ -23,6 +23,11 @@ pub(super) const AUDITED: [(Method, &str, &str); 19] = [
     (Method::POST, "/household/keys/{id}/revoke", "revoke_key"),
     (Method::POST, "/videos/{id}/delete", "delete_video"),
     (Method::DELETE, "/api/videos/{id}", "delete_video"),
+    (Method::POST, "/trash/{id}/delete", "delete_video"),
+    (Method::POST, "/videos/batch", "change_videos"),
+    (Method::POST, "/api/videos/batch", "change_videos"),
+    (Method::POST, "/albums/{id}/delete", "delete_album"),
+    (Method::DELETE, "/api/albums/{id}", "delete_album"),
     (Method::POST, "/trash/empty", "empty_trash"),
     (Method::DELETE, "/api/trash", "empty_trash"),
     (Method::POST, "/api/replicas/{id}/drain", "drain_replica"),

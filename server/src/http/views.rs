@@ -161,11 +161,14 @@ pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
     views::Card {
         id: video.id.clone(),
         name: video.name.clone(),
+        title: video.name.clone(),
         poster: (video.poster == Poster::Ready).then(|| format!("/api/videos/{}/card.jpg", video.id)),
+        posters: String::new(),
         length: video.probe.as_ref().map(|probe| format::duration(probe.duration_s)).unwrap_or_default(),
         size: format::size(video.size),
         date: date(video),
-        date_note: date_note(video),
+        date_note: date_note(video).into(),
+        favourite: video.favourite,
         state: video_state(video, job),
     }
 }
@@ -310,10 +313,10 @@ pub(super) fn description(video: &Video) -> Option<Made> {
     })
 }
 
-/// Tags, each with a link to its album.
+/// Tags, each with a link to its videos.
 pub(super) fn tags(video: &Video) -> Vec<views::Link> {
     let words = video.texts.tags.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
-    let link = |word: &String| views::Link { text: word.clone(), url: album_url(word) };
+    let link = |word: &String| views::Link { text: word.clone(), url: tag_url(word) };
     words.iter().map(link).collect()
 }
 
@@ -365,7 +368,7 @@ fn probe_facts(probe: &ProbeSummary) -> Vec<Fact> {
     facts
 }
 
-/// Returns the URL of the page of an album.
-pub(super) fn album_url(tag: &str) -> String {
-    format!("/albums/{}", utf8_percent_encode(tag, NON_ALPHANUMERIC))
+/// Returns the URL of the page of a tag.
+pub(super) fn tag_url(tag: &str) -> String {
+    format!("/tags/{}", utf8_percent_encode(tag, NON_ALPHANUMERIC))
 }

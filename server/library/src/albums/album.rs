@@ -87,6 +87,15 @@ impl Library {
         Ok(sqlx::query_as(&sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
     }
 
+    /// Returns id and name of at most `limit` albums, the newest first.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn album_names(&self, limit: u32) -> Result<Vec<(String, String)>, LibraryError> {
+        let sql = "SELECT id, name FROM albums ORDER BY created_ms DESC, id DESC LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.pool).await?)
+    }
+
     /// Returns the album with this id.
     ///
     /// # Errors

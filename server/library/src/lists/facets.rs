@@ -1,9 +1,10 @@
 //! Numbers of videos by year, month, place, camera and so on, which triggers keep in the table `facets`.
 
+use jiff::civil::{Date, Time};
 use sqlx::QueryBuilder;
 
 use super::filter::{ListFilter, Period};
-use crate::{error::LibraryError, library::Library};
+use crate::{error::LibraryError, library::Library, taken::local_ms};
 
 /// Videos that are counted one by one; beyond, a count is only a bound.
 const MAX_COUNTED: u64 = 1000;
@@ -83,6 +84,22 @@ impl Library {
         sql.push(" LIMIT ").push_bind(MAX_COUNTED as i64 + 1).push(")");
         let counted = unsigned(sql.build_query_scalar().fetch_one(&self.pool).await?);
         Ok(Counted { videos: counted.min(MAX_COUNTED), or_more: counted > MAX_COUNTED })
+    }
+
+    /// Counts the videos that were taken on the same day of earlier years, up to a thousand.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn count_on_day_before(&self, day: Date) -> Result<u64, LibraryError> {
+        let start = local_ms(day.first_of_year().to_datetime(Time::midnight()));
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM facts WHERE deleted = 0 AND undated = 0 AND day = ? AND taken_ms < ? LIMIT ?)";
+        let count = sqlx::query_scalar(sql)
+            .bind(day.strftime("%m-%d").to_string())
+            .bind(start)
+            .bind(MAX_COUNTED as i64)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(unsigned(count))
     }
 
     /// Returns the count of a filter of one condition, if triggers keep it.
