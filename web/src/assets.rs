@@ -30,6 +30,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const FILES: &[(&str, &str, &[u8])] = files! {
     "ask-all.js": SCRIPT,
     "ask.js": SCRIPT,
+    "charts.js": SCRIPT,
     "dom.js": SCRIPT,
     "events.js": SCRIPT,
     "hash.js": SCRIPT,
