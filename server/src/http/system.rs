@@ -118,7 +118,7 @@ async fn running(cx: &PageContext) -> Result<Vec<JobView>, Failure> {
     let ids: Vec<&str> = jobs.iter().map(|job| job.video_id.as_str()).collect();
     let videos = cx.state.library.videos_by_id(&ids).await?;
     let now = now_ms();
-    Ok(jobs.iter().map(|job| views::job(job, videos.get(&job.video_id), None, now)).collect())
+    Ok(jobs.iter().map(|job| views::job(cx.words, job, videos.get(&job.video_id), None, now)).collect())
 }
 
 /// Says how many jobs wait and have failed.

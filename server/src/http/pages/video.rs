@@ -70,7 +70,7 @@ pub(in crate::http) async fn page(
             older_answers: (older_answers < all.len())
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
             has_sprites: cx.state.library.sprites(&sha256).await.is_some(),
-            similar: similar::cards(&cx.state, &id).await,
+            similar: similar::cards(&cx, &id).await,
             transcript,
             captions,
             ..video_page(&cx, video, job, answers, earlier, second)
@@ -126,7 +126,7 @@ fn video_page(
     earlier: usize,
     second: Option<f64>,
 ) -> VideoPage {
-    let reading = views::video_state(&video, job);
+    let reading = views::video_state(cx.words, &video, job);
     let answering = answers.iter().any(|answer| answer.status == AnswerStatus::Running);
     let shell = html::shell(cx, &video.name, "videos", reading.kind.unfinished() || answering);
     let stream = video.probe.as_ref().map(|probe| &probe.video);
@@ -166,7 +166,7 @@ fn video_page(
             _ => "Who is in this video, and what do they do?".into(),
         },
         shell,
-        step: job.and_then(views::step),
+        step: job.and_then(|job| views::step(cx.words, job)),
         retry: job
             .filter(|job| matches!(job.state, JobState::Failed | JobState::Cancelled))
             .map(|job| format!("/jobs/{}/retry", job.id)),

@@ -164,7 +164,7 @@ pub(super) fn jobs() -> JobsPage {
         counts: HOSTILE.into(),
         paused: true,
         left: Some(HOSTILE.into()),
-        of_other_models: Some(HOSTILE.into()),
+        of_other_models: Some(2),
         any_failed: true,
         jobs: vec![job],
         more: Some("/jobs?offset=40".into()),
@@ -332,7 +332,7 @@ pub(super) fn household() -> HouseholdPage {
     HouseholdPage {
         shell: shell(ModelStatus::Loading),
         problem: HOSTILE.into(),
-        done: "The role is changed.",
+        done: HOSTILE.into(),
         new_key: Some((HOSTILE.into(), HOSTILE.into())),
         open: false,
         me: HOSTILE.into(),
@@ -359,7 +359,7 @@ pub(super) fn error() -> ErrorPage {
     ErrorPage {
         shell: shell(ModelStatus::Ready { id: HOSTILE.into() }),
         lines: vec![HOSTILE.into()],
-        status: 404,
+        detail: HOSTILE.into(),
         back: "/".into(),
         back_label: "All videos".into(),
     }
