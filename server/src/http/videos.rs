@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use homereel_library::TextKind;
+use homereel_library::{Moment, TextKind};
 use homereel_video::TakenTime;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -32,6 +32,12 @@ const MAX_DESCRIPTION: usize = 20_000;
 
 /// Maximum number of tags of a video.
 const MAX_TAGS: usize = 50;
+
+/// Maximum number of moments of a video that people may set.
+const MAX_MOMENTS: usize = 1000;
+
+/// Maximum number of characters of a moment.
+const MAX_MOMENT: usize = 2000;
 
 /// Maximum number of characters of a tag.
 const MAX_TAG: usize = 60;
@@ -59,6 +65,7 @@ pub(super) struct VideoEdit {
     favourite: Option<bool>,
     description: Option<String>,
     tags: Option<Vec<String>>,
+    moments: Option<Vec<Moment>>,
     /// `None` means that the field is missing, `Some(None)` that it is `null`: the date is what the file says.
     #[serde(default, deserialize_with = "present")]
     taken: Option<Option<String>>,
@@ -133,7 +140,7 @@ pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) 
     Ok(Json(body).into_response())
 }
 
-/// `PATCH /api/videos/{id}` with any of `{"name", "place", "favourite", "description", "tags", "taken"}`.
+/// `PATCH /api/videos/{id}` with any of the fields of [`VideoEdit`].
 pub(super) async fn patch(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -156,6 +163,8 @@ async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failu
         return Err(Failure::invalid("description", message));
     }
     let tags = edit.tags.map(|tags| tidy(&tags)).transpose()?;
+    let duration_s = video.probe.as_ref().map_or(f64::INFINITY, |probe| probe.duration_s);
+    let moments = edit.moments.map(|moments| in_order(moments, duration_s)).transpose()?;
     let taken = edit.taken.map(|text| text.map(|text| taken(&text)).transpose()).transpose()?;
     if let Some(taken) = taken {
         library.set_taken(id, taken).await?;
@@ -181,7 +190,39 @@ async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failu
     {
         library.edit_text(id, TextKind::Tags, Some(json!(tags).to_string())).await?;
     }
+    if let Some(moments) = moments
+        && present.moments.as_ref().and_then(|text| text.content.clone()).unwrap_or_default() != moments
+    {
+        library.edit_text(id, TextKind::Moments, Some(json!(moments).to_string())).await?;
+    }
     Ok(())
+}
+
+/// Validates the moments of a video of `duration_s` seconds, and sorts them by time.
+fn in_order(mut moments: Vec<Moment>, duration_s: f64) -> Result<Vec<Moment>, Failure> {
+    if moments.len() > MAX_MOMENTS {
+        let message = format!("a video has at most {MAX_MOMENTS} moments, not {}", moments.len());
+        return Err(Failure::invalid("moments", message));
+    }
+    for moment in &mut moments {
+        let Moment { start, end, text } = moment;
+        *text = text.trim().to_owned();
+        let chars = text.chars().count();
+        if chars == 0 || chars > MAX_MOMENT {
+            let message = format!("the text of a moment has {chars} characters; 1 to {MAX_MOMENT} would fit");
+            return Err(Failure::invalid("moments", message));
+        }
+        // Positions on pages are rounded to tenths.
+        *end = end.min(duration_s.max(*end - 0.1));
+        if !(0.0 <= *start && *start <= *end && *end <= duration_s) {
+            let message = format!(
+                "a moment lasts from {start} to {end}; an order within 0 to {duration_s:.3} (seconds) would fit"
+            );
+            return Err(Failure::invalid("moments", message));
+        }
+    }
+    moments.sort_by(|a, b| a.start.total_cmp(&b.start));
+    Ok(moments)
 }
 
 /// Parses when a video was taken.

@@ -13,6 +13,7 @@ use crate::{
     http::{
         extract::{Path, Query},
         html::{self, PageContext},
+        neighbours::{self, Around},
         pages::{reading, transcript},
         similar,
         videos::ANSWERS,
@@ -31,6 +32,9 @@ const MOMENTS: usize = 100;
 #[derive(Debug, Deserialize)]
 pub(in crate::http) struct VideoQuery {
     t: Option<String>,
+    /// Where the reader came from.
+    #[serde(rename = "in")]
+    origin: Option<String>,
     /// Number of newer answers to skip.
     answers: Option<usize>,
     /// Number of earlier moments to skip.
@@ -61,12 +65,12 @@ pub(in crate::http) async fn page(
         let transcript = transcript::view(&cx.state, &video, &query, second).await?;
         let captions = transcript::captions(&cx.state, &id).await?;
         let job = jobs.iter().find(|job| job.kind == "ingest");
-        let (newer, older) = cx.state.library.neighbours(&video).await?;
-        let url = |id: String| format!("/videos/{id}");
+        let Around { origin, place } = neighbours::around(&cx.state, &video, query.origin.as_deref()).await?;
+        let url = |id: String| origin.url_of(&id);
         let sha256 = video.sha256.clone();
         html::render(&VideoPage {
-            newer: newer.map(url),
-            older: older.map(url),
+            newer: place.previous.map(url),
+            older: place.next.map(url),
             older_answers: (older_answers < all.len())
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
             has_sprites: cx.state.library.sprites(&sha256).await.is_some(),

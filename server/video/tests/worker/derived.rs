@@ -21,7 +21,7 @@ pub(crate) async fn made(clips: &Clips, path: &Path, room: u64) -> Result<(PathB
     let mut told = Vec::new();
     let cancel = CancellationToken::new();
     let progress = |done, total| told.push((done, total));
-    let made = rendition(&worker(), File::open(path).unwrap(), file, room, &cancel, progress).await?;
+    let made = rendition(&worker(), File::open(path).unwrap(), None, file, room, &cancel, progress).await?;
     assert_eq!(told.last(), Some(&(made.frames, made.frames)), "the last progress is the end");
     Ok((out, made))
 }
