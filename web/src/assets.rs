@@ -1,4 +1,5 @@
-//! The embedded static files. ETag and URL of each contain a hash of its content.
+//! The embedded static files. Their URLs contain a hash of all of them, so that scripts can import each other by relative URLs and
+//! everything can be cached forever.
 
 use std::sync::LazyLock;
 
@@ -7,34 +8,74 @@ use sha2::{Digest, Sha256};
 /// One embedded file.
 #[derive(Debug)]
 pub struct Asset {
-    /// Name under `/static/`.
+    /// Name under `/static/{version}/`.
     pub name: &'static str,
     /// Value of `Content-Type`.
     pub content_type: &'static str,
     /// Content of the file.
     pub bytes: &'static [u8],
-    /// First hex digits of the content's SHA-256.
-    pub version: String,
-    /// URL with name and version, so that it can be cached forever.
+    /// URL with version and name.
     pub url: String,
 }
 
-static ASSETS: LazyLock<[Asset; 4]> = LazyLock::new(|| {
-    [
-        asset("style.css", "text/css; charset=utf-8", include_bytes!("../static/style.css")),
-        asset("homereel.js", "text/javascript; charset=utf-8", include_bytes!("../static/homereel.js")),
-        asset("hash.js", "text/javascript; charset=utf-8", include_bytes!("../static/hash.js")),
-        asset("icon.svg", "image/svg+xml", include_bytes!("../static/icon.svg")),
-    ]
-});
-
-fn asset(name: &'static str, content_type: &'static str, bytes: &'static [u8]) -> Asset {
-    let version: String = Sha256::digest(bytes).iter().take(8).map(|b| format!("{b:02x}")).collect();
-    let url = format!("/static/{name}?v={version}");
-    Asset { name, content_type, bytes, version, url }
+/// Lists files of `static/` with their content types.
+macro_rules! files {
+    ($($name:literal: $content_type:expr,)*) => {
+        &[$(($name, $content_type, include_bytes!(concat!("../static/", $name)))),*]
+    };
 }
 
-/// Returns the file `name` under `/static/`.
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+const FILES: &[(&str, &str, &[u8])] = files! {
+    "ask-all.js": SCRIPT,
+    "ask.js": SCRIPT,
+    "dom.js": SCRIPT,
+    "events.js": SCRIPT,
+    "hash.js": SCRIPT,
+    "homereel.js": SCRIPT,
+    "homereel.webmanifest": "application/manifest+json",
+    "icon-180.png": "image/png",
+    "icon-512.png": "image/png",
+    "icon.svg": "image/svg+xml",
+    "live.js": SCRIPT,
+    "marks.js": SCRIPT,
+    "navigate.js": SCRIPT,
+    "player.js": SCRIPT,
+    "scrub.js": SCRIPT,
+    "send.js": SCRIPT,
+    "style.css": "text/css; charset=utf-8",
+    "transcript.js": SCRIPT,
+    "tray.js": SCRIPT,
+    "upload.js": SCRIPT,
+};
+
+/// First hex digits of the SHA-256 of all files.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let mut hash = Sha256::new();
+    for (_, _, bytes) in FILES {
+        hash.update(bytes);
+    }
+    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+});
+
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
+    let asset = |&(name, content_type, bytes): &(&'static str, &'static str, &'static [u8])| Asset {
+        name,
+        content_type,
+        bytes,
+        url: format!("/static/{}/{name}", *VERSION),
+    };
+    FILES.iter().map(asset).collect()
+});
+
+/// Returns the version of all files, which is part of their URLs.
+#[must_use]
+pub fn version() -> &'static str {
+    &VERSION
+}
+
+/// Returns the file `name`.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.name == name)
@@ -48,32 +89,27 @@ pub fn url(name: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use super::*;
 
     #[test]
-    fn every_asset_that_a_template_names_exists() {
-        for template in [
-            "base",
-            "library",
-            "video",
-            "search",
-            "ask",
-            "trash",
-            "system",
-            "bench",
-            "jobs",
-            "error",
-            "albums",
-            "album",
-            "household",
-        ] {
-            let path = format!("{}/templates/{template}.html", env!("CARGO_MANIFEST_DIR"));
-            let html = std::fs::read_to_string(path).unwrap();
-            for name in html.split("url(\"").skip(1).filter_map(|rest| rest.split('"').next()) {
-                assert!(find(name).is_some(), "{template}.html names {name}");
+    fn every_file_is_embedded_and_every_asset_that_a_template_or_a_script_names_exists() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for entry in fs::read_dir(here.join("static")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(find(&name).is_some(), "{name} is not embedded");
+        }
+        for (directory, before) in [("templates", "assets::url(\""), ("static", "'./")] {
+            for entry in fs::read_dir(here.join(directory)).unwrap() {
+                let path = entry.unwrap().path();
+                let Ok(text) = fs::read_to_string(&path) else { continue };
+                for name in text.split(before).skip(1).filter_map(|rest| rest.split(['"', '\'']).next()) {
+                    assert!(find(name).is_some(), "{} names {name}", path.display());
+                }
             }
         }
-        assert!(url("style.css").starts_with("/static/style.css?v="));
+        assert!(url("style.css").starts_with("/static/") && url("style.css").ends_with("/style.css"));
         assert_eq!(find("../Cargo.toml").map(|asset| asset.name), None);
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! `templates/*.html` has one template per page on top of `base.html`; `static/` has the files that [`assets`] embeds. [`pages`] has
 //! the structs of entire pages, [`views`] those of their parts; [`mod@format`] and [`times`] format numbers and times.
-//! [`bench_result`] and [`plot`] are benchmark results and their plots, which the benchmark program uses, too.
+//! `words/` has their texts, which [`Words`] formats. [`bench_result`] and [`plot`] are benchmark results and their plots, which the benchmark program uses, too.
 
 pub mod assets;
 pub mod bench_result;
@@ -15,8 +15,10 @@ pub mod pages;
 pub mod plot;
 pub mod times;
 pub mod views;
+mod words;
 
 pub use askama::Template;
+pub use words::Words;
 
 /// Version of this build, shown in the footer.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

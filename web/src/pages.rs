@@ -6,8 +6,8 @@ use askama::Template;
 
 use crate::views::{
     AlbumCard, AnswerView, ApiKeyView, BenchRow, Card, DocsFamily, Fact, FactList, FoundView, JobProgress,
-    JobView, Link, Made, ModelStatus, MomentView, Note, Person, SelectOption, Shell, StateKind, StateLabel,
-    Time, TranscriptView, Trashed,
+    JobView, Link, Made, ModelStatus, MomentView, Note, Person, RefusedUpload, SelectOption, Shell,
+    StateKind, StateLabel, Time, TranscriptView, Trashed,
 };
 
 /// `/`: upload and the list of videos.
@@ -30,8 +30,20 @@ pub struct LibraryPage {
     pub trashed: Option<Link>,
     /// Formatted disk usage.
     pub storage: String,
-    /// URL of the script that hashes files in a web worker.
-    pub hasher: &'static str,
+}
+
+/// `/add`: the form that adds videos, and the caller's refused uploads.
+#[derive(Debug, Template)]
+#[template(path = "add.html")]
+pub struct AddPage {
+    /// The frame.
+    pub shell: Shell,
+    /// Formatted size limit of uploads.
+    pub upload_limit: String,
+    /// Scheme and authority of the request, for the example command.
+    pub base_url: String,
+    /// Uploads that were refused within the last day, newest first.
+    pub refused: Vec<RefusedUpload>,
 }
 
 /// `/videos/{id}`: the player, description and moments, questions and answers.

@@ -4,7 +4,7 @@
 mod search;
 mod transcript;
 
-use crate::times::Span;
+use crate::{Words, times::Span};
 pub use search::{FoundView, HitView};
 pub use transcript::{LineView, TranscriptView};
 
@@ -33,9 +33,11 @@ pub enum ModelStatus {
 /// The common frame of all pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shell {
+    /// Texts in the reader's language.
+    pub words: &'static Words,
     /// Title of the page.
     pub title: String,
-    /// The active tab: `videos`, `albums`, `search`, `ask`, `jobs`, `system`, `household`, or empty.
+    /// The active page: `videos`, `albums`, `search`, `ask`, `jobs`, `system`, `household`, `trash`, or empty.
     pub here: &'static str,
     /// The model.
     pub model: ModelStatus,
@@ -47,6 +49,19 @@ pub struct Shell {
     pub may_delete: bool,
     /// Something on this page is in progress. Without JavaScript, the page reloads by itself.
     pub unfinished: bool,
+}
+
+/// An upload that did not become a video.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedUpload {
+    /// Id of the upload.
+    pub id: String,
+    /// Name of the file.
+    pub name: String,
+    /// Formatted size.
+    pub size: String,
+    /// Why it was refused.
+    pub reason: String,
 }
 
 /// Kind of a state, which selects its colour and icon. The word beside them has the same meaning.

@@ -97,7 +97,7 @@ pub(super) async fn require(
         let message = format!("this requires the role {}; yours is {}", role.as_str(), who.role.as_str());
         let failure = Failure::new(StatusCode::FORBIDDEN, "forbidden", message);
         let refused = if html::wants_page(&request) {
-            let cx = PageContext { user: CurrentUser(Some(who.clone())), state };
+            let cx = PageContext::new(state, CurrentUser(Some(who.clone())), request.headers());
             html::or_error(&cx, Err(failure))
         } else {
             render(path, failure)

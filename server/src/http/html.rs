@@ -9,7 +9,7 @@ use axum::{
 };
 use homereel_library::Role;
 use homereel_web::{
-    Template,
+    Template, Words,
     pages::ErrorPage,
     views::{ModelStatus, Shell},
 };
@@ -26,13 +26,24 @@ use crate::state::AppState;
 pub(super) struct PageContext {
     pub(super) state: AppState,
     pub(super) user: CurrentUser,
+    /// Texts in the reader's language.
+    pub(super) words: &'static Words,
+}
+
+impl PageContext {
+    /// Context of a request from `user` with these headers.
+    pub(super) fn new(state: AppState, user: CurrentUser, headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        Self { state, user, words: Words::of(accept) }
+    }
 }
 
 impl FromRequestParts<AppState> for PageContext {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
-        Ok(Self { state: state.clone(), user: CurrentUser::from_request_parts(parts, state).await? })
+        let user = CurrentUser::from_request_parts(parts, state).await?;
+        Ok(Self::new(state.clone(), user, &parts.headers))
     }
 }
 
@@ -55,6 +66,7 @@ pub(super) fn shell(cx: &PageContext, title: &str, here: &'static str, unfinishe
     let model = views::model(cx.state.answers.engine().as_ref());
     let unfinished = unfinished || model == ModelStatus::Loading;
     Shell {
+        words: cx.words,
         title: title.into(),
         here,
         unfinished,

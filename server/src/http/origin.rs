@@ -50,7 +50,7 @@ pub(super) async fn check(
     if let Some(failure) = refusal {
         // Pages contain details of the server, and at this point the caller is not authenticated.
         return if html::wants_page(&request) && !state.auth.required() {
-            html::or_error(&PageContext { user: CurrentUser(None), state }, Err(failure))
+            html::or_error(&PageContext::new(state, CurrentUser(None), request.headers()), Err(failure))
         } else {
             render(request.uri().path(), failure)
         };

@@ -35,7 +35,7 @@ fn public() -> Group {
         .route("/health", get(health::readyz))
         .route("/login", get(login::page).post(login::log_in).layer(DefaultBodyLimit::max(MAX_LOGIN)))
         .route("/logout", post(login::log_out))
-        .route("/static/{name}", get(assets::asset))
+        .route("/static/{version}/{name}", get(assets::asset))
 }
 
 /// Routes that only read, and the reader's own password.
@@ -106,6 +106,8 @@ fn viewer() -> Group {
 fn member() -> Group {
     Group::default()
         // Forms of pages.
+        .route("/add", get(pages::add::page))
+        .route("/add/{id}/dismiss", post(pages::add::dismiss_form))
         .route("/videos/{id}/rename", post(videos::rename_form))
         .route("/videos/{id}/edit", post(videos::edit_form))
         .route("/videos/{id}/taken", post(videos::taken_form))

@@ -297,9 +297,10 @@ pub(super) async fn override_(
     }
 }
 
-/// `GET /api/uploads`: unfinished uploads, newest first.
-pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "uploads": state.library.uploads(LIST).await? })))
+/// `GET /api/uploads`: the caller's unfinished and lately refused uploads, newest first.
+pub(super) async fn list(State(state): State<AppState>, user: CurrentUser) -> Result<Json<Value>, Problem> {
+    let uploads = state.library.uploads_of(user.account().as_deref(), LIST).await?;
+    Ok(Json(json!({ "uploads": uploads })))
 }
 
 /// `GET /api/uploads/{id}`: the state of an upload.

@@ -22,6 +22,11 @@ const REST: u64 = SAMPLE_RATE as u64 / 5;
 const SLACK_S: f64 = 0.1;
 /// Seconds of a span of voice that are in the segment to which it belongs, unless it is shorter.
 const OVERLAP_S: f64 = 0.2;
+/// A segment that is both shorter than this, in seconds, and less probable than [`IMPROBABLE`] is dropped: for a noise that passes
+/// for voice, Whisper writes a short phrase such as "Thank you." in which it has no confidence.
+const BRIEF_S: f64 = 1.5;
+/// Confidence at the mean log-probability of -1, below which Whisper's own rule doubts a text.
+const IMPROBABLE: f32 = 0.367_879_44;
 /// From this probability on, a window's language is that of the whole sound.
 const CERTAIN: f32 = 0.5;
 /// Characters of a segment's text; people speak 25 a second.
@@ -130,7 +135,7 @@ async fn transcribe_chunk(
         done.segments.extend(segments.into_iter().filter_map(|segment| {
             let times = (from_s + segment.start_s, from_s + segment.end_s);
             let (start_s, end_s) = within_voice(&chunk.voice, times)?;
-            let text = printable(&segment.text)?;
+            let text = printable(&segment.text).filter(|_| is_said(end_s - start_s, segment.confidence))?;
             Some(Segment { start_s, end_s, text, language: code.clone(), confidence: segment.confidence })
         }));
         let certain = found.filter(|found| found.probability >= CERTAIN).map(|found| found.code);
@@ -165,6 +170,11 @@ fn within_voice(voice: &[Voice], (start_s, end_s): (f64, f64)) -> Option<(f64, f
     let last = voice.iter().rev().find(overlaps).or_else(|| voice.iter().rev().find(touches))?;
     let start_s = start_s.max(seconds(first.start) - SLACK_S).max(0.0);
     Some((start_s, end_s.min(seconds(last.end) + SLACK_S).max(start_s)))
+}
+
+/// Returns whether a segment of `len_s` seconds is taken for speech.
+fn is_said(len_s: f64, confidence: f32) -> bool {
+    len_s >= BRIEF_S || confidence >= IMPROBABLE
 }
 
 /// Returns text without control characters, of bounded length: models and servers may return anything. `None` if nothing is

@@ -235,3 +235,19 @@ fn text_of_a_model_is_bounded_and_printable() {
     assert_eq!(printable(" \n "), None);
     assert_eq!(printable(&"x".repeat(5000)).unwrap().len(), MOST_TEXT);
 }
+
+#[test]
+fn brief_and_improbable_texts_are_not_speech() {
+    // Seconds and confidence of what whisper-tiny.en writes for a short noise in a film, and for speech.
+    for (text, len_s, confidence, said) in [
+        ("Thank you.", 1.0, 0.30, false),
+        ("I'm glad.", 0.84, 0.27, false),
+        ("Mmm.", 0.74, 0.36, false),
+        ("you", 0.72, 0.10, false),
+        ("Okay.", 0.55, 0.66, true),
+        ("My sister found a little green frog, spoken in noise", 2.87, 0.35, true),
+        ("That is all for today.", 1.53, 0.64, true),
+    ] {
+        assert_eq!(is_said(len_s, confidence), said, "{text}");
+    }
+}

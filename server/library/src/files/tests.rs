@@ -143,7 +143,10 @@ async fn what_a_killed_process_leaves_is_finished_or_removed() {
     let mut receiving = library.receive(&upload.id, 0, true).await.unwrap();
     receiving.write(b"more").await.unwrap();
     let upload = receiving.accept().await.unwrap();
-    assert!(library.uploads(9).await.unwrap().is_empty(), "it is not listed with those of the library");
+    assert!(
+        library.uploads_of(None, 9).await.unwrap().is_empty(),
+        "it is not listed with those of the library"
+    );
     // Killed between the rename and the row.
     let Storing::Bytes { sealed, _writer } = library.seal_upload(&upload).await.unwrap() else {
         panic!("bytes")

@@ -139,7 +139,7 @@ async fn uploads_that_stopped_are_forgotten_after_their_term() {
         .await
         .unwrap();
     assert_eq!(library.expire_uploads(now_ms()).await.unwrap(), 1);
-    assert_eq!(library.uploads(9).await.unwrap(), [new]);
+    assert_eq!(library.uploads_of(None, 9).await.unwrap(), [new]);
 }
 
 #[tokio::test]

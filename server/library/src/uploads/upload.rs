@@ -216,13 +216,16 @@ impl Library {
         row.ok_or_else(|| LibraryError::NotFound { what: "upload", id: shorten(id) })
     }
 
-    /// Returns at most `limit` unfinished uploads to the library, newest first.
+    /// Returns the uploads to the library that `owner` started: unfinished ones, and those that were refused within the last day;
+    /// newest first.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn uploads(&self, limit: u32) -> Result<Vec<Upload>, LibraryError> {
-        let sql = "SELECT * FROM uploads WHERE state <> 'done' AND purpose IS NULL ORDER BY id DESC LIMIT ?";
-        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.pool).await?)
+    pub async fn uploads_of(&self, owner: Option<&str>, limit: u32) -> Result<Vec<Upload>, LibraryError> {
+        let sql = "SELECT * FROM uploads WHERE owner IS ? AND purpose IS NULL
+                   AND (state IN ('receiving', 'storing') OR (state = 'refused' AND expires_ms > ?))
+                   ORDER BY id DESC LIMIT ?";
+        Ok(sqlx::query_as(sql).bind(owner).bind(now_ms()).bind(limit).fetch_all(&self.pool).await?)
     }
 
     /// Returns the unfinished upload to the library whose client declared this hash.

@@ -18,8 +18,12 @@ pub(super) fn uploads() -> Vec<Route> {
     let known = object([("id", text()), ("name", text()), ("trashed", boolean())], []);
     let mut routes = resumable("/api/uploads", "/api/uploads/{id}", "Homereel-Video");
     routes.extend([
-        get("/api/uploads", Viewer, "Lists unfinished uploads")
-            .returns(StatusCode::OK, object([("uploads", list(shared("Upload")))], [])),
+        get(
+            "/api/uploads",
+            Viewer,
+            "Lists the caller's uploads that are unfinished, or were refused within the last day",
+        )
+        .returns(StatusCode::OK, object([("uploads", list(shared("Upload")))], [])),
         get("/api/uploads/{id}", Viewer, "Returns the state of an upload")
             .returns(StatusCode::OK, shared("Upload")),
         get("/api/uploads/known", Viewer, "Returns the video or unfinished upload with this content")

@@ -4,7 +4,7 @@ use axum::{
     http::{HeaderMap, header},
     response::Response,
 };
-use homereel_web::{assets, format, pages::LibraryPage, views as web};
+use homereel_web::{format, pages::LibraryPage, views as web};
 use serde::Deserialize;
 
 use crate::{
@@ -63,7 +63,6 @@ async fn show(
         more: (u64::from(next) < count).then(|| format!("/?offset={next}")),
         trashed: just_trashed(&cx.state, query.trashed.as_deref()).await?,
         storage: trash::storage_words(&storage),
-        hasher: assets::url("hash.js"),
     })
 }
 
@@ -77,7 +76,7 @@ async fn just_trashed(state: &AppState, id: Option<&str>) -> Result<Option<web::
 }
 
 /// Scheme and authority of the request's URL; displayed, never used for links.
-fn base_url(client: ClientInfo, headers: &HeaderMap) -> String {
+pub(super) fn base_url(client: ClientInfo, headers: &HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or("localhost:8080");
     let scheme = if client.https { "https" } else { "http" };
     format!("{scheme}://{host}")

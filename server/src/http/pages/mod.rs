@@ -2,6 +2,7 @@
 //!
 //! They read rows from the library and fill the structs of `homereel-web`; [`super::views`] has the texts.
 
+pub(super) mod add;
 pub(super) mod library;
 pub(super) mod reading;
 pub(super) mod transcript;

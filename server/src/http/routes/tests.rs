@@ -103,7 +103,7 @@ pub(in crate::http) const EXPECTED: &[(&str, &str, &str)] = &[
     ("/openapi.json", "GET", "viewer"),
     ("/readyz", "GET", "public"),
     ("/search", "GET", "viewer"),
-    ("/static/{name}", "GET", "public"),
+    ("/static/{version}/{name}", "GET", "public"),
     ("/system", "GET", "viewer"),
     ("/tokenize", "POST", "member"),
     ("/trash", "GET", "viewer"),

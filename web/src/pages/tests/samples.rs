@@ -2,6 +2,7 @@
 
 use super::HOSTILE;
 use crate::{
+    Words,
     pages::{
         AlbumPage, AlbumsPage, AskPage, BenchPage, ErrorPage, HouseholdPage, JobsPage, LibraryPage,
         SearchPage, SystemPage, TrashPage, VideoPage,
@@ -20,6 +21,7 @@ pub(super) fn time() -> Time {
 
 pub(super) fn shell(model: ModelStatus) -> Shell {
     Shell {
+        words: Words::english(),
         title: HOSTILE.into(),
         here: "videos",
         model,
@@ -54,7 +56,6 @@ pub(super) fn library() -> LibraryPage {
         more: Some("/?before=1".into()),
         trashed: Some(Link { text: HOSTILE.into(), url: "/videos/1/restore".into() }),
         storage: HOSTILE.into(),
-        hasher: "/static/hash.js",
     }
 }
 

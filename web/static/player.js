@@ -1,0 +1,54 @@
+// The player: links to a second seek without a reload, and lists of times mark the place that is shown.
+
+import { $, isPlainClick } from './dom.js';
+import { refreshers } from './live.js';
+import { mark } from './marks.js';
+import { followLines } from './transcript.js';
+
+export function start(signal) {
+  watch();
+  refreshers.add(update);
+  signal.addEventListener('abort', () => refreshers.delete(update));
+  document.addEventListener('click', seek, { signal });
+}
+
+function watch() {
+  const player = $('#player');
+  if (!player) return;
+  player.onerror = () => { $('#cannot-play').hidden = false; };
+  if (player.error) player.onerror();
+  player.ontimeupdate = () => {
+    for (const list of document.querySelectorAll('.moments, .lines')) mark(list, player.currentTime);
+    followLines(player);
+  };
+}
+
+function seek(event) {
+  const link = event.target.closest('[data-seek]'), player = $('#player');
+  if (!link || !player || !isPlainClick(event)) return;
+  event.preventDefault();
+  // A millisecond later: players round, and may show the picture before the one that begins then.
+  player.currentTime = Number(link.dataset.seek) + 0.001;
+  history.replaceState(null, '', link.getAttribute('href'));
+  if (matchMedia('(max-width: 52rem)').matches) player.scrollIntoView({ block: 'nearest' });
+}
+
+/** Shows the player, its tracks and its sprites once they exist. A player that is there is never replaced. */
+function update(fresh) {
+  const box = $('#player-box'), freshBox = $('#player-box', fresh);
+  if (!box || !freshBox) return;
+  if (!$('video', box) && $('video', freshBox)) {
+    box.replaceChildren(...document.importNode(freshBox, true).childNodes);
+    watch();
+    document.dispatchEvent(new Event('player'));
+  }
+  for (const track of freshBox.querySelectorAll('track')) {
+    const src = track.getAttribute('src'), present = box.querySelector(`track[label="${CSS.escape(track.label)}"]`);
+    if (!present) $('video', box)?.append(document.importNode(track));
+    else if (present.getAttribute('src') !== src) present.src = src;
+  }
+  if (freshBox.dataset.sprites && !box.dataset.sprites) {
+    box.dataset.sprites = freshBox.dataset.sprites;
+    document.dispatchEvent(new Event('player'));
+  }
+}

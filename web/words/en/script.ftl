@@ -1,0 +1,76 @@
+# Texts that scripts show. A message with a plural is one message per category: `-one`, `-other`.
+
+undo = Undo
+answered-status = The server answered { $status }
+connection-was-lost = The connection was lost
+connection-lost = Connection lost. Retrying…
+connection-back = Connected again
+cancelled = Cancelled
+cancel = Cancel
+close = Close
+try-again = Try again
+discard = Discard
+
+stage-probe = Reading the file
+stage-decode = Decoding
+stage-preprocess = Preparing
+stage-vision = Looking
+stage-prefill = Reading
+stage-generate = Writing
+stage-of = · { $name } { $done } of { $total }
+stage-at = · { $name } { $done }
+
+scrub = Look through the video
+position-of = { $at } of { $length }
+line-corrected = Line corrected
+
+choose-videos = Choose videos
+choose-folder = Choose a folder
+no-videos-in-folder = There are no videos in this folder
+uploads = Uploads
+all-uploads = All uploads
+upload-of = Upload of { $name }
+cancel-upload-of = Cancel the upload of { $name }
+try-again-upload-of = Try the upload of { $name } again
+discard-upload-of = Discard the upload of { $name }
+upload-says = { $name }: { $text }
+upload-waiting = Waiting
+upload-comparing = Checking for duplicates
+upload-twin = The same file is already uploading
+upload-percent = Uploading, { $percent } %
+upload-storing = Saving
+upload-new = Uploaded, analysing…
+upload-duplicate = Already in your library
+upload-restored = Restored from trash
+upload-lost = Connection lost. Retrying in { $seconds } s
+upload-interrupted = { $reason }. Retrying in { $seconds } s
+upload-unreadable = This file can't be read: { $reason }
+upload-empty = This file is empty
+upload-no-video = This isn't a video
+upload-unfinished = { $received } of { $length } uploaded. Choose this file again to continue.
+uploads-progress = { $done } of { $total } uploaded
+uploads-left = { $done } of { $total } uploaded · { $left } left
+uploads-done-one = 1 video added
+uploads-done-other = { $count } videos added
+uploads-failed-one = 1 file could not be added
+uploads-failed-other = { $count } files could not be added
+cancel-all = Cancel all
+retry-all = Retry all
+show-uploads = Show
+hide-uploads = Hide
+
+done-of-total = { $done } of { $total }
+answering = Answering
+cached = Cached
+before-this-one-one = 1 question before this one
+before-this-one-other = { $count } questions before this one
+tokens-one = 1 token
+tokens-other = { $count } tokens
+answer-is = Answer: { $text }
+answer-broke-off = The answer broke off
+stopped = Stopped
+failed-because = Failed: { $reason }
+looking-through = Looking through your videos
+answering-from-one = Answering from 1 note
+answering-from-other = Answering from { $count } notes
+reading-notes = Reading the notes, { $done } of { $total }
