@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DecodeRequest, Plan, Probe, VideoError, decode,
-    scan::{self, Bounds},
+    scan::{self, Bounds, PADDING},
 };
 use audio::Sound;
 pub use cut::Cut;
@@ -111,7 +111,9 @@ pub(crate) fn rendition(
         .and_then(|()| {
             pictures.end(&mut mp4)?;
             if let Some(sound) = &mut sound {
-                sound.end(end_s - start_s, &mut mp4)?;
+                // To the end of a clip belongs what an encoder may have filled up.
+                let padding = if span.is_some() { 0.0 } else { PADDING };
+                sound.end(end_s - start_s + padding, &mut mp4)?;
             }
             mp4.end()
         })

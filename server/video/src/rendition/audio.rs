@@ -7,7 +7,6 @@ use ffmpeg_next::{ChannelLayout, Error, Packet, Rational, codec, encoder, error:
 use super::file::{Mp4, Track};
 use crate::{
     Probe,
-    scan::PADDING,
     sound::{FORMAT, SoundReader},
 };
 
@@ -67,9 +66,8 @@ impl Sound {
         Ok(())
     }
 
-    /// Sends the rest, up to the end of the clip and what an encoder may have filled up.
-    pub(super) fn end(&mut self, duration: f64, mp4: &mut Mp4) -> Result<(), Error> {
-        let end = duration + PADDING;
+    /// Sends the rest, up to `end` seconds from where it begins.
+    pub(super) fn end(&mut self, end: f64, mp4: &mut Mp4) -> Result<(), Error> {
         self.until(end, mp4)?;
         self.encode(mp4, 1, (end * f64::from(self.rate())) as u64)?;
         self.encoder.send_eof()?;

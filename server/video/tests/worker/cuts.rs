@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clips::{Clips, QUARTERS, assert_corners, decode, number, numbered, probe, quarters, worker},
+    decoding::set_matrix,
     derived::loudness,
 };
 
@@ -91,7 +92,8 @@ async fn the_whole_clip_and_its_ends_can_be_copied() {
 async fn a_part_of_an_upright_clip_is_upright() {
     let clips = Clips::new();
     let source = quarters(160, 96, 25, 2.0);
-    let path = clips.draw("turned.mp4", &source, "-c:v libx264 -g 12 -metadata:s:v rotate=90");
+    let path = clips.draw("turned.mp4", &source, "-c:v libx264 -g 12");
+    set_matrix(&path, [0, 1, -1, 0]);
     let whole = probe(&path).await.unwrap();
     assert_eq!((whole.video.width, whole.video.height), (96, 160));
     let part = copied(&clips, &path, span(0.5, 1.5)).await.unwrap();
