@@ -10,6 +10,7 @@ mod audit_layer;
 mod auth_layer;
 mod bench;
 mod clip;
+mod edit;
 pub mod error;
 mod events;
 mod extract;

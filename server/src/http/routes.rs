@@ -17,9 +17,9 @@ use tower::ServiceExt as _;
 use super::{
     albums, answers, ask, ask_all, assets,
     auth_layer::{self, Required},
-    bench, clip, error, events, files, frame, health, household, html, jobs, layers, login, mcp, moments,
-    openai, openapi, pages, path, playback, replicas, search, similar, system, thumbnail, transcripts, trash,
-    tus, upload, videos,
+    bench, clip, edit, error, events, files, frame, health, household, html, jobs, layers, login, mcp,
+    moments, openai, openapi, pages, path, playback, replicas, search, similar, system, thumbnail,
+    transcripts, trash, tus, upload, videos,
 };
 use crate::state::AppState;
 
@@ -109,7 +109,7 @@ fn member() -> Group {
         .route("/add", get(pages::add::page))
         .route("/add/{id}/dismiss", post(pages::add::dismiss_form))
         .route("/videos/{id}/rename", post(videos::rename_form))
-        .route("/videos/{id}/edit", post(videos::edit_form))
+        .route("/videos/{id}/edit", get(edit::page).post(edit::save))
         .route("/videos/{id}/taken", post(videos::taken_form))
         .route("/videos/{id}/favourite", post(videos::favourite_form))
         .route("/videos/{id}/reread", post(videos::reread_form))

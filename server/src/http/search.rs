@@ -142,6 +142,11 @@ impl SearchQuery {
         }
     }
 
+    /// Returns the words that are searched for.
+    pub(super) fn words(&self) -> &str {
+        self.q.trim()
+    }
+
     /// Returns what is searched for as the query of a URL.
     pub(super) fn fields(&self) -> String {
         let fields = [

@@ -60,15 +60,15 @@ pub(super) struct RenameForm {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VideoEdit {
-    name: Option<String>,
-    place: Option<String>,
-    favourite: Option<bool>,
-    description: Option<String>,
-    tags: Option<Vec<String>>,
-    moments: Option<Vec<Moment>>,
+    pub(super) name: Option<String>,
+    pub(super) place: Option<String>,
+    pub(super) favourite: Option<bool>,
+    pub(super) description: Option<String>,
+    pub(super) tags: Option<Vec<String>>,
+    pub(super) moments: Option<Vec<Moment>>,
     /// `None` means that the field is missing, `Some(None)` that it is `null`: the date is what the file says.
     #[serde(default, deserialize_with = "present")]
-    taken: Option<Option<String>>,
+    pub(super) taken: Option<Option<String>>,
 }
 
 /// Reads a field that is there, though it may be `null`.
@@ -86,31 +86,20 @@ pub(super) struct TakenForm {
     zone: String,
 }
 
-impl TakenForm {
-    /// Joins the fields as `PATCH` takes them.
-    fn joined(&self) -> Option<String> {
-        let (day, clock, zone) = (self.day.trim(), self.clock.trim(), self.zone.trim());
-        let zone = match zone {
-            "" => String::new(),
-            _ if zone.eq_ignore_ascii_case("utc") || zone.eq_ignore_ascii_case("z") => "Z".into(),
-            _ if zone.starts_with(['+', '-']) => zone.into(),
-            _ => format!("[{zone}]"),
-        };
-        match (day, clock) {
-            ("", _) => None,
-            (day, "") => Some(day.into()),
-            (day, clock) => Some(format!("{day}T{clock}{zone}")),
-        }
+/// Joins the fields of a form as `PATCH` takes them.
+pub(super) fn taken_text(day: &str, clock: &str, zone: &str) -> Option<String> {
+    let (day, clock, zone) = (day.trim(), clock.trim(), zone.trim());
+    let zone = match zone {
+        "" => String::new(),
+        _ if zone.eq_ignore_ascii_case("utc") || zone.eq_ignore_ascii_case("z") => "Z".into(),
+        _ if zone.starts_with(['+', '-']) => zone.into(),
+        _ => format!("[{zone}]"),
+    };
+    match (day, clock) {
+        ("", _) => None,
+        (day, "") => Some(day.into()),
+        (day, clock) => Some(format!("{day}T{clock}{zone}")),
     }
-}
-
-/// The same changes as a form; tags are separated by commas.
-#[derive(Debug, Deserialize)]
-pub(super) struct EditForm {
-    place: String,
-    /// Missing if the description is too long for a page.
-    description: Option<String>,
-    tags: String,
 }
 
 /// The favourite button's form.
@@ -152,7 +141,7 @@ pub(super) async fn patch(
 }
 
 /// Validates everything before it changes anything.
-async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failure> {
+pub(super) async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failure> {
     let library = &state.library;
     let video = library.video(id).await?;
     let description = edit.description.map(|text| text.trim().to_owned());
@@ -279,25 +268,6 @@ pub(super) async fn reread_form(cx: PageContext, Path(id): Path<String>) -> Resp
     html::or_error(&cx, queued.map(|()| Redirect::to(&format!("/videos/{id}")).into_response()))
 }
 
-/// `POST /videos/{id}/edit`: a form.
-pub(super) async fn edit_form(
-    cx: PageContext,
-    Path(id): Path<String>,
-    form: Result<Form<EditForm>, FormRejection>,
-) -> Response {
-    let work = async || {
-        let Form(form) = form?;
-        let tags = form.tags.split([',', '\n']).map(str::to_owned).collect();
-        // Browsers send line breaks as CR LF.
-        let description = form.description.map(|text| text.replace("\r\n", "\n"));
-        let edit =
-            VideoEdit { place: Some(form.place), description, tags: Some(tags), ..VideoEdit::default() };
-        change(&cx.state, &id, edit).await?;
-        Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
-    };
-    html::or_error(&cx, work().await)
-}
-
 /// `POST /videos/{id}/taken`: a form.
 pub(super) async fn taken_form(
     cx: PageContext,
@@ -306,7 +276,12 @@ pub(super) async fn taken_form(
 ) -> Response {
     let work = async || {
         let Form(form) = form?;
-        change(&cx.state, &id, VideoEdit { taken: Some(form.joined()), ..VideoEdit::default() }).await?;
+        change(
+            &cx.state,
+            &id,
+            VideoEdit { taken: Some(taken_text(&form.day, &form.clock, &form.zone)), ..VideoEdit::default() },
+        )
+        .await?;
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
     };
     html::or_error(&cx, work().await)
