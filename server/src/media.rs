@@ -12,7 +12,15 @@ mod outline;
 mod sound;
 mod source;
 
-use std::{io, path::Path, sync::Arc, time::Instant};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use homereel_engine::{Engine, RgbImage, Stage, VideoBudget, VideoInput};
 use homereel_library::ByteCache;
@@ -111,6 +119,8 @@ pub struct MediaDecoder {
     store: Arc<FrameCache>,
     /// Time per pixel of the videos' own frames, skipped ones included.
     decode_rate: Arc<Rate<3>>,
+    /// Frames decoded since the start.
+    frames_decoded: Arc<AtomicU64>,
 }
 
 /// A clip whose frames are chosen, but not decoded.
@@ -140,6 +150,7 @@ impl MediaDecoder {
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),
             store: Arc::default(),
             decode_rate: Arc::default(),
+            frames_decoded: Arc::default(),
         }
     }
 
@@ -260,7 +271,7 @@ impl MediaDecoder {
             Some(opened) => opened.decode(decode).await?,
             None => homereel_video::decode(&self.worker, source.open()?, decode, cancel).await?,
         };
-        let (frames, mut warnings) = frames_of(engine, stream, total, progress).await?;
+        let (frames, mut warnings) = self.frames_of(engine, stream, total, progress).await?;
         let decode_ms = ms(started);
         self.decode_rate.record(decoding_work(&probe, &plan), decode_ms);
         let mut report = report(&probe, &plan, (width, height));
@@ -296,6 +307,37 @@ impl MediaDecoder {
         Ok(PlannedClip { probe, opened, plan, size, probe_ms })
     }
 
+    /// Collects all frames of a stream and its warnings. The engine may start with each frame as it arrives.
+    async fn frames_of(
+        &self,
+        engine: &dyn Engine,
+        mut stream: FrameStream,
+        total: usize,
+        progress: &(dyn Fn(Stage, usize, usize) + Sync),
+    ) -> Result<(Vec<RgbImage>, Vec<String>), AskError> {
+        let mut frames = Vec::with_capacity(total);
+        while let Some(frame) = stream.next().await? {
+            let frame = RgbImage::new(frame.width, frame.height, frame.rgb);
+            engine.preencode_frame(&frame);
+            frames.push(frame);
+            self.frames_decoded.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!("homereel_frames_decoded_total").increment(1);
+            progress(Stage::Decode, frames.len(), total);
+        }
+        if frames.len() != total {
+            let message = format!("the decoder returned {} of {total} frames", frames.len());
+            return Err(VideoError::Worker { message }.into());
+        }
+        let warnings = stream.end().map(|end| end.warnings.clone()).unwrap_or_default();
+        Ok((frames, warnings))
+    }
+
+    /// Returns how many frames were decoded for the model since the start.
+    #[must_use]
+    pub fn frames_decoded(&self) -> u64 {
+        self.frames_decoded.load(Ordering::Relaxed)
+    }
+
     fn cache_clip(&self, key: &str, prepared: &Arc<PreparedClip>) {
         let bytes = prepared.clip.frames.iter().map(RgbImage::bytes).sum();
         self.clips.put(key.to_owned(), Arc::clone(prepared), bytes);
@@ -318,28 +360,6 @@ impl MediaDecoder {
         let picture = opened.resize(width, height).await?;
         Ok(RgbImage::new(width, height, picture.rgb))
     }
-}
-
-/// Collects all frames of a stream and its warnings. The engine may start with each frame as it arrives.
-async fn frames_of(
-    engine: &dyn Engine,
-    mut stream: FrameStream,
-    total: usize,
-    progress: &(dyn Fn(Stage, usize, usize) + Sync),
-) -> Result<(Vec<RgbImage>, Vec<String>), AskError> {
-    let mut frames = Vec::with_capacity(total);
-    while let Some(frame) = stream.next().await? {
-        let frame = RgbImage::new(frame.width, frame.height, frame.rgb);
-        engine.preencode_frame(&frame);
-        frames.push(frame);
-        progress(Stage::Decode, frames.len(), total);
-    }
-    if frames.len() != total {
-        let message = format!("the decoder returned {} of {total} frames", frames.len());
-        return Err(VideoError::Worker { message }.into());
-    }
-    let warnings = stream.end().map(|end| end.warnings.clone()).unwrap_or_default();
-    Ok((frames, warnings))
 }
 
 fn report(probe: &Probe, plan: &Plan, (width, height): (u32, u32)) -> MediaReport {

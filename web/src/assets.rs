@@ -31,6 +31,7 @@ const FILES: &[(&str, &str, &[u8])] = files! {
     "actions.js": SCRIPT,
     "ask-all.js": SCRIPT,
     "ask.js": SCRIPT,
+    "charts.js": SCRIPT,
     "dom.js": SCRIPT,
     "edit.js": SCRIPT,
     "events.js": SCRIPT,

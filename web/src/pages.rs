@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 
-use crate::views::{
-    AlbumCard, AlbumChoice, AnswerView, ApiKeyView, BenchRow, Card, DocsFamily, EditedMoment, Fact, FactList,
-    FoundView, JobProgress, JobView, Link, Made, ModelStatus, MomentView, Note, Person, RefusedUpload,
-    SelectOption, Shell, StateKind, StateLabel, Time, Trail, TranscriptView, Trashed,
+use crate::{
+    chart::Chart,
+    views::{
+        AlbumCard, AlbumChoice, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, DocsFamily,
+        EditedMoment, Fact, FactList, FoundView, JobProgress, JobView, Link, Made, ModelStatus, MomentView,
+        Note, Person, RefusedUpload, SelectOption, Shell, StateKind, StateLabel, Time, TimeSpent, Trail,
+        TranscriptView, Trashed,
+    },
 };
 
 /// `/`: upload and the list of videos.
@@ -187,6 +191,8 @@ pub struct SearchPage {
     pub lengths: Vec<SelectOption>,
     /// A filter is set, so that the filters are shown.
     pub filtered: bool,
+    /// The query reads like a question.
+    pub is_question: bool,
     /// A search was made.
     pub searched: bool,
     /// It was by meaning, too.
@@ -273,14 +279,24 @@ pub struct HouseholdPage {
 pub struct AskPage {
     /// The frame.
     pub shell: Shell,
+    /// Id of the question; empty before it is asked.
+    pub id: String,
     /// The question; empty before it is asked.
     pub question: String,
+    /// State of an answer that is not complete.
+    pub state: Option<StateLabel>,
     /// The answer, split at the numbers of notes.
     pub parts: Vec<(String, Option<usize>)>,
-    /// Id of the model; empty before it has answered.
+    /// Id of the model; empty where none was needed.
     pub model: String,
+    /// When it was asked.
+    pub asked: Option<Time>,
     /// Sources of the answer.
     pub notes: Vec<Note>,
+    /// Earlier questions, newest first.
+    pub earlier: Vec<(Link, Time)>,
+    /// URL of the next page of them.
+    pub more: Option<String>,
 }
 
 /// `/trash`: deleted videos, which can be restored.
@@ -303,6 +319,18 @@ pub struct TrashPage {
 pub struct SystemPage {
     /// The frame.
     pub shell: Shell,
+    /// Text and URL of each span, and whether it is shown.
+    pub spans: Vec<(String, String, bool)>,
+    /// Whether samples of each second are added to the charts.
+    pub live: bool,
+    /// Charts over that time.
+    pub charts: Vec<Chart>,
+    /// Where the time of the last answers went; `None` if there were none.
+    pub spent: Option<TimeSpent>,
+    /// Jobs that run, and numbers of those that wait and have failed.
+    pub now_running: Vec<JobView>,
+    /// Sentence about the other jobs.
+    pub jobs: String,
     /// Recommendations, one sentence each.
     pub advice: Vec<String>,
     /// The lists.
@@ -339,6 +367,8 @@ pub struct BenchPage {
     pub runs: Vec<BenchRow>,
     /// Name and title of each plot.
     pub plots: Vec<(String, String)>,
+    /// The newest run beside the one before; `None` if no earlier one is comparable.
+    pub change: Option<BenchChange>,
     /// Names of files that are not results.
     pub unread: Vec<String>,
 }

@@ -19,6 +19,7 @@ const MODULES = [
   ['#shortcuts', './shortcuts.js'],
   ['#ask', './ask.js'],
   ['#ask-all', './ask-all.js'],
+  ['#charts', './charts.js'],
 ];
 
 let leaves = new AbortController();
@@ -30,6 +31,8 @@ async function start() {
   localTimes(document.body);
   const wanted = MODULES.filter(([selector]) => $(selector)).map(([, module]) => import(module));
   for (const module of await Promise.all(wanted)) if (!signal.aborted) module.start(signal);
+  // With scripts, a question is asked on its own page, where it is shown as it is answered and can be stopped.
+  for (const form of document.querySelectorAll('form[action="/ask"]:not(#ask-all)')) form.method = 'get';
   document.documentElement.dataset.started = '';
   const open = () => document.querySelectorAll('details.menu[open]');
   document.addEventListener('click', (event) => { for (const menu of open()) if (!menu.contains(event.target)) menu.open = false; }, { signal });

@@ -27,7 +27,16 @@ pub enum AnswerStatus {
 }
 
 impl AnswerStatus {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn parse(text: &str) -> Self {
+        match text {
+            "running" => Self::Running,
+            "done" => Self::Done,
+            "cancelled" => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Done => "done",
@@ -116,12 +125,7 @@ impl FromRow<'_, SqliteRow> for Answer {
             video_id: id(row, "video_id")?,
             question: row.try_get("question")?,
             answer: row.try_get("answer")?,
-            status: match row.try_get::<&str, _>("status")? {
-                "running" => AnswerStatus::Running,
-                "done" => AnswerStatus::Done,
-                "cancelled" => AnswerStatus::Cancelled,
-                _ => AnswerStatus::Failed,
-            },
+            status: AnswerStatus::parse(row.try_get("status")?),
             error: row.try_get("error")?,
             model: row.try_get("model")?,
             finish_reason: row.try_get("finish_reason")?,
@@ -222,13 +226,13 @@ impl Library {
 
     /// Marks the answers that a killed process left running as failed.
     pub(crate) async fn fail_running_answers(&self) -> Result<(), LibraryError> {
-        sqlx::query(
-            "UPDATE answers SET status = 'failed', error = 'the server stopped before the end', finished_ms = ?
-             WHERE status = 'running'",
-        )
-        .bind(now_ms())
-        .execute(&self.pool)
-        .await?;
+        for table in ["answers", "questions"] {
+            let sql = format!(
+                "UPDATE {table} SET status = 'failed', error = 'the server stopped before the end', finished_ms = ?
+                 WHERE status = 'running'"
+            );
+            sqlx::query(&sql).bind(now_ms()).execute(&self.pool).await?;
+        }
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use axum::{
 };
 use homereel_engine::{BatchStatus, ReplicaStatus};
 use homereel_library::{
-    Answer, Change, Hit, Job, Storage, Transcript, TranscriptLine, Upload, Video, Window,
+    Answer, Change, Hit, Job, LibraryAnswer, Storage, Transcript, TranscriptLine, Upload, Video, Window,
 };
 use utoipa::{
     ToSchema,
@@ -125,6 +125,7 @@ fn typed() -> Vec<(String, RefOr<Schema>)> {
     add::<Video>(&mut schemas);
     add::<Job>(&mut schemas);
     add::<Answer>(&mut schemas);
+    add::<LibraryAnswer>(&mut schemas);
     add::<Window>(&mut schemas);
     add::<Transcript>(&mut schemas);
     add::<TranscriptLine>(&mut schemas);

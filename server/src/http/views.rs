@@ -121,12 +121,17 @@ pub(super) fn step(job: &Job) -> Option<views::JobProgress> {
     Some(views::JobProgress { name, done: index as u64, total: STEPS.len() as u64, has_events: true })
 }
 
+/// Returns the URL of a video's picture in lists; `None` if there is none yet.
+pub(super) fn card_url(video: &Video) -> Option<String> {
+    (video.poster == Poster::Ready).then(|| format!("/api/videos/{}/card.jpg", video.id))
+}
+
 /// A video in the list.
 pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
     views::Card {
         id: video.id.clone(),
         name: video.name.clone(),
-        poster: (video.poster == Poster::Ready).then(|| format!("/api/videos/{}/card.jpg", video.id)),
+        poster: card_url(video),
         length: video.probe.as_ref().map(|probe| format::duration(probe.duration_s)).unwrap_or_default(),
         size: format::size(video.size),
         date: date(video),

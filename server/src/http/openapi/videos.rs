@@ -245,6 +245,16 @@ pub(super) fn library() -> Vec<Route> {
             .json_body(object([("question", text())], []))
             .returns_as(StatusCode::OK, &[("text/event-stream", events())])
             .fails(&[429]),
+        get("/api/ask", Viewer, "Lists questions about all videos, newest first")
+            .query("before", text(), "id of a question; those before it follow")
+            .returns(
+                StatusCode::OK,
+                object([("questions", list(shared("LibraryAnswer"))), ("next", nullable(text()))], []),
+            ),
+        get("/api/ask/{id}", Viewer, "Returns a question about all videos, its answer and its notes")
+            .returns(StatusCode::OK, shared("LibraryAnswer")),
+        route(Method::DELETE, "/api/ask/{id}", Member, "Deletes a question about all videos")
+            .returns_as(StatusCode::NO_CONTENT, &[]),
         get("/api/trash", Viewer, "Lists the trash")
             .returns(StatusCode::OK, object([("videos", list(shared("Video")))], [])),
         route(Method::DELETE, "/api/trash", Admin, "Empties the trash")

@@ -3,15 +3,17 @@
 use super::HOSTILE;
 use crate::{
     Words,
+    chart::{Chart, ChartLine, ChartRow},
     pages::{
         AlbumPage, AlbumsPage, AskPage, BenchPage, EditPage, ErrorPage, HouseholdPage, JobsPage, LibraryPage,
         SearchPage, SystemPage, TrashPage, VideoPage,
     },
     times::Span,
     views::{
-        AlbumCard, AlbumChoice, AnswerView, ApiKeyView, BenchRow, Card, EditedMoment, Fact, FactList,
-        FoundView, HitView, JobProgress, JobView, LineView, Link, Made, ModelStatus, MomentView, Note,
-        Person, SelectOption, Shell, StateKind, StateLabel, Time, Trail, TranscriptView, Trashed,
+        AlbumCard, AlbumChoice, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, EditedMoment, Fact,
+        FactList, FoundView, HitView, JobProgress, JobView, LineView, Link, Made, ModelStatus, MomentView,
+        Note, Person, SelectOption, Shell, StageShare, StateKind, StateLabel, Time, TimeSpent, Trail,
+        TranscriptView, Trashed,
     },
 };
 
@@ -210,7 +212,7 @@ pub(super) fn search() -> SearchPage {
         url: "/videos/1?t=83.0".into(),
         at: "1:23.0".into(),
         parts: vec![(HOSTILE.into(), true), (HOSTILE.into(), false)],
-        why: vec!["words", "meaning"],
+        why: vec!["words".into(), "meaning".into()],
     };
     let card = library().videos.remove(0);
     let choice = SelectOption { value: HOSTILE.into(), label: HOSTILE.into(), chosen: true };
@@ -224,6 +226,7 @@ pub(super) fn search() -> SearchPage {
         cameras: vec![choice.clone()],
         lengths: vec![choice],
         filtered: true,
+        is_question: true,
         searched: true,
         by_meaning: true,
         meaning_failed: true,
@@ -238,10 +241,33 @@ pub(super) fn search() -> SearchPage {
     }
 }
 
+fn chart() -> Chart {
+    let line = ChartLine { series: "tokens_per_s", name: HOSTILE.into(), parts: vec!["0,0 1,1".into()] };
+    let rows = vec![ChartRow { ago: "now".into(), values: vec!["1".into()] }];
+    Chart {
+        id: "chart-tokens",
+        title: HOSTILE.into(),
+        value: "1".into(),
+        top: "2".into(),
+        lines: vec![line],
+        rows,
+    }
+}
+
+fn share() -> StageShare {
+    StageShare { key: "queue", name: HOSTILE.into(), time: "1 s".into(), x: "0".into(), width: "100".into() }
+}
+
 pub(super) fn system() -> SystemPage {
     let facts = vec![Fact { name: "GPU", value: HOSTILE.into() }];
     SystemPage {
         shell: shell(ModelStatus::Loading),
+        spans: vec![("15 min".into(), "/system".into(), true)],
+        live: true,
+        charts: vec![chart()],
+        spent: Some(TimeSpent { title: "Time".into(), shares: vec![share()] }),
+        now_running: Vec::new(),
+        jobs: HOSTILE.into(),
         advice: vec![HOSTILE.into()],
         lists: vec![FactList { title: "Machine", facts }],
         now: time(),
@@ -268,6 +294,11 @@ pub(super) fn bench() -> BenchPage {
         directory: word(),
         runs: vec![run],
         plots: vec![("latency".into(), word())],
+        change: Some(BenchChange {
+            before: word(),
+            after: word(),
+            rows: vec![[word(), word(), word(), word()]],
+        }),
         unread: vec![word()],
     }
 }
@@ -279,9 +310,15 @@ pub(super) fn ask() -> AskPage {
         video: HOSTILE.into(),
         at: "0:03.5".into(),
         text: HOSTILE.into(),
+        picture: None,
     };
     AskPage {
         shell: shell(ModelStatus::Loading),
+        id: "1".into(),
+        state: Some(StateLabel { kind: StateKind::Failed, word: "failed".into(), detail: HOSTILE.into() }),
+        asked: Some(time()),
+        earlier: vec![(Link { text: HOSTILE.into(), url: "/ask/1".into() }, time())],
+        more: None,
         question: HOSTILE.into(),
         parts: vec![(HOSTILE.into(), None), ("[1]".into(), Some(1))],
         model: HOSTILE.into(),
