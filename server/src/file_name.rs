@@ -1,6 +1,8 @@
 //! Names of downloads and exports: the extension follows the content, so that a video whose name ends in `.html` is not
 //! opened as a page.
 
+use jiff::civil::Date;
+
 /// Extensions by content type. The first is used where the name has none of them.
 const EXTENSIONS: [(&str, &[&str]); 7] = [
     ("video/mp4", &["mp4", "m4v", "mov", "qt", "3gp", "3g2"]),
@@ -39,9 +41,32 @@ pub(crate) fn with_extension(name: &str, mime: &str) -> String {
     format!("{}.{}", stem.trim_end_matches(['.', ' ']), fitting[0])
 }
 
+/// Returns the name of a file that holds the part of a video from `part` on: `Lake 2023-07-14 0.04.2.jpg`.
+pub(crate) fn of_part(name: &str, day: Option<Date>, part: &str, extension: &str) -> String {
+    let stem = match name.rsplit_once('.') {
+        Some((stem, ending)) if !stem.is_empty() && ending.len() <= LONGEST => stem,
+        _ => name,
+    };
+    let day = day.map(|day| day.to_string()).filter(|day| !stem.contains(day.as_str()));
+    let day = day.map(|day| format!(" {day}")).unwrap_or_default();
+    // File systems of cameras and phones do not allow colons.
+    format!("{}{day} {}.{extension}", stem.trim_end(), part.replace(':', "."))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::with_extension;
+    use jiff::civil::date;
+
+    use super::{of_part, with_extension};
+
+    #[test]
+    fn parts_are_named_by_video_day_and_time() {
+        let day = Some(date(2023, 7, 14));
+        assert_eq!(of_part("Lake.mov", day, "0:04.2", "jpg"), "Lake 2023-07-14 0.04.2.jpg");
+        assert_eq!(of_part("Lake", None, "1:02:03.5–1:02:05.0", "mp4"), "Lake 1.02.03.5–1.02.05.0.mp4");
+        assert_eq!(of_part("VID 2023-07-14.mp4", day, "0:00.0", "jpg"), "VID 2023-07-14 0.00.0.jpg");
+        assert_eq!(of_part(".mp4", None, "0:00.0", "jpg"), ".mp4 0.00.0.jpg");
+    }
 
     #[test]
     fn the_extension_follows_the_content() {

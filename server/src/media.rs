@@ -2,6 +2,7 @@
 //!
 //! Used by the command line, the OpenAI endpoint, pages and jobs. Depends on neither HTTP nor the library.
 
+mod clip;
 mod derived;
 mod frame_at;
 mod frame_list;
@@ -109,6 +110,8 @@ pub struct MediaDecoder {
     rendition_worker: Worker,
     /// Another one for single pictures, of which a program may want many.
     still_worker: Worker,
+    /// Another one for parts of videos that people save.
+    clip_worker: Worker,
     /// And one for sound, which is read as slowly as it is transcribed.
     sound_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
@@ -140,6 +143,7 @@ impl MediaDecoder {
             sprite_worker: worker.clone().with_concurrency(1),
             rendition_worker: worker.clone().with_concurrency(1),
             still_worker: worker.clone().with_concurrency(1),
+            clip_worker: worker.clone().with_concurrency(2),
             sound_worker: worker.clone().with_concurrency(1),
             worker,
             probes: Arc::new(ByteCache::new(64 << 20)),

@@ -8,9 +8,10 @@ use crate::{
     Words,
     chart::Chart,
     views::{
-        AlbumCard, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, DocsFamily, Fact, FactList,
-        FoundView, JobProgress, JobView, Link, Made, ModelStatus, MomentView, Note, Person, RefusedUpload,
-        SelectOption, Shell, StateKind, StateLabel, Time, TimeSpent, TranscriptView, Trashed,
+        AlbumCard, AlbumChoice, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, DocsFamily,
+        EditedMoment, Fact, FactList, FoundView, JobProgress, JobView, Link, Made, ModelStatus, MomentView,
+        Note, Person, RefusedUpload, SelectOption, Shell, StateKind, StateLabel, Time, TimeSpent, Trail,
+        TranscriptView, Trashed,
     },
 };
 
@@ -72,7 +73,7 @@ pub struct VideoPage {
     /// play yet.
     pub play_file: Option<&'static str>,
     /// Why there is nothing to play.
-    pub why_not_played: &'static str,
+    pub why_not_played: String,
     /// Whether the browser may show the original meanwhile, outside of the page.
     pub offers_original: bool,
     /// Display width in pixels; 16 if unknown.
@@ -85,14 +86,16 @@ pub struct VideoPage {
     pub has_sprites: bool,
     /// `#t=83` if the URL has a time, else empty.
     pub start_fragment: String,
+    /// The second of the URL, else 0.
+    pub second: String,
     /// Codec, for browsers that cannot play it.
     pub codec: String,
     /// Questions can be asked now.
     pub askable: bool,
     /// Reason why questions cannot be asked.
     pub why_not_askable: String,
-    /// Example of a question.
-    pub example: String,
+    /// Questions that can be asked.
+    pub suggestions: Vec<String>,
     /// A question can ask for the full budget of visual tokens.
     pub look_closer: bool,
     /// Sentence about the time until an answer begins; may be empty.
@@ -105,8 +108,10 @@ pub struct VideoPage {
     pub description: Option<Made>,
     /// Text while there is no description.
     pub no_description: String,
-    /// Tags with links to their albums.
+    /// Tags with links to their videos.
     pub tags: Vec<Link>,
+    /// The albums, those with the video first.
+    pub albums: Vec<AlbumChoice>,
     /// Moments in order of time.
     pub moments: Vec<MomentView>,
     /// URL of the next page.
@@ -121,26 +126,48 @@ pub struct VideoPage {
     pub captions: Option<(String, String)>,
     /// It is a favourite.
     pub favourite: bool,
-    /// Place, as a user entered it.
+    /// When it was taken; `None` if nobody knows.
+    pub taken: Option<Time>,
+    /// That date is a guess.
+    pub guessed: bool,
+    /// Place, as a user entered it; may be empty.
     pub place: String,
-    /// The description for editing.
-    pub description_text: String,
-    /// The description is short enough for editing on a page.
-    pub description_fits: bool,
-    /// The tags for editing, separated by commas.
-    pub tags_text: String,
-    /// URL of the next newer video.
-    pub newer: Option<String>,
-    /// URL of the next older video.
-    pub older: Option<String>,
-    /// Day, time and zone at which it was taken, for editing.
-    pub taken: [String; 3],
-    /// Facts of the file.
+    /// The way back, and the neighbours.
+    pub trail: Trail,
+    /// Facts of the file; names are keys of messages.
     pub facts: Vec<Fact>,
     /// When it was added.
     pub added: Time,
     /// Warnings about the file.
     pub warnings: Vec<String>,
+}
+
+/// `/videos/{id}/edit`: what people can change about a video.
+#[derive(Debug, Template)]
+#[template(path = "edit.html")]
+pub struct EditPage {
+    /// The frame.
+    pub shell: Shell,
+    /// Id of the video.
+    pub id: String,
+    /// Its present name.
+    pub video: String,
+    /// Problem with the input; may be empty.
+    pub problem: String,
+    /// Name.
+    pub name: String,
+    /// Day, time and zone at which it was taken.
+    pub taken: [String; 3],
+    /// Place.
+    pub place: String,
+    /// Description; `None` if it is too long for a page.
+    pub description: Option<String>,
+    /// Tags, separated by commas.
+    pub tags: String,
+    /// Moments, and empty rows for new ones; `None` if they are too many for a page.
+    pub moments: Option<Vec<EditedMoment>>,
+    /// Formatted length of the video; empty if unknown.
+    pub length: String,
 }
 
 /// `/search`: query, filters and hits.

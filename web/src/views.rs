@@ -3,10 +3,12 @@
 
 mod search;
 mod transcript;
+mod video;
 
 use crate::{Words, times::Span};
 pub use search::{FoundView, HitView};
 pub use transcript::{LineView, TranscriptView};
+pub use video::{AlbumChoice, EditedMoment, MomentView, Trail};
 
 /// The model, as pages show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -325,7 +327,7 @@ pub struct ApiKeyView {
 }
 
 /// A link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     /// Text.
     pub text: String,
@@ -379,17 +381,6 @@ pub struct Made {
     pub model: String,
     /// A user has edited it.
     pub edited: bool,
-}
-
-/// An interval of a video in which something happens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MomentView {
-    /// Seconds from the start, as a decimal number for links.
-    pub start: String,
-    /// Formatted start and end: `0:04.2–0:05.0`.
-    pub at: String,
-    /// Text by the model.
-    pub text: String,
 }
 
 /// A question and its answer.

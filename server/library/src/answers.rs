@@ -5,9 +5,10 @@ use serde_json::Value;
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
 use crate::{
+    changes::Change,
     error::LibraryError,
     library::Library,
-    values::{from_json, id, new_id, now_ms, to_json},
+    values::{from_json, id, new_id, now_ms, shorten, to_json},
 };
 
 /// State of an answer.
@@ -197,6 +198,30 @@ impl Library {
         .fetch_all(&self.pool)
         .await?;
         Ok(rows)
+    }
+
+    /// Deletes an answer about a video.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` while it is being written; `Database`.
+    pub async fn delete_answer(&self, video_id: &str, id: &str) -> Result<(), LibraryError> {
+        let deleted =
+            sqlx::query("DELETE FROM answers WHERE id = ? AND video_id = ? AND status <> 'running'")
+                .bind(id)
+                .bind(video_id)
+                .execute(&self.pool)
+                .await?;
+        if deleted.rows_affected() > 0 {
+            self.announce(Change::Video { id: video_id.into() });
+            return Ok(());
+        }
+        let present = sqlx::query_scalar::<_, i64>("SELECT 1 FROM answers WHERE id = ? AND video_id = ?");
+        match present.bind(id).bind(video_id).fetch_optional(&self.pool).await? {
+            Some(_) => {
+                Err(LibraryError::Conflict("this answer is still being written; stop it first".into()))
+            }
+            None => Err(LibraryError::NotFound { what: "answer", id: shorten(id) }),
+        }
     }
 
     /// Marks the answers that a killed process left running as failed.

@@ -11,7 +11,7 @@ use homereel_library::Identity;
 use crate::{audit::AuditEntry, net::ClientInfo, state::AppState, telemetry};
 
 /// The requests that are recorded: method, route, and the action's name in the log.
-pub(super) const AUDITED: [(Method, &str, &str); 19] = [
+pub(super) const AUDITED: [(Method, &str, &str); 21] = [
     (Method::POST, "/login", "log_in"),
     (Method::POST, "/logout", "log_out"),
     (Method::POST, "/household/password", "change_password"),
@@ -23,6 +23,8 @@ pub(super) const AUDITED: [(Method, &str, &str); 19] = [
     (Method::POST, "/household/keys/{id}/revoke", "revoke_key"),
     (Method::POST, "/videos/{id}/delete", "delete_video"),
     (Method::DELETE, "/api/videos/{id}", "delete_video"),
+    (Method::POST, "/videos/{id}/answers/{answer}/delete", "delete_answer"),
+    (Method::DELETE, "/api/videos/{id}/answers/{answer}", "delete_answer"),
     (Method::POST, "/trash/empty", "empty_trash"),
     (Method::DELETE, "/api/trash", "empty_trash"),
     (Method::POST, "/api/replicas/{id}/drain", "drain_replica"),

@@ -2,12 +2,15 @@
 //! file handles one group of URLs.
 
 mod albums;
+mod answers;
 mod ask;
 mod ask_all;
 mod assets;
 mod audit_layer;
 mod auth_layer;
 mod bench;
+mod clip;
+mod edit;
 pub mod error;
 mod events;
 mod extract;
@@ -21,6 +24,7 @@ pub mod layers;
 mod login;
 mod mcp;
 mod moments;
+mod neighbours;
 mod openai;
 mod openapi;
 mod origin;

@@ -15,11 +15,11 @@ use homereel_library::Role;
 use tower::ServiceExt as _;
 
 use super::{
-    albums, ask, ask_all, assets,
+    albums, answers, ask, ask_all, assets,
     auth_layer::{self, Required},
-    bench, error, events, files, frame, health, household, html, jobs, layers, login, mcp, moments, openai,
-    openapi, pages, path, playback, replicas, search, similar, system, thumbnail, transcripts, trash, tus,
-    upload, videos,
+    bench, clip, edit, error, events, files, frame, health, household, html, jobs, layers, login, mcp,
+    moments, openai, openapi, pages, path, playback, replicas, search, similar, system, thumbnail,
+    transcripts, trash, tus, upload, videos,
 };
 use crate::state::AppState;
 
@@ -66,6 +66,7 @@ fn viewer() -> Group {
         .route("/api/videos/{id}/poster.jpg", get(files::poster))
         .route("/api/videos/{id}/card.jpg", get(files::card))
         .route("/api/videos/{id}/frame.jpg", get(frame::frame))
+        .route("/api/videos/{id}/clip.mp4", get(clip::clip))
         .route("/api/videos/{id}/playback.mp4", get(playback::playback))
         .route("/api/videos/{id}/thumbnail.jpg", get(thumbnail::thumbnail))
         .route("/api/videos/{id}/similar", get(similar::api))
@@ -112,12 +113,13 @@ fn member() -> Group {
         .route("/add", get(pages::add::page))
         .route("/add/{id}/dismiss", post(pages::add::dismiss_form))
         .route("/videos/{id}/rename", post(videos::rename_form))
-        .route("/videos/{id}/edit", post(videos::edit_form))
+        .route("/videos/{id}/edit", get(edit::page).post(edit::save))
         .route("/videos/{id}/taken", post(videos::taken_form))
         .route("/videos/{id}/favourite", post(videos::favourite_form))
         .route("/videos/{id}/reread", post(videos::reread_form))
         .route("/videos/{id}/transcript", post(transcripts::again_form))
         .route("/videos/{id}/transcript/{index}", post(transcripts::line_form))
+        .route("/videos/{id}/answers/{answer}/delete", post(answers::delete_form))
         .route("/videos/{id}/restore", post(trash::restore_form))
         .route("/videos/{id}/albums", post(albums::add_form))
         .route("/ask", post(ask_all::form))
@@ -133,6 +135,7 @@ fn member() -> Group {
         .route("/api/videos", post(upload::upload).layer(DefaultBodyLimit::disable()))
         .route("/api/videos/{id}", patch(videos::patch))
         .route("/api/videos/{id}/ask", post(ask::ask))
+        .route("/api/videos/{id}/answers/{answer}", delete(answers::delete))
         .route("/api/videos/{id}/restore", post(trash::restore))
         .route("/api/videos/{id}/reread", post(videos::reread))
         .route("/api/videos/{id}/transcript", post(transcripts::again))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, Uri},
     response::{IntoResponse, Response},
 };
 use homereel_library::{
@@ -122,8 +122,33 @@ impl SearchQuery {
         Ok(Searched { results, meaning, next })
     }
 
+    /// Reads the query of a URL, but not which page of the results it is.
+    pub(super) fn of(uri: &Uri) -> Option<Self> {
+        let axum::extract::Query(query) = axum::extract::Query::<Self>::try_from_uri(uri).ok()?;
+        Some(Self { limit: String::new(), offset: String::new(), ..query })
+    }
+
+    /// Returns the ids of the first results, at most `limit`.
+    pub(super) async fn first_results(&self, state: &AppState, limit: usize) -> Result<Vec<String>, Failure> {
+        let Searched { results, .. } = self.run(state, limit, limit).await?;
+        Ok(results.found.iter().map(|found| found.video.id.clone()).collect())
+    }
+
     /// Returns the URL of another page of the same search.
     fn url(&self, offset: usize) -> String {
+        match self.fields() {
+            fields if fields.is_empty() => format!("/search?offset={offset}"),
+            fields => format!("/search?{fields}&offset={offset}"),
+        }
+    }
+
+    /// Returns the words that are searched for.
+    pub(super) fn words(&self) -> &str {
+        self.q.trim()
+    }
+
+    /// Returns what is searched for as the query of a URL.
+    pub(super) fn fields(&self) -> String {
         let fields = [
             ("q", &self.q),
             ("from", &self.from),
@@ -133,13 +158,10 @@ impl SearchQuery {
             ("tag", &self.tag),
             ("favourite", &self.favourite),
         ];
-        let mut url = String::from("/search?");
-        for (name, value) in fields {
-            if !value.is_empty() {
-                url.push_str(&format!("{name}={}&", utf8_percent_encode(value, NON_ALPHANUMERIC)));
-            }
-        }
-        url + &format!("offset={offset}")
+        let field = |(name, value): &(&str, &String)| {
+            (!value.is_empty()).then(|| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+        };
+        fields.iter().filter_map(field).collect::<Vec<_>>().join("&")
     }
 
     fn is_filtered(&self) -> bool {

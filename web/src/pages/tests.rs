@@ -7,10 +7,11 @@ use samples::*;
 
 const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(2)>' & \u{202e}";
 
-fn every_page() -> [Result<String, askama::Error>; 12] {
+fn every_page() -> [Result<String, askama::Error>; 13] {
     [
         library().render(),
         video().render(),
+        edit().render(),
         search().render(),
         ask().render(),
         albums().render(),

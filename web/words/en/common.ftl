@@ -13,6 +13,6 @@ albums = Albums
 search = Search
 state-ready = Ready
 state-working = Analysing…
-state-unreadable = Can't be read
+state-unreadable = This file is damaged or not a supported video
 state-failed = Analysis failed
 state-cancelled = Analysis cancelled

@@ -5,14 +5,15 @@ use crate::{
     Words,
     chart::{Chart, ChartLine, ChartRow},
     pages::{
-        AlbumPage, AlbumsPage, AskPage, BenchPage, ErrorPage, HouseholdPage, JobsPage, LibraryPage,
+        AlbumPage, AlbumsPage, AskPage, BenchPage, EditPage, ErrorPage, HouseholdPage, JobsPage, LibraryPage,
         SearchPage, SystemPage, TrashPage, VideoPage,
     },
     times::Span,
     views::{
-        AlbumCard, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, Fact, FactList, FoundView, HitView,
-        JobProgress, JobView, LineView, Link, Made, ModelStatus, MomentView, Note, Person, SelectOption,
-        Shell, StageShare, StateKind, StateLabel, Time, TimeSpent, TranscriptView, Trashed,
+        AlbumCard, AlbumChoice, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, EditedMoment, Fact,
+        FactList, FoundView, HitView, JobProgress, JobView, LineView, Link, Made, ModelStatus, MomentView,
+        Note, Person, SelectOption, Shell, StageShare, StateKind, StateLabel, Time, TimeSpent, Trail,
+        TranscriptView, Trashed,
     },
 };
 
@@ -61,7 +62,7 @@ pub(super) fn library() -> LibraryPage {
 }
 
 pub(super) fn video() -> VideoPage {
-    let fact = Fact { name: "Length", value: HOSTILE.into() };
+    let fact = Fact { name: "fact-length", value: HOSTILE.into() };
     let answer = AnswerView {
         id: "2".into(),
         question: HOSTILE.into(),
@@ -83,17 +84,18 @@ pub(super) fn video() -> VideoPage {
         retry: Some("/api/jobs/1/retry".into()),
         restore: Some("/videos/1/restore".into()),
         play_file: Some("file"),
-        why_not_played: "",
+        why_not_played: String::new(),
         offers_original: false,
         width: 640,
         height: 360,
         has_poster: true,
         has_sprites: true,
         start_fragment: "#t=3.5".into(),
+        second: "3.5".into(),
         codec: HOSTILE.into(),
         askable: false,
         why_not_askable: HOSTILE.into(),
-        example: HOSTILE.into(),
+        suggestions: vec![HOSTILE.into()],
         look_closer: true,
         answer_begins: "An answer begins after about 12 s, with a closer look after about 2 min.".into(),
         answers: vec![answer],
@@ -101,23 +103,57 @@ pub(super) fn video() -> VideoPage {
         description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into(), edited: false }),
         no_description: HOSTILE.into(),
         tags: vec![Link { text: HOSTILE.into(), url: "/search?tag=x".into() }],
-        moments: vec![MomentView { start: "3.5".into(), at: "0:03.5–0:05.0".into(), text: HOSTILE.into() }],
+        albums: vec![AlbumChoice {
+            id: "3".into(),
+            name: HOSTILE.into(),
+            url: "/albums/3".into(),
+            chosen: true,
+        }],
+        moments: vec![MomentView {
+            start: "3.5".into(),
+            end: "5.0".into(),
+            at: "0:03.5–0:05.0".into(),
+            text: HOSTILE.into(),
+            clip: "clip.mp4?start=3.500&end=5.000&download=1".into(),
+        }],
         more_moments: Some("/videos/1?moments=150".into()),
         no_moments: HOSTILE.into(),
         similar: library().videos,
         transcript: Some(transcript()),
         captions: Some(("/api/videos/1/transcript.vtt?v=2".into(), "en".into())),
         favourite: true,
+        taken: Some(time()),
+        guessed: true,
         place: HOSTILE.into(),
-        taken: [HOSTILE.into(), HOSTILE.into(), HOSTILE.into()],
-        description_text: HOSTILE.into(),
-        description_fits: true,
-        tags_text: HOSTILE.into(),
-        newer: Some("/videos/2".into()),
-        older: Some("/videos/0".into()),
+        trail: Trail {
+            back: Link { text: HOSTILE.into(), url: "/tags/x".into() },
+            previous: Some("/videos/2".into()),
+            next: Some("/videos/0".into()),
+            plays_all: true,
+        },
         facts: vec![fact],
         added: time(),
         warnings: vec![HOSTILE.into()],
+    }
+}
+
+pub(super) fn edit() -> EditPage {
+    EditPage {
+        shell: shell(ModelStatus::Loading),
+        id: "1".into(),
+        video: HOSTILE.into(),
+        problem: HOSTILE.into(),
+        name: HOSTILE.into(),
+        taken: [HOSTILE.into(), HOSTILE.into(), HOSTILE.into()],
+        place: HOSTILE.into(),
+        description: Some(HOSTILE.into()),
+        tags: HOSTILE.into(),
+        moments: Some(vec![EditedMoment {
+            start: HOSTILE.into(),
+            end: HOSTILE.into(),
+            text: HOSTILE.into(),
+        }]),
+        length: HOSTILE.into(),
     }
 }
 
