@@ -279,6 +279,15 @@ def check_links(pages):
                     yield file, number, f"{path or file} has no heading #{anchor}"
 
 
+def check_dashboard(dashboard, metrics):
+    """Metrics that the Grafana dashboard asks for and the reference does not have."""
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            for name in re.findall(r"(?:vllm:|homereel_)\w+", target["expr"]):
+                if f"`{re.sub(r'_(bucket|sum|count)$', '', name)}`" not in metrics:
+                    yield "docs/grafana.json", 1, f"{panel['title']}: {name} is no metric"
+
+
 def check_tests(metadata, script):
     """Every test program is named in the script that runs them."""
     targets = [target for package in metadata["packages"] if package["name"] == "homereel-tests" for target in package["targets"]]
@@ -315,6 +324,7 @@ def problems(binaries):
     yield from check_flags(book, flags, script_flags)
     yield from check_urls(book, routes)
     yield from check_links(linked)
+    yield from check_dashboard(json.loads((ROOT / "docs/grafana.json").read_text()), (ROOT / "docs/reference/metrics.md").read_text())
 
 
 class SelfTest(unittest.TestCase):
@@ -377,6 +387,11 @@ class SelfTest(unittest.TestCase):
         metadata = {"packages": [{"name": "homereel-tests", "targets": targets}]}
         found = [message for _, _, message in check_tests(metadata, "cargo_test --test api --test dates_of ")]
         self.assertEqual(found, ["no step runs --test dates"])
+
+    def test_a_panel_of_an_unknown_metric_is_named(self):
+        panels = [{"title": "A", "targets": [{"expr": "rate(homereel_a_bucket[1m]) / vllm:b_total + homereel_c"}]}]
+        found = [message for _, _, message in check_dashboard({"panels": panels}, "`homereel_a` `vllm:b_total`")]
+        self.assertEqual(found, ["A: homereel_c is no metric"])
 
     def test_anchors_are_githubs(self):
         self.assertEqual(anchors("# Files with `unsafe`\n## A, b (c)\n```\n# not one\n```\n"), {"files-with-unsafe", "a-b-c"})

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use homereel_web::bench_result::{BenchResult, StageMeans, Summary};
 use homereel_web::format::number_or_dash;
-use homereel_web::plot;
+use homereel_web::plot::{self, Width};
 
 pub use client_comparison::{ClientComparison, VllmBenchResult, compare_clients};
 pub use engine_table::engine_table;
@@ -47,9 +47,9 @@ pub fn report(
 ) -> anyhow::Result<(String, Vec<Plot>)> {
     let mut plots = Vec::new();
     for (name, svg) in [
-        ("latency", plot::latency(results)?),
-        ("throughput", plot::throughput(results)?),
-        ("stages", plot::stages(results)?),
+        ("latency", plot::latency(results, Width::Wide)?),
+        ("throughput", plot::throughput(results, Width::Wide)?),
+        ("stages", plot::stages(results, Width::Wide)?),
         (
             "ingest",
             plot::bars("Describing clips", "hours of video per hour", &ingest_table::bars(&appendix.ingest))?,

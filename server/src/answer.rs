@@ -5,6 +5,7 @@
 //! **Invariant:** the stream ends with [`AskEvent::Done`] or an error. Dropping it stops the decoder and the
 //! engine.
 
+mod activity;
 mod conversation;
 mod estimate;
 mod event;
@@ -27,6 +28,7 @@ use tracing::Instrument as _;
 
 use crate::{ask_error::AskError, media::MediaDecoder, telemetry};
 
+pub use activity::Activity;
 pub use conversation::{Conversation, Piece, Turn};
 pub use estimate::{Estimate, EstimateLimits, Seconds, TextTokens};
 pub use event::{AskEvent, Finished, StagesMs};
@@ -69,6 +71,7 @@ pub struct AnswerService {
     /// Is told of the first tokens of interactive requests.
     observer: Arc<OnceLock<Observer>>,
     rate: Arc<ReadingRate>,
+    activity: Arc<Activity>,
 }
 
 /// Gets the milliseconds from an engine's `submit` to its first token, and the number of prompt tokens computed.
@@ -93,7 +96,14 @@ impl AnswerService {
             waiting: Arc::new(watch::Sender::new(0)),
             observer: Arc::default(),
             rate: Arc::default(),
+            activity: Arc::default(),
         }
+    }
+
+    /// Returns what was answered since the start.
+    #[must_use]
+    pub fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// Sets what is told of the first tokens of interactive requests. Only the first call has an effect.

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use homereel_library::Video;
+use jiff::civil::Date;
 
 /// Length of a file name that every file system accepts, with room for an extension.
 const MAX_NAME: usize = 200;
@@ -70,9 +71,32 @@ pub(crate) fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
     candidate
 }
 
+/// Returns the name of a file that holds the part of a video from `part` on: `Lake 2023-07-14 0.04.2.jpg`.
+pub(crate) fn of_part(name: &str, day: Option<Date>, part: &str, extension: &str) -> String {
+    let stem = match name.rsplit_once('.') {
+        Some((stem, ending)) if !stem.is_empty() && ending.len() <= LONGEST => stem,
+        _ => name,
+    };
+    let day = day.map(|day| day.to_string()).filter(|day| !stem.contains(day.as_str()));
+    let day = day.map(|day| format!(" {day}")).unwrap_or_default();
+    // File systems of cameras and phones do not allow colons.
+    format!("{}{day} {}.{extension}", stem.trim_end(), part.replace(':', "."))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::with_extension;
+    use jiff::civil::date;
+
+    use super::{of_part, with_extension};
+
+    #[test]
+    fn parts_are_named_by_video_day_and_time() {
+        let day = Some(date(2023, 7, 14));
+        assert_eq!(of_part("Lake.mov", day, "0:04.2", "jpg"), "Lake 2023-07-14 0.04.2.jpg");
+        assert_eq!(of_part("Lake", None, "1:02:03.5–1:02:05.0", "mp4"), "Lake 1.02.03.5–1.02.05.0.mp4");
+        assert_eq!(of_part("VID 2023-07-14.mp4", day, "0:00.0", "jpg"), "VID 2023-07-14 0.00.0.jpg");
+        assert_eq!(of_part(".mp4", None, "0:00.0", "jpg"), ".mp4 0.00.0.jpg");
+    }
 
     #[test]
     fn the_extension_follows_the_content() {

@@ -29,6 +29,7 @@ pub mod prompts;
 mod rate;
 mod reload;
 pub mod said;
+pub mod samples;
 pub mod serve;
 pub mod shutdown;
 pub mod speech;

@@ -60,16 +60,14 @@ impl Gpu {
 
 /// Takes a snapshot of the machine.
 pub async fn look() -> MachineStatus {
-    let meminfo = read("/proc/meminfo");
-    let kib =
-        |text: &str, key: &str| Some(field(text, key)?.split_whitespace().next()?.parse::<u64>().ok()? << 10);
+    let memory = memory();
     MachineStatus {
         cpu: field(&read("/proc/cpuinfo"), "model name").map(str::to_owned),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         load_1m: read("/proc/loadavg").split(' ').next().and_then(|text| text.parse().ok()),
-        memory_bytes: kib(&meminfo, "MemTotal"),
-        memory_available_bytes: kib(&meminfo, "MemAvailable"),
-        resident_bytes: kib(&read("/proc/self/status"), "VmRSS"),
+        memory_bytes: memory.total_bytes,
+        memory_available_bytes: memory.available_bytes,
+        resident_bytes: memory.resident_bytes,
         kernel: Some(read("/proc/sys/kernel/osrelease").trim().to_owned()).filter(|text| !text.is_empty()),
         uptime_s: read("/proc/uptime").split(' ').next().and_then(|text| text.parse().ok()),
         gpus: gpus().await,
@@ -84,7 +82,35 @@ fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix(':').map(str::trim))
 }
 
-async fn gpus() -> Vec<Gpu> {
+/// Memory of this machine and of this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Memory {
+    /// All of it, in bytes.
+    pub total_bytes: Option<u64>,
+    /// What programs can still get, in bytes.
+    pub available_bytes: Option<u64>,
+    /// What this process has, in bytes.
+    pub resident_bytes: Option<u64>,
+}
+
+/// Reads how much memory is in use.
+#[must_use]
+pub fn memory() -> Memory {
+    let meminfo = read("/proc/meminfo");
+    Memory {
+        total_bytes: kib(&meminfo, "MemTotal"),
+        available_bytes: kib(&meminfo, "MemAvailable"),
+        resident_bytes: kib(&read("/proc/self/status"), "VmRSS"),
+    }
+}
+
+/// Returns the bytes of a field that the kernel gives in kB.
+fn kib(text: &str, key: &str) -> Option<u64> {
+    Some(field(text, key)?.split_whitespace().next()?.parse::<u64>().ok()? << 10)
+}
+
+/// Asks `nvidia-smi` about the GPUs. None where there is no such program.
+pub async fn gpus() -> Vec<Gpu> {
     let query =
         "--query-gpu=name,driver_version,utilization.gpu,memory.total,memory.used,temperature.gpu,power.draw";
     let output = Command::new("nvidia-smi")

@@ -2,6 +2,7 @@
 //!
 //! Used by the command line, the OpenAI endpoint, pages and jobs. Depends on neither HTTP nor the library.
 
+mod clip;
 mod derived;
 mod frame_at;
 mod frame_list;
@@ -11,7 +12,15 @@ mod outline;
 mod sound;
 mod source;
 
-use std::{io, path::Path, sync::Arc, time::Instant};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use homereel_engine::{Engine, RgbImage, Stage, VideoBudget, VideoInput};
 use homereel_library::ByteCache;
@@ -101,6 +110,8 @@ pub struct MediaDecoder {
     rendition_worker: Worker,
     /// Another one for single pictures, of which a program may want many.
     still_worker: Worker,
+    /// Another one for parts of videos that people save.
+    clip_worker: Worker,
     /// And one for sound, which is read as slowly as it is transcribed.
     sound_worker: Worker,
     probes: Arc<ByteCache<Probe>>,
@@ -108,6 +119,8 @@ pub struct MediaDecoder {
     store: Arc<FrameCache>,
     /// Time per pixel of the videos' own frames, skipped ones included.
     decode_rate: Arc<Rate<3>>,
+    /// Frames decoded since the start.
+    frames_decoded: Arc<AtomicU64>,
 }
 
 /// A clip whose frames are chosen, but not decoded.
@@ -130,12 +143,14 @@ impl MediaDecoder {
             sprite_worker: worker.clone().with_concurrency(1),
             rendition_worker: worker.clone().with_concurrency(1),
             still_worker: worker.clone().with_concurrency(1),
+            clip_worker: worker.clone().with_concurrency(2),
             sound_worker: worker.clone().with_concurrency(1),
             worker,
             probes: Arc::new(ByteCache::new(64 << 20)),
             clips: Arc::new(ByteCache::new(CACHE_BYTES)),
             store: Arc::default(),
             decode_rate: Arc::default(),
+            frames_decoded: Arc::default(),
         }
     }
 
@@ -256,7 +271,7 @@ impl MediaDecoder {
             Some(opened) => opened.decode(decode).await?,
             None => homereel_video::decode(&self.worker, source.open()?, decode, cancel).await?,
         };
-        let (frames, mut warnings) = frames_of(engine, stream, total, progress).await?;
+        let (frames, mut warnings) = self.frames_of(engine, stream, total, progress).await?;
         let decode_ms = ms(started);
         self.decode_rate.record(decoding_work(&probe, &plan), decode_ms);
         let mut report = report(&probe, &plan, (width, height));
@@ -292,6 +307,37 @@ impl MediaDecoder {
         Ok(PlannedClip { probe, opened, plan, size, probe_ms })
     }
 
+    /// Collects all frames of a stream and its warnings. The engine may start with each frame as it arrives.
+    async fn frames_of(
+        &self,
+        engine: &dyn Engine,
+        mut stream: FrameStream,
+        total: usize,
+        progress: &(dyn Fn(Stage, usize, usize) + Sync),
+    ) -> Result<(Vec<RgbImage>, Vec<String>), AskError> {
+        let mut frames = Vec::with_capacity(total);
+        while let Some(frame) = stream.next().await? {
+            let frame = RgbImage::new(frame.width, frame.height, frame.rgb);
+            engine.preencode_frame(&frame);
+            frames.push(frame);
+            self.frames_decoded.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!("homereel_frames_decoded_total").increment(1);
+            progress(Stage::Decode, frames.len(), total);
+        }
+        if frames.len() != total {
+            let message = format!("the decoder returned {} of {total} frames", frames.len());
+            return Err(VideoError::Worker { message }.into());
+        }
+        let warnings = stream.end().map(|end| end.warnings.clone()).unwrap_or_default();
+        Ok((frames, warnings))
+    }
+
+    /// Returns how many frames were decoded for the model since the start.
+    #[must_use]
+    pub fn frames_decoded(&self) -> u64 {
+        self.frames_decoded.load(Ordering::Relaxed)
+    }
+
     fn cache_clip(&self, key: &str, prepared: &Arc<PreparedClip>) {
         let bytes = prepared.clip.frames.iter().map(RgbImage::bytes).sum();
         self.clips.put(key.to_owned(), Arc::clone(prepared), bytes);
@@ -314,28 +360,6 @@ impl MediaDecoder {
         let picture = opened.resize(width, height).await?;
         Ok(RgbImage::new(width, height, picture.rgb))
     }
-}
-
-/// Collects all frames of a stream and its warnings. The engine may start with each frame as it arrives.
-async fn frames_of(
-    engine: &dyn Engine,
-    mut stream: FrameStream,
-    total: usize,
-    progress: &(dyn Fn(Stage, usize, usize) + Sync),
-) -> Result<(Vec<RgbImage>, Vec<String>), AskError> {
-    let mut frames = Vec::with_capacity(total);
-    while let Some(frame) = stream.next().await? {
-        let frame = RgbImage::new(frame.width, frame.height, frame.rgb);
-        engine.preencode_frame(&frame);
-        frames.push(frame);
-        progress(Stage::Decode, frames.len(), total);
-    }
-    if frames.len() != total {
-        let message = format!("the decoder returned {} of {total} frames", frames.len());
-        return Err(VideoError::Worker { message }.into());
-    }
-    let warnings = stream.end().map(|end| end.warnings.clone()).unwrap_or_default();
-    Ok((frames, warnings))
 }
 
 fn report(probe: &Probe, plan: &Plan, (width, height): (u32, u32)) -> MediaReport {

@@ -13,6 +13,7 @@ use crate::{
     http, import, jobs,
     net::{self, ConnectionLimits, NetConfig, TrustedProxies, tls::Tls},
     reload::{self, Settings},
+    samples,
     shutdown::Lifecycle,
     state::AppState,
     supervisor, telemetry,
@@ -57,6 +58,7 @@ pub async fn serve(state: AppState, listener: TcpListener, settings: Settings) -
         tokio::spawn(import::watch(state.import_context(), directory));
     }
     tokio::spawn(state.meaning.clone().upkeep(state.lifecycle.clone()));
+    tokio::spawn(samples::collect(state.clone()));
     tokio::spawn(telemetry::upkeep(state.metrics.clone()));
     tracing::info!(
         url = %state.config.get().url(address),

@@ -18,6 +18,7 @@ use crate::{
     live::Live,
     meaning::Meaning,
     media::MediaDecoder,
+    samples::Samples,
     shutdown::Lifecycle,
     speech::SpeechService,
 };
@@ -50,6 +51,8 @@ pub struct AppState {
     pub bodies: MemoryBudget,
     /// Fetches media of requests from allowed hosts.
     pub fetcher: Fetcher,
+    /// How the server did over the last days.
+    pub samples: Samples,
     /// Search by meaning.
     pub meaning: Meaning,
     /// Transcribes. `None` means that nothing does.
@@ -96,6 +99,7 @@ impl AppState {
             library,
             bodies: MemoryBudget::new(BODY_MEMORY),
             fetcher: Fetcher::new(config.allow_media_hosts.clone()).context("failed to set up TLS")?,
+            samples: Samples::default(),
             meaning,
             speech: config.speech.as_ref().map(SpeechService::open).transpose()?,
             config: Arc::new(config).into(),

@@ -28,9 +28,12 @@ macro_rules! files {
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 const FILES: &[(&str, &str, &[u8])] = files! {
+    "actions.js": SCRIPT,
     "ask-all.js": SCRIPT,
     "ask.js": SCRIPT,
+    "charts.js": SCRIPT,
     "dom.js": SCRIPT,
+    "edit.js": SCRIPT,
     "events.js": SCRIPT,
     "hash.js": SCRIPT,
     "homereel.js": SCRIPT,
@@ -46,6 +49,7 @@ const FILES: &[(&str, &str, &[u8])] = files! {
     "preview.js": SCRIPT,
     "scrub.js": SCRIPT,
     "send.js": SCRIPT,
+    "shortcuts.js": SCRIPT,
     "style.css": "text/css; charset=utf-8",
     "transcript.js": SCRIPT,
     "tray.js": SCRIPT,

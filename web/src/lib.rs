@@ -10,6 +10,7 @@
 
 pub mod assets;
 pub mod bench_result;
+pub mod chart;
 pub mod format;
 pub mod pages;
 pub mod plot;

@@ -8,10 +8,14 @@ use askama::Template;
 
 pub use lists::{AlbumPage, AlbumsPage, ArrangePage, LibraryPage, TrashPage};
 
-use crate::views::{
-    AnswerView, ApiKeyView, BenchRow, Card, DocsFamily, Fact, FactList, FoundView, JobProgress, JobView,
-    Link, Made, ModelStatus, MomentView, Note, Person, RefusedUpload, SelectOption, Shell, StateKind,
-    StateLabel, Time, TranscriptView,
+use crate::{
+    Words,
+    chart::Chart,
+    views::{
+        AlbumChoice, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, DocsFamily, EditedMoment, Fact,
+        FactList, FoundView, JobProgress, JobView, Link, Made, ModelStatus, MomentView, Note, Person,
+        RefusedUpload, SelectOption, Shell, StateKind, StateLabel, Time, TimeSpent, Trail, TranscriptView,
+    },
 };
 
 /// `/add`: the form that adds videos, and the caller's refused uploads.
@@ -50,7 +54,7 @@ pub struct VideoPage {
     /// play yet.
     pub play_file: Option<&'static str>,
     /// Why there is nothing to play.
-    pub why_not_played: &'static str,
+    pub why_not_played: String,
     /// Whether the browser may show the original meanwhile, outside of the page.
     pub offers_original: bool,
     /// Display width in pixels; 16 if unknown.
@@ -63,14 +67,16 @@ pub struct VideoPage {
     pub has_sprites: bool,
     /// `#t=83` if the URL has a time, else empty.
     pub start_fragment: String,
+    /// The second of the URL, else 0.
+    pub second: String,
     /// Codec, for browsers that cannot play it.
     pub codec: String,
     /// Questions can be asked now.
     pub askable: bool,
     /// Reason why questions cannot be asked.
     pub why_not_askable: String,
-    /// Example of a question.
-    pub example: String,
+    /// Questions that can be asked.
+    pub suggestions: Vec<String>,
     /// A question can ask for the full budget of visual tokens.
     pub look_closer: bool,
     /// Sentence about the time until an answer begins; may be empty.
@@ -83,8 +89,10 @@ pub struct VideoPage {
     pub description: Option<Made>,
     /// Text while there is no description.
     pub no_description: String,
-    /// Tags with links to their albums.
+    /// Tags with links to their videos.
     pub tags: Vec<Link>,
+    /// The albums, those with the video first.
+    pub albums: Vec<AlbumChoice>,
     /// Moments in order of time.
     pub moments: Vec<MomentView>,
     /// URL of the next page.
@@ -99,26 +107,48 @@ pub struct VideoPage {
     pub captions: Option<(String, String)>,
     /// It is a favourite.
     pub favourite: bool,
-    /// Place, as a user entered it.
+    /// When it was taken; `None` if nobody knows.
+    pub taken: Option<Time>,
+    /// That date is a guess.
+    pub guessed: bool,
+    /// Place, as a user entered it; may be empty.
     pub place: String,
-    /// The description for editing.
-    pub description_text: String,
-    /// The description is short enough for editing on a page.
-    pub description_fits: bool,
-    /// The tags for editing, separated by commas.
-    pub tags_text: String,
-    /// URL of the next newer video.
-    pub newer: Option<String>,
-    /// URL of the next older video.
-    pub older: Option<String>,
-    /// Day, time and zone at which it was taken, for editing.
-    pub taken: [String; 3],
-    /// Facts of the file.
+    /// The way back, and the neighbours.
+    pub trail: Trail,
+    /// Facts of the file; names are keys of messages.
     pub facts: Vec<Fact>,
     /// When it was added.
     pub added: Time,
     /// Warnings about the file.
     pub warnings: Vec<String>,
+}
+
+/// `/videos/{id}/edit`: what people can change about a video.
+#[derive(Debug, Template)]
+#[template(path = "edit.html")]
+pub struct EditPage {
+    /// The frame.
+    pub shell: Shell,
+    /// Id of the video.
+    pub id: String,
+    /// Its present name.
+    pub video: String,
+    /// Problem with the input; may be empty.
+    pub problem: String,
+    /// Name.
+    pub name: String,
+    /// Day, time and zone at which it was taken.
+    pub taken: [String; 3],
+    /// Place.
+    pub place: String,
+    /// Description; `None` if it is too long for a page.
+    pub description: Option<String>,
+    /// Tags, separated by commas.
+    pub tags: String,
+    /// Moments, and empty rows for new ones; `None` if they are too many for a page.
+    pub moments: Option<Vec<EditedMoment>>,
+    /// Formatted length of the video; empty if unknown.
+    pub length: String,
 }
 
 /// `/search`: query, filters and hits.
@@ -143,6 +173,8 @@ pub struct SearchPage {
     pub lengths: Vec<SelectOption>,
     /// A filter is set, so that the filters are shown.
     pub filtered: bool,
+    /// The query reads like a question.
+    pub is_question: bool,
     /// A search was made.
     pub searched: bool,
     /// It was by meaning, too.
@@ -168,7 +200,7 @@ pub struct HouseholdPage {
     /// Problem with the input; may be empty.
     pub problem: String,
     /// Confirmation of the last change; may be empty.
-    pub done: &'static str,
+    pub done: String,
     /// Name and secret of the new key, shown only once.
     pub new_key: Option<(String, String)>,
     /// The server requires no login.
@@ -195,14 +227,24 @@ pub struct HouseholdPage {
 pub struct AskPage {
     /// The frame.
     pub shell: Shell,
+    /// Id of the question; empty before it is asked.
+    pub id: String,
     /// The question; empty before it is asked.
     pub question: String,
+    /// State of an answer that is not complete.
+    pub state: Option<StateLabel>,
     /// The answer, split at the numbers of notes.
     pub parts: Vec<(String, Option<usize>)>,
-    /// Id of the model; empty before it has answered.
+    /// Id of the model; empty where none was needed.
     pub model: String,
+    /// When it was asked.
+    pub asked: Option<Time>,
     /// Sources of the answer.
     pub notes: Vec<Note>,
+    /// Earlier questions, newest first.
+    pub earlier: Vec<(Link, Time)>,
+    /// URL of the next page of them.
+    pub more: Option<String>,
 }
 
 /// `/system`: the model, the work, the machine.
@@ -211,6 +253,18 @@ pub struct AskPage {
 pub struct SystemPage {
     /// The frame.
     pub shell: Shell,
+    /// Text and URL of each span, and whether it is shown.
+    pub spans: Vec<(String, String, bool)>,
+    /// Whether samples of each second are added to the charts.
+    pub live: bool,
+    /// Charts over that time.
+    pub charts: Vec<Chart>,
+    /// Where the time of the last answers went; `None` if there were none.
+    pub spent: Option<TimeSpent>,
+    /// Jobs that run, and numbers of those that wait and have failed.
+    pub now_running: Vec<JobView>,
+    /// Sentence about the other jobs.
+    pub jobs: String,
     /// Recommendations, one sentence each.
     pub advice: Vec<String>,
     /// The lists.
@@ -247,6 +301,8 @@ pub struct BenchPage {
     pub runs: Vec<BenchRow>,
     /// Name and title of each plot.
     pub plots: Vec<(String, String)>,
+    /// The newest run beside the one before; `None` if no earlier one is comparable.
+    pub change: Option<BenchChange>,
     /// Names of files that are not results.
     pub unread: Vec<String>,
 }
@@ -264,7 +320,7 @@ pub struct JobsPage {
     /// What is left to watch, and how long that takes.
     pub left: Option<String>,
     /// Formatted number of videos that another model described, if there are any.
-    pub of_other_models: Option<String>,
+    pub of_other_models: Option<u64>,
     /// There are failed jobs that can be retried.
     pub any_failed: bool,
     /// Running jobs first, then waiting, then ended ones, newest first.
@@ -277,8 +333,10 @@ pub struct JobsPage {
 #[derive(Debug, Template)]
 #[template(path = "login.html")]
 pub struct LoginPage {
+    /// Texts in the reader's language.
+    pub words: &'static Words,
     /// Title.
-    pub title: &'static str,
+    pub title: String,
     /// Token of a one-time link that sets the password.
     pub once: Option<String>,
     /// No password is set yet, and the URL has no token.
@@ -303,8 +361,8 @@ pub struct ErrorPage {
     pub shell: Shell,
     /// Cause and remedy, one sentence each.
     pub lines: Vec<String>,
-    /// HTTP status.
-    pub status: u16,
+    /// The message of the API, in English; may be empty.
+    pub detail: String,
     /// URL of the link back.
     pub back: String,
     /// Text of the link back.

@@ -10,8 +10,32 @@ use crate::bench_result::{BenchResult, Latencies, StageMeans, Summary};
 #[error("{0}")]
 pub struct PlotError(String);
 
-/// Width and height of a plot in pixels.
-const SIZE: (u32, u32) = (720, 360);
+/// How wide a plot is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Width {
+    /// 720 pixels.
+    #[default]
+    Wide,
+    /// 360 pixels, for phones: the same text sizes on less room.
+    Narrow,
+}
+
+impl Width {
+    /// Returns width and height in pixels.
+    fn size(self) -> (u32, u32) {
+        match self {
+            Self::Wide => (720, 360),
+            Self::Narrow => (360, 320),
+        }
+    }
+}
+
+/// Returns a plot in light colours on dark paper: what is black and white in it changes, the colours of lines stay.
+#[must_use]
+pub fn dark(svg: &str) -> String {
+    svg.replace("#FFFFFF", "#20201D").replace("#000000", "#EFEDE8")
+}
+
 /// Colours of lines and stages that colour-blind readers can tell apart (Okabe and Ito).
 const PALETTE: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
@@ -26,6 +50,9 @@ const PALETTE: [RGBColor; 8] = [
 
 /// Ratio of the longest to the shortest request above which bars show percentages.
 const MAX_RATIO: f64 = 20.0;
+
+/// Name of an axis of whole numbers.
+const CONCURRENCY: &str = "max concurrency";
 
 /// One line of a plot.
 struct Line {
@@ -49,7 +76,7 @@ fn p99(of: fn(&Latencies) -> &Option<Summary>, result: &BenchResult) -> Option<f
 ///
 /// # Errors
 /// When drawing fails.
-pub fn latency(results: &[(String, BenchResult)]) -> Result<Option<String>, PlotError> {
+pub fn latency(results: &[(String, BenchResult)], width: Width) -> Result<Option<String>, PlotError> {
     let series: [Series; 4] = [
         ("median E2EL", |result| median(|latencies| &latencies.e2el, result)),
         ("median TTFT", |result| median(|latencies| &latencies.ttft, result)),
@@ -57,7 +84,7 @@ pub fn latency(results: &[(String, BenchResult)]) -> Result<Option<String>, Plot
         ("P99 E2EL", |result| p99(|latencies| &latencies.e2el, result)),
     ];
     let (axis, lines) = lines(results, &series);
-    plot("Latency against load", axis, "milliseconds", &lines)
+    plot("Latency against load", axis, "milliseconds", &lines, width)
 }
 
 /// Draws output tokens and seconds of video per second against the load; with several labels only the tokens. Returns `None`
@@ -65,20 +92,20 @@ pub fn latency(results: &[(String, BenchResult)]) -> Result<Option<String>, Plot
 ///
 /// # Errors
 /// When drawing fails.
-pub fn throughput(results: &[(String, BenchResult)]) -> Result<Option<String>, PlotError> {
+pub fn throughput(results: &[(String, BenchResult)], width: Width) -> Result<Option<String>, PlotError> {
     let series: [Series; 2] = [
         ("output tokens/s", |result| Some(result.output_throughput)),
         ("video seconds/s", |result| result.rtfx_video),
     ];
     let (axis, lines) = lines(results, &series);
-    plot("Throughput against load", axis, "per second", &lines)
+    plot("Throughput against load", axis, "per second", &lines, width)
 }
 
 /// Returns the name of the load axis (concurrency where it is limited, else the request rate) and one line per series. Results
 /// with the same label are of one server; if several labels have different loads, each gets one line, of the first series.
 fn lines(results: &[(String, BenchResult)], series: &[Series]) -> (&'static str, Vec<Line>) {
     let limited = results.iter().all(|(_, result)| result.max_concurrency.is_some());
-    let axis = if limited { "max concurrency" } else { "requests per second" };
+    let axis = if limited { CONCURRENCY } else { "requests per second" };
     let load = |result: &BenchResult| match result.max_concurrency {
         Some(concurrency) if limited => concurrency as f64,
         _ => result.request_throughput,
@@ -95,7 +122,7 @@ fn lines(results: &[(String, BenchResult)], series: &[Series]) -> (&'static str,
     let single = groups.len() == 1;
     let shown = if single { series } else { &series[..1] };
     let line = |label: &str, group: &[&BenchResult], (name, value): &Series| Line {
-        name: if single { (*name).to_owned() } else { format!("{label}: {name}") },
+        name: if single || label.is_empty() { (*name).to_owned() } else { format!("{label}: {name}") },
         points: group.iter().filter_map(|result| Some((load(result), value(result)?))).collect(),
     };
     let lines =
@@ -103,7 +130,7 @@ fn lines(results: &[(String, BenchResult)], series: &[Series]) -> (&'static str,
     (axis, lines.filter(|line| !line.points.is_empty()).collect())
 }
 
-fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>, PlotError> {
+fn plot(title: &str, x: &str, y: &str, lines: &[Line], width: Width) -> Result<Option<String>, PlotError> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let (left, right) =
         points().fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), p| (low.min(p.0), high.max(p.0)));
@@ -113,7 +140,7 @@ fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>,
     }
     let mut svg = String::new();
     let mut draw = || -> Result<(), Box<dyn std::error::Error>> {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, width.size()).into_drawing_area();
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&root)
             .caption(title, ("sans-serif", 18))
@@ -121,7 +148,17 @@ fn plot(title: &str, x: &str, y: &str, lines: &[Line]) -> Result<Option<String>,
             .x_label_area_size(36)
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..right * 1.05, 0.0..top * 1.1)?;
-        chart.configure_mesh().x_desc(x).y_desc(y).light_line_style(TRANSPARENT).draw()?;
+        // There is no half request.
+        let whole = |x: &f64| if x.fract() == 0.0 { format!("{x:.0}") } else { String::new() };
+        let number = |x: &f64| format!("{x}");
+        let label: &dyn Fn(&f64) -> String = if x == CONCURRENCY { &whole } else { &number };
+        chart
+            .configure_mesh()
+            .x_desc(x)
+            .y_desc(y)
+            .x_label_formatter(label)
+            .light_line_style(TRANSPARENT)
+            .draw()?;
         for (line, colour) in lines.iter().zip(PALETTE) {
             let mut points = line.points.clone();
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -155,7 +192,7 @@ pub fn bars(title: &str, unit: &str, rows: &[(String, f64)]) -> Result<Option<St
     }
     let names: Vec<String> = rows.iter().map(|(name, value)| format!("{name}, {value:.1}")).collect();
     let widths = rows.iter().map(|row| row.1.max(0.0)).collect();
-    stacked_bars(&format!("{title} ({unit})"), &names, widest, &[("", widths)]).map(Some)
+    stacked_bars(&format!("{title} ({unit})"), &names, widest, &[("", widths)], Width::Wide).map(Some)
 }
 
 /// Draws the stages of a request, one bar per result that has them: in milliseconds, or in percent if one bar would be too
@@ -163,7 +200,7 @@ pub fn bars(title: &str, unit: &str, rows: &[(String, f64)]) -> Result<Option<St
 ///
 /// # Errors
 /// When drawing fails.
-pub fn stages(results: &[(String, BenchResult)]) -> Result<Option<String>, PlotError> {
+pub fn stages(results: &[(String, BenchResult)], width: Width) -> Result<Option<String>, PlotError> {
     let rows: Vec<(&str, StageMeans)> =
         results.iter().filter_map(|(name, result)| Some((name.as_str(), result.stages_ms?))).collect();
     let longest = rows.iter().map(|(_, stages)| stages.e2el_ms).fold(0.0, f64::max);
@@ -178,15 +215,15 @@ pub fn stages(results: &[(String, BenchResult)]) -> Result<Option<String>, PlotE
     };
     let names: Vec<String> = rows.iter().map(name).collect();
     let widths = |index: usize| {
-        let width = |(_, stages): &(&str, StageMeans)| {
+        let of_stage = |(_, stages): &(&str, StageMeans)| {
             let scale = if percent { 100.0 / stages.e2el_ms.max(f64::MIN_POSITIVE) } else { 1.0 };
             scale * stages.stages()[index].1.max(0.0)
         };
-        rows.iter().map(width).collect()
+        rows.iter().map(of_stage).collect()
     };
     let series: Vec<(&str, Vec<f64>)> =
         rows[0].1.stages().iter().enumerate().map(|(index, (stage, _))| (*stage, widths(index))).collect();
-    stacked_bars(&format!("Time per stage of a request ({unit})"), &names, widest, &series).map(Some)
+    stacked_bars(&format!("Time per stage of a request ({unit})"), &names, widest, &series, width).map(Some)
 }
 
 /// Draws horizontal bars, from the top: one per name, of the widths that each series (name, widths) has for it. `widest` is the
@@ -196,17 +233,18 @@ fn stacked_bars(
     names: &[String],
     widest: f64,
     series: &[(&str, Vec<f64>)],
+    width: Width,
 ) -> Result<String, PlotError> {
     let legend = series.len() > 1;
     let mut svg = String::new();
     // Room for the longest name with its milliseconds, at about 6.5 pixels per character.
     let letters = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() as u32 + 10;
-    let names_width = (letters * 13 / 2).clamp(120, SIZE.0 / 2);
+    let names_width = (letters * 13 / 2).clamp(120, width.size().0 / 2);
     let bars_height = 90 + 36 * names.len() as u32;
     // Room for the legend of all stages.
     let height = if legend { bars_height.max(210) } else { bars_height };
     let mut draw = || -> Result<(), Box<dyn std::error::Error>> {
-        let root = SVGBackend::with_string(&mut svg, (SIZE.0, height)).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, (width.size().0, height)).into_drawing_area();
         root.fill(&WHITE)?;
         let count = names.len() as f64;
         let mut chart = ChartBuilder::on(&root)
@@ -283,10 +321,10 @@ mod tests {
     #[test]
     fn plots_contain_their_series() {
         let results = [result("x", 1, 20.0), result("x", 4, 60.0)];
-        let svg = latency(&results).unwrap().unwrap();
+        let svg = latency(&results, Width::Wide).unwrap().unwrap();
         assert!(svg.starts_with("<svg") && svg.contains("P99 E2EL") && svg.contains("max concurrency"));
-        assert!(throughput(&results).unwrap().unwrap().contains("output tokens/s"));
-        let svg = stages(&results).unwrap().unwrap();
+        assert!(throughput(&results, Width::Wide).unwrap().unwrap().contains("output tokens/s"));
+        let svg = stages(&results, Width::Wide).unwrap().unwrap();
         assert!(svg.contains("vision") && svg.contains("one clip"), "{svg}");
     }
 
@@ -296,7 +334,7 @@ mod tests {
             result.rtfx_video = None;
             (name, result)
         });
-        let svg = throughput(&results).unwrap().unwrap();
+        let svg = throughput(&results, Width::Wide).unwrap().unwrap();
         assert!(svg.contains("output tokens/s") && !svg.contains("video seconds/s"), "{svg}");
     }
 
@@ -304,25 +342,35 @@ mod tests {
     fn each_label_has_its_line_and_very_different_bars_are_percentages() {
         let results =
             [result("x", 1, 20.0), result("x", 4, 60.0), result("y", 1, 30.0), result("y", 4, 70.0)];
-        let svg = latency(&results).unwrap().unwrap();
+        let svg = latency(&results, Width::Wide).unwrap().unwrap();
         assert!(
             svg.contains("x: median E2EL") && svg.contains("y: median E2EL") && !svg.contains("P99"),
             "{svg}"
         );
         // Two servers under one load each make no line.
-        assert_eq!(latency(&[result("x", 1, 20.0), result("y", 4, 30.0)]).unwrap(), None);
+        assert_eq!(latency(&[result("x", 1, 20.0), result("y", 4, 30.0)], Width::Wide).unwrap(), None);
         let (_, mut slow) = result("x", 1, 1.0);
         let stages_ms = slow.stages_ms.as_mut().unwrap();
         (stages_ms.prefill_ms, stages_ms.e2el_ms) = (9000.0, 9000.0);
-        let svg = stages(&[result("x", 1, 1.0), ("slow".into(), slow)]).unwrap().unwrap();
+        let svg = stages(&[result("x", 1, 1.0), ("slow".into(), slow)], Width::Wide).unwrap().unwrap();
         assert!(svg.contains("(%)") && svg.contains("slow, 9000 ms"), "{svg}");
+    }
+
+    #[test]
+    fn plots_fit_a_phone_and_a_dark_page_and_have_whole_numbers_of_requests() {
+        let results = [result("", 1, 20.0), result("", 2, 60.0)];
+        let svg = latency(&results, Width::Narrow).unwrap().unwrap();
+        assert!(svg.contains("width=\"360\"") && !svg.contains(": median"), "{svg}");
+        assert!(svg.contains("\n1\n") && !svg.contains("\n1.5\n") && !svg.contains("\n0.5\n"), "{svg}");
+        let dark = dark(&svg);
+        assert!(dark.contains("#20201D") && !dark.contains("#FFFFFF") && !dark.contains("#000000"), "{dark}");
     }
 
     #[test]
     fn one_load_makes_no_line() {
         let (name, mut alone) = result("x", 1, 20.0);
-        assert_eq!(latency(&[(name.clone(), alone.clone())]).unwrap(), None);
+        assert_eq!(latency(&[(name.clone(), alone.clone())], Width::Wide).unwrap(), None);
         alone.stages_ms = None;
-        assert_eq!(stages(&[(name, alone)]).unwrap(), None);
+        assert_eq!(stages(&[(name, alone)], Width::Wide).unwrap(), None);
     }
 }

@@ -4,6 +4,7 @@
 mod lists;
 mod search;
 mod transcript;
+mod video;
 
 use crate::{Words, times::Span};
 pub use lists::{
@@ -11,6 +12,7 @@ pub use lists::{
 };
 pub use search::{FoundView, HitView};
 pub use transcript::{LineView, TranscriptView};
+pub use video::{AlbumChoice, EditedMoment, MomentView, Trail};
 
 /// The model, as pages show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +68,41 @@ pub struct RefusedUpload {
     pub size: String,
     /// Why it was refused.
     pub reason: String,
+}
+
+/// The newest benchmark beside the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BenchChange {
+    /// Name of the earlier run.
+    pub before: String,
+    /// Name of the newest run.
+    pub after: String,
+    /// What was measured, the earlier value, the newest one, and the change.
+    pub rows: Vec<[String; 4]>,
+}
+
+/// Where the time of the last answers went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeSpent {
+    /// Title, with the number of answers.
+    pub title: String,
+    /// The stages in order.
+    pub shares: Vec<StageShare>,
+}
+
+/// The mean time of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageShare {
+    /// The stage, which selects the colour.
+    pub key: &'static str,
+    /// Name for readers.
+    pub name: String,
+    /// Formatted mean time.
+    pub time: String,
+    /// Where it begins in a bar of 100 units.
+    pub x: String,
+    /// Its width in the bar.
+    pub width: String,
 }
 
 /// Kind of a state, which selects its colour and icon. The word beside them has the same meaning.
@@ -287,7 +324,7 @@ pub struct ApiKeyView {
 }
 
 /// A link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
     /// Text.
     pub text: String,
@@ -317,6 +354,8 @@ pub struct Note {
     pub at: String,
     /// Text.
     pub text: String,
+    /// URL of its picture.
+    pub picture: Option<String>,
 }
 
 /// An option of a selection.
@@ -339,17 +378,6 @@ pub struct Made {
     pub model: String,
     /// A user has edited it.
     pub edited: bool,
-}
-
-/// An interval of a video in which something happens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MomentView {
-    /// Seconds from the start, as a decimal number for links.
-    pub start: String,
-    /// Formatted start and end: `0:04.2–0:05.0`.
-    pub at: String,
-    /// Text by the model.
-    pub text: String,
 }
 
 /// A question and its answer.

@@ -14,6 +14,8 @@ export function start() {
     busy = send.disabled = true;
     stopping.onclick = () => stop.abort();
     $('#before').hidden = $('#notes').hidden = made.hidden = true;
+    if ($('#earlier')) $('#earlier').hidden = true;
+    for (const old of answer.querySelectorAll('form, p > .state')) old.remove();
     answer.hidden = stopping.hidden = false;
     answer.classList.add('live');
     $('.question', answer).textContent = question;
@@ -30,6 +32,7 @@ export function start() {
       for await (const [name, data] of serverEvents(response.body)) {
         if (name === 'notes') {
           notes = data.notes.length;
+          history.pushState({ shown: true }, '', `/ask/${data.id}`);
           list.append(...data.notes.map(noteRow));
           $('#notes').hidden = !notes;
           outcome.textContent = t('answering-from', { count: notes });
@@ -58,8 +61,7 @@ export function start() {
     busy = send.disabled = false;
   };
   // A question from another page of this site is asked at once; a link from elsewhere only fills in the form.
-  if (new URLSearchParams(location.search).get('question') && answer.hidden && document.referrer.startsWith(`${location.origin}/search`)) {
-    history.replaceState(null, '', '/ask');
+  if (new URLSearchParams(location.search).get('question') && answer.hidden && document.referrer.startsWith(location.origin)) {
     form.requestSubmit();
   }
 }
@@ -68,10 +70,11 @@ function noteRow(note) {
   const row = element('li'), link = element('a'), words = element('span');
   row.id = `note-${note.number}`;
   link.href = note.url;
+  const picture = note.picture ? Object.assign(element('img'), { src: note.picture, alt: '', width: 160, height: 90, loading: 'lazy' }) : element('span', 'poster none');
   const video = element('strong', '', note.name);
   words.dir = video.dir = 'auto';
-  words.append(video, ` ${note.text}`);
-  link.append(element('span', 'at', `[${note.number}] ${note.at}`), ' ', words);
+  words.append(element('data', '', `[${note.number}] ${note.at}`), ' ', video, ` ${note.text}`);
+  link.append(picture, words);
   row.append(link);
   return row;
 }

@@ -5,6 +5,7 @@ import { refresh, refreshers, swap, swappers } from './live.js';
 
 export function start(signal) {
   $('#ask').onsubmit = ask;
+  document.addEventListener('submit', askThis, { signal, capture: true });
   // The answer that is being written is stored, too; it is not shown twice.
   swappers.set('answers', (old, part) => { if (!asking) swap(old, part); });
   refreshers.add(enable);
@@ -17,6 +18,20 @@ function enable(fresh) {
   if (!now || !$('#question').disabled || $('#question', now).disabled) return;
   for (const control of $('#ask').querySelectorAll('[disabled]')) control.disabled = false;
   $('#ask .hint')?.remove();
+  $('#suggestions').hidden = false;
+}
+
+/** Asks a suggested question, or one again, with the settings of the form. */
+function askThis(event) {
+  const form = event.target;
+  if (!form.matches('form[data-ask]')) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const field = $('#question');
+  if (field.disabled || asking) return;
+  field.value = new FormData(form, event.submitter).get('question');
+  $('#ask').requestSubmit();
+  $('#asking').scrollIntoView({ block: 'nearest' });
 }
 
 /** Marks the stage `name` as active and sets its progress; earlier stages are done. */

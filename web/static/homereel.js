@@ -15,8 +15,12 @@ const MODULES = [
   ['#player-box', './player.js'],
   ['#player-box', './scrub.js'],
   ['#transcript', './transcript.js'],
+  ['.actions', './actions.js'],
+  ['#edit-open, #edit-form', './edit.js'],
+  ['#shortcuts', './shortcuts.js'],
   ['#ask', './ask.js'],
   ['#ask-all', './ask-all.js'],
+  ['#charts', './charts.js'],
 ];
 
 let leaves = new AbortController();
@@ -28,10 +32,15 @@ async function start() {
   localTimes(document.body);
   const wanted = MODULES.filter(([selector]) => $(selector)).map(([, module]) => import(module));
   for (const module of await Promise.all(wanted)) if (!signal.aborted) module.start(signal);
+  // With scripts, a question is asked on its own page, where it is shown as it is answered and can be stopped.
+  for (const form of document.querySelectorAll('form[action="/ask"]:not(#ask-all)')) form.method = 'get';
   document.documentElement.dataset.started = '';
-  const menu = $('details.menu');
-  document.addEventListener('click', (event) => { if (!menu?.contains(event.target)) menu?.removeAttribute('open'); }, { signal });
-  menu?.addEventListener('keydown', (event) => { if (event.key === 'Escape' && menu.open) { menu.open = false; $('summary', menu).focus(); } });
+  const open = () => document.querySelectorAll('details.menu[open]');
+  document.addEventListener('click', (event) => { for (const menu of open()) if (!menu.contains(event.target)) menu.open = false; }, { signal });
+  document.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape') return;
+    for (const menu of open()) { if (menu.contains(document.activeElement)) $('summary', menu).focus(); menu.open = false; }
+  }, { signal });
 }
 
 follow(start);

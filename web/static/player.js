@@ -17,6 +17,8 @@ function watch() {
   if (!player) return;
   player.onerror = () => { $('#cannot-play').hidden = false; };
   if (player.error) player.onerror();
+  player.onended = () => $('.trail [data-plays-all]')?.click();
+  if (new URLSearchParams(location.search).get('play') === 'all') player.play().catch(() => { /* a browser may want a click first */ });
   player.ontimeupdate = () => {
     for (const list of document.querySelectorAll('.moments, .lines')) mark(list, player.currentTime);
     followLines(player);
@@ -29,7 +31,9 @@ function seek(event) {
   event.preventDefault();
   // A millisecond later: players round, and may show the picture before the one that begins then.
   player.currentTime = Number(link.dataset.seek) + 0.001;
-  history.replaceState(null, '', link.getAttribute('href'));
+  const url = new URL(location.href);
+  url.searchParams.set('t', link.dataset.seek);
+  history.replaceState(history.state, '', url);
   if (matchMedia('(max-width: 52rem)').matches) player.scrollIntoView({ block: 'nearest' });
 }
 

@@ -5,9 +5,10 @@ use serde_json::Value;
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
 use crate::{
+    changes::Change,
     error::LibraryError,
     library::Library,
-    values::{from_json, id, new_id, now_ms, to_json},
+    values::{from_json, id, new_id, now_ms, shorten, to_json},
 };
 
 /// State of an answer.
@@ -26,7 +27,16 @@ pub enum AnswerStatus {
 }
 
 impl AnswerStatus {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn parse(text: &str) -> Self {
+        match text {
+            "running" => Self::Running,
+            "done" => Self::Done,
+            "cancelled" => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Done => "done",
@@ -115,12 +125,7 @@ impl FromRow<'_, SqliteRow> for Answer {
             video_id: id(row, "video_id")?,
             question: row.try_get("question")?,
             answer: row.try_get("answer")?,
-            status: match row.try_get::<&str, _>("status")? {
-                "running" => AnswerStatus::Running,
-                "done" => AnswerStatus::Done,
-                "cancelled" => AnswerStatus::Cancelled,
-                _ => AnswerStatus::Failed,
-            },
+            status: AnswerStatus::parse(row.try_get("status")?),
             error: row.try_get("error")?,
             model: row.try_get("model")?,
             finish_reason: row.try_get("finish_reason")?,
@@ -195,15 +200,39 @@ impl Library {
         Ok(rows)
     }
 
+    /// Deletes an answer about a video.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` while it is being written; `Database`.
+    pub async fn delete_answer(&self, video_id: &str, id: &str) -> Result<(), LibraryError> {
+        let deleted =
+            sqlx::query("DELETE FROM answers WHERE id = ? AND video_id = ? AND status <> 'running'")
+                .bind(id)
+                .bind(video_id)
+                .execute(&self.pool)
+                .await?;
+        if deleted.rows_affected() > 0 {
+            self.announce(Change::Video { id: video_id.into() });
+            return Ok(());
+        }
+        let present = sqlx::query_scalar::<_, i64>("SELECT 1 FROM answers WHERE id = ? AND video_id = ?");
+        match present.bind(id).bind(video_id).fetch_optional(&self.pool).await? {
+            Some(_) => {
+                Err(LibraryError::Conflict("this answer is still being written; stop it first".into()))
+            }
+            None => Err(LibraryError::NotFound { what: "answer", id: shorten(id) }),
+        }
+    }
+
     /// Marks the answers that a killed process left running as failed.
     pub(crate) async fn fail_running_answers(&self) -> Result<(), LibraryError> {
-        sqlx::query(
-            "UPDATE answers SET status = 'failed', error = 'the server stopped before the end', finished_ms = ?
-             WHERE status = 'running'",
-        )
-        .bind(now_ms())
-        .execute(&self.pool)
-        .await?;
+        for table in ["answers", "questions"] {
+            let sql = format!(
+                "UPDATE {table} SET status = 'failed', error = 'the server stopped before the end', finished_ms = ?
+                 WHERE status = 'running'"
+            );
+            sqlx::query(&sql).bind(now_ms()).execute(&self.pool).await?;
+        }
         Ok(())
     }
 }

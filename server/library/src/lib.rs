@@ -25,7 +25,9 @@ mod jobs;
 mod library;
 mod lists;
 mod migrations;
+mod neighbours;
 mod private;
+mod questions;
 mod reservation;
 mod responses;
 mod restore;
@@ -37,6 +39,7 @@ mod text;
 mod texts;
 mod transcripts;
 mod trash;
+mod unnamed;
 mod uploads;
 mod values;
 mod video;
@@ -44,7 +47,7 @@ mod videos;
 mod watched;
 mod windows;
 
-pub use albums::{Album, Collection, MAX_ALBUM_NAME, MAX_ALBUM_VIDEOS, MAX_ALBUMS, Position, Tag};
+pub use albums::{Album, Collection, MAX_ALBUM_NAME, MAX_ALBUM_VIDEOS, MAX_ALBUMS, Tag};
 pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
 pub use auth::{
     ApiKey, Auth, AuthError, AuthErrorKind, Credential, HOUSEHOLD, Identity, LINK_LIFE, MAX_PASSWORD,
@@ -64,6 +67,8 @@ pub use library::Library;
 pub use lists::{
     Counted, Cursor, FacetKind, FacetValue, LengthClass, ListFilter, ListKey, Order, Period, VideoList,
 };
+pub use neighbours::Neighbours;
+pub use questions::LibraryAnswer;
 pub use responses::{NewResponse, ResponseMedia, StoredResponse};
 pub use restore::{Restored, restore};
 pub use retention::Expired;

@@ -127,6 +127,15 @@ impl Library {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// Returns the free bytes of the library's disk, and its size in bytes.
+    ///
+    /// # Errors
+    /// `Io` where the file system does not report it.
+    pub fn disk(&self) -> Result<(u64, u64), LibraryError> {
+        let stat = rustix::fs::statvfs(self.root.as_path()).map_err(std::io::Error::from)?;
+        Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+    }
+
     /// Returns the path of the original with this hash.
     #[must_use]
     pub fn original_path(&self, sha256: &str) -> PathBuf {

@@ -4,7 +4,6 @@ use crate::{
     changes::Change,
     error::LibraryError,
     library::Library,
-    taken::local_ms,
     values::{is_hash, shorten},
     video::{Poster, Video},
 };
@@ -127,22 +126,6 @@ impl Library {
         let video = self.video(id).await?;
         self.announce(Change::Video { id: id.into() });
         Ok(video)
-    }
-
-    /// Returns the video before and the one after, in the order of lists (taken last first).
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn neighbours(&self, video: &Video) -> Result<(Option<String>, Option<String>), LibraryError> {
-        let one = async |sql: &'static str| {
-            let row = sqlx::query_scalar(sql).bind(local_ms(video.local())).bind(&video.id);
-            row.fetch_optional(&self.pool).await
-        };
-        let newer = "SELECT video_id FROM facts WHERE deleted = 0 AND (taken_ms, video_id) > (?, ?)
-                     ORDER BY taken_ms, video_id LIMIT 1";
-        let older = "SELECT video_id FROM facts WHERE deleted = 0 AND (taken_ms, video_id) < (?, ?)
-                     ORDER BY taken_ms DESC, video_id DESC LIMIT 1";
-        Ok((one(newer).await?, one(older).await?))
     }
 
     /// Renames a video (the name shown, not the file).

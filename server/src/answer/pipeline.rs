@@ -62,6 +62,7 @@ impl Pipeline {
                 // One client sees one queue.
                 GenerationEvent::Queued { .. } | GenerationEvent::Progress { .. } => {}
                 GenerationEvent::Token { text, id, logprob } => {
+                    self.service.activity.token();
                     self.emit(answer, AskEvent::Token { text, id, logprob })?;
                 }
                 GenerationEvent::Delta(besides) => self.emit(answer, AskEvent::Delta(besides))?,
@@ -72,6 +73,7 @@ impl Pipeline {
                     stages.ttft = first_tokens[answer].unwrap_or_else(|| ms(started));
                     stages.total = ms(started);
                     stages.record(&done.usage);
+                    self.service.activity.ended(stages);
                     let finished = Finished {
                         finish_reason: done.finish_reason,
                         usage: done.usage,

@@ -11,7 +11,7 @@ use homereel_library::Identity;
 use crate::{audit::AuditEntry, net::ClientInfo, state::AppState, telemetry};
 
 /// The requests that are recorded: method, route, and the action's name in the log.
-pub(super) const AUDITED: [(Method, &str, &str); 24] = [
+pub(super) const AUDITED: [(Method, &str, &str); 26] = [
     (Method::POST, "/login", "log_in"),
     (Method::POST, "/logout", "log_out"),
     (Method::POST, "/household/password", "change_password"),
@@ -28,6 +28,8 @@ pub(super) const AUDITED: [(Method, &str, &str); 24] = [
     (Method::POST, "/api/videos/batch", "change_videos"),
     (Method::POST, "/albums/{id}/delete", "delete_album"),
     (Method::DELETE, "/api/albums/{id}", "delete_album"),
+    (Method::POST, "/videos/{id}/answers/{answer}/delete", "delete_answer"),
+    (Method::DELETE, "/api/videos/{id}/answers/{answer}", "delete_answer"),
     (Method::POST, "/trash/empty", "empty_trash"),
     (Method::DELETE, "/api/trash", "empty_trash"),
     (Method::POST, "/api/replicas/{id}/drain", "drain_replica"),

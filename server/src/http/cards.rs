@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use homereel_library::{Job, JobState, Order, Poster, Video, local_time};
+use homereel_library::{Job, Order, Poster, Video, local_time};
 use homereel_video::ProbeSummary;
 use homereel_web::{
     Words, format,
-    views::{Card, CardGroup, StateKind, StateLabel, Time},
+    views::{Card, CardGroup, Time},
 };
 use jiff::civil::Date;
 
@@ -45,13 +45,7 @@ fn card(words: &Words, video: &Video, jobs: &HashMap<String, Job>, titles: &Hash
             .as_ref()
             .map(|probe| format::clock(probe.duration_s.max(0.0).round() as u64))
             .unwrap_or_default(),
-        date_note: match &video.taken {
-            None => words.t("date-added"),
-            Some(taken) if taken.guessed => words.t("date-guessed"),
-            Some(_) => String::new(),
-        },
-        state: state_label(words, video, jobs.get(&video.id)),
-        ..views::card(video, None)
+        ..views::card(words, video, jobs.get(&video.id))
     }
 }
 
@@ -74,30 +68,6 @@ fn posters(video: &Video) -> String {
 
 fn poster_width(probe: &ProbeSummary) -> u32 {
     probe.video.width.min(POSTER_WIDTH)
-}
-
-/// Describes what is still being done for a video, or has failed.
-fn state_label(words: &Words, video: &Video, job: Option<&Job>) -> StateLabel {
-    let state = |kind, key: &str, detail: Option<&String>| StateLabel {
-        kind,
-        word: words.t(key),
-        detail: detail.cloned().unwrap_or_default(),
-    };
-    if let Some(error) = &video.error {
-        return state(StateKind::Failed, "card-unreadable", Some(error));
-    }
-    let done = StateLabel { kind: StateKind::Done, word: String::new(), detail: String::new() };
-    let Some(job) = job else { return done };
-    match job.state {
-        JobState::Done => done,
-        JobState::Running => state(StateKind::Working, "card-working", None),
-        JobState::Queued if job.error.is_some() => {
-            state(StateKind::Waiting, "card-retry", job.error.as_ref())
-        }
-        JobState::Queued => state(StateKind::Waiting, "card-waiting", None),
-        JobState::Failed => state(StateKind::Failed, "card-failed", job.error.as_ref()),
-        JobState::Cancelled => state(StateKind::Stopped, "card-stopped", None),
-    }
 }
 
 /// Puts cards under headings. `cards` are those of `videos`, in the same order.

@@ -15,14 +15,19 @@ use tokio_stream::{
     wrappers::{BroadcastStream, errors::BroadcastStreamRecvError},
 };
 
+use super::system::charts;
 use crate::state::AppState;
 
 /// `GET /api/events`: the stream ends when the server drains, and, as all, with its session.
 pub(super) async fn events(State(state): State<AppState>) -> Response {
     let changes =
         BroadcastStream::new(state.library.subscribe()).map(|change| Ok::<_, Infallible>(render(change)));
+    // A reader that is too slow for samples misses some.
+    let samples = BroadcastStream::new(state.samples.subscribe()).filter_map(|sample| sample.ok());
+    let samples =
+        samples.map(|values| Ok(Event::default().event("sample").data(charts::sample(&values).to_string())));
     let stop = state.lifecycle.soft().clone();
-    let until_stop = ended_by(changes, async move { stop.cancelled().await });
+    let until_stop = ended_by(changes.merge(samples), async move { stop.cancelled().await });
     let headers = [("x-accel-buffering", "no"), ("cache-control", "no-store")];
     (headers, Sse::new(until_stop).keep_alive(KeepAlive::default())).into_response()
 }

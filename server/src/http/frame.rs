@@ -2,9 +2,10 @@
 
 use axum::{
     extract::State,
-    http::{HeaderMap, HeaderName, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use homereel_web::format;
 use serde::Deserialize;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     extract::{Path, Query},
     files,
 };
-use crate::{media::Source, state::AppState};
+use crate::{file_name::of_part, media::Source, state::AppState};
 
 /// Widths in pixels: the least, the greatest, and the default.
 const WIDTHS: std::ops::RangeInclusive<u32> = 16..=1920;
@@ -26,6 +27,8 @@ const FRAME_TIME: HeaderName = HeaderName::from_static("homereel-frame-time");
 pub(super) struct FrameQuery {
     t: f64,
     width: Option<u32>,
+    /// Any value but `0` saves the picture instead of showing it.
+    download: Option<String>,
 }
 
 /// `GET /api/videos/{id}/frame.jpg?t=SECONDS`
@@ -59,5 +62,13 @@ pub(super) async fn frame(
         (header::ETAG, etag),
         (FRAME_TIME, format!("{:.3}", frame.time_s)),
     ];
-    Ok((headers, frame.jpeg).into_response())
+    let mut response = (headers, frame.jpeg).into_response();
+    if query.download.is_some_and(|value| value != "0") {
+        let day = video.taken.as_ref().map(|taken| taken.local.date());
+        let name = of_part(&video.name, day, &format::position(frame.time_s), "jpg");
+        if let Ok(value) = HeaderValue::from_str(&files::disposition("attachment", &name)) {
+            response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+        }
+    }
+    Ok(response)
 }

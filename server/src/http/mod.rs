@@ -2,6 +2,7 @@
 //! file handles one group of URLs.
 
 mod albums;
+mod answers;
 mod ask;
 mod ask_all;
 mod assets;
@@ -10,7 +11,9 @@ mod auth_layer;
 mod batch;
 mod bench;
 mod cards;
+mod clip;
 mod download;
+mod edit;
 pub mod error;
 mod events;
 mod extract;
@@ -25,6 +28,7 @@ mod list_query;
 mod login;
 mod mcp;
 mod moments;
+mod neighbours;
 mod openai;
 mod openapi;
 mod origin;

@@ -21,7 +21,8 @@ use axum::{
 };
 use homereel_engine::{BatchStatus, ReplicaStatus};
 use homereel_library::{
-    Album, Answer, Change, Hit, Job, Storage, Tag, Transcript, TranscriptLine, Upload, Video, Window,
+    Album, Answer, Change, Hit, Job, LibraryAnswer, Storage, Tag, Transcript, TranscriptLine, Upload, Video,
+    Window,
 };
 use utoipa::{
     ToSchema,
@@ -129,6 +130,7 @@ fn typed() -> Vec<(String, RefOr<Schema>)> {
     add::<Tag>(&mut schemas);
     add::<Job>(&mut schemas);
     add::<Answer>(&mut schemas);
+    add::<LibraryAnswer>(&mut schemas);
     add::<Window>(&mut schemas);
     add::<Transcript>(&mut schemas);
     add::<TranscriptLine>(&mut schemas);

@@ -15,11 +15,11 @@ use homereel_library::Role;
 use tower::ServiceExt as _;
 
 use super::{
-    albums, ask, ask_all, assets,
+    albums, answers, ask, ask_all, assets,
     auth_layer::{self, Required},
-    batch, bench, download, error, events, files, frame, health, household, html, jobs, layers, login, mcp,
-    moments, openai, openapi, pages, path, playback, replicas, search, similar, system, thumbnail,
-    transcripts, trash, tus, upload, videos,
+    batch, bench, clip, download, edit, error, events, files, frame, health, household, html, jobs, layers,
+    login, mcp, moments, openai, openapi, pages, path, playback, replicas, search, similar, system,
+    thumbnail, transcripts, trash, tus, upload, videos,
 };
 use crate::state::AppState;
 
@@ -51,6 +51,7 @@ fn viewer() -> Group {
         .route("/tags/{tag}", get(albums::pages::tag))
         .route("/videos/download", get(download::of_collection).post(download::of_selection))
         .route("/ask", get(ask_all::page))
+        .route("/ask/{id}", get(ask_all::kept))
         .route("/jobs", get(jobs::page))
         .route("/household", get(household::page))
         .route("/household/password", post(household::change_password))
@@ -70,6 +71,7 @@ fn viewer() -> Group {
         .route("/api/videos/{id}/poster.jpg", get(files::poster))
         .route("/api/videos/{id}/card.jpg", get(files::card))
         .route("/api/videos/{id}/frame.jpg", get(frame::frame))
+        .route("/api/videos/{id}/clip.mp4", get(clip::clip))
         .route("/api/videos/{id}/playback.mp4", get(playback::playback))
         .route("/api/videos/{id}/thumbnail.jpg", get(thumbnail::thumbnail))
         .route("/api/videos/{id}/similar", get(similar::api))
@@ -89,9 +91,12 @@ fn viewer() -> Group {
         .route("/api/trash", get(trash::list))
         .route("/api/storage", get(trash::storage))
         .route("/api/search", get(search::api))
+        .route("/api/ask", get(ask_all::list))
+        .route("/api/ask/{id}", get(ask_all::show))
         .route("/api/events", get(events::events))
         .route("/api/jobs", get(jobs::list))
         .route("/api/system", get(health::system))
+        .route("/api/system/samples", get(system::charts::api))
         // OpenAI's API and Prometheus.
         .route("/v1/files", get(openai::files::list))
         .route("/v1/files/{id}", get(openai::files::show))
@@ -113,14 +118,15 @@ fn member() -> Group {
         .route("/add", get(pages::add::page))
         .route("/add/{id}/dismiss", post(pages::add::dismiss_form))
         .route("/videos/{id}/rename", post(videos::rename_form))
-        .route("/videos/{id}/edit", post(videos::edit_form))
+        .route("/videos/{id}/edit", get(edit::page).post(edit::save))
         .route("/videos/{id}/taken", post(videos::taken_form))
         .route("/videos/{id}/favourite", post(videos::favourite_form))
         .route("/videos/{id}/reread", post(videos::reread_form))
         .route("/videos/{id}/transcript", post(transcripts::again_form))
         .route("/videos/{id}/transcript/{index}", post(transcripts::line_form))
+        .route("/videos/{id}/answers/{answer}/delete", post(answers::delete_form))
         .route("/videos/{id}/restore", post(trash::restore_form))
-        .route("/videos/{id}/albums", post(albums::forms::add))
+        .route("/videos/{id}/albums", post(albums::forms::of_video))
         .route("/videos/batch", post(batch::form))
         .route("/trash/restore", post(trash::restore_all_form))
         .route("/albums", post(albums::forms::create))
@@ -131,6 +137,7 @@ fn member() -> Group {
         .route("/albums/{id}/cover", post(albums::forms::cover))
         .route("/albums/{id}/remove", post(albums::forms::remove))
         .route("/ask", post(ask_all::form))
+        .route("/ask/{id}/delete", post(ask_all::delete_form))
         .route("/jobs/pause", post(jobs::pause_form))
         .route("/jobs/resume", post(jobs::resume_form))
         .route("/jobs/retry-failed", post(jobs::retry_failed_form))
@@ -145,6 +152,7 @@ fn member() -> Group {
         .route("/api/albums", post(albums::api::create))
         .route("/api/albums/{id}", patch(albums::api::patch))
         .route("/api/videos/{id}/ask", post(ask::ask))
+        .route("/api/videos/{id}/answers/{answer}", delete(answers::delete))
         .route("/api/videos/{id}/restore", post(trash::restore))
         .route("/api/videos/{id}/reread", post(videos::reread))
         .route("/api/videos/{id}/transcript", post(transcripts::again))
@@ -155,6 +163,7 @@ fn member() -> Group {
             patch(tus::append).delete(tus::end).post(tus::override_).layer(DefaultBodyLimit::disable()),
         )
         .route("/api/ask", post(ask_all::api))
+        .route("/api/ask/{id}", delete(ask_all::delete))
         .route("/api/jobs/pause", post(jobs::pause))
         .route("/api/jobs/resume", post(jobs::resume))
         .route("/api/jobs/reread", post(jobs::reread))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, Uri},
     response::{IntoResponse, Response},
 };
 use homereel_library::{
@@ -40,12 +40,12 @@ const MAX_LIMIT: usize = 100;
 /// Maximum offset of a page.
 const MAX_OFFSET: usize = 100_000;
 
-/// Choices of length, as values of `length=` and as text.
+/// Choices of length, as values of `length=` and as messages.
 const LENGTHS: [(&str, &str); 4] = [
-    ("0-60", "up to 1 minute"),
-    ("60-600", "1 to 10 minutes"),
-    ("600-3600", "10 minutes to 1 hour"),
-    ("3600-", "longer than 1 hour"),
+    ("0-60", "search-up-to-minute"),
+    ("60-600", "search-minutes"),
+    ("600-3600", "search-long"),
+    ("3600-", "search-hours"),
 ];
 
 /// Query of a search. All fields are text, because empty fields of a form count as missing.
@@ -122,8 +122,33 @@ impl SearchQuery {
         Ok(Searched { results, meaning, next })
     }
 
+    /// Reads the query of a URL, but not which page of the results it is.
+    pub(super) fn of(uri: &Uri) -> Option<Self> {
+        let axum::extract::Query(query) = axum::extract::Query::<Self>::try_from_uri(uri).ok()?;
+        Some(Self { limit: String::new(), offset: String::new(), ..query })
+    }
+
+    /// Returns the ids of the first results, at most `limit`.
+    pub(super) async fn first_results(&self, state: &AppState, limit: usize) -> Result<Vec<String>, Failure> {
+        let Searched { results, .. } = self.run(state, limit, limit).await?;
+        Ok(results.found.iter().map(|found| found.video.id.clone()).collect())
+    }
+
     /// Returns the URL of another page of the same search.
     fn url(&self, offset: usize) -> String {
+        match self.fields() {
+            fields if fields.is_empty() => format!("/search?offset={offset}"),
+            fields => format!("/search?{fields}&offset={offset}"),
+        }
+    }
+
+    /// Returns the words that are searched for.
+    pub(super) fn words(&self) -> &str {
+        self.q.trim()
+    }
+
+    /// Returns what is searched for as the query of a URL.
+    pub(super) fn fields(&self) -> String {
         let fields = [
             ("q", &self.q),
             ("from", &self.from),
@@ -133,13 +158,10 @@ impl SearchQuery {
             ("tag", &self.tag),
             ("favourite", &self.favourite),
         ];
-        let mut url = String::from("/search?");
-        for (name, value) in fields {
-            if !value.is_empty() {
-                url.push_str(&format!("{name}={}&", utf8_percent_encode(value, NON_ALPHANUMERIC)));
-            }
-        }
-        url + &format!("offset={offset}")
+        let field = |(name, value): &(&str, &String)| {
+            (!value.is_empty()).then(|| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+        };
+        fields.iter().filter_map(field).collect::<Vec<_>>().join("&")
     }
 
     fn is_filtered(&self) -> bool {
@@ -247,13 +269,13 @@ async fn show(cx: &PageContext, query: &SearchQuery) -> Result<Response, Failure
     }
     let Searched { results, meaning, next } = query.run(&cx.state, PAGE, PAGE).await?;
     let counts = match results.total {
-        MAX_RANKED if meaning == MeaningState::Used => format!("the best {MAX_RANKED} videos"),
-        MAX_RANKED => format!("the newest {MAX_RANKED} videos with these words"),
-        total => format::count(total as u64, "video"),
+        MAX_RANKED if meaning == MeaningState::Used => cx.words.n("search-best", MAX_RANKED as u64),
+        MAX_RANKED => cx.words.n("search-newest", MAX_RANKED as u64),
+        total => cx.words.n("count-videos", total as u64),
     };
     let mut found = Vec::with_capacity(results.found.len());
     for result in &results.found {
-        found.push(view(&cx.state, result).await);
+        found.push(view(cx, result).await);
     }
     let mut page = filled(cx, query, found, counts, String::new()).await?;
     page.more = next.map(|next| query.url(next));
@@ -271,8 +293,8 @@ async fn filled(
     problem: String,
 ) -> Result<SearchPage, Failure> {
     let title = match query.q.trim() {
-        "" => "Search".to_owned(),
-        words => format!("{} · Search", shown(words)),
+        "" => cx.words.t("search"),
+        words => cx.words.with("search-title", &[("words", &shown(words).to_string())]),
     };
     let choice = |value: &str, label: &str, chosen: &str| web::SelectOption {
         value: value.to_owned(),
@@ -283,13 +305,17 @@ async fn filled(
     Ok(SearchPage {
         shell: html::shell(cx, &title, "search", false),
         cameras: cameras.iter().map(|name| choice(name, name, &query.camera)).collect(),
-        lengths: LENGTHS.iter().map(|(value, label)| choice(value, label, &query.length)).collect(),
+        lengths: LENGTHS
+            .iter()
+            .map(|(value, label)| choice(value, &cx.words.t(label), &query.length))
+            .collect(),
         filtered: query.is_filtered(),
         q: query.q.clone(),
         from: typed_day(&query.from),
         to: typed_day(&query.to),
         tag: query.tag.clone(),
         favourite: !query.favourite.is_empty(),
+        is_question: is_question(&query.q),
         searched: false,
         by_meaning: false,
         meaning_failed: false,
@@ -300,40 +326,53 @@ async fn filled(
     })
 }
 
-async fn view(state: &AppState, found: &Found) -> web::FoundView {
+async fn view(cx: &PageContext, found: &Found) -> web::FoundView {
     let video = &found.video;
     // The picture of the best place that has a time, instead of the poster.
     let picture = match found.places.iter().find_map(|place| place.start) {
-        Some(second) => thumbnail::url(state, video, second).await,
+        Some(second) => thumbnail::url(&cx.state, video, second).await,
         None => None,
     };
     let place = |place: &Hit| web::HitView {
         url: url_of(&video.id, place),
         at: match (place.kind, place.start) {
             (_, Some(start)) => format::position(start),
-            (PieceKind::Name, _) => "Name".into(),
-            (PieceKind::Place, _) => "Hit".into(),
-            (PieceKind::Camera, _) => "Camera".into(),
-            (PieceKind::Tag, _) => "Tag".into(),
-            (PieceKind::Answer, _) => "Answer".into(),
-            (PieceKind::Speech, _) => "Said".into(),
-            (PieceKind::Description | PieceKind::Moment, _) => "Description".into(),
+            (PieceKind::Name, _) => cx.words.t("search-in-name"),
+            (PieceKind::Place, _) => cx.words.t("search-in-place"),
+            (PieceKind::Camera, _) => cx.words.t("search-in-camera"),
+            (PieceKind::Tag, _) => cx.words.t("search-in-tag"),
+            (PieceKind::Answer, _) => cx.words.t("search-in-answer"),
+            (PieceKind::Speech, _) => cx.words.t("search-in-speech"),
+            (PieceKind::Description | PieceKind::Moment, _) => cx.words.t("search-in-description"),
         },
         parts: place.snippet.iter().map(|SnippetPart { text, matched }| (text.clone(), *matched)).collect(),
-        why: place.why.iter().map(|why| reason(*why)).collect(),
+        why: place.why.iter().map(|why| cx.words.t(reason(*why))).collect(),
     };
-    let card = views::card(video, None);
+    let card = views::card(cx.words, video, None);
     let picture = picture.or_else(|| card.poster.clone());
     web::FoundView { card, picture, places: found.places.iter().map(place).collect() }
 }
 
-/// Returns a reason as pages say it.
+/// Returns the message of a reason.
 fn reason(why: Why) -> &'static str {
     match why {
-        Why::Words => "words",
-        Why::Meaning => "meaning",
-        Why::Speech => "said",
+        Why::Words => "search-why-words",
+        Why::Meaning => "search-why-meaning",
+        Why::Speech => "search-why-said",
     }
+}
+
+/// Returns whether words read like a question, so that the button that asks it is the first choice: it ends with a question mark, in
+/// any script, or begins with an English question word. Both ways stay on the page.
+fn is_question(words: &str) -> bool {
+    const FIRST: [&str; 15] = [
+        "who", "whose", "what", "which", "when", "where", "why", "how", "is", "are", "did", "does", "do",
+        "was", "were",
+    ];
+    let words = words.trim();
+    let first = words.split_whitespace().next().unwrap_or_default().to_lowercase();
+    let several = words.split_whitespace().nth(2).is_some();
+    words.ends_with(['?', '？', '؟']) || (several && FIRST.contains(&first.as_str()))
 }
 
 #[cfg(test)]
@@ -357,6 +396,17 @@ mod tests {
         );
         assert_eq!(query("31.5.2024").filter().unwrap_err().param.as_deref(), Some("from"));
         assert!(query("2023-02-29").filter().is_err());
+    }
+
+    #[test]
+    fn questions_are_told_from_words() {
+        for question in ["When did we go swimming?", "who is in the water", "Wo ist Oma?", "誰がいますか？"]
+        {
+            assert!(is_question(question), "{question}");
+        }
+        for words in ["", "swimming", "snow man", "what is", "garden -dog"] {
+            assert!(!is_question(words), "{words}");
+        }
     }
 
     #[test]

@@ -4,31 +4,40 @@ use axum::response::Response;
 use homereel_engine::{BatchStatus, Health, ReplicaState, ReplicaStatus};
 use homereel_library::{EmbeddingCounts, JobState, Role, now_ms};
 use homereel_web::{
-    format,
+    Words, format,
     pages::SystemPage,
-    views::{Fact, FactList},
+    views::{Fact, FactList, JobView},
 };
+
+pub(super) mod charts;
 
 use super::{
     error::Failure,
+    extract::Query,
     html::{self, PageContext},
     trash, views,
 };
 use crate::{
     machine::{self, Gpu, MachineStatus},
     meaning::MeaningProgress,
+    samples::Span,
     state::AppState,
 };
+use charts::SpanQuery;
+
+/// Number of running jobs that are shown.
+const RUNNING: u32 = 8;
 
 /// Share of available memory below which the page warns.
 const SHORT: f64 = 0.08;
 
 /// `GET /system`
-pub(super) async fn page(cx: PageContext) -> Response {
-    html::or_error(&cx, show(&cx).await)
+pub(super) async fn page(cx: PageContext, Query(query): Query<SpanQuery>) -> Response {
+    html::or_error(&cx, show(&cx, &query).await)
 }
 
-async fn show(cx: &PageContext) -> Result<Response, Failure> {
+async fn show(cx: &PageContext, query: &SpanQuery) -> Result<Response, Failure> {
+    let span = query.parsed()?;
     let machine = machine::look().await;
     let storage = cx.state.library.storage().await?;
     let mut advice = Vec::new();
@@ -78,12 +87,46 @@ async fn show(cx: &PageContext) -> Result<Response, Failure> {
         .filter(|list| !list.facts.is_empty())
         .collect();
     html::render(&SystemPage {
-        shell: html::shell(cx, "System", "system", false),
+        // Without scripts, the page follows by reloading.
+        shell: html::shell(cx, &cx.words.t("system"), "system", true),
+        spans: spans(cx.words, span),
+        live: span == Span::default(),
+        charts: charts::charts(cx.words, &cx.state, span),
+        spent: charts::time_spent(cx.words, &cx.state.answers.activity().stages()),
+        now_running: running(cx).await?,
+        jobs: jobs_words(cx).await?,
         advice,
         lists,
         now: views::time(now_ms()),
         storage: trash::storage_words(&storage),
     })
+}
+
+/// Text and URL of each span, and whether it is `chosen`.
+fn spans(words: &Words, chosen: Span) -> Vec<(String, String, bool)> {
+    let link = |(span, name): (Span, &str)| {
+        let url = if span == Span::default() { "/system".to_owned() } else { format!("/system?span={name}") };
+        (words.t(&format!("span-{name}")), url, span == chosen)
+    };
+    Span::ALL.map(link).into()
+}
+
+/// Returns the jobs that run now.
+async fn running(cx: &PageContext) -> Result<Vec<JobView>, Failure> {
+    let jobs = cx.state.library.job_board(RUNNING, 0).await?;
+    let jobs: Vec<_> = jobs.into_iter().filter(|job| job.state == JobState::Running).collect();
+    let ids: Vec<&str> = jobs.iter().map(|job| job.video_id.as_str()).collect();
+    let videos = cx.state.library.videos_by_id(&ids).await?;
+    let now = now_ms();
+    Ok(jobs.iter().map(|job| views::job(cx.words, job, videos.get(&job.video_id), None, now)).collect())
+}
+
+/// Says how many jobs wait and have failed.
+async fn jobs_words(cx: &PageContext) -> Result<String, Failure> {
+    let counts = cx.state.library.job_counts().await?;
+    let number = |wanted: JobState| counts.iter().find(|(state, _)| *state == wanted).map_or(0, |(_, n)| *n);
+    let (waiting, failed) = (number(JobState::Queued).to_string(), number(JobState::Failed).to_string());
+    Ok(cx.words.with("jobs-waiting-failed", &[("waiting", &waiting), ("failed", &failed)]))
 }
 
 fn model(state: &AppState, advice: &mut Vec<String>) -> Vec<Fact> {

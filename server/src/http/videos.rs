@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use homereel_library::{Cursor, ListKey, Order, TextKind, VideoList};
+use homereel_library::{Cursor, ListKey, Moment, Order, TextKind, VideoList};
 use homereel_video::TakenTime;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -33,6 +33,12 @@ const MAX_DESCRIPTION: usize = 20_000;
 
 /// Maximum number of tags of a video.
 const MAX_TAGS: usize = 50;
+
+/// Maximum number of moments of a video that people may set.
+const MAX_MOMENTS: usize = 1000;
+
+/// Maximum number of characters of a moment.
+const MAX_MOMENT: usize = 2000;
 
 /// Maximum number of characters of a tag.
 const MAX_TAG: usize = 60;
@@ -59,14 +65,15 @@ pub(super) struct RenameForm {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VideoEdit {
-    name: Option<String>,
-    place: Option<String>,
-    favourite: Option<bool>,
-    description: Option<String>,
-    tags: Option<Vec<String>>,
+    pub(super) name: Option<String>,
+    pub(super) place: Option<String>,
+    pub(super) favourite: Option<bool>,
+    pub(super) description: Option<String>,
+    pub(super) tags: Option<Vec<String>>,
+    pub(super) moments: Option<Vec<Moment>>,
     /// `None` means that the field is missing, `Some(None)` that it is `null`: the date is what the file says.
     #[serde(default, deserialize_with = "present")]
-    taken: Option<Option<String>>,
+    pub(super) taken: Option<Option<String>>,
 }
 
 /// Reads a field that is there, though it may be `null`.
@@ -84,31 +91,20 @@ pub(super) struct TakenForm {
     zone: String,
 }
 
-impl TakenForm {
-    /// Joins the fields as `PATCH` takes them.
-    fn joined(&self) -> Option<String> {
-        let (day, clock, zone) = (self.day.trim(), self.clock.trim(), self.zone.trim());
-        let zone = match zone {
-            "" => String::new(),
-            _ if zone.eq_ignore_ascii_case("utc") || zone.eq_ignore_ascii_case("z") => "Z".into(),
-            _ if zone.starts_with(['+', '-']) => zone.into(),
-            _ => format!("[{zone}]"),
-        };
-        match (day, clock) {
-            ("", _) => None,
-            (day, "") => Some(day.into()),
-            (day, clock) => Some(format!("{day}T{clock}{zone}")),
-        }
+/// Joins the fields of a form as `PATCH` takes them.
+pub(super) fn taken_text(day: &str, clock: &str, zone: &str) -> Option<String> {
+    let (day, clock, zone) = (day.trim(), clock.trim(), zone.trim());
+    let zone = match zone {
+        "" => String::new(),
+        _ if zone.eq_ignore_ascii_case("utc") || zone.eq_ignore_ascii_case("z") => "Z".into(),
+        _ if zone.starts_with(['+', '-']) => zone.into(),
+        _ => format!("[{zone}]"),
+    };
+    match (day, clock) {
+        ("", _) => None,
+        (day, "") => Some(day.into()),
+        (day, clock) => Some(format!("{day}T{clock}{zone}")),
     }
-}
-
-/// The same changes as a form; tags are separated by commas.
-#[derive(Debug, Deserialize)]
-pub(super) struct EditForm {
-    place: String,
-    /// Missing if the description is too long for a page.
-    description: Option<String>,
-    tags: String,
 }
 
 /// The favourite button's form.
@@ -158,7 +154,7 @@ pub(super) async fn show(State(state): State<AppState>, Path(id): Path<String>) 
     Ok(Json(body).into_response())
 }
 
-/// `PATCH /api/videos/{id}` with any of `{"name", "place", "favourite", "description", "tags", "taken"}`.
+/// `PATCH /api/videos/{id}` with any of the fields of [`VideoEdit`].
 pub(super) async fn patch(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -170,7 +166,7 @@ pub(super) async fn patch(
 }
 
 /// Validates everything before it changes anything.
-async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failure> {
+pub(super) async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failure> {
     let library = &state.library;
     let video = library.video(id).await?;
     let description = edit.description.map(|text| text.trim().to_owned());
@@ -181,6 +177,8 @@ async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failu
         return Err(Failure::invalid("description", message));
     }
     let tags = edit.tags.map(|tags| tidy(&tags)).transpose()?;
+    let duration_s = video.probe.as_ref().map_or(f64::INFINITY, |probe| probe.duration_s);
+    let moments = edit.moments.map(|moments| in_order(moments, duration_s)).transpose()?;
     let taken = edit.taken.map(|text| text.map(|text| taken(&text)).transpose()).transpose()?;
     if let Some(taken) = taken {
         library.set_taken(id, taken).await?;
@@ -206,7 +204,39 @@ async fn change(state: &AppState, id: &str, edit: VideoEdit) -> Result<(), Failu
     {
         library.edit_text(id, TextKind::Tags, Some(json!(tags).to_string())).await?;
     }
+    if let Some(moments) = moments
+        && present.moments.as_ref().and_then(|text| text.content.clone()).unwrap_or_default() != moments
+    {
+        library.edit_text(id, TextKind::Moments, Some(json!(moments).to_string())).await?;
+    }
     Ok(())
+}
+
+/// Validates the moments of a video of `duration_s` seconds, and sorts them by time.
+fn in_order(mut moments: Vec<Moment>, duration_s: f64) -> Result<Vec<Moment>, Failure> {
+    if moments.len() > MAX_MOMENTS {
+        let message = format!("a video has at most {MAX_MOMENTS} moments, not {}", moments.len());
+        return Err(Failure::invalid("moments", message));
+    }
+    for moment in &mut moments {
+        let Moment { start, end, text } = moment;
+        *text = text.trim().to_owned();
+        let chars = text.chars().count();
+        if chars == 0 || chars > MAX_MOMENT {
+            let message = format!("the text of a moment has {chars} characters; 1 to {MAX_MOMENT} would fit");
+            return Err(Failure::invalid("moments", message));
+        }
+        // Positions on pages are rounded to tenths.
+        *end = end.min(duration_s.max(*end - 0.1));
+        if !(0.0 <= *start && *start <= *end && *end <= duration_s) {
+            let message = format!(
+                "a moment lasts from {start} to {end}; an order within 0 to {duration_s:.3} (seconds) would fit"
+            );
+            return Err(Failure::invalid("moments", message));
+        }
+    }
+    moments.sort_by(|a, b| a.start.total_cmp(&b.start));
+    Ok(moments)
 }
 
 /// Parses when a video was taken.
@@ -256,25 +286,6 @@ pub(super) async fn reread_form(cx: PageContext, Path(id): Path<String>) -> Resp
     html::or_error(&cx, queued.map(|()| Redirect::to(&format!("/videos/{id}")).into_response()))
 }
 
-/// `POST /videos/{id}/edit`: a form.
-pub(super) async fn edit_form(
-    cx: PageContext,
-    Path(id): Path<String>,
-    form: Result<Form<EditForm>, FormRejection>,
-) -> Response {
-    let work = async || {
-        let Form(form) = form?;
-        let tags = form.tags.split([',', '\n']).map(str::to_owned).collect();
-        // Browsers send line breaks as CR LF.
-        let description = form.description.map(|text| text.replace("\r\n", "\n"));
-        let edit =
-            VideoEdit { place: Some(form.place), description, tags: Some(tags), ..VideoEdit::default() };
-        change(&cx.state, &id, edit).await?;
-        Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
-    };
-    html::or_error(&cx, work().await)
-}
-
 /// `POST /videos/{id}/taken`: a form.
 pub(super) async fn taken_form(
     cx: PageContext,
@@ -283,7 +294,12 @@ pub(super) async fn taken_form(
 ) -> Response {
     let work = async || {
         let Form(form) = form?;
-        change(&cx.state, &id, VideoEdit { taken: Some(form.joined()), ..VideoEdit::default() }).await?;
+        change(
+            &cx.state,
+            &id,
+            VideoEdit { taken: Some(taken_text(&form.day, &form.clock, &form.zone)), ..VideoEdit::default() },
+        )
+        .await?;
         Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
     };
     html::or_error(&cx, work().await)

@@ -1,20 +1,19 @@
-//! Turns rows of the library into the view models of pages. All texts about videos, answers and jobs are
-//! here. Pure functions: rows in, strings out.
+//! Turns rows of the library into the view models of pages. All texts about lists of videos and
+//! jobs are here; the page of a video has its own. Pure functions: rows in, strings out.
+
+mod job;
 
 use homereel_engine::{Engine, EngineError, Health};
-use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Step, Video};
-use homereel_video::{DateSource, ProbeSummary, TakenTime};
+use homereel_library::{Job, JobState, Poster, Video};
+use homereel_video::TakenTime;
 use homereel_web::{
-    format,
-    views::{self, Fact, Made, ModelStatus, StateKind, StateLabel, Time},
+    Words, format,
+    views::{self, ModelStatus, StateKind, StateLabel, Time},
 };
 use jiff::{Timestamp, tz::TimeZone};
+use job::step_words;
+pub(super) use job::{job, left, step};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
-
-/// Steps of an ingest job, for `step 2 of 5`.
-const STEPS: [Step; 7] =
-    [Step::Probe, Step::Poster, Step::Sprites, Step::Describe, Step::Moments, Step::Tags, Step::Playback];
 
 /// Describes the engine's state.
 pub(super) fn model(engine: &dyn Engine) -> ModelStatus {
@@ -39,7 +38,7 @@ pub(super) fn time(ms: i64) -> Time {
 }
 
 /// The local time at which the clip was taken, otherwise when it was added.
-fn date(video: &Video) -> Time {
+pub(super) fn date(video: &Video) -> Time {
     let Some(taken) = &video.taken else { return time(video.created_ms) };
     let local = taken.local;
     match taken.time {
@@ -49,323 +48,57 @@ fn date(video: &Video) -> Time {
 }
 
 /// What a list says about a date that is not sure.
-fn date_note(video: &Video) -> &'static str {
+fn date_note(words: &Words, video: &Video) -> String {
     match &video.taken {
-        None => "added",
-        Some(taken) if taken.guessed => "a guess",
-        Some(_) => "",
+        None => words.t("date-added"),
+        Some(taken) if taken.guessed => words.t("date-guessed"),
+        Some(_) => String::new(),
     }
-}
-
-/// When the clip was taken, with what is known of the zone, and who says so.
-fn taken(video: &Video) -> String {
-    let Some(taken) = &video.taken else { return "unknown".into() };
-    let date = date(video).text;
-    let zone = match taken.time {
-        TakenTime::Day(_) => String::new(),
-        TakenTime::Local(_) => ", time zone unknown".into(),
-        TakenTime::Zoned(..) => format!(", UTC{}", &taken.time.to_string()[19..]),
-        TakenTime::Instant(moment) => {
-            let utc = TimeZone::UTC.to_datetime(moment).strftime("%H:%M");
-            format!(" in the server's time zone ({utc} UTC, zone of the place unknown)")
-        }
-    };
-    let source = match taken.source {
-        DateSource::Person => ", entered by hand",
-        DateSource::FileName => ", guessed from the file's name",
-        DateSource::FileTime => ", guessed from the time of the file",
-        DateSource::Camera | DateSource::Container => "",
-    };
-    format!("{date}{zone}{source}")
-}
-
-/// The fields of the form that corrects a date: day, time, zone.
-pub(super) fn taken_fields(video: &Video) -> [String; 3] {
-    let Some(taken) = &video.taken else { return Default::default() };
-    let text = taken.time.to_string();
-    let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default().to_owned();
-    let zone = match taken.time {
-        TakenTime::Instant(_) => "UTC".to_owned(),
-        _ => text.get(19..).unwrap_or_default().to_owned(),
-    };
-    [part(0, 10), part(11, 19), zone]
 }
 
 /// The processing state of a video; `job` is its newest job.
-pub(super) fn video_state(video: &Video, job: Option<&Job>) -> StateLabel {
+pub(super) fn video_state(words: &Words, video: &Video, job: Option<&Job>) -> StateLabel {
     let state =
-        |kind, word: &str, detail: &str| StateLabel { kind, word: word.into(), detail: detail.into() };
+        |kind, word: &str, detail: &str| StateLabel { kind, word: words.t(word), detail: detail.into() };
     if let Some(error) = &video.error {
-        return state(StateKind::Failed, "cannot be read", error);
+        return state(StateKind::Failed, "state-unreadable", error);
     }
-    let Some(job) = job else { return state(StateKind::Done, "ready", "") };
+    let Some(job) = job else { return state(StateKind::Done, "state-ready", "") };
     match job.state {
-        JobState::Done => state(StateKind::Done, "ready", ""),
-        JobState::Running => state(StateKind::Working, "processing", step_words(job.step)),
+        JobState::Done => state(StateKind::Done, "state-ready", ""),
+        JobState::Running => state(StateKind::Working, "state-working", &words.t(step_words(job.step))),
         JobState::Queued => match &job.error {
-            Some(error) => state(StateKind::Waiting, "will be retried", error),
-            None if job.awaits_speech => state(StateKind::Waiting, "waiting", "waits for what is said"),
-            None => state(StateKind::Waiting, "waiting", ""),
+            Some(error) => state(StateKind::Waiting, "job-retrying", error),
+            None if job.awaits_speech => state(StateKind::Waiting, "job-awaits-speech", ""),
+            None => state(StateKind::Waiting, "job-waiting", ""),
         },
         JobState::Failed => {
-            state(StateKind::Failed, "processing failed", job.error.as_deref().unwrap_or_default())
+            state(StateKind::Failed, "state-failed", job.error.as_deref().unwrap_or_default())
         }
-        JobState::Cancelled => state(StateKind::Stopped, "processing was cancelled", ""),
+        JobState::Cancelled => state(StateKind::Stopped, "state-cancelled", ""),
     }
 }
 
-/// Describes a step.
-fn step_words(step: Step) -> &'static str {
-    match step {
-        Step::Probe => "reading the file",
-        Step::Poster => "making the poster",
-        Step::Sprites | Step::LateSprites => "making the scrub thumbnails",
-        Step::Playback => "making a version for browsers",
-        Step::Describe => "describing it",
-        Step::Moments => "finding the moments",
-        Step::Tags => "choosing tags",
-        Step::Transcribe => "listening to it",
-    }
-}
-
-/// The progress of a running job.
-pub(super) fn step(job: &Job) -> Option<views::JobProgress> {
-    if job.state != JobState::Running {
-        return None;
-    }
-    // Sprites that are made late come right before the version for browsers.
-    let present = if job.step == Step::LateSprites { Step::Playback } else { job.step };
-    let index = STEPS.iter().position(|&step| step == present).unwrap_or_default();
-    let seconds = |n: i64| u64::try_from(n).unwrap_or_default();
-    if job.step == Step::Transcribe {
-        let (done, total) = (seconds(job.parts_done), seconds(job.parts).max(1));
-        let name = format!("Listening… {} of {}", format::clock(done), format::clock(total));
-        return Some(views::JobProgress { name, done: done.min(total), total, has_events: false });
-    }
-    if job.parts > 0 {
-        // A long video: most of the time is spent on its windows.
-        let name = format!("watching part {} of {}", (job.parts_done + 1).min(job.parts), job.parts);
-        return Some(views::JobProgress {
-            name,
-            done: seconds(job.parts_done),
-            total: seconds(job.parts),
-            has_events: true,
-        });
-    }
-    let name = format!("{}, step {} of {}", step_words(job.step), index + 1, STEPS.len());
-    Some(views::JobProgress { name, done: index as u64, total: STEPS.len() as u64, has_events: true })
+/// Returns the URL of a video's picture in lists; `None` if there is none yet.
+pub(super) fn card_url(video: &Video) -> Option<String> {
+    (video.poster == Poster::Ready).then(|| format!("/api/videos/{}/card.jpg", video.id))
 }
 
 /// A video in the list.
-pub(super) fn card(video: &Video, job: Option<&Job>) -> views::Card {
+pub(super) fn card(words: &Words, video: &Video, job: Option<&Job>) -> views::Card {
     views::Card {
         id: video.id.clone(),
         name: video.name.clone(),
         title: video.name.clone(),
-        poster: (video.poster == Poster::Ready).then(|| format!("/api/videos/{}/card.jpg", video.id)),
+        poster: card_url(video),
         posters: String::new(),
         length: video.probe.as_ref().map(|probe| format::duration(probe.duration_s)).unwrap_or_default(),
         size: format::size(video.size),
         date: date(video),
-        date_note: date_note(video).into(),
+        date_note: date_note(words, video),
         favourite: video.favourite,
-        state: video_state(video, job),
+        state: video_state(words, video, job),
     }
-}
-
-/// How much the model has still to watch, how fast it does, and when it will have done, in words; `None` if nothing is left.
-pub(super) fn left(seconds: f64, rate: Option<f64>) -> Option<String> {
-    if seconds < 1.0 {
-        return None;
-    }
-    let left = format!("{} of video left to watch", format::duration(seconds));
-    Some(match rate {
-        Some(rate) => format!(
-            "{left}, {rate:.1} hours of video per hour, done in about {}",
-            format::duration(seconds / rate)
-        ),
-        None => left,
-    })
-}
-
-/// A job in the list; `before` counts those that come first while it waits.
-pub(super) fn job(job: &Job, video: Option<&Video>, before: Option<usize>, now_ms: i64) -> views::JobView {
-    let (kind, word) = match job.state {
-        JobState::Queued if job.error.is_some() => (StateKind::Waiting, "will be retried"),
-        JobState::Queued if job.awaits_speech => (StateKind::Waiting, "waits for what is said"),
-        JobState::Queued => (StateKind::Waiting, "waiting"),
-        JobState::Running => (StateKind::Working, "running"),
-        JobState::Done => (StateKind::Done, "done"),
-        JobState::Failed => (StateKind::Failed, "failed"),
-        JobState::Cancelled => (StateKind::Stopped, "cancelled"),
-    };
-    let end = if job.state == JobState::Running { now_ms } else { job.updated_ms };
-    let elapsed = match job.state {
-        JobState::Queued => match before {
-            Some(0) => "next".into(),
-            Some(count) => format!("{} ahead", format::count(count as u64, "job")),
-            None => String::new(),
-        },
-        _ => format!("{} since it was added", format::duration((end - job.created_ms) as f64 / 1000.0)),
-    };
-    let tries = if job.attempts > 1 { format!(" (attempt {})", job.attempts) } else { String::new() };
-    let mut reasons: Vec<&str> = job.error.as_deref().into_iter().collect();
-    reasons.extend(job.warnings.iter().map(String::as_str));
-    views::JobView {
-        id: job.id.clone(),
-        video_id: job.video_id.clone(),
-        video: video.map_or_else(|| job.video_id.clone(), |video| video.name.clone()),
-        what: format!(
-            "{}{tries}",
-            if job.step == Step::Transcribe { "Transcribe the sound" } else { "Process the video" }
-        ),
-        state: StateLabel { kind, word: word.into(), detail: String::new() },
-        step: step(job),
-        elapsed,
-        since: time(job.updated_ms),
-        reason: reasons.join("; "),
-        can_retry: matches!(job.state, JobState::Failed | JobState::Cancelled),
-        can_cancel: matches!(job.state, JobState::Queued | JobState::Running),
-        can_go_first: job.state == JobState::Queued && before.is_some_and(|count| count > 0),
-    }
-}
-
-/// A question and its answer; times in it link to a video of `duration` seconds.
-pub(super) fn answer(answer: &Answer, duration: f64) -> views::AnswerView {
-    let error = answer.error.clone().unwrap_or_default();
-    let (kind, word, detail) = match answer.status {
-        AnswerStatus::Running => (StateKind::Working, "being answered", String::new()),
-        AnswerStatus::Done if answer.finish_reason.as_deref() == Some("length") => {
-            (StateKind::Stopped, "cut off", "the answer reached its maximum length".into())
-        }
-        AnswerStatus::Done => (StateKind::Done, "answered", String::new()),
-        AnswerStatus::Failed => (StateKind::Failed, "failed", error),
-        AnswerStatus::Cancelled => (StateKind::Stopped, "stopped", "the text so far is kept".into()),
-    };
-    views::AnswerView {
-        id: answer.id.clone(),
-        question: answer.question.clone(),
-        text: homereel_web::times::spans(&shortened(&answer.answer), duration),
-        state: StateLabel { kind, word: word.into(), detail },
-        model: answer.model.clone(),
-        asked: time(answer.created_ms),
-        facts: answer_facts(answer),
-    }
-}
-
-/// Frames, tokens and stage times of an answer, as far as they are known.
-fn answer_facts(answer: &Answer) -> Vec<Fact> {
-    let mut facts = Vec::new();
-    let media = answer.media.as_ref();
-    if let Some(frames) = media.and_then(|media| media["frames"].as_u64()) {
-        facts.push(Fact { name: "Frames seen", value: frames.to_string() });
-    }
-    let stage = |key: &str| answer.stages_ms.as_ref().and_then(|stages| stages[key].as_f64());
-    for (name, key) in [
-        ("Waiting", "queue"),
-        ("Decoding", "decode"),
-        ("Looking", "vision"),
-        ("Reading the prompt", "prefill"),
-        ("Time to first token", "ttft"),
-        ("Answering", "generate"),
-        ("Answered in", "total"),
-    ] {
-        if let Some(ms) = stage(key) {
-            // Frames and vision features are cached between questions.
-            let reused = ms == 0.0 && matches!(key, "decode" | "vision");
-            facts.push(Fact { name, value: if reused { "cached".into() } else { seconds(ms) } });
-        }
-    }
-    let tokens = |key: &str| answer.usage.as_ref().and_then(|usage| usage[key].as_u64());
-    if let (Some(prompt), Some(completion)) = (tokens("prompt_tokens"), tokens("completion_tokens")) {
-        facts.push(Fact { name: "Tokens", value: format!("{prompt} in, {completion} out") });
-    }
-    let warnings =
-        media.and_then(|media| media["warnings"].as_array()).map(Vec::as_slice).unwrap_or_default();
-    for warning in warnings.iter().filter_map(Value::as_str) {
-        facts.push(Fact { name: "Note", value: warning.into() });
-    }
-    facts
-}
-
-fn seconds(ms: f64) -> String {
-    if ms < 10_000.0 { format!("{:.2} s", ms / 1000.0) } else { format::duration(ms / 1000.0) }
-}
-
-/// Maximum number of characters of a text that a page shows; files and JSON have all of it.
-pub(super) const SHOWN_CHARS: usize = 6000;
-
-/// Truncates a text that would make a page heavy.
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS) {
-        Some((end, _)) => format!("{} …", text[..end].trim_end()),
-        None => text.to_owned(),
-    }
-}
-
-/// Describes what the model saw.
-pub(super) fn description(video: &Video) -> Option<Made> {
-    let text = video.texts.description.as_ref()?;
-    Some(Made {
-        text: shortened(text.content.as_deref()?),
-        model: text.model.clone(),
-        edited: text.edited_ms.is_some(),
-    })
-}
-
-/// Tags, each with a link to its videos.
-pub(super) fn tags(video: &Video) -> Vec<views::Link> {
-    let words = video.texts.tags.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
-    let link = |word: &String| views::Link { text: word.clone(), url: tag_url(word) };
-    words.iter().map(link).collect()
-}
-
-/// Moments for the page.
-pub(super) fn moments(video: &Video) -> Vec<views::MomentView> {
-    let moments = video.texts.moments.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
-    let view = |moment: &homereel_library::Moment| views::MomentView {
-        start: format::second(moment.start),
-        at: format!("{}–{}", format::position(moment.start), format::position(moment.end)),
-        text: moment.text.clone(),
-    };
-    moments.iter().map(view).collect()
-}
-
-/// Facts about the file.
-pub(super) fn file_facts(video: &Video) -> Vec<Fact> {
-    let mut facts = vec![
-        Fact { name: "Taken", value: taken(video) },
-        Fact { name: "File size", value: format::size(video.size) },
-    ];
-    if let Some(place) = &video.place {
-        facts.push(Fact { name: "Place", value: place.clone() });
-    }
-    if let Some(probe) = &video.probe {
-        facts.extend(probe_facts(probe));
-    }
-    facts
-}
-
-fn probe_facts(probe: &ProbeSummary) -> Vec<Fact> {
-    let stream = &probe.video;
-    let mut facts = vec![
-        Fact { name: "Length", value: format::duration(probe.duration_s) },
-        Fact { name: "Picture", value: format!("{} × {}", stream.width, stream.height) },
-        Fact { name: "Frames", value: format!("{} ({:.2} per second)", stream.frame_count, stream.fps) },
-        Fact { name: "Codec", value: stream.codec.clone() },
-    ];
-    let sound = probe.audio.as_ref().map_or_else(|| "none".to_owned(), |audio| audio.codec.clone());
-    facts.push(Fact { name: "Sound", value: sound });
-    if let Some(place) = probe.location {
-        facts.push(Fact {
-            name: "Coordinates",
-            value: format!("{:.4}, {:.4}", place.latitude, place.longitude),
-        });
-    }
-    if let Some(camera) = &probe.camera {
-        facts.push(Fact { name: "Camera", value: camera.clone() });
-    }
-    facts
 }
 
 /// Returns the URL of the page of a tag.

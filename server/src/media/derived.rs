@@ -59,7 +59,7 @@ impl MediaDecoder {
         let worker = self.rendition_worker.clone().with_limits(background(self.worker.limits(), patience));
         let most = rendition_bytes(probe);
         let progress = |done: u64, total: u64| progress(count(done), count(total));
-        Ok(homereel_video::rendition(&worker, source.open()?, out, most, cancel, progress).await?)
+        Ok(homereel_video::rendition(&worker, source.open()?, None, out, most, cancel, progress).await?)
     }
 }
 

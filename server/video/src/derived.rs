@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Rendition, Sprites, VideoError, Worker,
+    Cut, Rendition, Span, Sprites, VideoError, Worker,
     client::unexpected,
     session::Session,
     wire::{Reply, WorkerTask},
@@ -19,7 +19,7 @@ const MAX_SHEETS: usize = 256 << 20;
 /// Maximum bytes of one piece of a rendition.
 const MAX_PIECE: usize = 1 << 20;
 
-/// Makes the scrub sprites of a clip: small pictures every ten seconds, tiled into sheets (JPEG). `progress` receives the
+/// Makes the scrub sprites of a clip: small pictures at regular times, tiled into sheets (JPEG). `progress` receives the
 /// pictures done and in total.
 ///
 /// # Errors
@@ -48,20 +48,48 @@ pub async fn sprites(
     }
 }
 
-/// Writes a rendition of a clip for browsers into `out`, an empty file, of at most `max_bytes`. `progress` receives the
-/// pictures done and in total. After an error the contents of `out` are undefined.
+/// Writes a rendition of a clip for browsers, or of the part `span` of it, into `out`, an empty file, of at most `max_bytes`.
+/// `progress` receives the pictures done and in total. After an error the contents of `out` are undefined.
 ///
 /// # Errors
 /// See [`VideoError`].
 pub async fn rendition(
     worker: &Worker,
     file: File,
+    span: Option<Span>,
     out: File,
     max_bytes: u64,
     cancel: &CancellationToken,
+    progress: impl FnMut(u64, u64) + Send,
+) -> Result<Rendition, VideoError> {
+    let session = Session::start(worker.pool(), file, WorkerTask::Rendition { span }, cancel).await?;
+    written(session, out, max_bytes, progress).await
+}
+
+/// Copies a part of a clip without encoding it again into `out`, an empty file, of at most `max_bytes`. After an error the
+/// contents of `out` are undefined.
+///
+/// # Errors
+/// See [`VideoError`]; `Worker` also when the packets of this file cannot be put into an MP4.
+pub async fn cut(
+    worker: &Worker,
+    file: File,
+    cut: Cut,
+    out: File,
+    max_bytes: u64,
+    cancel: &CancellationToken,
+) -> Result<Rendition, VideoError> {
+    let session = Session::start(worker.pool(), file, WorkerTask::Cut(cut), cancel).await?;
+    written(session, out, max_bytes, |_, _| {}).await
+}
+
+/// Writes the pieces that a worker sends.
+async fn written(
+    mut session: Session,
+    out: File,
+    max_bytes: u64,
     mut progress: impl FnMut(u64, u64) + Send,
 ) -> Result<Rendition, VideoError> {
-    let mut session = Session::start(worker.pool(), file, WorkerTask::Rendition, cancel).await?;
     let out = Arc::new(out);
     loop {
         match session.reply(MAX_PIECE).await? {

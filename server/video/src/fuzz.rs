@@ -37,7 +37,7 @@ pub fn file(bytes: &[u8]) {
         0 => still::decode(&file, BOUNDS.max_pixels).map(drop),
         1 => poster::poster(file, 320, BOUNDS).map(drop),
         2 => sprites::sprites(&file, BOUNDS, |_, _, _| true).map(drop),
-        3 => rendition::rendition(&file, BOUNDS, |_, _| Ok(()), |_, _| {}).map(drop),
+        3 => rendition::rendition(&file, BOUNDS, None, |_, _| Ok(()), |_, _| {}).map(drop),
         4 => speech::samples(&file, BOUNDS, speech::SoundOf::Any, 0.0, |_| true),
         _ => frames(&file),
     };

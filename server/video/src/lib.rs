@@ -74,7 +74,7 @@ pub mod worker;
 
 pub use about::libavcodec;
 pub use client::{Limits, Opened, Posters, Worker, nvdec, open, poster, probe, sandbox};
-pub use derived::{rendition, sprites};
+pub use derived::{cut, rendition, sprites};
 pub use error::{VideoError, VideoErrorKind};
 pub use frames::{Frame, FrameStream, FramesEnd, decode};
 pub use info::{
@@ -85,7 +85,7 @@ pub use libraries::{LinkedLibrary, libraries, missing_decoders};
 pub use picture::{Picture, picture};
 pub use plan::{FrameSampling, Plan, SamplingBounds, plan};
 pub use playable::playable;
-pub use rendition::Rendition;
+pub use rendition::{Cut, Rendition, Span};
 pub use request::{DecodeRequest, Decoder, Target};
 pub use resize::resize;
 pub use sandbox::Sandbox;

@@ -31,7 +31,7 @@ use seek::SkipState;
 
 /// Containers whose index gives the same packets with the same times: both store the times of every packet, whereas MPEG
 /// streams have to derive some from their neighbours.
-const INDEXED: [&str; 2] = ["mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"];
+pub(crate) const INDEXED: [&str; 2] = ["mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"];
 
 /// Consecutive errors of a decoder that is drained; more than it has threads, each of which may report one.
 const MAX_DECODER_ERRORS: u32 = 64;

@@ -1,4 +1,7 @@
 //! Makes scrub sprites inside the worker: small pictures at regular times, tiled into sheets, which players show while seeking.
+//!
+//! There are about 60 of a clip, at least half a second and at most ten seconds apart. Of a clip of up to ten minutes, nearly
+//! every group of pictures is therefore decoded; longer clips are decoded at random access points.
 
 use std::fs::File;
 
@@ -10,8 +13,10 @@ use crate::{
     scan::{self, Bounds},
 };
 
-/// Seconds between two pictures, unless that would exceed [`MOST`].
-const INTERVAL: f64 = 10.0;
+/// Pictures of a clip, as far as [`INTERVALS`] allow that.
+const USUAL: f64 = 60.0;
+/// Seconds between two pictures, at least and at most, unless that would exceed [`MOST`].
+const INTERVALS: (f64, f64) = (0.5, 10.0);
 /// Maximum pictures of one clip (ten hours); in longer clips they are further apart.
 const MOST: f64 = 3600.0;
 /// Pixels per row of a picture.
@@ -61,7 +66,8 @@ pub struct Sprites {
 impl Sprites {
     /// Computes the layout for a clip.
     pub(crate) fn of(probe: &Probe) -> Self {
-        let interval_s = INTERVAL.max(probe.duration_s / MOST);
+        let interval_s =
+            (probe.duration_s / USUAL).clamp(INTERVALS.0, INTERVALS.1).max(probe.duration_s / MOST);
         let count = ((probe.duration_s / interval_s).ceil() as usize).max(1);
         let (wide, high) = (f64::from(probe.video.width), f64::from(probe.video.height));
         let scale = (f64::from(WIDTH) / wide).min(f64::from(TALLEST) / high);

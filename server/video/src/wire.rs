@@ -15,7 +15,9 @@ use std::{
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{DecodeRequest, FramesEnd, Probe, Rendition, Sandbox, Sprites, VideoError, speech::SoundOf};
+use crate::{
+    Cut, DecodeRequest, FramesEnd, Probe, Rendition, Sandbox, Span, Sprites, VideoError, speech::SoundOf,
+};
 
 /// Maximum bytes of a reply's header.
 pub(crate) const MAX_HEADER: usize = 1 << 20;
@@ -62,7 +64,12 @@ pub(crate) enum WorkerTask {
         height: u32,
     },
     Sprites,
-    Rendition,
+    /// Encode the whole clip, or a part of it.
+    Rendition {
+        span: Option<Span>,
+    },
+    /// Copy packets of a part of the clip.
+    Cut(Cut),
     /// Read the sound from so many seconds after the first picture on.
     Samples {
         of: SoundOf,

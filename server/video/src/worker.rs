@@ -198,11 +198,16 @@ fn answer(file: File, order: Order, out: &Arc<Out>) -> io::Result<()> {
             send(out, &Reply::Sheet { done, total }, &jpeg).is_ok()
         })
         .map(|layout| (Reply::Sprites(layout), Vec::new())),
-        WorkerTask::Rendition => {
+        WorkerTask::Cut(order) => {
+            let pieces = Arc::clone(out);
+            let put = move |offset, bytes: &[u8]| send(&pieces, &Reply::Piece { offset }, bytes);
+            rendition::cut(&file, &order, put).map(|made| (Reply::Rendition(made), Vec::new()))
+        }
+        WorkerTask::Rendition { span } => {
             let pieces = Arc::clone(out);
             let put = move |offset, bytes: &[u8]| send(&pieces, &Reply::Piece { offset }, bytes);
             let mut last = Instant::now();
-            rendition::rendition(&file, bounds, put, |done, total| {
+            rendition::rendition(&file, bounds, span, put, |done, total| {
                 if last.elapsed() >= PERIOD || done == total {
                     last = Instant::now();
                     // As above.

@@ -7,10 +7,11 @@ use samples::*;
 
 const HOSTILE: &str = "\"><script>alert(1)</script><img src=x onerror=alert(2)>' & \u{202e}";
 
-fn every_page() -> [Result<String, askama::Error>; 13] {
+fn every_page() -> [Result<String, askama::Error>; 14] {
     [
         library().render(),
         video().render(),
+        edit().render(),
         search().render(),
         ask().render(),
         albums().render(),
@@ -60,7 +61,8 @@ fn askama_escaped(text: &str) -> String {
 #[test]
 fn the_login_page_shows_errors_and_escapes_input() {
     let page = |once: Option<&str>| LoginPage {
-        title: "Log in",
+        words: Words::english(),
+        title: "Log in".into(),
         once: once.map(str::to_owned),
         nothing_set: false,
         next: HOSTILE.into(),

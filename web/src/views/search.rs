@@ -23,5 +23,5 @@ pub struct HitView {
     /// Pieces of text, and whether each matches the query.
     pub parts: Vec<(String, bool)>,
     /// Why it was found: `words`, `meaning`, `said`.
-    pub why: Vec<&'static str>,
+    pub why: Vec<String>,
 }

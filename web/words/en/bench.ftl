@@ -1,1 +1,30 @@
 # Texts of the page: bench.
+
+bench-none = No results yet
+bench-none-how = Results are files that this program writes:
+bench-results-of = Results of
+bench-kept-in = They are kept in
+bench-terms = Times are in milliseconds. TTFT is the time to the first token, TPOT the time per further token, E2EL the time to the last token; TTFT and E2EL are median / P99. A dash means not measured.
+bench-latency = Latency against load
+bench-throughput = Throughput against load
+bench-stages = Time per stage of a request
+bench-plot-alt = { $title }; the numbers are in the table below
+bench-table = Results
+bench-oldest-first = Results, oldest first
+bench-run = Run
+bench-model = Model
+bench-content = Content
+bench-load = Load
+bench-answered = Answered
+bench-requests = Requests/s
+bench-tokens = Tokens/s
+bench-ttft = TTFT
+bench-tpot = TPOT
+bench-e2el = E2EL
+bench-change-title = Newest run
+bench-before = Before
+bench-after = Newest
+bench-changed = Change
+bench-measure = Measure
+bench-compared = Compared with the last run of the same model, content and load:
+bench-unread = This file is not a result of homereel-bench:

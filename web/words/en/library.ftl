@@ -47,12 +47,6 @@ is-favourite = Favourite
 choose-video = Select { $name }
 date-added = added
 date-guessed = estimated
-card-working = Analysing…
-card-waiting = Waiting
-card-retry = Will be tried again
-card-failed = Analysis failed
-card-unreadable = Can't be read
-card-stopped = Analysis cancelled
 
 select = Select
 batch = Selected videos

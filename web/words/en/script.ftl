@@ -23,6 +23,9 @@ stage-at = · { $name } { $done }
 scrub = Look through the video
 position-of = { $at } of { $length }
 line-corrected = Line corrected
+saved = Saved
+copied = Copied
+action-failed = That did not work. Please try again.
 
 choose-videos = Choose videos
 choose-folder = Choose a folder

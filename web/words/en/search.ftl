@@ -1,1 +1,38 @@
-# Texts of the page: search.
+# Texts of the page of search.
+
+search-label = Find or ask
+search-example = birthday "blows out" -rain
+search-filters = Filters
+search-from = Taken from
+search-to = to
+search-length = Length
+search-camera = Camera
+search-tag = Tag or album
+search-any = Any
+search-favourites = Favourites only
+search-ask = Ask this as a question
+search-no-meaning = Search by meaning is not available right now. Only the words were looked for.
+search-nothing = No results
+search-nothing-means = No video has all of these words, or something that means the same.
+search-every-word = Every word has to occur in a video.
+search-nothing-filter = No video matches these filters.
+search-star = Try fewer words, or the beginning of a word with a star:
+search-more = More results
+search-how = Results jump to the exact moment. Type what you remember; quotation marks keep words together, a minus excludes a word:
+search-title = { $words } · Search
+search-up-to-minute = Up to 1 minute
+search-minutes = 1 to 10 minutes
+search-long = 10 minutes to 1 hour
+search-hours = Longer than 1 hour
+search-best = The best { $count } videos
+search-newest = The newest { $count } videos with these words
+search-in-name = Name
+search-in-place = Place
+search-in-camera = Camera
+search-in-tag = Tag
+search-in-answer = Answer
+search-in-speech = Said
+search-in-description = Description
+search-why-words = words
+search-why-meaning = meaning
+search-why-said = said

@@ -50,7 +50,20 @@ pub enum PieceKind {
 }
 
 impl PieceKind {
-    pub(super) fn parse(word: &str) -> Self {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Place => "place",
+            Self::Camera => "camera",
+            Self::Description => "description",
+            Self::Moment => "moment",
+            Self::Tag => "tag",
+            Self::Speech => "speech",
+            Self::Answer => "answer",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Self {
         match word {
             "name" => Self::Name,
             "place" => Self::Place,

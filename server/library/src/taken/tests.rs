@@ -54,7 +54,8 @@ async fn lists_and_filters_go_by_the_local_day_of_the_place() {
         library.video_rows(10, 0).await.unwrap().into_iter().map(|video| video.name).collect();
     assert_eq!(listed, [names[0], names[2], names[1], names[3]]);
     let middle = library.video(&ids[2]).await.unwrap();
-    assert_eq!(library.neighbours(&middle).await.unwrap(), (Some(ids[0].clone()), Some(ids[1].clone())));
+    let beside = library.neighbours(&middle).await.unwrap();
+    assert_eq!((beside.previous.as_ref(), beside.next.as_ref()), (Some(&ids[0]), Some(&ids[1])));
     let day = |text: &str| Some(local_ms(text.parse::<jiff::civil::Date>().unwrap().at(0, 0, 0, 0)));
     for (from, before, expected) in [
         ("2023-10-06", "2023-10-07", vec![names[0], names[2]]),

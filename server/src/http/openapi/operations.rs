@@ -9,6 +9,7 @@ use super::schema::{
     Shape, boolean, bytes, choice, events, integer, integer_in, list, nullable, number, object, pattern,
     shared, text,
 };
+use crate::samples::Series;
 
 /// The content type of a part.
 const PART: &str = "application/offset+octet-stream";
@@ -153,9 +154,26 @@ pub(super) fn system() -> Vec<Route> {
     vec![
         get("/api/system", Viewer, "Returns version, model, replicas, disk, machine and limits")
             .returns(StatusCode::OK, shared("System")),
+        get("/api/system/samples", Viewer, "Returns how the server did over the last minutes, hours or days")
+            .query("span", choice(&["15m", "6h", "7d"]), "how far back; 15m by default")
+            .returns(StatusCode::OK, samples()),
         replica("/api/replicas/{id}/drain", "Stops new requests to a vLLM replica"),
         replica("/api/replicas/{id}/resume", "Resumes requests to a vLLM replica"),
     ]
+}
+
+/// At most 180 samples, oldest first.
+fn samples() -> Shape {
+    let members = Series::ALL.map(|(_, name)| (name, nullable(number())));
+    object(
+        [
+            ("step_s", integer()),
+            ("memory_bytes", number()),
+            ("disk_bytes", number()),
+            ("samples", list(object(members, []))),
+        ],
+        [],
+    )
 }
 
 /// Schemas of this family.

@@ -51,6 +51,7 @@ pub(super) fn videos() -> Vec<Route> {
                     ("favourite", boolean()),
                     ("description", text()),
                     ("tags", list(text())),
+                    ("moments", list(shared("Moment"))),
                     ("taken", nullable(text())),
                 ],
             ))
@@ -98,6 +99,9 @@ pub(super) fn videos() -> Vec<Route> {
             .returns_as(StatusCode::OK, &[("text/event-stream", events())])
             .returns_as(StatusCode::SEE_OTHER, &[])
             .fails(&[409, 429]),
+        route(Method::DELETE, "/api/videos/{id}/answers/{answer}", Member, "Deletes an answer about a video")
+            .returns_as(StatusCode::NO_CONTENT, &[])
+            .fails(&[409]),
     ]
 }
 
@@ -147,10 +151,25 @@ pub(super) fn media() -> Vec<Route> {
             file("/api/videos/{id}/frame.jpg", "Returns the picture that a video shows at a second")
                 .parameter(ParameterIn::Query, "t", Required::True, number(), "seconds from the beginning")
                 .query("width", integer_in(16, 1920), "maximum width in pixels; 1280 by default")
+                .query("download", text(), "any value but 0 saves it under the name of the video with day and time")
                 .fails(&[409, 422]),
             "image/jpeg",
             &[("Homereel-Frame-Time", text(), "when the video begins to show it, in seconds")],
         ),
+        file("/api/videos/{id}/clip.mp4", "Returns a part of a video as an MP4")
+            .about(
+                "0.1 to 600 seconds with sound. The original or the rendition is copied without encoding it again where it has a \
+                 key frame at most 20 seconds before the start; otherwise the part is encoded, which takes longer.",
+            )
+            .parameter(ParameterIn::Query, "start", Required::True, number(), "seconds from the beginning")
+            .parameter(ParameterIn::Query, "end", Required::True, number(), "seconds from the beginning")
+            .query("download", text(), "any value but 0 saves it under the name of the video with day and times")
+            .returns_with(
+                StatusCode::OK,
+                &[("video/mp4", bytes())],
+                &[("Homereel-Clip", choice(&["copied", "encoded"]), "how it was made")],
+            )
+            .fails(&[409, 422, 507]),
         validated(
             file("/api/videos/{id}/thumbnail.jpg", "Returns the thumbnail of a second")
                 .about("At most 320 pixels wide and up to 10 seconds away: it is one of the scrub sprites.")
@@ -244,6 +263,16 @@ pub(super) fn library() -> Vec<Route> {
             .json_body(object([("question", text())], []))
             .returns_as(StatusCode::OK, &[("text/event-stream", events())])
             .fails(&[429]),
+        get("/api/ask", Viewer, "Lists questions about all videos, newest first")
+            .query("before", text(), "id of a question; those before it follow")
+            .returns(
+                StatusCode::OK,
+                object([("questions", list(shared("LibraryAnswer"))), ("next", nullable(text()))], []),
+            ),
+        get("/api/ask/{id}", Viewer, "Returns a question about all videos, its answer and its notes")
+            .returns(StatusCode::OK, shared("LibraryAnswer")),
+        route(Method::DELETE, "/api/ask/{id}", Member, "Deletes a question about all videos")
+            .returns_as(StatusCode::NO_CONTENT, &[]),
         get("/api/trash", Viewer, "Lists the trash")
             .returns(StatusCode::OK, object([("videos", list(shared("Video")))], [])),
         route(Method::DELETE, "/api/trash", Admin, "Empties the trash")

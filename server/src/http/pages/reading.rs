@@ -3,7 +3,7 @@
 
 use homereel_engine::{Engine, FrameRate, ModelInfo, VideoBudget};
 use homereel_video::ProbeSummary;
-use homereel_web::format;
+use homereel_web::{Words, format};
 
 use crate::{answer::AnswerService, config::ServerConfig};
 
@@ -18,7 +18,12 @@ pub(in crate::http) fn page_budget(info: &ModelInfo, config: &ServerConfig) -> V
 
 /// Returns whether a page offers "Look closer", the full budget, and what it says about the time until an answer begins
 /// (may be empty).
-pub(super) fn offer(answers: &AnswerService, config: &ServerConfig, probe: &ProbeSummary) -> (bool, String) {
+pub(super) fn offer(
+    words: &Words,
+    answers: &AnswerService,
+    config: &ServerConfig,
+    probe: &ProbeSummary,
+) -> (bool, String) {
     let engine = &**answers.engine();
     let Some(info) = engine.info().ok().filter(|info| info.on_cpu) else { return (false, String::new()) };
     let usual = pixels(engine, &info, probe, page_budget(&info, config));
@@ -29,14 +34,14 @@ pub(super) fn offer(answers: &AnswerService, config: &ServerConfig, probe: &Prob
     else {
         return (closer, String::new());
     };
-    let mut sentence = String::new();
-    if full_s >= SHOWN_S {
-        sentence = format!("An answer begins after about {}", format::rough_duration(usual_s));
-        if closer {
-            sentence += &format!(", with a closer look after about {}", format::rough_duration(full_s));
-        }
-        sentence.push('.');
+    if full_s < SHOWN_S {
+        return (closer, String::new());
     }
+    let (usual, full) = (format::rough_duration(usual_s), format::rough_duration(full_s));
+    let sentence = match closer {
+        true => words.with("answer-begins-closer", &[("usual", &usual), ("closer", &full)]),
+        false => words.with("answer-begins", &[("usual", &usual)]),
+    };
     (closer, sentence)
 }
 

@@ -2,7 +2,7 @@
 
 use homereel_library::{Transcript, TranscriptLine, TranscriptState, Video};
 use homereel_web::{
-    format,
+    Words, format,
     views::{LineView, TranscriptView},
 };
 
@@ -20,6 +20,7 @@ const SHOWN_CHARS: usize = 300;
 
 /// Returns what a page shows of the transcript of a video; `None` where there is none and nothing transcribes.
 pub(super) async fn view(
+    words: &Words,
     state: &AppState,
     video: &Video,
     query: &VideoQuery,
@@ -30,17 +31,18 @@ pub(super) async fn view(
     let is_on = state.speech.is_some();
     let Some(transcript) = transcript else {
         let waits = is_on && library.transcript_progress(id).await?.is_going_on;
-        let note = match waits {
-            true => "It will be transcribed soon.",
-            false => "It has not been transcribed.",
-        };
-        let view =
-            TranscriptView { note: note.into(), can_repeat: is_on && !waits, ..TranscriptView::default() };
+        let note = words.t(if waits { "transcript-soon" } else { "transcript-none" });
+        let view = TranscriptView { note, can_repeat: is_on && !waits, ..TranscriptView::default() };
         return Ok(is_on.then_some(view));
     };
     let is_going_on = library.transcript_progress(id).await?.is_going_on;
     let mut view = TranscriptView {
-        note: note(&transcript, is_going_on, video.probe.as_ref().map_or(0.0, |probe| probe.duration_s)),
+        note: note(
+            words,
+            &transcript,
+            is_going_on,
+            video.probe.as_ref().map_or(0.0, |probe| probe.duration_s),
+        ),
         has_lines: transcript.line_count > 0,
         model: transcript.model.clone(),
         can_repeat: is_on && !is_going_on,
@@ -50,7 +52,7 @@ pub(super) async fn view(
         let wanted: String = wanted.chars().take(200).collect();
         let found = library.transcript_lines_with(id, &wanted, MAX_FOUND).await?;
         if found.is_empty() {
-            view.note = "No line has these words.".into();
+            view.note = words.t("transcript-not-found");
         }
         view.here = "lines=0".into();
         view.lines = found.iter().map(line).collect();
@@ -90,19 +92,20 @@ pub(super) async fn captions(state: &AppState, id: &str) -> Result<Option<(Strin
     }))
 }
 
-fn note(transcript: &Transcript, is_going_on: bool, duration_s: f64) -> String {
+fn note(words: &Words, transcript: &Transcript, is_going_on: bool, duration_s: f64) -> String {
     let clock = |seconds: f64| format::clock(seconds.max(0.0).round() as u64);
-    let at = clock(transcript.position.min(duration_s));
+    let (at, length) = (clock(transcript.position.min(duration_s)), clock(duration_s));
+    let so_far = [("at", at.as_str()), ("length", length.as_str())];
     match transcript.state {
-        TranscriptState::Listening if is_going_on => format!("Listening… {at} of {}", clock(duration_s)),
-        TranscriptState::Listening => format!("Transcribed up to {at} of {}.", clock(duration_s)),
-        TranscriptState::Failed => format!(
-            "The transcription stopped at {at}: {}",
-            transcript.error.as_deref().unwrap_or("the cause is not known")
-        ),
+        TranscriptState::Listening if is_going_on => words.with("transcript-listening", &so_far),
+        TranscriptState::Listening => words.with("transcript-up-to", &so_far),
+        TranscriptState::Failed => match &transcript.error {
+            Some(reason) => words.with("transcript-failed", &[("at", &at), ("reason", reason)]),
+            None => words.with("transcript-failed-unknown", &[("at", &at)]),
+        },
         TranscriptState::Done => match &transcript.note {
             Some(note) => note.clone(),
-            None if transcript.line_count == 0 => "Nothing is said in this video.".into(),
+            None if transcript.line_count == 0 => words.t("transcript-silent"),
             None => String::new(),
         },
     }
@@ -144,19 +147,22 @@ mod tests {
             created_ms: 0,
             done_ms: None,
         };
-        assert_eq!(note(&listening, true, 2700.0), "Listening… 12:30 of 45:00");
-        assert_eq!(note(&listening, false, 2700.0), "Transcribed up to 12:30 of 45:00.");
+        assert_eq!(note(Words::english(), &listening, true, 2700.0), "Listening… 12:30 of 45:00");
+        assert_eq!(note(Words::english(), &listening, false, 2700.0), "Transcribed up to 12:30 of 45:00.");
         let failed = Transcript {
             state: TranscriptState::Failed,
             error: Some("out of memory".into()),
             ..listening.clone()
         };
-        assert_eq!(note(&failed, false, 2700.0), "The transcription stopped at 12:30: out of memory");
+        assert_eq!(
+            note(Words::english(), &failed, false, 2700.0),
+            "The transcription stopped at 12:30: out of memory"
+        );
         let done = Transcript { state: TranscriptState::Done, ..listening };
-        assert_eq!(note(&done, false, 2700.0), "");
+        assert_eq!(note(Words::english(), &done, false, 2700.0), "");
         let nothing = Transcript { line_count: 0, ..done };
-        assert_eq!(note(&nothing, false, 2700.0), "Nothing is said in this video.");
+        assert_eq!(note(Words::english(), &nothing, false, 2700.0), "Nothing is said in this video.");
         let silent = Transcript { note: Some("The video has no sound.".into()), ..nothing };
-        assert_eq!(note(&silent, false, 2700.0), "The video has no sound.");
+        assert_eq!(note(Words::english(), &silent, false, 2700.0), "The video has no sound.");
     }
 }

@@ -1,18 +1,24 @@
 //! `GET /videos/{id}`: the page of one video.
 
+mod answers;
+pub(in crate::http) mod text;
+
 use axum::response::Response;
 use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Video};
 use homereel_web::{
-    format,
+    Words, format,
     pages::VideoPage,
-    views::{ModelStatus, StateKind},
+    views::{AlbumChoice, Link, ModelStatus, Trail},
 };
 use serde::Deserialize;
 
 use crate::{
     http::{
+        batch,
+        error::Failure,
         extract::{Path, Query},
         html::{self, PageContext},
+        neighbours::{self, Around, Origin},
         pages::{reading, transcript},
         similar,
         videos::ANSWERS,
@@ -31,6 +37,11 @@ const MOMENTS: usize = 100;
 #[derive(Debug, Deserialize)]
 pub(in crate::http) struct VideoQuery {
     t: Option<String>,
+    /// Where the reader came from.
+    #[serde(rename = "in")]
+    origin: Option<String>,
+    /// `all` plays the next video when this one ends.
+    play: Option<String>,
     /// Number of newer answers to skip.
     answers: Option<usize>,
     /// Number of earlier moments to skip.
@@ -56,24 +67,28 @@ pub(in crate::http) async fn page(
         let skip = query.answers.unwrap_or(0).min(all.len());
         let answers = fitting(&all[skip..]);
         let older_answers = skip + answers.len();
-        let earlier = query.moments.unwrap_or(0);
         let second = query.t.as_deref().and_then(second_of);
-        let transcript = transcript::view(&cx.state, &video, &query, second).await?;
+        let transcript = transcript::view(cx.words, &cx.state, &video, &query, second).await?;
         let captions = transcript::captions(&cx.state, &id).await?;
         let job = jobs.iter().find(|job| job.kind == "ingest");
-        let (newer, older) = cx.state.library.neighbours(&video).await?;
-        let url = |id: String| format!("/videos/{id}");
-        let sha256 = video.sha256.clone();
+        let around = neighbours::around(&cx.state, &video, query.origin.as_deref()).await?;
+        let album = match &around.origin {
+            Origin::Album(album) => Some(cx.state.library.album(album).await?.name),
+            _ => None,
+        };
+        let page = video_page(&cx, &video, job, answers, &query);
+        let is_spoken = transcript.as_ref().is_some_and(|transcript| transcript.has_lines);
         html::render(&VideoPage {
-            newer: newer.map(url),
-            older: older.map(url),
+            suggestions: answers::suggestions(cx.words, &page.shell.model, &video, is_spoken),
+            trail: trail(cx.words, around, album, query.play.as_deref() == Some("all")),
+            albums: album_choices(&cx.state, &id).await?,
             older_answers: (older_answers < all.len())
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
-            has_sprites: cx.state.library.sprites(&sha256).await.is_some(),
-            similar: similar::cards(&cx.state, &id).await,
+            has_sprites: cx.state.library.sprites(&video.sha256).await.is_some(),
+            similar: similar::cards(&cx, &id).await,
             transcript,
             captions,
-            ..video_page(&cx, video, job, answers, earlier, second)
+            ..page
         })
     };
     html::or_error(&cx, work().await)
@@ -118,108 +133,141 @@ fn fitting(answers: &[Answer]) -> &[Answer] {
 /// Warnings of the job that are shown; `/jobs` has all of them.
 const JOB_WARNINGS: usize = 10;
 
+/// Builds the page from what is known without further questions to the library.
 fn video_page(
     cx: &PageContext,
-    video: Video,
+    video: &Video,
     job: Option<&Job>,
     answers: &[Answer],
-    earlier: usize,
-    second: Option<f64>,
+    query: &VideoQuery,
 ) -> VideoPage {
-    let reading = views::video_state(&video, job);
+    let words = cx.words;
+    let second = query.t.as_deref().and_then(second_of);
+    let earlier = query.moments.unwrap_or(0);
+    let reading = views::video_state(words, video, job);
     let answering = answers.iter().any(|answer| answer.status == AnswerStatus::Running);
     let shell = html::shell(cx, &video.name, "videos", reading.kind.unfinished() || answering);
     let stream = video.probe.as_ref().map(|probe| &probe.video);
     let why_not_askable = match (&video.error, &shell.model) {
-        (Some(_), _) => "This file cannot be read, so nothing can be asked about it.",
-        (_, ModelStatus::Loading) => "The model is still loading; you can ask as soon as it is ready.",
-        (_, ModelStatus::Failed { .. }) => "No model is running, so nothing can be asked.",
-        _ => "",
+        (Some(_), _) => words.t("ask-unreadable"),
+        (_, ModelStatus::Loading) => words.t("ask-loading"),
+        (_, ModelStatus::Failed { .. }) => words.t("ask-no-model"),
+        _ => String::new(),
     };
-    let all_moments = video.texts.moments.as_ref().and_then(|text| text.content.as_ref()).map_or(0, Vec::len);
+    let all_moments = text::moments(video);
     let duration = video.probe.as_ref().map_or(0.0, |probe| probe.duration_s);
-    let nothing_yet = |made: &str, none: &str| match reading.kind {
-        StateKind::Waiting | StateKind::Working => made.to_owned(),
-        _ => none.to_owned(),
-    };
+    let nothing_yet = |made: &str, none: &str| words.t(if reading.kind.unfinished() { made } else { none });
     let (look_closer, answer_begins) = match &video.probe {
-        Some(probe) => reading::offer(&cx.state.answers, &cx.state.config.get(), probe),
+        Some(probe) => reading::offer(words, &cx.state.answers, &cx.state.config.get(), probe),
         None => (false, String::new()),
     };
-    let warning = |warning: Option<&String>| warning.cloned();
-    let texts = &video.texts;
-    let described = texts.description.as_ref().and_then(|text| text.content.as_ref());
-    let mut warnings: Vec<String> =
-        video.probe.as_ref().map(|probe| probe.warnings.clone()).unwrap_or_default();
-    warnings.extend(warning(texts.description.as_ref().and_then(|text| text.warning.as_ref())));
-    warnings.extend(warning(texts.moments.as_ref().and_then(|text| text.warning.as_ref())));
-    warnings.extend(warning(texts.tags.as_ref().and_then(|text| text.warning.as_ref())));
-    for warning in job.iter().flat_map(|job| &job.warnings).take(JOB_WARNINGS) {
-        // The texts say some of them, too.
-        if !warnings.iter().any(|shown| shown.contains(warning.as_str())) {
-            warnings.push(warning.clone());
-        }
-    }
     VideoPage {
-        example: match shell.model {
-            ModelStatus::Demo { .. } => "What color is the object?".into(),
-            _ => "Who is in this video, and what do they do?".into(),
-        },
-        shell,
-        step: job.and_then(views::step),
+        step: job.and_then(|job| views::step(words, job)),
         retry: job
             .filter(|job| matches!(job.state, JobState::Failed | JobState::Cancelled))
             .map(|job| format!("/jobs/{}/retry", job.id)),
         restore: video.deleted_ms.map(|_| format!("/videos/{}/restore", video.id)),
-        play_file: play_file(&cx.state, &video, reading.kind.unfinished()),
-        why_not_played: match video.error {
-            Some(_) => "This file cannot be read, so it cannot be played.",
-            None => "This video is being prepared for playing. It will appear here.",
-        },
+        play_file: play_file(&cx.state, video, reading.kind.unfinished()),
+        why_not_played: words.t(if video.error.is_some() { "play-unreadable" } else { "play-preparing" }),
         offers_original: stream.is_some(),
         width: stream.map_or(16, |stream| stream.width),
         height: stream.map_or(9, |stream| stream.height),
         has_poster: video.poster == Poster::Ready,
         has_sprites: false,
         start_fragment: second.map(start_fragment).unwrap_or_default(),
+        second: format::second(second.unwrap_or(0.0).min(duration)),
         codec: stream.map(|stream| stream.codec.clone()).unwrap_or_default(),
         look_closer,
         answer_begins,
         askable: why_not_askable.is_empty(),
-        why_not_askable: why_not_askable.into(),
-        answers: answers.iter().map(|answer| views::answer(answer, duration)).collect(),
-        description: views::description(&video),
-        no_description: nothing_yet("The model has not described it yet.", "There is no description."),
-        tags: views::tags(&video),
-        more_moments: (all_moments > earlier.saturating_add(MOMENTS))
+        why_not_askable,
+        suggestions: answers::suggestions(words, &shell.model, video, false),
+        answers: answers.iter().map(|answer| answers::answer(words, answer, duration)).collect(),
+        older_answers: None,
+        description: text::description(video),
+        no_description: nothing_yet("description-waits", "description-none"),
+        tags: text::tags(video),
+        albums: Vec::new(),
+        more_moments: (all_moments.len() > earlier.saturating_add(MOMENTS))
             .then(|| format!("/videos/{}?moments={}#moments-title", video.id, earlier + MOMENTS)),
-        moments: views::moments(&video).into_iter().skip(earlier).take(MOMENTS).collect(),
+        moments: all_moments.into_iter().skip(earlier).take(MOMENTS).collect(),
+        no_moments: nothing_yet("moments-wait", "moments-none"),
         transcript: None,
         captions: None,
-        no_moments: nothing_yet("The model has not listed the moments yet.", "There are no moments."),
         similar: Vec::new(),
         favourite: video.favourite,
+        taken: video.taken.as_ref().map(|_| views::date(video)),
+        guessed: video.taken.as_ref().is_some_and(|taken| taken.guessed),
         place: video.place.clone().unwrap_or_default(),
-        description_text: described
-            .filter(|text| text.len() <= views::SHOWN_CHARS)
-            .cloned()
-            .unwrap_or_default(),
-        description_fits: described.is_none_or(|text| text.len() <= views::SHOWN_CHARS),
-        tags_text: texts
-            .tags
-            .as_ref()
-            .and_then(|text| text.content.as_ref())
-            .map(|tags| tags.join(", "))
-            .unwrap_or_default(),
-        newer: None,
-        older: None,
-        older_answers: None,
-        taken: views::taken_fields(&video),
-        facts: views::file_facts(&video),
+        trail: Trail::default(),
+        facts: text::facts(words, video),
         added: views::time(video.created_ms),
-        warnings,
+        warnings: warnings(video, job),
         state: reading,
-        id: video.id,
-        name: video.name,
+        shell,
+        id: video.id.clone(),
+        name: video.name.clone(),
+    }
+}
+
+/// Returns what a person should know about the file, the texts, and the analysis.
+fn warnings(video: &Video, job: Option<&Job>) -> Vec<String> {
+    let texts = &video.texts;
+    let mut warnings: Vec<String> =
+        video.probe.as_ref().map(|probe| probe.warnings.clone()).unwrap_or_default();
+    warnings.extend(texts.description.as_ref().and_then(|text| text.warning.clone()));
+    warnings.extend(texts.moments.as_ref().and_then(|text| text.warning.clone()));
+    warnings.extend(texts.tags.as_ref().and_then(|text| text.warning.clone()));
+    for warning in job.iter().flat_map(|job| &job.warnings).take(JOB_WARNINGS) {
+        // The texts say some of them, too.
+        if !warnings.iter().any(|shown| shown.contains(warning.as_str())) {
+            warnings.push(warning.clone());
+        }
+    }
+    warnings
+}
+
+/// Returns the albums of people, with those that a video is in.
+async fn album_choices(state: &AppState, id: &str) -> Result<Vec<AlbumChoice>, Failure> {
+    let chosen = state.library.albums_of(id).await?;
+    let mut names = state.library.album_names(batch::ALBUMS).await?;
+    // Also an old one.
+    let missing = chosen.iter().filter(|album| !names.iter().any(|(id, _)| *id == album.id));
+    let missing: Vec<_> = missing.map(|album| (album.id.clone(), album.name.clone())).collect();
+    names.extend(missing);
+    let choice = |(id, name): (String, String)| AlbumChoice {
+        chosen: chosen.iter().any(|album| album.id == id),
+        url: format!("/albums/{id}"),
+        id,
+        name,
+    };
+    Ok(names.into_iter().map(choice).collect())
+}
+
+/// Returns the way back to where the reader came from, and the videos before and after this one there.
+fn trail(words: &Words, Around { origin, place }: Around, album: Option<String>, plays_all: bool) -> Trail {
+    let list = match &origin {
+        Origin::Album(_) => album.unwrap_or_default(),
+        Origin::Timeline => words.t("all-videos"),
+        Origin::Tag(tag) => tag.clone(),
+        Origin::Day(day) => day.strftime("%-d %b %Y").to_string(),
+        Origin::Search(query) => words.with("search-for", &[("words", query.words())]),
+    };
+    let text = match place.count {
+        0 => list,
+        count => {
+            let (number, count) = (place.number.to_string(), count.to_string());
+            words.with("place-in", &[("list", &list), ("number", &number), ("count", &count)])
+        }
+    };
+    let url = |id: String| {
+        let url = origin.url_of(&id);
+        if plays_all && url.contains('?') { format!("{url}&play=all") } else { url }
+    };
+    Trail {
+        back: Link { text, url: origin.url() },
+        previous: place.previous.map(url),
+        next: place.next.map(url),
+        plays_all,
     }
 }

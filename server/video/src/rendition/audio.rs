@@ -7,7 +7,6 @@ use ffmpeg_next::{ChannelLayout, Error, Packet, Rational, codec, encoder, error:
 use super::file::{Mp4, Track};
 use crate::{
     Probe,
-    scan::PADDING,
     sound::{FORMAT, SoundReader},
 };
 
@@ -15,18 +14,22 @@ use crate::{
 const RATES: [u32; 9] = [8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000];
 const USUAL_RATE: u32 = 48_000;
 const BIT_RATE: usize = 128_000;
+/// Samples that are dropped at once.
+const MOST_SKIPPED: u64 = 1 << 20;
 
 pub(super) struct Sound {
     reader: SoundReader<2>,
     encoder: encoder::audio::Encoder,
+    /// Samples before the first that is encoded.
+    skipped: u64,
 }
 
 impl Sound {
-    /// Opens the clip's sound; `None` when it has none that can be read.
-    pub(super) fn open(file: &File, probe: &Probe) -> Result<Option<Self>, String> {
+    /// Opens the clip's sound from `start_s` seconds on; `None` when it has none that can be read.
+    pub(super) fn open(file: &File, probe: &Probe, start_s: f64) -> Result<Option<Self>, String> {
         let text = |error: Error| error.to_string();
         let rate = |own| if RATES.contains(&own) { own } else { USUAL_RATE };
-        let Some(reader) = SoundReader::open(file, probe, rate)? else { return Ok(None) };
+        let Some(mut reader) = SoundReader::open(file, probe, rate)? else { return Ok(None) };
         let rate = reader.rate() as i32;
         let codec = encoder::find_by_name("aac").ok_or("there is no AAC encoder")?;
         let mut context = codec::Context::new_with_codec(codec);
@@ -38,7 +41,12 @@ impl Sound {
         settings.set_channel_layout(ChannelLayout::STEREO);
         settings.set_bit_rate(BIT_RATE);
         let encoder = settings.open_as(codec).map_err(text)?;
-        Ok(Some(Self { reader, encoder }))
+        let skipped = (start_s * f64::from(reader.rate())).round() as u64;
+        while reader.taken() < skipped && (reader.available() > 0 || reader.read()) {
+            let left = reader.available().min(skipped - reader.taken()).min(MOST_SKIPPED);
+            reader.take(left as usize);
+        }
+        Ok(Some(Self { reader, encoder, skipped }))
     }
 
     pub(super) fn encoder(&self) -> &codec::Context {
@@ -49,17 +57,17 @@ impl Sound {
         self.reader.rate()
     }
 
-    /// Sends the sound up to `time`, seconds from the first picture, a little more or less.
+    /// Sends the sound up to `time`, seconds from where it begins, a little more or less.
     pub(super) fn until(&mut self, time: f64, mp4: &mut Mp4) -> Result<(), Error> {
+        let time = time + self.skipped as f64 / f64::from(self.rate());
         while self.reader.heard() < time && self.reader.read() {
             self.encode(mp4, self.size(), u64::MAX)?;
         }
         Ok(())
     }
 
-    /// Sends the rest, up to the end of the clip and what an encoder may have filled up.
-    pub(super) fn end(&mut self, duration: f64, mp4: &mut Mp4) -> Result<(), Error> {
-        let end = duration + PADDING;
+    /// Sends the rest, up to `end` seconds from where it begins.
+    pub(super) fn end(&mut self, end: f64, mp4: &mut Mp4) -> Result<(), Error> {
         self.until(end, mp4)?;
         self.encode(mp4, 1, (end * f64::from(self.rate())) as u64)?;
         self.encoder.send_eof()?;
@@ -74,7 +82,7 @@ impl Sound {
     /// Encodes packets while there are `least` samples for one, and none from sample `end` on.
     fn encode(&mut self, mp4: &mut Mp4, least: u64, end: u64) -> Result<(), Error> {
         loop {
-            let at = self.reader.taken();
+            let at = self.reader.taken().saturating_sub(self.skipped);
             let samples = self.reader.available().min(self.size()).min(end.saturating_sub(at));
             if samples < least {
                 return Ok(());

@@ -15,7 +15,7 @@ const INDEX_BYTES: u64 = 44;
 /// Bytes of the index beside the packets.
 const INDEX_HEAD: u64 = 64 << 10;
 /// Bytes that go out at once.
-const PIECE: usize = 256 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 
 /// What will be in the file, at most.
 pub(super) struct Expected {
@@ -23,6 +23,14 @@ pub(super) struct Expected {
     pub(super) seconds: f64,
     /// Samples of sound per second.
     pub(super) rate: Option<u32>,
+}
+
+impl Expected {
+    /// Returns the bytes that are reserved for the index.
+    pub(super) fn index_bytes(&self) -> u64 {
+        let packets = self.rate.map_or(0.0, |rate| self.seconds * f64::from(rate) / 1024.0) as u64;
+        (INDEX_HEAD + INDEX_BYTES * (self.pictures + packets + 64)).min(i32::MAX as u64)
+    }
 }
 
 /// A file on its way out.
@@ -50,10 +58,8 @@ impl Mp4 {
         for context in [Some(pictures), sound].into_iter().flatten() {
             output.add_stream_with(context)?.set_time_base(context.time_base());
         }
-        let packets = expected.rate.map_or(0.0, |rate| expected.seconds * f64::from(rate) / 1024.0) as u64;
-        let room = INDEX_HEAD + INDEX_BYTES * (expected.pictures + packets + 64);
         let mut options = Dictionary::new();
-        options.set("moov_size", &room.min(i32::MAX as u64).to_string());
+        options.set("moov_size", &expected.index_bytes().to_string());
         output.write_header_with(options)?;
         Ok(Self { output })
     }

@@ -5,7 +5,7 @@ use ffmpeg_next::{
 };
 
 use super::file::{Mp4, Track};
-use crate::{Probe, ffmpeg::ToYuv};
+use crate::ffmpeg::ToYuv;
 
 /// Ticks of a second.
 const CLOCK: i32 = 90_000;
@@ -26,14 +26,21 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    pub(super) fn open(width: u32, height: u32, probe: &Probe) -> Result<Self, Error> {
+    /// Opens an encoder for pictures at `times`, of which the last is shown until `length_s` seconds after the first.
+    pub(super) fn open(
+        width: u32,
+        height: u32,
+        fps: f64,
+        times: &[f64],
+        length_s: f64,
+    ) -> Result<Self, Error> {
         let codec = encoder::find_by_name("libx264").ok_or(Error::EncoderNotFound)?;
         let mut context = codec::Context::new_with_codec(codec);
         // x264 would leave groups open: players that jump to such a key frame lack what the pictures behind it refer to.
         context.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::CLOSED_GOP);
         context.set_threading(codec::threading::Config::count(crate::heartbeat::threads()));
         context.set_time_base(Rational(1, CLOCK));
-        let fps = probe.video.fps.clamp(1.0, 60.0);
+        let fps = fps.clamp(1.0, 60.0);
         context.set_frame_rate(Some(Rational((fps * 1000.0).round() as i32, 1000)));
         let mut settings = context.encoder().video()?;
         settings.set_width(width);
@@ -42,7 +49,7 @@ impl Pictures {
         settings.set_gop((fps * GROUP).round() as u32);
         // An MP4 stores how long each packet lasts, in the order of decoding. With B-frames, a pause would be stored with a picture
         // other than the one that stays, and players that jump behind that picture would show it for the whole pause.
-        if has_pauses(&probe.index.frame_times) {
+        if has_pauses(times) {
             settings.set_max_b_frames(0);
         }
         settings.set_colorspace(color::Space::BT709);
@@ -65,7 +72,7 @@ impl Pictures {
             rgb,
             last: None,
             shown: (f64::from(CLOCK) / fps).round() as i64,
-            end: (probe.duration_s * f64::from(CLOCK)).round() as i64,
+            end: (length_s * f64::from(CLOCK)).round() as i64,
         })
     }
 

@@ -40,7 +40,7 @@ async fn every_codec_shows_its_colours_where_they_are() {
 }
 
 /// Writes a display matrix into the track header of an MP4.
-fn set_matrix(path: &Path, [a, b, c, d]: [i32; 4]) {
+pub(crate) fn set_matrix(path: &Path, [a, b, c, d]: [i32; 4]) {
     let mut bytes = fs::read(path).unwrap();
     let at = bytes.windows(4).position(|window| window == b"tkhd").unwrap() + 44;
     let one = 1i32 << 16;

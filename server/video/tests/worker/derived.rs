@@ -21,7 +21,7 @@ pub(crate) async fn made(clips: &Clips, path: &Path, room: u64) -> Result<(PathB
     let mut told = Vec::new();
     let cancel = CancellationToken::new();
     let progress = |done, total| told.push((done, total));
-    let made = rendition(&worker(), File::open(path).unwrap(), file, room, &cancel, progress).await?;
+    let made = rendition(&worker(), File::open(path).unwrap(), None, file, room, &cancel, progress).await?;
     assert_eq!(told.last(), Some(&(made.frames, made.frames)), "the last progress is the end");
     Ok((out, made))
 }
@@ -242,12 +242,12 @@ async fn what_browsers_play_is_left_alone() {
 #[tokio::test]
 async fn sprites_show_every_tenth_second() {
     let clips = Clips::new();
-    // 127 s: 13 pictures; the level tells the second.
-    let source = "color=black:s=320x180:r=5:d=127,geq=lum='16+floor(T)':cb=128:cr=128,format=yuv420p";
+    // 607 s: 61 pictures; the level tells tens of seconds.
+    let source = "color=black:s=320x180:r=1:d=607,geq=lum='16+floor(T/10)*3':cb=128:cr=128,format=yuv420p";
     for (name, options, slack) in [
-        ("long.mp4", "-c:v libx264 -preset ultrafast -g 10", 3),
+        ("long.mp4", "-c:v libx264 -preset ultrafast -g 4", 1),
         // No entry nearby: the frames themselves.
-        ("groups.mp4", "-c:v libx264 -preset ultrafast -g 1000 -x264-params scenecut=0", 1),
+        ("groups.mp4", "-c:v libx264 -preset ultrafast -g 1000 -x264-params scenecut=0", 0),
     ] {
         let path = clips.draw(name, source, options);
         let mut told = Vec::new();
@@ -255,25 +255,41 @@ async fn sprites_show_every_tenth_second() {
         let progress = |done, total| told.push((done, total));
         let (layout, sheets) =
             sprites(&worker(), File::open(&path).unwrap(), &cancel, progress).await.unwrap();
-        assert_eq!((layout.count, layout.columns, layout.rows, sheets.len()), (13, 10, 2, 1), "{name}");
+        assert_eq!((layout.count, layout.columns, layout.rows, sheets.len()), (61, 10, 7, 1), "{name}");
         assert_eq!((layout.interval_s, layout.width, layout.height), (10.0, 320, 180), "{name}");
-        assert_eq!(told, [(13, 13)], "{name}");
+        assert_eq!(told, [(61, 61)], "{name}");
         let sheet = picture(&sheets[0], 1 << 24).unwrap();
-        assert_eq!((sheet.width, sheet.height), (3200, 360), "{name}");
-        for place in 0..13u32 {
+        assert_eq!((sheet.width, sheet.height), (3200, 1260), "{name}");
+        for place in 0..61u32 {
             let (x, y) = (place % 10 * 320 + 160, place / 10 * 180 + 90);
             let value = sheet.rgb[((y * sheet.width + x) * 3) as usize];
-            let second = (f64::from(value) * 219.0 / 255.0).round() as i64;
-            assert!(
-                (second - i64::from(place) * 10).abs() <= slack,
-                "{name}, picture {place} is of second {second}"
-            );
+            let tens = (f64::from(value) * 219.0 / 255.0 / 3.0).round() as i64;
+            assert!((tens - i64::from(place)).abs() <= slack, "{name}, picture {place} is of second {tens}0");
         }
         let vtt = layout.web_vtt(|sheet| format!("sprites/{sheet}.jpg"));
-        assert!(
-            vtt.ends_with("00:02:00.000 --> 00:02:07.000\nsprites/0.jpg#xywh=640,180,320,180\n"),
-            "{vtt}"
-        );
+        assert!(vtt.ends_with("00:10:00.000 --> 00:10:07.000\nsprites/0.jpg#xywh=0,1080,320,180\n"), "{vtt}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_clip_has_sprites_every_half_second_and_a_longer_one_sixty() {
+    let clips = Clips::new();
+    let cancel = CancellationToken::new();
+    for (seconds, count, interval) in [(6, 12, 0.5), (90, 60, 1.5)] {
+        let source =
+            format!("color=black:s=64x64:r=2:d={seconds},geq=lum='16+N':cb=128:cr=128,format=yuv420p");
+        let path = clips.draw("short.mp4", &source, "-c:v libx264 -qp 2");
+        let (layout, sheets) =
+            sprites(&worker(), File::open(&path).unwrap(), &cancel, |_, _| {}).await.unwrap();
+        assert_eq!((layout.count, layout.interval_s, sheets.len()), (count, interval, 1));
+        let sheet = picture(&sheets[0], 1 << 24).unwrap();
+        for place in 0..u32::try_from(count).unwrap() {
+            let (x, y) = (place % 10 * layout.width + 32, place / 10 * layout.height + 32);
+            let value = sheet.rgb[((y * sheet.width + x) * 3) as usize];
+            let frame = (f64::from(value) * 219.0 / 255.0).round();
+            let expected = (f64::from(place) * interval * 2.0).round();
+            assert!((frame - expected).abs() <= 1.0, "picture {place} of {seconds} s shows frame {frame}");
+        }
     }
 }
 

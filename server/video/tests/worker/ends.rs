@@ -14,7 +14,7 @@ async fn rendered(clips: &Clips, path: &Path) -> PathBuf {
     let out = clips.path("rendition.mp4");
     let file = File::create(&out).unwrap();
     let cancel = CancellationToken::new();
-    rendition(&worker(), File::open(path).unwrap(), file, 1 << 26, &cancel, |_, _| {}).await.unwrap();
+    rendition(&worker(), File::open(path).unwrap(), None, file, 1 << 26, &cancel, |_, _| {}).await.unwrap();
     out
 }
 

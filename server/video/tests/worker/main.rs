@@ -5,6 +5,7 @@
 mod browsers;
 mod clips;
 mod colours;
+mod cuts;
 mod damage;
 mod dates;
 mod decoding;

@@ -3,16 +3,18 @@
 use super::HOSTILE;
 use crate::{
     Words,
+    chart::{Chart, ChartLine, ChartRow},
     pages::{
-        AlbumPage, AlbumsPage, ArrangePage, AskPage, BenchPage, ErrorPage, HouseholdPage, JobsPage,
+        AlbumPage, AlbumsPage, ArrangePage, AskPage, BenchPage, EditPage, ErrorPage, HouseholdPage, JobsPage,
         LibraryPage, SearchPage, SystemPage, TrashPage, VideoPage,
     },
     times::Span,
     views::{
-        AlbumCard, AlbumHead, AnswerView, ApiKeyView, ArrangedVideo, BatchBar, BenchRow, Card, CardGroup,
-        DoneMessage, Fact, FactList, FoundView, HitView, JobProgress, JobView, LineView, Link, ListForm,
-        Made, ModelStatus, MomentView, Note, PageLinks, Person, RailEntry, SelectOption, Shell, StateKind,
-        StateLabel, Time, TranscriptView, Trashed,
+        AlbumCard, AlbumChoice, AlbumHead, AnswerView, ApiKeyView, ArrangedVideo, BatchBar, BenchChange,
+        BenchRow, Card, CardGroup, DoneMessage, EditedMoment, Fact, FactList, FoundView, HitView,
+        JobProgress, JobView, LineView, Link, ListForm, Made, ModelStatus, MomentView, Note, PageLinks,
+        Person, RailEntry, SelectOption, Shell, StageShare, StateKind, StateLabel, Time, TimeSpent, Trail,
+        TranscriptView, Trashed,
     },
 };
 
@@ -107,7 +109,7 @@ pub(super) fn library() -> LibraryPage {
 }
 
 pub(super) fn video() -> VideoPage {
-    let fact = Fact { name: "Length", value: HOSTILE.into() };
+    let fact = Fact { name: "fact-length", value: HOSTILE.into() };
     let answer = AnswerView {
         id: "2".into(),
         question: HOSTILE.into(),
@@ -129,17 +131,18 @@ pub(super) fn video() -> VideoPage {
         retry: Some("/api/jobs/1/retry".into()),
         restore: Some("/videos/1/restore".into()),
         play_file: Some("file"),
-        why_not_played: "",
+        why_not_played: String::new(),
         offers_original: false,
         width: 640,
         height: 360,
         has_poster: true,
         has_sprites: true,
         start_fragment: "#t=3.5".into(),
+        second: "3.5".into(),
         codec: HOSTILE.into(),
         askable: false,
         why_not_askable: HOSTILE.into(),
-        example: HOSTILE.into(),
+        suggestions: vec![HOSTILE.into()],
         look_closer: true,
         answer_begins: "An answer begins after about 12 s, with a closer look after about 2 min.".into(),
         answers: vec![answer],
@@ -147,23 +150,57 @@ pub(super) fn video() -> VideoPage {
         description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into(), edited: false }),
         no_description: HOSTILE.into(),
         tags: vec![Link { text: HOSTILE.into(), url: "/search?tag=x".into() }],
-        moments: vec![MomentView { start: "3.5".into(), at: "0:03.5–0:05.0".into(), text: HOSTILE.into() }],
+        albums: vec![AlbumChoice {
+            id: "3".into(),
+            name: HOSTILE.into(),
+            url: "/albums/3".into(),
+            chosen: true,
+        }],
+        moments: vec![MomentView {
+            start: "3.5".into(),
+            end: "5.0".into(),
+            at: "0:03.5–0:05.0".into(),
+            text: HOSTILE.into(),
+            clip: "clip.mp4?start=3.500&end=5.000&download=1".into(),
+        }],
         more_moments: Some("/videos/1?moments=150".into()),
         no_moments: HOSTILE.into(),
         similar: vec![card()],
         transcript: Some(transcript()),
         captions: Some(("/api/videos/1/transcript.vtt?v=2".into(), "en".into())),
         favourite: true,
+        taken: Some(time()),
+        guessed: true,
         place: HOSTILE.into(),
-        taken: [HOSTILE.into(), HOSTILE.into(), HOSTILE.into()],
-        description_text: HOSTILE.into(),
-        description_fits: true,
-        tags_text: HOSTILE.into(),
-        newer: Some("/videos/2".into()),
-        older: Some("/videos/0".into()),
+        trail: Trail {
+            back: Link { text: HOSTILE.into(), url: "/tags/x".into() },
+            previous: Some("/videos/2".into()),
+            next: Some("/videos/0".into()),
+            plays_all: true,
+        },
         facts: vec![fact],
         added: time(),
         warnings: vec![HOSTILE.into()],
+    }
+}
+
+pub(super) fn edit() -> EditPage {
+    EditPage {
+        shell: shell(ModelStatus::Loading),
+        id: "1".into(),
+        video: HOSTILE.into(),
+        problem: HOSTILE.into(),
+        name: HOSTILE.into(),
+        taken: [HOSTILE.into(), HOSTILE.into(), HOSTILE.into()],
+        place: HOSTILE.into(),
+        description: Some(HOSTILE.into()),
+        tags: HOSTILE.into(),
+        moments: Some(vec![EditedMoment {
+            start: HOSTILE.into(),
+            end: HOSTILE.into(),
+            text: HOSTILE.into(),
+        }]),
+        length: HOSTILE.into(),
     }
 }
 
@@ -210,7 +247,7 @@ pub(super) fn jobs() -> JobsPage {
         counts: HOSTILE.into(),
         paused: true,
         left: Some(HOSTILE.into()),
-        of_other_models: Some(HOSTILE.into()),
+        of_other_models: Some(2),
         any_failed: true,
         jobs: vec![job],
         more: Some("/jobs?offset=40".into()),
@@ -222,7 +259,7 @@ pub(super) fn search() -> SearchPage {
         url: "/videos/1?t=83.0".into(),
         at: "1:23.0".into(),
         parts: vec![(HOSTILE.into(), true), (HOSTILE.into(), false)],
-        why: vec!["words", "meaning"],
+        why: vec!["words".into(), "meaning".into()],
     };
     let card = card();
     let choice = SelectOption { value: HOSTILE.into(), label: HOSTILE.into(), chosen: true };
@@ -236,6 +273,7 @@ pub(super) fn search() -> SearchPage {
         cameras: vec![choice.clone()],
         lengths: vec![choice],
         filtered: true,
+        is_question: true,
         searched: true,
         by_meaning: true,
         meaning_failed: true,
@@ -250,10 +288,33 @@ pub(super) fn search() -> SearchPage {
     }
 }
 
+fn chart() -> Chart {
+    let line = ChartLine { series: "tokens_per_s", name: HOSTILE.into(), parts: vec!["0,0 1,1".into()] };
+    let rows = vec![ChartRow { ago: "now".into(), values: vec!["1".into()] }];
+    Chart {
+        id: "chart-tokens",
+        title: HOSTILE.into(),
+        value: "1".into(),
+        top: "2".into(),
+        lines: vec![line],
+        rows,
+    }
+}
+
+fn share() -> StageShare {
+    StageShare { key: "queue", name: HOSTILE.into(), time: "1 s".into(), x: "0".into(), width: "100".into() }
+}
+
 pub(super) fn system() -> SystemPage {
     let facts = vec![Fact { name: "GPU", value: HOSTILE.into() }];
     SystemPage {
         shell: shell(ModelStatus::Loading),
+        spans: vec![("15 min".into(), "/system".into(), true)],
+        live: true,
+        charts: vec![chart()],
+        spent: Some(TimeSpent { title: "Time".into(), shares: vec![share()] }),
+        now_running: Vec::new(),
+        jobs: HOSTILE.into(),
         advice: vec![HOSTILE.into()],
         lists: vec![FactList { title: "Machine", facts }],
         now: time(),
@@ -280,6 +341,11 @@ pub(super) fn bench() -> BenchPage {
         directory: word(),
         runs: vec![run],
         plots: vec![("latency".into(), word())],
+        change: Some(BenchChange {
+            before: word(),
+            after: word(),
+            rows: vec![[word(), word(), word(), word()]],
+        }),
         unread: vec![word()],
     }
 }
@@ -291,9 +357,15 @@ pub(super) fn ask() -> AskPage {
         video: HOSTILE.into(),
         at: "0:03.5".into(),
         text: HOSTILE.into(),
+        picture: None,
     };
     AskPage {
         shell: shell(ModelStatus::Loading),
+        id: "1".into(),
+        state: Some(StateLabel { kind: StateKind::Failed, word: "failed".into(), detail: HOSTILE.into() }),
+        asked: Some(time()),
+        earlier: vec![(Link { text: HOSTILE.into(), url: "/ask/1".into() }, time())],
+        more: None,
         question: HOSTILE.into(),
         parts: vec![(HOSTILE.into(), None), ("[1]".into(), Some(1))],
         model: HOSTILE.into(),
@@ -316,7 +388,7 @@ pub(super) fn household() -> HouseholdPage {
     HouseholdPage {
         shell: shell(ModelStatus::Loading),
         problem: HOSTILE.into(),
-        done: "The role is changed.",
+        done: HOSTILE.into(),
         new_key: Some((HOSTILE.into(), HOSTILE.into())),
         open: false,
         me: HOSTILE.into(),
@@ -333,7 +405,7 @@ pub(super) fn error() -> ErrorPage {
     ErrorPage {
         shell: shell(ModelStatus::Ready { id: HOSTILE.into() }),
         lines: vec![HOSTILE.into()],
-        status: 404,
+        detail: HOSTILE.into(),
         back: "/".into(),
         back_label: "All videos".into(),
     }

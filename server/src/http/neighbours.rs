@@ -1,0 +1,142 @@
+//! Where a reader came from to a video (`?in=`), and the videos before and after it there.
+
+use axum::http::Uri;
+use homereel_library::{Collection, Neighbours, Video};
+use jiff::civil::Date;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{error::Failure, search::SearchQuery, views};
+use crate::state::AppState;
+
+/// Maximum length of a value in bytes; a longer one counts as none.
+const MAX_BYTES: usize = 2000;
+
+/// Results of a search among which a video is looked for.
+const RESULTS: usize = 200;
+
+/// Where a reader came from.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// The whole timeline.
+    Timeline,
+    /// The videos of the album with this id.
+    Album(String),
+    /// The videos with a tag.
+    Tag(String),
+    /// The videos of a day.
+    Day(Date),
+    /// The results of a search.
+    Search(Box<SearchQuery>),
+}
+
+/// A video's place where the reader came from.
+#[derive(Debug, Clone)]
+pub(super) struct Around {
+    pub(super) origin: Origin,
+    pub(super) place: Neighbours,
+}
+
+impl Origin {
+    /// Parses `album:ID`, `tag:NAME`, `day:2019-06-02` or `search:QUERY`; anything else is the timeline.
+    pub(super) fn parse(text: &str) -> Self {
+        let parsed = match text.split_once(':') {
+            _ if text.len() > MAX_BYTES => None,
+            Some(("album", id)) if is_id(id) => Some(Self::Album(id.to_owned())),
+            Some(("tag", tag)) if !tag.trim().is_empty() => Some(Self::Tag(tag.to_owned())),
+            Some(("day", day)) => day.parse().ok().map(Self::Day),
+            Some(("search", query)) => {
+                let uri: Option<Uri> = format!("/?{query}").parse().ok();
+                uri.and_then(|uri| SearchQuery::of(&uri)).map(|query| Self::Search(Box::new(query)))
+            }
+            _ => None,
+        };
+        parsed.unwrap_or(Self::Timeline)
+    }
+
+    /// Returns the value that [`Origin::parse`] takes; empty for the timeline.
+    pub(super) fn value(&self) -> String {
+        match self {
+            Self::Timeline => String::new(),
+            Self::Album(id) => format!("album:{id}"),
+            Self::Tag(tag) => format!("tag:{tag}"),
+            Self::Day(day) => format!("day:{day}"),
+            Self::Search(query) => format!("search:{}", query.fields()),
+        }
+    }
+
+    /// Returns the URL of the list.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::Timeline => "/".into(),
+            Self::Album(id) => format!("/albums/{id}"),
+            Self::Tag(tag) => views::tag_url(tag),
+            Self::Day(day) => format!("/search?from={day}&to={day}"),
+            Self::Search(query) => format!("/search?{}", query.fields()),
+        }
+    }
+
+    /// Returns the URL of a video, with where the reader came from.
+    pub(super) fn url_of(&self, id: &str) -> String {
+        match self {
+            Self::Timeline => format!("/videos/{id}"),
+            origin => {
+                format!("/videos/{id}?in={}", utf8_percent_encode(&origin.value(), NON_ALPHANUMERIC))
+            }
+        }
+    }
+}
+
+/// Returns whether a text is an id, which becomes part of a URL.
+fn is_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Returns the place of a video where the reader came from; on the timeline if it is not there (any more).
+pub(super) async fn around(state: &AppState, video: &Video, origin: Option<&str>) -> Result<Around, Failure> {
+    let origin = origin.map_or(Origin::Timeline, Origin::parse);
+    let library = &state.library;
+    let place = match &origin {
+        Origin::Timeline => None,
+        Origin::Album(id) => library.neighbours_in(&Collection::Album(id.clone()), &video.id).await?,
+        Origin::Tag(tag) => library.neighbours_in(&Collection::Tag(tag.clone()), &video.id).await?,
+        Origin::Day(day) => library.neighbours_by_day(video, *day).await?,
+        Origin::Search(query) => match query.first_results(state, RESULTS).await {
+            Ok(ids) => {
+                let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+                Neighbours::in_list(&ids, &video.id)
+            }
+            // What people typed into a URL.
+            Err(failure) if failure.status.is_client_error() => None,
+            Err(failure) => return Err(failure),
+        },
+    };
+    match place {
+        Some(place) => Ok(Around { origin, place }),
+        None => Ok(Around { origin: Origin::Timeline, place: library.neighbours(video).await? }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_read_as_they_are_written_and_hostile_ones_are_the_timeline() {
+        for text in ["tag:Lake Garda", "day:2019-06-02", "search:q=lake%20x%26y&favourite=on"] {
+            let origin = Origin::parse(text);
+            assert_eq!(Origin::parse(&origin.value()).value(), origin.value(), "{text}");
+            assert_ne!(origin.value(), "", "{text}");
+        }
+        let Origin::Search(query) = Origin::parse("search:q=lake%20x&limit=9&offset=7") else {
+            panic!("a search")
+        };
+        assert_eq!(query.fields(), "q=lake%20x", "the page of the results does not matter");
+        for hostile in
+            ["", "x", "tag:", "album:../x", "day:yesterday", "search:\u{0}", "album", "day:2019-13-40"]
+        {
+            assert_eq!(Origin::parse(hostile).value(), "", "{hostile}");
+        }
+        assert_eq!(Origin::parse(&format!("tag:{}", "x".repeat(3000))).value(), "");
+        assert_eq!(Origin::Tag("é&".into()).url_of("1"), "/videos/1?in=tag%3A%C3%A9%26");
+    }
+}
