@@ -139,7 +139,7 @@ async fn a_search_lands_on_the_second_and_the_trash_gives_back() -> anyhow::Resu
     // Away by mistake, and back by one press.
     browser.click(".manage summary").await?;
     browser.click("form[action$='/delete'] button").await?;
-    browser.wait_for(".flash", "is in the trash").await?;
+    browser.wait_for(".flash", "was moved to the trash").await?;
     ensure!(browser.run("return document.querySelectorAll('#videos .card').length").await? == 1);
     ensure!(server.json("/api/videos").await?["total"] == 1);
     browser.click(".flash button").await?;
@@ -148,10 +148,10 @@ async fn a_search_lands_on_the_second_and_the_trash_gives_back() -> anyhow::Resu
     // Or later, from the trash.
     browser.click(".manage summary").await?;
     browser.click("form[action$='/delete'] button").await?;
-    browser.wait_for(".flash", "is in the trash").await?;
+    browser.wait_for(".flash", "was moved to the trash").await?;
     browser.click("footer a[href='/trash']").await?;
-    browser.wait_for("#trash .job", "deleted on").await?;
-    browser.click("#trash form[action$='/restore'] button").await?;
+    browser.wait_for("#trash .card", "kept until").await?;
+    browser.click("#trash button[formaction$='/restore']").await?;
     browser.wait_for("#side", "Moments").await?;
     browser.assert_console_is_clean(&[]).await?;
     browser.close().await
