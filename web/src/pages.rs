@@ -338,8 +338,6 @@ pub struct SystemPage {
     pub lists: Vec<FactList>,
     /// Time of these values.
     pub now: Time,
-    /// Formatted disk usage.
-    pub storage: String,
 }
 
 /// `/docs`: the API.
