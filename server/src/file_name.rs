@@ -1,7 +1,13 @@
 //! Names of downloads and exports: the extension follows the content, so that a video whose name ends in `.html` is not
 //! opened as a page.
 
+use std::collections::HashSet;
+
+use homereel_library::Video;
 use jiff::civil::Date;
+
+/// Length of a file name that every file system accepts, with room for an extension.
+const MAX_NAME: usize = 200;
 
 /// Extensions by content type. The first is used where the name has none of them.
 const EXTENSIONS: [(&str, &[&str]); 7] = [
@@ -51,6 +57,30 @@ pub(crate) fn of_part(name: &str, day: Option<Date>, part: &str, extension: &str
     let day = day.map(|day| format!(" {day}")).unwrap_or_default();
     // File systems of cameras and phones do not allow colons.
     format!("{}{day} {}.{extension}", stem.trim_end(), part.replace(':', "."))
+}
+
+/// Returns a file name that sorts by date taken, is valid on every file system, and is not among
+/// `names`, to which it is added.
+pub(crate) fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
+    let day = video.local().date();
+    let safe = |c: char| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c };
+    let name = with_extension(&video.name, &video.mime);
+    let name: String = name.chars().map(safe).collect();
+    let name = name.trim_matches(['.', ' ']);
+    let (stem, ending) = name.rsplit_once('.').map_or((name, String::new()), |(s, e)| (s, format!(".{e}")));
+    let mut cut = MAX_NAME.min(stem.len());
+    while !stem.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    let ending: String = if ending.len() <= 12 { ending } else { String::new() };
+    let mut candidate = format!("{day} {}{ending}", &stem[..cut]);
+    let mut count = 1;
+    // Some file systems ignore case.
+    while !names.insert(candidate.to_lowercase()) {
+        count += 1;
+        candidate = format!("{day} {} ({count}){ending}", &stem[..cut]);
+    }
+    candidate
 }
 
 #[cfg(test)]

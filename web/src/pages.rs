@@ -1,41 +1,22 @@
 //! Pages: one struct each, rendered by the template of the same name.
 
+mod lists;
+
 use std::collections::BTreeMap;
 
 use askama::Template;
+
+pub use lists::{AlbumPage, AlbumsPage, ArrangePage, LibraryPage, TrashPage};
 
 use crate::{
     Words,
     chart::Chart,
     views::{
-        AlbumCard, AlbumChoice, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, DocsFamily,
-        EditedMoment, Fact, FactList, FoundView, JobProgress, JobView, Link, Made, ModelStatus, MomentView,
-        Note, Person, RefusedUpload, SelectOption, Shell, StateKind, StateLabel, Time, TimeSpent, Trail,
-        TranscriptView, Trashed,
+        AlbumChoice, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, DocsFamily, EditedMoment, Fact,
+        FactList, FoundView, JobProgress, JobView, Link, Made, ModelStatus, MomentView, Note, Person,
+        RefusedUpload, SelectOption, Shell, StateKind, StateLabel, Time, TimeSpent, Trail, TranscriptView,
     },
 };
-
-/// `/`: upload and the list of videos.
-#[derive(Debug, Template)]
-#[template(path = "library.html")]
-pub struct LibraryPage {
-    /// The frame.
-    pub shell: Shell,
-    /// Formatted size limit of uploads.
-    pub upload_limit: String,
-    /// Scheme and authority of the request, for the example command.
-    pub base_url: String,
-    /// Formatted number of videos.
-    pub count: String,
-    /// The videos, newest first.
-    pub videos: Vec<Card>,
-    /// URL of the next page.
-    pub more: Option<String>,
-    /// The video that was just moved to the trash, to undo that.
-    pub trashed: Option<Link>,
-    /// Formatted disk usage.
-    pub storage: String,
-}
 
 /// `/add`: the form that adds videos, and the caller's refused uploads.
 #[derive(Debug, Template)]
@@ -210,40 +191,6 @@ pub struct SearchPage {
     pub more: Option<String>,
 }
 
-/// `/albums`: the tags as albums.
-#[derive(Debug, Template)]
-#[template(path = "albums.html")]
-pub struct AlbumsPage {
-    /// The frame.
-    pub shell: Shell,
-    /// The albums, the largest first.
-    pub albums: Vec<AlbumCard>,
-    /// URL of the next page.
-    pub more: Option<String>,
-}
-
-/// `/albums/{tag}`: the videos of one album.
-#[derive(Debug, Template)]
-#[template(path = "album.html")]
-pub struct AlbumPage {
-    /// The frame.
-    pub shell: Shell,
-    /// Name.
-    pub name: String,
-    /// Formatted number of videos.
-    pub count: String,
-    /// Recording time of the first video on this page.
-    pub first: Option<Time>,
-    /// Recording time of the last one, if it is on another day.
-    pub last: Option<Time>,
-    /// URL of a search within the album.
-    pub search: String,
-    /// The videos by recording time.
-    pub videos: Vec<Card>,
-    /// URL of the next page.
-    pub more: Option<String>,
-}
-
 /// `/household`: the user's password, the other users, and API keys.
 #[derive(Debug, Template)]
 #[template(path = "household.html")]
@@ -297,20 +244,6 @@ pub struct AskPage {
     /// Earlier questions, newest first.
     pub earlier: Vec<(Link, Time)>,
     /// URL of the next page of them.
-    pub more: Option<String>,
-}
-
-/// `/trash`: deleted videos, which can be restored.
-#[derive(Debug, Template)]
-#[template(path = "trash.html")]
-pub struct TrashPage {
-    /// The frame.
-    pub shell: Shell,
-    /// Formatted total size.
-    pub size: String,
-    /// The videos, most recently deleted first.
-    pub videos: Vec<Trashed>,
-    /// URL of the next page.
     pub more: Option<String>,
 }
 

@@ -1,11 +1,15 @@
 //! View models: the data that page templates show, such as the frame of a page (`Shell`), cards of videos, jobs and answers.
 //! Texts are already formatted; `StateKind` selects colour and icon.
 
+mod lists;
 mod search;
 mod transcript;
 mod video;
 
 use crate::{Words, times::Span};
+pub use lists::{
+    AlbumCard, AlbumHead, ArrangedVideo, BatchBar, CardGroup, DoneMessage, ListForm, PageLinks, RailEntry,
+};
 pub use search::{FoundView, HitView};
 pub use transcript::{LineView, TranscriptView};
 pub use video::{AlbumChoice, EditedMoment, MomentView, Trail};
@@ -267,8 +271,12 @@ pub struct Card {
     pub id: String,
     /// Name of the uploaded file.
     pub name: String,
-    /// URL of the poster, if there is one.
+    /// What the card shows below the picture: a name that a person chose, else the beginning of the description, else the name.
+    pub title: String,
+    /// URL of the small poster, if there is one.
     pub poster: Option<String>,
+    /// `srcset` of the poster; empty if there is only one size.
+    pub posters: String,
     /// Formatted length; empty if unknown.
     pub length: String,
     /// Formatted size.
@@ -276,22 +284,11 @@ pub struct Card {
     /// The local time at which it was recorded, or when it was added if that is unknown.
     pub date: Time,
     /// What is not sure about the date: `a guess`, `added`, or empty.
-    pub date_note: &'static str,
+    pub date_note: String,
+    /// It is a favourite.
+    pub favourite: bool,
     /// State of its processing.
     pub state: StateLabel,
-}
-
-/// An album in the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AlbumCard {
-    /// Name, which is the tag.
-    pub name: String,
-    /// URL.
-    pub url: String,
-    /// URL of the cover, if there is one.
-    pub cover: Option<String>,
-    /// Formatted number of videos.
-    pub count: String,
 }
 
 /// A user.

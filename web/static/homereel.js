@@ -11,6 +11,7 @@ import { follow } from './navigate.js';
 /** Modules, and the selector of what they are for. */
 const MODULES = [
   ['#upload, #add', './upload.js'],
+  ['#list, #new-album-menu', './library.js'],
   ['#player-box', './player.js'],
   ['#player-box', './scrub.js'],
   ['#transcript', './transcript.js'],

@@ -17,6 +17,13 @@ pub enum Change {
         /// Id of the video.
         id: String,
     },
+    /// Many videos changed at once.
+    Videos,
+    /// An album was created, changed or deleted.
+    Album {
+        /// Id of the album.
+        id: String,
+    },
     /// A job changed its state or step.
     Job {
         /// The job after the change.

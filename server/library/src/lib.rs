@@ -12,6 +12,7 @@ mod albums;
 mod answers;
 mod auth;
 mod backup;
+mod batch;
 mod cache;
 mod changes;
 mod derived;
@@ -22,6 +23,7 @@ mod files;
 mod incoming;
 mod jobs;
 mod library;
+mod lists;
 mod migrations;
 mod neighbours;
 mod private;
@@ -45,13 +47,14 @@ mod videos;
 mod watched;
 mod windows;
 
-pub use albums::Album;
+pub use albums::{Album, Collection, MAX_ALBUM_NAME, MAX_ALBUM_VIDEOS, MAX_ALBUMS, Position, Tag};
 pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
 pub use auth::{
     ApiKey, Auth, AuthError, AuthErrorKind, Credential, HOUSEHOLD, Identity, LINK_LIFE, MAX_PASSWORD,
     MIN_PASSWORD, NewKey, NewSession, Role, SESSION_LIFE, User,
 };
 pub use backup::{Backup, backup};
+pub use batch::{Changed, MAX_BATCH};
 pub use cache::ByteCache;
 pub use changes::Change;
 pub use derived::NewRendition;
@@ -61,6 +64,9 @@ pub use files::{FileQuery, NewFile, PinnedFile, StoredFile};
 pub use incoming::{Incoming, Sealed, Stored};
 pub use jobs::{Job, JobState, Lane, Step};
 pub use library::Library;
+pub use lists::{
+    Counted, Cursor, FacetKind, FacetValue, LengthClass, ListFilter, ListKey, Order, Period, VideoList,
+};
 pub use neighbours::Neighbours;
 pub use questions::LibraryAnswer;
 pub use responses::{NewResponse, ResponseMedia, StoredResponse};

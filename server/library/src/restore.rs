@@ -23,6 +23,8 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Columns that become part of paths and URLs.
 const IDS: [(&str, &str); 4] = [("videos", "id"), ("uploads", "id"), ("jobs", "id"), ("answers", "id")];
+const ALBUM_IDS: [(&str, &str); 4] =
+    [("albums", "id"), ("albums", "cover"), ("album_videos", "video_id"), ("tag_videos", "video_id")];
 const HASHES: [(&str, &str); 3] = [("videos", "sha256"), ("doomed", "sha256"), ("uploads", "sha256")];
 
 /// The result of a restore.
@@ -90,6 +92,10 @@ async fn prepare(part: &Path, keep_keys: bool) -> Result<Restored, LibraryError>
         return Err(LibraryError::Invalid(sound));
     }
     check_columns(&mut copy, &IDS, is_id, "an id of 32 hexadecimal digits").await?;
+    // Backups of earlier versions have no albums.
+    if has_table(&mut copy, "albums").await? {
+        check_columns(&mut copy, &ALBUM_IDS, is_id, "an id of 32 hexadecimal digits").await?;
+    }
     check_columns(&mut copy, &HASHES, is_hash, "a SHA-256 of 64 lower-case hexadecimal digits").await?;
     clear(&mut copy, "login_links").await?;
     clear_files(&mut copy).await?;
@@ -286,6 +292,7 @@ mod tests {
             "INSERT INTO uploads (id, name, length, sha256, created_ms, expires_ms)
                  VALUES ('00000000000000000000000000000001', 'a', 1, '../victim', 1, 1)",
             "UPDATE jobs SET id = '../victim'",
+            "INSERT INTO albums (id, name, folded, created_ms) VALUES ('../victim', 'a', 'a', 1)",
             "CREATE TRIGGER again AFTER DELETE ON login_links
                  BEGIN INSERT INTO login_links VALUES (old.token_hash, old.expires_ms); END;
              INSERT INTO login_links VALUES ('x', 1)",

@@ -265,21 +265,21 @@ async fn what_a_person_writes_outlives_a_reading_that_is_under_way() {
     library.edit_text(&video.id, TextKind::Description, Some("by hand".into())).await.unwrap();
     library.edit_text(&video.id, TextKind::Tags, Some(r#"["Oma"]"#.into())).await.unwrap();
     assert_eq!(read().await, ("by hand".into(), vec!["Oma".to_owned()]));
-    // A reading that is asked for later may write over the description, but takes a video out of no album.
+    // A reading that is asked for later may write over the description, but no tag that a person added.
     let job = library.lease_job(Lane::Media, LEASE, &[]).await.unwrap().unwrap();
     library.finish_job(&job.id, &[]).await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
     library.reread_video(&video.id).await.unwrap();
     assert_eq!(read().await, ("by the model".into(), vec!["Oma".to_owned()]));
 
-    let albums = library.albums(10, 0).await.unwrap();
-    assert_eq!(albums.len(), 1);
-    assert_eq!((albums[0].tag.as_str(), albums[0].videos, &albums[0].cover), ("Oma", 1, &None));
-    let (count, videos) = library.album("OMA", 10, 0).await.unwrap();
-    assert_eq!((count, videos[0].id.as_str()), (1, video.id.as_str()));
+    let tags = library.tags(10, 0).await.unwrap();
+    assert_eq!(tags, [Tag { tag: "Oma".into(), videos: 1, cover: None }]);
+    let collection = Collection::Tag("OMA".into());
+    let videos = library.collection(&collection, &Cursor::Start, 10).await.unwrap().videos;
+    assert_eq!((videos.len(), videos[0].id.as_str()), (1, video.id.as_str()));
     library.trash_video(&video.id).await.unwrap();
-    assert!(library.albums(10, 0).await.unwrap().is_empty());
-    assert_eq!(library.album("Oma", 10, 0).await.unwrap().0, 0);
+    assert!(library.tags(10, 0).await.unwrap().is_empty());
+    assert_eq!(library.tag("Oma").await.unwrap(), None);
 }
 
 #[tokio::test]

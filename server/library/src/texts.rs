@@ -1,6 +1,8 @@
 //! Queries over `texts`, and edits by people.
 
-use sqlx::Row;
+use std::collections::HashMap;
+
+use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{
     changes::Change,
@@ -8,6 +10,7 @@ use crate::{
     library::Library,
     text::{Text, TextKind, Texts},
     values::{from_json, now_ms, to_json},
+    video::Video,
 };
 
 impl Library {
@@ -22,26 +25,45 @@ impl Library {
             .await?;
         let mut texts = Texts::default();
         for row in rows {
-            let content: Option<String> = row.try_get("content")?;
-            let text = Text {
-                content: Some(()),
-                warning: row.try_get("warning")?,
-                model: row.try_get("model")?,
-                settings: from_json("texts.settings", row.try_get("settings")?)?,
-                created_ms: row.try_get("created_ms")?,
-                edited_ms: row.try_get("edited_ms")?,
-            };
-            match row.try_get::<&str, _>("kind")? {
-                "description" => texts.description = Some(text.with(content)),
-                "moments" => texts.moments = Some(text.with(parsed("texts.content", content)?)),
-                _ => texts.tags = Some(text.with(parsed("texts.content", content)?)),
-            }
+            texts.read(&row)?;
         }
         Ok(texts)
     }
 
+    /// Reads the texts of videos.
+    ///
+    /// # Errors
+    /// `Database`, `Damaged`.
+    pub async fn load_texts(&self, videos: &mut [Video]) -> Result<(), LibraryError> {
+        let ids: Vec<&str> = videos.iter().map(|video| video.id.as_str()).collect();
+        let sql = "SELECT * FROM texts WHERE video_id IN (SELECT value FROM json_each(?))";
+        let rows = sqlx::query(sql).bind(to_json("video ids", &ids)?).fetch_all(&self.pool).await?;
+        let mut texts: HashMap<String, Texts> = HashMap::new();
+        for row in rows {
+            texts.entry(row.try_get("video_id")?).or_default().read(&row)?;
+        }
+        for video in videos {
+            video.texts = texts.remove(&video.id).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Returns the beginnings of descriptions, `chars` characters each: of those of `ids` that have one, and whose name is still that
+    /// of the file.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn titles(&self, ids: &[&str], chars: u32) -> Result<HashMap<String, String>, LibraryError> {
+        let sql = "SELECT t.video_id, substr(t.content, 1, ?) FROM json_each(?)
+                   CROSS JOIN texts t ON t.video_id = value AND t.kind = 'description' AND t.content IS NOT NULL
+                   CROSS JOIN videos v ON v.id = value AND v.name IS coalesce(v.file_name, v.name)";
+        let rows: Vec<(String, String)> =
+            sqlx::query_as(sql).bind(chars).bind(to_json("video ids", &ids)?).fetch_all(&self.pool).await?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// Stores a text, replacing an earlier one of its kind. `content` is plain text for a description, else JSON. Edits by people
-    /// are kept: tags always, since they are albums; other texts if they were edited after the newest description was requested.
+    /// are kept: tags always; other texts if they were edited after the newest description was requested.
     ///
     /// # Errors
     /// `Database` (also when the video was deleted meanwhile).
@@ -96,6 +118,27 @@ impl Library {
         .execute(&self.pool)
         .await?;
         self.announce(Change::Video { id: video_id.into() });
+        Ok(())
+    }
+}
+
+impl Texts {
+    /// Adds the text of a row.
+    fn read(&mut self, row: &SqliteRow) -> Result<(), LibraryError> {
+        let content: Option<String> = row.try_get("content")?;
+        let text = Text {
+            content: Some(()),
+            warning: row.try_get("warning")?,
+            model: row.try_get("model")?,
+            settings: from_json("texts.settings", row.try_get("settings")?)?,
+            created_ms: row.try_get("created_ms")?,
+            edited_ms: row.try_get("edited_ms")?,
+        };
+        match row.try_get::<&str, _>("kind")? {
+            "description" => self.description = Some(text.with(content)),
+            "moments" => self.moments = Some(text.with(parsed("texts.content", content)?)),
+            _ => self.tags = Some(text.with(parsed("texts.content", content)?)),
+        }
         Ok(())
     }
 }

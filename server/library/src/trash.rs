@@ -79,9 +79,19 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn trash(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
-        let sql =
-            "SELECT * FROM videos WHERE deleted_ms IS NOT NULL ORDER BY deleted_ms DESC, id LIMIT ? OFFSET ?";
+        let sql = "SELECT * FROM videos WHERE deleted_ms IS NOT NULL ORDER BY deleted_ms DESC, id DESC LIMIT ? OFFSET ?";
         Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
+    }
+
+    /// Returns the number of videos in the trash and the bytes of their originals.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn trash_size(&self) -> Result<(u64, u64), LibraryError> {
+        let sql = "SELECT trash, trash_bytes FROM totals";
+        let (videos, bytes): (i64, i64) = sqlx::query_as(sql).fetch_one(&self.pool).await?;
+        let unsigned = |number| u64::try_from(number).unwrap_or_default();
+        Ok((unsigned(videos), unsigned(bytes)))
     }
 
     /// Deletes everything in the trash permanently; returns the number of videos.

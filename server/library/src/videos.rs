@@ -15,9 +15,7 @@ impl Library {
     /// `Database`.
     pub async fn videos(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
         let mut videos = self.video_rows(limit, offset).await?;
-        for video in &mut videos {
-            video.texts = self.texts(&video.id).await?;
-        }
+        self.load_texts(&mut videos).await?;
         Ok(videos)
     }
 
@@ -26,9 +24,12 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn video_rows(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
-        let sql =
-            "SELECT * FROM videos WHERE deleted_ms IS NULL ORDER BY local_ms DESC, id DESC LIMIT ? OFFSET ?";
-        Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
+        // The index has no videos of the trash, and skips by offset without reading rows.
+        let sql = "SELECT video_id FROM facts WHERE deleted = 0 ORDER BY taken_ms DESC, video_id DESC LIMIT ? OFFSET ?";
+        let ids: Vec<String> = sqlx::query_scalar(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?;
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let mut videos = self.videos_by_id(&ids).await?;
+        Ok(ids.into_iter().filter_map(|id| videos.remove(id)).collect())
     }
 
     /// Returns the number of videos, not counting the trash.

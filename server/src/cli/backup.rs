@@ -1,25 +1,24 @@
 //! `homereel backup`, `restore` and `export`: work on the library's files, without a server.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, ensure};
-use homereel_library::{Library, MAX_LINES, Video, backup, restore};
+use homereel_library::{
+    Collection, Cursor, Library, MAX_ALBUM_VIDEOS, MAX_ALBUMS, MAX_LINES, Video, backup, restore,
+};
 
 use super::{
     DataArgs,
     terminal::{print, print_lines},
 };
-use crate::{captions, config, file_name::with_extension};
+use crate::{captions, config, file_name::free_name};
 
 /// Number of videos that are read per page.
 const PAGE: u32 = 100;
-
-/// Length of a file name that every file system accepts, with room for an extension.
-const MAX_NAME: usize = 200;
 
 /// Copies the database.
 pub(super) async fn back_up(data: DataArgs, file: &Path) -> anyhow::Result<()> {
@@ -68,7 +67,7 @@ pub(super) async fn export(data: DataArgs, out: &Path) -> anyhow::Result<()> {
     let library = Library::peek(&data).await?;
     fs::create_dir_all(out).with_context(|| format!("failed to create {}", out.display()))?;
     ensure!(fs::read_dir(out)?.next().is_none(), "{} is not empty; name a new directory", out.display());
-    let mut names = HashSet::new();
+    let (mut names, mut files) = (HashSet::new(), HashMap::new());
     let mut offset = 0;
     loop {
         let videos = library.videos(PAGE, offset).await?;
@@ -80,9 +79,28 @@ pub(super) async fn export(data: DataArgs, out: &Path) -> anyhow::Result<()> {
             let name = free_name(&video, &mut names);
             write_one(&library, &video, &out.join(&name)).await.with_context(|| name.clone())?;
             print(&name)?;
+            files.insert(video.id, name);
         }
     }
+    write_albums(&library, &files, &out.join("albums.json")).await?;
     print(&format!("{} videos are in {}", names.len(), out.display()))
+}
+
+/// Writes the albums with the names of their files, in their order. `files` are those names by id of the video.
+async fn write_albums(library: &Library, files: &HashMap<String, String>, file: &Path) -> anyhow::Result<()> {
+    let mut albums = Vec::new();
+    for album in library.albums(MAX_ALBUMS, 0).await? {
+        let collection = Collection::Album(album.id);
+        let videos = library.collection(&collection, &Cursor::Start, MAX_ALBUM_VIDEOS as usize).await?.videos;
+        let names: Vec<&String> = videos.iter().filter_map(|video| files.get(&video.id)).collect();
+        albums.push(serde_json::json!({
+            "name": album.name, "created_ms": album.created_ms, "by_hand": album.by_hand, "files": names,
+        }));
+    }
+    if !albums.is_empty() {
+        fs::write(file, serde_json::to_string_pretty(&albums)? + "\n")?;
+    }
+    Ok(())
 }
 
 async fn write_one(library: &Library, video: &Video, file: &Path) -> anyhow::Result<()> {
@@ -94,6 +112,8 @@ async fn write_one(library: &Library, video: &Video, file: &Path) -> anyhow::Res
         PathBuf::from(name)
     };
     let mut json = serde_json::to_value(video)?;
+    let albums = library.albums_of(&video.id).await?;
+    json["albums"] = albums.into_iter().map(|album| album.name).collect();
     json["answers"] = serde_json::to_value(library.answers(&video.id, 1000).await?)?;
     let transcript = library.transcript(&video.id).await?;
     let lines = library.transcript_lines(&video.id, 0, MAX_LINES).await?;
@@ -114,28 +134,4 @@ async fn write_one(library: &Library, video: &Video, file: &Path) -> anyhow::Res
         fs::write(beside(".speech.txt"), captions::txt(&lines))?;
     }
     Ok(())
-}
-
-/// Returns a file name that sorts by date taken, is valid on every file system, and is unique within the
-/// export.
-fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
-    let day = video.local().date();
-    let safe = |c: char| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c };
-    let name = with_extension(&video.name, &video.mime);
-    let name: String = name.chars().map(safe).collect();
-    let name = name.trim_matches(['.', ' ']);
-    let (stem, ending) = name.rsplit_once('.').map_or((name, String::new()), |(s, e)| (s, format!(".{e}")));
-    let mut cut = MAX_NAME.min(stem.len());
-    while !stem.is_char_boundary(cut) {
-        cut -= 1;
-    }
-    let ending: String = if ending.len() <= 12 { ending } else { String::new() };
-    let mut candidate = format!("{day} {}{ending}", &stem[..cut]);
-    let mut count = 1;
-    // Some file systems ignore case.
-    while !names.insert(candidate.to_lowercase()) {
-        count += 1;
-        candidate = format!("{day} {} ({count}){ending}", &stem[..cut]);
-    }
-    candidate
 }

@@ -11,7 +11,7 @@ use homereel_library::Identity;
 use crate::{audit::AuditEntry, net::ClientInfo, state::AppState, telemetry};
 
 /// The requests that are recorded: method, route, and the action's name in the log.
-pub(super) const AUDITED: [(Method, &str, &str); 21] = [
+pub(super) const AUDITED: [(Method, &str, &str); 26] = [
     (Method::POST, "/login", "log_in"),
     (Method::POST, "/logout", "log_out"),
     (Method::POST, "/household/password", "change_password"),
@@ -25,6 +25,11 @@ pub(super) const AUDITED: [(Method, &str, &str); 21] = [
     (Method::DELETE, "/api/videos/{id}", "delete_video"),
     (Method::POST, "/videos/{id}/answers/{answer}/delete", "delete_answer"),
     (Method::DELETE, "/api/videos/{id}/answers/{answer}", "delete_answer"),
+    (Method::POST, "/trash/{id}/delete", "delete_video"),
+    (Method::POST, "/videos/batch", "change_videos"),
+    (Method::POST, "/api/videos/batch", "change_videos"),
+    (Method::POST, "/albums/{id}/delete", "delete_album"),
+    (Method::DELETE, "/api/albums/{id}", "delete_album"),
     (Method::POST, "/trash/empty", "empty_trash"),
     (Method::DELETE, "/api/trash", "empty_trash"),
     (Method::POST, "/api/replicas/{id}/drain", "drain_replica"),

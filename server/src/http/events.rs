@@ -42,7 +42,7 @@ fn render(change: Result<Change, BroadcastStreamRecvError>) -> Event {
         return Event::default().event("lagged").data("{}");
     };
     let name = match change {
-        Change::Video { .. } | Change::VideoDeleted { .. } => "video",
+        Change::Video { .. } | Change::VideoDeleted { .. } | Change::Videos | Change::Album { .. } => "video",
         Change::Job { .. } | Change::Jobs | Change::Paused { .. } => "job",
         Change::Progress { .. } => "progress",
     };

@@ -64,7 +64,7 @@ impl Origin {
     pub(super) fn url(&self) -> String {
         match self {
             Self::Timeline => "/".into(),
-            Self::Tag(tag) => views::album_url(tag),
+            Self::Tag(tag) => views::tag_url(tag),
             Self::Day(day) => format!("/search?from={day}&to={day}"),
             Self::Search(query) => format!("/search?{}", query.fields()),
         }

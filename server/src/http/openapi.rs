@@ -4,6 +4,7 @@
 //! come from the types, those of other JSON are written by hand ([`schema`]), and those of OpenAI's request bodies come from
 //! the table of parameters.
 
+mod albums;
 mod openai;
 mod operation;
 mod operations;
@@ -20,7 +21,8 @@ use axum::{
 };
 use homereel_engine::{BatchStatus, ReplicaStatus};
 use homereel_library::{
-    Answer, Change, Hit, Job, LibraryAnswer, Storage, Transcript, TranscriptLine, Upload, Video, Window,
+    Album, Answer, Change, Hit, Job, LibraryAnswer, Storage, Tag, Transcript, TranscriptLine, Upload, Video,
+    Window,
 };
 use utoipa::{
     ToSchema,
@@ -41,7 +43,7 @@ struct Family {
     routes: fn() -> Vec<Route>,
 }
 
-const FAMILIES: [Family; 8] = [
+const FAMILIES: [Family; 9] = [
     Family {
         tag: "Answers",
         about: "OpenAI's chat completions, responses and models.",
@@ -60,6 +62,7 @@ const FAMILIES: [Family; 8] = [
         about: "Resumable uploads to the library: tus 1.0.0.",
         routes: operations::uploads,
     },
+    Family { tag: "Albums", about: "Albums, tags, and changes of many videos.", routes: albums::albums },
     Family { tag: "Jobs", about: "Background work, and changes as events.", routes: operations::jobs },
     Family { tag: "System", about: "The state of the server.", routes: operations::system },
 ];
@@ -123,6 +126,8 @@ fn typed() -> Vec<(String, RefOr<Schema>)> {
     }
     let mut schemas = Vec::new();
     add::<Video>(&mut schemas);
+    add::<Album>(&mut schemas);
+    add::<Tag>(&mut schemas);
     add::<Job>(&mut schemas);
     add::<Answer>(&mut schemas);
     add::<LibraryAnswer>(&mut schemas);

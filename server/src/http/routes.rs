@@ -17,9 +17,9 @@ use tower::ServiceExt as _;
 use super::{
     albums, answers, ask, ask_all, assets,
     auth_layer::{self, Required},
-    bench, clip, edit, error, events, files, frame, health, household, html, jobs, layers, login, mcp,
-    moments, openai, openapi, pages, path, playback, replicas, search, similar, system, thumbnail,
-    transcripts, trash, tus, upload, videos,
+    batch, bench, clip, download, edit, error, events, files, frame, health, household, html, jobs, layers,
+    login, mcp, moments, openai, openapi, pages, path, playback, replicas, search, similar, system,
+    thumbnail, transcripts, trash, tus, upload, videos,
 };
 use crate::state::AppState;
 
@@ -46,8 +46,10 @@ fn viewer() -> Group {
         .route("/videos/{id}", get(pages::video::page))
         .route("/trash", get(trash::page))
         .route("/search", get(search::page))
-        .route("/albums", get(albums::page))
-        .route("/albums/{tag}", get(albums::album))
+        .route("/albums", get(albums::pages::albums))
+        .route("/albums/{id}", get(albums::pages::album))
+        .route("/tags/{tag}", get(albums::pages::tag))
+        .route("/videos/download", get(download::of_collection).post(download::of_selection))
         .route("/ask", get(ask_all::page))
         .route("/ask/{id}", get(ask_all::kept))
         .route("/jobs", get(jobs::page))
@@ -61,6 +63,9 @@ fn viewer() -> Group {
         .route("/openapi.json", get(openapi::json))
         // The library's API.
         .route("/api/videos", get(videos::list))
+        .route("/api/albums", get(albums::api::list))
+        .route("/api/albums/{id}", get(albums::api::show))
+        .route("/api/tags", get(albums::api::tags))
         .route("/api/videos/{id}", get(videos::show))
         .route("/api/videos/{id}/file", get(files::original))
         .route("/api/videos/{id}/poster.jpg", get(files::poster))
@@ -121,7 +126,16 @@ fn member() -> Group {
         .route("/videos/{id}/transcript/{index}", post(transcripts::line_form))
         .route("/videos/{id}/answers/{answer}/delete", post(answers::delete_form))
         .route("/videos/{id}/restore", post(trash::restore_form))
-        .route("/videos/{id}/albums", post(albums::add_form))
+        .route("/videos/{id}/albums", post(albums::forms::add))
+        .route("/videos/batch", post(batch::form))
+        .route("/trash/restore", post(trash::restore_all_form))
+        .route("/albums", post(albums::forms::create))
+        .route("/albums/{id}/arrange", get(albums::pages::arrange))
+        .route("/albums/{id}/rename", post(albums::forms::rename))
+        .route("/albums/{id}/order", post(albums::forms::order))
+        .route("/albums/{id}/move", post(albums::forms::place))
+        .route("/albums/{id}/cover", post(albums::forms::cover))
+        .route("/albums/{id}/remove", post(albums::forms::remove))
         .route("/ask", post(ask_all::form))
         .route("/ask/{id}/delete", post(ask_all::delete_form))
         .route("/jobs/pause", post(jobs::pause_form))
@@ -133,7 +147,10 @@ fn member() -> Group {
         .route("/jobs/{id}/retry", post(jobs::retry_form))
         // The library's API. Uploads are limited per file, and chunks by the length of their upload.
         .route("/api/videos", post(upload::upload).layer(DefaultBodyLimit::disable()))
+        .route("/api/videos/batch", post(batch::api))
         .route("/api/videos/{id}", patch(videos::patch))
+        .route("/api/albums", post(albums::api::create))
+        .route("/api/albums/{id}", patch(albums::api::patch))
         .route("/api/videos/{id}/ask", post(ask::ask))
         .route("/api/videos/{id}/answers/{answer}", delete(answers::delete))
         .route("/api/videos/{id}/restore", post(trash::restore))
@@ -180,6 +197,8 @@ fn admin() -> Group {
     Group::default()
         .route("/videos/{id}/delete", post(trash::delete_form))
         .route("/trash/empty", post(trash::empty_form))
+        .route("/trash/{id}/delete", post(trash::delete_for_good_form))
+        .route("/albums/{id}/delete", post(albums::forms::delete))
         .route("/household/users", post(household::add_user))
         .route("/household/users/{id}/role", post(household::set_role))
         .route("/household/users/{id}/password", post(household::reset_password))
@@ -188,6 +207,7 @@ fn admin() -> Group {
         .route("/household/keys/{id}/revoke", post(household::revoke_key))
         .route("/api/videos/{id}", delete(trash::delete))
         .route("/api/trash", delete(trash::empty))
+        .route("/api/albums/{id}", delete(albums::api::delete))
         .route("/api/replicas/{id}/drain", post(replicas::drain))
         .route("/api/replicas/{id}/resume", post(replicas::resume))
 }

@@ -17,7 +17,7 @@ use super::{
     html::{self, PageContext},
     views,
 };
-use crate::{machine, samples::Span, state::AppState};
+use crate::{machine, samples::Span};
 use charts::SpanQuery;
 
 /// Number of running jobs that are shown.

@@ -7,12 +7,13 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use homereel_library::{Library, Storage, Video};
+use homereel_library::{Library, Role, Storage, Video};
 use homereel_web::{format, pages::TrashPage, views as web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    cards,
     error::{Failure, Problem},
     extract::{Path, Query},
     html::{self, PageContext},
@@ -31,6 +32,8 @@ const PAGE: u32 = 40;
 pub(super) struct TrashQuery {
     #[serde(default)]
     offset: u32,
+    /// Id of a video that is to be deleted for good, once the reader confirms it.
+    delete: Option<String>,
 }
 
 /// Query of a deletion.
@@ -96,58 +99,49 @@ pub(super) async fn empty_form(cx: PageContext) -> Response {
     html::or_error(&cx, emptied.map(|_| Redirect::to("/trash").into_response()))
 }
 
+/// `POST /trash/restore`: a form; restores everything.
+pub(super) async fn restore_all_form(cx: PageContext) -> Response {
+    let restored = cx.state.library.restore_all().await.map_err(Failure::from);
+    html::or_error(&cx, restored.map(|_| Redirect::to("/trash").into_response()))
+}
+
+/// `POST /trash/{id}/delete`: a form; deletes a video for good.
+pub(super) async fn delete_for_good_form(cx: PageContext, Path(id): Path<String>) -> Response {
+    let deleted = cx.state.library.delete_trashed_video(&id).await.map_err(Failure::from);
+    html::or_error(&cx, deleted.map(|()| Redirect::to("/trash").into_response()))
+}
+
 /// `GET /trash`
 pub(super) async fn page(cx: PageContext, Query(query): Query<TrashQuery>) -> Response {
     let work = async || {
+        let (library, words) = (&cx.state.library, cx.words);
         // One more than shown, to know whether there is a next page.
-        let mut videos = cx.state.library.trash(PAGE + 1, query.offset).await?;
+        let mut videos = library.trash(PAGE + 1, query.offset).await?;
         let more = videos.len() > PAGE as usize;
         videos.truncate(PAGE as usize);
-        let storage = cx.state.library.storage().await?;
-        let trashed = |video: &Video| web::Trashed {
-            card: views::card(cx.words, video, None),
+        let (count, bytes) = library.trash_size().await?;
+        let cards = cards::cards(&cx.state, words, &videos).await?;
+        let trashed = |(video, card): (&Video, web::Card)| web::Trashed {
+            card,
             gone: views::time(Library::gone_ms(video.deleted_ms.unwrap_or_default())),
         };
         html::render(&TrashPage {
-            shell: html::shell(&cx, "Trash", "", false),
-            size: format::size(storage.trash_bytes),
-            videos: videos.iter().map(trashed).collect(),
+            shell: html::shell(&cx, &words.t("trash"), "trash", false),
+            size: format::size(bytes),
+            count: words.n("count-videos", count),
+            videos: videos.iter().zip(cards).map(trashed).collect(),
             more: more.then(|| format!("/trash?offset={}", query.offset.saturating_add(PAGE))),
+            confirm: to_confirm(&cx, query.delete.as_deref()).await?,
         })
     };
     html::or_error(&cx, work().await)
 }
 
-/// Describes the use of the disk.
-pub(super) fn storage_words(storage: &Storage) -> String {
-    let mut words = format!(
-        "{} of videos, {} free of {}; {} are kept free for the system",
-        format::size(storage.videos_bytes),
-        format::size(storage.free_bytes),
-        format::size(storage.disk_bytes),
-        format::size(storage.reserve_bytes),
-    );
-    if let Some(quota) = storage.quota_bytes {
-        words = format!(
-            "{} of videos and {} of trash, {} free of the quota of {}; {} of the disk are kept free for the system",
-            format::size(storage.videos_bytes),
-            format::size(storage.trash_bytes),
-            format::size(storage.free_bytes),
-            format::size(quota),
-            format::size(storage.reserve_bytes),
-        );
-    }
-    if storage.uploads_bytes > 0 {
-        words.push_str(&format!("; {} are used by unfinished uploads", format::size(storage.uploads_bytes)));
-    }
-    if storage.files_bytes > 0 {
-        words.push_str(&format!("; {} are used by files of API requests", format::size(storage.files_bytes)));
-    }
-    if storage.responses_bytes > 0 {
-        words.push_str(&format!(
-            "; {} are used by media of kept responses",
-            format::size(storage.responses_bytes)
-        ));
-    }
-    words
+/// Returns the video that the reader may delete for good, if it is in the trash.
+async fn to_confirm(cx: &PageContext, id: Option<&str>) -> Result<Option<web::Link>, Failure> {
+    let Some(id) = id.filter(|_| cx.user.has(Role::Admin)) else { return Ok(None) };
+    let video = cx.state.library.videos_by_id(&[id]).await?.remove(id);
+    Ok(video
+        .filter(|video| video.deleted_ms.is_some())
+        .map(|video| web::Link { url: format!("/trash/{}/delete", video.id), text: video.name }))
 }

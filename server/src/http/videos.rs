@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use homereel_library::{Moment, TextKind};
+use homereel_library::{Cursor, ListKey, Moment, Order, TextKind, VideoList};
 use homereel_video::TakenTime;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
@@ -18,6 +18,7 @@ use super::{
     error::{Failure, Problem, shown},
     extract::{Path, Query},
     html::{self, PageContext},
+    list_query::{ListQuery, number},
 };
 use crate::state::AppState;
 
@@ -44,9 +45,13 @@ const MAX_TAG: usize = 60;
 
 /// Query of the paged list.
 #[derive(Debug, Deserialize)]
-pub(super) struct ListQuery {
-    limit: Option<u32>,
-    offset: Option<u32>,
+pub(super) struct PageQuery {
+    #[serde(flatten)]
+    list: ListQuery,
+    #[serde(default)]
+    limit: String,
+    #[serde(default)]
+    offset: String,
 }
 
 /// A new name.
@@ -108,14 +113,34 @@ pub(super) struct FavouriteForm {
     favourite: bool,
 }
 
-/// `GET /api/videos`: those taken last first; `total` counts all of them.
+/// `GET /api/videos`: by default those taken last first; `total` counts all that the filters allow.
 pub(super) async fn list(
     State(state): State<AppState>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Response, Problem> {
-    let limit = query.limit.unwrap_or(PAGE).min(PAGE);
-    let videos = state.library.videos(limit, query.offset.unwrap_or(0)).await?;
-    Ok(Json(json!({"videos": videos, "total": state.library.video_count().await?})).into_response())
+    let library = &state.library;
+    let (filter, order, cursor) = (query.list.filter()?, query.list.order()?, query.list.cursor()?);
+    let limit = number("limit", &query.limit, PAGE, PAGE)?;
+    let offset = number("offset", &query.offset, 0, u32::MAX)?;
+    let counted = library.list_count(&filter).await?;
+    let list = if offset == 0 {
+        let mut list = library.list(&filter, order, &cursor, limit as usize).await?;
+        library.load_texts(&mut list.videos).await?;
+        list
+    } else {
+        if filter.conditions() > 0 || order != Order::Taken || cursor != Cursor::Start {
+            let message =
+                "offset only fits the whole list in its usual order; follow the key `before` instead";
+            return Err(Failure::invalid("offset", message).into());
+        }
+        VideoList { videos: library.videos(limit, offset).await?, ..VideoList::default() }
+    };
+    let key = |key: Option<ListKey>| key.map(|key| key.to_string());
+    let body = json!({
+        "videos": list.videos, "total": counted.videos, "total_is_minimum": counted.or_more,
+        "before": key(list.before), "after": key(list.after),
+    });
+    Ok(Json(body).into_response())
 }
 
 /// `GET /api/videos/{id}`: the video with its jobs, answers, and the state of its transcript.
@@ -223,13 +248,6 @@ fn taken(text: &str) -> Result<TakenTime, Failure> {
         );
         Failure::invalid("taken", message)
     })
-}
-
-/// Adds a tag to a video's tags.
-pub(super) async fn add_tag(state: &AppState, id: &str, tag: &str) -> Result<(), Failure> {
-    let present = state.library.video(id).await?.texts.tags.and_then(|text| text.content);
-    let tags = present.unwrap_or_default().into_iter().chain([tag.to_owned()]).collect();
-    change(state, id, VideoEdit { tags: Some(tags), ..VideoEdit::default() }).await
 }
 
 /// Removes duplicate and empty tags.

@@ -48,11 +48,11 @@ pub(super) fn date(video: &Video) -> Time {
 }
 
 /// What a list says about a date that is not sure.
-fn date_note(video: &Video) -> &'static str {
+fn date_note(words: &Words, video: &Video) -> String {
     match &video.taken {
-        None => "added",
-        Some(taken) if taken.guessed => "a guess",
-        Some(_) => "",
+        None => words.t("date-added"),
+        Some(taken) if taken.guessed => words.t("date-guessed"),
+        Some(_) => String::new(),
     }
 }
 
@@ -89,16 +89,19 @@ pub(super) fn card(words: &Words, video: &Video, job: Option<&Job>) -> views::Ca
     views::Card {
         id: video.id.clone(),
         name: video.name.clone(),
+        title: video.name.clone(),
         poster: card_url(video),
+        posters: String::new(),
         length: video.probe.as_ref().map(|probe| format::duration(probe.duration_s)).unwrap_or_default(),
         size: format::size(video.size),
         date: date(video),
-        date_note: date_note(video),
+        date_note: date_note(words, video),
+        favourite: video.favourite,
         state: video_state(words, video, job),
     }
 }
 
-/// Returns the URL of the page of an album.
-pub(super) fn album_url(tag: &str) -> String {
-    format!("/albums/{}", utf8_percent_encode(tag, NON_ALPHANUMERIC))
+/// Returns the URL of the page of a tag.
+pub(super) fn tag_url(tag: &str) -> String {
+    format!("/tags/{}", utf8_percent_encode(tag, NON_ALPHANUMERIC))
 }

@@ -170,6 +170,13 @@ async fn deleted(cx: &JobContext, video_id: &str) {
     loop {
         match changes.recv().await {
             Ok(Change::VideoDeleted { id }) if id == video_id => return,
+            // Perhaps this one, too.
+            Ok(Change::Videos) => {
+                let video = cx.library.video(video_id).await;
+                if video.is_ok_and(|video| video.deleted_ms.is_some()) {
+                    return;
+                }
+            }
             Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
             // Unreachable: the state holds a sender.
             Err(broadcast::error::RecvError::Closed) => return,

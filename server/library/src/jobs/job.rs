@@ -26,6 +26,16 @@ pub enum JobState {
 }
 
 impl JobState {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     pub(super) fn parse(text: &str) -> Self {
         match text {
             "queued" => Self::Queued,

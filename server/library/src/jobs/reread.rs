@@ -1,8 +1,16 @@
 //! New descriptions of videos that were described before: of one video, or of all that another model described. The old texts
 //! stay until they are replaced.
 
+use sqlx::SqliteConnection;
+
 use super::{job::Step, rows::insert_ingest};
-use crate::{changes::Change, error::LibraryError, library::Library, values::now_ms};
+use crate::{
+    batch::{CHOSEN, Changed, checked, counted},
+    changes::Change,
+    error::LibraryError,
+    library::Library,
+    values::now_ms,
+};
 
 /// Priority of jobs that describe videos again: new videos go first.
 const BEHIND_NEW: i64 = -1;
@@ -35,13 +43,44 @@ impl Library {
         self.announce_jobs_of(video_id).await
     }
 
+    /// Queues new descriptions of videos, behind new ones. Videos that are queued already, and those in the trash, stay as they
+    /// are.
+    ///
+    /// # Errors
+    /// As [`Library::set_favourites`].
+    pub async fn reread_videos(&self, ids: &[&str]) -> Result<Changed, LibraryError> {
+        let json = checked(ids)?;
+        let mut transaction = self.begin().await?;
+        let sql = format!(
+            "SELECT id FROM videos v WHERE {CHOSEN} AND deleted_ms IS NULL AND NOT EXISTS (
+                 SELECT 1 FROM jobs j WHERE j.video_id = v.id AND j.kind = 'ingest' AND j.state IN ('queued', 'running'))
+             ORDER BY created_ms, id"
+        );
+        let chosen: Vec<String> = sqlx::query_scalar(&sql).bind(&json).fetch_all(&mut *transaction).await?;
+        let now = now_ms();
+        for id in &chosen {
+            sqlx::query("DELETE FROM windows WHERE video_id = ?").bind(id).execute(&mut *transaction).await?;
+            insert_ingest(&mut transaction, id, Step::Describe, now).await?;
+            put_behind(&mut transaction, id).await?;
+        }
+        let changed = counted(&mut transaction, &json, chosen.len()).await?;
+        transaction.commit().await?;
+        if !chosen.is_empty() {
+            self.announce(Change::Jobs);
+        }
+        Ok(changed)
+    }
+
     /// Counts the videos that another model than `model` described.
     ///
     /// # Errors
     /// `Database`.
     pub async fn count_of_other_models(&self, model: &str) -> Result<u64, LibraryError> {
-        let sql = format!("SELECT count(*) {OF_OTHER_MODELS}");
-        let count: i64 = sqlx::query_scalar(&sql).bind(model).fetch_one(&self.pool).await?;
+        // Those that a job is going to describe again are subtracted: the queue is short, the library may be long.
+        let sql = "SELECT (SELECT coalesce(sum(videos), 0) FROM facets WHERE kind = 'model' AND value <> ?1)
+                   - (SELECT count(DISTINCT f.id) FROM jobs j JOIN facts f ON f.video_id = j.video_id
+                      WHERE j.kind = 'ingest' AND j.state IN ('queued', 'running') AND f.deleted = 0 AND f.model <> ?1)";
+        let count: i64 = sqlx::query_scalar(sql).bind(model).fetch_one(&self.pool).await?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
@@ -58,13 +97,7 @@ impl Library {
         for id in &ids {
             sqlx::query("DELETE FROM windows WHERE video_id = ?").bind(id).execute(&mut *transaction).await?;
             insert_ingest(&mut transaction, id, Step::Describe, now).await?;
-            sqlx::query(
-                "UPDATE jobs SET priority = ? WHERE video_id = ? AND kind = 'ingest' AND state = 'queued'",
-            )
-            .bind(BEHIND_NEW)
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
+            put_behind(&mut transaction, id).await?;
         }
         transaction.commit().await?;
         if !ids.is_empty() {
@@ -79,9 +112,16 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn unwatched_seconds(&self) -> Result<f64, LibraryError> {
-        let sql = "SELECT coalesce(sum(v.duration_s * (1.0 - iif(j.parts > 0, 1.0 * j.parts_done / j.parts, 0.0))), 0.0)
-                   FROM jobs j JOIN videos v ON v.id = j.video_id
-                   WHERE j.kind = 'ingest' AND j.state IN ('queued', 'running') AND j.step <> 'playback' AND v.deleted_ms IS NULL";
+        let sql = "SELECT coalesce(sum(f.duration_s * (1.0 - iif(j.parts > 0, 1.0 * j.parts_done / j.parts, 0.0))), 0.0)
+                   FROM jobs j JOIN facts f ON f.video_id = j.video_id
+                   WHERE j.kind = 'ingest' AND j.state IN ('queued', 'running') AND j.step <> 'playback' AND f.deleted = 0";
         Ok(sqlx::query_scalar(sql).fetch_one(&self.pool).await?)
     }
+}
+
+/// Moves the queued job of a video behind those of new videos.
+async fn put_behind(connection: &mut SqliteConnection, video_id: &str) -> Result<(), LibraryError> {
+    let sql = "UPDATE jobs SET priority = ? WHERE video_id = ? AND kind = 'ingest' AND state = 'queued'";
+    sqlx::query(sql).bind(BEHIND_NEW).bind(video_id).execute(connection).await?;
+    Ok(())
 }

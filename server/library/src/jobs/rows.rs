@@ -105,7 +105,7 @@ impl Library {
     /// `Database`.
     pub async fn job_counts(&self) -> Result<Vec<(JobState, u64)>, LibraryError> {
         let rows: Vec<(String, i64)> =
-            sqlx::query_as("SELECT state, count(*) FROM jobs GROUP BY state").fetch_all(&self.pool).await?;
+            sqlx::query_as("SELECT state, jobs FROM job_totals").fetch_all(&self.pool).await?;
         let count =
             |(state, n): (String, i64)| (JobState::parse(&state), u64::try_from(n).unwrap_or_default());
         Ok(rows.into_iter().map(count).collect())

@@ -87,7 +87,7 @@ impl Library {
         let total: i64 = sql.build_query_scalar().fetch_one(&self.pool).await?;
         let mut sql = QueryBuilder::new("SELECT f.video_id FROM facts f WHERE f.deleted = 0");
         push_filter(&mut sql, filter);
-        sql.push(" ORDER BY f.taken_ms DESC, f.id DESC LIMIT ");
+        sql.push(" ORDER BY f.taken_ms DESC, f.video_id DESC LIMIT ");
         sql.push_bind(limit as i64).push(" OFFSET ").push_bind(offset as i64);
         let ids: Vec<String> = sql.build_query_scalar().fetch_all(&self.pool).await?;
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -165,12 +165,7 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn cameras(&self) -> Result<Vec<String>, LibraryError> {
-        // Jumps from one name to the next in the index; a scan would take longer with every video.
-        let sql = "WITH RECURSIVE c (camera) AS (
-                       SELECT min(camera) FROM facts
-                       UNION ALL
-                       SELECT (SELECT min(camera) FROM facts WHERE camera > c.camera) FROM c WHERE c.camera IS NOT NULL)
-                   SELECT camera FROM c WHERE camera IS NOT NULL LIMIT 100";
+        let sql = "SELECT value FROM facets WHERE kind = 'camera' ORDER BY value LIMIT 100";
         Ok(sqlx::query_scalar(sql).fetch_all(&self.pool).await?)
     }
 

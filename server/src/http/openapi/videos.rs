@@ -4,6 +4,7 @@ use axum::http::{Method, StatusCode};
 use homereel_library::Role::{Admin, Member, Viewer};
 use utoipa::openapi::{Required, path::ParameterIn};
 
+use super::albums;
 use super::operation::{Route, get, post, route};
 use super::schema::{
     Shape, any, boolean, bytes, choice, events, integer, integer_in, list, nullable, number, number_in,
@@ -13,13 +14,7 @@ use super::schema::{
 /// Videos of the library.
 pub(super) fn videos() -> Vec<Route> {
     vec![
-        get("/api/videos", Viewer, "Lists the videos, those taken last first")
-            .query("limit", integer_in(0, u32::MAX.into()), "at most 100, which is the default")
-            .query("offset", integer_in(0, u32::MAX.into()), "0 by default")
-            .returns(
-                StatusCode::OK,
-                object([("videos", list(shared("Video"))), ("total", integer())], []),
-            ),
+        list_of_videos(),
         post("/api/videos", Member, "Uploads videos")
             .about(
                 "A form with up to 100 files, or one file as the body. A file that is no video is refused with the reason; the \
@@ -108,6 +103,29 @@ pub(super) fn videos() -> Vec<Route> {
             .returns_as(StatusCode::NO_CONTENT, &[])
             .fails(&[409]),
     ]
+}
+
+fn list_of_videos() -> Route {
+    let [videos, before, after] = albums::page();
+    albums::keyed(get("/api/videos", Viewer, "Lists the videos, those taken last first"))
+        .about(
+            "A page has the keys of its neighbours: `before` leads to earlier videos, `after` to later ones. `total` counts what the \
+             filters allow; where `total_is_minimum` is true, there are more.",
+        )
+        .query("limit", integer_in(0, u32::MAX.into()), "at most 100, which is the default")
+        .query("offset", integer_in(0, u32::MAX.into()), "videos to skip, of the whole list in its usual order only")
+        .query("sort", choice(&["taken", "added"]), "what the list is sorted by; `taken` by default")
+        .query("favourite", text(), "any value restricts the list to favourites")
+        .query("undated", text(), "any value restricts it to videos of which nobody knows when they were taken")
+        .query("place", text(), "the place")
+        .query("camera", text(), "the camera")
+        .query("length", choice(&["0-60", "60-600", "600-3600", "3600-"]), "the length in seconds")
+        .query("when", pattern("^[0-9]{4}(-[0-9]{2})?$"), "year or month in which they were taken")
+        .query("on", pattern("^[0-9]{2}-[0-9]{2}$"), "month and day of any year")
+        .returns(
+            StatusCode::OK,
+            object([videos, before, after, ("total", integer()), ("total_is_minimum", boolean())], []),
+        )
 }
 
 /// What players and downloads read.

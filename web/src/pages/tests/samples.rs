@@ -5,14 +5,15 @@ use crate::{
     Words,
     chart::{Chart, ChartLine, ChartRow},
     pages::{
-        AlbumPage, AlbumsPage, AskPage, BenchPage, EditPage, ErrorPage, HouseholdPage, JobsPage, LibraryPage,
-        SearchPage, SystemPage, TrashPage, VideoPage,
+        AlbumPage, AlbumsPage, ArrangePage, AskPage, BenchPage, EditPage, ErrorPage, HouseholdPage, JobsPage,
+        LibraryPage, SearchPage, SystemPage, TrashPage, VideoPage,
     },
     times::Span,
     views::{
-        AlbumCard, AlbumChoice, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, EditedMoment, Fact,
-        FactList, FoundView, HitView, JobProgress, JobView, LineView, Link, Made, ModelStatus, MomentView,
-        Note, Person, SelectOption, Shell, StageShare, StateKind, StateLabel, Time, TimeSpent, Trail,
+        AlbumCard, AlbumChoice, AlbumHead, AnswerView, ApiKeyView, ArrangedVideo, BatchBar, BenchChange,
+        BenchRow, Card, CardGroup, DoneMessage, EditedMoment, Fact, FactList, FoundView, HitView,
+        JobProgress, JobView, LineView, Link, ListForm, Made, ModelStatus, MomentView, Note, PageLinks,
+        Person, RailEntry, SelectOption, Shell, StageShare, StateKind, StateLabel, Time, TimeSpent, Trail,
         TranscriptView, Trashed,
     },
 };
@@ -38,26 +39,72 @@ pub(super) fn state(kind: StateKind) -> StateLabel {
     StateLabel { kind, word: HOSTILE.into(), detail: HOSTILE.into() }
 }
 
-pub(super) fn library() -> LibraryPage {
-    let card = Card {
+pub(super) fn card() -> Card {
+    Card {
         id: "1".into(),
         name: HOSTILE.into(),
-        poster: Some("/api/videos/1/poster.jpg".into()),
+        title: HOSTILE.into(),
+        poster: Some("/api/videos/1/card.jpg".into()),
+        posters: "/api/videos/1/card.jpg 320w, /api/videos/1/poster.jpg 640w".into(),
         length: HOSTILE.into(),
         size: HOSTILE.into(),
         date: time(),
-        date_note: "a guess",
+        date_note: HOSTILE.into(),
+        favourite: true,
         state: state(StateKind::Working),
-    };
+    }
+}
+
+fn batch() -> BatchBar {
+    let album = SelectOption { value: HOSTILE.into(), label: HOSTILE.into(), chosen: false };
+    BatchBar { back: "/".into(), albums: vec![album], album: HOSTILE.into(), from: "?in=album%3A1".into() }
+}
+
+fn groups() -> Vec<CardGroup> {
+    vec![CardGroup { heading: time(), place: HOSTILE.into(), cards: vec![card()] }]
+}
+
+fn links() -> PageLinks {
+    PageLinks { back: Some("/?after=1_".into()), on: Some("/?before=1_".into()) }
+}
+
+pub(super) fn library() -> LibraryPage {
+    let option = |chosen| SelectOption { value: HOSTILE.into(), label: HOSTILE.into(), chosen };
     LibraryPage {
         shell: shell(ModelStatus::Demo { id: HOSTILE.into() }),
         upload_limit: "8 GB".into(),
         base_url: HOSTILE.into(),
+        is_empty: false,
         count: "1 video".into(),
-        videos: vec![card],
-        more: Some("/?before=1".into()),
+        groups: groups(),
+        links: links(),
+        years: vec![RailEntry {
+            time: time(),
+            url: "/?when=2019".into(),
+            count: "1".into(),
+            chosen: true,
+            is_month: false,
+        }],
+        undated: Some("/?undated=1".into()),
+        on_this_day: Some(Link { text: HOSTILE.into(), url: "/?on=07-14".into() }),
+        form: ListForm {
+            filtered: true,
+            clear: "/".into(),
+            when: "2019".into(),
+            on: "07-14".into(),
+            favourite: true,
+            undated: true,
+            orders: vec![option(true)],
+            places: vec![option(true)],
+            cameras: vec![option(false)],
+            lengths: vec![option(false)],
+        },
+        batch: batch(),
         trashed: Some(Link { text: HOSTILE.into(), url: "/videos/1/restore".into() }),
-        storage: HOSTILE.into(),
+        done: Some(DoneMessage {
+            text: HOSTILE.into(),
+            link: Some(Link { text: HOSTILE.into(), url: "/trash".into() }),
+        }),
     }
 }
 
@@ -118,7 +165,7 @@ pub(super) fn video() -> VideoPage {
         }],
         more_moments: Some("/videos/1?moments=150".into()),
         no_moments: HOSTILE.into(),
-        similar: library().videos,
+        similar: vec![card()],
         transcript: Some(transcript()),
         captions: Some(("/api/videos/1/transcript.vtt?v=2".into(), "en".into())),
         favourite: true,
@@ -214,7 +261,7 @@ pub(super) fn search() -> SearchPage {
         parts: vec![(HOSTILE.into(), true), (HOSTILE.into(), false)],
         why: vec!["words".into(), "meaning".into()],
     };
-    let card = library().videos.remove(0);
+    let card = card();
     let choice = SelectOption { value: HOSTILE.into(), label: HOSTILE.into(), chosen: true };
     SearchPage {
         shell: Shell { here: "search", ..shell(ModelStatus::Loading) },
@@ -325,33 +372,6 @@ pub(super) fn ask() -> AskPage {
     }
 }
 
-pub(super) fn albums() -> AlbumsPage {
-    let album = AlbumCard {
-        name: HOSTILE.into(),
-        url: "/albums/x".into(),
-        cover: Some("/api/videos/1/poster.jpg".into()),
-        count: HOSTILE.into(),
-    };
-    AlbumsPage {
-        shell: shell(ModelStatus::Loading),
-        albums: vec![album],
-        more: Some("/albums?offset=48".into()),
-    }
-}
-
-pub(super) fn album() -> AlbumPage {
-    AlbumPage {
-        shell: shell(ModelStatus::Loading),
-        name: HOSTILE.into(),
-        count: HOSTILE.into(),
-        first: Some(time()),
-        last: Some(time()),
-        search: "/search?tag=x".into(),
-        videos: library().videos,
-        more: Some("/albums/x?offset=48".into()),
-    }
-}
-
 pub(super) fn household() -> HouseholdPage {
     let choice = SelectOption { value: "member".into(), label: HOSTILE.into(), chosen: true };
     let person = Person {
@@ -380,16 +400,6 @@ pub(super) fn household() -> HouseholdPage {
     }
 }
 
-pub(super) fn trash() -> TrashPage {
-    let card = library().videos.remove(0);
-    TrashPage {
-        shell: shell(ModelStatus::Loading),
-        size: HOSTILE.into(),
-        videos: vec![Trashed { card, gone: time() }],
-        more: Some("/trash?offset=40".into()),
-    }
-}
-
 pub(super) fn error() -> ErrorPage {
     ErrorPage {
         shell: shell(ModelStatus::Ready { id: HOSTILE.into() }),
@@ -397,5 +407,67 @@ pub(super) fn error() -> ErrorPage {
         detail: HOSTILE.into(),
         back: "/".into(),
         back_label: "All videos".into(),
+    }
+}
+
+pub(super) fn albums() -> AlbumsPage {
+    let album = AlbumCard {
+        name: HOSTILE.into(),
+        url: "/albums/1".into(),
+        cover: Some("/api/videos/1/card.jpg".into()),
+        count: "1 video".into(),
+    };
+    AlbumsPage {
+        shell: shell(ModelStatus::Loading),
+        albums: vec![album.clone()],
+        more_albums: Some("/albums?offset=48".into()),
+        tags: vec![album],
+        more_tags: Some("/albums?tags=48".into()),
+        is_start: true,
+    }
+}
+
+fn head() -> AlbumHead {
+    AlbumHead {
+        name: HOSTILE.into(),
+        id: Some("1".into()),
+        url: "/albums/1".into(),
+        count: "1 video".into(),
+        play: Some("/videos/1?in=album%3A1&play=all".into()),
+        download: "/videos/download?album=1".into(),
+        search: "/search?tag=a".into(),
+        by_hand: true,
+    }
+}
+
+pub(super) fn album() -> AlbumPage {
+    AlbumPage {
+        shell: shell(ModelStatus::Loading),
+        head: head(),
+        groups: groups(),
+        links: links(),
+        batch: batch(),
+        done: None,
+    }
+}
+
+pub(super) fn arrange() -> ArrangePage {
+    ArrangePage {
+        shell: shell(ModelStatus::Loading),
+        head: head(),
+        here: "/albums/1/arrange".into(),
+        videos: vec![ArrangedVideo { card: card(), is_cover: false }],
+        links: links(),
+    }
+}
+
+pub(super) fn trash() -> TrashPage {
+    TrashPage {
+        shell: shell(ModelStatus::Loading),
+        size: "1 MB".into(),
+        count: "1 video".into(),
+        videos: vec![Trashed { card: card(), gone: time() }],
+        more: Some("/trash?offset=40".into()),
+        confirm: Some(Link { text: HOSTILE.into(), url: "/trash/1/delete".into() }),
     }
 }

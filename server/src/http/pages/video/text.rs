@@ -37,7 +37,7 @@ pub(super) fn description(video: &Video) -> Option<Made> {
 /// Tags, each with a link to its videos.
 pub(super) fn tags(video: &Video) -> Vec<Link> {
     let words = video.texts.tags.as_ref().and_then(|text| text.content.as_deref()).unwrap_or_default();
-    words.iter().map(|word| Link { text: word.clone(), url: views::album_url(word) }).collect()
+    words.iter().map(|word| Link { text: word.clone(), url: views::tag_url(word) }).collect()
 }
 
 /// Moments for the page.

@@ -1,0 +1,154 @@
+//! Cards of videos in lists: what they show, and their headings.
+
+use std::collections::HashMap;
+
+use homereel_library::{Job, Order, Poster, Video, local_time};
+use homereel_video::ProbeSummary;
+use homereel_web::{
+    Words, format,
+    views::{Card, CardGroup, StateKind, StateLabel, Time},
+};
+use jiff::civil::Date;
+
+use super::{error::Failure, views};
+use crate::state::AppState;
+
+/// Maximum width of a poster in pixels.
+const POSTER_WIDTH: u32 = 640;
+
+/// Characters of a description that are read for a card.
+const TITLE_CHARS: u32 = 200;
+
+/// What a heading stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heading {
+    Month,
+    Day,
+    None,
+}
+
+/// Returns the cards of videos, with their jobs and the beginnings of their descriptions.
+pub(super) async fn cards(state: &AppState, words: &Words, videos: &[Video]) -> Result<Vec<Card>, Failure> {
+    let ids: Vec<&str> = videos.iter().map(|video| video.id.as_str()).collect();
+    let jobs = state.library.newest_jobs(&ids).await?;
+    let titles = state.library.titles(&ids, TITLE_CHARS).await?;
+    Ok(videos.iter().map(|video| card(words, video, &jobs, &titles)).collect())
+}
+
+fn card(words: &Words, video: &Video, jobs: &HashMap<String, Job>, titles: &HashMap<String, String>) -> Card {
+    let title = titles.get(&video.id).map_or(video.name.as_str(), |text| first_sentence(text));
+    Card {
+        title: if title.is_empty() { video.name.clone() } else { title.to_owned() },
+        posters: posters(video),
+        length: video
+            .probe
+            .as_ref()
+            .map(|probe| format::clock(probe.duration_s.max(0.0).round() as u64))
+            .unwrap_or_default(),
+        state: state(words, video, jobs.get(&video.id)),
+        ..views::card(words, video, None)
+    }
+}
+
+/// Returns the first sentence of the first line.
+fn first_sentence(text: &str) -> &str {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    line.find(". ").map_or(line, |end| &line[..=end])
+}
+
+/// Returns the sizes of a poster, if there are two.
+fn posters(video: &Video) -> String {
+    let width = video.probe.as_ref().map(poster_width).filter(|width| *width > 320);
+    match width {
+        Some(width) if video.poster == Poster::Ready => {
+            format!("/api/videos/{0}/card.jpg 320w, /api/videos/{0}/poster.jpg {width}w", video.id)
+        }
+        _ => String::new(),
+    }
+}
+
+fn poster_width(probe: &ProbeSummary) -> u32 {
+    probe.video.width.min(POSTER_WIDTH)
+}
+
+/// Returns the state of a video; of one that is ready, nothing is said.
+fn state(words: &Words, video: &Video, job: Option<&Job>) -> StateLabel {
+    let state = views::video_state(words, video, job);
+    match state.kind {
+        StateKind::Done => StateLabel { word: String::new(), ..state },
+        _ => state,
+    }
+}
+
+/// Puts cards under headings. `cards` are those of `videos`, in the same order.
+pub(super) fn groups(videos: &[Video], cards: Vec<Card>, order: Order, heading: Heading) -> Vec<CardGroup> {
+    let mut groups: Vec<(Time, Vec<(&Video, Card)>)> = Vec::new();
+    for (video, card) in videos.iter().zip(cards) {
+        let date = match order {
+            Order::Taken => video.local().date(),
+            Order::Added => local_time(video.created_ms).date(),
+        };
+        let time = heading_of(date, heading);
+        match groups.last_mut() {
+            Some((last, cards)) if *last == time => cards.push((video, card)),
+            _ => groups.push((time, vec![(video, card)])),
+        }
+    }
+    let group = |(heading, cards): (Time, Vec<(&Video, Card)>)| CardGroup {
+        heading,
+        place: common_place(&cards),
+        cards: cards.into_iter().map(|(_, card)| card).collect(),
+    };
+    groups.into_iter().map(group).collect()
+}
+
+fn heading_of(date: Date, heading: Heading) -> Time {
+    let format = match heading {
+        Heading::Month => ("%Y-%m", "%B %Y"),
+        Heading::Day => ("%Y-%m-%d", "%-d %B %Y"),
+        Heading::None => return Time { iso: String::new(), text: String::new() },
+    };
+    Time { iso: date.strftime(format.0).to_string(), text: date.strftime(format.1).to_string() }
+}
+
+/// Returns the place of most videos, if there is one.
+fn common_place(videos: &[(&Video, Card)]) -> String {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (video, _) in videos {
+        if let Some(place) = &video.place {
+            *counts.entry(place).or_default() += 1;
+        }
+    }
+    let most = counts.into_iter().find(|(_, count)| 2 * count > videos.len());
+    most.map(|(place, _)| place.to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_the_first_sentence() {
+        for (text, title) in [
+            ("A boy runs. Then he jumps.", "A boy runs."),
+            ("\n  A boy runs\nHe jumps", "A boy runs"),
+            ("At 3.5 s he jumps", "At 3.5 s he jumps"),
+            ("", ""),
+        ] {
+            assert_eq!(first_sentence(text), title);
+        }
+    }
+
+    #[test]
+    fn headings_are_months_or_days_also_before_1970() {
+        let date = jiff::civil::date(1963, 8, 5);
+        assert_eq!(
+            heading_of(date, Heading::Month),
+            Time { iso: "1963-08".into(), text: "August 1963".into() }
+        );
+        assert_eq!(
+            heading_of(date, Heading::Day),
+            Time { iso: "1963-08-05".into(), text: "5 August 1963".into() }
+        );
+    }
+}
