@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use askama::Template;
 
 use crate::{
+    Words,
     chart::Chart,
     views::{
         AlbumCard, AlbumChoice, AnswerView, ApiKeyView, BenchChange, BenchRow, Card, DocsFamily,
@@ -252,7 +253,7 @@ pub struct HouseholdPage {
     /// Problem with the input; may be empty.
     pub problem: String,
     /// Confirmation of the last change; may be empty.
-    pub done: &'static str,
+    pub done: String,
     /// Name and secret of the new key, shown only once.
     pub new_key: Option<(String, String)>,
     /// The server requires no login.
@@ -337,8 +338,6 @@ pub struct SystemPage {
     pub lists: Vec<FactList>,
     /// Time of these values.
     pub now: Time,
-    /// Formatted disk usage.
-    pub storage: String,
 }
 
 /// `/docs`: the API.
@@ -386,7 +385,7 @@ pub struct JobsPage {
     /// What is left to watch, and how long that takes.
     pub left: Option<String>,
     /// Formatted number of videos that another model described, if there are any.
-    pub of_other_models: Option<String>,
+    pub of_other_models: Option<u64>,
     /// There are failed jobs that can be retried.
     pub any_failed: bool,
     /// Running jobs first, then waiting, then ended ones, newest first.
@@ -399,8 +398,10 @@ pub struct JobsPage {
 #[derive(Debug, Template)]
 #[template(path = "login.html")]
 pub struct LoginPage {
+    /// Texts in the reader's language.
+    pub words: &'static Words,
     /// Title.
-    pub title: &'static str,
+    pub title: String,
     /// Token of a one-time link that sets the password.
     pub once: Option<String>,
     /// No password is set yet, and the URL has no token.
@@ -425,8 +426,8 @@ pub struct ErrorPage {
     pub shell: Shell,
     /// Cause and remedy, one sentence each.
     pub lines: Vec<String>,
-    /// HTTP status.
-    pub status: u16,
+    /// The message of the API, in English; may be empty.
+    pub detail: String,
     /// URL of the link back.
     pub back: String,
     /// Text of the link back.

@@ -4,7 +4,7 @@
 //! Homereel, add a directory and name it in [`Words::of`]. The language `en-XA` is a pseudo-locale for tests: English with each
 //! message in `⟦…⟧`, so that a text which no message has can be found.
 
-use std::{collections::BTreeMap, fmt, sync::LazyLock};
+use std::{borrow::Borrow, collections::BTreeMap, fmt, sync::LazyLock};
 
 use fluent_bundle::{FluentArgs, FluentResource, FluentValue, concurrent::FluentBundle};
 use unic_langid::langid;
@@ -77,11 +77,11 @@ impl Words {
         self.format(key, None)
     }
 
-    /// Returns the message `key` for the number `$count`.
+    /// Returns the message `key` for the number `$count`. Templates pass references.
     #[must_use]
-    pub fn n(&self, key: &str, count: u64) -> String {
+    pub fn n(&self, key: &str, count: impl Borrow<u64>) -> String {
         let mut args = FluentArgs::new();
-        args.set("count", count);
+        args.set("count", *count.borrow());
         self.format(key, Some(&args))
     }
 

@@ -84,7 +84,7 @@ pub(super) async fn album(
             first: found.first().map(day),
             last: found.last().filter(|last| !same_day(last, &found[0])).map(day),
             search: format!("/search?tag={}", utf8_percent_encode(&tag, NON_ALPHANUMERIC)),
-            videos: found.iter().map(|video| views::card(video, jobs.get(&video.id))).collect(),
+            videos: found.iter().map(|video| views::card(cx.words, video, jobs.get(&video.id))).collect(),
             more: (u64::from(next) < count).then(|| format!("{}?offset={next}", views::album_url(&tag))),
         })
     };

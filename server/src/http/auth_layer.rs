@@ -98,7 +98,15 @@ pub(super) async fn require(
         let failure = Failure::new(StatusCode::FORBIDDEN, "forbidden", message);
         let refused = if html::wants_page(&request) {
             let cx = PageContext::new(state, CurrentUser(Some(who.clone())), request.headers());
-            html::or_error(&cx, Err(failure))
+            let (needed, own) = (cx.words.t(many(role)), cx.words.t(one(who.role)));
+            let line = cx.words.with("error-role", &[("needed", &needed), ("own", &own)]);
+            html::error_page(
+                &cx,
+                StatusCode::FORBIDDEN,
+                &cx.words.t("error-refused"),
+                vec![line],
+                String::new(),
+            )
         } else {
             render(path, failure)
         };
@@ -107,6 +115,24 @@ pub(super) async fn require(
     let ended = state.auth.ended(credential, who.clone());
     request.extensions_mut().insert(who.clone());
     with_identity(ended_by(next.run(request).await, ended), who)
+}
+
+/// Returns the message that names those with a role.
+fn many(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "error-viewer",
+        Role::Member => "error-member",
+        Role::Admin => "error-admin",
+    }
+}
+
+/// Returns the message that names somebody with a role.
+fn one(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "error-own-viewer",
+        Role::Member => "error-own-member",
+        Role::Admin => "error-own-admin",
+    }
 }
 
 /// Tells the layers outside of this one who the caller is.

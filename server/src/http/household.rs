@@ -10,6 +10,7 @@ use axum::{
 };
 use homereel_library::{ApiKey, HOUSEHOLD, MIN_PASSWORD, Role, User};
 use homereel_web::{
+    Words,
     pages::HouseholdPage,
     views::{ApiKeyView, Person, SelectOption},
 };
@@ -85,12 +86,12 @@ impl HouseholdAction {
 
     fn sentence(self) -> &'static str {
         match self {
-            Self::Password => "Your password is changed. Other browsers that used it have to log in again.",
-            Self::Added => "They can log in now, with this name and password.",
-            Self::Role => "The role is changed.",
-            Self::Reset => "The password is set; they have to log in again.",
-            Self::Removed => "They cannot log in any more.",
-            Self::Revoked => "The key is revoked.",
+            Self::Password => "household-done-password",
+            Self::Added => "household-done-added",
+            Self::Role => "household-done-role",
+            Self::Reset => "household-done-reset",
+            Self::Removed => "household-done-removed",
+            Self::Revoked => "household-done-revoked",
         }
     }
 }
@@ -105,7 +106,7 @@ pub(super) struct HouseholdQuery {
 #[derive(Default)]
 struct PageMessage {
     problem: String,
-    done: &'static str,
+    done: String,
     /// Name and secret of a key that was just created.
     key: Option<(String, String)>,
 }
@@ -113,7 +114,7 @@ struct PageMessage {
 /// `GET /household`
 pub(super) async fn page(cx: PageContext, Query(query): Query<HouseholdQuery>) -> Response {
     let said = PageMessage {
-        done: query.done.map(HouseholdAction::sentence).unwrap_or_default(),
+        done: query.done.map(|action| cx.words.t(action.sentence())).unwrap_or_default(),
         ..PageMessage::default()
     };
     html::or_error(&cx, shown(&cx, said).await)
@@ -243,7 +244,7 @@ async fn shown(cx: &PageContext, said: PageMessage) -> Result<Response, Failure>
         (Vec::new(), Vec::new())
     };
     html::render(&HouseholdPage {
-        shell: html::shell(cx, "Household", "household", false),
+        shell: html::shell(cx, &cx.words.t("household"), "household", false),
         problem: said.problem,
         done: said.done,
         new_key: said.key,
@@ -252,34 +253,30 @@ async fn shown(cx: &PageContext, said: PageMessage) -> Result<Response, Failure>
         has_password: who.is_some_and(|who| who.person),
         admin,
         min_length: MIN_PASSWORD,
-        roles: roles(Role::Member),
-        people: users.iter().map(person).collect(),
+        roles: roles(cx.words, Role::Member),
+        people: users.iter().map(|user| person(cx.words, user)).collect(),
         keys: keys.iter().map(key).collect(),
     })
 }
 
-fn roles(chosen: Role) -> Vec<SelectOption> {
+fn roles(words: &Words, chosen: Role) -> Vec<SelectOption> {
     let choice = |(role, label): (Role, &str)| SelectOption {
         value: role.as_str().into(),
-        label: label.into(),
+        label: words.t(label),
         chosen: role == chosen,
     };
-    [
-        (Role::Viewer, "viewer: watches and searches"),
-        (Role::Member, "member: also adds, asks and edits"),
-        (Role::Admin, "admin: also deletes, and lets others in"),
-    ]
-    .map(choice)
-    .into()
+    [(Role::Viewer, "household-viewer"), (Role::Member, "household-member"), (Role::Admin, "household-admin")]
+        .map(choice)
+        .into()
 }
 
-fn person(user: &User) -> Person {
+fn person(words: &Words, user: &User) -> Person {
     Person {
         id: user.id.clone(),
         name: user.name.clone(),
         household: user.household,
         role: user.role.as_str(),
-        roles: roles(user.role),
+        roles: roles(words, user.role),
         since: views::time(user.created_ms),
     }
 }

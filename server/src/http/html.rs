@@ -88,14 +88,20 @@ pub(super) fn render(page: &impl Template) -> Result<Response, Failure> {
     Ok((headers, html).into_response())
 }
 
-/// Renders an error as a page.
-pub(super) fn error_page(cx: &PageContext, status: StatusCode, title: &str, lines: Vec<String>) -> Response {
+/// Renders an error as a page: `lines` in the reader's language, and `detail` as the API words it.
+pub(super) fn error_page(
+    cx: &PageContext,
+    status: StatusCode,
+    title: &str,
+    lines: Vec<String>,
+    detail: String,
+) -> Response {
     let page = ErrorPage {
         shell: shell(cx, title, "", false),
         lines,
-        status: status.as_u16(),
+        detail,
         back: "/".into(),
-        back_label: "All videos".into(),
+        back_label: cx.words.t("error-all-videos"),
     };
     match render(&page) {
         Ok(response) => (status, response).into_response(),
@@ -107,12 +113,16 @@ pub(super) fn error_page(cx: &PageContext, status: StatusCode, title: &str, line
 pub(super) fn or_error(cx: &PageContext, result: Result<Response, Failure>) -> Response {
     result.unwrap_or_else(|failure| {
         let title = match failure.status {
-            StatusCode::NOT_FOUND => "Not found",
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "Not now",
-            status if status.is_client_error() => "That did not work",
-            _ => "Something went wrong",
+            StatusCode::NOT_FOUND => "error-not-found",
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "error-not-now",
+            status if status.is_client_error() => "error-refused",
+            _ => "error-internal",
         };
-        error_page(cx, failure.status, title, vec![failure.message])
+        let lines = match failure.status {
+            StatusCode::NOT_FOUND => vec![cx.words.t("error-missing")],
+            _ => Vec::new(),
+        };
+        error_page(cx, failure.status, &cx.words.t(title), lines, failure.message)
     })
 }
 

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use homereel_library::{Job, JobState, now_ms};
-use homereel_web::{format, pages::JobsPage};
+use homereel_web::pages::JobsPage;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -112,16 +112,23 @@ async fn show(cx: &PageContext, offset: u32) -> Result<Response, Failure> {
     };
     let all: u64 = counts.iter().map(|(_, count)| count).sum();
     html::render(&JobsPage {
-        shell: html::shell(cx, "Jobs", "jobs", running + queued > 0),
-        counts: format!("{running} running, {queued} waiting, {failed} failed"),
+        shell: html::shell(cx, &cx.words.t("jobs"), "jobs", running + queued > 0),
+        counts: cx.words.with(
+            "jobs-counts",
+            &[
+                ("running", &running.to_string()),
+                ("waiting", &queued.to_string()),
+                ("failed", &failed.to_string()),
+            ],
+        ),
         paused: cx.state.library.jobs_paused().await?,
-        left: views::left(cx.state.library.unwatched_seconds().await?, cx.state.slots.rate()),
+        left: views::left(cx.words, cx.state.library.unwatched_seconds().await?, cx.state.slots.rate()),
         any_failed: failed > 0,
-        of_other_models: (of_other_models > 0).then(|| format::count(of_other_models, "video")),
+        of_other_models: Some(of_other_models).filter(|count| *count > 0),
         jobs: jobs
             .iter()
             .enumerate()
-            .map(|(at, job)| views::job(job, videos.get(&job.video_id), Some(before(at)), now))
+            .map(|(at, job)| views::job(cx.words, job, videos.get(&job.video_id), Some(before(at)), now))
             .collect(),
         more: (u64::from(next) < all).then(|| format!("/jobs?offset={next}")),
     })

@@ -19,7 +19,7 @@ use super::{
     extract::Query,
     html::{self, PageContext},
 };
-use crate::{net::ClientInfo, state::AppState};
+use crate::net::ClientInfo;
 
 /// Returns the URL of a one-time link, as a browser in the same network reaches it.
 #[must_use]
@@ -61,7 +61,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<LoginQuery>, heade
         if let Some(once) = query.once {
             let error = (!cx.state.auth.link_lives(&once).await?).then_some(AuthError::DeadLink);
             let once = error.is_none().then_some(once);
-            return shown(&cx.state, once, next, None, error).await;
+            return shown(&cx, once, next, None, error).await;
         }
         let known = match session(&headers) {
             Some(token) => cx.state.auth.identify(Credential::Session(token)).await?,
@@ -70,7 +70,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<LoginQuery>, heade
         if known.is_some() || !cx.state.auth.required() {
             return Ok(Redirect::to(&next).into_response());
         }
-        shown(&cx.state, None, next, None, None).await
+        shown(&cx, None, next, None, None).await
     };
     html::or_error(&cx, work().await)
 }
@@ -103,7 +103,7 @@ pub(super) async fn log_in(
             }
             Err(error) => {
                 let once = form.once.filter(|_| !matches!(error, AuthError::DeadLink));
-                shown(&cx.state, once, next, form.name, Some(error)).await
+                shown(&cx, once, next, form.name, Some(error)).await
             }
         }
     };
@@ -129,7 +129,7 @@ pub(super) async fn log_out(cx: PageContext, client: ClientInfo, request: Reques
 
 /// Renders the page with the error. An internal failure is not the reader's and is returned as it is.
 async fn shown(
-    state: &AppState,
+    cx: &PageContext,
     once: Option<String>,
     next: String,
     name: Option<String>,
@@ -141,11 +141,12 @@ async fn shown(
         return Err(failure);
     }
     let page = html::render(&LoginPage {
-        title: if once.is_some() { "Choose a password" } else { "Log in" },
-        nothing_set: once.is_none() && !state.auth.has_password().await?,
+        words: cx.words,
+        title: cx.words.t(if once.is_some() { "login-choose-title" } else { "login-title" }),
+        nothing_set: once.is_none() && !cx.state.auth.has_password().await?,
         once,
         next,
-        named: state.auth.has_users().await?,
+        named: cx.state.auth.has_users().await?,
         name: name.unwrap_or_default(),
         min_length: MIN_PASSWORD,
         error: told,

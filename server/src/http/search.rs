@@ -348,7 +348,7 @@ async fn view(cx: &PageContext, found: &Found) -> web::FoundView {
         parts: place.snippet.iter().map(|SnippetPart { text, matched }| (text.clone(), *matched)).collect(),
         why: place.why.iter().map(|why| cx.words.t(reason(*why))).collect(),
     };
-    let card = views::card(video, None);
+    let card = views::card(cx.words, video, None);
     let picture = picture.or_else(|| card.poster.clone());
     web::FoundView { card, picture, places: found.places.iter().map(place).collect() }
 }

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use homereel_web::views::Card;
 use serde_json::{Value, json};
 
-use super::{error::Problem, extract::Path, search, views};
+use super::{error::Problem, extract::Path, html::PageContext, search, views};
 use crate::state::AppState;
 
 /// Maximum number of videos.
@@ -27,9 +27,9 @@ pub(super) async fn api(
 }
 
 /// Returns the videos like one, for its page, which is shown without them rather than late or not at all.
-pub(super) async fn cards(state: &AppState, id: &str) -> Vec<Card> {
-    match tokio::time::timeout(PATIENCE, state.meaning.similar(id, MOST)).await {
-        Ok(Ok((_, videos))) => videos.iter().map(|video| views::card(video, None)).collect(),
+pub(super) async fn cards(cx: &PageContext, id: &str) -> Vec<Card> {
+    match tokio::time::timeout(PATIENCE, cx.state.meaning.similar(id, MOST)).await {
+        Ok(Ok((_, videos))) => videos.iter().map(|video| views::card(cx.words, video, None)).collect(),
         Ok(Err(error)) => {
             tracing::warn!(%error, video.id = id, "failed to look for similar videos; the page shows none");
             Vec::new()

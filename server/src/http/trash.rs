@@ -105,7 +105,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<TrashQuery>) -> Re
         videos.truncate(PAGE as usize);
         let storage = cx.state.library.storage().await?;
         let trashed = |video: &Video| web::Trashed {
-            card: views::card(video, None),
+            card: views::card(cx.words, video, None),
             gone: views::time(Library::gone_ms(video.deleted_ms.unwrap_or_default())),
         };
         html::render(&TrashPage {

@@ -94,7 +94,7 @@ async fn receive(cx: &PageContext, query: UploadQuery, request: Request) -> Resu
         let form = Multipart::from_request(request, &cx.state).await?;
         let (stored, refused) = by_form(&cx.state, form, &overhead).await?;
         return if html::wants_html(&headers) {
-            Ok(answer_person(cx, &refused))
+            Ok(answer_person(cx, !stored.is_empty(), &refused))
         } else {
             answer_program(&stored, refused)
         };
@@ -237,12 +237,15 @@ fn answer_program(stored: &[Stored], mut refused: Vec<RejectedFile>) -> Result<R
 }
 
 /// Redirects to the list, or renders a page that names every rejected file.
-fn answer_person(cx: &PageContext, refused: &[RejectedFile]) -> Response {
+fn answer_person(cx: &PageContext, any_stored: bool, refused: &[RejectedFile]) -> Response {
     if refused.is_empty() {
         return Redirect::to("/").into_response();
     }
-    let lines = refused.iter().map(|one| format!("{}: {}", one.name, one.failure.message)).collect();
-    html::error_page(cx, StatusCode::UNPROCESSABLE_ENTITY, "Some files were not added", lines)
+    let details: Vec<_> =
+        refused.iter().map(|one| format!("{}: {}", one.name, one.failure.message)).collect();
+    let lines = if any_stored { vec![cx.words.t("error-others-added")] } else { Vec::new() };
+    let title = cx.words.t("error-some-refused");
+    html::error_page(cx, StatusCode::UNPROCESSABLE_ENTITY, &title, lines, details.join("; "))
 }
 
 #[cfg(test)]

@@ -146,7 +146,10 @@ impl Browser {
         self.client.goto(url).await?;
         self.wait_until("loaded page", async |browser| {
             // Where JavaScript is disabled, the page cannot be asked.
-            let loaded = browser.run("return document.readyState === 'complete' || null").await;
+            // Scripts are modules, which are loaded after the page.
+            let script = "return (document.readyState === 'complete' && (!document.querySelector('script[type=module]') \
+                          || 'started' in document.documentElement.dataset)) || null";
+            let loaded = browser.run(script).await;
             Ok(loaded.unwrap_or(Value::Bool(true)).as_bool())
         })
         .await?;

@@ -4,12 +4,14 @@
 //! screenshots (see `scripts/screenshots.sh`).
 
 mod accessibility;
+mod dashboard;
 mod drawn;
 mod driver;
 mod household;
 mod journeys;
 mod other_origin;
 mod proxy;
+mod pseudo_locale;
 mod reading_model;
 mod slow_model;
 #[expect(dead_code, reason = "the tests of transcripts need more of it")]

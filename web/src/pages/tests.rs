@@ -60,7 +60,8 @@ fn askama_escaped(text: &str) -> String {
 #[test]
 fn the_login_page_shows_errors_and_escapes_input() {
     let page = |once: Option<&str>| LoginPage {
-        title: "Log in",
+        words: Words::english(),
+        title: "Log in".into(),
         once: once.map(str::to_owned),
         nothing_set: false,
         next: HOSTILE.into(),

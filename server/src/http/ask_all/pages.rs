@@ -57,7 +57,7 @@ fn link(question: &LibraryAnswer) -> (web::Link, web::Time) {
 
 fn empty_page(cx: &PageContext, question: String) -> AskPage {
     AskPage {
-        shell: html::shell(cx, &cx.words.t("ask-title"), "ask", false),
+        shell: html::shell(cx, &cx.words.t("ask-all-title"), "ask", false),
         id: String::new(),
         question,
         state: None,
@@ -104,9 +104,9 @@ pub(in crate::http) async fn kept(cx: PageContext, Path(id): Path<String>) -> Re
 fn state(cx: &PageContext, answer: &LibraryAnswer) -> Option<StateLabel> {
     let (kind, key) = match answer.status {
         AnswerStatus::Done => return None,
-        AnswerStatus::Running => (StateKind::Working, "ask-running"),
-        AnswerStatus::Failed => (StateKind::Failed, "ask-failed"),
-        AnswerStatus::Cancelled => (StateKind::Stopped, "ask-stopped"),
+        AnswerStatus::Running => (StateKind::Working, "ask-all-running"),
+        AnswerStatus::Failed => (StateKind::Failed, "ask-all-failed"),
+        AnswerStatus::Cancelled => (StateKind::Stopped, "ask-all-stopped"),
     };
     Some(StateLabel { kind, word: cx.words.t(key), detail: answer.error.clone().unwrap_or_default() })
 }

@@ -51,7 +51,8 @@ async fn show(
     let videos = cx.state.library.video_rows(VIDEOS, offset).await?;
     let ids: Vec<&str> = videos.iter().map(|video| video.id.as_str()).collect();
     let jobs = cx.state.library.newest_jobs(&ids).await?;
-    let videos: Vec<_> = videos.iter().map(|video| views::card(video, jobs.get(&video.id))).collect();
+    let videos: Vec<_> =
+        videos.iter().map(|video| views::card(cx.words, video, jobs.get(&video.id))).collect();
     let next = offset.saturating_add(VIDEOS);
     let unfinished = videos.iter().any(|card| card.state.kind.unfinished());
     html::render(&LibraryPage {

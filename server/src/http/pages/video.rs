@@ -1,7 +1,6 @@
 //! `GET /videos/{id}`: the page of one video.
 
 mod answers;
-mod status;
 pub(in crate::http) mod text;
 
 use axum::response::Response;
@@ -79,7 +78,7 @@ pub(in crate::http) async fn page(
             older_answers: (older_answers < all.len())
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
             has_sprites: cx.state.library.sprites(&video.sha256).await.is_some(),
-            similar: similar::cards(&cx.state, &id).await,
+            similar: similar::cards(&cx, &id).await,
             transcript,
             captions,
             ..page
@@ -138,7 +137,7 @@ fn video_page(
     let words = cx.words;
     let second = query.t.as_deref().and_then(second_of);
     let earlier = query.moments.unwrap_or(0);
-    let reading = status::state(words, video, job);
+    let reading = views::video_state(words, video, job);
     let answering = answers.iter().any(|answer| answer.status == AnswerStatus::Running);
     let shell = html::shell(cx, &video.name, "videos", reading.kind.unfinished() || answering);
     let stream = video.probe.as_ref().map(|probe| &probe.video);
@@ -156,7 +155,7 @@ fn video_page(
         None => (false, String::new()),
     };
     VideoPage {
-        step: job.and_then(|job| status::progress(words, job)),
+        step: job.and_then(|job| views::step(words, job)),
         retry: job
             .filter(|job| matches!(job.state, JobState::Failed | JobState::Cancelled))
             .map(|job| format!("/jobs/{}/retry", job.id)),

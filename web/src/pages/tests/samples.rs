@@ -200,7 +200,7 @@ pub(super) fn jobs() -> JobsPage {
         counts: HOSTILE.into(),
         paused: true,
         left: Some(HOSTILE.into()),
-        of_other_models: Some(HOSTILE.into()),
+        of_other_models: Some(2),
         any_failed: true,
         jobs: vec![job],
         more: Some("/jobs?offset=40".into()),
@@ -259,7 +259,7 @@ fn share() -> StageShare {
 }
 
 pub(super) fn system() -> SystemPage {
-    let facts = vec![Fact { name: "GPU", value: HOSTILE.into() }];
+    let facts = vec![Fact { name: "system-gpu", value: HOSTILE.into() }];
     SystemPage {
         shell: shell(ModelStatus::Loading),
         spans: vec![("15 min".into(), "/system".into(), true)],
@@ -269,9 +269,8 @@ pub(super) fn system() -> SystemPage {
         now_running: Vec::new(),
         jobs: HOSTILE.into(),
         advice: vec![HOSTILE.into()],
-        lists: vec![FactList { title: "Machine", facts }],
+        lists: vec![FactList { title: "system-machine", facts }],
         now: time(),
-        storage: HOSTILE.into(),
     }
 }
 
@@ -368,7 +367,7 @@ pub(super) fn household() -> HouseholdPage {
     HouseholdPage {
         shell: shell(ModelStatus::Loading),
         problem: HOSTILE.into(),
-        done: "The role is changed.",
+        done: HOSTILE.into(),
         new_key: Some((HOSTILE.into(), HOSTILE.into())),
         open: false,
         me: HOSTILE.into(),
@@ -395,7 +394,7 @@ pub(super) fn error() -> ErrorPage {
     ErrorPage {
         shell: shell(ModelStatus::Ready { id: HOSTILE.into() }),
         lines: vec![HOSTILE.into()],
-        status: 404,
+        detail: HOSTILE.into(),
         back: "/".into(),
         back_label: "All videos".into(),
     }
