@@ -67,6 +67,12 @@ async fn holds(browser: &Browser, what: &str, script: &str) -> anyhow::Result<()
     browser.wait_until(what, async |b| Ok(b.run(&script).await?.as_bool().map(|_| ()))).await
 }
 
+/// Clicks an element after it was scrolled to the middle: a driver leaves it below the bar at the bottom of a phone.
+async fn reach(browser: &Browser, css: &str) -> anyhow::Result<()> {
+    browser.run(&format!("document.querySelector({css:?}).scrollIntoView({{ block: 'center' }})")).await?;
+    browser.click(css).await
+}
+
 async fn press(browser: &Browser, keys: &str) -> anyhow::Result<()> {
     let active = browser.client.active_element().await?;
     Ok(active.send_keys(keys).await?)
@@ -103,6 +109,7 @@ async fn the_video_plays_on_while_it_is_starred_filed_and_edited() -> anyhow::Re
         played(&browser, 3).await?;
 
         browser.click("#edit-open").await?;
+        browser.wait_for("#edit-dialog h2", "Edit video").await?;
         browser.type_into("#edit-place", "Riva").await?;
         browser.click("#edit-dialog button[type=submit]").await?;
         browser.wait_for("#when", "Riva").await?;
@@ -282,7 +289,7 @@ async fn a_short_clip_has_pictures_on_its_strip_and_beside_its_moments() -> anyh
         // 12 pictures of half a second: 3.1 s is nearest to the seventh.
         let cell = "return document.querySelector('.peek .picture').style.backgroundPositionX";
         ensure!(browser.run(cell).await? == "-1920px", "{}", browser.run(cell).await?);
-        browser.click(".moments li:nth-child(2) [data-seek]").await?;
+        reach(&browser, ".moments li:nth-child(2) [data-seek]").await?;
         let there = "Math.abs(document.querySelector('#player').currentTime - 2.5) < 0.1";
         holds(&browser, "player at the moment", there).await?;
         browser.assert_no_sideways_scroll().await?;
@@ -416,11 +423,11 @@ async fn the_page_works_without_javascript() -> anyhow::Result<()> {
         browser.open(&server.url(&format!("/videos/{id}"))).await?;
         browser.click("#favourite button").await?;
         browser.wait_for("#favourite button[aria-pressed=true]", "Favourite").await?;
-        browser.click("#albums summary").await?;
+        reach(&browser, "#albums summary").await?;
         browser.type_into("#album", &format!("Album {width}")).await?;
         browser.click("#new-album button").await?;
         browser.wait_for("#name", "Lake").await?;
-        browser.click("#edit-open").await?;
+        reach(&browser, "#edit-open").await?;
         browser.wait_for("h1", "Edit video").await?;
         browser.type_into("#edit-place", &format!(" {width}")).await?;
         // The empty row for a new moment.
@@ -429,14 +436,14 @@ async fn the_page_works_without_javascript() -> anyhow::Result<()> {
                 .type_into(&format!(".edit-moments li:nth-last-child(2) [name=moment-{field}]"), text)
                 .await?;
         }
-        browser.click("#edit-form button[type=submit]").await?;
+        reach(&browser, "#edit-form button[type=submit]").await?;
         browser.wait_for("#when", &width.to_string()).await?;
         browser.wait_for("#moments", "The end").await?;
         // An invalid time keeps what was entered.
         browser.open(&server.url(&format!("/videos/{id}/edit"))).await?;
         browser.type_into(".edit-moments li:nth-child(1) [name=moment-start]", "x").await?;
         browser.type_into("#edit-tags", ", kept").await?;
-        browser.click("#edit-form button[type=submit]").await?;
+        reach(&browser, "#edit-form button[type=submit]").await?;
         browser.wait_for("#edit-problem", "would fit").await?;
         ensure!(browser.client.source().await?.contains(", kept"), "the form lost what was entered");
         browser.assert_no_sideways_scroll().await?;
