@@ -47,6 +47,18 @@ pub(crate) fn with_extension(name: &str, mime: &str) -> String {
     format!("{}.{}", stem.trim_end_matches(['.', ' ']), fitting[0])
 }
 
+/// Returns the name of a file that holds the part of a video from `part` on: `Lake 2023-07-14 0.04.2.jpg`.
+pub(crate) fn of_part(name: &str, day: Option<Date>, part: &str, extension: &str) -> String {
+    let stem = match name.rsplit_once('.') {
+        Some((stem, ending)) if !stem.is_empty() && ending.len() <= LONGEST => stem,
+        _ => name,
+    };
+    let day = day.map(|day| day.to_string()).filter(|day| !stem.contains(day.as_str()));
+    let day = day.map(|day| format!(" {day}")).unwrap_or_default();
+    // File systems of cameras and phones do not allow colons.
+    format!("{}{day} {}.{extension}", stem.trim_end(), part.replace(':', "."))
+}
+
 /// Returns a file name that sorts by date taken, is valid on every file system, and is not among
 /// `names`, to which it is added.
 pub(crate) fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
@@ -69,18 +81,6 @@ pub(crate) fn free_name(video: &Video, names: &mut HashSet<String>) -> String {
         candidate = format!("{day} {} ({count}){ending}", &stem[..cut]);
     }
     candidate
-}
-
-/// Returns the name of a file that holds the part of a video from `part` on: `Lake 2023-07-14 0.04.2.jpg`.
-pub(crate) fn of_part(name: &str, day: Option<Date>, part: &str, extension: &str) -> String {
-    let stem = match name.rsplit_once('.') {
-        Some((stem, ending)) if !stem.is_empty() && ending.len() <= LONGEST => stem,
-        _ => name,
-    };
-    let day = day.map(|day| day.to_string()).filter(|day| !stem.contains(day.as_str()));
-    let day = day.map(|day| format!(" {day}")).unwrap_or_default();
-    // File systems of cameras and phones do not allow colons.
-    format!("{}{day} {}.{extension}", stem.trim_end(), part.replace(':', "."))
 }
 
 #[cfg(test)]

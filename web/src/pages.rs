@@ -271,8 +271,6 @@ pub struct SystemPage {
     pub lists: Vec<FactList>,
     /// Time of these values.
     pub now: Time,
-    /// Formatted disk usage.
-    pub storage: String,
 }
 
 /// `/docs`: the API.

@@ -6,7 +6,7 @@ use homereel_library::{Job, Order, Poster, Video, local_time};
 use homereel_video::ProbeSummary;
 use homereel_web::{
     Words, format,
-    views::{Card, CardGroup, Time},
+    views::{Card, CardGroup, StateKind, StateLabel, Time},
 };
 use jiff::civil::Date;
 
@@ -45,7 +45,8 @@ fn card(words: &Words, video: &Video, jobs: &HashMap<String, Job>, titles: &Hash
             .as_ref()
             .map(|probe| format::clock(probe.duration_s.max(0.0).round() as u64))
             .unwrap_or_default(),
-        ..views::card(words, video, jobs.get(&video.id))
+        state: state(words, video, jobs.get(&video.id)),
+        ..views::card(words, video, None)
     }
 }
 
@@ -68,6 +69,15 @@ fn posters(video: &Video) -> String {
 
 fn poster_width(probe: &ProbeSummary) -> u32 {
     probe.video.width.min(POSTER_WIDTH)
+}
+
+/// Returns the state of a video; of one that is ready, nothing is said.
+fn state(words: &Words, video: &Video, job: Option<&Job>) -> StateLabel {
+    let state = views::video_state(words, video, job);
+    match state.kind {
+        StateKind::Done => StateLabel { word: String::new(), ..state },
+        _ => state,
+    }
 }
 
 /// Puts cards under headings. `cards` are those of `videos`, in the same order.

@@ -66,7 +66,7 @@ pub(super) async fn clip(
     let (file, made) = part(&state, &video, &original, &probe, span).await?;
     let length = file.metadata().map_err(Failure::internal)?.len();
     let body = Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), 64 << 10));
-    let part = format!("{}–{}", format::position(span.start_s), format::position(span.end_s));
+    let part = format!("{}-{}", format::position(span.start_s), format::position(span.end_s));
     let day = video.taken.as_ref().map(|taken| taken.local.date());
     let kind = if query.download.is_some_and(|value| value != "0") { "attachment" } else { "inline" };
     let name = disposition(kind, &of_part(&video.name, day, &part, "mp4"));

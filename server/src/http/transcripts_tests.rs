@@ -141,7 +141,7 @@ async fn a_video_is_transcribed_again_unless_speech_is_off() {
     assert_eq!(app.call("POST", "/api/videos/ID/transcript", "", "").await.0, StatusCode::ACCEPTED);
     assert_eq!(app.call("POST", "/api/videos/ID/transcript", "", "").await.0, StatusCode::CONFLICT, "queued");
     assert_eq!(parsed(&app.get("/api/videos/ID").await.2)["transcript"], Value::Null);
-    assert!(app.get("/videos/ID").await.2.contains("It will be transcribed soon."));
+    assert!(app.get("/videos/ID").await.2.contains("Will be transcribed soon."));
 
     let off = App::new(false).await;
     let (status, _, body) = off.call("POST", "/api/videos/ID/transcript", "", "").await;

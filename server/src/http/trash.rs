@@ -145,37 +145,3 @@ async fn to_confirm(cx: &PageContext, id: Option<&str>) -> Result<Option<web::Li
         .filter(|video| video.deleted_ms.is_some())
         .map(|video| web::Link { url: format!("/trash/{}/delete", video.id), text: video.name }))
 }
-
-/// Describes the use of the disk.
-pub(super) fn storage_words(storage: &Storage) -> String {
-    let mut words = format!(
-        "{} of videos, {} free of {}; {} are kept free for the system",
-        format::size(storage.videos_bytes),
-        format::size(storage.free_bytes),
-        format::size(storage.disk_bytes),
-        format::size(storage.reserve_bytes),
-    );
-    if let Some(quota) = storage.quota_bytes {
-        words = format!(
-            "{} of videos and {} of trash, {} free of the quota of {}; {} of the disk are kept free for the system",
-            format::size(storage.videos_bytes),
-            format::size(storage.trash_bytes),
-            format::size(storage.free_bytes),
-            format::size(quota),
-            format::size(storage.reserve_bytes),
-        );
-    }
-    if storage.uploads_bytes > 0 {
-        words.push_str(&format!("; {} are used by unfinished uploads", format::size(storage.uploads_bytes)));
-    }
-    if storage.files_bytes > 0 {
-        words.push_str(&format!("; {} are used by files of API requests", format::size(storage.files_bytes)));
-    }
-    if storage.responses_bytes > 0 {
-        words.push_str(&format!(
-            "; {} are used by media of kept responses",
-            format::size(storage.responses_bytes)
-        ));
-    }
-    words
-}

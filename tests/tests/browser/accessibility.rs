@@ -22,7 +22,7 @@ use crate::{COLOR, HOSTILE};
 const LIGHT: u64 = 100_000;
 
 /// A page's name, for messages and pictures, and its path.
-type Pages = Vec<(&'static str, String)>;
+pub(crate) type Pages = Vec<(&'static str, String)>;
 
 /// Width, height and theme.
 type PageLook = (u32, u32, bool);
@@ -42,7 +42,7 @@ pub(crate) fn named_by(variable: &str) -> anyhow::Result<Option<String>> {
 }
 
 /// A library with something of everything in it, and its pages.
-async fn furnished() -> anyhow::Result<(Server, Pages)> {
+pub(crate) async fn furnished() -> anyhow::Result<(Server, Pages)> {
     let server = Server::start().await?;
     let mut ids = Vec::new();
     for seed in 70..76 {

@@ -13,8 +13,6 @@ use crate::reading_model::ReadingModel;
 
 const USUAL_FILES: u64 = 4;
 
-/// Seconds between two scrub sprites; each may show a picture a quarter of that away.
-const SPRITES: f64 = 10.0;
 /// Seconds by which a time that the model is told may be off: it is written with one decimal.
 const LABEL: f64 = 0.05;
 /// Times of the pictures of which the poster is one.
@@ -68,7 +66,7 @@ async fn a_file_with_another_clock_is_not_played_before_its_rendition() -> anyho
     let id = server.upload(&recording.write(dir.path(), "late.mkv")?).await?;
     let browser = Browser::start(Settings::default()).await?;
     browser.open(&server.url(&format!("/videos/{id}"))).await?;
-    browser.wait_for("#state", "describing it").await?;
+    browser.wait_for("#state", "Describing it").await?;
     browser.wait_for("#player-box", "being prepared for playing").await?;
     ensure!(browser.run("return document.querySelector('#player')").await?.is_null(), "it plays");
     model.hold.close();
@@ -87,6 +85,11 @@ async fn a_file_with_another_clock_is_not_played_before_its_rendition() -> anyho
     browser.close().await
 }
 
+/// Reads a time of WebVTT.
+fn seconds(text: &str) -> Option<f64> {
+    text.split(':').try_fold(0.0, |sum, part| Some(60.0 * sum + part.parse::<f64>().ok()?))
+}
+
 async fn check(server: &Server, browser: &Browser, file: &DrawnFile) -> anyhow::Result<()> {
     let id = server.upload(&file.path).await?;
     wait_until_done(server, &id).await?;
@@ -96,18 +99,25 @@ async fn check(server: &Server, browser: &Browser, file: &DrawnFile) -> anyhow::
     let shown = number(&found["poster"])?;
     ensure!(poster.contains(&shown), "the poster shows {shown}, not one of {poster:?}");
     let sprites = found["sprites"].as_array().context("sprites")?;
+    let vtt = server.get(&format!("/api/videos/{id}/sprites.vtt")).await?.text().await?;
+    let starts: Vec<f64> = vtt.lines().filter_map(|line| seconds(line.split_once(" --> ")?.0)).collect();
+    ensure!(starts.len() == sprites.len(), "{} sprites, {} times", sprites.len(), starts.len());
+    let apart = starts.get(1).copied().unwrap_or(10.0);
+    ensure!((0.5..=10.0).contains(&apart), "sprites are {apart} s apart");
     // Sound may last a little longer.
-    let most = ((end(file) + 0.2) / SPRITES).ceil() as usize;
+    let most = ((end(file) + 0.2) / apart).ceil() as usize;
     ensure!(
-        [most, ((end(file) / SPRITES).ceil() as usize)].contains(&sprites.len()),
+        [most, ((end(file) / apart).ceil() as usize)].contains(&sprites.len()),
         "{} sprites",
         sprites.len()
     );
-    for (at, sprite) in sprites.iter().enumerate() {
-        let (shown, time) = (number(sprite)?, at as f64 * SPRITES);
+    for (at, (sprite, time)) in sprites.iter().zip(starts).enumerate() {
+        let shown = number(sprite)?;
         let next = around(file, time);
-        let near =
-            file.pictures.iter().any(|(number, of)| *number == shown && (of - time).abs() < SPRITES / 4.0);
+        let near = file
+            .pictures
+            .iter()
+            .any(|(number, of)| *number == shown && (of - time).abs() < apart / 4.0 + 0.001);
         ensure!(near || next.contains(&shown), "sprite {at} shows {shown}, where {next:?} are");
     }
     // The middle of some pictures' time, in no order, as people seek.

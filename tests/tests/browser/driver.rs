@@ -34,6 +34,7 @@ const FLAGS: [&str; 11] = [
 #[derive(Debug)]
 pub(crate) struct Browser {
     pub(crate) client: Client,
+    javascript: bool,
     _driver: Child,
     _profile: TempDir,
 }
@@ -75,7 +76,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .context("chromedriver could not start chromium (Debian's package chromium)")?;
-        let browser = Self { client, _driver: driver, _profile: profile };
+        let browser = Self { client, javascript: settings.javascript, _driver: driver, _profile: profile };
         browser.show_as(settings.width, settings.height, settings.dark).await?;
         Ok(browser)
     }
@@ -145,8 +146,15 @@ impl Browser {
     pub(crate) async fn open(&self, url: &str) -> anyhow::Result<()> {
         self.client.goto(url).await?;
         self.wait_until("loaded page", async |browser| {
-            // Where JavaScript is disabled, the page cannot be asked.
-            let loaded = browser.run("return document.readyState === 'complete' || null").await;
+            // Scripts are modules, which are loaded after the page. Where JavaScript is disabled, they never start.
+            let script = match browser.javascript {
+                true => {
+                    "return (document.readyState === 'complete' && (!document.querySelector('script[type=module]') \
+                     || 'started' in document.documentElement.dataset)) || null"
+                }
+                false => "return document.readyState === 'complete' || null",
+            };
+            let loaded = browser.run(script).await;
             Ok(loaded.unwrap_or(Value::Bool(true)).as_bool())
         })
         .await?;

@@ -84,13 +84,14 @@ async fn three_files_are_dropped_at_once_watched_being_read_and_played_at_a_mome
 
     // From a job to its video: its moments are those that the server tells, and lead to their seconds.
     browser.click("#jobs .job a").await?;
-    browser.wait_for("#side", "Made by the model").await?;
+    browser.wait_for("#about", "Written by AI").await?;
     let path = browser.client.current_url().await?.path().to_owned();
     let moments = server.json(&format!("/api{path}")).await?["moments"]["content"].clone();
     let moments = moments.as_array().context("moments")?;
     ensure!(!moments.is_empty(), "the clip has no moments");
-    let shown =
-        browser.run("return [...document.querySelectorAll('.moments a')].map((a) => a.innerText)").await?;
+    let shown = browser
+        .run("return [...document.querySelectorAll('.moments [data-seek]')].map((a) => a.innerText)")
+        .await?;
     let shown = shown.as_array().context("a list")?;
     ensure!(shown.len() == moments.len(), "{shown:?} are not {moments:?}");
     for (shown, moment) in shown.iter().zip(moments) {
@@ -131,28 +132,28 @@ async fn a_search_lands_on_the_second_and_the_trash_gives_back() -> anyhow::Resu
     let place = format!("#found .places a[href='/videos/{id}?t={second:.1}']");
     browser.wait_for(&place, "").await?;
     browser.click(&place).await?;
-    browser.wait_for("#side", "Moments").await?;
+    browser.wait_for("#moments-title", "Moments").await?;
     let script =
         format!("return Math.abs(document.querySelector('#player').currentTime - {second}) < 0.1 || null");
     browser.wait_until("the player at the second", async |b| Ok(b.run(&script).await?.as_bool())).await?;
 
     // Away by mistake, and back by one press.
-    browser.click(".manage summary").await?;
-    browser.click("form[action$='/delete'] button").await?;
+    browser.click("#more summary").await?;
+    browser.click("#more form[action$='/delete'] button").await?;
     browser.wait_for(".flash", "was moved to the trash").await?;
     ensure!(browser.run("return document.querySelectorAll('#videos .card').length").await? == 1);
     ensure!(server.json("/api/videos").await?["total"] == 1);
     browser.click(".flash button").await?;
-    browser.wait_for("#side", "Moments").await?;
+    browser.wait_for("#moments-title", "Moments").await?;
     ensure!(server.json("/api/videos").await?["total"] == 2, "it is back");
     // Or later, from the trash.
-    browser.click(".manage summary").await?;
-    browser.click("form[action$='/delete'] button").await?;
+    browser.click("#more summary").await?;
+    browser.click("#more form[action$='/delete'] button").await?;
     browser.wait_for(".flash", "was moved to the trash").await?;
     browser.click("footer a[href='/trash']").await?;
     browser.wait_for("#trash .card", "kept until").await?;
     browser.click("#trash button[formaction$='/restore']").await?;
-    browser.wait_for("#side", "Moments").await?;
+    browser.wait_for("#moments-title", "Moments").await?;
     browser.assert_console_is_clean(&[]).await?;
     browser.close().await
 }
@@ -189,7 +190,7 @@ async fn a_video_is_scrubbed_put_into_an_album_downloaded_and_read_again() -> an
     let cell = "const p = document.querySelector('.peek .picture').style; return [p.backgroundImage, p.backgroundPositionX]";
     let shown = browser.run(cell).await?;
     ensure!(shown[0].as_str().is_some_and(|url| url.ends_with("/sprites/0.jpg\")")), "{shown}");
-    ensure!(shown[1] == "-320px", "12 s is in the second picture: {shown}");
+    ensure!(shown[1] == "-1280px", "12 s is the 25th picture, half a second each: {shown}");
     let sheet = format!("/api/videos/{id}/sprites/0.jpg");
     ensure!(server.get(&sheet).await?.status() == 200, "the pictures are there");
     // By the pointer, without moving the player.
@@ -201,7 +202,7 @@ async fn a_video_is_scrubbed_put_into_an_album_downloaded_and_read_again() -> an
     browser.devtools("Input.dispatchMouseEvent", params).await?;
     browser.wait_for(".peek .at", "0:22.").await?;
     ensure!((current_time(&browser).await? - 12.0).abs() < 0.1, "a look moves nothing");
-    ensure!(browser.run(cell).await?[1] == "-640px");
+    ensure!(browser.run(cell).await?[1] == "-1600px");
     browser.assert_no_sideways_scroll().await?;
 
     // Older, newer.
@@ -236,9 +237,9 @@ async fn a_video_is_scrubbed_put_into_an_album_downloaded_and_read_again() -> an
 
     // Regenerated: the model's texts anew, the album stays.
     browser.open(&server.url(&format!("/videos/{id}"))).await?;
-    browser.click(".favourite button").await?;
-    browser.wait_for(".favourite button[aria-pressed=true]", "★").await?;
-    browser.click(".manage summary").await?;
+    browser.click("#favourite button").await?;
+    browser.wait_for("#favourite button[aria-pressed=true]", "Favourite").await?;
+    browser.click("#more summary").await?;
     browser.click("form[action$='/reread'] button").await?;
     browser
         .wait_until("a second reading", async |_| {
@@ -252,7 +253,7 @@ async fn a_video_is_scrubbed_put_into_an_album_downloaded_and_read_again() -> an
 
     // Every download is what it says.
     let links = browser
-        .run("return [...document.querySelectorAll('#side a[href^=\"/api/\"]')].map((a) => a.getAttribute('href'))")
+        .run("return [...document.querySelectorAll('main a[href^=\"/api/\"]')].map((a) => a.getAttribute('href'))")
         .await?;
     let links: Vec<&str> = links.as_array().context("links")?.iter().filter_map(Value::as_str).collect();
     for (end, kind, word) in [

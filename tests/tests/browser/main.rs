@@ -4,6 +4,7 @@
 //! screenshots (see `scripts/screenshots.sh`).
 
 mod accessibility;
+mod dashboard;
 mod drawn;
 mod driver;
 mod household;
@@ -11,12 +12,14 @@ mod journeys;
 mod library;
 mod other_origin;
 mod proxy;
+mod pseudo_locale;
 mod reading_model;
 mod slow_model;
 #[expect(dead_code, reason = "the tests of transcripts need more of it")]
 #[path = "../transcripts/stub.rs"]
 mod speech_stub;
 mod transcript;
+mod video_page;
 
 use std::path::{Path, PathBuf};
 
@@ -102,7 +105,7 @@ async fn a_person_uploads_watches_asks_and_finds_it_all_after_a_crash() -> anyho
     photograph(&browser, "library", 960).await?;
 
     browser.open(&page).await?;
-    browser.wait_for("#side", "Made by the model").await?;
+    browser.wait_for("#about", "Written by AI").await?;
     let poster = "const v = document.querySelector('#player'); return [v.getAttribute('width'), v.getAttribute('height'), !!v.poster]";
     ensure!(browser.run(poster).await? == json!(["320", "240", true]), "the player knows the clip's size");
     seek_by_the_first_moment(&browser).await?;
@@ -110,6 +113,9 @@ async fn a_person_uploads_watches_asks_and_finds_it_all_after_a_crash() -> anyho
     ask(&browser, COLOR).await?;
     let answer = browser.wait_for("#answers .answer .text", "").await?;
     ensure!(answer == colour(&clip)?, "the truth is {:?}, the page says {answer:?}", colour(&clip)?);
+    let opened = browser.run("return document.querySelector('#answers details').open").await?;
+    ensure!(opened == json!(false), "timings open by themselves");
+    browser.click("#answers details summary").await?;
     browser.wait_for("#answers .answer .times", "Reading the prompt").await?;
     browser.assert_console_is_clean(&[]).await?;
     photograph(&browser, "video", 1350).await?;
@@ -122,7 +128,7 @@ async fn a_person_uploads_watches_asks_and_finds_it_all_after_a_crash() -> anyho
     server.kill_and_restart().await?;
     browser.open(&server.url(&format!("/videos/{id}"))).await?;
     browser.wait_for("#name", "Sunday in the garden.mp4").await?;
-    browser.wait_for("#side", "Made by the model").await?;
+    browser.wait_for("#about", "Written by AI").await?;
     browser.wait_for("#answers .question", COLOR).await?;
     ensure!(browser.wait_for("#answers .answer .text", "").await? == answer, "the answer outlives a crash");
     browser.open(&server.url("/jobs")).await?;
@@ -137,7 +143,7 @@ async fn seek_by_the_first_moment(browser: &Browser) -> anyhow::Result<()> {
     let moment = browser.run(script).await?;
     let Some(second) = moment.as_str().map(str::parse::<f64>).transpose()? else {
         // A model may find no moments; the page then says so.
-        browser.wait_for("#side", "no moments").await?;
+        browser.wait_for("#moments", "No moments").await?;
         return Ok(());
     };
     let ready = "return document.querySelector('#player').readyState >= 1 || null";
@@ -262,7 +268,7 @@ async fn everything_works_without_javascript() -> anyhow::Result<()> {
     ensure!(browser.client.current_url().await?.path() == "/", "the form comes back to the list");
 
     browser.click("#videos .card-link").await?;
-    browser.wait_for("#side", "Made by the model").await?;
+    browser.wait_for("#about", "Written by AI").await?;
     browser.type_into("#question", COLOR).await?;
     browser.click("#ask button").await?;
     let answer = browser.wait_for("#answers .answer .text", "").await?;
@@ -273,11 +279,11 @@ async fn everything_works_without_javascript() -> anyhow::Result<()> {
     let source = browser.client.source().await?;
     ensure!(source.contains("/file#t=2.501\""), "?t= reaches the player");
 
-    browser.click(".manage summary").await?;
-    let name = browser.client.find(fantoccini::Locator::Css("#new-name")).await?;
+    browser.click("#edit-open").await?;
+    let name = browser.client.find(fantoccini::Locator::Css("#edit-name")).await?;
     name.clear().await?;
     name.send_keys("Tea & <cake>").await?;
-    browser.click("form[action$='/rename'] button").await?;
+    browser.click("#edit-form button[type=submit]").await?;
     browser.wait_for("#name", "Tea & <cake>").await?;
 
     // Finding it, and landing on the second.
@@ -294,13 +300,13 @@ async fn everything_works_without_javascript() -> anyhow::Result<()> {
     let begin = format!("/file#t={:.3}", second + 0.001);
     ensure!(source.contains(&begin), "the player starts at {second}: {source}");
 
-    browser.click(".manage summary").await?;
-    browser.click("form[action$='/delete'] button").await?;
+    browser.click("#more summary").await?;
+    browser.click("#more form[action$='/delete'] button").await?;
     browser.wait_for("#videos", "No videos yet").await?;
     browser.click(".flash button").await?;
     browser.wait_for("#name", "Tea & <cake>").await?;
-    browser.click(".manage summary").await?;
-    browser.click("form[action$='/delete'] button").await?;
+    browser.click("#more summary").await?;
+    browser.click("#more form[action$='/delete'] button").await?;
     browser.wait_for("#videos", "No videos yet").await?;
     browser.open(&server.url("/trash")).await?;
     browser.wait_for("#trash", "Tea & <cake>").await?;
@@ -328,7 +334,7 @@ async fn a_question_can_be_stopped_and_says_so() -> anyhow::Result<()> {
                  }).observe(document.querySelector('#asking'), { subtree: true, attributes: true });";
     browser.run(press).await?;
     browser.click("#ask button").await?;
-    browser.wait_for("#answers .answer .state", "stopped").await?;
+    browser.wait_for("#answers .answer .state", "Stopped").await?;
     let asked: Value = server.json(&format!("/api/videos/{id}")).await?;
     ensure!(asked["answers"][0]["status"] == "cancelled", "the library says it too: {}", asked["answers"][0]);
     // The next question works.

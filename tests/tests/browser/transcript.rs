@@ -67,7 +67,7 @@ async fn captions_show_and_lines_follow_seek_and_are_corrected() -> anyhow::Resu
     let id = server.upload(&spoken()?).await?;
     browser.open(&server.url(&format!("/videos/{id}"))).await?;
     // The page follows the transcription without a reload.
-    browser.wait_for("#transcript .made", "Transcribed by the model stub").await?;
+    browser.wait_for("#transcript .made", "Transcribed by AI (stub)").await?;
     browser
         .wait_until("complete transcript", async |_| {
             let found = server.json(&format!("/api/videos/{id}/transcript.json")).await?;

@@ -14,7 +14,6 @@ play-unreadable = This file can't be read, so it can't be played.
 play-preparing = This video is being prepared for playing. It will appear here.
 captions-moments = What happens
 date-unknown = Date unknown. Added:
-date-guessed = (a guess)
 
 in-trash = In the trash
 restore = Restore

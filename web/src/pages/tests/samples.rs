@@ -306,7 +306,7 @@ fn share() -> StageShare {
 }
 
 pub(super) fn system() -> SystemPage {
-    let facts = vec![Fact { name: "GPU", value: HOSTILE.into() }];
+    let facts = vec![Fact { name: "system-gpu", value: HOSTILE.into() }];
     SystemPage {
         shell: shell(ModelStatus::Loading),
         spans: vec![("15 min".into(), "/system".into(), true)],
@@ -316,9 +316,8 @@ pub(super) fn system() -> SystemPage {
         now_running: Vec::new(),
         jobs: HOSTILE.into(),
         advice: vec![HOSTILE.into()],
-        lists: vec![FactList { title: "Machine", facts }],
+        lists: vec![FactList { title: "system-machine", facts }],
         now: time(),
-        storage: HOSTILE.into(),
     }
 }
 
