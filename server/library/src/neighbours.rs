@@ -1,9 +1,15 @@
-//! The videos before and after one: on the whole timeline, with the same tag, of the same day, or in a list.
+//! The videos before and after one: on the whole timeline, in an album, with the same tag, of the same day, or in a list.
 
 use jiff::civil::{Date, Time};
 use sqlx::QueryBuilder;
 
-use crate::{error::LibraryError, library::Library, taken::local_ms, video::Video};
+use crate::{
+    albums::{Collection, Position},
+    error::LibraryError,
+    library::Library,
+    taken::local_ms,
+    video::Video,
+};
 
 /// A video's place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,25 +52,22 @@ impl Library {
         Ok(Neighbours { previous: newer, next: older, ..Neighbours::default() })
     }
 
-    /// Returns the place of a video among those with a tag, the first taken first; `None` means that it does not have the tag.
+    /// Returns the place of a video in an album or among those with a tag; `None` means that it is not there.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn neighbours_by_tag(
+    pub async fn neighbours_in(
         &self,
         video: &Video,
-        tag: &str,
+        collection: &Collection,
     ) -> Result<Option<Neighbours>, LibraryError> {
-        let tag = tag.to_owned();
-        let tagged = move |sql: &mut QueryBuilder<'_, sqlx::Sqlite>| {
-            sql.push(
-                "deleted_ms IS NULL AND id IN (SELECT video_id FROM pieces WHERE kind = 'tag' AND text = ",
-            );
-            sql.push_bind(tag.clone()).push(" COLLATE NOCASE)");
-        };
-        let (newer, older) = self.beside(video, &tagged).await?;
-        let (number, count) = self.counted(video, &tagged, "<=").await?;
-        Ok((number > 0).then_some(Neighbours { previous: older, next: newer, number, count }))
+        let position = self.position_in(collection, &video.id).await?;
+        Ok(position.map(|Position { number, videos, previous, next }| Neighbours {
+            previous,
+            next,
+            number,
+            count: videos,
+        }))
     }
 
     /// Returns the place of a video among those of a day of its local time, the last taken first; `None` means that it is of
@@ -157,18 +160,19 @@ mod tests {
             library.edit_text(&ids[at], TextKind::Tags, Some(tags)).await.unwrap();
         }
         let video = library.video(&ids[2]).await.unwrap();
+        let tag = |tag: &str| Collection::Tag(tag.to_owned());
         let place = library.neighbours(&video).await.unwrap();
         assert_eq!((place.previous.as_ref(), place.next.as_ref()), (Some(&ids[3]), Some(&ids[1])));
-        let place = library.neighbours_by_tag(&video, "lake").await.unwrap().unwrap();
+        let place = library.neighbours_in(&video, &tag("lake")).await.unwrap().unwrap();
         assert_eq!((place.previous.as_ref(), place.next.as_ref()), (Some(&ids[0]), Some(&ids[3])));
         assert_eq!((place.number, place.count), (2, 3));
         let place = library.neighbours_by_day(&video, date(2019, 6, 2)).await.unwrap().unwrap();
         assert_eq!((place.previous.as_ref(), place.next.as_ref()), (None, Some(&ids[1])));
         assert_eq!((place.number, place.count), (1, 2));
         assert_eq!(library.neighbours_by_day(&video, date(2019, 6, 3)).await.unwrap(), None);
-        assert_eq!(library.neighbours_by_tag(&video, "nothing").await.unwrap(), None);
+        assert_eq!(library.neighbours_in(&video, &tag("nothing")).await.unwrap(), None);
         library.trash_video(&ids[3]).await.unwrap();
-        let place = library.neighbours_by_tag(&video, "Lake").await.unwrap().unwrap();
+        let place = library.neighbours_in(&video, &tag("Lake")).await.unwrap().unwrap();
         assert_eq!((place.next.as_ref(), place.number, place.count), (None, 2, 2));
     }
 }

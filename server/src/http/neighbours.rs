@@ -1,7 +1,7 @@
 //! Where a reader came from to a video (`?in=`), and the videos before and after it there.
 
 use axum::http::Uri;
-use homereel_library::{Neighbours, Video};
+use homereel_library::{Collection, Neighbours, Video};
 use jiff::civil::Date;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -19,6 +19,8 @@ const RESULTS: usize = 200;
 pub(super) enum Origin {
     /// The whole timeline.
     Timeline,
+    /// The videos of the album with this id.
+    Album(String),
     /// The videos with a tag.
     Tag(String),
     /// The videos of a day.
@@ -31,14 +33,19 @@ pub(super) enum Origin {
 #[derive(Debug, Clone)]
 pub(super) struct Around {
     pub(super) origin: Origin,
+    /// Name of the album that the origin is.
+    pub(super) album: String,
     pub(super) place: Neighbours,
 }
 
 impl Origin {
-    /// Parses `tag:NAME`, `day:2019-06-02` or `search:QUERY`; anything else is the timeline.
+    /// Parses `album:ID`, `tag:NAME`, `day:2019-06-02` or `search:QUERY`; anything else is the timeline.
     pub(super) fn parse(text: &str) -> Self {
         let parsed = match text.split_once(':') {
             _ if text.len() > MAX_BYTES => None,
+            Some(("album", id)) if !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Some(Self::Album(id.to_owned()))
+            }
             Some(("tag", tag)) if !tag.trim().is_empty() => Some(Self::Tag(tag.to_owned())),
             Some(("day", day)) => day.parse().ok().map(Self::Day),
             Some(("search", query)) => {
@@ -54,6 +61,7 @@ impl Origin {
     pub(super) fn value(&self) -> String {
         match self {
             Self::Timeline => String::new(),
+            Self::Album(id) => format!("album:{id}"),
             Self::Tag(tag) => format!("tag:{tag}"),
             Self::Day(day) => format!("day:{day}"),
             Self::Search(query) => format!("search:{}", query.fields()),
@@ -64,6 +72,7 @@ impl Origin {
     pub(super) fn url(&self) -> String {
         match self {
             Self::Timeline => "/".into(),
+            Self::Album(id) => format!("/albums/{id}"),
             Self::Tag(tag) => views::tag_url(tag),
             Self::Day(day) => format!("/search?from={day}&to={day}"),
             Self::Search(query) => format!("/search?{}", query.fields()),
@@ -87,7 +96,8 @@ pub(super) async fn around(state: &AppState, video: &Video, origin: Option<&str>
     let library = &state.library;
     let place = match &origin {
         Origin::Timeline => None,
-        Origin::Tag(tag) => library.neighbours_by_tag(video, tag).await?,
+        Origin::Album(id) => library.neighbours_in(video, &Collection::Album(id.clone())).await?,
+        Origin::Tag(tag) => library.neighbours_in(video, &Collection::Tag(tag.clone())).await?,
         Origin::Day(day) => library.neighbours_by_day(video, *day).await?,
         Origin::Search(query) => match query.first_results(state, RESULTS).await {
             Ok(ids) => {
@@ -99,10 +109,15 @@ pub(super) async fn around(state: &AppState, video: &Video, origin: Option<&str>
             Err(failure) => return Err(failure),
         },
     };
-    match place {
-        Some(place) => Ok(Around { origin, place }),
-        None => Ok(Around { origin: Origin::Timeline, place: library.neighbours(video).await? }),
-    }
+    let Some(place) = place else {
+        let place = library.neighbours(video).await?;
+        return Ok(Around { origin: Origin::Timeline, album: String::new(), place });
+    };
+    let album = match &origin {
+        Origin::Album(id) => library.album(id).await?.name,
+        _ => String::new(),
+    };
+    Ok(Around { origin, album, place })
 }
 
 #[cfg(test)]
@@ -111,7 +126,7 @@ mod tests {
 
     #[test]
     fn origins_are_read_as_they_are_written_and_hostile_ones_are_the_timeline() {
-        for text in ["tag:Lake Garda", "day:2019-06-02", "search:q=lake%20x%26y&favourite=on"] {
+        for text in ["album:01a2", "tag:Lake Garda", "day:2019-06-02", "search:q=lake%20x%26y&favourite=on"] {
             let origin = Origin::parse(text);
             assert_eq!(Origin::parse(&origin.value()).value(), origin.value(), "{text}");
             assert_ne!(origin.value(), "", "{text}");
@@ -120,7 +135,17 @@ mod tests {
             panic!("a search")
         };
         assert_eq!(query.fields(), "q=lake%20x", "the page of the results does not matter");
-        for hostile in ["", "x", "tag:", "day:yesterday", "search:\u{0}", "album", "day:2019-13-40"] {
+        for hostile in [
+            "",
+            "x",
+            "tag:",
+            "day:yesterday",
+            "search:\u{0}",
+            "album",
+            "album:",
+            "album:../x",
+            "day:2019-13-40",
+        ] {
             assert_eq!(Origin::parse(hostile).value(), "", "{hostile}");
         }
         assert_eq!(Origin::parse(&format!("tag:{}", "x".repeat(3000))).value(), "");

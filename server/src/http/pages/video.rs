@@ -4,16 +4,17 @@ mod answers;
 pub(in crate::http) mod text;
 
 use axum::response::Response;
-use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Video};
+use homereel_library::{Album, Answer, AnswerStatus, Job, JobState, Poster, Video};
 use homereel_web::{
     Words, format,
     pages::VideoPage,
-    views::{Link, ModelStatus, Trail},
+    views::{AlbumChoice, Link, ModelStatus, Trail},
 };
 use serde::Deserialize;
 
 use crate::{
     http::{
+        error::Failure,
         extract::{Path, Query},
         html::{self, PageContext},
         neighbours::{self, Around, Origin},
@@ -78,6 +79,7 @@ pub(in crate::http) async fn page(
             older_answers: (older_answers < all.len())
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
             has_sprites: cx.state.library.sprites(&video.sha256).await.is_some(),
+            albums: albums(&cx.state, &id).await?,
             similar: similar::cards(&cx, &id).await,
             transcript,
             captions,
@@ -220,10 +222,24 @@ fn warnings(video: &Video, job: Option<&Job>) -> Vec<String> {
     warnings
 }
 
+/// Maximum number of albums that the menu offers; the page of albums has all of them.
+const ALBUMS: u32 = 100;
+
+/// Returns the albums that the menu offers: those with the video, then the newest others.
+async fn albums(state: &AppState, id: &str) -> Result<Vec<AlbumChoice>, Failure> {
+    let chosen = state.library.albums_of(id).await?;
+    let mut others = state.library.albums(ALBUMS, 0).await?;
+    others.retain(|album| chosen.iter().all(|one| one.id != album.id));
+    let choice = |album: Album, chosen| AlbumChoice { id: album.id, name: album.name, chosen };
+    let chosen = chosen.into_iter().map(|album| choice(album, true));
+    Ok(chosen.chain(others.into_iter().map(|album| choice(album, false))).collect())
+}
+
 /// Returns the way back to where the reader came from, and the videos before and after this one there.
-fn trail(words: &Words, Around { origin, place }: Around, plays_all: bool) -> Trail {
+fn trail(words: &Words, Around { origin, album, place }: Around, plays_all: bool) -> Trail {
     let list = match &origin {
         Origin::Timeline => words.t("all-videos"),
+        Origin::Album(_) => album,
         Origin::Tag(tag) => tag.clone(),
         Origin::Day(day) => day.strftime("%-d %b %Y").to_string(),
         Origin::Search(query) => words.with("search-for", &[("words", query.words())]),
