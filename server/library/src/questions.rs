@@ -7,7 +7,7 @@ use crate::{
     answers::AnswerStatus,
     error::LibraryError,
     library::Library,
-    search::{PieceKind, Recalled},
+    search::Recalled,
     values::{id, new_id, now_ms, shorten},
 };
 
@@ -137,15 +137,7 @@ impl Library {
         let rows = sqlx::query(sql).bind(id).fetch_all(&self.pool).await?;
         let note = |row: &SqliteRow| {
             let number = usize::try_from(row.try_get::<i64, _>("number")?).unwrap_or_default();
-            let recalled = Recalled {
-                video_id: row.try_get("video_id")?,
-                name: row.try_get("name")?,
-                day: row.try_get::<Option<&str>, _>("day")?.and_then(|day| day.parse().ok()),
-                kind: PieceKind::parse(row.try_get("kind")?),
-                start: row.try_get("start_s")?,
-                text: row.try_get("text")?,
-            };
-            Ok((number, recalled))
+            Ok((number, Recalled::from_row(row)?))
         };
         Ok(rows.iter().map(note).collect::<Result<_, sqlx::Error>>()?)
     }

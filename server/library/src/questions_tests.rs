@@ -1,7 +1,7 @@
 //! Tests of [`super`].
 
 use super::*;
-use crate::tests::add;
+use crate::{search::PieceKind, tests::add};
 
 fn note(video_id: &str, text: &str) -> Recalled {
     Recalled {

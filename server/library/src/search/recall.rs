@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use jiff::civil::Date;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::{FromRow, Row as _, sqlite::SqliteRow};
 
 use super::{fuse::fuse, near::Near, results::PieceKind};
 use crate::{error::LibraryError, library::Library, values::to_json};
@@ -81,7 +81,7 @@ impl Library {
             by_words.push(row.try_get::<i64, _>("id")?);
         }
         for row in matching.iter().chain(&others) {
-            notes.insert(row.try_get::<i64, _>("id")?, note(row)?);
+            notes.insert(row.try_get::<i64, _>("id")?, Recalled::from_row(row)?);
         }
         // Those of other kinds, and of videos in the trash, are not among the rows.
         let by_meaning: Vec<i64> = nearest.into_iter().filter(|piece| notes.contains_key(piece)).collect();
@@ -90,15 +90,17 @@ impl Library {
     }
 }
 
-fn note(row: &SqliteRow) -> Result<Recalled, LibraryError> {
-    Ok(Recalled {
-        video_id: row.try_get("video_id")?,
-        name: row.try_get("name")?,
-        day: row.try_get::<Option<&str>, _>("day")?.and_then(|day| day.parse().ok()),
-        kind: PieceKind::parse(row.try_get("kind")?),
-        start: row.try_get("start_s")?,
-        text: row.try_get("text")?,
-    })
+impl FromRow<'_, SqliteRow> for Recalled {
+    fn from_row(row: &SqliteRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            video_id: row.try_get("video_id")?,
+            name: row.try_get("name")?,
+            day: row.try_get::<Option<&str>, _>("day")?.and_then(|day| day.parse().ok()),
+            kind: PieceKind::parse(row.try_get("kind")?),
+            start: row.try_get("start_s")?,
+            text: row.try_get("text")?,
+        })
+    }
 }
 
 /// Returns the words of a question that distinguish it.

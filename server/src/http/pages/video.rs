@@ -237,7 +237,6 @@ async fn album_choices(state: &AppState, id: &str) -> Result<Vec<AlbumChoice>, F
     names.extend(missing);
     let choice = |(id, name): (String, String)| AlbumChoice {
         chosen: chosen.iter().any(|album| album.id == id),
-        url: format!("/albums/{id}"),
         id,
         name,
     };
