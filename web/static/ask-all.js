@@ -73,7 +73,7 @@ function noteRow(note) {
   const picture = note.picture ? Object.assign(element('img'), { src: note.picture, alt: '', width: 160, height: 90, loading: 'lazy' }) : element('span', 'poster none');
   const video = element('strong', '', note.name);
   words.dir = video.dir = 'auto';
-  words.append(element('data', '', `[${note.number}] ${note.at}`), ' ', video, ` ${note.text}`);
+  words.append(element('bdi', '', `[${note.number}] ${note.at}`), ' ', video, ` ${note.text}`);
   link.append(picture, words);
   row.append(link);
   return row;

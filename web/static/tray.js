@@ -52,7 +52,7 @@ class Row {
     this.bar.setAttribute('aria-label', t('upload-of', { name: file.name }));
     this.says = element('p', 'says hint', t('upload-waiting'));
     this.buttons = element('p', 'buttons');
-    this.line.append(this.name, element('data', 'hint', size(file.size)), this.bar, this.says, this.buttons);
+    this.line.append(this.name, element('bdi', 'hint', size(file.size)), this.bar, this.says, this.buttons);
     this.offerCancel();
     rows.push(this);
     list().append(this.line);
@@ -207,7 +207,7 @@ export async function listUnfinished() {
     const row = element('li'), url = `/api/uploads/${upload.id}`;
     const discard = button(t('discard'), async () => { await fetch(url, { method: 'DELETE', headers: TUS }); row.remove(); });
     discard.setAttribute('aria-label', t('discard-upload-of', { name: upload.name }));
-    row.append(element('bdi', 'file', upload.name), element('data', 'hint', size(upload.length)),
+    row.append(element('bdi', 'file', upload.name), element('bdi', 'hint', size(upload.length)),
       element('p', 'says state stop', t('upload-unfinished', { received: size(upload.received), length: size(upload.length) })), discard);
     place.append(row);
   }

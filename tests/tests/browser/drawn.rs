@@ -66,7 +66,7 @@ async fn a_file_with_another_clock_is_not_played_before_its_rendition() -> anyho
     let id = server.upload(&recording.write(dir.path(), "late.mkv")?).await?;
     let browser = Browser::start(Settings::default()).await?;
     browser.open(&server.url(&format!("/videos/{id}"))).await?;
-    browser.wait_for("#state", "Describing it").await?;
+    browser.wait_for("#state", "Describing").await?;
     browser.wait_for("#player-box", "being prepared for playing").await?;
     ensure!(browser.run("return document.querySelector('#player')").await?.is_null(), "it plays");
     model.hold.close();

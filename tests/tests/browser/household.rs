@@ -38,6 +38,7 @@ async fn choose(browser: &Browser, css: &str, value: &str) -> anyhow::Result<()>
 }
 
 async fn log_out(browser: &Browser) -> anyhow::Result<()> {
+    browser.click("header .menu > summary").await?;
     browser.click("form[action='/logout'] button").await?;
     browser.wait_for("h1", "Log in").await?;
     Ok(())
@@ -59,7 +60,7 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
     browser.open(&server.url("/household")).await?;
     browser.wait_for("h1", "Log in").await?;
     log_in(&browser, None, "a wrong guess").await?;
-    browser.wait_for("[role=alert]", "that is not the password").await?;
+    browser.wait_for("[role=alert]", "wrong password").await?;
     log_in(&browser, None, PASSWORD).await?;
     // Back to where they wanted to go.
     browser.wait_for("h1", "Household").await?;
@@ -80,12 +81,12 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
     browser.open(&server.url("/household")).await?;
     browser.wait_for("#keys", "phone").await?;
     ensure!(!browser.client.source().await?.contains(&key[..12]), "the secret is shown again");
-    browser.wait_for("#keys", "used ").await?;
+    browser.wait_for("#keys", "Last used").await?;
     fill(&browser, "#key-name", "phone").await?;
     browser.click("#add-key button").await?;
     browser.wait_for("#problem", "there is an API key phone already").await?;
     browser.click("#keys button").await?;
-    browser.wait_for("#keys", "There are no keys").await?;
+    browser.wait_for("#keys", "No API keys yet").await?;
     ensure!(upload().await? == StatusCode::UNAUTHORIZED, "a revoked key opens something");
 
     // Grandmother may look, and no more.
@@ -93,7 +94,7 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
     choose(&browser, "#user-role", "viewer").await?;
     fill(&browser, "#user-password", "garden gate").await?;
     browser.click("#add-person button").await?;
-    browser.wait_for("#done", "They can log in now").await?;
+    browser.wait_for("#done", "They can now sign in").await?;
     browser.wait_for("#people .job:nth-child(2)", "Oma <3").await?;
     log_out(&browser).await?;
     log_in(&browser, Some("Oma <3"), "garden gate").await?;
@@ -113,13 +114,13 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
         .send()
         .await?;
     ensure!(refused.status() == StatusCode::FORBIDDEN, "{}", refused.status());
-    ensure!(refused.text().await?.contains("this requires the role admin; yours is viewer"));
+    ensure!(refused.text().await?.contains("Only admins can do this."));
 
     // Her own password is hers to change.
     for (present, new, repeat, says) in [
-        ("wrong gate!", "rose bushes", "rose bushes", "that is not the password"),
+        ("wrong gate!", "rose bushes", "rose bushes", "wrong password"),
         ("garden gate", "rose bushes", "rose bushed", "are not the same"),
-        ("garden gate", "rose bushes", "rose bushes", "Your password is changed"),
+        ("garden gate", "rose bushes", "rose bushes", "Password changed"),
     ] {
         fill(&browser, "#present", present).await?;
         fill(&browser, "#password", new).await?;
@@ -129,7 +130,7 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
     }
     log_out(&browser).await?;
     log_in(&browser, Some("Oma <3"), "garden gate").await?;
-    browser.wait_for("[role=alert]", "that is not the password").await?;
+    browser.wait_for("[role=alert]", "wrong password").await?;
     log_in(&browser, Some("oma <3"), "rose bushes").await?;
     browser.wait_for("#videos .card", "").await?;
     log_out(&browser).await?;
@@ -144,7 +145,7 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
     browser.wait_for("#people .job:nth-child(2) .job-head", "member").await?;
     browser.click("#people details summary").await?;
     browser.click("#people form[action$='/remove'] button").await?;
-    browser.wait_for("#done", "They cannot log in any more").await?;
+    browser.wait_for("#done", "They can no longer sign in").await?;
     log_out(&browser).await?;
     if javascript {
         browser.assert_console_is_clean(&["401", "400", "409"]).await?;

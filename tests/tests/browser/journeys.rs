@@ -150,7 +150,8 @@ async fn a_search_lands_on_the_second_and_the_trash_gives_back() -> anyhow::Resu
     browser.click("#more summary").await?;
     browser.click("#more form[action$='/delete'] button").await?;
     browser.wait_for(".flash", "was moved to the trash").await?;
-    browser.click("footer a[href='/trash']").await?;
+    browser.click("header .menu > summary").await?;
+    browser.click("header a[href='/trash']").await?;
     browser.wait_for("#trash .card", "kept until").await?;
     browser.click("#trash button[formaction$='/restore']").await?;
     browser.wait_for("#moments-title", "Moments").await?;

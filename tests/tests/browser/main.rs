@@ -53,6 +53,8 @@ fn colour(clip: &Clip) -> anyhow::Result<&str> {
 /// Chooses files by the file dialog and waits until the server has them; returns the last one's page.
 async fn choose(browser: &Browser, files: &[&Path]) -> anyhow::Result<String> {
     let paths: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    let input = "return !!document.querySelector('#files') || null";
+    browser.wait_until("the file input", async |b| Ok(b.run(input).await?.as_bool())).await?;
     browser.type_into("#files", &paths.join("\n")).await?;
     let rows = format!("return document.querySelectorAll('#uploads a').length === {}", files.len());
     browser

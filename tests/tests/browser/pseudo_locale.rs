@@ -11,7 +11,9 @@ use crate::{
 /// Returns what a page shows or tells outside of messages, and outside of what is data: names, texts of models, times, numbers, code.
 const UNTRANSLATED: &str = r#"
 const DATA = '[dir=auto], bdi, time, code, kbd, data, [translate=no], script, noscript';
-const isBare = (text) => /\p{L}{2,}/u.test(text.replace(/⟦[\s\S]*?⟧/g, ''));
+// Messages may stand inside of messages.
+const without = (text) => { const less = text.replace(/⟦[^⟦⟧]*⟧/g, ''); return less === text ? text : without(less); };
+const isBare = (text) => /\p{L}{2,}/u.test(without(text));
 const found = [];
 const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_TEXT);
 for (let node = walker.nextNode(); node; node = walker.nextNode()) {

@@ -23,7 +23,7 @@ pub enum AuthErrorKind {
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
     /// Wrong password.
-    #[error("that is not the password")]
+    #[error("wrong password")]
     WrongPassword,
     /// No password has been set.
     #[error("no password is set yet; `homereel password link` prints a link that sets one")]
