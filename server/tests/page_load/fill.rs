@@ -54,11 +54,34 @@ pub(crate) async fn fill(state: &AppState, videos: usize) -> Filled {
         state.auth.add_key(&format!("key {number}"), Role::Viewer).await.unwrap();
     }
     let video = library.video_rows(1, videos as u32 / 2).await.unwrap().remove(0);
+    transcript(library, &video.id).await;
     Filled {
         key: format!("{}_{}", homereel_library::local_ms(video.local()), video.id),
         question: question(library).await,
         video: video.id,
         album: all.id,
+    }
+}
+
+/// Adds a transcript of 200 lines.
+async fn transcript(library: &Library, id: &str) {
+    sqlx::query(
+        "INSERT INTO transcripts (video_id, state, position_s, lines, indexed, language, model, created_ms, done_ms)
+             VALUES (?, 'done', 200, 200, 200, 'en', 'fake', 1, 1)",
+    )
+    .bind(id)
+    .execute(library.pool())
+    .await
+    .unwrap();
+    for line in 0..200 {
+        sqlx::query(
+            "INSERT INTO transcript_lines (video_id, number, start_s, end_s, text, confidence) VALUES (?1, ?2, ?2, ?2 + 1, 'Look there.', 1)",
+        )
+        .bind(id)
+        .bind(line)
+        .execute(library.pool())
+        .await
+        .unwrap();
     }
 }
 

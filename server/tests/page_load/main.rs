@@ -83,6 +83,7 @@ async fn measure_all(videos: usize) -> BTreeMap<&'static str, Duration> {
     let mut measured = Vec::new();
     for (name, url) in routes::urls(&filled).into_iter().filter(|(name, _)| name.contains(&only)) {
         let (p50, p95) = measure(&router, &url).await;
+        println!("{name}: p95 {p95:.1?}");
         measured.push((p95, p50, name));
     }
     measured.sort_unstable();

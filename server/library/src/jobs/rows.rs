@@ -75,7 +75,7 @@ impl Library {
     /// `Database`.
     pub async fn jobs_of(&self, video_id: &str) -> Result<Vec<Job>, LibraryError> {
         let rows = sqlx::query_as(
-            "SELECT * FROM jobs WHERE video_id = ? ORDER BY created_ms DESC, id DESC LIMIT 20",
+            "SELECT * FROM jobs INDEXED BY jobs_by_video WHERE video_id = ? ORDER BY created_ms DESC, id DESC LIMIT 20",
         )
         .bind(video_id)
         .fetch_all(&self.pool)
@@ -88,10 +88,11 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn newest_jobs(&self, video_ids: &[&str]) -> Result<HashMap<String, Job>, LibraryError> {
-        // SQLite has no list parameters, so the ids are passed as a JSON array.
+        // SQLite has no list parameters, so the ids are passed as a JSON array. A cross join is read in this order; otherwise SQLite
+        // might read all jobs by age.
         let rows: Vec<Job> = sqlx::query_as(
-            "SELECT * FROM jobs WHERE video_id IN (SELECT value FROM json_each(?)) AND kind = 'ingest'
-             ORDER BY created_ms, id",
+            "SELECT j.* FROM json_each(?) CROSS JOIN jobs j ON j.video_id = value AND j.kind = 'ingest'
+             ORDER BY j.created_ms, j.id",
         )
         .bind(to_json("video ids", &video_ids)?)
         .fetch_all(&self.pool)

@@ -135,6 +135,10 @@ impl Counted {
         note("titles".into());
         library.newest_jobs(&ids).await.unwrap();
         note("jobs of videos".into());
+        library.jobs_of(ids[0]).await.unwrap();
+        note("jobs of a video".into());
+        library.albums_of(ids[0]).await.unwrap();
+        note("albums of a video".into());
         library.neighbours(&newest[2]).await.unwrap();
         note("neighbours".into());
         library.cameras().await.unwrap();
