@@ -3,6 +3,7 @@
 
 mod lists;
 mod search;
+mod system;
 mod transcript;
 mod video;
 
@@ -11,6 +12,7 @@ pub use lists::{
     AlbumCard, AlbumHead, ArrangedVideo, BatchBar, CardGroup, DoneMessage, ListForm, PageLinks, RailEntry,
 };
 pub use search::{FoundView, HitView};
+pub use system::{BenchChange, StageShare, TimeSpent};
 pub use transcript::{LineView, TranscriptView};
 pub use video::{AlbumChoice, EditedMoment, MomentView, Trail};
 
@@ -68,41 +70,6 @@ pub struct RefusedUpload {
     pub size: String,
     /// Why it was refused.
     pub reason: String,
-}
-
-/// The newest benchmark beside the one before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BenchChange {
-    /// Name of the earlier run.
-    pub before: String,
-    /// Name of the newest run.
-    pub after: String,
-    /// What was measured, the earlier value, the newest one, and the change.
-    pub rows: Vec<[String; 4]>,
-}
-
-/// Where the time of the last answers went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimeSpent {
-    /// Title, with the number of answers.
-    pub title: String,
-    /// The stages in order.
-    pub shares: Vec<StageShare>,
-}
-
-/// The mean time of a stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StageShare {
-    /// The stage, which selects the colour.
-    pub key: &'static str,
-    /// Name for readers.
-    pub name: String,
-    /// Formatted mean time.
-    pub time: String,
-    /// Where it begins in a bar of 100 units.
-    pub x: String,
-    /// Its width in the bar.
-    pub width: String,
 }
 
 /// Kind of a state, which selects its colour and icon. The word beside them has the same meaning.

@@ -82,7 +82,8 @@ fn messages_have_plurals_and_values_and_can_be_marked() {
     let words = Words::of(Some("de-DE,de;q=0.9"));
     assert_eq!(words.n("count-videos", 1u64), "1 video");
     assert_eq!(words.n("count-videos", 2u64), "2 videos");
-    assert_eq!(words.t("no-such-key"), "no-such-key");
+    let missing = "no-such-key";
+    assert_eq!(words.t(missing), missing);
     let marked = Words::of(Some("en-XA,en;q=0.5"));
     assert_eq!(marked.n("count-videos", 3u64), "⟦3 videos⟧");
     assert_ne!(marked, words);

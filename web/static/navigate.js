@@ -14,7 +14,7 @@ export function follow(begin) {
 }
 
 /** Whether `url` is a page of this site, and not a file. */
-const isPage = (url) => url.origin === location.origin && !/^\/(api|v1|static|metrics|logout)(\/|$)/.test(url.pathname);
+const isPage = (url) => url.origin === location.origin && !/^\/(api|v1|static|metrics|logout|videos\/download)(\/|$)/.test(url.pathname);
 
 function clicked(event) {
   const link = event.target.closest('a[href]');

@@ -1,15 +1,10 @@
-//! The videos before and after one: on the whole timeline, in an album, with the same tag, of the same day, or in a list.
+//! The videos before and after one: on the whole timeline, of the same day, or in a list. Those in an album or with a tag are in
+//! [`Library::neighbours_in`].
 
 use jiff::civil::{Date, Time};
 use sqlx::QueryBuilder;
 
-use crate::{
-    albums::{Collection, Position},
-    error::LibraryError,
-    library::Library,
-    taken::local_ms,
-    video::Video,
-};
+use crate::{error::LibraryError, library::Library, taken::local_ms, video::Video};
 
 /// A video's place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,28 +41,10 @@ impl Library {
     /// `Database`.
     pub async fn neighbours(&self, video: &Video) -> Result<Neighbours, LibraryError> {
         let all = |sql: &mut QueryBuilder<'_, sqlx::Sqlite>| {
-            sql.push("deleted_ms IS NULL");
+            sql.push("deleted = 0");
         };
         let (newer, older) = self.beside(video, all).await?;
         Ok(Neighbours { previous: newer, next: older, ..Neighbours::default() })
-    }
-
-    /// Returns the place of a video in an album or among those with a tag; `None` means that it is not there.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn neighbours_in(
-        &self,
-        video: &Video,
-        collection: &Collection,
-    ) -> Result<Option<Neighbours>, LibraryError> {
-        let position = self.position_in(collection, &video.id).await?;
-        Ok(position.map(|Position { number, videos, previous, next }| Neighbours {
-            previous,
-            next,
-            number,
-            count: videos,
-        }))
     }
 
     /// Returns the place of a video among those of a day of its local time, the last taken first; `None` means that it is of
@@ -82,8 +59,8 @@ impl Library {
     ) -> Result<Option<Neighbours>, LibraryError> {
         let start = local_ms(day.to_datetime(Time::midnight()));
         let of_day = move |sql: &mut QueryBuilder<'_, sqlx::Sqlite>| {
-            sql.push("deleted_ms IS NULL AND local_ms >= ").push_bind(start);
-            sql.push(" AND local_ms < ").push_bind(start + 86_400_000);
+            sql.push("deleted = 0 AND taken_ms >= ").push_bind(start);
+            sql.push(" AND taken_ms < ").push_bind(start + 86_400_000);
         };
         let (newer, older) = self.beside(video, &of_day).await?;
         let (number, count) = self.counted(video, &of_day, ">=").await?;
@@ -97,11 +74,11 @@ impl Library {
         condition: impl Fn(&mut QueryBuilder<'_, sqlx::Sqlite>),
     ) -> Result<(Option<String>, Option<String>), LibraryError> {
         let one = async |compared: &str, order: &str| {
-            let mut sql = QueryBuilder::new("SELECT id FROM videos WHERE ");
+            let mut sql = QueryBuilder::new("SELECT video_id FROM facts WHERE ");
             condition(&mut sql);
-            sql.push(format!(" AND (local_ms, id) {compared} ("));
+            sql.push(format!(" AND (taken_ms, video_id) {compared} ("));
             sql.push_bind(local_ms(video.local())).push(", ").push_bind(video.id.clone());
-            sql.push(format!(") ORDER BY local_ms {order}, id {order} LIMIT 1"));
+            sql.push(format!(") ORDER BY taken_ms {order}, video_id {order} LIMIT 1"));
             sql.build_query_scalar::<String>().fetch_optional(&self.pool).await
         };
         Ok((one(">", "").await?, one("<", "DESC").await?))
@@ -114,10 +91,10 @@ impl Library {
         condition: impl Fn(&mut QueryBuilder<'_, sqlx::Sqlite>),
         compared: &str,
     ) -> Result<(u64, u64), LibraryError> {
-        let mut sql = QueryBuilder::new(format!("SELECT coalesce(sum((local_ms, id) {compared} ("));
+        let mut sql = QueryBuilder::new(format!("SELECT coalesce(sum((taken_ms, video_id) {compared} ("));
         sql.push_bind(local_ms(video.local())).push(", ").push_bind(video.id.clone());
-        sql.push(")), 0), count(*), coalesce(max(id = ").push_bind(video.id.clone());
-        sql.push("), 0) FROM videos WHERE ");
+        sql.push(")), 0), count(*), coalesce(max(video_id = ").push_bind(video.id.clone());
+        sql.push("), 0) FROM facts WHERE ");
         condition(&mut sql);
         let (number, count, present): (i64, i64, bool) = sql.build_query_as().fetch_one(&self.pool).await?;
         let number = u64::try_from(number).unwrap_or_default();
@@ -128,10 +105,9 @@ impl Library {
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
-    use serde_json::json;
 
     use super::*;
-    use crate::{TextKind, tests::add};
+    use crate::tests::add;
 
     #[test]
     fn a_place_in_a_list_has_a_number_and_neighbours() {
@@ -144,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neighbours_are_those_of_the_tag_or_the_day() {
+    async fn neighbours_are_those_of_the_timeline_or_the_day() {
         let data = tempfile::tempdir().unwrap();
         let library = Library::open(data.path()).await.unwrap();
         let mut ids = Vec::new();
@@ -155,24 +131,12 @@ mod tests {
             library.set_taken(&id, Some(day.parse().unwrap())).await.unwrap();
             ids.push(id);
         }
-        for at in [0, 2, 3] {
-            let tags = json!(["Lake"]).to_string();
-            library.edit_text(&ids[at], TextKind::Tags, Some(tags)).await.unwrap();
-        }
         let video = library.video(&ids[2]).await.unwrap();
-        let tag = |tag: &str| Collection::Tag(tag.to_owned());
         let place = library.neighbours(&video).await.unwrap();
         assert_eq!((place.previous.as_ref(), place.next.as_ref()), (Some(&ids[3]), Some(&ids[1])));
-        let place = library.neighbours_in(&video, &tag("lake")).await.unwrap().unwrap();
-        assert_eq!((place.previous.as_ref(), place.next.as_ref()), (Some(&ids[0]), Some(&ids[3])));
-        assert_eq!((place.number, place.count), (2, 3));
         let place = library.neighbours_by_day(&video, date(2019, 6, 2)).await.unwrap().unwrap();
         assert_eq!((place.previous.as_ref(), place.next.as_ref()), (None, Some(&ids[1])));
         assert_eq!((place.number, place.count), (1, 2));
         assert_eq!(library.neighbours_by_day(&video, date(2019, 6, 3)).await.unwrap(), None);
-        assert_eq!(library.neighbours_in(&video, &tag("nothing")).await.unwrap(), None);
-        library.trash_video(&ids[3]).await.unwrap();
-        let place = library.neighbours_in(&video, &tag("Lake")).await.unwrap().unwrap();
-        assert_eq!((place.next.as_ref(), place.number, place.count), (None, 2, 2));
     }
 }

@@ -11,7 +11,7 @@ use homereel_library::Identity;
 use crate::{audit::AuditEntry, net::ClientInfo, state::AppState, telemetry};
 
 /// The requests that are recorded: method, route, and the action's name in the log.
-pub(super) const AUDITED: [(Method, &str, &str); 26] = [
+pub(super) const AUDITED: [(Method, &str, &str); 28] = [
     (Method::POST, "/login", "log_in"),
     (Method::POST, "/logout", "log_out"),
     (Method::POST, "/household/password", "change_password"),
@@ -26,6 +26,8 @@ pub(super) const AUDITED: [(Method, &str, &str); 26] = [
     (Method::POST, "/videos/{id}/answers/{answer}/delete", "delete_answer"),
     (Method::DELETE, "/api/videos/{id}/answers/{answer}", "delete_answer"),
     (Method::POST, "/trash/{id}/delete", "delete_video"),
+    (Method::POST, "/ask/{id}/delete", "delete_question"),
+    (Method::DELETE, "/api/ask/{id}", "delete_question"),
     (Method::POST, "/videos/batch", "change_videos"),
     (Method::POST, "/api/videos/batch", "change_videos"),
     (Method::POST, "/albums/{id}/delete", "delete_album"),

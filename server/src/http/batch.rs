@@ -24,7 +24,7 @@ use super::{
 use crate::state::AppState;
 
 /// Number of albums to choose from, the newest. The name of an older one can be typed.
-const ALBUMS: u32 = 200;
+pub(super) const ALBUMS: u32 = 200;
 
 /// What is done to the videos. Names are those of the JSON, of the form, and of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -126,7 +126,7 @@ fn member() -> Group {
         .route("/videos/{id}/transcript/{index}", post(transcripts::line_form))
         .route("/videos/{id}/answers/{answer}/delete", post(answers::delete_form))
         .route("/videos/{id}/restore", post(trash::restore_form))
-        .route("/videos/{id}/albums", post(albums::forms::add))
+        .route("/videos/{id}/albums", post(albums::forms::of_video))
         .route("/videos/batch", post(batch::form))
         .route("/trash/restore", post(trash::restore_all_form))
         .route("/albums", post(albums::forms::create))

@@ -1,5 +1,6 @@
 //! The HTTP API as programs use it: OpenAI's endpoint, answers by JSON schema, the library, and clients that disconnect.
 
+mod lists;
 mod restart;
 
 use std::time::{Duration, Instant};

@@ -20,7 +20,7 @@ on-this-day = { $count ->
 }
 years = Years
 unknown-date = Unknown date
-pages-of-list = Pages
+pages-of-list = Pages of this list
 newer = ← Newer
 older = Older →
 

@@ -6,6 +6,7 @@ use crate::{
     error::LibraryError,
     library::Library,
     lists::{Cursor, Direction, Keyed, VideoList},
+    neighbours::Neighbours,
 };
 
 /// An album or a tag.
@@ -15,19 +16,6 @@ pub enum Collection {
     Album(String),
     /// This tag, regardless of case.
     Tag(String),
-}
-
-/// Where a video is in an album or tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Position {
-    /// From 1.
-    pub number: u64,
-    /// Number of videos.
-    pub videos: u64,
-    /// Id of the video before it.
-    pub previous: Option<String>,
-    /// Id of the video after it.
-    pub next: Option<String>,
 }
 
 impl Collection {
@@ -64,15 +52,15 @@ impl Library {
             .await
     }
 
-    /// Returns where a video is in a collection; `None` if it is not there or in the trash.
+    /// Returns the place of a video in a collection; `None` if it is not there or in the trash.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn position_in(
+    pub async fn neighbours_in(
         &self,
         collection: &Collection,
         video_id: &str,
-    ) -> Result<Option<Position>, LibraryError> {
+    ) -> Result<Option<Neighbours>, LibraryError> {
         let (table, key, name) = collection.columns();
         let own = format!("SELECT {key} FROM {table} WHERE {name} = ? AND video_id = ? AND hidden = 0");
         let own = sqlx::query_scalar(&own).bind(collection.name()).bind(video_id);
@@ -92,7 +80,7 @@ impl Library {
             .fetch_one(&self.pool)
             .await?;
         let unsigned = |number| u64::try_from(number).unwrap_or_default();
-        Ok(Some(Position { number: unsigned(number), videos: unsigned(videos), previous, next }))
+        Ok(Some(Neighbours { previous, next, number: unsigned(number), count: unsigned(videos) }))
     }
 }
 

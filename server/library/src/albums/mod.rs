@@ -6,9 +6,9 @@ mod members;
 mod tags;
 
 pub use album::{Album, MAX_ALBUM_NAME, MAX_ALBUM_VIDEOS, MAX_ALBUMS};
+pub use members::Collection;
 #[cfg(test)]
 pub(crate) use members::push_members;
-pub use members::{Collection, Position};
 pub use tags::Tag;
 
 #[cfg(test)]

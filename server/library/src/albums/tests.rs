@@ -4,7 +4,8 @@ use homereel_video::TakenTime;
 
 use super::*;
 use crate::{
-    Cursor, Filter, Library, LibraryError, MAX_BATCH, Poster, TextKind, backup, restore, tests::add,
+    Cursor, Filter, Library, LibraryError, MAX_BATCH, Neighbours, Poster, TextKind, backup, restore,
+    tests::add,
 };
 
 async fn day(library: &Library, day: u8) -> String {
@@ -44,10 +45,10 @@ async fn an_album_is_ordered_by_date_or_by_hand_and_shows_a_cover() {
     let four = day(&library, 4).await;
     library.add_to_album(&album.id, &[&four]).await.unwrap();
     assert_eq!(in_album(&library, &album).await, owned(&[&two, &three, &one, &four]));
-    let place = library.position_in(&Collection::Album(album.id.clone()), &three).await.unwrap().unwrap();
+    let place = library.neighbours_in(&Collection::Album(album.id.clone()), &three).await.unwrap().unwrap();
     assert_eq!(
         place,
-        Position { number: 2, videos: 4, previous: Some(two.clone()), next: Some(one.clone()) }
+        Neighbours { previous: Some(two.clone()), next: Some(one.clone()), number: 2, count: 4 }
     );
     library.order_album(&album.id, false).await.unwrap();
     assert_eq!(in_album(&library, &album).await, owned(&[&one, &three, &four, &two]));

@@ -16,4 +16,6 @@ pub use key::{Cursor, ListKey, VideoList};
 pub(crate) use keyed::{Direction, Keyed};
 
 #[cfg(test)]
+mod steps_tests;
+#[cfg(test)]
 mod tests;

@@ -36,10 +36,15 @@ pub(in crate::http) struct MemberForm {
     back: String,
 }
 
-/// Name of the album that a video is added to.
+/// What is done with a video: it is added to an album, or removed from it.
 #[derive(Debug, Deserialize)]
-pub(in crate::http) struct AddForm {
-    album: String,
+pub(in crate::http) struct AlbumsForm {
+    /// Name of an album, which is created if there is none.
+    album: Option<String>,
+    /// Id of the album that the video is added to.
+    add: Option<String>,
+    /// Id of the album that it is removed from.
+    remove: Option<String>,
 }
 
 type Posted<T> = Result<Form<T>, FormRejection>;
@@ -50,9 +55,7 @@ fn to(url: &str) -> Response {
 
 impl MemberForm {
     fn back(&self, id: &str) -> Response {
-        let is_video = self.back == format!("/videos/{}", self.video);
-        to(if is_video || is_list(&self.back) { self.back.clone() } else { format!("/albums/{id}/arrange") }
-            .as_str())
+        to(if is_list(&self.back) { self.back.clone() } else { format!("/albums/{id}/arrange") }.as_str())
     }
 }
 
@@ -139,12 +142,27 @@ pub(in crate::http) async fn delete(cx: PageContext, Path(id): Path<String>) -> 
     html::or_error(&cx, deleted.map(|()| to("/albums")))
 }
 
-/// `POST /videos/{id}/albums`: adds the video to the album of this name, which is created if there is none.
-pub(in crate::http) async fn add(cx: PageContext, Path(id): Path<String>, form: Posted<AddForm>) -> Response {
+/// `POST /videos/{id}/albums`: adds the video to an album, or removes it from one.
+pub(in crate::http) async fn of_video(
+    cx: PageContext,
+    Path(id): Path<String>,
+    form: Posted<AlbumsForm>,
+) -> Response {
     let work = async || {
-        cx.state.library.video(&id).await?;
-        let album = cx.state.library.album_named(&form?.0.album).await?;
-        cx.state.library.add_to_album(&album.id, &[&id]).await?;
+        let library = &cx.state.library;
+        library.video(&id).await?;
+        match form?.0 {
+            AlbumsForm { remove: Some(album), .. } => library.remove_from_album(&album, &[&id]).await?,
+            AlbumsForm { add: Some(album), .. } => library.add_to_album(&album, &[&id]).await?,
+            AlbumsForm { album: Some(name), .. } => {
+                let album = library.album_named(&name).await?;
+                library.add_to_album(&album.id, &[&id]).await?
+            }
+            _ => {
+                let message = "the album is missing; its name would fit, or add or remove with its id";
+                return Err(Failure::invalid("album", message));
+            }
+        };
         Ok::<_, Failure>(to(&format!("/videos/{id}")))
     };
     html::or_error(&cx, work().await)

@@ -1,7 +1,7 @@
 //! `/albums`, `/albums/{id}`, its arrangement, and `/tags/{tag}`.
 
 use axum::response::{IntoResponse, Redirect, Response};
-use homereel_library::{Album, Collection, ListKey, Order, Tag, VideoList};
+use homereel_library::{Album, Collection, LibraryError, ListKey, Order, Tag, VideoList};
 use homereel_web::{
     Words,
     pages::{AlbumPage, AlbumsPage, ArrangePage},
@@ -105,10 +105,11 @@ pub(in crate::http) async fn album(
         let library = &cx.state.library;
         let album = match library.album(&id).await {
             Ok(album) => album,
-            Err(_) if library.tag(&id).await?.is_some() => {
-                return Ok(Redirect::permanent(&views::tag_url(&id)).into_response());
+            Err(LibraryError::NotFound { .. }) => {
+                let Some(tag) = library.tag(&id).await? else { return Err(not_found(&cx)) };
+                return Ok(Redirect::permanent(&views::tag_url(&tag.tag)).into_response());
             }
-            Err(_) => return Err(not_found(&cx)),
+            Err(error) => return Err(error.into()),
         };
         show(&cx, Collection::Album(id.clone()), head(cx.words, &album), &query).await
     };
@@ -208,7 +209,7 @@ pub(in crate::http) async fn arrange(
 ) -> Response {
     let work = async || {
         let library = &cx.state.library;
-        let album = library.album(&id).await.map_err(|_| not_found(&cx))?;
+        let album = library.album(&id).await?;
         let cursor = cursor(&query.before, &query.after)?;
         let list = library.collection(&Collection::Album(id.clone()), &cursor, ARRANGED).await?;
         let url = format!("/albums/{id}/arrange");

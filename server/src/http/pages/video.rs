@@ -4,7 +4,7 @@ mod answers;
 pub(in crate::http) mod text;
 
 use axum::response::Response;
-use homereel_library::{Album, Answer, AnswerStatus, Job, JobState, Poster, Video};
+use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Video};
 use homereel_web::{
     Words, format,
     pages::VideoPage,
@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     http::{
+        batch,
         error::Failure,
         extract::{Path, Query},
         html::{self, PageContext},
@@ -71,15 +72,19 @@ pub(in crate::http) async fn page(
         let captions = transcript::captions(&cx.state, &id).await?;
         let job = jobs.iter().find(|job| job.kind == "ingest");
         let around = neighbours::around(&cx.state, &video, query.origin.as_deref()).await?;
+        let album = match &around.origin {
+            Origin::Album(album) => Some(cx.state.library.album(album).await?.name),
+            _ => None,
+        };
         let page = video_page(&cx, &video, job, answers, &query);
         let is_spoken = transcript.as_ref().is_some_and(|transcript| transcript.has_lines);
         html::render(&VideoPage {
             suggestions: answers::suggestions(cx.words, &page.shell.model, &video, is_spoken),
-            trail: trail(cx.words, around, query.play.as_deref() == Some("all")),
+            trail: trail(cx.words, around, album, query.play.as_deref() == Some("all")),
+            albums: album_choices(&cx.state, &id).await?,
             older_answers: (older_answers < all.len())
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
             has_sprites: cx.state.library.sprites(&video.sha256).await.is_some(),
-            albums: albums(&cx.state, &id).await?,
             similar: similar::cards(&cx, &id).await,
             transcript,
             captions,
@@ -222,24 +227,28 @@ fn warnings(video: &Video, job: Option<&Job>) -> Vec<String> {
     warnings
 }
 
-/// Maximum number of albums that the menu offers; the page of albums has all of them.
-const ALBUMS: u32 = 100;
-
-/// Returns the albums that the menu offers: those with the video, then the newest others.
-async fn albums(state: &AppState, id: &str) -> Result<Vec<AlbumChoice>, Failure> {
+/// Returns the albums of people, with those that a video is in.
+async fn album_choices(state: &AppState, id: &str) -> Result<Vec<AlbumChoice>, Failure> {
     let chosen = state.library.albums_of(id).await?;
-    let mut others = state.library.albums(ALBUMS, 0).await?;
-    others.retain(|album| chosen.iter().all(|one| one.id != album.id));
-    let choice = |album: Album, chosen| AlbumChoice { id: album.id, name: album.name, chosen };
-    let chosen = chosen.into_iter().map(|album| choice(album, true));
-    Ok(chosen.chain(others.into_iter().map(|album| choice(album, false))).collect())
+    let mut names = state.library.album_names(batch::ALBUMS).await?;
+    // Also an old one.
+    let missing = chosen.iter().filter(|album| !names.iter().any(|(id, _)| *id == album.id));
+    let missing: Vec<_> = missing.map(|album| (album.id.clone(), album.name.clone())).collect();
+    names.extend(missing);
+    let choice = |(id, name): (String, String)| AlbumChoice {
+        chosen: chosen.iter().any(|album| album.id == id),
+        url: format!("/albums/{id}"),
+        id,
+        name,
+    };
+    Ok(names.into_iter().map(choice).collect())
 }
 
 /// Returns the way back to where the reader came from, and the videos before and after this one there.
-fn trail(words: &Words, Around { origin, album, place }: Around, plays_all: bool) -> Trail {
+fn trail(words: &Words, Around { origin, place }: Around, album: Option<String>, plays_all: bool) -> Trail {
     let list = match &origin {
+        Origin::Album(_) => album.unwrap_or_default(),
         Origin::Timeline => words.t("all-videos"),
-        Origin::Album(_) => album,
         Origin::Tag(tag) => tag.clone(),
         Origin::Day(day) => day.strftime("%-d %b %Y").to_string(),
         Origin::Search(query) => words.with("search-for", &[("words", query.words())]),
