@@ -47,7 +47,7 @@ impl Library {
     ) -> Result<VideoList, LibraryError> {
         let conditions = |sql: &mut QueryBuilder<'_, Sqlite>| push_members(sql, collection);
         let (table, key, _) = collection.columns();
-        Keyed { table, key, shown: Direction::Ascending, conditions: &conditions }
+        Keyed { table, key, shown: Direction::Ascending, range: (None, None), conditions: &conditions }
             .page(self, cursor, limit)
             .await
     }

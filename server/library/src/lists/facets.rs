@@ -3,7 +3,7 @@
 use jiff::civil::{Date, Time};
 use sqlx::QueryBuilder;
 
-use super::filter::{ListFilter, Period};
+use super::filter::{ListFilter, Order, Period};
 use crate::{error::LibraryError, library::Library, taken::local_ms};
 
 /// Videos that are counted one by one; beyond, a count is only a bound.
@@ -80,7 +80,8 @@ impl Library {
             return Ok(exact(videos));
         }
         let mut sql = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM facts WHERE ");
-        filter.push(&mut sql);
+        // In no order, so that the period is a condition.
+        filter.push(&mut sql, Order::Added);
         sql.push(" LIMIT ").push_bind(MAX_COUNTED as i64 + 1).push(")");
         let counted = unsigned(sql.build_query_scalar().fetch_one(&self.pool).await?);
         Ok(Counted { videos: counted.min(MAX_COUNTED), or_more: counted > MAX_COUNTED })

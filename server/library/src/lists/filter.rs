@@ -96,7 +96,7 @@ impl Period {
     }
 
     /// Returns the local times of its beginning and of its end, the latter exclusive; in milliseconds as [`local_ms`] gives them.
-    fn range_ms(self) -> (i64, Option<i64>) {
+    pub(super) fn range_ms(self) -> (i64, Option<i64>) {
         let first = self.first_day();
         let last = if self.is_month() { first.last_of_month() } else { first.last_of_year() };
         let start = |day: Date| local_ms(day.to_datetime(jiff::civil::Time::midnight()));
@@ -176,8 +176,9 @@ impl ListFilter {
         .count()
     }
 
-    /// Adds the conditions to a query of `facts`. Those that partial indexes have are not bound, because SQLite must see them.
-    pub(super) fn push(&self, sql: &mut QueryBuilder<'_, Sqlite>) {
+    /// Adds the conditions to a query of `facts` in an order, except for the period where it is a range of that order. Those that
+    /// partial indexes have are not bound, because SQLite must see them.
+    pub(super) fn push(&self, sql: &mut QueryBuilder<'_, Sqlite>, order: Order) {
         sql.push("deleted = 0");
         if self.favourite {
             sql.push(" AND favourite = 1");
@@ -194,7 +195,7 @@ impl ListFilter {
         if let Some(length) = self.length {
             sql.push(" AND length = ").push_bind(length.number());
         }
-        if let Some(period) = self.period {
+        if let Some(period) = self.period.filter(|_| order != Order::Taken) {
             let (from, before) = period.range_ms();
             sql.push(" AND taken_ms >= ").push_bind(from);
             if let Some(before) = before {

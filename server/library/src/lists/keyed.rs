@@ -18,6 +18,8 @@ pub(crate) struct Keyed<'a> {
     /// The column that the list is sorted by, before `video_id`.
     pub(crate) key: &'static str,
     pub(crate) shown: Direction,
+    /// The least key, and the key before which the list ends.
+    pub(crate) range: (Option<i64>, Option<i64>),
     /// Adds conditions after `WHERE`, at least one.
     pub(crate) conditions: &'a (dyn Fn(&mut QueryBuilder<'_, Sqlite>) + Sync),
 }
@@ -37,9 +39,22 @@ impl Keyed<'_> {
             Direction::Ascending => (">", ""),
             Direction::Descending => ("<", " DESC"),
         };
+        // Of two bounds on one side, only the stricter one, because SQLite seeks by one and compares with the other row by row.
+        let (from, before) = self.range;
+        let within = |bound: &&ListKey| match order {
+            Direction::Ascending => from.is_none_or(|from| bound.value >= from),
+            Direction::Descending => before.is_none_or(|before| bound.value < before),
+        };
+        let bound = bound.filter(within);
         if let Some(bound) = bound {
             sql.push(format!(" AND ({key}, video_id) {sign} ("));
             sql.push_bind(bound.value).push(", ").push_bind(bound.id.clone()).push(")");
+        }
+        if let Some(from) = from.filter(|_| bound.is_none() || order == Direction::Descending) {
+            sql.push(format!(" AND {key} >= ")).push_bind(from);
+        }
+        if let Some(before) = before.filter(|_| bound.is_none() || order == Direction::Ascending) {
+            sql.push(format!(" AND {key} < ")).push_bind(before);
         }
         sql.push(format!(" ORDER BY {key}{word}, video_id{word} LIMIT "));
         sql.push_bind(limit as i64);

@@ -81,11 +81,15 @@ impl Counted {
             ListFilter { period: Some("2017".parse().unwrap()), ..ListFilter::default() },
             ListFilter { day: Some((7, 14)), ..ListFilter::default() },
         ];
-        let cursors = [Cursor::Start, Cursor::Before(self.key.clone()), Cursor::After(self.key.clone())];
+        let cursors = [
+            ("from the start", Cursor::Start),
+            ("before a key", Cursor::Before(self.key.clone())),
+            ("after a key", Cursor::After(self.key.clone())),
+        ];
         for filter in &filters {
-            for cursor in &cursors {
+            for (place, cursor) in &cursors {
                 library.list(filter, Order::Taken, cursor, 5).await.unwrap();
-                note(format!("{filter:?} {cursor:?}"));
+                note(format!("{filter:?} {place}"));
             }
             if filter.day.is_none() {
                 library.list_count(filter).await.unwrap();
@@ -94,11 +98,11 @@ impl Counted {
         }
         library.list(&filters[0], Order::Added, &Cursor::Start, 5).await.unwrap();
         note("recently added".into());
-        for cursor in &cursors {
+        for (place, cursor) in &cursors {
             library.collection(&self.album, cursor, 5).await.unwrap();
-            note(format!("album {cursor:?}"));
+            note(format!("album {place}"));
             library.collection(&Collection::Tag("TAG 1".into()), cursor, 5).await.unwrap();
-            note(format!("tag {cursor:?}"));
+            note(format!("tag {place}"));
         }
         library.albums(5, 0).await.unwrap();
         note("albums".into());
@@ -198,7 +202,7 @@ async fn no_list_takes_longer_in_a_larger_library() {
     let found = large.library.search("", &Filter::default(), 5, 0).await.unwrap();
     assert!(found.total == LARGE * 9 / 10 && large.steps.swap(0, Ordering::Relaxed) > 20);
     for ((name, few), (same, many)) in small.count().await.into_iter().zip(large.count().await) {
-        assert_eq!(name.split(" Before(").next(), same.split(" Before(").next());
+        assert_eq!(name, same);
         assert!(
             many <= 2 * few + 20,
             "{name}: {few} counts of {STEP} steps, but {many} with 20 times the videos"

@@ -176,12 +176,13 @@ async fn every_list_is_read_from_an_index_in_its_order() {
     let mut plans = Vec::new();
     for direction in [Direction::Ascending, Direction::Descending] {
         for filter in &filters {
-            let conditions = |sql: &mut sqlx::QueryBuilder<'_, sqlx::Sqlite>| filter.push(sql);
-            let query = keyed(Order::Taken, &conditions).query(direction, Some(&key), 2);
+            let conditions = |sql: &mut sqlx::QueryBuilder<'_, sqlx::Sqlite>| filter.push(sql, Order::Taken);
+            let query = keyed(filter, Order::Taken, &conditions).query(direction, Some(&key), 2);
             plans.push(plan(&library, query.sql()).await);
         }
-        let conditions = |sql: &mut sqlx::QueryBuilder<'_, sqlx::Sqlite>| ListFilter::default().push(sql);
-        let query = keyed(Order::Added, &conditions).query(direction, Some(&key), 2);
+        let all = ListFilter::default();
+        let conditions = |sql: &mut sqlx::QueryBuilder<'_, sqlx::Sqlite>| all.push(sql, Order::Added);
+        let query = keyed(&all, Order::Added, &conditions).query(direction, Some(&key), 2);
         plans.push(plan(&library, query.sql()).await);
         for (collection, table, column) in [
             (Collection::Album("x".into()), "album_videos", "sort_key"),
@@ -190,7 +191,8 @@ async fn every_list_is_read_from_an_index_in_its_order() {
             let conditions = |sql: &mut sqlx::QueryBuilder<'_, sqlx::Sqlite>| {
                 crate::albums::push_members(sql, &collection)
             };
-            let list = Keyed { table, key: column, shown: direction, conditions: &conditions };
+            let list =
+                Keyed { table, key: column, shown: direction, range: (None, None), conditions: &conditions };
             plans.push(plan(&library, list.query(direction, Some(&key), 2).sql()).await);
         }
     }

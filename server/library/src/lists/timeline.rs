@@ -1,7 +1,7 @@
 //! The library itself as a list.
 
 use super::{
-    filter::{ListFilter, Order},
+    filter::{ListFilter, Order, Period},
     key::{Cursor, VideoList},
     keyed::{Direction, Keyed},
 };
@@ -19,14 +19,17 @@ impl Library {
         cursor: &Cursor,
         limit: usize,
     ) -> Result<VideoList, LibraryError> {
-        keyed(order, &|sql| filter.push(sql)).page(self, cursor, limit).await
+        keyed(filter, order, &|sql| filter.push(sql, order)).page(self, cursor, limit).await
     }
 }
 
-/// Returns the list of the library in an order, with conditions.
+/// Returns the list of the library in an order. `conditions` are those of `filter`.
 pub(super) fn keyed<'a>(
+    filter: &ListFilter,
     order: Order,
     conditions: &'a (dyn Fn(&mut sqlx::QueryBuilder<'_, sqlx::Sqlite>) + Sync),
 ) -> Keyed<'a> {
-    Keyed { table: "facts", key: order.column(), shown: Direction::Descending, conditions }
+    let range = filter.period.filter(|_| order == Order::Taken).map(Period::range_ms);
+    let range = range.map_or((None, None), |(from, before)| (Some(from), before));
+    Keyed { table: "facts", key: order.column(), shown: Direction::Descending, range, conditions }
 }
