@@ -281,6 +281,7 @@ pub(super) fn search() -> SearchPage {
         counts: HOSTILE.into(),
         found: vec![FoundView {
             card,
+            url: "/videos/1?in=search%3Aq%3Dx".into(),
             picture: Some("/api/videos/1/thumbnail.jpg?t=83.0".into()),
             places: vec![place],
         }],
