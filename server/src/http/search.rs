@@ -21,6 +21,7 @@ use super::{
     error::{Failure, Problem, shown},
     extract::Query,
     html::{self, PageContext},
+    neighbours::Origin,
     thumbnail, views,
 };
 use crate::{
@@ -273,9 +274,10 @@ async fn show(cx: &PageContext, query: &SearchQuery) -> Result<Response, Failure
         MAX_RANKED => cx.words.n("search-newest", MAX_RANKED as u64),
         total => cx.words.n("count-videos", total as u64),
     };
+    let origin = Origin::Search(Box::new(query.clone())).value();
     let mut found = Vec::with_capacity(results.found.len());
     for result in &results.found {
-        found.push(view(cx, result).await);
+        found.push(view(cx, result, &origin).await);
     }
     let mut page = filled(cx, query, found, counts, String::new()).await?;
     page.more = next.map(|next| query.url(next));
@@ -326,7 +328,14 @@ async fn filled(
     })
 }
 
-async fn view(cx: &PageContext, found: &Found) -> web::FoundView {
+/// Adds to the URL of a video that a reader came from this search.
+fn with_origin(url: &str, origin: &str) -> String {
+    let (page, anchor) = url.split_at(url.find('#').unwrap_or(url.len()));
+    let sign = if page.contains('?') { '&' } else { '?' };
+    format!("{page}{sign}in={}{anchor}", utf8_percent_encode(origin, NON_ALPHANUMERIC))
+}
+
+async fn view(cx: &PageContext, found: &Found, origin: &str) -> web::FoundView {
     let video = &found.video;
     // The picture of the best place that has a time, instead of the poster.
     let picture = match found.places.iter().find_map(|place| place.start) {
@@ -334,7 +343,7 @@ async fn view(cx: &PageContext, found: &Found) -> web::FoundView {
         None => None,
     };
     let place = |place: &Hit| web::HitView {
-        url: url_of(&video.id, place),
+        url: with_origin(&url_of(&video.id, place), origin),
         at: match (place.kind, place.start) {
             (_, Some(start)) => format::position(start),
             (PieceKind::Name, _) => cx.words.t("search-in-name"),
@@ -350,7 +359,8 @@ async fn view(cx: &PageContext, found: &Found) -> web::FoundView {
     };
     let card = views::card(cx.words, video, None);
     let picture = picture.or_else(|| card.poster.clone());
-    web::FoundView { card, picture, places: found.places.iter().map(place).collect() }
+    let url = with_origin(&format!("/videos/{}", video.id), origin);
+    web::FoundView { card, url, picture, places: found.places.iter().map(place).collect() }
 }
 
 /// Returns the message of a reason.
@@ -407,6 +417,14 @@ mod tests {
         for words in ["", "swimming", "snow man", "what is", "garden -dog"] {
             assert!(!is_question(words), "{words}");
         }
+    }
+
+    #[test]
+    fn links_to_videos_say_which_search_they_come_from() {
+        let origin = "search:q=a&tag=é";
+        assert_eq!(with_origin("/videos/1", origin), "/videos/1?in=search%3Aq%3Da%26tag%3D%C3%A9");
+        assert_eq!(with_origin("/videos/1?t=2.0", "search:q=a"), "/videos/1?t=2.0&in=search%3Aq%3Da");
+        assert_eq!(with_origin("/videos/1#answer-2", "search:q=a"), "/videos/1?in=search%3Aq%3Da#answer-2");
     }
 
     #[test]

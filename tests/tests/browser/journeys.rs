@@ -129,7 +129,7 @@ async fn a_search_lands_on_the_second_and_the_trash_gives_back() -> anyhow::Resu
     browser.type_into("#find", &format!("\"{}\"", text.trim_end_matches('.'))).await?;
     browser.run("document.querySelector('.find').requestSubmit()").await?;
     browser.wait_for("#found mark", "").await?;
-    let place = format!("#found .places a[href='/videos/{id}?t={second:.1}']");
+    let place = format!("#found .places a[href^='/videos/{id}?t={second:.1}&in=search']");
     browser.wait_for(&place, "").await?;
     browser.click(&place).await?;
     browser.wait_for("#moments-title", "Moments").await?;

@@ -7,6 +7,8 @@ use super::Card;
 pub struct FoundView {
     /// The video.
     pub card: Card,
+    /// URL of its page.
+    pub url: String,
     /// URL of the picture of the best hit, or else of the poster.
     pub picture: Option<String>,
     /// The hits, best first.

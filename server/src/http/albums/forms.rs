@@ -55,9 +55,7 @@ fn to(url: &str) -> Response {
 
 impl MemberForm {
     fn back(&self, id: &str) -> Response {
-        let is_video = self.back == format!("/videos/{}", self.video);
-        to(if is_video || is_list(&self.back) { self.back.clone() } else { format!("/albums/{id}/arrange") }
-            .as_str())
+        to(if is_list(&self.back) { self.back.clone() } else { format!("/albums/{id}/arrange") }.as_str())
     }
 }
 
