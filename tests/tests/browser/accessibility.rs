@@ -81,6 +81,8 @@ pub(crate) async fn furnished() -> anyhow::Result<(Server, Pages)> {
         page("trashed", &format!("/?trashed={}", ids[5])),
         page("video", &format!("/videos/{}", ids[0])),
         page("video-hostile", &format!("/videos/{}?t=2", ids[2])),
+        page("edit", &format!("/videos/{}/edit", ids[0])),
+        page("add", "/add"),
         page("video-in-trash", &format!("/videos/{}", ids[5])),
         page("albums", "/albums"),
         page("album", "/albums/Summer%202019"),

@@ -37,8 +37,6 @@ pub struct AlbumChoice {
     pub id: String,
     /// Name.
     pub name: String,
-    /// URL.
-    pub url: String,
     /// The video is in it.
     pub chosen: bool,
 }

@@ -150,12 +150,7 @@ pub(super) fn video() -> VideoPage {
         description: Some(Made { text: HOSTILE.into(), model: HOSTILE.into(), edited: false }),
         no_description: HOSTILE.into(),
         tags: vec![Link { text: HOSTILE.into(), url: "/search?tag=x".into() }],
-        albums: vec![AlbumChoice {
-            id: "3".into(),
-            name: HOSTILE.into(),
-            url: "/albums/3".into(),
-            chosen: true,
-        }],
+        albums: vec![AlbumChoice { id: "3".into(), name: HOSTILE.into(), chosen: true }],
         moments: vec![MomentView {
             start: "3.5".into(),
             end: "5.0".into(),
