@@ -4,10 +4,6 @@ count-videos = { $count ->
     [one] 1 video
    *[other] { $count } videos
 }
-count-moments = { $count ->
-    [one] 1 moment
-   *[other] { $count } moments
-}
 videos = Videos
 albums = Albums
 search = Search

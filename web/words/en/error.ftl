@@ -13,6 +13,5 @@ error-own-viewer = a viewer
 error-own-member = a member
 error-own-admin = an admin
 error-all-videos = All videos
-error-all-albums = All albums
 error-some-refused = Some files could not be added
 error-others-added = The other files were added.
