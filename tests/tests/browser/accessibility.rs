@@ -341,13 +341,14 @@ async fn ten_thousand_videos_of_the_worst_names_stay_light_and_harmless() -> any
     ensure!(sources["video"].contains("Older questions") && sources["video"].contains("Later moments"));
     // Every page of the list leads to the next, to the last.
     let mut cards = 0;
-    let mut path = "/?offset=9540".to_owned();
+    let at_9540 = server.json("/api/videos?limit=1&offset=9539").await?;
+    let last = &at_9540["videos"][0];
+    let mut path = format!("/?before={}_{}", last["taken_ms"], last["id"].as_str().context("a video")?);
     loop {
         browser.open(&server.url(&path)).await?;
         cards += browser.run("return document.querySelectorAll('.card').length").await?.as_u64().unwrap_or(0);
-        let next = browser.run(
-            "return [...document.querySelectorAll('main a.button')].pop()?.getAttribute('href') ?? null",
-        );
+        let next =
+            browser.run("return document.querySelector('main a[rel=next]')?.getAttribute('href') ?? null");
         match next.await? {
             Value::String(next) => path = next,
             _ => break,

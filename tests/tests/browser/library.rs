@@ -43,8 +43,7 @@ async fn the_library_is_by_month_with_a_rail_of_years() -> anyhow::Result<()> {
         browser.wait_for("#videos .group-head", "July 2019").await?;
         let top = browser.run(FIRST_CARD).await?.as_f64().context("a distance")?;
         ensure!((0.0..=200.0).contains(&top), "the first card is {top} px below the header at {width} px");
-        let columns =
-            "return getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length";
+        let columns = "return getComputedStyle(document.querySelector('#videos')).gridTemplateColumns.split(' ').length";
         let columns = browser.run(columns).await?.as_u64().context("a number")?;
         ensure!(if width == 390 { columns == 2 } else { columns > 3 }, "{columns} columns at {width} px");
         browser.click(".rail a[href='/?when=1963']").await?;

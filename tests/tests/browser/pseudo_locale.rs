@@ -23,7 +23,7 @@ for (const element of document.querySelectorAll('*')) {
   for (const name of ['aria-label', 'title', 'placeholder', 'alt', 'label', 'aria-valuetext', 'value']) {
     const value = element.getAttribute(name);
     if (name === 'value' && !element.matches('input[type=submit], input[type=button]')) continue;
-    if (value && isBare(value) && !element.matches(DATA.replace('[dir=auto], ', ''))) found.push(`${name}: ${value}`);
+    if (value && isBare(value) && !element.matches(DATA.replace('[dir=auto], ', '')) && !element.closest('[translate=no]')) found.push(`${name}: ${value}`);
   }
 }
 return found;
