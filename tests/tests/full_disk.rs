@@ -360,7 +360,7 @@ async fn a_quota_refuses_with_both_numbers_and_is_shown() -> anyhow::Result<()> 
     let storage = server.json("/api/storage").await?;
     assert_eq!((&storage["quota_bytes"], &storage["free_bytes"]), (&json!(quota), &json!(1000)));
     assert_eq!(storage["reserve_bytes"], RESERVE);
-    ensure!(server.get("/").await?.text().await?.contains("of the quota of"), "the page shows it");
+    ensure!(server.get("/system").await?.text().await?.contains("of the quota of"), "the page shows it");
     // What lies in the trash still takes its room, until it is emptied.
     let delete = async |path: &str| server.client().delete(server.url(path)).send().await?.error_for_status();
     delete(&format!("/api/videos/{id}")).await?;

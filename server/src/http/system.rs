@@ -64,6 +64,11 @@ async fn show(cx: &PageContext, query: &SpanQuery) -> Result<Response, Failure> 
         ),
         fact("system-reserve", format::size(storage.reserve_bytes)),
     ];
+    if let Some(quota) = storage.quota_bytes {
+        let sizes = [("free", format::size(storage.free_bytes)), ("quota", format::size(quota))];
+        let sizes = sizes.each_ref().map(|(name, size)| (*name, size.as_str()));
+        disk.push(fact("system-quota", words.with("system-free-of-quota", &sizes)));
+    }
     // Paths on the machine are shown to admins only.
     if cx.user.has(Role::Admin) {
         disk.push(fact("system-directory", cx.state.config.get().data.display().to_string()));

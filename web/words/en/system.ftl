@@ -135,3 +135,5 @@ advice-demo = The demo model only recognizes coloured shapes. For your own video
 advice-memory = Only { $free } of memory are available. Use a smaller model or --quantize q8_0 before the machine freezes.
 advice-disk = { $free } are free. Empty the trash, or add a disk.
 advice-worker = The video worker did not start, so no video can be decoded. See the server's log.
+system-quota = Quota
+system-free-of-quota = { $free } free of the quota of { $quota }
