@@ -76,14 +76,14 @@ async fn an_old_clip_plays_in_a_browser_and_can_be_searched_by_eye() -> anyhow::
     assert_eq!(vtt.headers()[header::CONTENT_TYPE], "text/vtt; charset=utf-8");
     let vtt = vtt.text().await?;
     ensure!(
-        vtt.starts_with("WEBVTT\n\n00:00:00.000 --> 00:00:10.000\nsprites/0.jpg#xywh=0,0,320,240\n"),
+        vtt.starts_with("WEBVTT\n\n00:00:00.000 --> 00:00:00.500\nsprites/0.jpg#xywh=0,0,320,240\n"),
         "{vtt}"
     );
-    ensure!(vtt.ends_with("00:00:10.000 --> 00:00:12.000\nsprites/0.jpg#xywh=320,0,320,240\n"), "{vtt}");
+    ensure!(vtt.ends_with("00:00:11.500 --> 00:00:12.000\nsprites/0.jpg#xywh=960,480,320,240\n"), "{vtt}");
     let sheet = there(&server, &format!("/api/videos/{id}/sprites/0.jpg")).await?;
     assert_eq!(sheet.headers()[header::CONTENT_TYPE], "image/jpeg");
     let sheet = image::load_from_memory(&sheet.bytes().await?)?;
-    assert_eq!((sheet.width(), sheet.height()), (640, 240));
+    assert_eq!((sheet.width(), sheet.height()), (3200, 720));
     for none in [
         "sprites/1.jpg",
         "sprites/..%2F0.jpg",

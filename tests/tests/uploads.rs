@@ -245,7 +245,7 @@ async fn the_trash_is_a_page_with_a_way_back() -> anyhow::Result<()> {
             .await?
             .text()
             .await?
-            .contains("in the <a href=\"/trash\">trash</a>")
+            .contains(&format!("action=\"/videos/{id}/restore\""))
     );
     form(format!("/videos/{id}/restore")).await?.error_for_status()?;
     assert_eq!(server.json("/api/videos").await?["total"], 1);

@@ -175,7 +175,14 @@ async fn another_model_describes_all_videos_again_when_asked_to() -> anyhow::Res
     wait_for_all(&server, &ids, |video| video["jobs"][0]["state"] == "done").await?;
     stub.lock().model = "better-model";
     server.kill_and_restart().await?;
-    ensure!(server.get("/jobs").await?.text().await?.contains("Describe 2 videos of another model again"));
+    ensure!(
+        server
+            .get("/jobs")
+            .await?
+            .text()
+            .await?
+            .contains("Describe 2 videos again that another model described")
+    );
     for queued in [2, 0] {
         let out = homereel(&["reread", &server.url("/")]).await?;
         ensure!(out.stdout == format!("queued: {queued}\n"), "{} {}", out.stdout, out.stderr);

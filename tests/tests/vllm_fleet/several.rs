@@ -228,7 +228,7 @@ async fn each_has_its_limit_and_is_drained_on_wish() -> anyhow::Result<()> {
     let told: Value = post("/api/replicas/0/drain").await?.error_for_status()?.json().await?;
     assert_eq!(told["upstreams"][0]["state"], "draining");
     let page = server.get("/system").await?.text().await?;
-    ensure!(page.contains(&a.url) && page.contains("draining: finishes its requests"), "{page}");
+    ensure!(page.contains(&a.url) && page.contains("Draining: finishing its requests"), "{page}");
     let before = asked(&a);
     for _ in 0..3 {
         server.answer(&text()).await?;
