@@ -54,7 +54,7 @@ pub(super) async fn api(
     let notes = as_json(&state, &asked.numbered()).await?;
     let (id, told) = carry::start(&state, asked, true).await?;
     let first = event("notes", &json!({ "id": id, "notes": notes }));
-    let told = told.map_or_else(|| tokio::sync::mpsc::channel(1).1, |told| told);
+    let told = told.unwrap_or_else(|| tokio::sync::mpsc::channel(1).1);
     let events = futures_util::StreamExt::map(ReceiverStream::new(told), |told| render(&told));
     let events = futures_util::StreamExt::chain(futures_util::stream::iter([first]), events);
     let events = futures_util::StreamExt::map(events, Ok::<_, std::convert::Infallible>);

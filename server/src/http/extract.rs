@@ -4,7 +4,7 @@
 
 use axum::{
     extract::{self, FromRequestParts},
-    http::{StatusCode, request::Parts},
+    http::{StatusCode, Uri, request::Parts},
     response::Response,
 };
 use serde::de::DeserializeOwned;
@@ -42,6 +42,13 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for Query<T> {
             Ok(extract::Query(values)) => Ok(Self(values)),
             Err(rejection) => Err(refuse(parts, state, rejection.status(), rejection.body_text()).await),
         }
+    }
+}
+
+impl<T: DeserializeOwned> Query<T> {
+    /// Parses the query of a URL that was not requested; `None` if it does not fit.
+    pub(super) fn of(uri: &Uri) -> Option<T> {
+        extract::Query::try_from_uri(uri).ok().map(|extract::Query(values)| values)
     }
 }
 

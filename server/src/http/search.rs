@@ -125,7 +125,7 @@ impl SearchQuery {
 
     /// Reads the query of a URL, but not which page of the results it is.
     pub(super) fn of(uri: &Uri) -> Option<Self> {
-        let axum::extract::Query(query) = axum::extract::Query::<Self>::try_from_uri(uri).ok()?;
+        let query: Self = Query::of(uri)?;
         Some(Self { limit: String::new(), offset: String::new(), ..query })
     }
 

@@ -114,8 +114,8 @@ async fn video(
     .bind(taken)
     .bind((number % 20 != 3).then_some("2019-07-14T12:00:00"))
     .bind(serde_json::to_string(probe).unwrap())
-    .bind((number % 3 == 0).then(|| format!("place {}", number % 50)))
-    .bind(number % 10 == 0)
+    .bind(number.is_multiple_of(3).then(|| format!("place {}", number % 50)))
+    .bind(number.is_multiple_of(10))
     .bind((number % 20 == 7).then_some(now))
     .execute(&mut **transaction)
     .await

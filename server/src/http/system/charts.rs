@@ -172,10 +172,13 @@ fn ago(words: &Words, seconds: f64) -> String {
     }
 }
 
+/// A stage, and how long it took in an answer, in milliseconds.
+type Stage = (&'static str, fn(&StagesMs) -> f64);
+
 /// Returns the mean time of each stage of the last answers, with its place in a bar of 100 units. `None` if nothing was answered.
 pub(super) fn time_spent(words: &Words, answers: &[StagesMs]) -> Option<TimeSpent> {
     let count = answers.len();
-    let stages: [(&'static str, fn(&StagesMs) -> f64); 6] = [
+    let stages: [Stage; 6] = [
         ("queue", |stages| stages.queue),
         ("decode", |stages| stages.probe + stages.decode + stages.preprocess),
         ("vision", |stages| stages.vision),
