@@ -21,6 +21,8 @@ const LEFT_OUT: [(&str, &str); 23] = [
     ("/static/{version}/{name}", "a file"),
     ("/bench/{name}", "a plot of a file"),
     ("/login", "only where a login is required"),
+    ("/api/ask/{id}", "one row by its id; needs a question"),
+    ("/ask/{id}", "one row by its id; needs a question"),
     ("/api/uploads/{id}", "one row by its id; needs an upload"),
     ("/api/uploads/known", "one row by its hash"),
     ("/v1/files/{id}", "one row by its id"),
