@@ -1,6 +1,7 @@
 // Asks about all videos and shows the notes that the answer rests on.
 
 import { $, element, failureOf, say, serverEvents, t } from './dom.js';
+import { address } from './navigate.js';
 
 export function start() {
   const form = $('#ask-all'), field = $('#all-question'), answer = $('#all-answer'), send = $('button', form);
@@ -32,7 +33,7 @@ export function start() {
       for await (const [name, data] of serverEvents(response.body)) {
         if (name === 'notes') {
           notes = data.notes.length;
-          history.pushState({ shown: true }, '', `/ask/${data.id}`);
+          address(`/ask/${data.id}`, true);
           list.append(...data.notes.map(noteRow));
           $('#notes').hidden = !notes;
           outcome.textContent = t('answering-from', { count: notes });

@@ -8,21 +8,10 @@ import { preview } from './preview.js';
 export function start(signal) {
   const list = $('#list');
   if (list) selection(list, signal);
-  menus(signal);
   const videos = $('#videos');
   if (!videos) return;
   preview(videos, signal);
   live(signal);
-}
-
-/** Closes the menus of a list when something else is used. */
-function menus(signal) {
-  const all = () => document.querySelectorAll('main details.menu[open]');
-  document.addEventListener('click', (event) => { for (const menu of all()) if (!menu.contains(event.target)) menu.open = false; }, { signal });
-  document.addEventListener('keydown', (event) => {
-    if (event.key !== 'Escape') return;
-    for (const menu of all()) { menu.open = false; $('summary', menu).focus(); }
-  }, { signal });
 }
 
 // Selection
@@ -108,11 +97,11 @@ async function change(list, action) {
   if (body.action === 'remove_from_album') body.album = field('of_album');
   for (const menu of list.querySelectorAll('details.menu[open]')) menu.open = false;
   try {
-    const { changed, album } = await post(body), [undo, message] = ACTIONS[body.action];
+    const { changed, album, ids: changedIds } = await post(body), [undo, message] = ACTIONS[body.action];
     list.reset();
     gone(body.action, ids);
     await refresh();
-    const back = undo && changed ? async () => { await post({ action: undo, ids, album: album ?? undefined }); await refresh(); } : undefined;
+    const back = undo && changed ? async () => { await post({ action: undo, ids: changedIds, album: album ?? undefined }); await refresh(); } : undefined;
     toast(t(message, { count: changed }), back);
     $('#main').focus({ preventScroll: true });
   } catch (error) {

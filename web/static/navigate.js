@@ -3,14 +3,23 @@
 
 import { $, isPlainClick, localTimes, say, t, uploads } from './dom.js';
 
-let start;
+let start, here = location.pathname + location.search;
 
 /** Follows links and forms. `begin` starts the scripts of the page that is shown. */
 export function follow(begin) {
   start = begin;
   document.addEventListener('click', clicked);
   document.addEventListener('submit', submitted);
-  addEventListener('popstate', () => { if (history.state?.shown || uploads.open) show(location.href, {}, false); });
+  addEventListener('popstate', () => {
+    // Not for another place on the same page, which the browser shows by itself.
+    if (location.pathname + location.search !== here) show(location.href, {}, false);
+  });
+}
+
+/** Changes the address to that of what is shown now. `isNew` adds it to the history. */
+export function address(url, isNew) {
+  if (isNew) history.pushState(null, '', url); else history.replaceState(null, '', url);
+  here = location.pathname + location.search;
 }
 
 /** Whether `url` is a page of this site, and not a file. */
@@ -46,7 +55,8 @@ async function show(url, request, isNew) {
   }
   const fresh = new DOMParser().parseFromString(text, 'text/html'), main = $('#main', fresh);
   if (!main) return location.assign(url);
-  if (isNew) history.pushState({ shown: true }, '', response.url + new URL(url).hash);
+  if (isNew) address(response.url + new URL(url).hash, true);
+  else here = location.pathname + location.search;
   document.title = fresh.title;
   for (const id of ['header', 'banner']) {
     const old = document.getElementById(id), part = fresh.getElementById(id);

@@ -3,6 +3,7 @@
 import { $, isPlainClick } from './dom.js';
 import { refreshers } from './live.js';
 import { mark } from './marks.js';
+import { address } from './navigate.js';
 import { followLines } from './transcript.js';
 
 export function start(signal) {
@@ -33,7 +34,7 @@ function seek(event) {
   player.currentTime = Number(link.dataset.seek) + 0.001;
   const url = new URL(location.href);
   url.searchParams.set('t', link.dataset.seek);
-  history.replaceState(history.state, '', url);
+  address(url, false);
   if (matchMedia('(max-width: 52rem)').matches) player.scrollIntoView({ block: 'nearest' });
 }
 

@@ -18,7 +18,7 @@ pub const MAX_BATCH: usize = 5000;
 const ANNOUNCED: usize = 50;
 
 /// The result of a change of many videos.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Changed {
     /// Videos that were changed.
@@ -27,6 +27,8 @@ pub struct Changed {
     pub unchanged: u64,
     /// Ids that no video has.
     pub unknown: u64,
+    /// Ids of the videos that were changed, so that exactly these can be changed back.
+    pub ids: Vec<String>,
 }
 
 /// Condition that selects the videos of a JSON array of ids, the first parameter.
@@ -111,7 +113,7 @@ impl Library {
                 album.name
             )));
         }
-        let changed = counted(&mut transaction, &json, added.len()).await?;
+        let changed = counted(&mut transaction, &json, &added).await?;
         transaction.commit().await?;
         self.announce_all(added, |id| Change::Video { id });
         self.announce(Change::Album { id: album_id.into() });
@@ -131,7 +133,7 @@ impl Library {
                    RETURNING video_id";
         let removed: Vec<String> =
             sqlx::query_scalar(sql).bind(&json).bind(album_id).fetch_all(&mut *transaction).await?;
-        let changed = counted(&mut transaction, &json, removed.len()).await?;
+        let changed = counted(&mut transaction, &json, &removed).await?;
         transaction.commit().await?;
         self.announce_all(removed, |id| Change::Video { id });
         self.announce(Change::Album { id: album_id.into() });
@@ -148,7 +150,7 @@ impl Library {
         let json = checked(ids)?;
         let mut transaction = self.begin().await?;
         let changed: Vec<String> = sqlx::query_scalar(sql).bind(&json).fetch_all(&mut *transaction).await?;
-        let result = counted(&mut transaction, &json, changed.len()).await?;
+        let result = counted(&mut transaction, &json, &changed).await?;
         transaction.commit().await?;
         self.announce_all(changed, change);
         Ok(result)
@@ -175,18 +177,19 @@ pub(crate) fn checked(ids: &[&str]) -> Result<String, LibraryError> {
     to_json("video ids", &ids)
 }
 
-/// Counts those of the ids that no video has.
+/// Returns the result of a change of the videos `changed`, and counts the ids that it did not concern.
 pub(crate) async fn counted(
     connection: &mut SqliteConnection,
     json: &str,
-    changed: usize,
+    changed: &[String],
 ) -> Result<Changed, LibraryError> {
     let sql = "SELECT count(DISTINCT value), count(DISTINCT v.id) FROM json_each(?) LEFT JOIN videos v ON v.id = value";
     let (distinct, known): (i64, i64) = sqlx::query_as(sql).bind(json).fetch_one(connection).await?;
     let number = |count: i64| u64::try_from(count).unwrap_or_default();
     Ok(Changed {
-        changed: changed as u64,
-        unchanged: number(known).saturating_sub(changed as u64),
+        changed: changed.len() as u64,
+        unchanged: number(known).saturating_sub(changed.len() as u64),
         unknown: number(distinct) - number(known),
+        ids: changed.to_vec(),
     })
 }

@@ -47,7 +47,7 @@ mod videos;
 mod watched;
 mod windows;
 
-pub use albums::{Album, Collection, MAX_ALBUM_NAME, MAX_ALBUM_VIDEOS, MAX_ALBUMS, Tag};
+pub use albums::{Album, AlbumChange, Collection, MAX_ALBUM_NAME, MAX_ALBUM_VIDEOS, MAX_ALBUMS, Tag};
 pub use answers::{Answer, AnswerEnd, AnswerStatus, NewAnswer};
 pub use auth::{
     ApiKey, Auth, AuthError, AuthErrorKind, Credential, HOUSEHOLD, Identity, LINK_LIFE, MAX_PASSWORD,

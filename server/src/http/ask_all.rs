@@ -35,6 +35,13 @@ const LIMIT: u32 = 50;
 #[serde(deny_unknown_fields)]
 pub(super) struct LibraryQuestion {
     question: String,
+    /// Whether the question and its answer are kept.
+    #[serde(default = "kept_by_default")]
+    keep: bool,
+}
+
+fn kept_by_default() -> bool {
+    true
 }
 
 /// Query of the list of questions.
@@ -44,7 +51,7 @@ pub(super) struct QuestionsQuery {
     before: Option<String>,
 }
 
-/// `POST /api/ask`: events `notes`, `queued`, `progress`, `token`, `done` or `error`. The question is kept under the id in `notes`.
+/// `POST /api/ask`: events `notes`, `queued`, `progress`, `token`, `done` or `error`. The question is kept under the id in `notes`, unless `keep` is false.
 pub(super) async fn api(
     State(state): State<AppState>,
     question: Result<Json<LibraryQuestion>, JsonRejection>,
@@ -52,7 +59,7 @@ pub(super) async fn api(
     let Json(question) = question?;
     let asked = QuestionWithNotes::new(&state, &question.question).await?;
     let notes = as_json(&state, &asked.numbered()).await?;
-    let (id, told) = carry::start(&state, asked, true).await?;
+    let (id, told) = carry::start(&state, asked, question.keep, true).await?;
     let first = event("notes", &json!({ "id": id, "notes": notes }));
     let told = told.unwrap_or_else(|| tokio::sync::mpsc::channel(1).1);
     let events = futures_util::StreamExt::map(ReceiverStream::new(told), |told| render(&told));

@@ -233,7 +233,9 @@ impl Call<'_> {
 
     async fn ask_all_videos(&self, arguments: Value) -> Result<CallToolResult> {
         let AskAllVideos { question } = parse(arguments)?;
-        let stream = self.api.post(self.caller, "/api/ask", &json!({ "question": question })).await?;
+        // No tool changes anything: the question is not kept.
+        let request = json!({ "question": question, "keep": false });
+        let stream = self.api.post(self.caller, "/api/ask", &request).await?;
         let (mut answer, mut notes, mut model) = (String::new(), Value::Null, Value::Null);
         for (name, data) in events(&String::from_utf8_lossy(&stream.body)) {
             match name.as_str() {

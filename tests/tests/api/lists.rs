@@ -91,6 +91,12 @@ async fn pages_by_key_lose_and_double_nothing_also_before_1970() -> anyhow::Resu
     Ok(())
 }
 
+fn sorted(ids: &[String]) -> Vec<&str> {
+    let mut ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    ids.sort_unstable();
+    ids
+}
+
 #[tokio::test]
 async fn an_album_holds_what_people_put_into_it() -> anyhow::Result<()> {
     let server = Server::start().await?;
@@ -116,6 +122,11 @@ async fn an_album_holds_what_people_put_into_it() -> anyhow::Result<()> {
         (&told["changed"], &told["unchanged"], &told["unknown"]),
         (&json!(2), &json!(1), &json!(4997))
     );
+    // What undoes it leaves the video that was in the album before.
+    let mut added: Vec<&str> =
+        told["ids"].as_array().context("ids")?.iter().filter_map(Value::as_str).collect();
+    added.sort_unstable();
+    assert_eq!(added, sorted(&videos[1..]));
     many.push("one more".into());
     let (status, told) =
         send(&server, Method::POST, "/api/videos/batch", &json!({"action": "favourite", "ids": many}))
@@ -126,8 +137,9 @@ async fn an_album_holds_what_people_put_into_it() -> anyhow::Result<()> {
     let (status, told) =
         send(&server, Method::PATCH, &path, &json!({"cover": videos[1], "by_hand": true})).await?;
     assert_eq!((status, &told["cover"], &told["by_hand"]), (StatusCode::OK, &json!(videos[1]), &json!(true)));
-    let (status, _) = send(&server, Method::PATCH, &path, &json!({"cover": "none"})).await?;
+    let (status, _) = send(&server, Method::PATCH, &path, &json!({"name": "Other", "cover": "none"})).await?;
     assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(server.json(&path).await?["album"]["name"], name, "a refused change changes nothing");
     batch(&server, json!({"action": "trash", "ids": [videos[1]]})).await?;
     let shown = server.json(&path).await?;
     assert_eq!((ids(&shown).len(), &shown["album"]["videos"]), (2, &json!(2)), "{shown}");

@@ -84,7 +84,8 @@ async fn uploads_go_along_over_pages_and_can_be_cancelled_and_retried() -> anyho
     let letter = tempfile::Builder::new().suffix(".mp4").tempfile()?;
     std::fs::write(letter.path(), "not a video at all")?;
     let server = Server::start().await?;
-    let line = CuttableProxy::to(&server.url(""), 3_000_000).await?;
+    // Slow enough that the large one is on its way until it is cancelled.
+    let line = CuttableProxy::to(&server.url(""), 60_000).await?;
     let browser = Browser::start(Settings::default()).await?;
     browser.open(&line.url("/albums")).await?;
     let paths = [&big, letter.path(), &other].map(|path| path.display().to_string());
@@ -107,6 +108,7 @@ async fn uploads_go_along_over_pages_and_can_be_cancelled_and_retried() -> anyho
 
     browser.click("#uploads li:nth-child(1) button").await?;
     browser.wait_for("#uploads li:nth-child(1) .stop", "Cancelled").await?;
+    line.carry_at(50_000_000);
     browser.click("#uploads li:nth-child(1) button").await?;
     browser.wait_for("#uploads li:nth-child(1) .done", "Uploaded").await?;
     browser.wait_for("#tray .tray-says", "1 file could not be added").await?;
@@ -173,6 +175,17 @@ async fn an_answer_about_all_videos_is_kept_with_its_pictures() -> anyhow::Resul
     let id = described(&server, 95).await?;
     let moment = server.json(&format!("/api/videos/{id}")).await?["moments"]["content"][0]["text"].clone();
     let words = moment.as_str().context("a moment")?.to_owned();
+    // A program may ask without leaving a trace.
+    let ask = server.client().post(server.url("/api/ask"));
+    let notes = ask
+        .json(&json!({"question": "Who?", "keep": false}))
+        .send()
+        .await?
+        .error_for_status()?
+        .text()
+        .await?;
+    ensure!(notes.contains("\"id\":null"), "{notes}");
+    ensure!(server.json("/api/ask").await?["questions"] == json!([]), "the question is kept");
     let browser = Browser::start(Settings::default()).await?;
     // One box: words are looked for, and a question can be asked.
     browser.open(&server.url("/")).await?;
@@ -195,10 +208,24 @@ async fn an_answer_about_all_videos_is_kept_with_its_pictures() -> anyhow::Resul
     browser.wait_for("#name", "").await?;
     browser.open(&server.url("/ask")).await?;
     browser.wait_for("#earlier a", "when does").await?;
-    browser.click("#earlier a").await?;
+    // The way back leads to the page that was shown before the question.
+    browser.type_into("#all-question", "When?").await?;
+    browser.click("#ask-all button").await?;
+    browser.wait_for("#all-answer .question", "When?").await?;
+    browser
+        .wait_until("the address of the answer", async |b| {
+            Ok(b.client.current_url().await?.path().starts_with("/ask/").then_some(()))
+        })
+        .await?;
+    browser.client.back().await?;
+    browser.wait_for("#earlier a", "When?").await?;
+    ensure!(browser.client.current_url().await?.path() == "/ask");
+    browser.click("#earlier li:last-child a").await?;
+    browser.wait_for("#all-answer .question", "when does").await?;
     browser.click("form[action$='/delete'] button").await?;
-    browser.wait_for("h1", "Ask all videos").await?;
-    ensure!(browser.text("#earlier").await?.is_none(), "a deleted question is not listed");
+    browser.wait_for("#earlier", "When?").await?;
+    let listed = browser.text("#earlier").await?.unwrap_or_default();
+    ensure!(!listed.contains("when does"), "a deleted question is listed: {listed}");
     browser.assert_console_is_clean(&[]).await?;
     browser.close().await
 }

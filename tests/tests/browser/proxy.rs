@@ -2,7 +2,10 @@
 //! not apply to uploads.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -18,6 +21,7 @@ pub(crate) struct CuttableProxy {
     target: Arc<Mutex<String>>,
     whole: watch::Sender<bool>,
     listener: JoinHandle<()>,
+    rate: Arc<AtomicU64>,
 }
 
 impl CuttableProxy {
@@ -26,6 +30,8 @@ impl CuttableProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let target = Arc::new(Mutex::new(authority(url)));
+        let rate = Arc::new(AtomicU64::new(rate));
+        let carried = Arc::clone(&rate);
         let (whole, state) = watch::channel(true);
         let goal = Arc::clone(&target);
         let listener = tokio::spawn(async move {
@@ -33,16 +39,21 @@ impl CuttableProxy {
                 // A cut line takes nobody.
                 if *state.borrow() {
                     let goal = goal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    tokio::spawn(carry(browser, goal, rate, state.clone()));
+                    tokio::spawn(carry(browser, goal, Arc::clone(&carried), state.clone()));
                 }
             }
         });
-        Ok(Self { address, target, whole, listener })
+        Ok(Self { address, target, whole, listener, rate })
     }
 
     /// The URL of `path` by way of the line.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Lets `rate` bytes a second pass from now on.
+    pub(crate) fn carry_at(&self, rate: u64) {
+        self.rate.store(rate, Ordering::Relaxed);
     }
 
     /// Cuts the line, with all that is on its way.
@@ -68,7 +79,12 @@ fn authority(url: &str) -> String {
 }
 
 /// Carries one connection until an end closes it or the line is cut.
-async fn carry(mut browser: TcpStream, target: String, rate: u64, mut whole: watch::Receiver<bool>) {
+async fn carry(
+    mut browser: TcpStream,
+    target: String,
+    rate: Arc<AtomicU64>,
+    mut whole: watch::Receiver<bool>,
+) {
     let both = async {
         let mut server = TcpStream::connect(target).await.context("no server")?;
         let (mut from_browser, mut to_browser) = browser.split();
@@ -81,7 +97,10 @@ async fn carry(mut browser: TcpStream, target: String, rate: u64, mut whole: wat
                     return to_server.shutdown().await;
                 }
                 to_server.write_all(&buffer[..read]).await?;
-                tokio::time::sleep(Duration::from_secs_f64(read as f64 / rate as f64)).await;
+                tokio::time::sleep(Duration::from_secs_f64(
+                    read as f64 / rate.load(Ordering::Relaxed) as f64,
+                ))
+                .await;
             }
         };
         let down = tokio::io::copy(&mut from_server, &mut to_browser);

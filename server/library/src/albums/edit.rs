@@ -1,5 +1,7 @@
 //! Creates, changes and deletes albums. Videos are added and removed by [`crate::Library::add_to_album`].
 
+use sqlx::SqliteConnection;
+
 use super::album::{Album, MAX_ALBUMS, fitting};
 use crate::{
     changes::Change,
@@ -7,6 +9,38 @@ use crate::{
     library::Library,
     values::{new_id, now_ms, shorten},
 };
+
+/// What changes about an album. `None` means that it stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AlbumChange<'a> {
+    /// The name.
+    pub name: Option<&'a str>,
+    /// Id of the video that is the cover; `Some(None)` means the latest video with a poster.
+    pub cover: Option<Option<&'a str>>,
+    /// Whether it is ordered by hand, in the present order to begin with, or by date taken.
+    pub by_hand: Option<bool>,
+}
+
+/// Orders an album by hand or by date taken.
+async fn order(connection: &mut SqliteConnection, id: &str, by_hand: bool) -> Result<(), LibraryError> {
+    let sql = "UPDATE albums SET by_hand = ?1 WHERE id = ?2 AND by_hand <> ?1";
+    let set = sqlx::query(sql).bind(by_hand).bind(id).execute(&mut *connection).await?;
+    if set.rows_affected() == 0 {
+        return Ok(());
+    }
+    // With the trash, whose videos may come back.
+    let keys = if by_hand {
+        "UPDATE album_videos SET sort_key = n.place FROM (
+             SELECT video_id, row_number() OVER (ORDER BY sort_key, video_id) AS place
+                 FROM album_videos WHERE album_id = ?1) n
+             WHERE album_id = ?1 AND album_videos.video_id = n.video_id"
+    } else {
+        "UPDATE album_videos SET sort_key = f.taken_ms FROM facts f
+             WHERE album_id = ?1 AND f.video_id = album_videos.video_id"
+    };
+    sqlx::query(keys).bind(id).execute(connection).await?;
+    Ok(())
+}
 
 impl Library {
     /// Creates an empty album.
@@ -53,60 +87,61 @@ impl Library {
         }
     }
 
+    /// Changes an album: all that `edit` has, or nothing.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that does not fit or a cover that is not in the album, `Conflict` for a name that another album has,
+    /// `NotFound`, `Database`.
+    pub async fn edit_album(&self, id: &str, edit: &AlbumChange<'_>) -> Result<Album, LibraryError> {
+        let album = self.album(id).await?;
+        let mut transaction = self.begin().await?;
+        if let Some(name) = edit.name {
+            let name = fitting(name)?;
+            sqlx::query("UPDATE albums SET name = ?, folded = ? WHERE id = ?")
+                .bind(name)
+                .bind(name.to_lowercase())
+                .bind(id)
+                .execute(&mut *transaction)
+                .await
+                .map_err(|error| taken_name(error, name))?;
+        }
+        if let Some(cover) = edit.cover {
+            let sql = "UPDATE albums SET cover = ?1 WHERE id = ?2 AND (?1 IS NULL OR EXISTS
+                       (SELECT 1 FROM album_videos WHERE album_id = ?2 AND video_id = ?1))";
+            let set = sqlx::query(sql).bind(cover).bind(id).execute(&mut *transaction).await?;
+            if let Some(video_id) = cover.filter(|_| set.rows_affected() == 0) {
+                return Err(not_in(&album, video_id));
+            }
+        }
+        if let Some(by_hand) = edit.by_hand {
+            order(&mut transaction, id, by_hand).await?;
+        }
+        transaction.commit().await?;
+        self.changed_album(id).await
+    }
+
     /// Renames an album.
     ///
     /// # Errors
-    /// `Invalid` for a name that does not fit, `Conflict` for one that another album has, `NotFound`, `Database`.
+    /// As [`Library::edit_album`].
     pub async fn rename_album(&self, id: &str, name: &str) -> Result<Album, LibraryError> {
-        let name = fitting(name)?;
-        sqlx::query("UPDATE albums SET name = ?, folded = ? WHERE id = ?")
-            .bind(name)
-            .bind(name.to_lowercase())
-            .bind(id)
-            .execute(&self.pool)
-            .await
-            .map_err(|error| taken_name(error, name))?;
-        self.changed_album(id).await
+        self.edit_album(id, &AlbumChange { name: Some(name), ..AlbumChange::default() }).await
     }
 
     /// Chooses the cover of an album; `None` means the latest video with a poster.
     ///
     /// # Errors
-    /// `Invalid` for a video that is not in the album, `NotFound`, `Database`.
+    /// As [`Library::edit_album`].
     pub async fn set_album_cover(&self, id: &str, video_id: Option<&str>) -> Result<Album, LibraryError> {
-        let sql = "UPDATE albums SET cover = ?1 WHERE id = ?2 AND (?1 IS NULL OR EXISTS
-                   (SELECT 1 FROM album_videos WHERE album_id = ?2 AND video_id = ?1))";
-        let set = sqlx::query(sql).bind(video_id).bind(id).execute(&self.pool).await?;
-        let album = self.changed_album(id).await?;
-        match video_id {
-            Some(video_id) if set.rows_affected() == 0 => Err(not_in(&album, video_id)),
-            _ => Ok(album),
-        }
+        self.edit_album(id, &AlbumChange { cover: Some(video_id), ..AlbumChange::default() }).await
     }
 
     /// Orders an album by hand, in the present order to begin with, or by date taken.
     ///
     /// # Errors
-    /// `NotFound`, `Database`.
+    /// As [`Library::edit_album`].
     pub async fn order_album(&self, id: &str, by_hand: bool) -> Result<Album, LibraryError> {
-        let mut transaction = self.begin().await?;
-        let sql = "UPDATE albums SET by_hand = ?1 WHERE id = ?2 AND by_hand <> ?1";
-        let set = sqlx::query(sql).bind(by_hand).bind(id).execute(&mut *transaction).await?;
-        if set.rows_affected() > 0 {
-            // With the trash, whose videos may come back.
-            let keys = if by_hand {
-                "UPDATE album_videos SET sort_key = n.place FROM (
-                     SELECT video_id, row_number() OVER (ORDER BY sort_key, video_id) AS place
-                         FROM album_videos WHERE album_id = ?1) n
-                     WHERE album_id = ?1 AND album_videos.video_id = n.video_id"
-            } else {
-                "UPDATE album_videos SET sort_key = f.taken_ms FROM facts f
-                     WHERE album_id = ?1 AND f.video_id = album_videos.video_id"
-            };
-            sqlx::query(keys).bind(id).execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-        self.changed_album(id).await
+        self.edit_album(id, &AlbumChange { by_hand: Some(by_hand), ..AlbumChange::default() }).await
     }
 
     /// Moves a video one place towards the beginning of an album, or towards its end. The album is ordered by hand from then on.

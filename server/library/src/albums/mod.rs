@@ -6,6 +6,7 @@ mod members;
 mod tags;
 
 pub use album::{Album, MAX_ALBUM_NAME, MAX_ALBUM_VIDEOS, MAX_ALBUMS};
+pub use edit::AlbumChange;
 pub use members::Collection;
 #[cfg(test)]
 pub(crate) use members::push_members;

@@ -63,7 +63,7 @@ impl Library {
             insert_ingest(&mut transaction, id, Step::Describe, now).await?;
             put_behind(&mut transaction, id).await?;
         }
-        let changed = counted(&mut transaction, &json, chosen.len()).await?;
+        let changed = counted(&mut transaction, &json, &chosen).await?;
         transaction.commit().await?;
         if !chosen.is_empty() {
             self.announce(Change::Jobs);

@@ -6,7 +6,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use homereel_library::{Album, Collection};
+use homereel_library::{Album, AlbumChange, Collection};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -135,18 +135,12 @@ pub(in crate::http) async fn patch(
     edit: Result<Json<AlbumEdit>, JsonRejection>,
 ) -> Result<Json<Album>, Problem> {
     let Json(edit) = edit?;
-    let library = &state.library;
-    // Before anything else is changed, because it may be refused.
-    if let Some(name) = &edit.name {
-        library.rename_album(&id, name).await?;
-    }
-    if let Some(cover) = &edit.cover {
-        library.set_album_cover(&id, cover.as_deref()).await?;
-    }
-    if let Some(by_hand) = edit.by_hand {
-        library.order_album(&id, by_hand).await?;
-    }
-    Ok(Json(library.album(&id).await?))
+    let change = AlbumChange {
+        name: edit.name.as_deref(),
+        cover: edit.cover.as_ref().map(Option::as_deref),
+        by_hand: edit.by_hand,
+    };
+    Ok(Json(state.library.edit_album(&id, &change).await?))
 }
 
 /// `DELETE /api/albums/{id}`: the videos stay.

@@ -33,13 +33,14 @@ pub(super) enum Told {
     Failed(String),
 }
 
-/// Starts to answer a question, and returns the id under which it is kept. With a reader, the answer stops when the receiver is
-/// dropped.
+/// Starts to answer a question, and returns the id under which it is kept, if it is. With a reader, the answer stops when the
+/// receiver is dropped.
 pub(super) async fn start(
     state: &AppState,
     asked: QuestionWithNotes,
+    keep: bool,
     with_reader: bool,
-) -> Result<(String, Option<mpsc::Receiver<Told>>), Failure> {
+) -> Result<(Option<String>, Option<mpsc::Receiver<Told>>), Failure> {
     let shortcut = asked.shortcut(state);
     // Asked before the question is stored: one that is refused leaves no row.
     let answering = match shortcut {
@@ -51,7 +52,10 @@ pub(super) async fn start(
         None => state.answers.engine().info().ok().map(|info| info.id),
     };
     let library = state.library.clone();
-    let id = library.start_question(&asked.question, model.as_deref(), &asked.notes).await?;
+    let id = match keep {
+        true => Some(library.start_question(&asked.question, model.as_deref(), &asked.notes).await?),
+        false => None,
+    };
     let (sender, receiver) = mpsc::channel(WAITING);
     let reader = with_reader.then_some(sender);
     let stored = Stored { library, id: id.clone() };
@@ -72,17 +76,19 @@ pub(super) async fn start(
     Ok((id, with_reader.then_some(receiver)))
 }
 
+/// Where the answer is stored; nowhere without an id.
 struct Stored {
     library: Library,
-    id: String,
+    id: Option<String>,
 }
 
 impl Stored {
     async fn end(&self, status: AnswerStatus, text: &str, error: Option<&str>) {
-        if let Err(error) = self.library.end_question(&self.id, status, text, error).await {
+        let Some(id) = &self.id else { return };
+        if let Err(error) = self.library.end_question(id, status, text, error).await {
             tracing::warn!(
                 %error,
-                question.id = self.id,
+                question.id = id,
                 "failed to store an answer about all videos; the next start of the server marks it as failed"
             );
         }

@@ -119,8 +119,8 @@ pub(in crate::http) async fn form(
     let work = async || {
         let Form(question) = question?;
         let asked = QuestionWithNotes::new(&cx.state, &question.question).await?;
-        let (id, _) = carry::start(&cx.state, asked, false).await?;
-        Ok(Redirect::to(&format!("/ask/{id}")).into_response())
+        let (id, _) = carry::start(&cx.state, asked, true, false).await?;
+        Ok(Redirect::to(&format!("/ask/{}", id.unwrap_or_default())).into_response())
     };
     html::or_error(&cx, work().await)
 }

@@ -90,6 +90,7 @@ pub(super) fn albums() -> Vec<Route> {
                         ("changed", integer()),
                         ("unchanged", integer()),
                         ("unknown", integer()),
+                        ("ids", list(text())),
                         ("album", nullable(text())),
                     ],
                     [],

@@ -258,9 +258,9 @@ pub(super) fn library() -> Vec<Route> {
         post("/api/ask", Member, "Asks about all videos")
             .about(
                 "It is answered from descriptions and moments. The answer is a stream of the events `notes`, `queued`, `progress`, \
-                 `token`, and at last `done` or `error`.",
+                 `token`, and at last `done` or `error`. It is kept under the `id` in `notes`, unless `keep` is false.",
             )
-            .json_body(object([("question", text())], []))
+            .json_body(object([("question", text())], [("keep", boolean())]))
             .returns_as(StatusCode::OK, &[("text/event-stream", events())])
             .fails(&[429]),
         get("/api/ask", Viewer, "Lists questions about all videos, newest first")
