@@ -60,7 +60,7 @@ async fn nothing_is_seen_without_the_password_and_everything_with_it() -> anyhow
     let cookie = cookie(&right)?;
     let get = async |path: &str| stranger.get(server.url(path)).header(header::COOKIE, &cookie).send().await;
     let page = get("/").await?.text().await?;
-    ensure!(page.contains("Log out"), "{page}");
+    ensure!(page.contains("Sign out"), "{page}");
     ensure!(get("/api/videos").await?.status() == 200);
 
     let out = stranger.post(server.url("/logout")).header(header::COOKIE, &cookie).send().await?;

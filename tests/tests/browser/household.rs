@@ -40,7 +40,7 @@ async fn choose(browser: &Browser, css: &str, value: &str) -> anyhow::Result<()>
 async fn log_out(browser: &Browser) -> anyhow::Result<()> {
     browser.click("header .menu > summary").await?;
     browser.click("form[action='/logout'] button").await?;
-    browser.wait_for("h1", "Log in").await?;
+    browser.wait_for("h1", "Sign in").await?;
     Ok(())
 }
 
@@ -58,7 +58,7 @@ async fn come_and_go(javascript: bool) -> anyhow::Result<()> {
     let (server, _file) = guarded().await?;
     let browser = Browser::start(Settings { javascript, ..Settings::default() }).await?;
     browser.open(&server.url("/household")).await?;
-    browser.wait_for("h1", "Log in").await?;
+    browser.wait_for("h1", "Sign in").await?;
     log_in(&browser, None, "a wrong guess").await?;
     browser.wait_for("[role=alert]", "wrong password").await?;
     log_in(&browser, None, PASSWORD).await?;

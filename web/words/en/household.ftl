@@ -1,6 +1,6 @@
 # Texts of the page of the household.
 
-household-open = This server can only be reached from this machine, so nobody has to log in. These settings apply as soon as other devices can reach it.
+household-open = This server can only be reached from this machine, so nobody has to sign in. These settings apply as soon as other devices can reach it.
 household-you = You are signed in as
 household-key-title = API key
 household-copy = Copy it now: it will not be shown again.
