@@ -144,7 +144,7 @@ part_green() {
   cookie=$(curl -fsS -o /dev/null -D - --data-urlencode "once=${link##*=}" --data-urlencode 'password=a household of four' \
     --data-urlencode 'repeat=a household of four' "$url/login" | sed -n 's/^set-cookie: \([^;]*\);.*/\1/Ip')
   [ -n "$cookie" ] || flunk "the link did not set a password"
-  curl -fsS -H "Cookie: $cookie" "$url/" | found 'Your videos' || flunk "no page behind the password"
+  curl -fsS -H "Cookie: $cookie" "$url/" | found 'No videos yet' || flunk "no page behind the password"
   key
   id=$(upload systemd/share/check.mp4)
   [[ $(ask "$id") == Yellow* ]] || flunk "the answer is '$(ask "$id")'"
