@@ -182,6 +182,7 @@ pub(crate) async fn connect(root: &Path) -> Result<SqlitePool, LibraryError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(10))
+        .row_buffer_size(1024)
         .pragma("cache_size", format!("-{CACHE_KIB}"));
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let connections = u32::try_from(processors.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)).unwrap_or(1);

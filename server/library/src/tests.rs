@@ -25,7 +25,7 @@ async fn an_upload_is_a_video_with_its_job() {
     assert_eq!((video.name.as_str(), video.size), ("clip.mp4", 5));
     assert_eq!(fs::read(library.original_path(&video.sha256)).unwrap(), b"bytes");
     assert_eq!(library.videos(10, 0).await.unwrap(), std::slice::from_ref(&video));
-    let newest = library.newest_jobs(&[&video.id, "no such video"]).await.unwrap();
+    let newest = library.jobs_not_done(&[&video.id, "no such video"]).await.unwrap();
     let jobs = library.jobs_of(&video.id).await.unwrap();
     assert_eq!(newest.get(&video.id), jobs.first());
     assert_eq!(newest.len(), 1);
@@ -146,6 +146,22 @@ async fn a_job_changes_its_lane_and_keeps_its_place() {
     library.hand_over_job(&first.id, Step::Playback, &[]).await.unwrap();
     assert!(lease(Lane::Media).await.is_none());
     assert_eq!(lease(Lane::Rendition).await.unwrap().id, first.id);
+}
+
+#[tokio::test]
+async fn of_a_video_s_jobs_only_the_newest_can_be_not_done() {
+    let data = tempfile::tempdir().unwrap();
+    let library = Library::open(data.path()).await.unwrap();
+    let id = add(&library, b"bytes", "a.mp4").await.video.id;
+    let not_done = async || library.jobs_not_done(&[&id]).await.unwrap().remove(&id).map(|job| job.state);
+    let lease = async |lane| library.lease_job(lane, LEASE, &[]).await.unwrap().unwrap().id;
+    assert_eq!(not_done().await, Some(JobState::Queued));
+    library.fail_job(&lease(Lane::Media).await, "damaged", None).await.unwrap();
+    assert_eq!(not_done().await, Some(JobState::Failed));
+    library.reread_video(&id).await.unwrap();
+    assert_eq!(not_done().await, Some(JobState::Queued), "the newest");
+    library.finish_job(&lease(Lane::Model).await, &[]).await.unwrap();
+    assert_eq!(not_done().await, None, "the one that failed is older");
 }
 
 #[tokio::test]

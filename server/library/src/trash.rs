@@ -3,8 +3,12 @@
 use serde::Serialize;
 
 use crate::{
-    changes::Change, error::LibraryError, library::Library, reservation::RESERVE, values::now_ms,
-    video::Video,
+    changes::Change,
+    error::LibraryError,
+    library::Library,
+    reservation::RESERVE,
+    values::now_ms,
+    video::{COLUMNS, Video},
 };
 
 /// Retention of the trash.
@@ -79,8 +83,10 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn trash(&self, limit: u32, offset: u32) -> Result<Vec<Video>, LibraryError> {
-        let sql = "SELECT * FROM videos WHERE deleted_ms IS NOT NULL ORDER BY deleted_ms DESC, id DESC LIMIT ? OFFSET ?";
-        Ok(sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
+        let sql = format!(
+            "SELECT {COLUMNS} FROM videos WHERE deleted_ms IS NOT NULL ORDER BY deleted_ms DESC, id DESC LIMIT ? OFFSET ?"
+        );
+        Ok(sqlx::query_as(&sql).bind(limit).bind(offset).fetch_all(&self.pool).await?)
     }
 
     /// Returns the number of videos in the trash and the bytes of their originals.

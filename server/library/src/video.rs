@@ -34,6 +34,10 @@ impl Poster {
     }
 }
 
+/// The columns of `videos` that a [`Video`] is read from. `*` would also compute the generated columns, each of which parses the
+/// probe.
+pub(crate) const COLUMNS: &str = "id, sha256, name, size, mime, created_ms, taken, taken_source, place, deleted_ms, favourite, probe, poster, error";
+
 /// A video of the library.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -5,7 +5,7 @@ use crate::{
     error::LibraryError,
     library::Library,
     values::{is_hash, shorten},
-    video::{Poster, Video},
+    video::{COLUMNS, Poster, Video},
 };
 
 impl Library {
@@ -46,8 +46,8 @@ impl Library {
     /// # Errors
     /// `NotFound`, `Database`.
     pub async fn video(&self, id: &str) -> Result<Video, LibraryError> {
-        let video =
-            sqlx::query_as("SELECT * FROM videos WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        let sql = format!("SELECT {COLUMNS} FROM videos WHERE id = ?");
+        let video = sqlx::query_as(&sql).bind(id).fetch_optional(&self.pool).await?;
         self.with_texts(video).await?.ok_or_else(|| LibraryError::NotFound { what: "video", id: shorten(id) })
     }
 
@@ -56,10 +56,8 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn video_by_hash(&self, sha256: &str) -> Result<Option<Video>, LibraryError> {
-        let video = sqlx::query_as("SELECT * FROM videos WHERE sha256 = ?")
-            .bind(sha256)
-            .fetch_optional(&self.pool)
-            .await?;
+        let sql = format!("SELECT {COLUMNS} FROM videos WHERE sha256 = ?");
+        let video = sqlx::query_as(&sql).bind(sha256).fetch_optional(&self.pool).await?;
         self.with_texts(video).await
     }
 

@@ -30,7 +30,7 @@ pub(super) enum Heading {
 /// Returns the cards of videos, with their jobs and the beginnings of their descriptions.
 pub(super) async fn cards(state: &AppState, words: &Words, videos: &[Video]) -> Result<Vec<Card>, Failure> {
     let ids: Vec<&str> = videos.iter().map(|video| video.id.as_str()).collect();
-    let jobs = state.library.newest_jobs(&ids).await?;
+    let jobs = state.library.jobs_not_done(&ids).await?;
     let titles = state.library.titles(&ids, TITLE_CHARS).await?;
     Ok(videos.iter().map(|video| card(words, video, &jobs, &titles)).collect())
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use homereel_library::{Job, JobState, now_ms};
 use homereel_web::pages::JobsPage;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -34,10 +34,17 @@ pub(super) struct JobsQuery {
 /// Number of jobs in one response of the list.
 const LIMIT: u32 = 200;
 
-/// `GET /api/jobs`: the newest jobs.
-pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
+/// The newest jobs.
+#[derive(Debug, Serialize)]
+pub(super) struct JobList {
+    jobs: Vec<Job>,
+    paused: bool,
+}
+
+/// `GET /api/jobs`
+pub(super) async fn list(State(state): State<AppState>) -> Result<Json<JobList>, Problem> {
     let paused = state.library.jobs_paused().await?;
-    Ok(Json(json!({ "jobs": state.library.jobs(LIMIT).await?, "paused": paused })))
+    Ok(Json(JobList { jobs: state.library.jobs(LIMIT).await?, paused }))
 }
 
 /// `POST /api/jobs/pause`: no job runs until `/resume`.

@@ -9,7 +9,7 @@ use axum::{
 };
 use homereel_library::{Library, Role, Storage, Video};
 use homereel_web::{format, pages::TrashPage, views as web};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
@@ -66,9 +66,15 @@ pub(super) async fn restore(
     Ok(Json(state.library.restore_video(&id).await?))
 }
 
+/// The videos in the trash.
+#[derive(Debug, Serialize)]
+pub(super) struct Trash {
+    videos: Vec<Video>,
+}
+
 /// `GET /api/trash`
-pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "videos": state.library.trash(MOST, 0).await? })))
+pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Trash>, Problem> {
+    Ok(Json(Trash { videos: state.library.trash(MOST, 0).await? }))
 }
 
 /// `DELETE /api/trash`: empties the trash and returns the number of deleted videos.

@@ -9,9 +9,9 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
-use homereel_library::{Cursor, ListKey, Moment, Order, TextKind, VideoList};
+use homereel_library::{Cursor, ListKey, Moment, Order, TextKind, Video, VideoList};
 use homereel_video::TakenTime;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::{
@@ -52,6 +52,18 @@ pub(super) struct PageQuery {
     limit: String,
     #[serde(default)]
     offset: String,
+}
+
+/// A page of the list.
+#[derive(Debug, Serialize)]
+pub(super) struct VideoPage {
+    videos: Vec<Video>,
+    /// Number of videos that the filters allow.
+    total: u64,
+    /// Whether there are more than `total`.
+    total_is_minimum: bool,
+    before: Option<ListKey>,
+    after: Option<ListKey>,
 }
 
 /// A new name.
@@ -117,7 +129,7 @@ pub(super) struct FavouriteForm {
 pub(super) async fn list(
     State(state): State<AppState>,
     Query(query): Query<PageQuery>,
-) -> Result<Response, Problem> {
+) -> Result<Json<VideoPage>, Problem> {
     let library = &state.library;
     let (filter, order, cursor) = (query.list.filter()?, query.list.order()?, query.list.cursor()?);
     let limit = number("limit", &query.limit, PAGE, PAGE)?;
@@ -135,12 +147,13 @@ pub(super) async fn list(
         }
         VideoList { videos: library.videos(limit, offset).await?, ..VideoList::default() }
     };
-    let key = |key: Option<ListKey>| key.map(|key| key.to_string());
-    let body = json!({
-        "videos": list.videos, "total": counted.videos, "total_is_minimum": counted.or_more,
-        "before": key(list.before), "after": key(list.after),
-    });
-    Ok(Json(body).into_response())
+    Ok(Json(VideoPage {
+        videos: list.videos,
+        total: counted.videos,
+        total_is_minimum: counted.or_more,
+        before: list.before,
+        after: list.after,
+    }))
 }
 
 /// `GET /api/videos/{id}`: the video with its jobs, answers, and the state of its transcript.

@@ -2,8 +2,8 @@
 //!
 //!     cargo test --release -p homereel --test page_load -- --ignored --nocapture
 //!
-//! `HOMEREEL_LOAD_VIDEOS` names other sizes of the library than `10000,50000`, `HOMEREEL_LOAD_ROUTE` only the routes that contain a
-//! text.
+//! `HOMEREEL_LOAD_VIDEOS` names other sizes of the library than `10000,50000`, `HOMEREEL_LOAD_ROUTE` one route, or those
+//! that contain a text.
 #![expect(clippy::unwrap_used, reason = "a measurement that can't go on should stop")]
 #![expect(clippy::print_stdout, reason = "the figures of a measurement")]
 
@@ -81,7 +81,10 @@ async fn measure_all(videos: usize) -> BTreeMap<&'static str, Duration> {
     let router = http::router(state);
     let only = std::env::var("HOMEREEL_LOAD_ROUTE").unwrap_or_default();
     let mut measured = Vec::new();
-    for (name, url) in routes::urls(&filled).into_iter().filter(|(name, _)| name.contains(&only)) {
+    let urls = routes::urls(&filled);
+    let exact = urls.iter().any(|(name, _)| *name == only);
+    let chosen = |name: &str| if exact { name == only } else { name.contains(&only) };
+    for (name, url) in urls.into_iter().filter(|(name, _)| chosen(name)) {
         let (p50, p95) = measure(&router, &url).await;
         println!("{name}: p95 {p95:.1?}");
         measured.push((p95, p50, name));

@@ -6,7 +6,7 @@ use sqlx::{FromRow, Row, sqlite::SqliteRow};
 use crate::{
     error::LibraryError,
     library::Library,
-    values::{id, shorten},
+    values::{from_json, id, shorten},
 };
 
 /// Maximum number of characters of an album's name.
@@ -92,8 +92,11 @@ impl Library {
     /// # Errors
     /// `Database`.
     pub async fn album_names(&self, limit: u32) -> Result<Vec<(String, String)>, LibraryError> {
-        let sql = "SELECT id, name FROM albums ORDER BY created_ms DESC, id DESC LIMIT ?";
-        Ok(sqlx::query_as(sql).bind(limit).fetch_all(&self.pool).await?)
+        // As one row: the driver takes longer for a row than SQLite does.
+        let sql = "SELECT json_group_array(json_array(id, name))
+                   FROM (SELECT id, name FROM albums ORDER BY created_ms DESC, id DESC LIMIT ?)";
+        let rows: String = sqlx::query_scalar(sql).bind(limit).fetch_one(&self.pool).await?;
+        from_json("albums", &rows)
     }
 
     /// Returns the album with this id.

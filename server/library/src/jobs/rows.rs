@@ -83,16 +83,18 @@ impl Library {
         Ok(rows)
     }
 
-    /// Returns the newest job that processes each of `video_ids`, if it has one. Transcriptions do not count.
+    /// Returns the newest job that processes each of `video_ids`, if it has one that is not done. Transcriptions do not count.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn newest_jobs(&self, video_ids: &[&str]) -> Result<HashMap<String, Job>, LibraryError> {
+    pub async fn jobs_not_done(&self, video_ids: &[&str]) -> Result<HashMap<String, Job>, LibraryError> {
         // SQLite has no list parameters, so the ids are passed as a JSON array. A cross join is read in this order; otherwise SQLite
         // might read all jobs by age.
         let rows: Vec<Job> = sqlx::query_as(
-            "SELECT j.* FROM json_each(?) CROSS JOIN jobs j ON j.video_id = value AND j.kind = 'ingest'
-             ORDER BY j.created_ms, j.id",
+            "SELECT j.* FROM json_each(?)
+             CROSS JOIN jobs j ON j.video_id = value AND j.kind = 'ingest' AND j.state <> 'done'
+             WHERE NOT EXISTS (SELECT 1 FROM jobs newer WHERE newer.video_id = j.video_id AND newer.kind = 'ingest'
+                               AND (newer.created_ms, newer.id) > (j.created_ms, j.id))",
         )
         .bind(to_json("video ids", &video_ids)?)
         .fetch_all(&self.pool)

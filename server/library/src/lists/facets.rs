@@ -4,7 +4,7 @@ use jiff::civil::{Date, Time};
 use sqlx::QueryBuilder;
 
 use super::filter::{ListFilter, Order, Period};
-use crate::{error::LibraryError, library::Library, taken::local_ms};
+use crate::{error::LibraryError, library::Library, taken::local_ms, values::from_json};
 
 /// Videos that are counted one by one; beyond, a count is only a bound.
 const MAX_COUNTED: u64 = 1000;
@@ -58,9 +58,14 @@ impl Library {
             FacetKind::Month => "value DESC",
             FacetKind::Camera | FacetKind::Place => "videos DESC, value",
         };
-        let sql = format!("SELECT value, videos FROM facets WHERE kind = ? ORDER BY {order} LIMIT ?");
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as(&sql).bind(kind.as_str()).bind(limit).fetch_all(&self.pool).await?;
+        // As one row: the driver takes longer for a row than SQLite does.
+        let sql = format!(
+            "SELECT json_group_array(json_array(value, videos))
+             FROM (SELECT value, videos FROM facets WHERE kind = ? ORDER BY {order} LIMIT ?)"
+        );
+        let rows: String =
+            sqlx::query_scalar(&sql).bind(kind.as_str()).bind(limit).fetch_one(&self.pool).await?;
+        let rows: Vec<(String, i64)> = from_json("facets", &rows)?;
         let value = |(value, videos)| FacetValue { value, videos: unsigned(videos) };
         Ok(rows.into_iter().map(value).collect())
     }

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Serialize, Serializer};
+
 use crate::{error::LibraryError, values::is_id, video::Video};
 
 /// The position of a video in a list: what the list is sorted by, and the id, which decides between equal values. As text
@@ -17,6 +19,12 @@ pub struct ListKey {
 impl fmt::Display for ListKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}_{}", self.value, self.id)
+    }
+}
+
+impl Serialize for ListKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

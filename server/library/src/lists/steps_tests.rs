@@ -133,7 +133,7 @@ impl Counted {
         let ids: Vec<&str> = newest.iter().map(|video| video.id.as_str()).collect();
         library.titles(&ids, 100).await.unwrap();
         note("titles".into());
-        library.newest_jobs(&ids).await.unwrap();
+        library.jobs_not_done(&ids).await.unwrap();
         note("jobs of videos".into());
         library.jobs_of(ids[0]).await.unwrap();
         note("jobs of a video".into());

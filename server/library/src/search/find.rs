@@ -9,7 +9,12 @@ use super::{
     query::{Query, split},
     results::{DocumentHit, Filter, Found, MAX_RANKED, Results},
 };
-use crate::{error::LibraryError, library::Library, values::to_json, video::Video};
+use crate::{
+    error::LibraryError,
+    library::Library,
+    values::to_json,
+    video::{COLUMNS, Video},
+};
 
 /// Weight of a match in each column of `documents`, in order: name, place, camera, description, moment, tag, answer, speech.
 /// People's own words weigh most. Answers weigh least, because a question may be about something that is not in the video, and so
@@ -175,9 +180,9 @@ impl Library {
     /// `Database`.
     pub async fn videos_by_id(&self, ids: &[&str]) -> Result<HashMap<String, Video>, LibraryError> {
         // SQLite has no list parameters, so the ids are passed as a JSON array.
-        let sql = "SELECT * FROM videos WHERE id IN (SELECT value FROM json_each(?))";
+        let sql = format!("SELECT {COLUMNS} FROM videos WHERE id IN (SELECT value FROM json_each(?))");
         let videos: Vec<Video> =
-            sqlx::query_as(sql).bind(to_json("video ids", &ids)?).fetch_all(&self.pool).await?;
+            sqlx::query_as(&sql).bind(to_json("video ids", &ids)?).fetch_all(&self.pool).await?;
         Ok(videos.into_iter().map(|video| (video.id.clone(), video)).collect())
     }
 }

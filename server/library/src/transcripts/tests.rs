@@ -131,7 +131,7 @@ async fn each_video_is_queued_once_and_new_ones_go_first() {
     assert_eq!(library.queue_missing_transcripts().await.unwrap(), 2);
     assert_eq!(library.queue_missing_transcripts().await.unwrap(), 0);
     library.queue_transcript(&new.id).await.unwrap();
-    let newest = library.newest_jobs(&[&new.id]).await.unwrap();
+    let newest = library.jobs_not_done(&[&new.id]).await.unwrap();
     assert_eq!(newest[&new.id].kind, "ingest", "what processes the video");
     let mut leased = Vec::new();
     while let Some(job) = library.lease_job(Lane::Speech, LEASE, &[]).await.unwrap() {

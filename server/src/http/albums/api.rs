@@ -6,8 +6,8 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use homereel_library::{Album, AlbumChange, Collection};
-use serde::{Deserialize, Deserializer};
+use homereel_library::{Album, AlbumChange, Collection, ListKey, Video};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
@@ -43,6 +43,15 @@ pub(in crate::http) struct MembersQuery {
     before: String,
     #[serde(default)]
     after: String,
+}
+
+/// An album with a page of its videos.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct AlbumPage {
+    album: Album,
+    videos: Vec<Video>,
+    before: Option<ListKey>,
+    after: Option<ListKey>,
 }
 
 /// A new album.
@@ -116,16 +125,13 @@ pub(in crate::http) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
     Query(query): Query<MembersQuery>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<AlbumPage>, Problem> {
     let album = state.library.album(&id).await?;
     let cursor = cursor(&query.before, &query.after)?;
     let limit = number("limit", &query.limit, PAGE, PAGE)?;
     let mut list = state.library.collection(&Collection::Album(id), &cursor, limit as usize).await?;
     state.library.load_texts(&mut list.videos).await?;
-    let key = |key: Option<homereel_library::ListKey>| key.map(|key| key.to_string());
-    Ok(Json(json!({
-        "album": album, "videos": list.videos, "before": key(list.before), "after": key(list.after),
-    })))
+    Ok(Json(AlbumPage { album, videos: list.videos, before: list.before, after: list.after }))
 }
 
 /// `PATCH /api/albums/{id}` with any of `{"name", "cover", "by_hand"}`.
