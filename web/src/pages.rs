@@ -129,9 +129,11 @@ pub struct VideoPage {
 pub struct EditPage {
     /// The frame.
     pub shell: Shell,
-    /// Id of the video.
-    pub id: String,
-    /// Its present name.
+    /// URL that the form is sent to.
+    pub action: String,
+    /// URL of the video's page.
+    pub back: String,
+    /// The video's present name.
     pub video: String,
     /// Problem with the input; may be empty.
     pub problem: String,

@@ -10,6 +10,7 @@ use super::{
     error::{Failure, Problem},
     extract::Path,
     html::{self, PageContext},
+    neighbours::Origin,
 };
 use crate::state::AppState;
 
@@ -23,7 +24,14 @@ pub(super) async fn delete(
 }
 
 /// `POST /videos/{id}/answers/{answer}/delete`: a form.
-pub(super) async fn delete_form(cx: PageContext, Path((id, answer)): Path<(String, String)>) -> Response {
+pub(super) async fn delete_form(
+    cx: PageContext,
+    origin: Origin,
+    Path((id, answer)): Path<(String, String)>,
+) -> Response {
     let deleted = cx.state.library.delete_answer(&id, &answer).await.map_err(Failure::from);
-    html::or_error(&cx, deleted.map(|()| Redirect::to(&format!("/videos/{id}#ask-title")).into_response()))
+    html::or_error(
+        &cx,
+        deleted.map(|()| Redirect::to(&format!("{}#ask-title", origin.url_of(&id))).into_response()),
+    )
 }

@@ -28,6 +28,7 @@ use super::{
     error::{Failure, Problem},
     extract::Path,
     html::{self, PageContext},
+    neighbours::Origin,
     pages::reading::page_budget,
 };
 use crate::{
@@ -78,13 +79,18 @@ enum ClientEvent {
 }
 
 /// `POST /api/videos/{id}/ask`
-pub(super) async fn ask(cx: PageContext, Path(id): Path<String>, request: Request) -> Response {
+pub(super) async fn ask(
+    cx: PageContext,
+    origin: Origin,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
     let is_form = request
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     if is_form {
-        return html::or_error(&cx, by_form(&cx.state, &id, request).await);
+        return html::or_error(&cx, by_form(&cx.state, &id, &origin, request).await);
     }
     by_events(&cx.state, &id, request).await.map_err(Problem).into_response()
 }
@@ -104,7 +110,7 @@ async fn by_events(state: &AppState, id: &str, request: Request) -> Result<Respo
 
 /// Answers a form: waits a while for the result, then redirects to the page, which shows a finished or a
 /// running answer.
-async fn by_form(state: &AppState, id: &str, request: Request) -> Result<Response, Failure> {
+async fn by_form(state: &AppState, id: &str, origin: &Origin, request: Request) -> Result<Response, Failure> {
     let Form(fields) = Form::<Vec<(String, String)>>::from_request(request, state).await?;
     let question = from_fields(fields)?;
     let (sender, mut receiver) = mpsc::channel(EVENTS);
@@ -112,7 +118,7 @@ async fn by_form(state: &AppState, id: &str, request: Request) -> Result<Respons
     let mut wait = tokio::task::spawn(async move { while receiver.recv().await.is_some() {} });
     // The wait continues in the background; the page polls for the result.
     let _ = tokio::time::timeout(FORM_PATIENCE, &mut wait).await;
-    Ok(Redirect::to(&format!("/videos/{id}#answer-{answer_id}")).into_response())
+    Ok(Redirect::to(&format!("{}#answer-{answer_id}", origin.url_of(id))).into_response())
 }
 
 /// Parses a form, in which empty fields count as missing.

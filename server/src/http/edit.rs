@@ -13,6 +13,7 @@ use super::{
     error::Failure,
     extract::Path,
     html::{self, PageContext},
+    neighbours::Origin,
     pages::video::text::{SHOWN_CHARS, taken_fields},
     videos::{self, VideoEdit},
 };
@@ -39,10 +40,10 @@ struct Entered {
 }
 
 /// `GET /videos/{id}/edit`
-pub(super) async fn page(cx: PageContext, Path(id): Path<String>) -> Response {
+pub(super) async fn page(cx: PageContext, origin: Origin, Path(id): Path<String>) -> Response {
     let work = async || {
         let video = cx.state.library.video(&id).await?;
-        html::render(&filled(&cx, &video, Entered::of(&video), String::new()))
+        html::render(&filled(&cx, &origin, &video, Entered::of(&video), String::new()))
     };
     html::or_error(&cx, work().await)
 }
@@ -50,6 +51,7 @@ pub(super) async fn page(cx: PageContext, Path(id): Path<String>) -> Response {
 /// `POST /videos/{id}/edit`: a form. An invalid value is an error in the form, which keeps what was entered.
 pub(super) async fn save(
     cx: PageContext,
+    origin: Origin,
     Path(id): Path<String>,
     form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Response {
@@ -62,9 +64,9 @@ pub(super) async fn save(
             Err(failure) => Err(failure),
         };
         match saved {
-            Ok(()) => Ok(Redirect::to(&format!("/videos/{id}")).into_response()),
+            Ok(()) => Ok(Redirect::to(&origin.url_of(&id)).into_response()),
             Err(failure) if failure.status.is_client_error() => {
-                let page = filled(&cx, &video, entered.or(&video), failure.message);
+                let page = filled(&cx, &origin, &video, entered.or(&video), failure.message);
                 Ok((failure.status, html::render(&page)?).into_response())
             }
             Err(failure) => Err(failure),
@@ -73,14 +75,15 @@ pub(super) async fn save(
     html::or_error(&cx, work().await)
 }
 
-fn filled(cx: &PageContext, video: &Video, entered: Entered, problem: String) -> EditPage {
+fn filled(cx: &PageContext, origin: &Origin, video: &Video, entered: Entered, problem: String) -> EditPage {
     let moments = entered.moments.map(|mut moments| {
         moments.extend(vec![EditedMoment::default(); NEW_MOMENTS]);
         moments
     });
     EditPage {
         shell: html::shell(cx, &cx.words.with("edit-title", &[("name", &video.name)]), "videos", false),
-        id: video.id.clone(),
+        action: origin.edit_url_of(&video.id),
+        back: origin.url_of(&video.id),
         video: video.name.clone(),
         problem,
         name: entered.name.unwrap_or_default(),

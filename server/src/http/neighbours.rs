@@ -1,11 +1,18 @@
 //! Where a reader came from to a video (`?in=`), and the videos before and after it there.
 
-use axum::http::Uri;
+use std::convert::Infallible;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, Uri, header, request::Parts},
+};
 use homereel_library::{Collection, Neighbours, Video};
 use jiff::civil::Date;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{error::Failure, search::SearchQuery, views};
+use serde::Deserialize;
+
+use super::{error::Failure, extract::Query, search::SearchQuery, views};
 use crate::state::AppState;
 
 /// Maximum length of a value in bytes; a longer one counts as none.
@@ -84,6 +91,44 @@ impl Origin {
             }
         }
     }
+
+    /// Returns the URL of the form that edits a video.
+    pub(super) fn edit_url_of(&self, id: &str) -> String {
+        self.url_of(id).replacen(id, &format!("{id}/edit"), 1)
+    }
+}
+
+/// Of a request about a video: where the reader had come from to it. Links and forms within the page of a video do not repeat this.
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of_request(&parts.uri, &parts.headers))
+    }
+}
+
+/// The part of the query of a video's page that says where the reader came from.
+#[derive(Debug, Deserialize)]
+struct OriginQuery {
+    r#in: String,
+}
+
+impl Origin {
+    /// Reads `?in=` of the URL, else of the page that the request comes from, if that is about the same video. Browsers send the whole
+    /// URL of that page to the same site only.
+    fn of_request(uri: &Uri, headers: &HeaderMap) -> Self {
+        let of = |uri: &Uri| Query::of(uri).map(|OriginQuery { r#in }| r#in);
+        let page = || -> Option<Uri> { headers.get(header::REFERER)?.to_str().ok()?.parse().ok() };
+        let same = |page: &Uri| video_in(page.path()).is_some_and(|id| video_in(uri.path()) == Some(id));
+        let value = of(uri).or_else(|| of(&page().filter(same)?));
+        value.map_or(Self::Timeline, |value| Self::parse(&value))
+    }
+}
+
+/// Returns the id of the video that a path is about.
+fn video_in(path: &str) -> Option<&str> {
+    let path = path.strip_prefix("/api").unwrap_or(path);
+    path.strip_prefix("/videos/")?.split('/').next()
 }
 
 /// Returns whether a text is an id, which becomes part of a URL.
@@ -92,8 +137,7 @@ fn is_id(text: &str) -> bool {
 }
 
 /// Returns the place of a video where the reader came from; on the timeline if it is not there (any more).
-pub(super) async fn around(state: &AppState, video: &Video, origin: Option<&str>) -> Result<Around, Failure> {
-    let origin = origin.map_or(Origin::Timeline, Origin::parse);
+pub(super) async fn around(state: &AppState, video: &Video, origin: Origin) -> Result<Around, Failure> {
     let library = &state.library;
     let place = match &origin {
         Origin::Timeline => None,
@@ -138,5 +182,26 @@ mod tests {
         }
         assert_eq!(Origin::parse(&format!("tag:{}", "x".repeat(3000))).value(), "");
         assert_eq!(Origin::Tag("é&".into()).url_of("1"), "/videos/1?in=tag%3A%C3%A9%26");
+    }
+
+    #[test]
+    fn the_origin_is_kept_within_the_page_of_a_video() {
+        let origin = |url: &str, page: &str| {
+            let headers = HeaderMap::from_iter([(header::REFERER, page.parse().unwrap())]);
+            Origin::of_request(&url.parse().unwrap(), &headers).value()
+        };
+        let page = "http://localhost:8080/videos/1?t=3&in=tag%3Alake";
+        for url in ["/videos/1?t=9", "/videos/1/edit", "/videos/1/favourite", "/api/videos/1/ask"] {
+            assert_eq!(origin(url, page), "tag:lake", "{url}");
+        }
+        assert_eq!(origin("/videos/1?in=tag%3Asea", page), "tag:sea", "the URL comes first");
+        for url in ["/videos/2", "/videos/12/edit", "/albums"] {
+            assert_eq!(origin(url, page), "", "{url} is not about this video");
+        }
+        for page in ["", "x", "/videos", "http://localhost:8080/videos/1", "https://evil.example/?in=tag%3Ax"]
+        {
+            assert_eq!(origin("/videos/1", page), "", "{page}");
+        }
+        assert_eq!(origin("/videos/1", "https://evil.example/videos/1?in=%2F%2Fevil.example"), "");
     }
 }

@@ -18,6 +18,7 @@ use super::{
     error::{Failure, Problem, shown},
     extract::{Path, Query},
     html::{self, PageContext},
+    neighbours::Origin,
     pages::transcript::LINES,
 };
 use crate::{captions, state::AppState};
@@ -128,14 +129,18 @@ async fn transcribe(state: &AppState, id: &str) -> Result<(), Failure> {
 }
 
 /// `POST /videos/{id}/transcript`: a form.
-pub(super) async fn again_form(cx: PageContext, Path(id): Path<String>) -> Response {
+pub(super) async fn again_form(cx: PageContext, origin: Origin, Path(id): Path<String>) -> Response {
     let queued = transcribe(&cx.state, &id).await;
-    html::or_error(&cx, queued.map(|()| Redirect::to(&format!("/videos/{id}#transcript")).into_response()))
+    html::or_error(
+        &cx,
+        queued.map(|()| Redirect::to(&format!("{}#transcript", origin.url_of(&id))).into_response()),
+    )
 }
 
 /// `POST /videos/{id}/transcript/{index}`: a form.
 pub(super) async fn line_form(
     cx: PageContext,
+    origin: Origin,
     Path((id, index)): Path<(String, String)>,
     form: Result<Form<LineEdit>, FormRejection>,
 ) -> Response {
@@ -143,7 +148,9 @@ pub(super) async fn line_form(
         let Form(form) = form?;
         let line = change(&cx.state, &id, &index, &form.text).await?;
         let page = line.index / LINES * LINES;
-        Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}?lines={page}#line-{index}")).into_response())
+        let url = origin.url_of(&id);
+        let sign = if url.contains('?') { '&' } else { '?' };
+        Ok::<_, Failure>(Redirect::to(&format!("{url}{sign}lines={page}#line-{index}")).into_response())
     };
     html::or_error(&cx, work().await)
 }

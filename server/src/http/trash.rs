@@ -17,6 +17,7 @@ use super::{
     error::{Failure, Problem},
     extract::{Path, Query},
     html::{self, PageContext},
+    neighbours::Origin,
     views,
 };
 use crate::state::AppState;
@@ -94,9 +95,9 @@ pub(super) async fn delete_form(cx: PageContext, Path(id): Path<String>) -> Resp
 }
 
 /// `POST /videos/{id}/restore`: a form.
-pub(super) async fn restore_form(cx: PageContext, Path(id): Path<String>) -> Response {
+pub(super) async fn restore_form(cx: PageContext, origin: Origin, Path(id): Path<String>) -> Response {
     let restored = cx.state.library.restore_video(&id).await.map_err(Failure::from);
-    html::or_error(&cx, restored.map(|video| Redirect::to(&format!("/videos/{}", video.id)).into_response()))
+    html::or_error(&cx, restored.map(|video| Redirect::to(&origin.url_of(&video.id)).into_response()))
 }
 
 /// `POST /trash/empty`: a form.

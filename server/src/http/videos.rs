@@ -19,6 +19,7 @@ use super::{
     extract::{Path, Query},
     html::{self, PageContext},
     list_query::{ListQuery, number},
+    neighbours::Origin,
 };
 use crate::state::AppState;
 
@@ -294,14 +295,15 @@ pub(super) async fn reread(
 }
 
 /// `POST /videos/{id}/reread`: a form.
-pub(super) async fn reread_form(cx: PageContext, Path(id): Path<String>) -> Response {
+pub(super) async fn reread_form(cx: PageContext, origin: Origin, Path(id): Path<String>) -> Response {
     let queued = cx.state.library.reread_video(&id).await.map_err(Failure::from);
-    html::or_error(&cx, queued.map(|()| Redirect::to(&format!("/videos/{id}")).into_response()))
+    html::or_error(&cx, queued.map(|()| Redirect::to(&origin.url_of(&id)).into_response()))
 }
 
 /// `POST /videos/{id}/taken`: a form.
 pub(super) async fn taken_form(
     cx: PageContext,
+    origin: Origin,
     Path(id): Path<String>,
     form: Result<Form<TakenForm>, FormRejection>,
 ) -> Response {
@@ -313,7 +315,7 @@ pub(super) async fn taken_form(
             VideoEdit { taken: Some(taken_text(&form.day, &form.clock, &form.zone)), ..VideoEdit::default() },
         )
         .await?;
-        Ok::<_, Failure>(Redirect::to(&format!("/videos/{id}")).into_response())
+        Ok::<_, Failure>(Redirect::to(&origin.url_of(&id)).into_response())
     };
     html::or_error(&cx, work().await)
 }
@@ -321,13 +323,14 @@ pub(super) async fn taken_form(
 /// `POST /videos/{id}/favourite`: a form.
 pub(super) async fn favourite_form(
     cx: PageContext,
+    origin: Origin,
     Path(id): Path<String>,
     form: Result<Form<FavouriteForm>, FormRejection>,
 ) -> Response {
     let work = async || {
         let Form(form) = form?;
         let video = cx.state.library.set_favourite(&id, form.favourite).await?;
-        Ok::<_, Failure>(Redirect::to(&format!("/videos/{}", video.id)).into_response())
+        Ok::<_, Failure>(Redirect::to(&origin.url_of(&video.id)).into_response())
     };
     html::or_error(&cx, work().await)
 }
@@ -335,13 +338,14 @@ pub(super) async fn favourite_form(
 /// `POST /videos/{id}/rename`: a form.
 pub(super) async fn rename_form(
     cx: PageContext,
+    origin: Origin,
     Path(id): Path<String>,
     rename: Result<Form<RenameForm>, FormRejection>,
 ) -> Response {
     let work = async || {
         let Form(rename) = rename?;
         let video = cx.state.library.rename_video(&id, &rename.name).await?;
-        Ok::<_, Failure>(Redirect::to(&format!("/videos/{}", video.id)).into_response())
+        Ok::<_, Failure>(Redirect::to(&origin.url_of(&video.id)).into_response())
     };
     html::or_error(&cx, work().await)
 }

@@ -12,6 +12,7 @@ use crate::http::{
     error::Failure,
     extract::Path,
     html::{self, PageContext},
+    neighbours::Origin,
 };
 
 /// A name.
@@ -145,6 +146,7 @@ pub(in crate::http) async fn delete(cx: PageContext, Path(id): Path<String>) -> 
 /// `POST /videos/{id}/albums`: adds the video to an album, or removes it from one.
 pub(in crate::http) async fn of_video(
     cx: PageContext,
+    origin: Origin,
     Path(id): Path<String>,
     form: Posted<AlbumsForm>,
 ) -> Response {
@@ -163,7 +165,7 @@ pub(in crate::http) async fn of_video(
                 return Err(Failure::invalid("album", message));
             }
         };
-        Ok::<_, Failure>(to(&format!("/videos/{id}")))
+        Ok::<_, Failure>(to(&origin.url_of(&id)))
     };
     html::or_error(&cx, work().await)
 }

@@ -37,9 +37,6 @@ const MOMENTS: usize = 100;
 #[derive(Debug, Deserialize)]
 pub(in crate::http) struct VideoQuery {
     t: Option<String>,
-    /// Where the reader came from.
-    #[serde(rename = "in")]
-    origin: Option<String>,
     /// `all` plays the next video when this one ends.
     play: Option<String>,
     /// Number of newer answers to skip.
@@ -57,6 +54,7 @@ pub(in crate::http) struct VideoQuery {
 /// `GET /videos/{id}`
 pub(in crate::http) async fn page(
     cx: PageContext,
+    origin: Origin,
     Path(id): Path<String>,
     Query(query): Query<VideoQuery>,
 ) -> Response {
@@ -71,7 +69,7 @@ pub(in crate::http) async fn page(
         let transcript = transcript::view(cx.words, &cx.state, &video, &query, second).await?;
         let captions = transcript::captions(&cx.state, &id).await?;
         let job = jobs.iter().find(|job| job.kind == "ingest");
-        let around = neighbours::around(&cx.state, &video, query.origin.as_deref()).await?;
+        let around = neighbours::around(&cx.state, &video, origin).await?;
         let album = match &around.origin {
             Origin::Album(album) => Some(cx.state.library.album(album).await?.name),
             _ => None,

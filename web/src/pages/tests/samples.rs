@@ -182,7 +182,8 @@ pub(super) fn video() -> VideoPage {
 pub(super) fn edit() -> EditPage {
     EditPage {
         shell: shell(ModelStatus::Loading),
-        id: "1".into(),
+        action: HOSTILE.into(),
+        back: HOSTILE.into(),
         video: HOSTILE.into(),
         problem: HOSTILE.into(),
         name: HOSTILE.into(),
