@@ -92,6 +92,13 @@ impl Origin {
         }
     }
 
+    /// Returns the URL of a video's page with where the reader came from, if the URL lacks it: a link within the page led there.
+    pub(super) fn completed(&self, uri: &Uri) -> Option<String> {
+        let lacks = !matches!(self, Self::Timeline) && of_url(uri).is_none();
+        let sign = if uri.query().is_some() { '&' } else { '?' };
+        lacks.then(|| format!("{uri}{sign}in={}", utf8_percent_encode(&self.value(), NON_ALPHANUMERIC)))
+    }
+
     /// Returns the URL of the form that edits a video.
     pub(super) fn edit_url_of(&self, id: &str) -> String {
         self.url_of(id).replacen(id, &format!("{id}/edit"), 1)
@@ -117,12 +124,16 @@ impl Origin {
     /// Reads `?in=` of the URL, else of the page that the request comes from, if that is about the same video. Browsers send the whole
     /// URL of that page to the same site only.
     fn of_request(uri: &Uri, headers: &HeaderMap) -> Self {
-        let of = |uri: &Uri| Query::of(uri).map(|OriginQuery { r#in }| r#in);
         let page = || -> Option<Uri> { headers.get(header::REFERER)?.to_str().ok()?.parse().ok() };
         let same = |page: &Uri| video_in(page.path()).is_some_and(|id| video_in(uri.path()) == Some(id));
-        let value = of(uri).or_else(|| of(&page().filter(same)?));
+        let value = of_url(uri).or_else(|| of_url(&page().filter(same)?));
         value.map_or(Self::Timeline, |value| Self::parse(&value))
     }
+}
+
+/// Returns the value of `in` in a URL.
+fn of_url(uri: &Uri) -> Option<String> {
+    Query::of(uri).map(|OriginQuery { r#in }| r#in)
 }
 
 /// Returns the id of the video that a path is about.
@@ -203,5 +214,10 @@ mod tests {
             assert_eq!(origin("/videos/1", page), "", "{page}");
         }
         assert_eq!(origin("/videos/1", "https://evil.example/videos/1?in=%2F%2Fevil.example"), "");
+        let completed = |url: &str| Origin::Tag("lake".into()).completed(&url.parse().unwrap());
+        assert_eq!(completed("/videos/1?t=9").as_deref(), Some("/videos/1?t=9&in=tag%3Alake"));
+        assert_eq!(completed("/videos/1").as_deref(), Some("/videos/1?in=tag%3Alake"));
+        assert_eq!(completed("/videos/1?in="), None);
+        assert_eq!(Origin::Timeline.completed(&"/videos/1".parse().unwrap()), None);
     }
 }

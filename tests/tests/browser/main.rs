@@ -4,6 +4,7 @@
 //! screenshots (see `scripts/screenshots.sh`).
 
 mod accessibility;
+mod albums;
 mod dashboard;
 mod drawn;
 mod driver;
@@ -18,6 +19,7 @@ mod slow_model;
 #[expect(dead_code, reason = "the tests of transcripts need more of it")]
 #[path = "../transcripts/stub.rs"]
 mod speech_stub;
+mod touch;
 mod transcript;
 mod video_page;
 

@@ -3,7 +3,10 @@
 mod answers;
 pub(in crate::http) mod text;
 
-use axum::response::Response;
+use axum::{
+    http::Uri,
+    response::{IntoResponse as _, Redirect, Response},
+};
 use homereel_library::{Answer, AnswerStatus, Job, JobState, Poster, Video};
 use homereel_web::{
     Words, format,
@@ -55,9 +58,13 @@ pub(in crate::http) struct VideoQuery {
 pub(in crate::http) async fn page(
     cx: PageContext,
     origin: Origin,
+    uri: Uri,
     Path(id): Path<String>,
     Query(query): Query<VideoQuery>,
 ) -> Response {
+    if let Some(url) = origin.completed(&uri) {
+        return Redirect::to(&url).into_response();
+    }
     let work = async || {
         let video = cx.state.library.video(&id).await?;
         let jobs = cx.state.library.jobs_of(&id).await?;

@@ -1,0 +1,136 @@
+//! The pages under a finger: a phone without a mouse and without hovering.
+
+use anyhow::{Context as _, ensure};
+use homereel_tests::{Server, clips};
+use serde_json::json;
+
+use crate::driver::{Browser, Settings};
+
+const WIDTH: u32 = 390;
+const HEIGHT: u32 = 844;
+
+/// Waits until a script is true.
+async fn holds(browser: &Browser, what: &str, script: &str) -> anyhow::Result<()> {
+    let script = format!("return ({script}) || null");
+    browser.wait_until(what, async |b| Ok(b.run(&script).await?.as_bool().map(|_| ()))).await
+}
+
+/// A server with two described videos that have moments, and a browser that behaves as a phone.
+async fn phone() -> anyhow::Result<(Server, Browser, Vec<String>)> {
+    let server = Server::start().await?;
+    let mut ids = Vec::new();
+    for seed in [80, 81] {
+        let id = server.upload(&clips::simple(seed)?.file).await?;
+        server.described(&id).await?;
+        ids.push(id);
+    }
+    let browser = Browser::start(Settings::default()).await?;
+    browser.be_a_phone(WIDTH, HEIGHT).await?;
+    Ok((server, browser, ids))
+}
+
+#[tokio::test]
+async fn a_video_is_watched_starred_and_filed_by_touch() -> anyhow::Result<()> {
+    let (server, browser, ids) = phone().await?;
+    browser.open(&server.url("/")).await?;
+    browser.tap(&format!("#video-{} .card-link", ids[0])).await?;
+    browser.wait_for("#favourite button", "Favourite").await?;
+    browser
+        .run("const p = document.querySelector('#player'); p.muted = true; p.play(); window.player = p")
+        .await?;
+    holds(&browser, "playing video", "window.player.currentTime > 0").await?;
+    browser.run("window.player.pause()").await?;
+
+    browser.tap("#favourite button").await?;
+    browser.wait_for("#favourite button[aria-pressed=true]", "Favourite").await?;
+    browser.wait_for("#toast", "Added to favourites").await?;
+    browser.tap("#toast button").await?;
+    browser.wait_for("#favourite button[aria-pressed=false]", "Favourite").await?;
+
+    browser.tap("#albums summary").await?;
+    browser.tap("#album").await?;
+    holds(&browser, "focus on the name", "document.activeElement.id === 'album'").await?;
+    browser.type_into("#album", "Summer").await?;
+    browser.tap("#new-album button").await?;
+    browser.wait_for("#album-choices [aria-pressed=true]", "Summer").await?;
+    // A tap beside an open menu closes it.
+    browser.tap("h1").await?;
+    holds(&browser, "closed menu", "!document.querySelector('#albums').open").await?;
+
+    // The strip under the player, and the moments, move the player.
+    browser.tap_at(".scrub input", 0.75).await?;
+    holds(&browser, "later picture", "window.player.currentTime > window.player.duration / 2").await?;
+    browser.tap(".moments a[data-seek]").await?;
+    let first = "Math.abs(window.player.currentTime - Number(document.querySelector('.moments a[data-seek]').dataset.seek)) < 0.1";
+    holds(&browser, "the first moment", first).await?;
+    ensure!(browser.run("return window.player.isConnected").await? == true, "the player was replaced");
+
+    browser.tap("#edit-open").await?;
+    browser.wait_for("#edit-dialog h2", "Edit video").await?;
+    browser.tap("#edit-place").await?;
+    browser.type_into("#edit-place", "Riva").await?;
+    browser.tap("#edit-dialog button[type=submit]").await?;
+    browser.wait_for("#when", "Riva").await?;
+    browser.assert_no_sideways_scroll().await?;
+    browser.assert_console_is_clean(&[]).await?;
+    browser.close().await
+}
+
+#[tokio::test]
+async fn videos_are_selected_by_touch() -> anyhow::Result<()> {
+    let (server, browser, ids) = phone().await?;
+    browser.open(&server.url("/")).await?;
+    browser.tap(".selecting").await?;
+    // Now a tap on a card selects it, instead of opening it.
+    for id in &ids {
+        browser.tap(&format!("#video-{id} .card-link")).await?;
+    }
+    browser.wait_for("#batch-count", "2 selected").await?;
+    ensure!(browser.client.current_url().await?.path() == "/", "a tap opened a video");
+    browser.tap(".batch button[value=favourite]").await?;
+    browser.wait_for("#toast", "2 videos").await?;
+    let videos = server.json("/api/videos?favourite=1").await?;
+    ensure!(videos["total"] == 2, "{videos}");
+    holds(&browser, "nothing is selected", "!document.querySelector('.choose:checked')").await?;
+    browser.assert_no_sideways_scroll().await?;
+    browser.assert_console_is_clean(&[]).await?;
+    browser.close().await
+}
+
+/// What cannot be hovered over must be tapped: every control of a page is large enough for a finger, or stands in a text.
+#[tokio::test]
+async fn what_is_tapped_is_large_enough_and_nothing_covers_it() -> anyhow::Result<()> {
+    let (server, browser, ids) = phone().await?;
+    let album = json!({"name": "Summer", "videos": ids});
+    let created = server.client().post(server.url("/api/albums")).json(&album).send().await?;
+    let created: serde_json::Value = created.error_for_status()?.json().await?;
+    let album = created["id"].as_str().context("an id")?;
+    let small = "const text = (e) => e.closest('p:not(.row), li, dd, td, summary, .made') && getComputedStyle(e).display === 'inline'; \
+                 return [...document.querySelectorAll('main a[href], main button, main input:not([type=hidden]), main select, main summary, header a[href], header button')] \
+                   .filter((e) => e.checkVisibility() && !e.closest('.visually-hidden') && !e.classList.contains('visually-hidden') && !text(e)) \
+                   .map((e) => [e.outerHTML.slice(0, 120), e.getBoundingClientRect()]) \
+                   .filter(([, box]) => box.width > 0 && (box.width < 24 || box.height < 24)) \
+                   .map(([html, box]) => `${Math.round(box.width)} x ${Math.round(box.height)}: ${html}`)";
+    for path in [
+        "/",
+        "/albums",
+        &format!("/albums/{album}"),
+        &format!("/albums/{album}/arrange"),
+        &format!("/videos/{}", ids[0]),
+        &format!("/videos/{}/edit", ids[0]),
+        "/add",
+        "/search?q=a",
+        "/ask",
+        "/jobs",
+        "/trash",
+        "/system",
+        "/household",
+    ] {
+        browser.open(&server.url(path)).await?;
+        browser.be_a_phone(WIDTH, HEIGHT).await?;
+        let small = browser.run(small).await?;
+        ensure!(small == json!([]), "controls of {path} are smaller than 24 px: {small:#}");
+        browser.assert_no_sideways_scroll().await.with_context(|| path.to_owned())?;
+    }
+    browser.close().await
+}
