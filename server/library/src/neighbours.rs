@@ -4,7 +4,13 @@
 use jiff::civil::{Date, Time};
 use sqlx::QueryBuilder;
 
-use crate::{error::LibraryError, library::Library, taken::local_ms, video::Video};
+use crate::{
+    error::LibraryError,
+    library::Library,
+    lists::{Cursor, ListFilter, ListKey, Order},
+    taken::local_ms,
+    video::Video,
+};
 
 /// A video's place in a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,6 +71,29 @@ impl Library {
         let (newer, older) = self.beside(video, &of_day).await?;
         let (number, count) = self.counted(video, &of_day, ">=").await?;
         Ok((number > 0).then_some(Neighbours { previous: newer, next: older, number, count }))
+    }
+
+    /// Returns the videos before and after one in a list of the library, which is not counted.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn neighbours_in_list(
+        &self,
+        video: &Video,
+        filter: &ListFilter,
+        order: Order,
+    ) -> Result<Neighbours, LibraryError> {
+        let value = match order {
+            Order::Taken => local_ms(video.local()),
+            Order::Added => video.created_ms,
+        };
+        let key = ListKey { value, id: video.id.clone() };
+        let one = async |cursor| {
+            let list = self.list(filter, order, &cursor, 1).await?;
+            Ok::<_, LibraryError>(list.videos.into_iter().next().map(|video| video.id))
+        };
+        let previous = one(Cursor::After(key.clone())).await?;
+        Ok(Neighbours { previous, next: one(Cursor::Before(key)).await?, ..Neighbours::default() })
     }
 
     /// Returns the next newer and the next older video among those that a condition allows.
@@ -138,5 +167,12 @@ mod tests {
         assert_eq!((place.previous.as_ref(), place.next.as_ref()), (None, Some(&ids[1])));
         assert_eq!((place.number, place.count), (1, 2));
         assert_eq!(library.neighbours_by_day(&video, date(2019, 6, 3)).await.unwrap(), None);
+        library.set_favourite(&ids[0], true).await.unwrap();
+        let favourites = ListFilter { favourite: true, ..ListFilter::default() };
+        let place = library.neighbours_in_list(&video, &favourites, Order::Taken).await.unwrap();
+        assert_eq!((place.previous, place.next.as_ref()), (None, Some(&ids[0])), "this one is no favourite");
+        let all = ListFilter::default();
+        let place = library.neighbours_in_list(&video, &all, Order::Added).await.unwrap();
+        assert_eq!((place.previous.as_ref(), place.next.as_ref()), (Some(&ids[3]), Some(&ids[1])));
     }
 }

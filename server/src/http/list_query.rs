@@ -1,6 +1,7 @@
 //! The query of a list of videos: order, filters and place, as pages and the API take them.
 
-use homereel_library::{Cursor, LengthClass, ListFilter, ListKey, Order};
+use homereel_library::{Cursor, LengthClass, ListFilter, ListKey, Order, Period};
+use homereel_web::{Words, views::Link};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -98,6 +99,34 @@ impl ListQuery {
         if parts.is_empty() { path.to_owned() } else { format!("{path}?{}", parts.join("&")) }
     }
 
+    /// Returns the query of the list's URL, without the place in it.
+    pub(super) fn fields(&self) -> String {
+        self.url("", None).trim_start_matches('?').to_owned()
+    }
+
+    /// Returns the filters in words, each with the URL of the list without it.
+    pub(super) fn filters(&self, words: &Words) -> Result<Vec<Link>, Failure> {
+        let filter = self.filter()?;
+        let length = filter.length.map(|class| words.t(length_words(class)));
+        let day = filter.day.map(|(month, day)| jiff::civil::date(2024, month, day));
+        // Each filter with the field that it comes from.
+        let filters: [(Option<String>, fn(&mut Self) -> &mut String); 7] = [
+            (filter.favourite.then(|| words.t("filter-favourites-chosen")), |query| &mut query.favourite),
+            (filter.undated.then(|| words.t("unknown-date")), |query| &mut query.undated),
+            (filter.period.map(period_words), |query| &mut query.when),
+            (day.map(|day| day.strftime("%-d %B").to_string()), |query| &mut query.on),
+            (filter.place, |query| &mut query.place),
+            (filter.camera, |query| &mut query.camera),
+            (length, |query| &mut query.length),
+        ];
+        let link = |(text, field): (Option<String>, fn(&mut Self) -> &mut String)| {
+            let mut without = self.clone();
+            field(&mut without).clear();
+            Some(Link { text: text?, url: without.url("/", None) })
+        };
+        Ok(filters.into_iter().filter_map(link).collect())
+    }
+
     /// Returns the URL of the page that is shown.
     pub(super) fn here(&self, path: &str) -> String {
         let key = |text: &str| text.parse::<ListKey>().ok();
@@ -130,6 +159,21 @@ pub(super) fn number(name: &'static str, text: &str, usual: u32, most: u32) -> R
     number
         .map(|number| number.min(most))
         .ok_or_else(|| Failure::invalid(name, format!("{name} is {}; a number would fit", shown(text))))
+}
+
+/// Returns the message of a range of lengths.
+pub(super) fn length_words(class: LengthClass) -> &'static str {
+    match class {
+        LengthClass::Minute => "length-minute",
+        LengthClass::TenMinutes => "length-ten-minutes",
+        LengthClass::Hour => "length-hour",
+        LengthClass::Longer => "length-longer",
+    }
+}
+
+fn period_words(period: Period) -> String {
+    let format = if period.is_month() { "%B %Y" } else { "%Y" };
+    period.first_day().strftime(format).to_string()
 }
 
 fn given(text: &str) -> Option<&str> {

@@ -12,7 +12,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use serde::Deserialize;
 
-use super::{error::Failure, extract::Query, search::SearchQuery, views};
+use super::{error::Failure, extract::Query, list_query::ListQuery, search::SearchQuery, views};
 use crate::state::AppState;
 
 /// Maximum length of a value in bytes; a longer one counts as none.
@@ -34,6 +34,8 @@ pub(super) enum Origin {
     Day(Date),
     /// The results of a search.
     Search(Box<SearchQuery>),
+    /// The library with filters, or in another order.
+    List(Box<ListQuery>),
 }
 
 /// A video's place where the reader came from.
@@ -44,7 +46,15 @@ pub(super) struct Around {
 }
 
 impl Origin {
-    /// Parses `album:ID`, `tag:NAME`, `day:2019-06-02` or `search:QUERY`; anything else is the timeline.
+    /// Returns the origin of a list of the library; of the whole one, that is the timeline.
+    pub(super) fn list(query: &ListQuery) -> Self {
+        match query.fields().as_str() {
+            "" => Self::Timeline,
+            _ => Self::List(Box::new(query.clone())),
+        }
+    }
+
+    /// Parses `album:ID`, `tag:NAME`, `day:2019-06-02`, `search:QUERY` or `list:QUERY`; anything else is the timeline.
     pub(super) fn parse(text: &str) -> Self {
         let parsed = match text.split_once(':') {
             _ if text.len() > MAX_BYTES => None,
@@ -54,6 +64,12 @@ impl Origin {
             Some(("search", query)) => {
                 let uri: Option<Uri> = format!("/?{query}").parse().ok();
                 uri.and_then(|uri| SearchQuery::of(&uri)).map(|query| Self::Search(Box::new(query)))
+            }
+            Some(("list", query)) => {
+                let uri: Option<Uri> = format!("/?{query}").parse().ok();
+                let query = uri.and_then(|uri| Query::<ListQuery>::of(&uri));
+                let fits = |query: &ListQuery| query.filter().is_ok() && query.order().is_ok();
+                query.filter(fits).map(|query| Self::list(&query))
             }
             _ => None,
         };
@@ -68,6 +84,7 @@ impl Origin {
             Self::Tag(tag) => format!("tag:{tag}"),
             Self::Day(day) => format!("day:{day}"),
             Self::Search(query) => format!("search:{}", query.fields()),
+            Self::List(query) => format!("list:{}", query.fields()),
         }
     }
 
@@ -79,16 +96,20 @@ impl Origin {
             Self::Tag(tag) => views::tag_url(tag),
             Self::Day(day) => format!("/search?from={day}&to={day}"),
             Self::Search(query) => format!("/search?{}", query.fields()),
+            Self::List(query) => query.url("/", None),
         }
     }
 
     /// Returns the URL of a video, with where the reader came from.
     pub(super) fn url_of(&self, id: &str) -> String {
+        format!("/videos/{id}{}", self.query_of())
+    }
+
+    /// Returns the query of the URL of a video: `?in=album%3A1`, or nothing for the timeline.
+    pub(super) fn query_of(&self) -> String {
         match self {
-            Self::Timeline => format!("/videos/{id}"),
-            origin => {
-                format!("/videos/{id}?in={}", utf8_percent_encode(&origin.value(), NON_ALPHANUMERIC))
-            }
+            Self::Timeline => String::new(),
+            origin => format!("?in={}", utf8_percent_encode(&origin.value(), NON_ALPHANUMERIC)),
         }
     }
 
@@ -155,6 +176,10 @@ pub(super) async fn around(state: &AppState, video: &Video, origin: Origin) -> R
         Origin::Album(id) => library.neighbours_in(&Collection::Album(id.clone()), &video.id).await?,
         Origin::Tag(tag) => library.neighbours_in(&Collection::Tag(tag.clone()), &video.id).await?,
         Origin::Day(day) => library.neighbours_by_day(video, *day).await?,
+        Origin::List(query) => {
+            let (filter, order) = (query.filter()?, query.order()?);
+            Some(library.neighbours_in_list(video, &filter, order).await?)
+        }
         Origin::Search(query) => match query.first_results(state, RESULTS).await {
             Ok(ids) => {
                 let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
@@ -177,7 +202,12 @@ mod tests {
 
     #[test]
     fn origins_are_read_as_they_are_written_and_hostile_ones_are_the_timeline() {
-        for text in ["tag:Lake Garda", "day:2019-06-02", "search:q=lake%20x%26y&favourite=on"] {
+        for text in [
+            "tag:Lake Garda",
+            "day:2019-06-02",
+            "search:q=lake%20x%26y&favourite=on",
+            "list:favourite=1&when=2019%2D07",
+        ] {
             let origin = Origin::parse(text);
             assert_eq!(Origin::parse(&origin.value()).value(), origin.value(), "{text}");
             assert_ne!(origin.value(), "", "{text}");
@@ -186,9 +216,18 @@ mod tests {
             panic!("a search")
         };
         assert_eq!(query.fields(), "q=lake%20x", "the page of the results does not matter");
-        for hostile in
-            ["", "x", "tag:", "album:../x", "day:yesterday", "search:\u{0}", "album", "day:2019-13-40"]
-        {
+        for hostile in [
+            "",
+            "x",
+            "tag:",
+            "album:../x",
+            "day:yesterday",
+            "search:\u{0}",
+            "album",
+            "day:2019-13-40",
+            "list:",
+            "list:when=19",
+        ] {
             assert_eq!(Origin::parse(hostile).value(), "", "{hostile}");
         }
         assert_eq!(Origin::parse(&format!("tag:{}", "x".repeat(3000))).value(), "");

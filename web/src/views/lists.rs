@@ -31,8 +31,8 @@ pub struct RailEntry {
 /// The filters of the library as a form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListForm {
-    /// Some filter applies.
-    pub filtered: bool,
+    /// The filters that apply, with the URL without each.
+    pub chosen: Vec<Link>,
     /// URL without filters.
     pub clear: String,
     /// Year or month, as in the URL.

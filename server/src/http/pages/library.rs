@@ -19,7 +19,8 @@ use crate::{
         error::Failure,
         extract::Query,
         html::{self, PageContext},
-        list_query::ListQuery,
+        list_query::{ListQuery, length_words},
+        neighbours::Origin,
     },
     net::ClientInfo,
     state::AppState,
@@ -67,7 +68,12 @@ async fn show(
     let list = library.list(&filter, order, &cursor, VIDEOS).await?;
     let cards = cards::cards(&cx.state, words, &list.videos).await?;
     let unfinished = cards.iter().any(|card| card.state.kind.unfinished());
-    let heading = if filter.day.is_some() { Heading::Day } else { Heading::Month };
+    let heading = match &filter {
+        ListFilter { day: Some(_), .. } => Heading::Day,
+        // Of these, only the day on which they were added is known.
+        ListFilter { undated: true, .. } => Heading::None,
+        _ => Heading::Month,
+    };
     let total = library.video_count().await?;
     let counted = library.list_count(&filter).await?;
     let months = library.facets(FacetKind::Month, MONTHS).await?;
@@ -89,7 +95,11 @@ async fn show(
             _ => None,
         },
         form: form(cx, query, &filter, order).await?,
-        batch: BatchBar { back: query.here("/"), ..batch::bar(cx).await? },
+        batch: BatchBar {
+            back: query.here("/"),
+            from: Origin::list(query).query_of(),
+            ..batch::bar(cx).await?
+        },
         trashed: just_trashed(&cx.state, trashed.as_deref()).await?,
         done: done.message(words),
     })
@@ -170,17 +180,10 @@ async fn form(
             values.iter().map(|value| option(value, value.clone(), is_chosen(value))).collect::<Vec<_>>(),
         )
     };
-    let lengths = LengthClass::ALL.map(|class| {
-        let key = match class {
-            LengthClass::Minute => "length-minute",
-            LengthClass::TenMinutes => "length-ten-minutes",
-            LengthClass::Hour => "length-hour",
-            LengthClass::Longer => "length-longer",
-        };
-        option(class.as_str(), words.t(key), filter.length == Some(class))
-    });
+    let lengths = LengthClass::ALL
+        .map(|class| option(class.as_str(), words.t(length_words(class)), filter.length == Some(class)));
     Ok(ListForm {
-        filtered: filter.conditions() > 0,
+        chosen: query.filters(words)?,
         clear: ListQuery { sort: query.sort.clone(), ..ListQuery::default() }.url("/", None),
         when: query.when.trim().to_owned(),
         on: query.on.trim().to_owned(),

@@ -85,7 +85,7 @@ pub(in crate::http) async fn page(
         let is_spoken = transcript.as_ref().is_some_and(|transcript| transcript.has_lines);
         html::render(&VideoPage {
             suggestions: answers::suggestions(cx.words, &page.shell.model, &video, is_spoken),
-            trail: trail(cx.words, around, album, query.play.as_deref() == Some("all")),
+            trail: trail(cx.words, around, album, query.play.as_deref() == Some("all"))?,
             albums: album_choices(&cx.state, &id).await?,
             older_answers: (older_answers < all.len())
                 .then(|| format!("/videos/{id}?answers={older_answers}#ask-title")),
@@ -249,13 +249,22 @@ async fn album_choices(state: &AppState, id: &str) -> Result<Vec<AlbumChoice>, F
 }
 
 /// Returns the way back to where the reader came from, and the videos before and after this one there.
-fn trail(words: &Words, Around { origin, place }: Around, album: Option<String>, plays_all: bool) -> Trail {
+fn trail(
+    words: &Words,
+    Around { origin, place }: Around,
+    album: Option<String>,
+    plays_all: bool,
+) -> Result<Trail, Failure> {
     let list = match &origin {
         Origin::Album(_) => album.unwrap_or_default(),
         Origin::Timeline => words.t("all-videos"),
         Origin::Tag(tag) => tag.clone(),
         Origin::Day(day) => day.strftime("%-d %b %Y").to_string(),
         Origin::Search(query) => words.with("search-for", &[("words", query.words())]),
+        Origin::List(query) => match query.filters(words)?.as_slice() {
+            [] => words.t("all-videos"),
+            filters => filters.iter().map(|filter| filter.text.as_str()).collect::<Vec<_>>().join(", "),
+        },
     };
     let text = match place.count {
         0 => list,
@@ -268,10 +277,10 @@ fn trail(words: &Words, Around { origin, place }: Around, album: Option<String>,
         let url = origin.url_of(&id);
         if plays_all && url.contains('?') { format!("{url}&play=all") } else { url }
     };
-    Trail {
+    Ok(Trail {
         back: Link { text, url: origin.url() },
         previous: place.previous.map(url),
         next: place.next.map(url),
         plays_all,
-    }
+    })
 }

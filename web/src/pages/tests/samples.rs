@@ -88,7 +88,7 @@ pub(super) fn library() -> LibraryPage {
         undated: Some("/?undated=1".into()),
         on_this_day: Some(Link { text: HOSTILE.into(), url: "/?on=07-14".into() }),
         form: ListForm {
-            filtered: true,
+            chosen: vec![Link { text: HOSTILE.into(), url: HOSTILE.into() }],
             clear: "/".into(),
             when: "2019".into(),
             on: "07-14".into(),
