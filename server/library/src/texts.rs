@@ -48,15 +48,17 @@ impl Library {
         Ok(())
     }
 
-    /// Returns the beginnings of descriptions, `chars` characters each: of those of `ids` that have one, and whose name is still that
-    /// of the file.
+    /// Returns the beginnings of descriptions, `chars` characters each, of those of `ids` that have one.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn titles(&self, ids: &[&str], chars: u32) -> Result<HashMap<String, String>, LibraryError> {
+    pub async fn descriptions_begin(
+        &self,
+        ids: &[&str],
+        chars: u32,
+    ) -> Result<HashMap<String, String>, LibraryError> {
         let sql = "SELECT t.video_id, substr(t.content, 1, ?) FROM json_each(?)
-                   CROSS JOIN texts t ON t.video_id = value AND t.kind = 'description' AND t.content IS NOT NULL
-                   CROSS JOIN videos v ON v.id = value AND v.name IS coalesce(v.file_name, v.name)";
+                   CROSS JOIN texts t ON t.video_id = value AND t.kind = 'description' AND t.content IS NOT NULL";
         let rows: Vec<(String, String)> =
             sqlx::query_as(sql).bind(chars).bind(to_json("video ids", &ids)?).fetch_all(&self.pool).await?;
         Ok(rows.into_iter().collect())

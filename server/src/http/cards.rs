@@ -10,14 +10,15 @@ use homereel_web::{
 };
 use jiff::civil::Date;
 
-use super::{error::Failure, views};
+use super::{
+    error::Failure,
+    titles::{Titles, titles},
+    views,
+};
 use crate::state::AppState;
 
 /// Maximum width of a poster in pixels.
 const POSTER_WIDTH: u32 = 640;
-
-/// Characters of a description that are read for a card.
-const TITLE_CHARS: u32 = 200;
 
 /// What a heading stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +32,13 @@ pub(super) enum Heading {
 pub(super) async fn cards(state: &AppState, words: &Words, videos: &[Video]) -> Result<Vec<Card>, Failure> {
     let ids: Vec<&str> = videos.iter().map(|video| video.id.as_str()).collect();
     let jobs = state.library.jobs_not_done(&ids).await?;
-    let titles = state.library.titles(&ids, TITLE_CHARS).await?;
+    let titles = titles(state, videos).await?;
     Ok(videos.iter().map(|video| card(words, video, &jobs, &titles)).collect())
 }
 
-fn card(words: &Words, video: &Video, jobs: &HashMap<String, Job>, titles: &HashMap<String, String>) -> Card {
-    let title = titles.get(&video.id).map_or(video.name.as_str(), |text| first_sentence(text));
+fn card(words: &Words, video: &Video, jobs: &HashMap<String, Job>, titles: &Titles) -> Card {
     Card {
-        title: if title.is_empty() { video.name.clone() } else { title.to_owned() },
+        title: titles.of(video).to_owned(),
         posters: posters(video),
         length: video
             .probe
@@ -48,12 +48,6 @@ fn card(words: &Words, video: &Video, jobs: &HashMap<String, Job>, titles: &Hash
         state: state(words, video, jobs.get(&video.id)),
         ..views::card(words, video, None)
     }
-}
-
-/// Returns the first sentence of the first line.
-fn first_sentence(text: &str) -> &str {
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    line.find(". ").map_or(line, |end| &line[..=end])
 }
 
 /// Returns the sizes of a poster, if there are two.
@@ -126,18 +120,6 @@ fn common_place(videos: &[(&Video, Card)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_title_is_the_first_sentence() {
-        for (text, title) in [
-            ("A boy runs. Then he jumps.", "A boy runs."),
-            ("\n  A boy runs\nHe jumps", "A boy runs"),
-            ("At 3.5 s he jumps", "At 3.5 s he jumps"),
-            ("", ""),
-        ] {
-            assert_eq!(first_sentence(text), title);
-        }
-    }
 
     #[test]
     fn headings_are_months_or_days_also_before_1970() {

@@ -41,6 +41,7 @@ mod search;
 mod similar;
 mod system;
 mod thumbnail;
+mod titles;
 mod transcripts;
 mod trash;
 mod tus;

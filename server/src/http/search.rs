@@ -22,7 +22,9 @@ use super::{
     extract::Query,
     html::{self, PageContext},
     neighbours::Origin,
-    thumbnail, views,
+    thumbnail,
+    titles::{Titles, titles},
+    views,
 };
 use crate::{
     meaning::{MeaningState, Nearby},
@@ -275,9 +277,10 @@ async fn show(cx: &PageContext, query: &SearchQuery) -> Result<Response, Failure
         total => cx.words.n("count-videos", total as u64),
     };
     let origin = Origin::Search(Box::new(query.clone())).value();
+    let titles = titles(&cx.state, results.found.iter().map(|found| &found.video)).await?;
     let mut found = Vec::with_capacity(results.found.len());
     for result in &results.found {
-        found.push(view(cx, result, &origin).await);
+        found.push(view(cx, result, &titles, &origin).await);
     }
     let mut page = filled(cx, query, found, counts, String::new()).await?;
     page.more = next.map(|next| query.url(next));
@@ -335,7 +338,7 @@ fn with_origin(url: &str, origin: &str) -> String {
     format!("{page}{sign}in={}{anchor}", utf8_percent_encode(origin, NON_ALPHANUMERIC))
 }
 
-async fn view(cx: &PageContext, found: &Found, origin: &str) -> web::FoundView {
+async fn view(cx: &PageContext, found: &Found, titles: &Titles, origin: &str) -> web::FoundView {
     let video = &found.video;
     // The picture of the best place that has a time, instead of the poster.
     let picture = match found.places.iter().find_map(|place| place.start) {
@@ -357,7 +360,7 @@ async fn view(cx: &PageContext, found: &Found, origin: &str) -> web::FoundView {
         parts: place.snippet.iter().map(|SnippetPart { text, matched }| (text.clone(), *matched)).collect(),
         why: place.why.iter().map(|why| cx.words.t(reason(*why))).collect(),
     };
-    let card = views::card(cx.words, video, None);
+    let card = web::Card { title: titles.of(video).to_owned(), ..views::card(cx.words, video, None) };
     let picture = picture.or_else(|| card.poster.clone());
     let url = with_origin(&format!("/videos/{}", video.id), origin);
     web::FoundView { card, url, picture, places: found.places.iter().map(place).collect() }

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use homereel_web::views::Card;
 use serde_json::{Value, json};
 
-use super::{error::Problem, extract::Path, html::PageContext, search, views};
+use super::{error::Problem, extract::Path, html::PageContext, search, titles::titles, views};
 use crate::state::AppState;
 
 /// Maximum number of videos.
@@ -29,7 +29,13 @@ pub(super) async fn api(
 /// Returns the videos like one, for its page, which is shown without them rather than late or not at all.
 pub(super) async fn cards(cx: &PageContext, id: &str) -> Vec<Card> {
     match tokio::time::timeout(PATIENCE, cx.state.meaning.similar(id, MOST)).await {
-        Ok(Ok((_, videos))) => videos.iter().map(|video| views::card(cx.words, video, None)).collect(),
+        Ok(Ok((_, videos))) => {
+            // Without a database, there would be no page.
+            let titles = titles(&cx.state, &videos).await.unwrap_or_default();
+            let card =
+                |video| Card { title: titles.of(video).to_owned(), ..views::card(cx.words, video, None) };
+            videos.iter().map(card).collect()
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, video.id = id, "failed to look for similar videos; the page shows none");
             Vec::new()

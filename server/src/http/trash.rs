@@ -18,6 +18,7 @@ use super::{
     extract::{Path, Query},
     html::{self, PageContext},
     neighbours::Origin,
+    titles::titles,
     views,
 };
 use crate::state::AppState;
@@ -148,7 +149,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<TrashQuery>) -> Re
 async fn to_confirm(cx: &PageContext, id: Option<&str>) -> Result<Option<web::Link>, Failure> {
     let Some(id) = id.filter(|_| cx.user.has(Role::Admin)) else { return Ok(None) };
     let video = cx.state.library.videos_by_id(&[id]).await?.remove(id);
-    Ok(video
-        .filter(|video| video.deleted_ms.is_some())
-        .map(|video| web::Link { url: format!("/trash/{}/delete", video.id), text: video.name }))
+    let Some(video) = video.filter(|video| video.deleted_ms.is_some()) else { return Ok(None) };
+    let titles = titles(&cx.state, [&video]).await?;
+    Ok(Some(web::Link { url: format!("/trash/{}/delete", video.id), text: titles.of(&video).to_owned() }))
 }

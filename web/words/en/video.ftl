@@ -100,6 +100,7 @@ question-moment = What happens at { $at }?
 question-where = Where was this filmed?
 
 file-details = File details
+fact-name = Name
 fact-taken = Taken
 fact-size = File size
 fact-place = Place

@@ -131,8 +131,8 @@ impl Counted {
         let newest = library.video_rows(5, 0).await.unwrap();
         note("videos by offset".into());
         let ids: Vec<&str> = newest.iter().map(|video| video.id.as_str()).collect();
-        library.titles(&ids, 100).await.unwrap();
-        note("titles".into());
+        library.descriptions_begin(&ids, 100).await.unwrap();
+        note("beginnings of descriptions".into());
         library.jobs_not_done(&ids).await.unwrap();
         note("jobs of videos".into());
         library.jobs_of(ids[0]).await.unwrap();

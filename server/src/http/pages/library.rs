@@ -21,6 +21,7 @@ use crate::{
         html::{self, PageContext},
         list_query::{ListQuery, length_words},
         neighbours::Origin,
+        titles::titles,
     },
     net::ClientInfo,
     state::AppState,
@@ -203,9 +204,9 @@ async fn form(
 async fn just_trashed(state: &AppState, id: Option<&str>) -> Result<Option<Link>, Failure> {
     let Some(id) = id else { return Ok(None) };
     let video = state.library.videos_by_id(&[id]).await?.remove(id);
-    Ok(video
-        .filter(|video| video.deleted_ms.is_some())
-        .map(|video| Link { url: format!("/videos/{}/restore", video.id), text: video.name }))
+    let Some(video) = video.filter(|video| video.deleted_ms.is_some()) else { return Ok(None) };
+    let titles = titles(state, [&video]).await?;
+    Ok(Some(Link { url: format!("/videos/{}/restore", video.id), text: titles.of(&video).to_owned() }))
 }
 
 /// Scheme and authority of the request's URL; displayed, never used for links.

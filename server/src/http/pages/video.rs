@@ -23,7 +23,7 @@ use crate::{
         html::{self, PageContext},
         neighbours::{self, Around, Origin},
         pages::{reading, transcript},
-        similar,
+        similar, titles,
         videos::ANSWERS,
         views,
     },
@@ -151,7 +151,9 @@ fn video_page(
     let earlier = query.moments.unwrap_or(0);
     let reading = views::video_state(words, video, job);
     let answering = answers.iter().any(|answer| answer.status == AnswerStatus::Running);
-    let shell = html::shell(cx, &video.name, "videos", reading.kind.unfinished() || answering);
+    let description = video.texts.description.as_ref().and_then(|text| text.content.as_deref());
+    let title = titles::title(video, description.unwrap_or_default()).to_owned();
+    let shell = html::shell(cx, &title, "videos", reading.kind.unfinished() || answering);
     let stream = video.probe.as_ref().map(|probe| &probe.video);
     let why_not_askable = match (&video.error, &shell.model) {
         (Some(_), _) => words.t("ask-unreadable"),
@@ -211,7 +213,7 @@ fn video_page(
         state: reading,
         shell,
         id: video.id.clone(),
-        name: video.name.clone(),
+        name: title,
     }
 }
 

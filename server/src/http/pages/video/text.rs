@@ -63,6 +63,7 @@ fn view(moment: &Moment, duration_s: f64) -> MomentView {
 /// Facts about the file. Names are keys of messages.
 pub(super) fn facts(words: &Words, video: &Video) -> Vec<Fact> {
     let mut facts = vec![
+        Fact { name: "fact-name", value: video.name.clone() },
         Fact { name: "fact-taken", value: taken(words, video) },
         Fact { name: "fact-size", value: format::size(video.size) },
     ];
