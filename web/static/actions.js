@@ -1,17 +1,15 @@
 // Actions of the page of a video: forms marked with `data-inline` are sent without leaving the page, so that the video plays on.
 
-import { $, isPlainClick, t, toast } from './dom.js';
-import { refresh, refreshers } from './live.js';
+import { offerCopy } from './copy.js';
+import { $, t, toast } from './dom.js';
+import { refresh } from './live.js';
 
 export function start(signal) {
   // Before links and forms are followed without a reload.
   document.addEventListener('submit', submitted, { signal, capture: true });
-  document.addEventListener('click', clicked, { signal });
   $('#downloads')?.addEventListener('toggle', fillDownloads);
   for (const menu of document.querySelectorAll('.actions .menu')) menu.addEventListener('toggle', closeOthers);
-  refreshers.add(showCopy);
-  signal.addEventListener('abort', () => refreshers.delete(showCopy));
-  showCopy();
+  offerCopy(signal);
 }
 
 /** Sends a form. Returns what the server says against it as a page, or `null`. */
@@ -28,7 +26,8 @@ async function submitted(event) {
   const form = event.target;
   if (!form.matches('form[data-inline]')) return;
   event.preventDefault();
-  const { done, undo } = form.dataset;
+  const { done, undo, sure } = form.dataset;
+  if (sure && !confirm(sure)) return;
   try {
     const problem = await send(form, event.submitter);
     if (problem) return toast($('main p', problem)?.textContent ?? t('action-failed'));
@@ -57,19 +56,4 @@ function fillDownloads() {
     .findLast((link) => Number(link.dataset.seek) <= time + 0.05 && time <= Number(link.dataset.end) + 0.05);
   moment.hidden = !shown;
   if (shown) moment.href = $('.save', shown.parentElement).href;
-}
-
-function showCopy() {
-  for (const button of document.querySelectorAll('[data-copy]')) button.hidden = !navigator.clipboard || !$('.text', button.closest('.answer'));
-}
-
-async function clicked(event) {
-  const button = event.target.closest('[data-copy]');
-  if (!button || !isPlainClick(event)) return;
-  try {
-    await navigator.clipboard.writeText($('.text', button.closest('.answer')).textContent);
-    toast(t('copied'));
-  } catch {
-    toast(t('action-failed'));
-  }
 }

@@ -1,9 +1,11 @@
 // Asks about all videos and shows the notes that the answer rests on.
 
-import { $, element, failureOf, say, serverEvents, t } from './dom.js';
+import { offerCopy, showCopy } from './copy.js';
+import { $, element, failureOf, fetchPage, say, serverEvents, t } from './dom.js';
 import { address } from './navigate.js';
 
-export function start() {
+export function start(signal) {
+  offerCopy(signal);
   const form = $('#ask-all'), field = $('#all-question'), answer = $('#all-answer'), send = $('button', form);
   const text = $('.text', answer), outcome = $('.outcome', answer), made = $('.made', answer), stopping = $('.stop', answer), list = $('#notes ol');
   let busy = false;
@@ -16,7 +18,7 @@ export function start() {
     stopping.onclick = () => stop.abort();
     $('#before').hidden = $('#notes').hidden = made.hidden = true;
     if ($('#earlier')) $('#earlier').hidden = true;
-    for (const old of answer.querySelectorAll('form, p > .state')) old.remove();
+    for (const old of answer.querySelectorAll('.answer-actions, p > .state')) old.remove();
     answer.hidden = stopping.hidden = false;
     answer.classList.add('live');
     $('.question', answer).textContent = question;
@@ -52,6 +54,7 @@ export function start() {
       if (!ended) throw new Error(t('answer-broke-off'));
       outcome.textContent = '';
       cite(text, notes);
+      await offer(answer);
       say(t('answer-is', { text: text.textContent }), true);
     } catch (error) {
       outcome.textContent = stop.signal.aborted ? t('stopped') : t('failed-because', { reason: error.message });
@@ -65,6 +68,14 @@ export function start() {
   if (new URLSearchParams(location.search).get('question') && answer.hidden && document.referrer.startsWith(location.origin)) {
     form.requestSubmit();
   }
+}
+
+/** Shows what can be done with an answer, as its page has it. */
+async function offer(answer) {
+  const page = await fetchPage(location.href).catch(() => null), actions = page && $('#all-answer .answer-actions', page);
+  if (!actions) return;
+  answer.append(document.importNode(actions, true));
+  showCopy();
 }
 
 function noteRow(note) {

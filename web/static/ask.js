@@ -31,7 +31,6 @@ function askThis(event) {
   if (field.disabled || asking) return;
   field.value = new FormData(form, event.submitter).get('question');
   $('#ask').requestSubmit();
-  $('#asking').scrollIntoView({ block: 'nearest' });
 }
 
 /** Marks the stage `name` as active and sets its progress; earlier stages are done. */
@@ -77,6 +76,8 @@ async function ask(event) {
   asking = true;
   button.disabled = true;
   box.hidden = false;
+  // On most screens, the answer begins below the form's place.
+  box.scrollIntoView({ block: 'nearest' });
   $('.question', box).textContent = question;
   text.textContent = outcome.textContent = '';
   for (const row of box.querySelectorAll('.stages li')) { const bar = $('progress', row); bar.max = 1; bar.value = 0; $('.count', row).textContent = ''; }

@@ -37,11 +37,12 @@ export function say(text, now = false) {
 }
 
 let toastEnds;
-/** Shows a confirmation for ten seconds and announces it; `undo` is what its button does. */
-export function toast(text, undo) {
+/** Shows a confirmation for ten seconds and announces it; `undo` is what its button does, `link` leads to the result. */
+export function toast(text, undo, link) {
   const box = $('#toast');
   clearTimeout(toastEnds);
   box.replaceChildren(element('span', '', text));
+  if (link) box.append(Object.assign(element('a', '', link.words), { href: link.url }));
   if (undo) box.append(button(t('undo'), () => { box.hidden = true; undo(); }));
   box.hidden = false;
   toastEnds = setTimeout(() => { if (!box.contains(document.activeElement)) box.hidden = true; }, 10000);

@@ -57,8 +57,13 @@ async function save(event) {
   }
 }
 
-/** Shows the buttons that add and remove moments. */
+/** Shows the buttons that add and remove moments, and the one that empties the time, which browsers make hard. */
 function prepare(form) {
+  for (const button of form.querySelectorAll('[data-empty]')) {
+    const fields = button.dataset.empty.split(' ').map((id) => $(`#${id}`, form));
+    button.hidden = false;
+    button.onclick = () => { for (const field of fields) field.value = ''; fields[0].focus(); };
+  }
   const rows = $('.edit-moments', form), add = $('[data-add]', form);
   if (!rows) return;
   const remove = (row) => {

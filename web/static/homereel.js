@@ -6,7 +6,7 @@
 
 import { $, localTimes } from './dom.js';
 import { listen } from './live.js';
-import { follow } from './navigate.js';
+import { follow, go } from './navigate.js';
 
 /** Modules, and the selector of what they are for. */
 const MODULES = [
@@ -34,6 +34,15 @@ async function start() {
   for (const module of await Promise.all(wanted)) if (!signal.aborted) module.start(signal);
   // With scripts, a question is asked on its own page, where it is shown as it is answered and can be stopped.
   for (const form of document.querySelectorAll('form[action="/ask"]:not(#ask-all)')) form.method = 'get';
+  // So is what ends with a question mark in the box of the header, if the reader may ask.
+  const find = $('.find');
+  if (find && 'asks' in find.dataset) find.onsubmit = (event) => {
+    const words = $('#find').value.trim();
+    if (!/[?？؟]$/.test(words)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    go(`/ask?question=${encodeURIComponent(words)}`);
+  };
   document.documentElement.dataset.started = '';
   const open = () => document.querySelectorAll('details.menu[open]');
   document.addEventListener('click', (event) => { for (const menu of open()) if (!menu.contains(event.target)) menu.open = false; }, { signal });

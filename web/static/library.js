@@ -22,11 +22,22 @@ function selection(list, signal) {
   let last;
   const told = () => {
     const count = chosen(list).length;
-    $('#batch-count').textContent = count ? t('chosen', { count }) : '';
+    $('#batch-count').textContent = count || list.classList.contains('is-selecting') ? t('chosen', { count }) : '';
+    for (const control of list.querySelectorAll('.batch button:not([type=reset])')) control.disabled = !count;
     for (const group of list.querySelectorAll('.group')) settleGroup(group);
     return count;
   };
   const selecting = $('#selecting');
+  const label = selecting?.nextElementSibling;
+  // While videos are being selected, the bar stays, so that it does not appear under a finger.
+  const mode = (is) => {
+    if (!selecting) return;
+    selecting.checked = is;
+    list.classList.toggle('is-selecting', is);
+    label.textContent = label.dataset[is ? 'end' : 'begin'];
+    told();
+  };
+  selecting?.addEventListener('change', () => { if (selecting.checked) mode(true); else list.reset(); });
   list.addEventListener('change', ({ target }) => {
     if (target.matches('.choose-all')) for (const box of target.closest('.group').querySelectorAll('.choose')) box.checked = target.checked;
     if (target.matches('.choose')) last = target;
@@ -45,10 +56,12 @@ function selection(list, signal) {
     }
     if (!onBox) box.dispatchEvent(new Event('change', { bubbles: true }));
   });
-  list.addEventListener('reset', () => { if (selecting) selecting.checked = false; setTimeout(told); });
-  list.addEventListener('keydown', (event) => { if (event.key === 'Escape' && chosen(list).length && !event.target.closest('.menu')) list.reset(); });
+  // The boxes are only empty after this event.
+  list.addEventListener('reset', () => setTimeout(() => { mode(false); told(); }));
+  list.addEventListener('keydown', (event) => { if (event.key === 'Escape' && !event.target.closest('.menu') && (chosen(list).length || selecting?.checked)) list.reset(); });
   list.addEventListener('submit', (event) => {
     const action = event.submitter?.value;
+    if (event.submitter?.dataset.star) { event.preventDefault(); return star(event.submitter); }
     if (event.submitter?.name !== 'action' || event.defaultPrevented) return;
     event.preventDefault();
     change(list, action);
@@ -101,9 +114,28 @@ async function change(list, action) {
     list.reset();
     gone(body.action, ids);
     await refresh();
-    const back = undo && changed ? async () => { await post({ action: undo, ids: changedIds, album: album ?? undefined }); await refresh(); } : undefined;
-    toast(t(message, { count: changed }), back);
+    const back = async () => {
+      await post({ action: undo, ids: changedIds, album: album ?? undefined });
+      for (const id of changedIds) mine.add(id);
+      gone(undo, changedIds);
+      await refresh();
+      toast(t(ACTIONS[undo][1], { count: changed }));
+    };
+    const link = album && body.action === 'add_to_album' ? { url: `/albums/${album}`, words: t('show-album') } : undefined;
+    toast(t(message, { count: changed }), undo && changed ? back : undefined, link);
     $('#main').focus({ preventScroll: true });
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+/** Adds a video to the favourites by the star on its card, or removes it. */
+async function star(control) {
+  const is = control.getAttribute('aria-pressed') !== 'true';
+  try {
+    await json(`/api/videos/${control.dataset.star}`, { method: 'PATCH', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ favourite: is }) });
+    await refresh();
+    say(t(is ? 'batch-favourite' : 'batch-unfavourite', { count: 1 }), true);
   } catch (error) {
     toast(error.message);
   }
@@ -134,11 +166,16 @@ function live(signal) {
   signal.addEventListener('abort', () => { swappers.delete('videos'); listeners.delete(heard); });
 }
 
+/** Ids of videos that come back because the reader undid something: they appear where they belong at once. */
+const mine = new Set();
+
 /** Updates the cards that are shown, and tells of new ones instead of moving what the reader looks at. */
 function update(old, fresh) {
   const cards = [...fresh.querySelectorAll('.card[data-id]')], isShown = (card) => document.getElementById(card.id);
-  const added = cards.filter((card) => !isShown(card)), reads = scrollY > 80 || old.contains(document.activeElement) || old.matches(':hover') || $('.choose:checked', old);
-  if (!$('.card', old) || !cards.length || (added.length && !reads)) {
+  // Videos behind the last one that is shown only move up from the next page.
+  const added = cards.slice(0, cards.findLastIndex(isShown) + 1).filter((card) => !isShown(card));
+  const returned = cards.filter((card) => mine.delete(card.dataset.id) && !isShown(card)), reads = scrollY > 80 || old.contains(document.activeElement) || old.matches(':hover') || $('.choose:checked', old);
+  if (!$('.card', old) || !cards.length || returned.length || (added.length && !reads)) {
     hideNew();
     swap(old, fresh);
     if ($('#list')) for (const group of $('#list').querySelectorAll('.group')) settleGroup(group);
@@ -166,9 +203,9 @@ function updateCard(card, fresh) {
   const html = parts(fresh).map((part) => part.outerHTML).join('');
   if ((inner.get(card) ?? parts(card).map((part) => part.outerHTML).join('')) === html) return;
   inner.set(card, html);
-  const focused = $('.card-link', card) === document.activeElement;
+  const focused = ['.card-link', '.star-card'].find((part) => $(part, card) === document.activeElement);
   for (const part of parts(card)) part.remove();
   card.prepend(...parts(document.importNode(fresh, true)));
   localTimes(card);
-  if (focused) $('.card-link', card).focus();
+  if (focused) $(focused, card)?.focus();
 }

@@ -22,6 +22,11 @@ export function address(url, isNew) {
   here = location.pathname + location.search;
 }
 
+/** Goes to a page of this site. */
+export function go(url) {
+  if (uploads.open) show(new URL(url, location.href).href, {}, true); else location.assign(url);
+}
+
 /** Whether `url` is a page of this site, and not a file. */
 const isPage = (url) => url.origin === location.origin && !/^\/(api|v1|static|metrics|logout|videos\/download)(\/|$)/.test(url.pathname);
 

@@ -1,9 +1,9 @@
 // The player: links to a second seek without a reload, and lists of times mark the place that is shown.
 
-import { $, isPlainClick } from './dom.js';
+import { $, fetchPage, isPlainClick } from './dom.js';
 import { refreshers } from './live.js';
 import { mark } from './marks.js';
-import { address } from './navigate.js';
+import { address, go } from './navigate.js';
 import { followLines } from './transcript.js';
 
 export function start(signal) {
@@ -18,12 +18,34 @@ function watch() {
   if (!player) return;
   player.onerror = () => { $('#cannot-play').hidden = false; };
   if (player.error) player.onerror();
-  player.onended = () => $('.trail [data-plays-all]')?.click();
+  player.onended = playNext;
   if (new URLSearchParams(location.search).get('play') === 'all') player.play().catch(() => { /* a browser may want a click first */ });
   player.ontimeupdate = () => {
     for (const list of document.querySelectorAll('.moments, .lines')) mark(list, player.currentTime);
     followLines(player);
   };
+}
+
+/** Plays the next video of an album: on its page, or in the same player while it fills the screen, which another page would end. */
+async function playNext() {
+  const player = $('#player'), next = player.dataset.next ?? $('.trail [data-plays-all]')?.href;
+  if (!next) return;
+  const fills = () => document.fullscreenElement === player || document.pictureInPictureElement === player;
+  if (!fills()) return go(next);
+  const page = await fetchPage(next).catch(() => null), there = page && $('#player', page);
+  if (!there || !fills()) return go(next);
+  player.replaceChildren(...document.importNode(there, true).childNodes);
+  player.src = there.getAttribute('src');
+  player.poster = there.getAttribute('poster') ?? '';
+  player.dataset.next = $('.trail [data-plays-all]', page)?.getAttribute('href') ?? '';
+  player.play().catch(() => { /* the reader plays it */ });
+  const follow = () => {
+    if (fills()) return;
+    const url = new URL(next, location.href);
+    url.searchParams.set('t', player.currentTime.toFixed(3));
+    go(url.href);
+  };
+  document.onfullscreenchange = player.onleavepictureinpicture = follow;
 }
 
 function seek(event) {

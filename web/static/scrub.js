@@ -50,7 +50,7 @@ function scrub() {
   if (!url || !player || $('.scrub')) return;
   const strip = element('div', 'scrub'), peek = element('div', 'peek'), picture = element('div', 'picture'), at = element('span', 'at');
   const range = element('input'), marks = element('div', 'marks');
-  Object.assign(range, { type: 'range', min: 0, step: 0.1, value: 0 });
+  Object.assign(range, { type: 'range', min: 0, step: 'any', value: 0 });
   range.setAttribute('aria-label', t('scrub'));
   peek.hidden = true;
   peek.setAttribute('aria-hidden', 'true');

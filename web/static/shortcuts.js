@@ -5,12 +5,12 @@ import { $ } from './dom.js';
 const OFF = 'homereel-shortcuts-off';
 
 export function start(signal) {
-  const help = $('#shortcuts'), opener = $('#shortcuts-open'), on = $('#shortcuts-on');
+  const opener = $('#shortcuts-open'), on = $('#shortcuts-on');
   on.checked = !isOff();
   on.onchange = () => { try { if (on.checked) localStorage.removeItem(OFF); else localStorage.setItem(OFF, '1'); } catch { /* storage is not allowed */ } };
   if (opener) {
     opener.hidden = false;
-    opener.onclick = () => help.showModal();
+    opener.onclick = help;
   }
   document.addEventListener('keydown', pressed, { signal });
 }
@@ -24,7 +24,8 @@ const KEYS = {
   j: () => skip(-10), l: () => skip(10), ArrowLeft: () => skip(-5), ArrowRight: () => skip(5),
   f: fullScreen, m: mute, c: captions,
   s: () => press('#favourite button'), n: () => press('.trail .next'), p: () => press('.trail .previous'),
-  '/': search, '?': () => { $('#shortcuts').showModal(); return true; },
+  '.': () => moment(1), ',': () => moment(-1),
+  '/': search, '?': help,
 };
 
 function pressed(event) {
@@ -32,9 +33,25 @@ function pressed(event) {
   const act = KEYS[key.length === 1 ? key.toLowerCase() : key];
   if (!act || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isOff() || $('dialog[open]')) return;
   if (target.closest('input, select, textarea, [contenteditable]') || event.isComposing) return;
-  // The space bar presses what has the focus.
-  if (key === ' ' && target.closest('button, summary, a[href]')) return;
+  // The space bar presses what has the focus; links are followed by Enter only.
+  if (key === ' ' && target.closest('button, summary')) return;
   if (act() !== false) event.preventDefault();
+}
+
+function help() {
+  $('#shortcuts').showModal();
+  $('#shortcuts button').focus();
+  return true;
+}
+
+/** Goes to the next moment, or to the one before. */
+function moment(step) {
+  const player = $('#player'), links = [...document.querySelectorAll('.moments [data-seek]')], starts = links.map((link) => Number(link.dataset.seek));
+  if (!player || !links.length) return false;
+  // Somewhat into a moment, the one before is its own beginning, as with the tracks of a music player.
+  const at = step > 0 ? starts.findIndex((start) => start > player.currentTime + 0.05) : starts.findLastIndex((start) => start < player.currentTime - 1);
+  links[at]?.click();
+  return true;
 }
 
 function play() {

@@ -1,7 +1,7 @@
 // The tray of uploads, which stays while pages change: what waits, runs and has failed, how much is left, and what can be done about it.
 
 import { $, button, element, json, say, size, t, uploads } from './dom.js';
-import { refreshSoon } from './live.js';
+import { listeners, refreshSoon } from './live.js';
 import { Refused, store, TUS } from './send.js';
 
 const AT_ONCE = 2;
@@ -80,6 +80,8 @@ class Row {
       const link = element('a', '', this.file.name);
       link.href = `/videos/${id}`;
       this.name.replaceChildren(link);
+      this.id = id;
+      this.how = how;
       this.end('done', t(`upload-${how}`));
       refreshSoon();
     } catch (error) {
@@ -119,6 +121,14 @@ class Row {
     next();
   }
 }
+
+/** Tells in the tray that a video was analysed. */
+listeners.add((type, data) => {
+  if (type !== 'job') return;
+  const { job } = JSON.parse(data);
+  if (job?.kind !== 'ingest' || !['done', 'failed'].includes(job.state)) return;
+  for (const row of rows) if (row.id === job.video_id && row.how === 'new') row.says.textContent = t(`upload-${job.state}`);
+});
 
 // --- the box ------------------------------------------------------------------------------------
 
@@ -179,7 +189,7 @@ function summarize() {
   const rate = having('running').reduce((sum, row) => sum + (row.rate ?? 0), 0);
   const words = open.length
     ? (rate ? t('uploads-left', { done: done.length, total: counted.length, left: roughly(left / rate) }) : t('uploads-progress', { done: done.length, total: counted.length }))
-    : failed.length ? t('uploads-failed', { count: failed.length }) : t('uploads-done', { count: done.length });
+    : failed.length ? t('uploads-failed', { count: failed.length }) : finished(done);
   const says = $('.tray-says', box), bar = $('#tray-bar');
   if (says.textContent !== words) says.textContent = words;
   bar.hidden = !open.length;
@@ -188,6 +198,13 @@ function summarize() {
   $('.cancel-all', box).hidden = open.length < 2;
   $('.retry-all', box).hidden = open.length > 0 || rows.filter((row) => row.buttons.firstChild).length < 2;
   $('.close', box).hidden = open.length > 0;
+}
+
+/** Returns what has come of uploads that succeeded: what was there before was not added. */
+function finished(rows) {
+  const added = rows.filter((row) => row.how !== 'duplicate').length, before = rows.length - added;
+  const texts = [added && t('uploads-done', { count: added }), before && t('uploads-known', { count: before })];
+  return texts.filter(Boolean).join(' · ');
 }
 
 /** Formats a time that is left: `20 s`, `3 min`, `1 h 5 min`. */

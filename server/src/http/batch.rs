@@ -157,6 +157,14 @@ fn read(fields: Vec<(String, String)>) -> Result<(BatchRequest, String), Failure
     Ok((BatchRequest { action, ids, album, album_name }, back))
 }
 
+/// Field of a form that stands for one video in a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct BackForm {
+    /// URL of the list; empty on the page of a video.
+    #[serde(default)]
+    pub(super) back: String,
+}
+
 /// Returns whether a URL is that of a list of this server.
 pub(super) fn is_list(url: &str) -> bool {
     let path = url.split(['?', '#']).next().unwrap_or_default();
@@ -164,7 +172,8 @@ pub(super) fn is_list(url: &str) -> bool {
     known && !url.contains(['\\', '\r', '\n']) && !url.starts_with("//")
 }
 
-fn with_done(back: &str, done: &str, count: u64, album: Option<&str>) -> String {
+/// Returns the URL of a list that says what was just done.
+pub(super) fn with_done(back: &str, done: &str, count: u64, album: Option<&str>) -> String {
     let sign = if back.contains('?') { '&' } else { '?' };
     let album = album.map(|id| format!("&album={id}")).unwrap_or_default();
     format!("{back}{sign}done={done}&count={count}{album}")

@@ -2,8 +2,8 @@
 //! video can be deleted permanently. Also `/api/storage`.
 
 use axum::{
-    Json,
-    extract::State,
+    Form, Json,
+    extract::{State, rejection::FormRejection},
     http::StatusCode,
     response::{IntoResponse, Redirect, Response},
 };
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
+    batch::{BackForm, DoneQuery, is_list, with_done},
     cards,
     error::{Failure, Problem},
     extract::{Path, Query},
@@ -96,9 +97,20 @@ pub(super) async fn delete_form(cx: PageContext, Path(id): Path<String>) -> Resp
 }
 
 /// `POST /videos/{id}/restore`: a form.
-pub(super) async fn restore_form(cx: PageContext, origin: Origin, Path(id): Path<String>) -> Response {
-    let restored = cx.state.library.restore_video(&id).await.map_err(Failure::from);
-    html::or_error(&cx, restored.map(|video| Redirect::to(&origin.url_of(&video.id)).into_response()))
+pub(super) async fn restore_form(
+    cx: PageContext,
+    origin: Origin,
+    Path(id): Path<String>,
+    form: Result<Form<BackForm>, FormRejection>,
+) -> Response {
+    let work = async || {
+        let Form(BackForm { back }) = form?;
+        let video = cx.state.library.restore_video(&id).await?;
+        let url =
+            if is_list(&back) { with_done(&back, "restore", 1, None) } else { origin.url_of(&video.id) };
+        Ok::<_, Failure>(Redirect::to(&url).into_response())
+    };
+    html::or_error(&cx, work().await)
 }
 
 /// `POST /trash/empty`: a form.
@@ -120,7 +132,11 @@ pub(super) async fn delete_for_good_form(cx: PageContext, Path(id): Path<String>
 }
 
 /// `GET /trash`
-pub(super) async fn page(cx: PageContext, Query(query): Query<TrashQuery>) -> Response {
+pub(super) async fn page(
+    cx: PageContext,
+    Query(query): Query<TrashQuery>,
+    Query(done): Query<DoneQuery>,
+) -> Response {
     let work = async || {
         let (library, words) = (&cx.state.library, cx.words);
         // One more than shown, to know whether there is a next page.
@@ -139,6 +155,7 @@ pub(super) async fn page(cx: PageContext, Query(query): Query<TrashQuery>) -> Re
             count: words.n("count-videos", count),
             videos: videos.iter().zip(cards).map(trashed).collect(),
             more: more.then(|| format!("/trash?offset={}", query.offset.saturating_add(PAGE))),
+            done: done.message(words),
             confirm: to_confirm(&cx, query.delete.as_deref()).await?,
         })
     };

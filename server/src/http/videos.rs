@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::{
+    batch::{is_list, with_done},
     error::{Failure, Problem, shown},
     extract::{Path, Query},
     html::{self, PageContext},
@@ -124,6 +125,9 @@ pub(super) fn taken_text(day: &str, clock: &str, zone: &str) -> Option<String> {
 #[derive(Debug, Deserialize)]
 pub(super) struct FavouriteForm {
     favourite: bool,
+    /// URL of the list; empty on the page of the video.
+    #[serde(default)]
+    back: String,
 }
 
 /// `GET /api/videos`: by default those taken last first; `total` counts all that the filters allow.
@@ -330,7 +334,12 @@ pub(super) async fn favourite_form(
     let work = async || {
         let Form(form) = form?;
         let video = cx.state.library.set_favourite(&id, form.favourite).await?;
-        Ok::<_, Failure>(Redirect::to(&origin.url_of(&video.id)).into_response())
+        let done = if form.favourite { "favourite" } else { "unfavourite" };
+        let url = match form.back {
+            back if is_list(&back) => with_done(&back, done, 1, None),
+            _ => origin.url_of(&video.id),
+        };
+        Ok::<_, Failure>(Redirect::to(&url).into_response())
     };
     html::or_error(&cx, work().await)
 }

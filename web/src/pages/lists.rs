@@ -107,6 +107,8 @@ pub struct TrashPage {
     pub videos: Vec<Trashed>,
     /// URL of the next page.
     pub more: Option<String>,
+    /// What was just done.
+    pub done: Option<DoneMessage>,
     /// A video that is deleted for good if the reader confirms it.
     pub confirm: Option<Link>,
 }

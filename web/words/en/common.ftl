@@ -12,3 +12,4 @@ state-working = Analysing…
 state-unreadable = This file is damaged or not a supported video
 state-failed = Analysis failed
 state-cancelled = Analysis cancelled
+copy = Copy

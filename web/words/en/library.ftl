@@ -51,6 +51,8 @@ date-added = added
 date-guessed = estimated
 
 select = Select
+select-end = Done
+star-of = Favourite: { $name }
 batch = Selected videos
 batch-album = Add to album
 batch-album-choose = Album

@@ -23,6 +23,9 @@ use crate::http::{
 /// Number of albums and of tags on one page, and of videos on one page of an album.
 const PAGE: u32 = 48;
 
+/// Number of tags below the albums.
+const TAGS: u32 = 12;
+
 /// Number of videos on one page of an arrangement.
 const ARRANGED: usize = 100;
 
@@ -59,14 +62,17 @@ pub(in crate::http) async fn albums(cx: PageContext, Query(query): Query<AlbumsQ
         let skip_tags = number("tags", &query.tags, 0, MAX_OFFSET)?;
         // One more than shown, to know whether there is a next page. Further tags have a page without albums.
         let albums = if skip_tags == 0 { library.albums(PAGE + 1, skip_albums).await? } else { Vec::new() };
-        let tags = if skip_albums == 0 { library.tags(PAGE + 1, skip_tags).await? } else { Vec::new() };
+        // Albums of people come first: below them, only the most frequent tags.
+        let tags_shown = if skip_tags == 0 { TAGS } else { PAGE };
+        let tags = if skip_albums == 0 { library.tags(tags_shown + 1, skip_tags).await? } else { Vec::new() };
         let (shown, page) = (PAGE as usize, PAGE);
         html::render(&AlbumsPage {
             shell: html::shell(&cx, &words.t("albums"), "albums", false),
             more_albums: (albums.len() > shown).then(|| format!("/albums?offset={}", skip_albums + page)),
-            more_tags: (tags.len() > shown).then(|| format!("/albums?tags={}", skip_tags + page)),
+            more_tags: (tags.len() > tags_shown as usize)
+                .then(|| format!("/albums?tags={}", skip_tags + tags_shown)),
             albums: albums.iter().take(shown).map(|album| album_card(words, album)).collect(),
-            tags: tags.iter().take(shown).map(|tag| tag_card(words, tag)).collect(),
+            tags: tags.iter().take(tags_shown as usize).map(|tag| tag_card(words, tag)).collect(),
             is_start: skip_albums == 0 && skip_tags == 0,
         })
     };

@@ -465,6 +465,7 @@ pub(super) fn trash() -> TrashPage {
         count: "1 video".into(),
         videos: vec![Trashed { card: card(), gone: time() }],
         more: Some("/trash?offset=40".into()),
+        done: Some(DoneMessage { text: HOSTILE.into(), link: None }),
         confirm: Some(Link { text: HOSTILE.into(), url: "/trash/1/delete".into() }),
     }
 }
