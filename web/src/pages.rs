@@ -175,6 +175,8 @@ pub struct SearchPage {
     pub lengths: Vec<SelectOption>,
     /// A filter is set, so that the filters are shown.
     pub filtered: bool,
+    /// Says that a word was taken for a date; may be empty.
+    pub dated: String,
     /// The query reads like a question.
     pub is_question: bool,
     /// A search was made.

@@ -38,6 +38,7 @@ mod playback;
 mod replicas;
 mod routes;
 mod search;
+mod search_dates;
 mod similar;
 mod system;
 mod thumbnail;

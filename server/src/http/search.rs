@@ -22,6 +22,7 @@ use super::{
     extract::Query,
     html::{self, PageContext},
     neighbours::Origin,
+    search_dates::{DatedWords, dated},
     thumbnail,
     titles::{Titles, titles},
     views,
@@ -270,7 +271,10 @@ async fn show(cx: &PageContext, query: &SearchQuery) -> Result<Response, Failure
     if query.q.trim().is_empty() && !query.is_filtered() {
         return html::render(&filled(cx, query, Vec::new(), String::new(), String::new()).await?);
     }
-    let Searched { results, meaning, next } = query.run(&cx.state, PAGE, PAGE).await?;
+    let (searched, dated) = run_by_date(&cx.state, query).await?;
+    let Searched { results, meaning, next } = searched;
+    let typed = query;
+    let query = dated.as_ref().map_or(typed, |(query, _)| query);
     let counts = match results.total {
         MAX_RANKED if meaning == MeaningState::Used => cx.words.n("search-best", MAX_RANKED as u64),
         MAX_RANKED => cx.words.n("search-newest", MAX_RANKED as u64),
@@ -282,12 +286,29 @@ async fn show(cx: &PageContext, query: &SearchQuery) -> Result<Response, Failure
     for result in &results.found {
         found.push(view(cx, result, &titles, &origin).await);
     }
-    let mut page = filled(cx, query, found, counts, String::new()).await?;
+    let mut page = filled(cx, typed, found, counts, String::new()).await?;
+    page.dated =
+        dated.as_ref().map(|(_, when)| cx.words.with("search-dated", &[("when", when)])).unwrap_or_default();
     page.more = next.map(|next| query.url(next));
     page.searched = true;
     page.by_meaning = meaning == MeaningState::Used;
     page.meaning_failed = meaning == MeaningState::Unavailable;
     html::render(&page)
+}
+
+/// Runs a search. If nothing has all of its words, one of them may be a year: returns what was searched for instead, and the year or
+/// month.
+async fn run_by_date(
+    state: &AppState,
+    query: &SearchQuery,
+) -> Result<(Searched, Option<(SearchQuery, String)>), Failure> {
+    let searched = query.run(state, PAGE, PAGE).await?;
+    let is_free = query.from.trim().is_empty() && query.to.trim().is_empty();
+    let dated = dated(&query.q).filter(|_| is_free && searched.results.total == 0);
+    let Some(DatedWords { words, first, last, name }) = dated else { return Ok((searched, None)) };
+    let again = SearchQuery { q: words, from: first.to_string(), to: last.to_string(), ..query.clone() };
+    let found = again.run(state, PAGE, PAGE).await?;
+    Ok(if found.results.total == 0 { (searched, None) } else { (found, Some((again, name))) })
 }
 
 async fn filled(
@@ -325,6 +346,7 @@ async fn filled(
         by_meaning: false,
         meaning_failed: false,
         problem,
+        dated: String::new(),
         counts,
         found,
         more: None,

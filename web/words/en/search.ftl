@@ -13,6 +13,7 @@ search-favourites = Favourites only
 search-ask = Ask this as a question
 search-no-meaning = Search by meaning is not available right now. Only the words were looked for.
 search-nothing = No results
+search-dated = Taken in { $when }:
 search-nothing-means = No video has all of these words, or something that means the same.
 search-every-word = Every word has to occur in a video.
 search-nothing-filter = No video matches these filters.

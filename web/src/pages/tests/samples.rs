@@ -269,6 +269,7 @@ pub(super) fn search() -> SearchPage {
         cameras: vec![choice.clone()],
         lengths: vec![choice],
         filtered: true,
+        dated: HOSTILE.into(),
         is_question: true,
         searched: true,
         by_meaning: true,
