@@ -32,6 +32,7 @@ const FILES: &[(&str, &str, &[u8])] = files! {
     "ask-all.js": SCRIPT,
     "ask.js": SCRIPT,
     "charts.js": SCRIPT,
+    "copy.js": SCRIPT,
     "dom.js": SCRIPT,
     "edit.js": SCRIPT,
     "events.js": SCRIPT,

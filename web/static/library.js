@@ -121,7 +121,7 @@ async function change(list, action) {
       await refresh();
       toast(t(ACTIONS[undo][1], { count: changed }));
     };
-    const link = album && body.action === 'add_to_album' ? { url: `/albums/${album}`, words: t('show-album') } : undefined;
+    const link = album && body.action === 'add_to_album' ? { url: `/albums/${album}`, words: t('show-its-album') } : undefined;
     toast(t(message, { count: changed }), undo && changed ? back : undefined, link);
     $('#main').focus({ preventScroll: true });
   } catch (error) {
