@@ -8,6 +8,9 @@ import { preview } from './preview.js';
 export function start(signal) {
   const list = $('#list');
   if (list) selection(list, signal);
+  // On phones, the years are one row that is wider than the screen.
+  const here = $('.rail [aria-current]'), rail = here?.closest('ol');
+  if (here) rail.scrollLeft = rail.parentElement.scrollLeft = here.offsetLeft - rail.clientWidth / 2;
   const videos = $('#videos');
   if (!videos) return;
   preview(videos, signal);
