@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/dependencies.sh
 
-kept=(library library-viewer video albums album search-found ask jobs trash system bench household-guarded login-by-name not-found)
+kept=(library library-filtered library-viewer video edit add albums album arrange tag search-found ask answer jobs trash system bench
+  household-guarded login-by-name not-found)
 
 need_packages chromium chromium-driver ffmpeg
 raw=$(mktemp -d)

@@ -59,12 +59,19 @@ pub(crate) async fn furnished() -> anyhow::Result<(Server, Pages)> {
     let names =
         ["Oma blows out the candles.mp4", "שבת בבית — ערב.mp4", HOSTILE, "🎂🎈 Geburtstag.mov", "lake.mp4"];
     for (id, name) in ids.iter().zip(names) {
-        let body = json!({"name": name, "tags": ["Summer 2019", "family"], "favourite": true});
+        let body = json!({"name": name, "tags": ["Summer 2019", "family"], "favourite": true, "taken": "2019-07-14"});
         let patch = server.client().patch(server.url(&format!("/api/videos/{id}")));
         patch.json(&body).send().await?.error_for_status()?;
     }
     let ask = server.client().post(server.url(&format!("/api/videos/{}/ask", ids[0])));
     ask.json(&json!({"question": COLOR})).send().await?.error_for_status()?.text().await?;
+    let ask = server.client().post(server.url("/api/ask")).json(&json!({"question": "What is at the lake?"}));
+    ask.send().await?.error_for_status()?.text().await?;
+    let question = server.json("/api/ask").await?["questions"][0]["id"].clone();
+    let album = json!({"name": "A week at the lake", "videos": ids[..4]});
+    let album = server.client().post(server.url("/api/albums")).json(&album).send().await?;
+    let album: Value = album.error_for_status()?.json().await?;
+    let (question, album) = (question.as_str().context("an id")?, album["id"].as_str().context("an id")?);
     let gone = server.client().delete(server.url(&format!("/api/videos/{}", ids[5])));
     gone.send().await?.error_for_status()?;
     // Results of `homereel-bench serve` under three loads, so that each plot is drawn.
@@ -78,19 +85,26 @@ pub(crate) async fn furnished() -> anyhow::Result<(Server, Pages)> {
     let page = |name, path: &str| (name, path.to_owned());
     let pages = vec![
         page("library", "/"),
+        page("library-filtered", "/?favourite=1&when=2019-07"),
+        page("library-none", "/?favourite=1&when=2018"),
+        page("library-done", &format!("/?done=add_to_album&count=2&album={album}")),
         page("trashed", &format!("/?trashed={}", ids[5])),
         page("video", &format!("/videos/{}", ids[0])),
+        page("video-in-album", &format!("/videos/{}?in=album%3A{album}", ids[1])),
         page("video-hostile", &format!("/videos/{}?t=2", ids[2])),
         page("edit", &format!("/videos/{}/edit", ids[0])),
         page("add", "/add"),
         page("video-in-trash", &format!("/videos/{}", ids[5])),
         page("albums", "/albums"),
-        page("album", "/albums/Summer%202019"),
+        page("album", &format!("/albums/{album}")),
+        page("arrange", &format!("/albums/{album}/arrange")),
+        page("tag", "/tags/Summer%202019"),
         page("search", "/search"),
         page("search-found", "/search?q=the"),
         page("search-nothing", "/search?q=zebra"),
         page("search-problem", "/search?q=x&from=yesterday"),
         page("ask", "/ask"),
+        page("answer", &format!("/ask/{question}")),
         page("jobs", "/jobs"),
         page("trash", "/trash"),
         page("system", "/system"),

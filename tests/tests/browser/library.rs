@@ -83,7 +83,10 @@ async fn several_videos_go_into_a_new_album_and_come_out_again() -> anyhow::Resu
     browser.click(".batch button[value=favourite]").await?;
     browser
         .wait_until("a star", async |b| {
-            let star = format!("return !!document.querySelector('#video-{} .star-card[aria-pressed=true]') || null", ids[1]);
+            let star = format!(
+                "return !!document.querySelector('#video-{} .star-card[aria-pressed=true]') || null",
+                ids[1]
+            );
             Ok(b.run(&star).await?.as_bool())
         })
         .await?;
