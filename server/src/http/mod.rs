@@ -38,7 +38,6 @@ mod playback;
 mod replicas;
 mod routes;
 mod search;
-mod search_dates;
 mod similar;
 mod system;
 mod thumbnail;

@@ -1,6 +1,9 @@
 //! Tests of [`super`].
 
-use super::*;
+use super::{
+    page::{is_question, with_origin},
+    *,
+};
 
 #[test]
 fn lengths_and_days_are_read_and_bad_ones_named() {
