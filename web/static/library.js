@@ -64,7 +64,7 @@ function selection(list, signal) {
   list.addEventListener('keydown', (event) => { if (event.key === 'Escape' && !event.target.closest('.menu') && (chosen(list).length || selecting?.checked)) list.reset(); });
   list.addEventListener('submit', (event) => {
     const action = event.submitter?.value;
-    if (event.submitter?.dataset.star) { event.preventDefault(); return star(event.submitter); }
+    if (event.submitter?.matches('.star-card')) { event.preventDefault(); return star(event.submitter); }
     if (event.submitter?.name !== 'action' || event.defaultPrevented) return;
     event.preventDefault();
     change(list, action);
@@ -136,7 +136,7 @@ async function change(list, action) {
 async function star(control) {
   const is = control.getAttribute('aria-pressed') !== 'true';
   try {
-    await json(`/api/videos/${control.dataset.star}`, { method: 'PATCH', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ favourite: is }) });
+    await json(`/api/videos/${control.closest('.card').dataset.id}`, { method: 'PATCH', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ favourite: is }) });
     await refresh();
     say(t(is ? 'batch-favourite' : 'batch-unfavourite', { count: 1 }), true);
   } catch (error) {
@@ -175,8 +175,9 @@ const mine = new Set();
 /** Updates the cards that are shown, and tells of new ones instead of moving what the reader looks at. */
 function update(old, fresh) {
   const cards = [...fresh.querySelectorAll('.card[data-id]')], isShown = (card) => document.getElementById(card.id);
-  // Videos behind the last one that is shown only move up from the next page.
-  const added = cards.slice(0, cards.findLastIndex(isShown) + 1).filter((card) => !isShown(card));
+  // Where there is a next page, videos behind the last one that is shown only move up from there.
+  const candidates = $('.pager [rel=next]') ? cards.slice(0, cards.findLastIndex(isShown) + 1) : cards;
+  const added = candidates.filter((card) => !isShown(card));
   const returned = cards.filter((card) => mine.delete(card.dataset.id) && !isShown(card)), reads = scrollY > 80 || old.contains(document.activeElement) || old.matches(':hover') || $('.choose:checked', old);
   if (!$('.card', old) || !cards.length || returned.length || (added.length && !reads)) {
     hideNew();

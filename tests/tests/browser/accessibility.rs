@@ -19,7 +19,7 @@ use crate::household::{PASSWORD, guarded, log_in};
 use crate::{COLOR, HOSTILE};
 
 /// Bytes that a page, and all that a first visit loads with it, may have.
-const LIGHT: u64 = 110_000;
+const LIGHT: u64 = 125_000;
 
 /// A page's name, for messages and pictures, and its path.
 pub(crate) type Pages = Vec<(&'static str, String)>;

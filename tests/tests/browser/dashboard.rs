@@ -104,13 +104,13 @@ async fn uploads_go_along_over_pages_and_can_be_cancelled_and_retried() -> anyho
     // What is no video can't succeed and offers no retry; the small one has passed by.
     browser.wait_for("#uploads li:nth-child(2) .fail", "").await?;
     ensure!(browser.text("#uploads li:nth-child(2) button").await?.is_none(), "a retry can't succeed");
-    browser.wait_for("#uploads li:nth-child(3) .done", "Uploaded").await?;
+    browser.wait_for("#uploads li:nth-child(3) .done", "Added").await?;
 
     browser.click("#uploads li:nth-child(1) button").await?;
     browser.wait_for("#uploads li:nth-child(1) .stop", "Cancelled").await?;
     line.carry_at(50_000_000);
     browser.click("#uploads li:nth-child(1) button").await?;
-    browser.wait_for("#uploads li:nth-child(1) .done", "Uploaded").await?;
+    browser.wait_for("#uploads li:nth-child(1) .done", "Added").await?;
     browser.wait_for("#tray .tray-says", "1 file could not be added").await?;
     browser.click("#tray .close").await?;
     ensure!(browser.text("#tray").await?.is_none(), "the tray is gone");
@@ -189,7 +189,7 @@ async fn an_answer_about_all_videos_is_kept_with_its_pictures() -> anyhow::Resul
     let browser = Browser::start(Settings::default()).await?;
     // One box: words are looked for, and a question can be asked.
     browser.open(&server.url("/")).await?;
-    browser.type_into("#find", &format!("when does {words} happen?")).await?;
+    browser.type_into("#find", &format!("when does {words} happen")).await?;
     browser.run("document.querySelector('.find').requestSubmit()").await?;
     browser.wait_for(".ask-this.likely button", "Ask this as a question").await?;
     browser.click(".ask-this button").await?;
@@ -226,6 +226,11 @@ async fn an_answer_about_all_videos_is_kept_with_its_pictures() -> anyhow::Resul
     browser.wait_for("#earlier", "When?").await?;
     let listed = browser.text("#earlier").await?.unwrap_or_default();
     ensure!(!listed.contains("when does"), "a deleted question is listed: {listed}");
+    // What ends with a question mark is asked without a search.
+    browser.type_into("#find", "Who is there?").await?;
+    browser.run("document.querySelector('.find').requestSubmit()").await?;
+    browser.wait_for("#all-answer .question", "Who is there?").await?;
+    browser.wait_for("#all-answer .answer-actions a[href='/ask']", "Earlier questions").await?;
     browser.assert_console_is_clean(&[]).await?;
     browser.close().await
 }

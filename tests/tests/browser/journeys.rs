@@ -154,7 +154,8 @@ async fn a_search_lands_on_the_second_and_the_trash_gives_back() -> anyhow::Resu
     browser.click("header a[href='/trash']").await?;
     browser.wait_for("#trash .card", "kept until").await?;
     browser.click("#trash button[formaction$='/restore']").await?;
-    browser.wait_for("#moments-title", "Moments").await?;
+    browser.wait_for(".flash", "Restored 1 video").await?;
+    ensure!(server.json("/api/videos").await?["total"] == 2, "it is back");
     browser.assert_console_is_clean(&[]).await?;
     browser.close().await
 }

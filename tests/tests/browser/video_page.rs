@@ -403,6 +403,7 @@ async fn answers_are_suggested_asked_again_and_deleted() -> anyhow::Result<()> {
     holds(&browser, "second answer", "document.querySelectorAll('#answers .answer').length === 2").await?;
     for left in [1, 0] {
         browser.click("#answers form[action$='/delete'] button").await?;
+        browser.client.accept_alert().await?;
         let gone = format!("document.querySelectorAll('#answers .answer').length === {left}");
         holds(&browser, "one answer less", &gone).await?;
         browser.wait_for("#toast", "Answer deleted").await?;

@@ -52,7 +52,6 @@ date-guessed = estimated
 
 select = Select
 select-end = Done
-star-of = Favourite: { $name }
 batch = Selected videos
 batch-album = Add to album
 batch-album-choose = Album
