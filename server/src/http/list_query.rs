@@ -43,6 +43,9 @@ pub(super) struct ListQuery {
     pub(super) after: String,
 }
 
+/// A field of the query.
+type Field = fn(&mut ListQuery) -> &mut String;
+
 impl ListQuery {
     pub(super) fn filter(&self) -> Result<ListFilter, Failure> {
         let length = |text: &str| {
@@ -110,7 +113,7 @@ impl ListQuery {
         let length = filter.length.map(|class| words.t(length_words(class)));
         let day = filter.day.map(|(month, day)| jiff::civil::date(2024, month, day));
         // Each filter with the field that it comes from.
-        let filters: [(Option<String>, fn(&mut Self) -> &mut String); 7] = [
+        let filters: [(Option<String>, Field); 7] = [
             (filter.favourite.then(|| words.t("filter-favourites-chosen")), |query| &mut query.favourite),
             (filter.undated.then(|| words.t("unknown-date")), |query| &mut query.undated),
             (filter.period.map(period_words), |query| &mut query.when),
@@ -119,7 +122,7 @@ impl ListQuery {
             (filter.camera, |query| &mut query.camera),
             (length, |query| &mut query.length),
         ];
-        let link = |(text, field): (Option<String>, fn(&mut Self) -> &mut String)| {
+        let link = |(text, field): (Option<String>, Field)| {
             let mut without = self.clone();
             field(&mut without).clear();
             Some(Link { text: text?, url: without.url("/", None) })
