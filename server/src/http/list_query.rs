@@ -1,6 +1,8 @@
 //! The query of a list of videos: order, filters and place, as pages and the API take them.
 
-use homereel_library::{Cursor, LengthClass, ListFilter, ListKey, Order, Period};
+use homereel_library::{
+    Counted, Cursor, LengthClass, Library, ListFilter, ListKey, Order, Period, VideoList,
+};
 use homereel_web::{Words, views::Link};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -139,6 +141,21 @@ impl ListQuery {
             (None, None) => self.url(path, None),
         }
     }
+}
+
+/// Returns the number of videos that a filter allows, of whose list this is a page. If all of them are on it, that is their number.
+pub(super) async fn count_of(
+    library: &Library,
+    filter: &ListFilter,
+    cursor: &Cursor,
+    list: &VideoList,
+) -> Result<Counted, Failure> {
+    let shown = list.videos.len() as u64;
+    if *cursor == Cursor::Start && list.before.is_none() && list.after.is_none() {
+        return Ok(Counted { videos: shown, or_more: false });
+    }
+    let counted = library.list_count(filter).await?;
+    Ok(Counted { videos: counted.videos.max(shown), ..counted })
 }
 
 /// Reads the place of a page from its keys, of which at most one may be given.

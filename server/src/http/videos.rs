@@ -19,7 +19,7 @@ use super::{
     error::{Failure, Problem, shown},
     extract::{Path, Query},
     html::{self, PageContext},
-    list_query::{ListQuery, number},
+    list_query::{ListQuery, count_of, number},
     neighbours::Origin,
 };
 use crate::state::AppState;
@@ -139,18 +139,19 @@ pub(super) async fn list(
     let (filter, order, cursor) = (query.list.filter()?, query.list.order()?, query.list.cursor()?);
     let limit = number("limit", &query.limit, PAGE, PAGE)?;
     let offset = number("offset", &query.offset, 0, u32::MAX)?;
-    let counted = library.list_count(&filter).await?;
-    let list = if offset == 0 {
+    let (list, counted) = if offset == 0 {
         let mut list = library.list(&filter, order, &cursor, limit as usize).await?;
         library.load_texts(&mut list.videos).await?;
-        list
+        let counted = count_of(library, &filter, &cursor, &list).await?;
+        (list, counted)
     } else {
         if filter.conditions() > 0 || order != Order::Taken || cursor != Cursor::Start {
             let message =
                 "offset only fits the whole list in its usual order; follow the key `before` instead";
             return Err(Failure::invalid("offset", message).into());
         }
-        VideoList { videos: library.videos(limit, offset).await?, ..VideoList::default() }
+        let list = VideoList { videos: library.videos(limit, offset).await?, ..VideoList::default() };
+        (list, library.list_count(&filter).await?)
     };
     Ok(Json(VideoPage {
         videos: list.videos,

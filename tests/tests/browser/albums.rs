@@ -56,6 +56,41 @@ async fn an_album_is_played_from_its_first_video_to_its_last() -> anyhow::Result
     browser.close().await
 }
 
+/// Another page would end the full screen.
+#[tokio::test]
+async fn an_album_goes_on_in_full_screen() -> anyhow::Result<()> {
+    let (server, ids, album) = holiday().await?;
+    let browser = Browser::start(Settings::default()).await?;
+    browser.open(&server.url(&format!("/videos/{}?in=album%3A{album}&play=all", ids[1]))).await?;
+    let next = browser.run("return document.querySelector('.trail .next').pathname").await?;
+    let next = next.as_str().context("the middle one has a next one")?.to_owned();
+    let ready = "const p = document.querySelector('#player'); p.muted = true; return p.duration > 0 || null";
+    browser.wait_until("metadata", async |b| Ok(b.run(ready).await?.as_bool())).await?;
+    browser.client.active_element().await?.send_keys("f").await?;
+    let fills = "return document.fullscreenElement?.id === 'player' || null";
+    browser.wait_until("full screen", async |b| Ok(b.run(fills).await?.as_bool())).await?;
+    browser
+        .run("const p = document.querySelector('#player'); p.play(); p.currentTime = p.duration - 0.05")
+        .await?;
+    let plays = format!(
+        "const p = document.querySelector('#player'); return (document.fullscreenElement === p \
+         && p.src.includes('{next}') && !p.paused && p.currentTime > 0) || null"
+    );
+    browser
+        .wait_until("the next video, in full screen", async |b| Ok(b.run(&plays).await?.as_bool()))
+        .await?;
+    // Its page is shown afterwards.
+    browser.run("document.exitFullscreen()").await?;
+    browser
+        .wait_until("the page of the next video", async |b| {
+            Ok((b.client.current_url().await?.path() == next).then_some(()))
+        })
+        .await?;
+    browser.wait_for(".trail .back", "Holidays").await?;
+    browser.assert_console_is_clean(&[]).await?;
+    browser.close().await
+}
+
 #[tokio::test]
 async fn within_an_album_the_next_video_is_that_of_the_album() -> anyhow::Result<()> {
     let (server, ids, album) = holiday().await?;

@@ -332,7 +332,17 @@ impl Browser {
 }
 
 /// Starts chromedriver on a port that the system chooses, and returns it.
+/// Starts chromedriver on a free port; again if another program took the port just before.
 async fn start_driver() -> anyhow::Result<(Child, u16)> {
+    for _ in 0..3 {
+        if let Some(started) = try_to_start_driver().await? {
+            return Ok(started);
+        }
+    }
+    bail!("chromedriver ended before it listened, three times")
+}
+
+async fn try_to_start_driver() -> anyhow::Result<Option<(Child, u16)>> {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
         .stdin(Stdio::null())
@@ -351,10 +361,10 @@ async fn start_driver() -> anyhow::Result<(Child, u16)> {
         {
             // Read on, or the driver blocks on a full pipe.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return Ok((driver, port));
+            return Ok(Some((driver, port)));
         }
     }
-    bail!("chromedriver ended before it listened")
+    Ok(None)
 }
 
 /// Chromedriver's own command that sends one of the DevTools protocol.

@@ -108,6 +108,37 @@ async fn several_videos_go_into_a_new_album_and_come_out_again() -> anyhow::Resu
             Ok((cards == 3).then_some(()))
         })
         .await?;
+    browser.wait_for("#toast", "Restored 1 video").await?;
+    ensure!(browser.text("#new-videos:not([hidden])").await?.is_none(), "what came back is no new video");
+    browser.assert_console_is_clean(&[]).await?;
+    browser.close().await
+}
+
+#[tokio::test]
+async fn a_star_is_pressed_on_the_card_and_filters_lead_to_a_video_and_back() -> anyhow::Result<()> {
+    let (server, ids) = filled().await?;
+    let browser = Browser::start(Settings::default()).await?;
+    browser.open(&server.url("/")).await?;
+    for id in &ids[1..] {
+        browser.run(&format!("document.querySelector('#video-{id} .star-card').click()")).await?;
+        browser
+            .wait_until("a star", async |b| b.text(&format!("#video-{id} [aria-pressed=true]")).await)
+            .await?;
+    }
+    ensure!(server.json("/api/videos?favourite=1").await?["total"] == 2);
+    browser.open(&server.url("/?favourite=1")).await?;
+    browser.wait_for(".chip.chosen", "Favourites").await?;
+    ensure!(names(&browser).await? == json!(["Clip 61", "Clip 62"]));
+    // Within the favourites, the next video is the next favourite.
+    browser.click(&format!("#video-{} .card-link", ids[1])).await?;
+    browser.wait_for(".trail .back", "Favourites").await?;
+    ensure!(browser.text(".trail .previous").await?.is_none(), "Clip 60 is no favourite");
+    browser.click(".trail .next").await?;
+    browser.wait_for("#name", "Clip 62").await?;
+    browser.click(".trail .back").await?;
+    browser.wait_for("#count", "2 videos").await?;
+    browser.click(".chip.chosen").await?;
+    browser.wait_for("#count", "3 videos").await?;
     browser.assert_console_is_clean(&[]).await?;
     browser.close().await
 }

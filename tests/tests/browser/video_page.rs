@@ -219,6 +219,9 @@ async fn shortcuts_work_outside_of_fields_and_can_be_switched_off() -> anyhow::R
         ("\u{e012}", format!("{time} < 0.2")),
         ("l", format!("{time} > 5.9")),
         ("j", format!("{time} < 0.2")),
+        (".", format!("Math.abs({time} - 0.5) < 0.1")),
+        (".", format!("Math.abs({time} - 2.5) < 0.1")),
+        (",", format!("Math.abs({time} - 0.5) < 0.1")),
         ("m", "!document.querySelector('#player').muted".into()),
         ("m", "document.querySelector('#player').muted".into()),
         ("c", "[...document.querySelector('#player').textTracks].some((t) => t.mode === 'showing')".into()),
@@ -239,6 +242,7 @@ async fn shortcuts_work_outside_of_fields_and_can_be_switched_off() -> anyhow::R
 
     press(&browser, "?").await?;
     holds(&browser, "help", "document.querySelector('#shortcuts').open").await?;
+    holds(&browser, "focus on Close", "document.activeElement.closest('#shortcuts form') !== null").await?;
     browser.click("#shortcuts-on").await?;
     browser.click("#shortcuts button").await?;
     press(&browser, "k?").await?;

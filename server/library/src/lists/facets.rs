@@ -9,6 +9,9 @@ use crate::{error::LibraryError, library::Library, taken::local_ms, values::from
 /// Videos that are counted one by one; beyond, a count is only a bound.
 const MAX_COUNTED: u64 = 1000;
 
+/// Videos that are looked at to count those of several filters; beyond, a count is only a bound.
+const MAX_SCANNED: u64 = 4000;
+
 /// What videos are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FacetKind {
@@ -84,12 +87,40 @@ impl Library {
         {
             return Ok(exact(videos));
         }
+        if filter.day.is_some() {
+            return self.counted_one_by_one(filter).await;
+        }
+        self.counted_among_latest(filter).await
+    }
+
+    /// Counts the videos of a filter with a day, of which there are few.
+    async fn counted_one_by_one(&self, filter: &ListFilter) -> Result<Counted, LibraryError> {
         let mut sql = QueryBuilder::new("SELECT count(*) FROM (SELECT 1 FROM facts WHERE ");
         // In no order, so that the period is a condition.
         filter.push(&mut sql, Order::Added);
         sql.push(" LIMIT ").push_bind(MAX_COUNTED as i64 + 1).push(")");
         let counted = unsigned(sql.build_query_scalar().fetch_one(&self.pool).await?);
         Ok(Counted { videos: counted.min(MAX_COUNTED), or_more: counted > MAX_COUNTED })
+    }
+
+    /// Counts the videos of several filters, which no index has together, among the latest ones of the timeline.
+    async fn counted_among_latest(&self, filter: &ListFilter) -> Result<Counted, LibraryError> {
+        let mut sql = QueryBuilder::new("SELECT count(*) FILTER (WHERE ");
+        filter.push(&mut sql, Order::Taken);
+        sql.push(
+            "), count(*) FROM (SELECT deleted, favourite, undated, place, camera, length
+                 FROM facts INDEXED BY facts_timeline WHERE deleted = 0",
+        );
+        let (from, before) = filter.period.map(Period::range_ms).unzip();
+        if let Some(from) = from {
+            sql.push(" AND taken_ms >= ").push_bind(from);
+        }
+        if let Some(before) = before.flatten() {
+            sql.push(" AND taken_ms < ").push_bind(before);
+        }
+        sql.push(" ORDER BY taken_ms DESC, video_id DESC LIMIT ").push_bind(MAX_SCANNED as i64).push(")");
+        let (counted, scanned): (i64, i64) = sql.build_query_as().fetch_one(&self.pool).await?;
+        Ok(Counted { videos: unsigned(counted), or_more: unsigned(scanned) == MAX_SCANNED })
     }
 
     /// Counts the videos that were taken on the same day of earlier years, up to a thousand.

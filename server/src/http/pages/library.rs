@@ -19,7 +19,7 @@ use crate::{
         error::Failure,
         extract::Query,
         html::{self, PageContext},
-        list_query::{ListQuery, length_words},
+        list_query::{ListQuery, count_of, length_words},
         neighbours::Origin,
         titles::titles,
     },
@@ -76,7 +76,7 @@ async fn show(
         _ => Heading::Month,
     };
     let total = library.video_count().await?;
-    let counted = library.list_count(&filter).await?;
+    let counted = count_of(library, &filter, &cursor, &list).await?;
     let months = library.facets(FacetKind::Month, MONTHS).await?;
     html::render(&LibraryPage {
         shell: html::shell(cx, &words.t("library-title"), "videos", unfinished),
