@@ -115,12 +115,12 @@ async function change(list, action) {
   try {
     const { changed, album, ids: changedIds } = await post(body), [undo, message] = ACTIONS[body.action];
     list.reset();
-    gone(body.action, ids);
+    gone(body.action, ids, album);
     await refresh();
     const back = async () => {
       await post({ action: undo, ids: changedIds, album: album ?? undefined });
       for (const id of changedIds) mine.add(id);
-      gone(undo, changedIds);
+      gone(undo, changedIds, album);
       await refresh();
       toast(t(ACTIONS[undo][1], { count: changed }));
     };
@@ -145,8 +145,8 @@ async function star(control) {
 }
 
 /** Removes the cards of videos that are no longer in this list. */
-function gone(action, ids) {
-  const leaves = { trash: !location.pathname.startsWith('/trash'), restore: location.pathname.startsWith('/trash'), remove_from_album: true };
+function gone(action, ids, album) {
+  const here = location.pathname, leaves = { trash: !here.startsWith('/trash'), restore: here.startsWith('/trash'), remove_from_album: here === `/albums/${album}` };
   if (leaves[action]) for (const id of ids) removeCard(id);
 }
 
