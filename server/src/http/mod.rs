@@ -26,6 +26,7 @@ mod jobs;
 pub mod layers;
 mod list_query;
 mod login;
+mod long_json;
 mod mcp;
 mod moments;
 mod neighbours;

@@ -15,6 +15,7 @@ use crate::{
         error::{Failure, Problem},
         extract::{Path, Query},
         list_query::{cursor, number},
+        long_json::LongJson,
     },
     state::AppState,
 };
@@ -125,13 +126,13 @@ pub(in crate::http) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
     Query(query): Query<MembersQuery>,
-) -> Result<Json<AlbumPage>, Problem> {
+) -> Result<LongJson<AlbumPage>, Problem> {
     let album = state.library.album(&id).await?;
     let cursor = cursor(&query.before, &query.after)?;
     let limit = number("limit", &query.limit, PAGE, PAGE)?;
     let mut list = state.library.collection(&Collection::Album(id), &cursor, limit as usize).await?;
     state.library.load_texts(&mut list.videos).await?;
-    Ok(Json(AlbumPage { album, videos: list.videos, before: list.before, after: list.after }))
+    Ok(LongJson(AlbumPage { album, videos: list.videos, before: list.before, after: list.after }))
 }
 
 /// `PATCH /api/albums/{id}` with any of `{"name", "cover", "by_hand"}`.
