@@ -105,7 +105,8 @@ pub(super) async fn restore_form(
     form: Result<Form<BackForm>, FormRejection>,
 ) -> Response {
     let work = async || {
-        let Form(BackForm { back }) = form?;
+        // The page of a video sends no fields, and programs need none.
+        let back = form.map(|Form(BackForm { back })| back).unwrap_or_default();
         let video = cx.state.library.restore_video(&id).await?;
         let url =
             if is_list(&back) { with_done(&back, "restore", 1, None) } else { origin.url_of(&video.id) };
