@@ -15,7 +15,6 @@ use super::{
     error::{Failure, Problem},
     extract::{Path, Query},
     html::{self, PageContext},
-    long_json::LongJson,
     views,
 };
 use crate::{ask_error::AskError, state::AppState};
@@ -43,9 +42,9 @@ pub(super) struct JobList {
 }
 
 /// `GET /api/jobs`
-pub(super) async fn list(State(state): State<AppState>) -> Result<LongJson<JobList>, Problem> {
+pub(super) async fn list(State(state): State<AppState>) -> Result<Json<JobList>, Problem> {
     let paused = state.library.jobs_paused().await?;
-    Ok(LongJson(JobList { jobs: state.library.jobs(LIMIT).await?, paused }))
+    Ok(Json(JobList { jobs: state.library.jobs(LIMIT).await?, paused }))
 }
 
 /// `POST /api/jobs/pause`: no job runs until `/resume`.

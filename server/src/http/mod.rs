@@ -26,7 +26,6 @@ mod jobs;
 pub mod layers;
 mod list_query;
 mod login;
-mod long_json;
 mod mcp;
 mod moments;
 mod neighbours;

@@ -18,7 +18,6 @@ use super::{
     error::{Failure, Problem},
     extract::{Path, Query},
     html::{self, PageContext},
-    long_json::LongJson,
     neighbours::Origin,
     titles::titles,
     views,
@@ -77,8 +76,8 @@ pub(super) struct Trash {
 }
 
 /// `GET /api/trash`
-pub(super) async fn list(State(state): State<AppState>) -> Result<LongJson<Trash>, Problem> {
-    Ok(LongJson(Trash { videos: state.library.trash(MOST, 0).await? }))
+pub(super) async fn list(State(state): State<AppState>) -> Result<Json<Trash>, Problem> {
+    Ok(Json(Trash { videos: state.library.trash(MOST, 0).await? }))
 }
 
 /// `DELETE /api/trash`: empties the trash and returns the number of deleted videos.

@@ -20,7 +20,6 @@ use super::{
     extract::{Path, Query},
     html::{self, PageContext},
     list_query::{ListQuery, count_of, number},
-    long_json::LongJson,
     neighbours::Origin,
 };
 use crate::state::AppState;
@@ -135,7 +134,7 @@ pub(super) struct FavouriteForm {
 pub(super) async fn list(
     State(state): State<AppState>,
     Query(query): Query<PageQuery>,
-) -> Result<LongJson<VideoPage>, Problem> {
+) -> Result<Json<VideoPage>, Problem> {
     let library = &state.library;
     let (filter, order, cursor) = (query.list.filter()?, query.list.order()?, query.list.cursor()?);
     let limit = number("limit", &query.limit, PAGE, PAGE)?;
@@ -154,7 +153,7 @@ pub(super) async fn list(
         let list = VideoList { videos: library.videos(limit, offset).await?, ..VideoList::default() };
         (list, library.list_count(&filter).await?)
     };
-    Ok(LongJson(VideoPage {
+    Ok(Json(VideoPage {
         videos: list.videos,
         total: counted.videos,
         total_is_minimum: counted.or_more,

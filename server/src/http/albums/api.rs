@@ -15,7 +15,6 @@ use crate::{
         error::{Failure, Problem},
         extract::{Path, Query},
         list_query::{cursor, number},
-        long_json::LongJson,
     },
     state::AppState,
 };
@@ -126,13 +125,13 @@ pub(in crate::http) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
     Query(query): Query<MembersQuery>,
-) -> Result<LongJson<AlbumPage>, Problem> {
+) -> Result<Json<AlbumPage>, Problem> {
     let album = state.library.album(&id).await?;
     let cursor = cursor(&query.before, &query.after)?;
     let limit = number("limit", &query.limit, PAGE, PAGE)?;
     let mut list = state.library.collection(&Collection::Album(id), &cursor, limit as usize).await?;
     state.library.load_texts(&mut list.videos).await?;
-    Ok(LongJson(AlbumPage { album, videos: list.videos, before: list.before, after: list.after }))
+    Ok(Json(AlbumPage { album, videos: list.videos, before: list.before, after: list.after }))
 }
 
 /// `PATCH /api/albums/{id}` with any of `{"name", "cover", "by_hand"}`.
