@@ -18,6 +18,9 @@ pub enum Collection {
     Tag(String),
 }
 
+/// Largest album or tag of which the number of a video is counted.
+const MAX_NUMBERED: u64 = 2000;
+
 impl Collection {
     /// Table, column of the sort key, and column of the collection's name.
     fn columns(&self) -> (&'static str, &'static str, &'static str) {
@@ -67,11 +70,16 @@ impl Library {
         let Some(own) = own.fetch_optional(&self.pool).await? else { return Ok(None) };
         let own: i64 = own;
         let members = format!("FROM {table} WHERE {name} = ?1 AND hidden = 0");
+        let (lists, id) = match collection {
+            Collection::Album(_) => ("albums", "id"),
+            Collection::Tag(_) => ("tags", "tag"),
+        };
         let sql = format!(
-            "SELECT count(*), (SELECT count(*) {members} AND ({key}, video_id) <= (?2, ?3)),
+            "SELECT videos,
+                 CASE WHEN videos <= {MAX_NUMBERED} THEN (SELECT count(*) {members} AND ({key}, video_id) <= (?2, ?3)) ELSE 0 END,
                  (SELECT video_id {members} AND ({key}, video_id) < (?2, ?3) ORDER BY {key} DESC, video_id DESC LIMIT 1),
                  (SELECT video_id {members} AND ({key}, video_id) > (?2, ?3) ORDER BY {key}, video_id LIMIT 1)
-             {members}"
+             FROM {lists} WHERE {id} = ?1"
         );
         let (videos, number, previous, next): (i64, i64, _, _) = sqlx::query_as(&sql)
             .bind(collection.name())
@@ -80,7 +88,8 @@ impl Library {
             .fetch_one(&self.pool)
             .await?;
         let unsigned = |number| u64::try_from(number).unwrap_or_default();
-        Ok(Some(Neighbours { previous, next, number: unsigned(number), count: unsigned(videos) }))
+        let count = if number == 0 { 0 } else { unsigned(videos) };
+        Ok(Some(Neighbours { previous, next, number: unsigned(number), count }))
     }
 }
 

@@ -97,8 +97,10 @@ impl Counted {
                 note(format!("count of {filter:?}"));
             }
         }
-        library.list(&filters[0], Order::Added, &Cursor::Start, 5).await.unwrap();
-        note("recently added".into());
+        for filter in &filters[..3] {
+            library.list(filter, Order::Added, &Cursor::Start, 5).await.unwrap();
+            note(format!("recently added, {filter:?}"));
+        }
         for (place, cursor) in &cursors {
             library.collection(&self.album, cursor, 5).await.unwrap();
             note(format!("album {place}"));
