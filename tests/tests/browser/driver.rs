@@ -188,6 +188,12 @@ impl Browser {
         }
     }
 
+    /// Waits until a script is true.
+    pub(crate) async fn holds(&self, what: &str, script: &str) -> anyhow::Result<()> {
+        let script = format!("return ({script}) || null");
+        self.wait_until(what, async |b| Ok(b.run(&script).await?.as_bool().map(|_| ()))).await
+    }
+
     /// The text that the first element of `css` shows; none when there is no such element.
     pub(crate) async fn text(&self, css: &str) -> anyhow::Result<Option<String>> {
         // One script, not find + text: live pages swap elements between two commands.

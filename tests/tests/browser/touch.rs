@@ -9,12 +9,6 @@ use crate::driver::{Browser, Settings};
 const WIDTH: u32 = 390;
 const HEIGHT: u32 = 844;
 
-/// Waits until a script is true.
-async fn holds(browser: &Browser, what: &str, script: &str) -> anyhow::Result<()> {
-    let script = format!("return ({script}) || null");
-    browser.wait_until(what, async |b| Ok(b.run(&script).await?.as_bool().map(|_| ()))).await
-}
-
 /// A server with two described videos that have moments, and a browser that behaves as a phone.
 async fn phone() -> anyhow::Result<(Server, Browser, Vec<String>)> {
     let server = Server::start().await?;
@@ -38,7 +32,7 @@ async fn a_video_is_watched_starred_and_filed_by_touch() -> anyhow::Result<()> {
     browser
         .run("const p = document.querySelector('#player'); p.muted = true; p.play(); window.player = p")
         .await?;
-    holds(&browser, "playing video", "window.player.currentTime > 0").await?;
+    browser.holds("playing video", "window.player.currentTime > 0").await?;
     browser.run("window.player.pause()").await?;
 
     browser.tap("#favourite button").await?;
@@ -49,20 +43,20 @@ async fn a_video_is_watched_starred_and_filed_by_touch() -> anyhow::Result<()> {
 
     browser.tap("#albums summary").await?;
     browser.tap("#album").await?;
-    holds(&browser, "focus on the name", "document.activeElement.id === 'album'").await?;
+    browser.holds("focus on the name", "document.activeElement.id === 'album'").await?;
     browser.type_into("#album", "Summer").await?;
     browser.tap("#new-album button").await?;
     browser.wait_for("#album-choices [aria-pressed=true]", "Summer").await?;
     // A tap beside an open menu closes it.
     browser.tap("h1").await?;
-    holds(&browser, "closed menu", "!document.querySelector('#albums').open").await?;
+    browser.holds("closed menu", "!document.querySelector('#albums').open").await?;
 
     // The strip under the player, and the moments, move the player.
     browser.tap_at(".scrub input", 0.75).await?;
-    holds(&browser, "later picture", "window.player.currentTime > window.player.duration / 2").await?;
+    browser.holds("later picture", "window.player.currentTime > window.player.duration / 2").await?;
     browser.tap(".moments a[data-seek]").await?;
     let first = "Math.abs(window.player.currentTime - Number(document.querySelector('.moments a[data-seek]').dataset.seek)) < 0.1";
-    holds(&browser, "the first moment", first).await?;
+    browser.holds("the first moment", first).await?;
     ensure!(browser.run("return window.player.isConnected").await? == true, "the player was replaced");
 
     browser.tap("#edit-open").await?;
@@ -91,7 +85,7 @@ async fn videos_are_selected_by_touch() -> anyhow::Result<()> {
     browser.wait_for("#toast", "2 videos").await?;
     let videos = server.json("/api/videos?favourite=1").await?;
     ensure!(videos["total"] == 2, "{videos}");
-    holds(&browser, "nothing is selected", "!document.querySelector('.choose:checked')").await?;
+    browser.holds("nothing is selected", "!document.querySelector('.choose:checked')").await?;
     browser.assert_no_sideways_scroll().await?;
     browser.assert_console_is_clean(&[]).await?;
     browser.close().await

@@ -61,12 +61,6 @@ async fn played(browser: &Browser, times: u32) -> anyhow::Result<()> {
         .await
 }
 
-/// Whether a script is true, by and by.
-async fn holds(browser: &Browser, what: &str, script: &str) -> anyhow::Result<()> {
-    let script = format!("return ({script}) || null");
-    browser.wait_until(what, async |b| Ok(b.run(&script).await?.as_bool().map(|_| ()))).await
-}
-
 /// Clicks an element after it was scrolled to the middle: a driver leaves it below the bar at the bottom of a phone.
 async fn reach(browser: &Browser, css: &str) -> anyhow::Result<()> {
     browser.run(&format!("document.querySelector({css:?}).scrollIntoView({{ block: 'center' }})")).await?;
@@ -95,7 +89,7 @@ async fn the_video_plays_on_while_it_is_starred_filed_and_edited() -> anyhow::Re
         browser.wait_for("#said", "Added to favourites").await?;
         ensure!(server.json(&format!("/api/videos/{id}")).await?["favourite"] == true);
         let focused = "document.activeElement.closest('#favourite') !== null";
-        holds(&browser, "focus on the star", focused).await?;
+        browser.holds("focus on the star", focused).await?;
         played(&browser, 1).await?;
         browser.click("#toast button").await?;
         browser.wait_for("#favourite button[aria-pressed=false]", "Favourite").await?;
@@ -148,7 +142,7 @@ async fn the_player_stays_where_it_is_when_the_state_changes() -> anyhow::Result
         browser.wait_for("#state .state", "").await?;
         ensure!(browser.run(place).await? == before, "the player moved from {before}");
         server.client().post(server.url("/api/jobs/resume")).send().await?.error_for_status()?;
-        holds(&browser, "end of the work", "!document.querySelector('#state .state')").await?;
+        browser.holds("end of the work", "!document.querySelector('#state .state')").await?;
         ensure!(browser.run(place).await? == before, "the player moved from {before}");
         browser.close().await?;
     }
@@ -163,20 +157,20 @@ async fn the_edit_dialog_is_used_by_keyboard_and_gives_the_focus_back() -> anyho
     browser.open(&server.url(&format!("/videos/{id}"))).await?;
     browser.run("document.querySelector('#edit-open').focus()").await?;
     press(&browser, "\u{e007}").await?;
-    holds(&browser, "open dialog", "document.querySelector('#edit-dialog')?.open").await?;
-    holds(&browser, "focus in the dialog", "document.activeElement.closest('#edit-dialog') !== null").await?;
+    browser.holds("open dialog", "document.querySelector('#edit-dialog')?.open").await?;
+    browser.holds("focus in the dialog", "document.activeElement.closest('#edit-dialog') !== null").await?;
     press(&browser, ESCAPE).await?;
-    holds(&browser, "closed dialog", "!document.querySelector('#edit-dialog')").await?;
+    browser.holds("closed dialog", "!document.querySelector('#edit-dialog')").await?;
     let back = "document.activeElement.id === 'edit-open'";
-    holds(&browser, "focus on the button", back).await?;
+    browser.holds("focus on the button", back).await?;
 
     // A date that cannot be is told in the form, which keeps what was entered.
     press(&browser, "\u{e007}").await?;
-    holds(&browser, "open dialog", "document.querySelector('#edit-dialog')?.open").await?;
+    browser.holds("open dialog", "document.querySelector('#edit-dialog')?.open").await?;
     browser.run("document.querySelector('#edit-form').noValidate = true; document.querySelector('#edit-day').value = '1750-01-01'").await?;
     browser.click("#edit-dialog button[type=submit]").await?;
     browser.wait_for("#edit-problem", "one from 1888-01-01 to today would fit").await?;
-    holds(&browser, "focus on the problem", "document.activeElement.id === 'edit-problem'").await?;
+    browser.holds("focus on the problem", "document.activeElement.id === 'edit-problem'").await?;
     ensure!(browser.run("return document.querySelector('#edit-day').value").await? == "1750-01-01");
 
     // Before 1970, in another zone; a moment less, one more, and one with another text.
@@ -190,7 +184,7 @@ async fn the_edit_dialog_is_used_by_keyboard_and_gives_the_focus_back() -> anyho
     press(&browser, "The sun sets").await?;
     browser.click("#edit-dialog button[type=submit]").await?;
     browser.wait_for("#when", "1968").await?;
-    holds(&browser, "focus on the button", back).await?;
+    browser.holds("focus on the button", back).await?;
     let texts =
         "return [...document.querySelectorAll('.moments [data-seek] [dir]')].map((text) => text.innerText)";
     ensure!(browser.run(texts).await? == json!(["Ben walks", "The sun sets", "A splash"]));
@@ -211,7 +205,7 @@ async fn shortcuts_work_outside_of_fields_and_can_be_switched_off() -> anyhow::R
     let page = server.url(&format!("/videos/{id}?in=tag%3Alake"));
     browser.open(&page).await?;
     let ready = "document.querySelector('#player').readyState >= 1";
-    holds(&browser, "metadata", ready).await?;
+    browser.holds("metadata", ready).await?;
     let time = "document.querySelector('#player').currentTime";
     browser.run("document.querySelector('#player').muted = true").await?;
     for (key, is) in [
@@ -232,25 +226,25 @@ async fn shortcuts_work_outside_of_fields_and_can_be_switched_off() -> anyhow::R
         ("/", "document.activeElement.id === 'find'".into()),
     ] {
         press(&browser, key).await?;
-        holds(&browser, &format!("effect of {key:?}"), &is).await?;
+        browser.holds(&format!("effect of {key:?}"), &is).await?;
     }
     // In a field, keys are text.
     press(&browser, "kjl ?").await?;
     ensure!(browser.run("return document.querySelector('#find').value").await? == "kjl ?");
-    holds(&browser, "player that stands still", "document.querySelector('#player').paused").await?;
+    browser.holds("player that stands still", "document.querySelector('#player').paused").await?;
     browser.run("document.activeElement.blur()").await?;
 
     press(&browser, "?").await?;
-    holds(&browser, "help", "document.querySelector('#shortcuts').open").await?;
-    holds(&browser, "focus on Close", "document.activeElement.closest('#shortcuts form') !== null").await?;
+    browser.holds("help", "document.querySelector('#shortcuts').open").await?;
+    browser.holds("focus on Close", "document.activeElement.closest('#shortcuts form') !== null").await?;
     browser.click("#shortcuts-on").await?;
     browser.click("#shortcuts button").await?;
     press(&browser, "k?").await?;
     let still = "document.querySelector('#player').paused && !document.querySelector('#shortcuts').open";
-    holds(&browser, "nothing", still).await?;
+    browser.holds("nothing", still).await?;
     // It is remembered, and the button that shows the list works all the same.
     browser.open(&page).await?;
-    holds(&browser, "metadata", ready).await?;
+    browser.holds("metadata", ready).await?;
     press(&browser, "n").await?;
     browser.click("#shortcuts-open").await?;
     ensure!(browser.run("return document.querySelector('#shortcuts-on').checked").await? == false);
@@ -276,9 +270,9 @@ async fn a_short_clip_has_pictures_on_its_strip_and_beside_its_moments() -> anyh
         browser.open(&server.url(&format!("/videos/{id}"))).await?;
         let pictures = "[...document.querySelectorAll('.moments img')].length === 3 && \
                         [...document.querySelectorAll('.moments img')].every((img) => { img.scrollIntoView(); return img.complete && img.naturalWidth; })";
-        holds(&browser, "pictures of the moments", pictures).await?;
+        browser.holds("pictures of the moments", pictures).await?;
         browser.run("scrollTo(0, 0)").await?;
-        holds(&browser, "marks", "document.querySelectorAll('.marks span').length === 3").await?;
+        browser.holds("marks", "document.querySelectorAll('.marks span').length === 3").await?;
         ensure!(
             browser.run("return document.querySelectorAll('input[type=range]').length").await? == 1,
             "one strip"
@@ -295,7 +289,7 @@ async fn a_short_clip_has_pictures_on_its_strip_and_beside_its_moments() -> anyh
         ensure!(browser.run(cell).await? == "-1920px", "{}", browser.run(cell).await?);
         reach(&browser, ".moments li:nth-child(2) [data-seek]").await?;
         let there = "Math.abs(document.querySelector('#player').currentTime - 2.5) < 0.1";
-        holds(&browser, "player at the moment", there).await?;
+        browser.holds("player at the moment", there).await?;
         browser.assert_no_sideways_scroll().await?;
         browser.assert_console_is_clean(&[]).await?;
         browser.close().await?;
@@ -357,10 +351,10 @@ async fn the_moment_and_the_picture_that_are_shown_are_saved() -> anyhow::Result
     let id = lake(&server).await?;
     let browser = Browser::start(Settings::default()).await?;
     browser.open(&server.url(&format!("/videos/{id}"))).await?;
-    holds(&browser, "metadata", "document.querySelector('#player').readyState >= 1").await?;
+    browser.holds("metadata", "document.querySelector('#player').readyState >= 1").await?;
     browser.run("document.querySelector('#player').currentTime = 3").await?;
     browser.click("#downloads summary").await?;
-    holds(&browser, "link to the moment", "!document.querySelector('#save-moment').hidden").await?;
+    browser.holds("link to the moment", "!document.querySelector('#save-moment').hidden").await?;
     let links = browser
         .run("return ['#save-moment', '#save-picture'].map((id) => document.querySelector(id).href)")
         .await?;
@@ -384,7 +378,7 @@ async fn the_moment_and_the_picture_that_are_shown_are_saved() -> anyhow::Result
     browser.run("document.querySelector('#player').currentTime = 2").await?;
     browser.click("#downloads summary").await?;
     browser.click("#downloads summary").await?;
-    holds(&browser, "no link", "document.querySelector('#save-moment').hidden").await?;
+    browser.holds("no link", "document.querySelector('#save-moment').hidden").await?;
     browser.close().await
 }
 
@@ -404,12 +398,12 @@ async fn answers_are_suggested_asked_again_and_deleted() -> anyhow::Result<()> {
         "timings are open"
     );
     browser.click("#answers [data-ask] button").await?;
-    holds(&browser, "second answer", "document.querySelectorAll('#answers .answer').length === 2").await?;
+    browser.holds("second answer", "document.querySelectorAll('#answers .answer').length === 2").await?;
     for left in [1, 0] {
         browser.click("#answers form[action$='/delete'] button").await?;
         browser.client.accept_alert().await?;
         let gone = format!("document.querySelectorAll('#answers .answer').length === {left}");
-        holds(&browser, "one answer less", &gone).await?;
+        browser.holds("one answer less", &gone).await?;
         browser.wait_for("#toast", "Answer deleted").await?;
     }
     ensure!(server.json(&format!("/api/videos/{id}")).await?["answers"] == json!([]));
