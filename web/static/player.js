@@ -41,6 +41,8 @@ async function playNext() {
   player.play().catch(() => { /* the reader plays it */ });
   const follow = () => {
     if (fills()) return;
+    // A page that is shown without a reload has a player of its own.
+    document.onfullscreenchange = player.onleavepictureinpicture = null;
     const url = new URL(next, location.href);
     url.searchParams.set('t', player.currentTime.toFixed(3));
     go(url.href);

@@ -83,12 +83,18 @@ class Row {
       this.id = id;
       this.how = how;
       this.end('done', t(`upload-${how}`));
+      this.analysed();
       refreshSoon();
     } catch (error) {
       if (this.state === 'cancelled') {
         if (this.url) fetch(this.url, { method: 'DELETE', headers: TUS }).catch(() => {});
       } else this.end('failed', error.message, !(error instanceof Refused));
     }
+  }
+
+  /** Tells that the video was analysed, once it is. */
+  analysed() {
+    if (this.how === 'new' && analysed.has(this.id)) this.says.textContent = t(`upload-${analysed.get(this.id)}`);
   }
 
   cancel() {
@@ -122,12 +128,15 @@ class Row {
   }
 }
 
-/** Tells in the tray that a video was analysed. */
+/** How the analysis of each video ended while there was a tray: it may end before the upload knows the id. */
+const analysed = new Map();
+
 listeners.add((type, data) => {
-  if (type !== 'job') return;
+  if (type !== 'job' || !rows.length) return;
   const { job } = JSON.parse(data);
   if (job?.kind !== 'ingest' || !['done', 'failed'].includes(job.state)) return;
-  for (const row of rows) if (row.id === job.video_id && row.how === 'new') row.says.textContent = t(`upload-${job.state}`);
+  analysed.set(job.video_id, job.state);
+  for (const row of rows) if (row.id === job.video_id) row.analysed();
 });
 
 // --- the box ------------------------------------------------------------------------------------
@@ -176,6 +185,7 @@ function retryAll() {
 /** Empties the tray; only offered when nothing waits or runs. */
 function close() {
   rows = [];
+  analysed.clear();
   box.remove();
   box = undefined;
   $('#main').focus({ preventScroll: true });

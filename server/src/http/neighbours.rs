@@ -9,7 +9,6 @@ use axum::{
 use homereel_library::{Collection, Neighbours, Video};
 use jiff::civil::Date;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-
 use serde::Deserialize;
 
 use super::{error::Failure, extract::Query, list_query::ListQuery, search::SearchQuery, views};
@@ -117,12 +116,14 @@ impl Origin {
     pub(super) fn completed(&self, uri: &Uri) -> Option<String> {
         let lacks = !matches!(self, Self::Timeline) && of_url(uri).is_none();
         let sign = if uri.query().is_some() { '&' } else { '?' };
-        lacks.then(|| format!("{uri}{sign}in={}", utf8_percent_encode(&self.value(), NON_ALPHANUMERIC)))
+        // Without the host, which a proxy may know by another name.
+        let page = uri.path_and_query()?;
+        lacks.then(|| format!("{page}{sign}in={}", utf8_percent_encode(&self.value(), NON_ALPHANUMERIC)))
     }
 
     /// Returns the URL of the form that edits a video.
     pub(super) fn edit_url_of(&self, id: &str) -> String {
-        self.url_of(id).replacen(id, &format!("{id}/edit"), 1)
+        format!("/videos/{id}/edit{}", self.query_of())
     }
 }
 
@@ -257,6 +258,7 @@ mod tests {
         assert_eq!(completed("/videos/1?t=9").as_deref(), Some("/videos/1?t=9&in=tag%3Alake"));
         assert_eq!(completed("/videos/1").as_deref(), Some("/videos/1?in=tag%3Alake"));
         assert_eq!(completed("/videos/1?in="), None);
+        assert_eq!(completed("http://proxied/videos/1").as_deref(), Some("/videos/1?in=tag%3Alake"));
         assert_eq!(Origin::Timeline.completed(&"/videos/1".parse().unwrap()), None);
     }
 }
