@@ -143,15 +143,18 @@ impl ListQuery {
     }
 }
 
-/// Returns the number of videos that a filter allows, of whose list this is a page. If all of them are on it, that is their number.
+/// Returns the number of videos that a filter allows, of whose list this is a page of at most `limit`. If all of them are on it, that
+/// is their number.
 pub(super) async fn count_of(
     library: &Library,
     filter: &ListFilter,
     cursor: &Cursor,
     list: &VideoList,
+    limit: usize,
 ) -> Result<Counted, Failure> {
     let shown = list.videos.len() as u64;
-    if *cursor == Cursor::Start && list.before.is_none() && list.after.is_none() {
+    // A page without room has no neighbours either.
+    if limit > 0 && *cursor == Cursor::Start && list.before.is_none() && list.after.is_none() {
         return Ok(Counted { videos: shown, or_more: false });
     }
     let counted = library.list_count(filter).await?;

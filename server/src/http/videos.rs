@@ -142,7 +142,7 @@ pub(super) async fn list(
     let (list, counted) = if offset == 0 {
         let mut list = library.list(&filter, order, &cursor, limit as usize).await?;
         library.load_texts(&mut list.videos).await?;
-        let counted = count_of(library, &filter, &cursor, &list).await?;
+        let counted = count_of(library, &filter, &cursor, &list, limit as usize).await?;
         (list, counted)
     } else {
         if filter.conditions() > 0 || order != Order::Taken || cursor != Cursor::Start {

@@ -77,6 +77,11 @@ async fn pages_by_key_lose_and_double_nothing_also_before_1970() -> anyhow::Resu
         let page = server.get(&format!("/?{query}")).await?;
         assert_eq!(page.status(), 200, "{query}");
     }
+    // Only the number is asked for.
+    for (query, total) in [("limit=0", 4), ("limit=0&when=1931", 1), ("limit=0&when=1931&length=0-60", 1)] {
+        let list = server.json(&format!("/api/videos?{query}")).await?;
+        assert_eq!((ids(&list).len(), &list["total"]), (0, &json!(total)), "{query}");
+    }
     for bad in [
         "before=x",
         "when=19",

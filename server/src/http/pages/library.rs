@@ -76,7 +76,7 @@ async fn show(
         _ => Heading::Month,
     };
     let total = library.video_count().await?;
-    let counted = count_of(library, &filter, &cursor, &list).await?;
+    let counted = count_of(library, &filter, &cursor, &list, VIDEOS).await?;
     let months = library.facets(FacetKind::Month, MONTHS).await?;
     html::render(&LibraryPage {
         shell: html::shell(cx, &words.t("library-title"), "videos", unfinished),
