@@ -223,41 +223,6 @@ impl Browser {
         .await
     }
 
-    /// Taps the middle of the first element of `css` with a finger, after it was scrolled into view.
-    pub(crate) async fn tap(&self, css: &str) -> anyhow::Result<()> {
-        self.tap_at(css, 0.5).await
-    }
-
-    /// Taps the first element of `css` with a finger, at a share of its width.
-    pub(crate) async fn tap_at(&self, css: &str, share: f64) -> anyhow::Result<()> {
-        // What covers the element, such as a bar at the edge of the window, would get the tap: only the element itself will do.
-        let script = "const [css, share] = arguments, element = document.querySelector(css); if (!element) return null; \
-                      element.scrollIntoView({ block: 'center', behavior: 'instant' }); \
-                      const box = element.getBoundingClientRect(); \
-                      const x = box.x + box.width * share, y = box.y + box.height / 2, hit = document.elementFromPoint(x, y); \
-                      return element.contains(hit) || hit?.contains(element) || hit?.closest('label')?.control === element ? [x, y] : null;";
-        let place = self
-            .wait_until(&format!("place to tap on {css}"), async |browser| {
-                let place = browser.client.execute(script, vec![json!(css), json!(share)]).await?;
-                Ok(Some(place).filter(Value::is_array))
-            })
-            .await?;
-        let finger = json!([{"x": place[0], "y": place[1]}]);
-        self.devtools("Input.dispatchTouchEvent", json!({"type": "touchStart", "touchPoints": finger}))
-            .await?;
-        self.devtools("Input.dispatchTouchEvent", json!({"type": "touchEnd", "touchPoints": []})).await?;
-        Ok(())
-    }
-
-    /// Behaves as a phone of this size from now on: with touch, and without a mouse.
-    pub(crate) async fn be_a_phone(&self, width: u32, height: u32) -> anyhow::Result<()> {
-        let size = json!({"width": width, "height": height, "deviceScaleFactor": 2, "mobile": true});
-        self.devtools("Emulation.setDeviceMetricsOverride", size).await?;
-        self.devtools("Emulation.setTouchEmulationEnabled", json!({"enabled": true, "maxTouchPoints": 5}))
-            .await?;
-        Ok(())
-    }
-
     /// Types into (or, for a file input, chooses the files of) the first element of `css`.
     pub(crate) async fn type_into(&self, css: &str, text: &str) -> anyhow::Result<()> {
         let element = self.client.find(Locator::Css(css)).await.with_context(|| format!("no {css}"))?;
