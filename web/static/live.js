@@ -6,7 +6,7 @@ import { $, element, fetchPage, localTimes, say, t } from './dom.js';
 export const swappers = new Map();
 /** Called with each fresh page. */
 export const refreshers = new Set();
-/** Called with each event: (type, data). */
+/** Called with each event (type, data), and with `open` each time that events come again, of which some may have been missed. */
 export const listeners = new Set();
 
 const seen = new WeakMap();
@@ -89,10 +89,10 @@ function connected() {
 }
 
 function received({ type, data }) {
-  if (type === 'open') return connected();
   if (type === 'error') return connectionLost();
   const mine = location.pathname.match(/^\/videos\/([\w-]+)/)?.[1];
-  if (type === 'progress') progressed(JSON.parse(data));
+  if (type === 'open') connected();
+  else if (type === 'progress') progressed(JSON.parse(data));
   else if (type !== 'sample' && $('[data-live]') && (!mine || type === 'lagged' || data.includes(mine))) refreshSoon();
   for (const call of listeners) call(type, data);
 }

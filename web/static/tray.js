@@ -132,12 +132,24 @@ class Row {
 const analysed = new Map();
 
 listeners.add((type, data) => {
-  if (type !== 'job' || !rows.length) return;
-  const { job } = JSON.parse(data);
-  if (job?.kind !== 'ingest' || !['done', 'failed'].includes(job.state)) return;
+  if (type === 'open' || type === 'lagged') askAgain();
+  else if (type === 'job') ended(JSON.parse(data).job);
+});
+
+function ended(job) {
+  if (job?.kind !== 'ingest' || !['done', 'failed'].includes(job.state) || !rows.length) return;
   analysed.set(job.video_id, job.state);
   for (const row of rows) if (row.id === job.video_id) row.analysed();
-});
+}
+
+/** Asks how the analyses went whose events may have been missed: while the page was hidden, or the connection lost. */
+async function askAgain() {
+  for (const { id, how } of [...rows]) {
+    if (how !== 'new' || analysed.has(id)) continue;
+    const video = await json(`/api/videos/${id}`).catch(() => null);
+    for (const job of video?.jobs ?? []) ended(job);
+  }
+}
 
 // --- the box ------------------------------------------------------------------------------------
 

@@ -104,7 +104,11 @@ async fn carry(
             }
         };
         let down = tokio::io::copy(&mut from_server, &mut to_browser);
-        tokio::try_join!(up, down)?;
+        // A server that has ended is told to the browser at once, which would otherwise wait for it.
+        tokio::select! {
+            done = down => { done?; }
+            Err(error) = up => return Err(error.into()),
+        }
         Ok::<_, anyhow::Error>(())
     };
     tokio::select! {
