@@ -243,6 +243,19 @@ async fn on_a_cpu_pages_ask_with_the_reading_budget_and_offer_a_closer_look() ->
 #[tokio::test]
 async fn changes_are_told_as_they_happen() -> anyhow::Result<()> {
     let server = Server::start().await?;
+    // The number of changes that a page shows, and the number that the stream begins with.
+    let shown = async || {
+        let page = server.get("/jobs").await?.text().await?;
+        let number = page.split_once("data-changes=\"").and_then(|(_, rest)| rest.split('"').next());
+        number.context("the page has no number")?.parse::<u64>().context("a number")
+    };
+    let first = async || {
+        let mut stream = server.get("/api/events").await?.error_for_status()?.bytes_stream();
+        let chunk = stream.next().await.context("the stream ended")??;
+        let number = std::str::from_utf8(&chunk)?.strip_prefix("event: changes\ndata: ");
+        number.context("the first event is another")?.trim().parse::<u64>().context("a number")
+    };
+    let before = shown().await?;
     let mut stream = server.get("/api/events").await?.error_for_status()?.bytes_stream();
     let id = server.upload(&clips::simple(5)?.file).await?;
     let mut text = String::new();
@@ -255,6 +268,11 @@ async fn changes_are_told_as_they_happen() -> anyhow::Result<()> {
         let chunk = chunk.with_context(|| format!("silence after {text}"))?.context("the stream ended")??;
         text.push_str(&String::from_utf8_lossy(&chunk));
     }
+    // A page of before misses what the stream does not tell again, and can see that.
+    let after = shown().await?;
+    assert!(after > before, "{after} changes are no more than {before}");
+    let told = first().await?;
+    assert!(told >= after && told <= shown().await?, "{told} is not the number of a page, {after}");
     Ok(())
 }
 

@@ -57,6 +57,8 @@ pub struct Shell {
     pub may_delete: bool,
     /// Something on this page is in progress. Without JavaScript, the page reloads by itself.
     pub unfinished: bool,
+    /// Number of changes of the library that the page shows. The first of its events tells the number then.
+    pub changes: u64,
 }
 
 /// An upload that did not become a video.

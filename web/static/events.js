@@ -1,7 +1,7 @@
 // A shared worker that holds the one connection for events of all tabs of this browser: HTTP/1.1 allows six connections per host, and
 // six tabs with one each would leave none for anything else. The connection exists while a tab is visible.
 
-const NAMES = ['video', 'job', 'progress', 'sample', 'lagged'];
+const NAMES = ['changes', 'video', 'job', 'progress', 'sample', 'lagged'];
 const visible = new Map();
 let source;
 
@@ -18,7 +18,6 @@ function settle() {
 function connect() {
   const mine = source = new EventSource('/api/events');
   for (const name of NAMES) mine.addEventListener(name, ({ data }) => tell({ type: name, data }));
-  mine.onopen = () => tell({ type: 'open' });
   mine.onerror = () => {
     tell({ type: 'error' });
     // After a response that is no stream, the browser does not retry.
@@ -30,7 +29,7 @@ onconnect = ({ ports: [port] }) => {
   port.onmessage = ({ data }) => {
     if (data === 'gone') visible.delete(port); else visible.set(port, data === 'visible');
     settle();
-    if (data === 'visible' && source?.readyState === EventSource.OPEN) port.postMessage({ type: 'open' });
+    if (data === 'visible' && source?.readyState === EventSource.OPEN) port.postMessage({ type: 'changes' });
   };
   port.start();
 };

@@ -6,7 +6,7 @@ import { $, element, fetchPage, localTimes, say, t } from './dom.js';
 export const swappers = new Map();
 /** Called with each fresh page. */
 export const refreshers = new Set();
-/** Called with each event (type, data), and with `open` each time that events come again, of which some may have been missed. */
+/** Called with each event (type, data), and with `changes` each time that events come again, of which some may have been missed. */
 export const listeners = new Set();
 
 const seen = new WeakMap();
@@ -19,6 +19,7 @@ export async function refresh() {
   try {
     const fresh = await fetchPage(url);
     if (!fresh || url !== location.href) return;
+    document.documentElement.dataset.changes = fresh.documentElement.dataset.changes;
     for (const part of fresh.querySelectorAll('[data-live]')) {
       const old = document.getElementById(part.id);
       if (old) (swappers.get(part.id) ?? swap)(old, part);
@@ -78,20 +79,20 @@ function connectionLost() {
   }, 5000);
 }
 
-function connected() {
+/** Events come from now on, `changes` of which there were before: the page is read again if it was written before the last of them. */
+function connected(changes) {
   clearTimeout(awayTimer);
   awayTimer = undefined;
-  if (!away) return;
+  if (away || (changes !== document.documentElement.dataset.changes && $('[data-live]'))) refreshSoon();
   away = false;
   if (!$('#connection').hidden) say(t('connection-back'), true);
   $('#connection').hidden = true;
-  refreshSoon();
 }
 
 function received({ type, data }) {
   if (type === 'error') return connectionLost();
   const mine = location.pathname.match(/^\/videos\/([\w-]+)/)?.[1];
-  if (type === 'open') connected();
+  if (type === 'changes') connected(data);
   else if (type === 'progress') progressed(JSON.parse(data));
   else if (type !== 'sample' && $('[data-live]') && (!mine || type === 'lagged' || data.includes(mine))) refreshSoon();
   for (const call of listeners) call(type, data);
@@ -118,7 +119,7 @@ export function listen() {
   const direct = (wanted) => {
     if (!wanted || source) { if (!wanted) { source?.close(); source = undefined; } return; }
     source = new EventSource('/api/events');
-    for (const type of ['video', 'job', 'progress', 'sample', 'lagged', 'open', 'error']) source.addEventListener(type, (event) => received({ type, data: event.data }));
+    for (const type of ['video', 'job', 'progress', 'sample', 'lagged', 'changes', 'error']) source.addEventListener(type, (event) => received({ type, data: event.data }));
   };
   const tell = (now) => {
     if (now === state) return;

@@ -132,7 +132,7 @@ class Row {
 const analysed = new Map();
 
 listeners.add((type, data) => {
-  if (type === 'open' || type === 'lagged') askAgain();
+  if (type === 'changes' || type === 'lagged') askAgain();
   else if (type === 'job') ended(JSON.parse(data).job);
 });
 

@@ -13,14 +13,9 @@ use sqlx::{
     Connection as _, Row, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
-use tokio::sync::broadcast;
 
 use crate::{
-    directories::remove_file,
-    error::LibraryError,
-    library::{CHANGES, Library},
-    private,
-    values::hash,
+    changes::Changes, directories::remove_file, error::LibraryError, library::Library, private, values::hash,
 };
 
 /// The result of a backup.
@@ -94,7 +89,7 @@ impl Library {
         Ok(Self {
             pool,
             root: Arc::new(root.to_owned()),
-            changes: broadcast::Sender::new(CHANGES),
+            changes: Changes::default(),
             originals: Arc::default(),
             response_files: Arc::default(),
             uploads: Arc::default(),

@@ -1,6 +1,16 @@
 //! Change notifications for pages and `/api/events`.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::broadcast;
+
 use crate::jobs::job::{Job, Step};
+
+/// Changes buffered for a slow listener before it gets [`broadcast::error::RecvError::Lagged`].
+const BUFFERED: usize = 256;
 
 /// A change.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -51,4 +61,36 @@ pub enum Change {
         /// Units in total; 0 where that is not known.
         total: usize,
     },
+}
+
+/// The channel of changes, and their number. Clones share both.
+#[derive(Debug, Clone)]
+pub(crate) struct Changes {
+    sender: broadcast::Sender<Change>,
+    count: Arc<AtomicU64>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { sender: broadcast::Sender::new(BUFFERED), count: Arc::default() }
+    }
+}
+
+impl Changes {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Change> {
+        self.sender.subscribe()
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Counts a change, then sends it: who subscribes and then reads the count misses none.
+    pub(crate) fn announce(&self, change: Change) {
+        if !matches!(change, Change::Progress { .. }) {
+            self.count.fetch_add(1, Ordering::SeqCst);
+        }
+        // Fails only if there are no listeners.
+        let _ = self.sender.send(change);
+    }
 }

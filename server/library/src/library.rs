@@ -15,7 +15,7 @@ use sqlx::{
 use tokio::sync::{Mutex, broadcast};
 
 use crate::{
-    changes::Change,
+    changes::{Change, Changes},
     directories,
     error::LibraryError,
     files::{FILES, pins::Pins},
@@ -26,9 +26,6 @@ use crate::{
     taken,
     uploads::slots::Slots,
 };
-
-/// Changes buffered for a slow listener before it gets [`broadcast::error::RecvError::Lagged`].
-pub(crate) const CHANGES: usize = 256;
 
 /// How long to wait for the lock of a process that was just killed, and the polling interval.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -46,7 +43,7 @@ const CACHE_KIB: u32 = 16 << 10;
 pub struct Library {
     pub(crate) pool: SqlitePool,
     pub(crate) root: Arc<PathBuf>,
-    pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) changes: Changes,
     /// Held while an original, or the content of a file, and its row change together, so that an upload of bytes that are being
     /// deleted does not end as a row without a file.
     pub(crate) originals: Arc<Mutex<()>>,
@@ -81,7 +78,7 @@ impl Library {
         let library = Self {
             pool: connect(root).await?,
             root: Arc::new(root.to_owned()),
-            changes: broadcast::Sender::new(CHANGES),
+            changes: Changes::default(),
             originals: Arc::default(),
             response_files: Arc::default(),
             uploads: Arc::default(),
@@ -112,10 +109,15 @@ impl Library {
         self.changes.subscribe()
     }
 
+    /// Returns how many changes were announced since the library was opened, without [`Change::Progress`].
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.count()
+    }
+
     /// Sends a change to all listeners.
     pub fn announce(&self, change: Change) {
-        // Fails only if there are no listeners.
-        let _ = self.changes.send(change);
+        self.changes.announce(change);
     }
 
     /// Returns the bytes that are free for uploads.

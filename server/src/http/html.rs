@@ -28,13 +28,16 @@ pub(super) struct PageContext {
     pub(super) user: CurrentUser,
     /// Texts in the reader's language.
     pub(super) words: &'static Words,
+    /// Number of changes of the library before the page reads it.
+    changes: u64,
 }
 
 impl PageContext {
     /// Context of a request from `user` with these headers.
     pub(super) fn new(state: AppState, user: CurrentUser, headers: &HeaderMap) -> Self {
         let accept = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-        Self { state, user, words: Words::of(accept) }
+        let changes = state.library.changes();
+        Self { state, user, words: Words::of(accept), changes }
     }
 }
 
@@ -70,6 +73,7 @@ pub(super) fn shell(cx: &PageContext, title: &str, here: &'static str, unfinishe
         title: title.into(),
         here,
         unfinished,
+        changes: cx.changes,
         model,
         can_log_out: cx.state.auth.required(),
         may_change: cx.user.has(Role::Member),

@@ -139,7 +139,8 @@ pub(super) fn jobs() -> Vec<Route> {
         get("/api/events", Viewer, "Streams changes of the library")
             .about(
                 "An endless stream of the events `video`, `job`, `progress`, whose data is a `Change`, and `lagged`, after which a \
-                 client reads everything again. It ends with the session or key.",
+                 client reads everything again. The first event, `changes`, tells the number of changes since the server started. \
+                 The stream ends with the session or key.",
             )
             .returns_as(StatusCode::OK, &[("text/event-stream", events())]),
     ]

@@ -32,6 +32,7 @@ pub(super) fn shell(model: ModelStatus) -> Shell {
         may_change: true,
         may_delete: true,
         unfinished: true,
+        changes: 7,
     }
 }
 
