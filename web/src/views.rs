@@ -317,7 +317,7 @@ pub struct Note {
     pub number: usize,
     /// URL.
     pub url: String,
-    /// Name of the video.
+    /// Title of the video; empty where the text begins with it.
     pub video: String,
     /// Formatted time, if it is a moment.
     pub at: String,

@@ -83,9 +83,9 @@ function noteRow(note) {
   row.id = `note-${note.number}`;
   link.href = note.url;
   const picture = note.picture ? Object.assign(element('img'), { src: note.picture, alt: '', width: 160, height: 90, loading: 'lazy' }) : element('span', 'poster none');
-  const video = element('strong', '', note.name);
+  const video = element('strong', '', note.title);
   words.dir = video.dir = 'auto';
-  words.append(element('bdi', '', `[${note.number}] ${note.at}`), ' ', video, ` ${note.text}`);
+  words.append(element('bdi', '', `[${note.number}] ${note.at}`), ' ', ...(note.title ? [video, ' '] : []), note.text);
   link.append(picture, words);
   row.append(link);
   return row;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     answer::{AnswerStream, Conversation, Priority},
     ask_error::AskError,
-    http::{error::Failure, thumbnail, views},
+    http::{error::Failure, thumbnail, titles::titles, views},
     prompts,
     state::AppState,
 };
@@ -93,33 +93,45 @@ pub(super) fn url_of(note: &Recalled) -> String {
     }
 }
 
-/// Returns the URL of the picture of each note; `None` where there is none yet.
-pub(super) async fn pictures(
+/// What a page shows of the video of a note.
+#[derive(Debug, Clone)]
+pub(super) struct NoteVideo {
+    /// Its title; empty where the note's text begins with it.
+    pub(super) title: String,
+    /// URL of the picture at the note's second, else of the video's poster; `None` where there is none yet.
+    pub(super) picture: Option<String>,
+}
+
+/// Returns what is shown of the video of each note.
+pub(super) async fn videos_of(
     state: &AppState,
     notes: &[(usize, Recalled)],
-) -> Result<Vec<Option<String>>, Failure> {
+) -> Result<Vec<NoteVideo>, Failure> {
     let ids: Vec<&str> = notes.iter().map(|(_, note)| note.video_id.as_str()).collect();
     let videos = state.library.videos_by_id(&ids).await?;
-    let mut pictures = Vec::with_capacity(notes.len());
+    let titles = titles(state, videos.values()).await?;
+    let mut shown = Vec::with_capacity(notes.len());
     for (_, note) in notes {
-        let picture = match (videos.get(&note.video_id), note.start) {
+        let video = videos.get(&note.video_id);
+        let picture = match (video, note.start) {
             (Some(video), Some(start)) => thumbnail::url(state, video, start).await,
             _ => None,
         };
-        let poster = videos.get(&note.video_id).and_then(views::card_url);
-        pictures.push(picture.or(poster));
+        let title = video.map_or(note.name.as_str(), |video| titles.of(video));
+        let title = if note.text.starts_with(title) { String::new() } else { title.to_owned() };
+        shown.push(NoteVideo { title, picture: picture.or(video.and_then(views::card_url)) });
     }
-    Ok(pictures)
+    Ok(shown)
 }
 
 /// Returns notes as JSON.
 pub(super) async fn as_json(state: &AppState, notes: &[(usize, Recalled)]) -> Result<Value, Failure> {
-    let pictures = pictures(state, notes).await?;
-    let one = |((number, note), picture): (&(usize, Recalled), Option<String>)| {
+    let videos = videos_of(state, notes).await?;
+    let one = |((number, note), video): (&(usize, Recalled), NoteVideo)| {
         json!({
-            "number": number, "video": note.video_id, "name": note.name, "day": note.day, "start": note.start,
-            "text": note.text, "at": at_of(note), "url": url_of(note), "picture": picture,
+            "number": number, "video": note.video_id, "name": note.name, "title": video.title, "day": note.day,
+            "start": note.start, "text": note.text, "at": at_of(note), "url": url_of(note), "picture": video.picture,
         })
     };
-    Ok(notes.iter().zip(pictures).map(one).collect())
+    Ok(notes.iter().zip(videos).map(one).collect())
 }

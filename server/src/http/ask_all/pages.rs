@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     LibraryQuestion, carry,
-    notes::{MAX_QUESTION, QuestionWithNotes, at_of, pictures, url_of},
+    notes::{MAX_QUESTION, NoteVideo, QuestionWithNotes, at_of, url_of, videos_of},
 };
 use crate::http::{
     error::Failure,
@@ -75,14 +75,14 @@ pub(in crate::http) async fn kept(cx: PageContext, Path(id): Path<String>) -> Re
     let work = async || {
         let answer = cx.state.library.question(&id).await?;
         let notes = cx.state.library.question_notes(&id).await?;
-        let pictures = pictures(&cx.state, &notes).await?;
-        let note = |((number, note), picture): (&(usize, Recalled), Option<String>)| web::Note {
+        let videos = videos_of(&cx.state, &notes).await?;
+        let note = |((number, note), video): (&(usize, Recalled), NoteVideo)| web::Note {
             number: *number,
             url: url_of(note),
-            video: note.name.clone(),
+            video: video.title,
             at: at_of(note),
             text: note.text.clone(),
-            picture,
+            picture: video.picture,
         };
         let numbers: Vec<usize> = notes.iter().map(|(number, _)| *number).collect();
         let running = answer.status == AnswerStatus::Running;
@@ -93,7 +93,7 @@ pub(in crate::http) async fn kept(cx: PageContext, Path(id): Path<String>) -> Re
             parts: cited(&answer.answer, &numbers),
             model: answer.model.clone().unwrap_or_default(),
             asked: Some(views::time(answer.created_ms)),
-            notes: notes.iter().zip(pictures).map(note).collect(),
+            notes: notes.iter().zip(videos).map(note).collect(),
             ..empty_page(&cx, answer.question.clone())
         })
     };
