@@ -46,6 +46,7 @@ const FILES: &[(&str, &str, &[u8])] = files! {
     "live.js": SCRIPT,
     "marks.js": SCRIPT,
     "navigate.js": SCRIPT,
+    "near.js": SCRIPT,
     "player.js": SCRIPT,
     "preview.js": SCRIPT,
     "scrub.js": SCRIPT,

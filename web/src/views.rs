@@ -258,6 +258,8 @@ pub struct Card {
     pub favourite: bool,
     /// State of its processing.
     pub state: StateLabel,
+    /// It is below what a screen shows at first: with scripts, its picture waits until it is near.
+    pub later: bool,
 }
 
 /// A user.

@@ -65,14 +65,24 @@ export function position(seconds) {
   return `${hours ? `${hours}:${two(minutes)}` : minutes}:${two(whole % 60)}.${tenths % 10}`;
 }
 
+/** Formatters, which are slow to make: by whether they show the time of day, in the user's zone or as it is. */
+const formats = new Map();
+
+function format(at, clock, local) {
+  const key = `${clock} ${local}`;
+  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: clock ? 'short' : undefined, timeZone: local ? 'UTC' : undefined }));
+  return formats.get(key).format(at);
+}
+
 /** Shows moments (`…Z`) in the user's time zone, and days and local times as they are, in the user's language. */
 export function localTimes(within) {
   for (const time of within.querySelectorAll('time[datetime]')) {
     if ('plain' in time.dataset) continue;
     const local = !time.dateTime.endsWith('Z'), clock = time.dateTime.includes('T') && !('day' in time.dataset);
     const at = new Date(local ? `${time.dateTime.slice(0, 19)}${time.dateTime.includes('T') ? '' : 'T00:00'}Z` : time.dateTime);
-    const zone = local ? { timeZone: 'UTC' } : {};
-    if (!isNaN(at)) time.textContent = at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: clock ? 'short' : undefined, ...zone });
+    if (isNaN(at)) continue;
+    const text = format(at, clock, local);
+    if (time.textContent !== text) time.textContent = text;
   }
 }
 

@@ -3,6 +3,7 @@
 
 import { $, button, element, isPlainClick, json, localTimes, say, t, toast } from './dom.js';
 import { listeners, refresh, swap, swappers } from './live.js';
+import { near } from './near.js';
 import { preview } from './preview.js';
 
 export function start(signal) {
@@ -13,6 +14,7 @@ export function start(signal) {
   if (here) rail.scrollLeft = rail.parentElement.scrollLeft = here.offsetLeft - rail.clientWidth / 2;
   const videos = $('#videos');
   if (!videos) return;
+  near(videos, signal);
   preview(videos, signal);
   live(signal);
 }

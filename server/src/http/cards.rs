@@ -20,6 +20,9 @@ use crate::state::AppState;
 /// Maximum width of a poster in pixels.
 const POSTER_WIDTH: u32 = 640;
 
+/// Number of cards whose pictures are loaded with the page: what most screens show at first.
+const AT_FIRST: usize = 15;
+
 /// What a heading stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heading {
@@ -77,7 +80,8 @@ fn state(words: &Words, video: &Video, job: Option<&Job>) -> StateLabel {
 /// Puts cards under headings. `cards` are those of `videos`, in the same order.
 pub(super) fn groups(videos: &[Video], cards: Vec<Card>, order: Order, heading: Heading) -> Vec<CardGroup> {
     let mut groups: Vec<(Time, Vec<(&Video, Card)>)> = Vec::new();
-    for (video, card) in videos.iter().zip(cards) {
+    for (at, (video, mut card)) in videos.iter().zip(cards).enumerate() {
+        card.later = at >= AT_FIRST;
         let date = match order {
             Order::Taken => video.local().date(),
             Order::Added => local_time(video.created_ms).date(),

@@ -98,6 +98,7 @@ pub(super) fn card(words: &Words, video: &Video, job: Option<&Job>) -> views::Ca
         date_note: date_note(words, video),
         favourite: video.favourite,
         state: video_state(words, video, job),
+        later: false,
     }
 }
 

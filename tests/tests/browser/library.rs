@@ -33,6 +33,61 @@ async fn names(browser: &Browser) -> anyhow::Result<Value> {
     browser.run("return [...document.querySelectorAll('#videos .name')].map((name) => name.innerText)").await
 }
 
+/// What a first visit to a full page of the library may cost.
+const REQUESTS: usize = 40;
+const BYTES: u64 = 300_000;
+
+#[tokio::test]
+async fn a_full_page_is_light_and_shows_its_pictures_as_they_come_near() -> anyhow::Result<()> {
+    let server = Server::start().await?;
+    let mut ids = Vec::new();
+    for number in 0..50 {
+        let source = format!("mandelbrot=size=480x270:rate=5:start_scale={}", 0.02 * f64::from(number + 1));
+        let arguments = ["-f", "lavfi", "-i", &source, "-t", "1", "-pix_fmt", "yuv420p"];
+        ids.push(server.upload(&clips::ffmpeg("fractal.mp4", &arguments)?).await?);
+    }
+    for id in &ids {
+        server.described(id).await?;
+    }
+    for width in [1280, 390] {
+        let browser = Browser::start(Settings { width, ..Settings::default() }).await?;
+        browser.show_as(width, 860, false).await?;
+        browser.open(&server.url("/")).await?;
+        let seen = "[...document.querySelectorAll('#videos .card')].filter((card) => \
+                    card.getBoundingClientRect().top < innerHeight).map((card) => card.querySelector('.poster'))";
+        let loaded = "(i) => i.checkVisibility() && i.complete && i.naturalWidth";
+        browser.holds("pictures in sight", &format!("{seen}.length > 5 && {seen}.every({loaded})")).await?;
+        let traffic = browser.traffic().await?;
+        let bytes: u64 = traffic.iter().map(|(_, bytes)| bytes).sum();
+        println!("{width} px: {} requests, {bytes} bytes", traffic.len());
+        ensure!(traffic.len() > 20, "the browser counted nothing: {traffic:?}");
+        ensure!(
+            traffic.len() <= REQUESTS && bytes <= BYTES,
+            "{} requests, {bytes} bytes: {traffic:#?}",
+            traffic.len()
+        );
+        for at in [24, 47] {
+            let card = format!("document.querySelectorAll('#videos .card')[{at}]");
+            browser.run(&format!("{card}.scrollIntoView()")).await?;
+            browser
+                .holds(
+                    "picture that came near",
+                    &format!("[{card}.querySelector('.poster')].every({loaded})"),
+                )
+                .await?;
+        }
+        browser.assert_console_is_clean(&[]).await?;
+        browser.close().await?;
+    }
+    // Without scripts, nothing waits for one.
+    let plain = Browser::start(Settings { javascript: false, ..Settings::default() }).await?;
+    plain.open(&server.url("/")).await?;
+    let hidden =
+        "return [...document.querySelectorAll('#videos .poster')].filter((i) => !i.checkVisibility()).length";
+    ensure!(plain.run(hidden).await? == json!(0), "pictures are hidden");
+    plain.close().await
+}
+
 #[tokio::test]
 async fn the_library_is_by_month_with_a_rail_of_years() -> anyhow::Result<()> {
     let (server, _) = filled().await?;

@@ -53,6 +53,7 @@ pub(super) fn card() -> Card {
         date_note: HOSTILE.into(),
         favourite: true,
         state: state(StateKind::Working),
+        later: true,
     }
 }
 
