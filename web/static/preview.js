@@ -1,7 +1,6 @@
 // Shows what is in a video while the mouse moves over its card: the pictures of its scrub sprites, which are fetched then.
 
 import { $, element } from './dom.js';
-import { scrubPictures } from './scrub.js';
 
 /** How long the mouse rests before anything is fetched. */
 const REST_MS = 250;
@@ -27,6 +26,7 @@ export function preview(list, signal) {
 }
 
 async function show(card, isWanted) {
+  const { scrubPictures } = await import('./scrub.js');
   const pictures = await scrubPictures(`/api/videos/${card.dataset.id}/sprites.vtt`).catch(() => []);
   const frame = $('.tile', card);
   if (pictures.length < 2 || !isWanted() || !frame) return;
