@@ -52,7 +52,7 @@ static void run(char *const arguments[]) {
   int status = 0;
   pid_t child = fork();
   if (child == 0) { execv(arguments[0], arguments); _exit(127); }
-  // Not any child: an init also gets the orphans of the program before, as a worker that it killed.
+  // Not wait(): process 1 also inherits orphans, such as a worker that the previous program killed.
   waitpid(child, &status, 0);
   printf("\nended: %s, %d\n", arguments[1], WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status));
   fflush(stdout);

@@ -252,8 +252,9 @@ async fn changes_are_told_as_they_happen() -> anyhow::Result<()> {
     let first = async || {
         let mut stream = server.get("/api/events").await?.error_for_status()?.bytes_stream();
         let chunk = stream.next().await.context("the stream ended")??;
-        let number = std::str::from_utf8(&chunk)?.strip_prefix("event: changes\ndata: ");
-        number.context("the first event is another")?.trim().parse::<u64>().context("a number")
+        let rest = std::str::from_utf8(&chunk)?.strip_prefix("event: changes\ndata: ");
+        let number = rest.and_then(|rest| rest.lines().next()).context("the first event is another")?;
+        number.parse::<u64>().context("a number")
     };
     let before = shown().await?;
     let mut stream = server.get("/api/events").await?.error_for_status()?.bytes_stream();
@@ -268,7 +269,7 @@ async fn changes_are_told_as_they_happen() -> anyhow::Result<()> {
         let chunk = chunk.with_context(|| format!("silence after {text}"))?.context("the stream ended")??;
         text.push_str(&String::from_utf8_lossy(&chunk));
     }
-    // A page of before misses what the stream does not tell again, and can see that.
+    // A page that was rendered before the upload can tell that it missed changes.
     let after = shown().await?;
     assert!(after > before, "{after} changes are no more than {before}");
     let told = first().await?;

@@ -57,7 +57,7 @@ pub struct Shell {
     pub may_delete: bool,
     /// Something on this page is in progress. Without JavaScript, the page reloads by itself.
     pub unfinished: bool,
-    /// Number of changes of the library that the page shows. The first of its events tells the number then.
+    /// Number of changes of the library when the page was rendered. Scripts compare it with the first event of `/api/events`.
     pub changes: u64,
 }
 
@@ -258,7 +258,7 @@ pub struct Card {
     pub favourite: bool,
     /// State of its processing.
     pub state: StateLabel,
-    /// It is below what a screen shows at first: with scripts, its picture waits until it is near.
+    /// It is below what most screens show before scrolling: scripts load its picture shortly before it scrolls into view.
     pub later: bool,
 }
 

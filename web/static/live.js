@@ -6,7 +6,7 @@ import { $, element, fetchPage, localTimes, say, t } from './dom.js';
 export const swappers = new Map();
 /** Called with each fresh page. */
 export const refreshers = new Set();
-/** Called with each event (type, data), and with `changes` each time that events come again, of which some may have been missed. */
+/** Called with each event: (type, data). `changes` is the first of a connection: events before it may have been missed. */
 export const listeners = new Set();
 
 const seen = new WeakMap();
@@ -79,7 +79,7 @@ function connectionLost() {
   }, 5000);
 }
 
-/** Events come from now on, `changes` of which there were before: the page is read again if it was written before the last of them. */
+/** Called when a connection begins, with the number of changes so far. Refreshes the page if it was rendered before the last of them. */
 function connected(changes) {
   clearTimeout(awayTimer);
   awayTimer = undefined;

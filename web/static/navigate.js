@@ -63,6 +63,7 @@ async function show(url, request, isNew) {
   if (isNew) address(response.url + new URL(url).hash, true);
   else here = location.pathname + location.search;
   document.title = fresh.title;
+  document.documentElement.dataset.changes = fresh.documentElement.dataset.changes;
   for (const id of ['header', 'banner']) {
     const old = document.getElementById(id), part = fresh.getElementById(id);
     if (old && part) old.replaceChildren(...document.importNode(part, true).childNodes);

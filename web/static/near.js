@@ -1,9 +1,10 @@
-// Shows the pictures of cards that are near what is seen. The browser itself loads some fifty pictures ahead, more than a first look needs.
+// Loads the pictures of cards shortly before they scroll into view. The browser's own lazy loading begins 1250 px ahead, which is more
+// than a first visit needs.
 
-/** How far ahead pictures are shown: before anybody scrolls, and then. */
-const AT_FIRST = '100px', SCROLLING = '1200px';
+/** Distance from the screen at which a picture is loaded: until the reader first scrolls, and from then on. */
+const UNSCROLLED = '100px', SCROLLED = '1200px';
 
-/** Shows the pictures of cards of class `later` in `videos`, also of those that are added, until `signal` aborts. */
+/** Loads the pictures of the cards of class `later` in `videos`, also of cards that are added, until `signal` aborts. */
 export function near(videos, signal) {
   let observer;
   const observe = () => { for (const card of videos.querySelectorAll('.later:not(.near)')) observer.observe(card); };
@@ -14,8 +15,8 @@ export function near(videos, signal) {
     }, { rootMargin });
     observe();
   };
-  watch(AT_FIRST);
-  addEventListener('scroll', () => watch(SCROLLING), { once: true, passive: true, signal });
+  watch(UNSCROLLED);
+  addEventListener('scroll', () => watch(SCROLLED), { once: true, passive: true, signal });
   const added = new MutationObserver(observe);
   added.observe(videos, { childList: true, subtree: true });
   signal.addEventListener('abort', () => { observer.disconnect(); added.disconnect(); });

@@ -26,8 +26,8 @@ export function preview(list, signal) {
 }
 
 async function show(card, isWanted) {
-  const { scrubPictures } = await import('./scrub.js');
-  const pictures = await scrubPictures(`/api/videos/${card.dataset.id}/sprites.vtt`).catch(() => []);
+  const sprites = `/api/videos/${card.dataset.id}/sprites.vtt`;
+  const pictures = await import('./scrub.js').then(({ scrubPictures }) => scrubPictures(sprites)).catch(() => []);
   const frame = $('.tile', card);
   if (pictures.length < 2 || !isWanted() || !frame) return;
   const picture = element('span', 'preview');

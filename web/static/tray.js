@@ -142,13 +142,18 @@ function ended(job) {
   for (const row of rows) if (row.id === job.video_id) row.analysed();
 }
 
-/** Asks how the analyses went whose events may have been missed: while the page was hidden, or the connection lost. */
+let asking = false;
+
+/** Reads how analyses ended whose events may have been missed: while the page was hidden, or the connection lost. */
 async function askAgain() {
+  if (asking) return;
+  asking = true;
   for (const { id, how } of [...rows]) {
     if (how !== 'new' || analysed.has(id)) continue;
     const video = await json(`/api/videos/${id}`).catch(() => null);
-    for (const job of video?.jobs ?? []) ended(job);
+    ended(video?.jobs.find((job) => job.kind === 'ingest'));
   }
+  asking = false;
 }
 
 // --- the box ------------------------------------------------------------------------------------

@@ -85,12 +85,37 @@ impl Changes {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// Counts a change, then sends it: who subscribes and then reads the count misses none.
+    /// Counts a change, then sends it: a listener that subscribes and then reads the count misses none.
     pub(crate) fn announce(&self, change: Change) {
         if !matches!(change, Change::Progress { .. }) {
             self.count.fetch_add(1, Ordering::SeqCst);
         }
         // Fails only if there are no listeners.
         let _ = self.sender.send(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_counted_without_listeners_and_progress_is_not() {
+        let changes = Changes::default();
+        changes.announce(Change::Videos);
+        let mut listener = changes.subscribe();
+        let progress = Change::Progress {
+            job_id: "1".into(),
+            video_id: "2".into(),
+            step: Step::Probe,
+            stage: "probe",
+            done: 0,
+            total: 0,
+        };
+        changes.clone().announce(progress.clone());
+        assert_eq!(changes.count(), 1);
+        assert_eq!(listener.try_recv().unwrap(), progress);
+        changes.clone().announce(Change::Jobs);
+        assert_eq!(changes.count(), 2);
     }
 }

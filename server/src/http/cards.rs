@@ -20,7 +20,7 @@ use crate::state::AppState;
 /// Maximum width of a poster in pixels.
 const POSTER_WIDTH: u32 = 640;
 
-/// Number of cards whose pictures are loaded with the page: what most screens show at first.
+/// Number of cards whose pictures are loaded with the page: those that most screens show before scrolling.
 const AT_FIRST: usize = 15;
 
 /// What a heading stands for.

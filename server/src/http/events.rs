@@ -22,7 +22,7 @@ use crate::state::AppState;
 pub(super) async fn events(State(state): State<AppState>) -> Response {
     let changes =
         BroadcastStream::new(state.library.subscribe()).map(|change| Ok::<_, Infallible>(render(change)));
-    // A page that was written before other changes reads them now: nobody told it.
+    // A page that was rendered with a smaller number missed changes, and refreshes.
     let so_far = Event::default().event("changes").data(state.library.changes().to_string());
     let changes = tokio_stream::once(Ok(so_far)).chain(changes);
     // A reader that is too slow for samples misses some.

@@ -12,8 +12,8 @@ use crate::driver::{Browser, Settings};
 use crate::reading_model::ReadingModel;
 use crate::slow_model::SlowModel;
 
-/// Waits until the server has read a video.
-async fn read(server: &Server, id: &str) -> anyhow::Result<Value> {
+/// Waits until the newest job of a video is done, and returns the video.
+pub(crate) async fn read(server: &Server, id: &str) -> anyhow::Result<Value> {
     let end = std::time::Instant::now() + Duration::from_secs(120);
     loop {
         let video = server.json(&format!("/api/videos/{id}")).await?;

@@ -6,6 +6,7 @@ use homereel_tests::{Server, clips};
 use serde_json::{Value, json};
 
 use crate::driver::{Browser, Settings};
+use crate::journeys::read;
 
 /// A server with three videos of 2019 and 1963; returns their ids, the newest first.
 async fn filled() -> anyhow::Result<(Server, Vec<String>)> {
@@ -46,8 +47,9 @@ async fn a_full_page_is_light_and_shows_its_pictures_as_they_come_near() -> anyh
         let arguments = ["-f", "lavfi", "-i", &source, "-t", "1", "-pix_fmt", "yuv420p"];
         ids.push(server.upload(&clips::ffmpeg("fractal.mp4", &arguments)?).await?);
     }
+    // To the end of all jobs: another change would refresh the page, which is a request more.
     for id in &ids {
-        server.described(id).await?;
+        read(&server, id).await?;
     }
     for width in [1280, 390] {
         let browser = Browser::start(Settings { width, ..Settings::default() }).await?;

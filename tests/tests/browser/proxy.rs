@@ -104,7 +104,7 @@ async fn carry(
             }
         };
         let down = tokio::io::copy(&mut from_server, &mut to_browser);
-        // A server that has ended is told to the browser at once, which would otherwise wait for it.
+        // When the server closes its end, so does the proxy: the browser would otherwise wait for events for ever.
         tokio::select! {
             done = down => { done?; }
             Err(error) = up => return Err(error.into()),
